@@ -1,0 +1,37 @@
+# Everything sets itself up: `make demo` or `make test` on a fresh machine is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA_DIR ?= $(GNCN_DATA)
+
+.PHONY: demo test test-slow bench lint clean
+
+demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 minutes)
+	$(BIN)/gncn train --preset mnist --out runs/mnist --overwrite
+	$(BIN)/gncn reconstruct runs/mnist
+	$(BIN)/gncn settle runs/mnist --index 7
+
+test: $(VENV)/.dev  ## lint, types and all tests but the slow ones
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.dev  ## the tests that train on real data for minutes
+	$(BIN)/pytest -m slow
+
+bench: $(VENV)/.dev  ## measure speed and memory on this machine
+	$(BIN)/python -m benchmarks.speed
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gncn needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:  ## remove the environment and all runs
+	rm -rf $(VENV) runs

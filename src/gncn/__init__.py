@@ -1,0 +1,48 @@
+"""Neural generative coding: generative models that learn by settling, without backprop.
+
+Read the modules in this order: `data` → `circuit`, `network` (the model) →
+`discrepancy`, `lateral`, `settling` → `precision`, `learning`, `training`, `fit` →
+`inference` → `report`, `figures`; `runs`, `config` and `serialise` are the edges.
+"""
+
+from gncn.activations import activation_names, register_activation
+from gncn.circuit import Circuit, Connection, Layer, chain
+from gncn.config import Config, TrainingConfig, load_config
+from gncn.data import Dataset, Split, from_arrays, load_dataset, load_file
+from gncn.discrepancy import total_discrepancy
+from gncn.fit import Fit, fit
+from gncn.inference import decode, encode, reconstruct
+from gncn.network import Network, build
+from gncn.serialise import load, save
+from gncn.settling import Settled, settle
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Circuit",
+    "Config",
+    "Connection",
+    "Dataset",
+    "Fit",
+    "Layer",
+    "Network",
+    "Settled",
+    "Split",
+    "TrainingConfig",
+    "activation_names",
+    "build",
+    "chain",
+    "decode",
+    "encode",
+    "fit",
+    "from_arrays",
+    "load",
+    "load_config",
+    "load_dataset",
+    "load_file",
+    "reconstruct",
+    "register_activation",
+    "save",
+    "settle",
+    "total_discrepancy",
+]

@@ -1,0 +1,17 @@
+"""The `gncn` application: its commands and their order in ``--help``."""
+
+from gncn.cli import make_typer
+from gncn.cli.data import app as data_app
+from gncn.cli.reconstruct import reconstruct
+from gncn.cli.settle import settle
+from gncn.cli.train import train
+
+app = make_typer(
+    "Neural generative coding: train networks that learn p(x) without backprop, and look "
+    "inside.\n\nStart with `gncn train --preset mnist --out runs/mnist`; what it makes, a run "
+    "folder, is what the other commands take."
+)
+app.command()(train)
+app.command()(reconstruct)
+app.command()(settle)
+app.add_typer(data_app, name="data")

@@ -1,0 +1,216 @@
+"""`gncn data`: list the data sets, fetch their files, verify those at hand."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gncn.data import (
+    DatasetInfo,
+    FileStatus,
+    cache_dir,
+    check,
+    dataset_info,
+    dataset_names,
+    fetch,
+    present,
+)
+from gncn.data.embedded import read_packed_mnist
+from gncn.errors import DataError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="List, fetch and verify the data sets.\n\n"
+    "MNIST comes with this package and 'digits' with scikit-learn, so they need no fetching. "
+    "Files are looked for in the folder given by `--data-dir` and nowhere else; without it, in "
+    "the folder named by the environment variable GNCN_DATA, then in the cache (GNCN_CACHE).",
+)
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help="Folder of the original files, as FOLDER/fashion-mnist/train-images-idx3-ubyte.gz "
+        "and so on.",
+        show_default="GNCN_DATA, then the cache",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command("list")
+def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the data sets: images, size, classes, licence, and where each is at hand.
+
+    Files are found by name here; `gncn data verify` also checks what they hold.
+
+    Example: `gncn data list --data-dir ~/data`
+    """
+    infos = [dataset_info(name) for name in dataset_names()]
+    rows = [_describe(info, data_dir) for info in infos]
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table(title="Data sets", caption="images: train + validation + test")
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("images", justify="right", no_wrap=True)
+    table.add_column("size", no_wrap=True)
+    table.add_column("classes", justify="right")
+    table.add_column("licence")
+    table.add_column("available")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            f"{row['train']} + {row['validation']} + {row['test']}",
+            "x".join(str(side) for side in row["image_shape"]),
+            str(row["classes"]),
+            row["licence"],
+            row["available"],
+        )
+    Console().print(table)
+
+
+@app.command("fetch")
+def fetch_datasets(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Data sets, as in `gncn data list`.")
+    ],
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir",
+            help="Folder to save in, each data set in a folder of its own; take it to a machine "
+            "without a network and pass it there as --data-dir.",
+            show_default="the cache",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download data sets, checking each file; files that are sound are kept.
+
+    Example: `gncn data fetch fashion-mnist kmnist --data-dir ~/data`
+    """
+    infos = [dataset_info(name) for name in names]  # refuse a wrong name before fetching any
+    saved = {info.name: fetch(info, data_dir) for info in infos}
+    if as_json:
+        _print_json({name: [str(path) for path in paths] for name, paths in saved.items()})
+        return
+    console = Console()
+    for info in infos:
+        if not saved[info.name]:
+            console.print(f"{info.name}: comes with {_bearer(info)}, nothing to fetch")
+        for path in saved[info.name]:
+            console.print(f"{info.name}: {path}", soft_wrap=True, markup=False)
+
+
+@app.command("verify")
+def verify_datasets(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Data sets; all of them unless named."),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the content of files at hand with the hashes on record.
+
+    Ends with exit code 1 if a file is altered, or if a data set that you name
+    lacks a file.
+
+    Example: `gncn data verify fashion-mnist --data-dir ~/data`
+    """
+    infos = [dataset_info(name) for name in names or dataset_names()]
+    rows = [row for info in infos for row in _verify(info, data_dir)]
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_verified(rows)
+    failing = {"altered", "missing"} if names else {"altered"}
+    if any(row["state"] in failing for row in rows):
+        raise typer.Exit(1)
+
+
+def _describe(info: DatasetInfo, data_dir: Path | None) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "title": info.title,
+        "train": info.n_train - (0 if info.official_validation else info.n_validation),
+        "validation": info.n_validation,
+        "test": info.n_test,
+        "image_shape": list(info.image_shape),
+        "classes": info.n_classes,
+        "licence": info.licence,
+        "creators": info.creators,
+        "homepage": info.homepage,
+        **_availability(info, data_dir),
+    }
+
+
+def _bearer(info: DatasetInfo) -> str:
+    return "this package" if info.origin == "embedded" else info.origin
+
+
+def _availability(info: DatasetInfo, data_dir: Path | None) -> dict[str, Any]:
+    """Say in words where a data set is at hand, and which folder that is (None if none)."""
+    if info.origin != "files":
+        return {"available": f"with {_bearer(info)}", "folder": None}
+    places = [present(info, file, data_dir) for file in info.files]
+    found = [place for place in places if place is not None]
+    if not found:
+        return {"available": "no" if data_dir is not None else "to download", "folder": None}
+    words = "in the cache" if found[0].is_relative_to(cache_dir()) else "in the folder"
+    if len(found) < len(places):
+        words += f" ({len(found)} of {len(places)} files)"
+    return {"available": words, "folder": str(found[0].parent)}
+
+
+def _verify(info: DatasetInfo, data_dir: Path | None) -> list[dict[str, Any]]:
+    if info.origin == "scikit-learn":
+        return [_row(info, "all", "unchecked", "with scikit-learn", "")]
+    if info.origin == "embedded" and data_dir is None:
+        try:
+            read_packed_mnist()
+        except DataError as error:
+            return [_row(info, "all", "altered", "with this package", str(error))]
+        return [_row(info, "all", "sound", "with this package", "")]
+    return [_status_row(info, check(info, file, data_dir)) for file in info.files]
+
+
+def _status_row(info: DatasetInfo, status: FileStatus) -> dict[str, Any]:
+    place = None if status.path is None else str(status.path)
+    return _row(info, status.file.part, status.state, place, status.detail)
+
+
+def _row(
+    info: DatasetInfo, part: str, state: str, place: str | None, detail: str
+) -> dict[str, Any]:
+    return {"name": info.name, "part": part, "state": state, "place": place, "detail": detail}
+
+
+def _print_verified(rows: list[dict[str, Any]]) -> None:
+    console = Console()
+    colours = {"sound": "green", "altered": "bold red", "missing": "yellow", "unchecked": "dim"}
+    table = Table(title="Files")
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("part", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("where", overflow="fold")
+    for row in rows:
+        state = f"[{colours[row['state']]}]{row['state']}[/]"
+        table.add_row(row["name"], row["part"], state, escape(row["place"] or ""))
+    console.print(table)
+    for row in rows:
+        if row["state"] == "altered":
+            console.print(row["detail"], soft_wrap=True, markup=False)
+    lacking = sorted({row["name"] for row in rows if row["state"] == "missing"})
+    if lacking:
+        console.print(f"To get what is missing: gncn data fetch {' '.join(lacking)}")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))

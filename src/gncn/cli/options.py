@@ -1,0 +1,42 @@
+"""Options and output that several commands share."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+RunArgument = Annotated[
+    Path, typer.Argument(help="A run folder, as made by `gncn train --out RUN`.", metavar="RUN")
+]
+TrialOption = Annotated[int, typer.Option(help="Which of the run's networks, from 0.", min=0)]
+SplitOption = Annotated[
+    str, typer.Option(help="Which images: `train`, `validation` or `test`.", metavar="SPLIT")
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that holds the original data files. Default: `GNCN_DATA`, the cache, "
+        "the mirrors.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+console = Console(stderr=True)
+"""Messages for people; standard output is for results."""
+
+
+def print_json(value: Any) -> None:
+    """Print a result as JSON on standard output."""
+    typer.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

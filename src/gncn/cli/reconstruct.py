@@ -1,0 +1,57 @@
+"""``gncn reconstruct``: what a trained network makes of images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gncn.cli.options import (
+    DataDirOption,
+    JsonOption,
+    RunArgument,
+    SplitOption,
+    TrialOption,
+    console,
+    print_json,
+)
+
+
+def reconstruct(
+    run: RunArgument,
+    split: SplitOption = "test",
+    n: Annotated[int, typer.Option("--n", help="Draw the first N images.", min=1)] = 20,
+    trial: TrialOption = 0,
+    data_dir: DataDirOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="PNG to write. Default: in the run's figures.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Settle a trained network on images and draw its reconstructions beside them.
+
+    The error printed is over all images of the split; the picture shows the first N.
+
+    **Example:** `gncn reconstruct runs/mnist --split test --n 30`
+    """
+    from gncn.figures import ERROR_LABELS
+    from gncn.report import choose_split, draw_reconstruction_figure, mean_statistics
+    from gncn.runs import RunFolder
+
+    folder = RunFolder.open(run)
+    network, data = folder.network(trial), folder.data(data_dir)
+    chosen = choose_split(data, split)
+    record = mean_statistics(network, chosen, folder.config)
+    path = draw_reconstruction_figure(
+        out or folder.figure(f"reconstructions-{split}"), network, chosen.images[:n], data
+    )
+    if as_json:
+        print_json({"split": split, "n_images": len(chosen), **record.model_dump(), "figure": path})
+        return
+    name = ERROR_LABELS[folder.history[0].error_name]
+    sparsity = " / ".join(f"{share:.3f}" for share in record.sparsity)
+    console.print(f"{len(chosen):,} {split} images: {name} {record.error:.2f}", highlight=False)
+    console.print(
+        f"active neurons, layers 1 to {len(record.sparsity)}: {sparsity}", highlight=False
+    )
+    console.print(f"figure: {path}", highlight=False, soft_wrap=True)

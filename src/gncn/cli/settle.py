@@ -1,0 +1,98 @@
+"""``gncn settle``: watch a network settle on one image."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from gncn.cli.options import (
+    DataDirOption,
+    JsonOption,
+    RunArgument,
+    SplitOption,
+    TrialOption,
+    console,
+    print_json,
+)
+
+
+def settle(
+    run: RunArgument,
+    index: Annotated[int, typer.Option(help="Which image of the split, from 0.", min=0)] = 0,
+    split: SplitOption = "test",
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Settling steps T. Default: the network's.", min=1, show_default=False),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop when the states' change per unit of settling time falls below this.",
+            show_default=False,
+        ),
+    ] = None,
+    trial: TrialOption = 0,
+    data_dir: DataDirOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="PNG to write. Default: in the run's figures.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a trained network settle on one image: ψ, its parts and the states by step.
+
+    **Examples**
+
+    `gncn settle runs/mnist --index 7`
+
+    `gncn settle runs/mnist --index 7 --steps 500 --tolerance 0.001`
+    """
+    import numpy as np
+
+    from gncn.errors import ConfigError
+    from gncn.report import choose_split, draw_watched, watch
+    from gncn.runs import RunFolder
+
+    folder = RunFolder.open(run)
+    network, data = folder.network(trial), folder.data(data_dir)
+    chosen = choose_split(data, split)
+    if index >= len(chosen):
+        raise ConfigError(
+            f"--index must be from 0 to {len(chosen) - 1}, the images of {split!r}; received "
+            f"{index}."
+        )
+    image = chosen.images[index]
+    settled, predictions = watch(network, image, n_settle_steps=steps, tolerance=tolerance)
+    path = draw_watched(
+        out or folder.figure(f"settling-{split}-{index}"), image, settled, predictions, data
+    )
+    assert settled.trajectory is not None
+    psi = np.asarray(settled.trajectory.discrepancy.layers)[:, 0]
+    change = np.asarray(settled.trajectory.change)[:, 0].max(axis=1)
+    taken = int(settled.n_steps[0])
+    converged = None if settled.converged is None else bool(settled.converged[0])
+    if as_json:
+        print_json(
+            {
+                "image": {"split": split, "index": index},
+                "n_steps": taken,
+                "converged": converged,
+                "discrepancy": psi.sum(1),
+                "layer_discrepancy": psi,
+                "change": change,
+                "figure": path,
+            }
+        )
+        return
+    table = Table(title=f"{split} image {index}", title_justify="left")
+    for column in ("step", "ψ", *(f"ψ, layer {i}" for i in range(psi.shape[1])), "largest change"):
+        table.add_column(column, justify="right")
+    for step in np.unique(np.round(np.linspace(0, taken, 12)).astype(int)):
+        values = (psi[step].sum(), *psi[step])
+        table.add_row(str(step), *(f"{value:.2f}" for value in values), f"{change[step]:.2e}")
+    console.print(table)
+    if converged is not None:
+        rest = "came to rest" if converged else "did not come to rest; raise --steps"
+        console.print(f"after {taken} steps the states {rest} (tolerance {tolerance})")
+    console.print(f"figure: {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,322 @@
+"""The configuration of a run: data, network, settling and training, from TOML.
+
+A configuration is a preset or a TOML file, or a preset overlaid by a file, with
+single values overridden (``training.n_epochs=3``) on top.  Every option has a default;
+an unknown one is an error that lists the choices.  The options of ``[network]`` and
+``[settling]`` are those of `gncn.chain` and `gncn.build`.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomli_w
+from pydantic import Field, model_validator
+
+from gncn.circuit import (
+    Axis,
+    Circuit,
+    Compared,
+    Competition,
+    Description,
+    Feedback,
+    Norm,
+    Precision,
+    chain,
+)
+from gncn.data import Dataset, load_dataset, load_file
+from gncn.errors import ConfigError, unknown_choice
+from gncn.learning import Rates, Rule, rates
+from gncn.network import Network, build
+from gncn.training import Plan
+
+T = TypeVar("T")
+Each = T | tuple[T, ...]
+"""One value for all layers, or one each."""
+
+
+class DataConfig(Description):
+    """Which data, and how they are split.
+
+    Attributes:
+        name: a data set's name, or the path of a .npy or .npz file.
+        data_dir: folder of the original files; see `gncn.load_dataset`.
+        n_validation: images for validation; None for the data set's own rule.
+        split_seed: decides which images those are.
+        allow_missing_train: KMNIST only; see `gncn.load_dataset`.
+        binarisation: of a file: ``threshold``, ``stochastic`` or ``none``.
+        threshold: of a file; see `gncn.load_file`.
+        binarisation_seed: of a file; see `gncn.load_file`.
+        max_value: value of a white pixel in a file.
+        image_shape: rows and columns of a file's images.
+        n_test: images of a file for testing.
+    """
+
+    name: str = "mnist"
+    data_dir: str | None = None
+    n_validation: int | None = None
+    split_seed: int = 0
+    allow_missing_train: bool = False
+    binarisation: Literal["threshold", "stochastic", "none"] | None = None
+    threshold: float | None = None
+    binarisation_seed: int | None = None
+    max_value: float | None = None
+    image_shape: tuple[int, int] | None = None
+    n_test: int | None = None
+
+    def load(self) -> Dataset:
+        """Load the data.
+
+        Raises:
+            ConfigError: an option doesn't apply to this kind of data.
+            DataError: the data are missing or malformed.
+        """
+        own = ("binarisation", "threshold", "binarisation_seed", "max_value", "image_shape")
+        of_files = {name: getattr(self, name) for name in (*own, "n_test")}
+        of_files = {name: value for name, value in of_files.items() if value is not None}
+        both = {"n_validation": self.n_validation, "split_seed": self.split_seed}
+        if self.name.endswith((".npy", ".npz")):
+            if self.data_dir is not None or self.allow_missing_train:
+                raise ConfigError(
+                    "data_dir and allow_missing_train apply to data sets by name; "
+                    f"{self.name!r} is a file."
+                )
+            return load_file(self.name, **both, **of_files)
+        if of_files:
+            raise ConfigError(
+                f"{', '.join(of_files)}: only for your own .npy or .npz file; {self.name!r} is a "
+                "data set by name and has its own rule."
+            )
+        return load_dataset(
+            self.name,
+            data_dir=self.data_dir,
+            allow_missing_train=self.allow_missing_train,
+            **both,
+        )
+
+
+class NetworkConfig(Description):
+    """The circuit: options of `gncn.chain`, with `sizes` the latent layers only."""
+
+    sizes: tuple[int, ...] = (360, 360, 360)
+    activation: Each[str] = "relu"
+    prediction_activation: Each[str] = "relu"
+    output_activation: str | None = None
+    winners: Each[int] | None = None
+    non_negative: Each[bool] = False
+    competition: Each[Competition] = "none"
+    group_size: Each[int] | None = None
+    band_width: Each[int] | None = None
+    precision: Each[Precision] = "off"
+    output_precision: Precision = "off"
+    distribution: Literal["bernoulli", "gaussian"] = "bernoulli"
+    norm: Each[Norm] = "off"
+    max_norm: Each[float] | None = None
+    max_feedback_norm: Each[float] | None = None
+    norm_axis: Each[Axis] = "sending"
+    feedback: Feedback = "learned"
+    compared: Compared = "state"
+    competing: Compared = "state"
+    initial_state: float = 0.0
+
+    def circuit(self, n_pixels: int) -> Circuit:
+        """The circuit for images of `n_pixels`."""
+        options = {name: getattr(self, name) for name in type(self).model_fields}
+        return chain((n_pixels, *options.pop("sizes")), **options)
+
+
+class SettlingConfig(Description):
+    """How states settle: options of `gncn.build` and `gncn.settle`."""
+
+    n_settle_steps: int = 50
+    tolerance: float | None = Field(default=None, gt=0)
+    step_size: Each[float] = 0.1
+    leak: Each[float] = 0.001
+    self_excitation: Each[float] = 0.13
+    lateral_inhibition: Each[float] = 0.125
+    weight_scale: float = 0.05
+    initial_precision: float = 1.0
+
+
+class TrainingConfig(Rule):
+    """How a network is trained: the `Rule`, the `Rates`, and the length of the run.
+
+    Attributes:
+        n_epochs: passes over the training images.
+        batch_size: images in a mini-batch.
+        learning_rate: of W and E.
+        feedback_rate: λ of Eq 19, the step of E relative to that of W.
+        precision_rate: step of Eq 7.
+        evaluation_batch_size: images settled at once when evaluating.
+    """
+
+    n_epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=200, ge=1)
+    learning_rate: float = Field(default=1e-3, ge=0)
+    feedback_rate: float = Field(default=1.0, ge=0, le=1)
+    precision_rate: float = Field(default=1e-3, ge=0)
+    evaluation_batch_size: int = Field(default=200, ge=1)
+
+    def rates(self) -> Rates:
+        """The rates as arrays."""
+        return rates(self.learning_rate, self.feedback_rate, self.precision_rate)
+
+    def plan(self, tolerance: float | None) -> Plan:
+        """The fixed shape of the run."""
+        rule = Rule(**{name: getattr(self, name) for name in Rule.model_fields})
+        return Plan(rule, self.n_epochs, self.batch_size, tolerance)
+
+
+class Config(Description):
+    """Everything that decides a run, apart from the machine it runs on.
+
+    Attributes:
+        seed: of the first trial; trial k uses seed + k.
+        n_trials: networks trained at once.
+        data: which data.
+        network: the circuit.
+        settling: how states settle.
+        training: how synapses learn.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    n_trials: int = Field(default=1, ge=1)
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    settling: SettlingConfig = SettlingConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _refuse_idle_options(self) -> "Config":
+        """Refuse a value that differs from its default but would have no effect."""
+        network = self.network
+        without = {
+            "network.competition": (
+                set(_all(network.competition)) == {"none"},
+                ("settling.self_excitation", "settling.lateral_inhibition"),
+            ),
+            "network.precision": (
+                {*_all(network.precision), network.output_precision} == {"off"},
+                (
+                    "settling.initial_precision",
+                    "training.precision_rate",
+                    "training.precision_bounds",
+                ),
+            ),
+            "network.feedback='learned'": (
+                network.feedback != "learned",
+                ("training.feedback_rate",),
+            ),
+        }
+        for cause, (idle, names) in without.items():
+            for name in names:
+                section, option = name.split(".")
+                config = getattr(self, section)
+                value, default = getattr(config, option), type(config).model_fields[option].default
+                if idle and value != default:
+                    raise ValueError(f"{name}={value!r} has no effect without {cause}.")
+        return self
+
+    def networks(self, n_pixels: int) -> list[Network]:
+        """Fresh networks, one for each trial, for images of `n_pixels`."""
+        circuit = self.network.circuit(n_pixels)
+        options = {name: getattr(self.settling, name) for name in SettlingConfig.model_fields}
+        del options["tolerance"]
+        return [build(circuit, seed=seed, **options) for seed in self.seeds]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each trial."""
+        return [self.seed + trial for trial in range(self.n_trials)]
+
+    def to_toml(self) -> str:
+        """The whole configuration, defaults included, as TOML."""
+        return tomli_w.dumps(_without_none(self.model_dump()))
+
+
+def _all(value: T | tuple[T, ...]) -> tuple[T, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the presets that come with the library."""
+    files = resources.files("gncn.presets").iterdir()
+    return tuple(sorted(Path(f.name).stem for f in files if f.name.endswith(".toml")))
+
+
+def load_config(
+    *,
+    preset: str | None = None,
+    file: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Config:
+    """Read a configuration.
+
+    Args:
+        preset: name of a preset to begin with.
+        file: a TOML file laid over it.
+        overrides: single values laid over that, such as ``"training.n_epochs=3"``; the
+            value is read as TOML, and as plain text if it isn't TOML.
+
+    Returns:
+        The configuration, checked.
+
+    Raises:
+        ConfigError: unknown preset, option or value, or a file that isn't TOML.
+    """
+    values: dict[str, Any] = {}
+    if preset is not None:
+        if preset not in preset_names():
+            raise unknown_choice("preset", preset, preset_names())
+        text = resources.files("gncn.presets").joinpath(f"{preset}.toml").read_text()
+        values = tomllib.loads(text)
+    if file is not None:
+        values = _overlay(values, _read_toml(Path(file)))
+    for override in overrides:
+        values = _overlay(values, _parse_override(override))
+    return Config(**values)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"Can't read {path}: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}.") from error
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    name, equals, text = override.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(
+            f"An override is written name=value, such as training.n_epochs=3; received "
+            f"{override!r}."
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    nested: Any = value
+    for part in reversed(name.strip().split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            merged[key] = _overlay(under, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return [_without_none(v) for v in value] if isinstance(value, list | tuple) else value

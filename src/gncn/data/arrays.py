@@ -1,0 +1,296 @@
+"""Users' own data: `from_arrays` (in memory) and `load_file` (.npy, .npz)."""
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int32, Integer
+
+from gncn.data.binarise import DEFAULT_THRESHOLD, Binarisation, binarise, check_rule
+from gncn.data.types import Dataset, Split, split_off
+from gncn.errors import ConfigError, DataError
+
+Raw = Float[np.ndarray, "..."] | Integer[np.ndarray, "..."] | Bool[np.ndarray, "..."]
+"""Images as users have them: (n, pixels) or (n, rows, cols), any real type."""
+
+RawLabels = Integer[np.ndarray, "_"]
+"""Labels as users have them: integers from 0."""
+
+_MEMBERS = (
+    "train_images",
+    "train_labels",
+    "validation_images",
+    "validation_labels",
+    "test_images",
+    "test_labels",
+)
+
+
+def from_arrays(
+    train_images: Raw,
+    train_labels: RawLabels | None = None,
+    *,
+    validation_images: Raw | None = None,
+    validation_labels: RawLabels | None = None,
+    test_images: Raw | None = None,
+    test_labels: RawLabels | None = None,
+    name: str = "custom",
+    image_shape: tuple[int, int] | None = None,
+    max_value: float | int = 1.0,
+    binarisation: Binarisation = "threshold",
+    threshold: float | int | None = None,
+    binarisation_seed: int | None = None,
+    n_validation: int | None = None,
+    n_test: int | None = None,
+    split_seed: int = 0,
+    source: str = "arrays in memory",
+) -> Dataset:
+    """Make a data set of your own images.
+
+    Args:
+        train_images: shape (n, pixels) or (n, rows, cols); values from 0 to
+            `max_value`, of a boolean, integer or floating type.
+        train_labels: class of each, integers from 0, shape (n,); or None. Either
+            all splits given have labels or none has.
+        validation_images: as `train_images`; None to split them off at random.
+        validation_labels: class of each.
+        test_images: as `train_images`; None to split them off at random.
+        test_labels: class of each.
+        name: what to call the data set.
+        image_shape: (rows, cols) for images given as (n, pixels), to draw them;
+            taken from the array for images given as (n, rows, cols).
+        max_value: the value of a pixel that is fully on: 1, or 255 for 8-bit
+            images. It is never guessed.
+        binarisation: ``"threshold"``, ``"stochastic"`` or ``"none"``; see
+            `gncn.data.binarise`. All splits are treated alike.
+        threshold: for ``"threshold"``: the intensity (a fraction of `max_value`)
+            from which a pixel is on; 0.5 unless given.
+        binarisation_seed: for ``"stochastic"``: seed of the draws; 0 unless given.
+        n_validation: images to split off for validation; a tenth (at least one)
+            unless given. Only without `validation_images`.
+        n_test: images to split off for testing, likewise.
+        split_seed: decides which images are split off.
+        source: where the data come from, for people.
+
+    Returns:
+        The data set: uint8 zeros and ones, or float32 for ``binarisation="none"``.
+
+    Raises:
+        ConfigError: an unknown rule, or options that exclude each other.
+        DataError: images or labels of the wrong shape, type or range.
+
+    Examples:
+        >>> images = np.random.default_rng(0).random((50, 4, 4))
+        >>> data = from_arrays(images, max_value=1.0)
+        >>> len(data.train), len(data.validation), len(data.test), data.image_shape
+        (40, 5, 5, (4, 4))
+    """
+    check_rule(binarisation, threshold=threshold, seed=binarisation_seed)
+    if not 0 < max_value < float("inf"):
+        raise ConfigError(f"max_value must be a positive number; received {max_value}.")
+    given = {
+        "train": (train_images, train_labels),
+        "validation": (validation_images, validation_labels),
+        "test": (test_images, test_labels),
+    }
+    asked = {"validation": n_validation, "test": n_test}
+    _check_sizes(given, asked)
+
+    generator = None
+    if binarisation == "stochastic":
+        generator = np.random.default_rng(0 if binarisation_seed is None else binarisation_seed)
+    splits = {}
+    for part, (images, labels) in given.items():
+        if images is None:
+            continue
+        image_shape = _image_shape(images, image_shape, f"{part}_images")
+        intensities = _intensities(images, max_value, f"{part}_images")
+        pixels = binarise(intensities, binarisation, threshold=threshold, seed=generator)
+        if not pixels.any():
+            raise DataError(
+                f"All pixels of {part}_images are off (0): the largest value is {images.max()} of "
+                f"max_value={max_value}. Lower max_value or the threshold ({threshold})."
+            )
+        splits[part] = Split(
+            pixels, None if labels is None else _labels(labels, len(images), f"{part}_labels")
+        )
+
+    sizes = {
+        part: max(1, len(splits["train"]) // 10) if size is None else size
+        for part, size in asked.items()
+        if part not in splits
+    }
+    rest, *parts = split_off(splits["train"], sizes.values(), seed=split_seed)
+    splits.update(zip(sizes, parts, strict=True), train=rest)
+    return Dataset(
+        name=name,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        image_shape=image_shape,
+        n_classes=_n_classes(splits.values()),
+        source=f"{source}; {_describe(max_value, binarisation, threshold, binarisation_seed)}"
+        + "".join(f"; {size} images split off for {part}" for part, size in sizes.items())
+        + (f" (split_seed={split_seed})" if sizes else ""),
+        licence="yours",
+    )
+
+
+def load_file(
+    path: str | Path,
+    *,
+    name: str | None = None,
+    image_shape: tuple[int, int] | None = None,
+    max_value: float | int = 1.0,
+    binarisation: Binarisation = "threshold",
+    threshold: float | int | None = None,
+    binarisation_seed: int | None = None,
+    n_validation: int | None = None,
+    n_test: int | None = None,
+    split_seed: int = 0,
+) -> Dataset:
+    """Make a data set of your own file.
+
+    Args:
+        path: a ``.npy`` file that holds the images, or a ``.npz`` file that holds
+            ``train_images`` and, if you have them, ``train_labels``,
+            ``validation_images``, ``validation_labels``, ``test_images`` and
+            ``test_labels``. Pickled objects are refused.
+        name: what to call the data set; the file's name unless given.
+        image_shape: see `from_arrays`, as for all that follow.
+        max_value: 1, or 255 for 8-bit images.
+        binarisation: ``"threshold"``, ``"stochastic"`` or ``"none"``.
+        threshold: for ``"threshold"``.
+        binarisation_seed: for ``"stochastic"``.
+        n_validation: images to split off for validation.
+        n_test: images to split off for testing.
+        split_seed: decides which images are split off.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ConfigError: an unknown rule, or options that exclude each other.
+        DataError: the file is missing, damaged or of another kind, or its arrays
+            have the wrong shape, type or range.
+    """
+    path = Path(path).expanduser()
+    return from_arrays(
+        **_read_members(path),
+        name=path.stem if name is None else name,
+        image_shape=image_shape,
+        max_value=max_value,
+        binarisation=binarisation,
+        threshold=threshold,
+        binarisation_seed=binarisation_seed,
+        n_validation=n_validation,
+        n_test=n_test,
+        split_seed=split_seed,
+        source=f"the file {path.name}",
+    )
+
+
+def _read_members(path: Path) -> dict[str, np.ndarray]:
+    if path.suffix not in (".npy", ".npz"):
+        raise DataError(f"Expected a .npy or .npz file; received {path}. Save it with NumPy.")
+    if not path.is_file():
+        raise DataError(f"There is no file {path}. Correct the path.")
+    try:
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"train_images": loaded}
+            unknown = sorted(set(loaded.files) - set(_MEMBERS))
+            if unknown or "train_images" not in loaded.files:
+                raise DataError(
+                    f"{path} must hold train_images and may hold {', '.join(_MEMBERS[1:])}; "
+                    f"received {', '.join(sorted(loaded.files)) or 'no array'}. Rename the arrays."
+                )
+            return {member: loaded[member] for member in loaded.files}
+    except DataError:
+        raise
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} is damaged, cut short or holds pickled objects: {error}. Save it again with "
+            "`numpy.save` or `numpy.savez`."
+        ) from error
+
+
+def _check_sizes(
+    given: dict[str, tuple[Raw | None, RawLabels | None]], asked: dict[str, int | None]
+) -> None:
+    for part, size in asked.items():
+        images, labels = given[part]
+        if images is not None and size is not None:
+            raise ConfigError(
+                f"n_{part}={size} asks to split images off, but {part}_images are given. Leave one "
+                "of them out."
+            )
+        if images is None and labels is not None:
+            raise ConfigError(f"{part}_labels are given without {part}_images. Pass both.")
+    labelled = {part for part, (_, labels) in given.items() if labels is not None}
+    present = {part for part, (images, _) in given.items() if images is not None}
+    if labelled and labelled != present:
+        raise DataError(
+            f"Either all splits have labels or none has; received images for {sorted(present)} and "
+            f"labels for {sorted(labelled)}."
+        )
+
+
+def _image_shape(
+    images: Raw, image_shape: tuple[int, int] | None, what: str
+) -> tuple[int, int] | None:
+    if images.ndim not in (2, 3) or 0 in images.shape:
+        raise DataError(
+            f"{what} must have the shape (n, pixels) or (n, rows, cols), none of them 0; received "
+            f"{images.shape}."
+        )
+    if images.ndim == 2:
+        return image_shape
+    rows, cols = images.shape[1:]
+    if image_shape not in (None, (rows, cols)):
+        raise DataError(
+            f"{what} are {rows} x {cols}, but image_shape (given, or that of another split) is "
+            f"{image_shape}. Correct one of them."
+        )
+    return rows, cols
+
+
+def _intensities(images: Raw, max_value: float | int, what: str) -> Float32[np.ndarray, "n pixels"]:
+    low, high = images.min(), images.max()
+    if not (low >= 0 and high <= max_value):  # also refuses NaN
+        raise DataError(
+            f"{what} must lie within 0..max_value={max_value}; received values from {low} to "
+            f"{high}. Rescale them, or state the value of a pixel that is fully on: max_value=255 "
+            "for 8-bit images."
+        )
+    flat = images.reshape(len(images), -1)
+    return (flat / max_value).astype(np.float32)
+
+
+def _labels(labels: RawLabels, n: int, what: str) -> Int32[np.ndarray, " n"]:
+    if labels.dtype.kind not in "iu" or labels.shape != (n,):
+        raise DataError(
+            f"{what} must be integers of shape ({n},), one an image; received {labels.dtype} of "
+            f"shape {labels.shape}."
+        )
+    if labels.max() > np.iinfo(np.int32).max:
+        raise DataError(f"{what} must be class numbers 0, 1, 2, ...; received {labels.max()}.")
+    return labels.astype(np.int32)
+
+
+def _n_classes(splits: Iterable[Split]) -> int | None:
+    largest = [int(split.labels.max()) for split in splits if split.labels is not None]
+    return 1 + max(largest) if largest else None
+
+
+def _describe(
+    max_value: float | int, rule: Binarisation, threshold: float | int | None, seed: int | None
+) -> str:
+    if rule == "none":
+        return f"pixel/{max_value:g}, not binarised"
+    if rule == "stochastic":
+        return f"on with probability pixel/{max_value:g} (binarisation_seed={seed or 0})"
+    level = DEFAULT_THRESHOLD if threshold is None else threshold
+    return f"binarised at pixel/{max_value:g} >= {level:g}"

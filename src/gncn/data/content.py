@@ -1,0 +1,244 @@
+"""Reading the files that data sets are distributed as: idx, gzipped idx, npz, mat.
+
+Files come from strangers, so nothing is unpickled, decompression stops at the
+size expected, and content is checked against a known hash before it is parsed.
+"""
+
+import gzip
+import hashlib
+import io
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from gncn.data.registry import DataFile, DatasetInfo, Part, owner_of
+from gncn.data.types import Split
+from gncn.errors import DataError
+
+_IDX_UINT8 = 0x08
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZIP_MAGIC = b"PK\x03\x04"
+
+
+class MissingFileError(DataError):
+    """A file of a data set is neither at hand nor could be downloaded."""
+
+
+class AlteredFileError(DataError):
+    """A file is there, but it is damaged or holds something else than it should."""
+
+
+class ForeignFileError(AlteredFileError):
+    """A file is there and sound, but belongs to another data set of the same layout."""
+
+
+def read_verified(path: Path, info: DatasetInfo, file: DataFile) -> bytes:
+    """Read a file of a data set and check it against its hash.
+
+    Args:
+        path: the file, as idx, gzipped idx, npz or mat: its first bytes decide.
+        info: the data set it should belong to.
+        file: which of its files it should be.
+
+    Returns:
+        Its content: idx bytes, or the whole of a .mat file.
+
+    Raises:
+        AlteredFileError: the file can't be read, or its content has another hash;
+            says what to do.
+        ForeignFileError: it is sound, but a file of another data set.
+    """
+    try:
+        return verified_content(path.read_bytes(), info, file)
+    except ForeignFileError as error:
+        raise ForeignFileError(
+            f"{path} is {error}. Keep each data set in a folder of its own, such as "
+            f"{info.folders[0]}."
+        ) from error
+    except AlteredFileError as error:
+        hint = f" {info.hint}" if info.hint else ""
+        raise AlteredFileError(
+            f"{path} is {error}.{hint} Delete it and run `gncn data fetch {info.name}`."
+        ) from error
+
+
+def verified_content(raw: bytes, info: DatasetInfo, file: DataFile) -> bytes:
+    """Unpack the bytes of a file of a data set and check them against its hash.
+
+    Args:
+        raw: the file's bytes, as for `read_verified`.
+        info: the data set it should belong to.
+        file: which of its files it should be.
+
+    Returns:
+        Its content: idx bytes, or the whole of a .mat file.
+
+    Raises:
+        AlteredFileError: the bytes can't be unpacked, or have another hash. The
+            message is the end of a sentence that begins "the file is".
+        ForeignFileError: they are sound, but a file of another data set.
+    """
+    try:
+        content = _content(raw, file)
+    except (EOFError, OSError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+        raise AlteredFileError(
+            f"damaged or cut short: {error} (expected content {file.digest}; received {len(raw)} "
+            f"bytes whose own hash is {_digest(raw, 'sha256')})"
+        ) from error
+    received = _digest(content, file.digest.partition(":")[0])
+    if received == file.digest:
+        return content
+    hashes = f"(expected content {file.digest}; received {received})"
+    owner = owner_of({_digest(content, "sha256"), _digest(content, "md5")})
+    if owner is not None and owner != info.name:
+        raise ForeignFileError(f"a file of {owner!r}, not of {info.name!r} {hashes}")
+    raise AlteredFileError(f"not the {info.name} file it should be {hashes}")
+
+
+def parse_idx(content: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
+    """Turn idx bytes into the array they hold.
+
+    The format: two zero bytes, a byte for the type (8: unsigned byte), a byte for
+    the number of axes, each axis as a big-endian 4-byte integer, then the values.
+
+    Args:
+        content: the decompressed file.
+        shape: the shape expected.
+
+    Returns:
+        The values, uint8 of the shape expected. Not writeable.
+
+    Raises:
+        DataError: the bytes are not an idx array of that shape.
+    """
+    header = _idx_header(shape)
+    if content[: len(header)] != header or len(content) != len(header) + math.prod(shape):
+        raise DataError(
+            f"Expected an idx file of unsigned bytes of shape {shape}, {len(header)} bytes of "
+            f"header {header.hex()} and {math.prod(shape)} of values; received {len(content)} "
+            f"bytes that begin with {content[: len(header)].hex()}."
+        )
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)
+
+
+def to_idx(array: UInt8[np.ndarray, "..."]) -> bytes:
+    """Return the idx bytes of an array: the inverse of `parse_idx`.
+
+    Args:
+        array: unsigned bytes of any shape.
+    """
+    return _idx_header(array.shape) + array.tobytes()
+
+
+def read_idx_file(path: Path, info: DatasetInfo, part: Part) -> UInt8[np.ndarray, "..."]:
+    """Read one verified file of a data set laid out like MNIST, as grey values 0..255 or labels.
+
+    Args:
+        path: the file: idx, gzipped idx or npz.
+        info: the data set it belongs to.
+        part: what it should hold.
+
+    Raises:
+        AlteredFileError: the file can't be read, or its content has another hash.
+    """
+    file = next(file for file in info.files if file.part == part)
+    if file.shape is None:
+        raise DataError(f"The files of {info.name!r} are not idx files.")
+    return parse_idx(read_verified(path, info, file), file.shape)
+
+
+def parse_silhouettes(content: bytes, info: DatasetInfo) -> tuple[Split, Split, Split]:
+    """Turn a CalTech 101 Silhouettes .mat file into its official splits.
+
+    The file holds each image column by column (MATLAB's order) with foreground 0
+    and labels from 1. Here images are upright rows of pixels with foreground 1,
+    as in MNIST, and labels count from 0.
+
+    Args:
+        content: the .mat file, already checked against its hash.
+        info: the data set: sizes and number of classes are checked against it.
+
+    Returns:
+        Training, validation and test split.
+
+    Raises:
+        DataError: an array is missing, or has an unexpected shape, type or value.
+    """
+    from scipy.io import loadmat
+
+    arrays = loadmat(io.BytesIO(content))
+    sizes = {"train": info.n_train, "val": info.n_validation, "test": info.n_test}
+    train, validation, test = (
+        Split(
+            _silhouettes(arrays.get(f"{split}_data"), n, info),
+            _silhouette_labels(arrays.get(f"{split}_labels"), n, info),
+        )
+        for split, n in sizes.items()
+    )
+    return train, validation, test
+
+
+def _silhouettes(array: object, n: int, info: DatasetInfo) -> UInt8[np.ndarray, "n pixels"]:
+    rows, cols = info.image_shape
+    stored = _expect(array, (n, rows * cols), (0, 1), f"{info.name} images")
+    upright = stored.reshape(n, cols, rows).transpose(0, 2, 1)
+    return 1 - upright.reshape(n, rows * cols)
+
+
+def _silhouette_labels(array: object, n: int, info: DatasetInfo) -> Int32[np.ndarray, " n"]:
+    stored = _expect(array, (n, 1), (1, info.n_classes), f"{info.name} labels")
+    return stored[:, 0].astype(np.int32) - 1
+
+
+def _expect(
+    array: object, shape: tuple[int, ...], limits: tuple[int, int], what: str
+) -> UInt8[np.ndarray, "..."]:
+    wanted = f"uint8 of shape {shape} within {limits[0]}..{limits[1]}"
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"The .mat file lacks the {what}: expected {wanted}.")
+    if array.dtype != np.uint8 or array.shape != shape:
+        raise DataError(f"Expected {what} as {wanted}; received {array.dtype} of {array.shape}.")
+    if array.min() < limits[0] or array.max() > limits[1]:
+        raise DataError(
+            f"Expected {what} as {wanted}; received values {array.min()}..{array.max()}."
+        )
+    return array
+
+
+def _idx_header(shape: tuple[int, ...]) -> bytes:
+    axes = b"".join(size.to_bytes(4, "big") for size in shape)
+    return bytes((0, 0, _IDX_UINT8, len(shape))) + axes
+
+
+def _content(raw: bytes, file: DataFile) -> bytes:
+    if file.shape is None:
+        return raw
+    limit = len(_idx_header(file.shape)) + math.prod(file.shape)
+    if raw.startswith(_GZIP_MAGIC):
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
+            return stream.read(limit + 1)
+    if raw.startswith(_ZIP_MAGIC):
+        return _npz_content(raw, file.shape)
+    return raw
+
+
+def _npz_content(raw: bytes, shape: tuple[int, ...]) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > 8 * math.prod(shape) + 4096:  # at most 8 bytes a value, and headers
+        raise ValueError(f"the archive unpacks to {unpacked} bytes, too many for {shape}")
+    with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+        if arrays.files != ["arr_0"]:
+            raise ValueError(f"expected one array, 'arr_0'; received {arrays.files}")
+        array = arrays["arr_0"]
+    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 255:
+        raise ValueError(f"expected integers within 0..255; received {array.dtype}")
+    return to_idx(array.astype(np.uint8))
+
+
+def _digest(content: bytes, algorithm: str) -> str:
+    return f"{algorithm}:{hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()}"

@@ -1,0 +1,225 @@
+"""What a data set is: `Split` (images with labels) and `Dataset` (three splits).
+
+Both are frozen and check themselves when built, and their arrays can't be
+written to: a run that holds a `Dataset` knows that nobody changes it.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float32, Int, Int32, UInt8
+
+from gncn.errors import DataError
+
+Images = UInt8[np.ndarray, "n pixels"] | Float32[np.ndarray, "n pixels"]
+"""Binary images (uint8, each pixel 0 or 1) or real-valued ones (float32, in [0, 1])."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images, one a row, and their labels.
+
+    Attributes:
+        images: uint8 of zeros and ones (binary data) or float32 within [0, 1]
+            (real-valued data), shape (n, pixels), n at least 1. Not writeable.
+        labels: class of each image, int32 from 0, shape (n,), or None for data
+            without labels. Not writeable.
+
+    Raises:
+        DataError: an array has the wrong type, shape or range.
+    """
+
+    images: Images
+    labels: Int32[np.ndarray, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        _check_images(self.images)
+        object.__setattr__(self, "images", _frozen(self.images))
+        if self.labels is None:
+            return
+        if self.labels.dtype != np.int32 or self.labels.shape != (len(self.images),):
+            raise DataError(
+                f"Labels must be int32 of shape ({len(self.images)},), one an image; received "
+                f"{self.labels.dtype} of shape {self.labels.shape}. Convert them with "
+                "`labels.astype(numpy.int32)`."
+            )
+        if self.labels.min() < 0:
+            raise DataError(
+                f"Labels must count from 0; the smallest received is {self.labels.min()}. "
+                "Renumber the classes 0, 1, 2, ..."
+            )
+        object.__setattr__(self, "labels", _frozen(self.labels))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, rows: Int[np.ndarray, " m"]) -> "Split":
+        """Return the split that holds the given rows, in the order given.
+
+        Args:
+            rows: indices of the rows to keep, shape (m,).
+        """
+        return Split(self.images[rows], None if self.labels is None else self.labels[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training, a validation and a test split of the same kind of image.
+
+    Attributes:
+        name: what to call it in tables and run folders.
+        train: the split to learn from.
+        validation: the split for choosing settings.
+        test: the split to report numbers on.
+        image_shape: (rows, cols) of an image, or None for data that are no images.
+            Rows of `Split.images` are images in row-major order.
+        n_classes: number of classes; None for data without labels.
+        source: where the data come from and how they were prepared, for people.
+        licence: terms of use, for people.
+
+    Raises:
+        DataError: the splits disagree with each other or with the fields.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    image_shape: tuple[int, int] | None
+    n_classes: int | None
+    source: str
+    licence: str
+
+    def __post_init__(self) -> None:
+        splits = (self.train, self.validation, self.test)
+        kinds = {(split.images.dtype.name, split.images.shape[1]) for split in splits}
+        if len(kinds) != 1:
+            raise DataError(
+                f"The splits of {self.name!r} must share one type and number of pixels; received "
+                f"{sorted(kinds)}. Prepare all splits in the same way."
+            )
+        if self.image_shape is not None:
+            rows, cols = self.image_shape
+            if rows * cols != self.n_pixels:
+                raise DataError(
+                    f"image_shape {self.image_shape} makes {rows * cols} pixels, but the images of "
+                    f"{self.name!r} have {self.n_pixels}. Correct it, or pass None."
+                )
+        _check_labels(self.name, splits, self.n_classes)
+
+    @property
+    def n_pixels(self) -> int:
+        """Number of pixels (input units) in an image."""
+        return self.train.images.shape[1]
+
+    @property
+    def binary(self) -> bool:
+        """Whether pixels are 0 or 1 (uint8), rather than real-valued (float32)."""
+        return self.train.images.dtype == np.uint8
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """First 16 hexadecimal digits of a SHA-256 over all arrays.
+
+        It depends on the types, shapes and values of the arrays, and on nothing
+        else: two runs with the same fingerprint saw the same data, split alike.
+        """
+        digest = hashlib.sha256()
+        for split in (self.train, self.validation, self.test):
+            for array in (split.images, split.labels):
+                if array is None:
+                    digest.update(b"none;")
+                    continue
+                little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+                digest.update(f"{little.dtype.str}{little.shape};".encode())
+                digest.update(np.ascontiguousarray(little).data)
+        return digest.hexdigest()[:16]
+
+
+def split_off(
+    split: Split, sizes: Iterable[int], *, seed: int, what: str = "split_seed"
+) -> tuple[Split, ...]:
+    """Draw disjoint random subsets of the given sizes from a split.
+
+    Args:
+        split: what to draw from.
+        sizes: number of rows of each subset, each at least 1.
+        seed: decides which rows are drawn; at least 0.
+        what: name of the seed's option, for error messages.
+
+    Returns:
+        The remaining rows, then one split for each size. Within each, rows keep
+        their original order.
+
+    Raises:
+        DataError: a size or the seed is out of range, or no rows would remain.
+    """
+    sizes = tuple(sizes)
+    if seed < 0:
+        raise DataError(f"{what} must be an integer of at least 0; received {seed}.")
+    if any(size < 1 for size in sizes) or sum(sizes) >= len(split):
+        received = " + ".join(str(size) for size in sizes)
+        raise DataError(
+            f"Can't split {received} images off {len(split)}: each part needs at least 1 image, "
+            "and at least 1 must remain for training. Ask for fewer (n_validation, n_test)."
+        )
+    order = np.random.default_rng(seed).permutation(len(split))
+    ends = np.cumsum((*sizes,))
+    parts = [np.sort(part) for part in np.split(order, ends)]
+    return tuple(split.subset(rows) for rows in (parts[-1], *parts[:-1]))
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _check_images(images: np.ndarray) -> None:
+    if images.ndim != 2 or 0 in images.shape:
+        raise DataError(
+            "Images must be an array of shape (n, pixels) with at least one row and one pixel; "
+            f"received shape {images.shape}."
+        )
+    if images.dtype == np.uint8:
+        if images.max() > 1:
+            raise DataError(
+                f"Binary (uint8) images must hold 0 and 1 only; the largest value is "
+                f"{images.max()}. Binarise them first, with `gncn.data.from_arrays`."
+            )
+    elif images.dtype == np.float32:
+        low, high = images.min(), images.max()
+        if not (low >= 0 and high <= 1):  # also refuses NaN
+            raise DataError(
+                f"Real-valued (float32) images must lie within [0, 1]; received values from {low} "
+                f"to {high}. Rescale them first."
+            )
+    else:
+        raise DataError(
+            f"Images must be uint8 (binary) or float32 (real-valued); received {images.dtype}. "
+            "Use `gncn.data.from_arrays`, which converts."
+        )
+
+
+def _check_labels(name: str, splits: tuple[Split, ...], n_classes: int | None) -> None:
+    labels = [split.labels for split in splits if split.labels is not None]
+    if len(labels) not in (0, len(splits)):
+        raise DataError(
+            f"Either all splits of {name!r} have labels or none has; received labels for "
+            f"{len(labels)} of {len(splits)}."
+        )
+    if bool(labels) != (n_classes is not None):
+        raise DataError(
+            f"n_classes must be a number for data with labels and None without; received "
+            f"{n_classes} for {name!r}, which has {'' if labels else 'no '}labels."
+        )
+    if n_classes is not None:
+        largest = max(int(part.max()) for part in labels)
+        if largest >= n_classes:
+            raise DataError(
+                f"Labels of {name!r} must lie within 0..{n_classes - 1} (n_classes={n_classes}); "
+                f"the largest is {largest}."
+            )

@@ -1,0 +1,163 @@
+"""Predictions, errors and total discrepancy ψ (Eqs 1, 5, 6, 13 and 14).
+
+Each layer is predicted from the layers above it, z̄^l = g^l(W^l φ(z^{l+1})), and
+compared with what it is: d^l = z^l − z̄^l, or φ(z^l) − z̄^l if the circuit compares
+activities.  Error neurons weigh the deviation by the precision, e^l = Σ⁻¹ d^l; for
+Bernoulli data e^0 = x − z̄^0, the deviation times the logistic's derivative.
+
+ψ is the complete-data log-likelihood up to a constant, so higher is better:
+
+    ψ = log Bernoulli(x; z̄^0) + Σ_l [½ log|Σ⁻¹| − ½ d^T Σ⁻¹ d]
+
+(Eq 6 prints −½ log|Σ⁻¹|; its derivative, Eq 7, shows that + is meant).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gncn.activations import resolve_activation
+from gncn.network import Network
+
+Latents = tuple[Float[Array, "batch _units"], ...]
+"""States z^0 (the data), z^1, ..., z^L; arrays of shape (batch, J_l)."""
+
+ByLayer = tuple[Float[Array, "batch _units"] | None, ...]
+"""One array of shape (batch, J_l) for each of the layers 0..L, or None for a layer."""
+
+
+class Responses(NamedTuple):
+    """What all neurons do, given the states.
+
+    Every field has one entry for each of the layers 0..L, of shape (batch, J_l), and
+    None where a layer has no such neurons (the data send nothing, the top is not
+    predicted).
+
+    Attributes:
+        activities: φ^l(z^l).
+        drives: h^l = Σ W φ(z), the input to g^l.
+        predictions: z̄^l = g^l(h^l).
+        errors: e^l, weighted by the precision.
+        deviations: d^l, not weighted.
+    """
+
+    activities: ByLayer
+    drives: ByLayer
+    predictions: ByLayer
+    errors: ByLayer
+    deviations: ByLayer
+
+
+class Discrepancy(NamedTuple):
+    """Total discrepancy ψ (Eq 6) of each image, in nats.
+
+    Attributes:
+        total: ψ, shape (batch,).
+        layers: the terms of the predicted layers in ascending order, shape
+            (batch, predicted); they add up to `total`.
+    """
+
+    total: Float[Array, " batch"]
+    layers: Float[Array, "batch predicted"]
+
+
+def activities(network: Network, latents: Latents) -> ByLayer:
+    """φ^l(z^l) of the latent layers; None for layer 0."""
+    sent: list[Float[Array, "batch _units"] | None] = [None]
+    for layer, states in zip(network.circuit.layers[1:], latents[1:], strict=True):
+        sent.append(resolve_activation(layer.activation, layer.winners)(states))
+    return tuple(sent)
+
+
+def respond(network: Network, latents: Latents) -> Responses:
+    """Compute activities, predictions and errors of all layers from their states.
+
+    Args:
+        network: the network.
+        latents: states of layers 0..L; layer 0 holds the data.
+    """
+    circuit = network.circuit
+    sent = activities(network, latents)
+    none: list[Float[Array, "batch _units"] | None] = [None] * len(circuit.layers)
+    drives, predictions, deviations, errors = list(none), list(none), list(none), list(none)
+    for weights, connection in zip(network.forward_weights, circuit.connections, strict=True):
+        source = sent[connection.source]
+        assert source is not None
+        drive = source @ weights.T
+        earlier = drives[connection.target]
+        drives[connection.target] = drive if earlier is None else earlier + drive
+    for index in circuit.predicted:
+        layer, drive = circuit.layers[index], drives[index]
+        assert drive is not None
+        predicted = resolve_activation(layer.prediction_activation, layer.winners)(drive)
+        actual = sent[index] if circuit.compared == "activity" and index > 0 else latents[index]
+        assert actual is not None
+        predictions[index] = predicted
+        deviations[index] = actual - predicted
+        errors[index] = weigh(network.precision[index], actual - predicted)
+    return Responses(sent, tuple(drives), tuple(predictions), tuple(errors), tuple(deviations))
+
+
+def weigh(
+    precision: Float[Array, "units units"] | Float[Array, " units"] | None,
+    deviation: Float[Array, "batch units"],
+) -> Float[Array, "batch units"]:
+    """Multiply a deviation by Σ⁻¹, be it absent, diagonal or full (Eq 1)."""
+    if precision is None:
+        return deviation
+    if precision.ndim == 1:
+        return deviation * precision[None, :]
+    return deviation @ precision.T
+
+
+def discrepancy(network: Network, latents: Latents, responses: Responses) -> Discrepancy:
+    """Total discrepancy ψ (Eq 6), whole and by layer.
+
+    Gaussian layers leave out the constant −½ J log 2π, as Eq 6 does.
+
+    Args:
+        network: the network.
+        latents: states of layers 0..L.
+        responses: `respond` of the same states.
+    """
+    terms = []
+    for index in network.circuit.predicted:
+        if network.circuit.layers[index].distribution == "bernoulli":
+            drive = responses.drives[index]
+            assert drive is not None
+            terms.append(-binary_cross_entropy(latents[index], drive))
+        else:
+            deviation, error = responses.deviations[index], responses.errors[index]
+            assert deviation is not None
+            assert error is not None
+            log_determinant = _log_determinant(network.precision[index])
+            terms.append(0.5 * log_determinant - 0.5 * jnp.sum(deviation * error, axis=-1))
+    layers = jnp.stack(terms, axis=-1)
+    return Discrepancy(jnp.sum(layers, axis=-1), layers)
+
+
+def total_discrepancy(network: Network, latents: Latents) -> Discrepancy:
+    """ψ (Eq 6) as a function of the states alone; see `discrepancy`."""
+    return discrepancy(network, latents, respond(network, latents))
+
+
+def binary_cross_entropy(
+    x: Float[Array, "batch pixels"], logits: Float[Array, "batch pixels"]
+) -> Float[Array, " batch"]:
+    """−Σ_d [x log x̂ + (1−x) log(1−x̂)] of each image in nats, x̂ = logistic(logits).
+
+    Computed from the logits, so that it stays finite however sure the network is.
+    """
+    return jnp.sum(jax.nn.softplus(logits) - x * logits, axis=-1)
+
+
+def _log_determinant(
+    precision: Float[Array, "units units"] | Float[Array, " units"] | None,
+) -> Float[Array, ""]:
+    if precision is None:
+        return jnp.zeros(())
+    if precision.ndim == 1:
+        return jnp.sum(jnp.log(precision))
+    return 2 * jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(precision))))

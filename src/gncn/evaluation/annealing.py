@@ -1,0 +1,359 @@
+"""log p(x) by annealed importance sampling (AIS), and its bound from above (BDMC).
+
+Chains start at prior samples and pass through p_β(z) ∝ p(z) p(x|z)^β, β from 0 to 1,
+with a Hamiltonian transition (`gncn.evaluation.hmc`) at each.  With z_t the point reached
+at β_t, each chain has the weight
+
+    log w = Σ_t (β_{t+1} − β_t) log p(x|z_t),    E[w] = p(x)
+
+so log mean w is a lower bound of log p(x) on average (Neal 2001).  Run backwards from an
+*exact* posterior sample, the same sum obeys E[1/w] = 1/p(x), so −log mean 1/w is an upper
+bound on average (bidirectional Monte Carlo, Grosse, Ghahramani & Adams 2015).  An exact
+posterior sample is at hand for simulated images, whose code is known.  If the two bounds
+meet on images that the model simulated, the lower bound can be trusted on real ones as
+far as they resemble those (Wu, Burda, Salakhutdinov & Grosse 2017).
+
+Step sizes are learned for each image and β in a pilot run with random numbers of its own
+and then held, so that weights are exactly unbiased.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
+
+from gncn.errors import ConfigError, DataError, unknown_choice
+from gncn.evaluation.bernoulli import binary_images, sample_pixels
+from gncn.evaluation.blocks import blocks, check_positive
+from gncn.evaluation.hmc import Draws, Points, transition, visit
+from gncn.evaluation.importance import WeightedEstimate, image_keys, weighted_estimate
+from gncn.evaluation.protocols import Images, LatentModel, Sampler
+
+_PRIOR_DRAWS = 2000
+_ADAPTATION = 0.1
+_STEEPNESS = 4.0
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """How to anneal.
+
+    Attributes:
+        n_temperatures: intervals that β's way from 0 to 1 is cut into.
+        spacing: ``"sigmoid"``, closer near both ends, or ``"linear"``.
+        n_chains: for each image.
+        n_leapfrog: leapfrog steps of a transition.
+        step_size: of the leapfrog before it adapts, in prior standard deviations.
+        target_acceptance: what the pilot run adapts step sizes to.
+        image_block: images whose chains run at once.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
+
+    n_temperatures: int = 500
+    spacing: Literal["sigmoid", "linear"] = "sigmoid"
+    n_chains: int = 16
+    n_leapfrog: int = 10
+    step_size: float = 0.1
+    target_acceptance: float = 0.7
+    image_block: int = 50
+
+    def __post_init__(self) -> None:
+        check_positive(
+            n_temperatures=self.n_temperatures,
+            n_chains=self.n_chains,
+            n_leapfrog=self.n_leapfrog,
+            step_size=self.step_size,
+            image_block=self.image_block,
+        )
+        if self.spacing not in ("sigmoid", "linear"):
+            raise unknown_choice("spacing", self.spacing, ("sigmoid", "linear"))
+        if not 0 < self.target_acceptance < 1:
+            raise ConfigError(
+                f"target_acceptance must be between 0 and 1; received {self.target_acceptance}."
+            )
+
+    @property
+    def inverse_temperatures(self) -> Float[np.ndarray, " temperatures"]:
+        """β_0 = 0 to β_T = 1, ascending; T + 1 values."""
+        even = np.linspace(0, 1, self.n_temperatures + 1)
+        if self.spacing == "linear":
+            return even
+        rise = 1 / (1 + np.exp(-_STEEPNESS * (2 * even - 1)))
+        return (rise - rise[0]) / (rise[-1] - rise[0])
+
+
+@dataclass(frozen=True)
+class AnnealedEstimate(WeightedEstimate):
+    """Estimates of log p(x) in nats by annealing, lower bounds on average.
+
+    Attributes:
+        values: one for each image.
+        effective_sample_size: of each image's chains.
+        n_samples: chains for each image.
+        acceptance: share of transitions accepted, for each image.
+    """
+
+    acceptance: Float[np.ndarray, " images"]
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Bounds of log p(x) from both sides, on images that the model simulated.
+
+    Attributes:
+        x: the images.
+        lower: forward annealing, a lower bound on average.
+        upper: reverse annealing, an upper bound on average.
+    """
+
+    x: UInt8[np.ndarray, "images pixels"]
+    lower: AnnealedEstimate
+    upper: AnnealedEstimate
+
+    @property
+    def gap(self) -> float:
+        """Mean of upper less lower, in nats; no estimate is further off than this."""
+        return self.upper.mean - self.lower.mean
+
+
+def annealed_log_likelihood(
+    model: LatentModel,
+    x: Images,
+    *,
+    key: PRNGKeyArray,
+    annealing: Annealing = Annealing(),
+    on_block: Callable[[int, int], None] | None = None,
+) -> AnnealedEstimate:
+    """Estimate log p(x) of images by annealing from prior to posterior; a lower bound.
+
+    Costs 2 x images x chains x temperatures x leapfrog steps gradients.
+
+    Args:
+        model: anything with `decode`, `sample_prior` and `log_prior`, the latter two of
+            one continuous prior.
+        x: binary images.
+        key: of all random numbers.
+        annealing: see `Annealing`.
+        on_block: called with the number of images done and of all.
+
+    Returns:
+        The estimates, with effective sample sizes and acceptance.
+
+    Raises:
+        DataError: `x` is not binary.
+        DivergenceError: a weight is not finite.
+    """
+    return _estimate(model, binary_images(x), None, key, annealing, on_block)
+
+
+def reverse_annealed_log_likelihood(
+    model: LatentModel,
+    x: Images,
+    codes: Float[Array | np.ndarray, "images dim"],
+    *,
+    key: PRNGKeyArray,
+    annealing: Annealing = Annealing(),
+    on_block: Callable[[int, int], None] | None = None,
+) -> AnnealedEstimate:
+    """Bound log p(x) from above by annealing from exact posterior samples to the prior.
+
+    Args:
+        model: as for `annealed_log_likelihood`.
+        x: binary images that the model simulated.
+        codes: the code that each was simulated from, hence an exact posterior sample.
+        key: of all random numbers.
+        annealing: see `Annealing`.
+        on_block: called with the number of images done and of all.
+
+    Returns:
+        The estimates; upper bounds on average.
+
+    Raises:
+        DataError: `x` is not binary, or there isn't one code for each image.
+        DivergenceError: a weight is not finite.
+    """
+    if len(codes) != len(x):
+        raise DataError(f"Give one code an image; received {len(codes)} for {len(x)} images.")
+    return _estimate(model, binary_images(x), jnp.asarray(codes), key, annealing, on_block)
+
+
+def simulate(
+    model: Sampler, key: PRNGKeyArray, n: int
+) -> tuple[UInt8[np.ndarray, "n pixels"], Float[Array, "n dim"]]:
+    """Draw `n` codes from the prior and a binary image from each."""
+    code_key, pixel_key = jax.random.split(key)
+    codes = model.sample_prior(code_key, n)
+    return np.asarray(sample_pixels(pixel_key, model.decode(codes))), codes
+
+
+def bracket(
+    model: LatentModel,
+    n_images: int,
+    *,
+    key: PRNGKeyArray,
+    annealing: Annealing = Annealing(),
+    on_block: Callable[[int, int], None] | None = None,
+) -> Bracket:
+    """Simulate images and bound their log p(x) from both sides (bidirectional Monte Carlo).
+
+    Args:
+        model: as for `annealed_log_likelihood`.
+        n_images: images to simulate.
+        key: of all random numbers.
+        annealing: see `Annealing`.
+        on_block: called with the number of images done and of all, for both directions
+            in turn.
+
+    Returns:
+        Both bounds; their gap limits the error of either.
+
+    Raises:
+        DivergenceError: a weight is not finite.
+    """
+    data_key, forward_key, reverse_key = jax.random.split(key, 3)
+    x, codes = simulate(model, data_key, n_images)
+    lower = annealed_log_likelihood(
+        model, x, key=forward_key, annealing=annealing, on_block=on_block
+    )
+    upper = reverse_annealed_log_likelihood(
+        model, x, codes, key=reverse_key, annealing=annealing, on_block=on_block
+    )
+    return Bracket(x, lower, upper)
+
+
+def _estimate(
+    model: LatentModel,
+    images: UInt8[np.ndarray, "images pixels"],
+    codes: Float[Array, "images dim"] | None,
+    key: PRNGKeyArray,
+    annealing: Annealing,
+    on_block: Callable[[int, int], None] | None,
+) -> AnnealedEstimate:
+    """Anneal block by block: backwards if exact posterior samples are given."""
+    scale_key, pilot_key, run_key = jax.random.split(key, 3)
+    drawn = np.asarray(model.sample_prior(scale_key, _PRIOR_DRAWS), np.float64)
+    covariance = np.atleast_2d(np.cov(drawn, rowvar=False))
+    ridge = 1e-6 * np.trace(covariance) / len(covariance)
+    factor = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
+    factor = jnp.asarray(factor, jnp.float32)
+    parts = []
+    for rows, n in blocks(len(images), annealing.image_block):
+        x = jnp.asarray(images[rows], jnp.float32)
+        step_sizes = _pilot(model, x, image_keys(pilot_key, rows), factor, annealing)
+        start = None if codes is None else codes[rows]
+        sums = _run(model, x, start, image_keys(run_key, rows), factor, step_sizes, annealing)
+        parts.append(np.asarray(sums)[:, :n])
+        if on_block is not None:
+            on_block(int(rows[n - 1]) + 1, len(images))
+    log_sum, log_sum_squares, acceptance = np.concatenate(parts, axis=1)
+    result = weighted_estimate(log_sum, log_sum_squares, annealing.n_chains)
+    values = result.values if codes is None else -result.values
+    return AnnealedEstimate(values, result.effective_sample_size, annealing.n_chains, acceptance)
+
+
+@eqx.filter_jit
+def _pilot(
+    model: LatentModel,
+    x: Float[Array, "images pixels"],
+    keys: Shaped[PRNGKeyArray, " images"],
+    factor: Float[Array, "dim dim"],
+    annealing: Annealing,
+) -> Float[Array, "transitions images"]:
+    """Anneal forward, adapting step sizes; the step size of each image at β_1..β_{T−1}."""
+    n_chains = annealing.n_chains
+    repeated = jnp.repeat(x, n_chains, axis=0)
+    points = visit(model, repeated, _prior_codes(model, keys, n_chains))
+
+    def step(
+        carry: tuple[Points, Float[Array, " chains"]],
+        stage: tuple[Int[Array, ""], Float[Array, ""]],
+    ) -> tuple[tuple[Points, Float[Array, " chains"]], Float[Array, " images"]]:
+        points, log_step = carry
+        number, beta = stage
+        draws = _draws(keys, number, n_chains, factor.shape[0])
+        points, chance = transition(
+            model, repeated, points, draws, beta, jnp.exp(log_step), factor, annealing.n_leapfrog
+        )
+        log_step = log_step + _ADAPTATION * (chance - annealing.target_acceptance)
+        return (points, log_step), jnp.exp(jnp.mean(log_step.reshape(len(x), -1), axis=1))
+
+    betas = jnp.asarray(annealing.inverse_temperatures[1:-1], jnp.float32)
+    log_step = jnp.full(len(repeated), jnp.log(annealing.step_size))
+    _, steps = lax.scan(step, (points, log_step), (jnp.arange(len(betas)), betas))
+    return steps
+
+
+@eqx.filter_jit
+def _run(
+    model: LatentModel,
+    x: Float[Array, "images pixels"],
+    codes: Float[Array, "images dim"] | None,
+    keys: Shaped[PRNGKeyArray, " images"],
+    factor: Float[Array, "dim dim"],
+    step_sizes: Float[Array, "transitions images"],
+    annealing: Annealing,
+) -> Float[Array, "3 images"]:
+    """Sums log Σ w, log Σ w² (of 1/w if backwards, from `codes`), and acceptance, of each image."""
+    n_chains = annealing.n_chains
+    repeated = jnp.repeat(x, n_chains, axis=0)
+    betas = jnp.asarray(annealing.inverse_temperatures, jnp.float32)
+    increments, stages = jnp.diff(betas), jnp.arange(annealing.n_temperatures - 1)
+    if codes is None:
+        start = _prior_codes(model, keys, n_chains)
+        first, order, added = increments[0], stages, increments[1:]
+    else:
+        start = jnp.repeat(codes, n_chains, axis=0)
+        first, order, added = increments[-1], stages[::-1], increments[:-1][::-1]
+
+    def step(
+        carry: tuple[Points, Float[Array, " chains"]],
+        stage: tuple[Int[Array, ""], Float[Array, ""]],
+    ) -> tuple[tuple[Points, Float[Array, " chains"]], Float[Array, " images"]]:
+        points, log_weight = carry
+        number, increment = stage
+        draws = _draws(keys, number, n_chains, factor.shape[0])
+        size = jnp.repeat(step_sizes[number], n_chains)
+        points, chance = transition(
+            model, repeated, points, draws, betas[number + 1], size, factor, annealing.n_leapfrog
+        )
+        log_weight = log_weight + increment * points.log_likelihood
+        return (points, log_weight), jnp.mean(chance.reshape(len(x), -1), axis=1)
+
+    points = visit(model, repeated, start)
+    carry = points, first * points.log_likelihood
+    (_, log_weight), chances = lax.scan(step, carry, (order, added))
+    log_weight = (log_weight if codes is None else -log_weight).reshape(len(x), n_chains)
+    sums = jax.nn.logsumexp(jnp.stack([log_weight, 2 * log_weight]), axis=-1)
+    return jnp.concatenate([sums, jnp.mean(chances, axis=0)[None]])
+
+
+def _prior_codes(
+    model: LatentModel, keys: Shaped[PRNGKeyArray, " images"], n_chains: int
+) -> Float[Array, "chains dim"]:
+    codes = jax.vmap(lambda key: model.sample_prior(key, n_chains))(keys)
+    return codes.reshape(len(codes) * n_chains, -1)
+
+
+def _draws(
+    keys: Shaped[PRNGKeyArray, " images"], number: Int[Array, ""], n_chains: int, dim: int
+) -> Draws:
+    """The random numbers of transition `number`, which depend on each image's key alone."""
+
+    def one(key: PRNGKeyArray) -> tuple[Float[Array, "chains dim"], Float[Array, "2 chains"]]:
+        normal, uniform = jax.random.split(jax.random.fold_in(key, number))
+        return (
+            jax.random.normal(normal, (n_chains, dim)),
+            jax.random.uniform(uniform, (2, n_chains)),
+        )
+
+    normal, uniform = jax.vmap(one)(keys)
+    uniform = jnp.moveaxis(uniform, 1, 0).reshape(2, -1)
+    return Draws(normal.reshape(-1, dim), 0.5 + 0.5 * uniform[0], uniform[1])

@@ -1,0 +1,150 @@
+"""Completion of images some of whose pixels are missing: masks, the act, the score.
+
+A mask is a boolean array of the pixels, True where a pixel is **visible**.  A completer
+is any function ``complete(x, visible) -> images``; it receives images whose missing
+pixels are 0, so it can't have seen them, and visible pixels are returned as they were
+to the bit, whatever it answers.
+
+M-MSE (the paper's score) is the squared error summed over an image's missing pixels,
+averaged over images.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Shaped
+
+from gncn.errors import ConfigError, DataError, DivergenceError, unknown_choice
+from gncn.evaluation.blocks import blocks, check_positive
+from gncn.evaluation.protocols import Images
+from gncn.evaluation.scores import PerImage
+
+HALVES = ("right", "left", "top", "bottom")
+"""The halves that `visible_pixels` can hide."""
+
+
+@runtime_checkable
+class Completer(Protocol):
+    """Fills in missing pixels."""
+
+    def __call__(
+        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
+    ) -> Shaped[Array | np.ndarray, "images pixels"]:
+        """Complete images whose missing pixels are 0; visible pixels may come back changed."""
+        ...
+
+
+def visible_pixels(
+    missing: str | Bool[Array | np.ndarray, "..."],
+    image_shape: tuple[int, int],
+    *,
+    share: float = 0.5,
+    seed: int = 0,
+) -> Bool[np.ndarray, " pixels"]:
+    """Which pixels remain visible.
+
+    Args:
+        missing: what is hidden: the ``"right"``, ``"left"``, ``"top"`` or ``"bottom"``
+            half (of an odd number of columns or rows the middle one stays visible),
+            ``"random"`` pixels, or an array of your own, True where a pixel is
+            *visible*, of shape `image_shape` or flat.
+        image_shape: (rows, columns).
+        share: of the pixels that is hidden; for ``"random"`` only.
+        seed: decides which; for ``"random"`` only.
+
+    Returns:
+        True where a pixel is visible, in row-major order.
+
+    Raises:
+        ConfigError: an unknown name, a share outside [0, 1], or an array of another size.
+    """
+    rows, columns = image_shape
+    visible = np.ones(image_shape, bool)
+    if not isinstance(missing, str):
+        own = np.asarray(missing)
+        if own.shape not in (image_shape, (rows * columns,)):
+            raise ConfigError(
+                f"A mask for images of shape {image_shape} must have that shape or "
+                f"({rows * columns},); received {own.shape}."
+            )
+        return own.reshape(-1)
+    match missing:
+        case "right":
+            visible[:, columns - columns // 2 :] = False
+        case "left":
+            visible[:, : columns // 2] = False
+        case "top":
+            visible[: rows // 2] = False
+        case "bottom":
+            visible[rows - rows // 2 :] = False
+        case "random":
+            if not 0 <= share <= 1:
+                raise ConfigError(f"share must be between 0 and 1; received {share}.")
+            order = np.random.default_rng(seed).permutation(rows * columns)
+            visible.reshape(-1)[order[: round(share * rows * columns)]] = False
+        case _:
+            raise unknown_choice("missing", missing, (*HALVES, "random", "an array"))
+    return visible.reshape(-1)
+
+
+def complete(
+    completer: Completer,
+    x: Images,
+    visible: Bool[np.ndarray, " pixels"],
+    *,
+    image_block: int = 2000,
+) -> Float[np.ndarray, "images pixels"]:
+    """Fill in the missing pixels of images.
+
+    Args:
+        completer: fills them in.
+        x: whole images; what is missing is taken away before `completer` sees them.
+        visible: True where a pixel is visible.
+        image_block: images handed over at once.
+
+    Returns:
+        Images in single precision: visible pixels those of `x`, missing ones filled in.
+
+    Raises:
+        ConfigError: `image_block` is not positive.
+        DataError: mask and images, or the answer, differ in shape.
+        DivergenceError: a value filled in is not finite.
+    """
+    check_positive(image_block=image_block)
+    whole = np.asarray(x, np.float32)
+    if whole.shape[1:] != visible.shape:
+        raise DataError(
+            f"Images have {whole.shape[1]} pixels, but the mask has {visible.shape[0]}."
+        )
+    blank = np.where(visible[None, :], whole, np.float32(0))
+    completed = np.empty_like(whole)
+    for rows, n in blocks(len(whole), image_block):
+        filled = np.asarray(completer(jnp.asarray(blank[rows]), jnp.asarray(visible)))
+        if filled.shape != blank[rows].shape:
+            raise DataError(
+                f"The completer returned shape {filled.shape} for images of shape "
+                f"{blank[rows].shape}."
+            )
+        completed[rows[:n]] = filled[:n]
+    if not np.isfinite(completed[:, ~visible]).all():
+        raise DivergenceError("The completer filled in values that are not finite.")
+    return np.where(visible[None, :], whole, completed)
+
+
+def missing_squared_error(
+    x: Images, completed: Images, visible: Bool[np.ndarray, " pixels"]
+) -> PerImage:
+    """M-MSE: squared error summed over each image's missing pixels.
+
+    Args:
+        x: the true images.
+        completed: the completed ones.
+        visible: True where a pixel is visible.
+
+    Returns:
+        One value an image, with mean (the M-MSE) and standard error.
+    """
+    missing = ~visible
+    truth, guess = (np.asarray(a)[:, missing].astype(np.float32) for a in (x, completed))
+    return PerImage(np.sum((truth - guess) ** 2, axis=1))

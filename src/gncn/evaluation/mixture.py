@@ -1,0 +1,235 @@
+"""`Mixture`: a Gaussian mixture over codes, its density and its samples.
+
+    p(z) = Σ_k π_k N(z; μ_k, Σ_k)
+
+The paper's prior over the top states (65 components, full covariance).  A mixture is
+kept by the matrices A_k that whiten its components, Σ_k^{-1} = A_k^T A_k, for then
+
+    log N(z; μ, Σ) = log|A| − ½ ‖A(z − μ)‖² − ½ J log 2π
+
+is a matrix product, whose gradient is one, too.  A is lower triangular: the inverse of
+the Cholesky factor C of Σ = C C^T.
+
+Fitting is in `gncn.evaluation.mixture_fit`.
+"""
+
+from typing import Literal, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jax import lax
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gncn.errors import DataError, unknown_choice
+
+Covariance = Literal["full", "tied", "diagonal", "spherical"]
+COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+class Mixture(eqx.Module):
+    """A Gaussian mixture; a pytree of three arrays.
+
+    ==========  ============  ====================================================
+    symbol      field         shape
+    ==========  ============  ====================================================
+    log π_k     `logits`      (components,); up to a constant
+    μ_k         `means`       (components, dim)
+    A_k         `whitening`   by `covariance`: ``"full"`` (components, dim, dim),
+                              lower triangular; ``"tied"`` (dim, dim), shared;
+                              ``"diagonal"`` (components, dim), 1/σ;
+                              ``"spherical"`` (components,), 1/σ
+    ==========  ============  ====================================================
+
+    Attributes:
+        logits: logarithms of the weights.
+        means: centres of the components.
+        whitening: inverses of the Cholesky factors of the covariances.
+        covariance: which covariances components have.
+    """
+
+    logits: Float[Array, " components"]
+    means: Float[Array, "components dim"]
+    whitening: Float[Array, "..."]
+    covariance: Covariance = eqx.field(static=True)
+
+    @property
+    def weights(self) -> Float[Array, " components"]:
+        """π, adding up to 1."""
+        return jax.nn.softmax(self.logits)
+
+    @property
+    def n_components(self) -> int:
+        """Number of components, K."""
+        return self.means.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """Size of a code."""
+        return self.means.shape[1]
+
+    @property
+    def cholesky(self) -> Float[Array, "..."]:
+        """C = A^{-1}, Σ = C C^T, shaped like `whitening`."""
+        if self.covariance in ("full", "tied"):
+            identity = jnp.broadcast_to(jnp.eye(self.dim), self.whitening.shape)
+            return solve_triangular(self.whitening, identity, lower=True)
+        return 1 / self.whitening
+
+    @property
+    def covariances(self) -> Float[Array, "components dim dim"]:
+        """Σ_k as full matrices, whatever their kind."""
+        factor = self.cholesky
+        if self.covariance == "spherical":
+            factor = jnp.broadcast_to(factor[:, None], self.means.shape)
+        if self.covariance in ("diagonal", "spherical"):
+            return jax.vmap(jnp.diag)(factor**2)
+        product = jnp.matmul(factor, jnp.swapaxes(factor, -1, -2), precision=_HIGHEST)
+        return jnp.broadcast_to(product, (self.n_components, self.dim, self.dim))
+
+    @property
+    def log_normaliser(self) -> Float[Array, " components"]:
+        """log|A_k| − ½ J log 2π, the log density at each component's mean."""
+        diagonal = self.whitening
+        if self.covariance in ("full", "tied"):
+            diagonal = jnp.diagonal(diagonal, axis1=-2, axis2=-1)
+        if self.covariance == "spherical":
+            log_determinant = self.dim * jnp.log(diagonal)
+        else:
+            log_determinant = jnp.sum(jnp.log(diagonal), axis=-1)
+        constant = log_determinant - 0.5 * self.dim * jnp.log(2 * jnp.pi)
+        return jnp.broadcast_to(constant, (self.n_components,))
+
+    @eqx.filter_jit
+    def component_log_prob(
+        self, codes: Float[Array, "codes dim"]
+    ) -> Float[Array, "codes components"]:
+        """Densities log N(z; μ_k, Σ_k) of codes under components, in nats (without π)."""
+        means, whitening = self.means, self.whitening
+        if self.covariance == "tied":
+            codes, means = _whiten(codes, whitening), _whiten(means, whitening)
+            distance = lax.map(lambda mean: jnp.sum((codes - mean[None, :]) ** 2, axis=-1), means)
+        else:
+            distance = lax.map(
+                lambda one: jnp.sum(_whiten(codes - one[0][None, :], one[1]) ** 2, axis=-1),
+                (means, whitening),
+            )
+        return (self.log_normaliser[:, None] - 0.5 * distance).T
+
+    @eqx.filter_jit
+    def log_prob(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
+        """Log density log p(z) of each code in nats; differentiable."""
+        joint = self.component_log_prob(codes) + jax.nn.log_softmax(self.logits)[None, :]
+        return jax.nn.logsumexp(joint, axis=-1)
+
+    @eqx.filter_jit
+    def responsibilities(
+        self, codes: Float[Array, "codes dim"]
+    ) -> Float[Array, "codes components"]:
+        """p(k|z), the probability that each component drew each code."""
+        return jax.nn.softmax(self.component_log_prob(codes) + self.logits[None, :], axis=-1)
+
+    @eqx.filter_jit
+    def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
+        """Draw `n` codes: a component k from π, then μ_k + C_k ε with ε from N(0, I)."""
+        component_key, noise_key = jax.random.split(key)
+        chosen = jax.random.categorical(component_key, self.logits, shape=(n,))
+        noise = jax.random.normal(noise_key, (n, self.dim))
+        factor = self.cholesky
+        match self.covariance:
+            case "full":
+                # One code at a time: gathering n factors would take n J² numbers.
+                offset = lax.map(lambda one: factor[one[0]] @ one[1], (chosen, noise))
+            case "tied":
+                offset = jnp.matmul(noise, factor.T, precision=_HIGHEST)
+            case "diagonal":
+                offset = factor[chosen] * noise
+            case "spherical":
+                offset = factor[chosen][:, None] * noise
+        return self.means[chosen] + offset
+
+
+def _whiten(
+    deviations: Float[Array, "codes dim"], whitening: Float[Array, "..."]
+) -> Float[Array, "codes dim"]:
+    """A(z − μ) of each row, for A a matrix, a diagonal or a number."""
+    if whitening.ndim == 2:
+        return jnp.matmul(deviations, whitening.T, precision=_HIGHEST)
+    return deviations * (whitening[None, :] if whitening.ndim == 1 else whitening)
+
+
+def mixture_from_moments(
+    weights: Float[Array | np.ndarray, " components"],
+    means: Float[Array | np.ndarray, "components dim"],
+    covariances: Float[Array | np.ndarray, "..."],
+    covariance: Covariance = "full",
+) -> Mixture:
+    """Build a mixture from weights, means and covariances.
+
+    Args:
+        weights: π, positive; scaled to add up to 1.
+        means: μ.
+        covariances: Σ: (components, dim, dim) if full, (dim, dim) if tied, variances
+            (components, dim) if diagonal, (components,) if spherical.
+        covariance: one of ``"full"``, ``"tied"``, ``"diagonal"``, ``"spherical"``.
+
+    Returns:
+        The mixture, in single precision; factors are computed in double precision.
+
+    Raises:
+        ConfigError: `covariance` is unknown.
+        DataError: shapes disagree, weights aren't positive, or a covariance is not
+            positive definite.
+    """
+    if covariance not in COVARIANCES:
+        raise unknown_choice("covariance", covariance, COVARIANCES)
+    pi, centres, moments = (np.asarray(a, np.float64) for a in (weights, means, covariances))
+    n, dim = centres.shape
+    shape = {"full": (n, dim, dim), "tied": (dim, dim), "diagonal": (n, dim), "spherical": (n,)}
+    if pi.shape != (n,) or moments.shape != shape[covariance]:
+        raise DataError(
+            f"A {covariance} mixture with means of shape {centres.shape} needs weights of shape "
+            f"{(n,)} and covariances of shape {shape[covariance]}; received {pi.shape} and "
+            f"{moments.shape}."
+        )
+    if not (pi > 0).all():
+        raise DataError(f"Weights must be positive; the least received is {pi.min()}.")
+    whitening = whiten_moments(moments, covariance)
+    return Mixture(
+        logits=jnp.asarray(np.log(pi / pi.sum()), jnp.float32),
+        means=jnp.asarray(centres, jnp.float32),
+        whitening=jnp.asarray(whitening, jnp.float32),
+        covariance=covariance,
+    )
+
+
+def whiten_moments(
+    covariances: Float[np.ndarray, "..."], covariance: Covariance
+) -> Float[np.ndarray, "..."]:
+    """A for each Σ, with Σ^{-1} = A^T A and A lower triangular, in double precision.
+
+    Raises:
+        DataError: a covariance is not positive definite.
+    """
+    try:
+        if covariance in ("diagonal", "spherical"):
+            if not (covariances > 0).all():
+                raise np.linalg.LinAlgError
+            return 1 / np.sqrt(covariances)
+        factors = np.linalg.cholesky(covariances)
+    except np.linalg.LinAlgError:
+        raise DataError(
+            "A covariance is not positive definite. Increase the regularisation, or scale the "
+            "codes."
+        ) from None
+    dim = factors.shape[-1]
+    inverses = [
+        scipy.linalg.solve_triangular(factor, np.eye(dim), lower=True)
+        for factor in factors.reshape(-1, dim, dim)
+    ]
+    return np.stack(inverses).reshape(factors.shape)

@@ -1,0 +1,45 @@
+"""Nearest training images, to see whether a model's samples are memorised ones."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.neighbors import NearestNeighbors
+
+from gncn.errors import ConfigError
+from gncn.evaluation.protocols import Images
+
+
+class Neighbours(NamedTuple):
+    """The nearest images of every query, nearest first.
+
+    Attributes:
+        indices: rows of the images searched.
+        distances: Euclidean; for binary images the root of the number of pixels that
+            differ.
+    """
+
+    indices: Int[np.ndarray, "queries k"]
+    distances: Float[np.ndarray, "queries k"]
+
+
+def nearest_images(images: Images, queries: Images, k: int = 1) -> Neighbours:
+    """Find each query's nearest images, by exhaustive search in blocks of bounded memory.
+
+    To judge memorisation, compare the distances from samples to training images with
+    those from held-out images to training images: a model that copies is much nearer.
+
+    Args:
+        images: where to search, for instance the training images.
+        queries: for instance samples (binary draws, or means).
+        k: how many neighbours.
+
+    Raises:
+        ConfigError: `k` is not between 1 and the number of images.
+    """
+    if not 1 <= k <= len(images):
+        raise ConfigError(f"k must be between 1 and {len(images)}, the images; received {k}.")
+    search = NearestNeighbors(n_neighbors=k, algorithm="brute")
+    search.fit(np.asarray(images, np.float32))
+    distances, indices = search.kneighbors(np.asarray(queries, np.float32))
+    return Neighbours(np.asarray(indices), np.asarray(distances))

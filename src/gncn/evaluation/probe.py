@@ -1,0 +1,142 @@
+"""A linear probe: multinomial logistic regression on codes (the paper's classifier).
+
+Fitted by scikit-learn (L-BFGS) on standardised codes; the regularisation C is chosen by
+the error on validation codes, going from strong to weak with warm starts.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
+from sklearn.preprocessing import StandardScaler
+
+from gncn.errors import ConfigError, DataError
+from gncn.evaluation.blocks import check_positive
+from gncn.evaluation.protocols import Codes
+
+REGULARISATION = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Values of C tried unless the caller says otherwise; less is stronger."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted linear classifier: class scores are ``weights @ code + bias``.
+
+    Attributes:
+        weights: for codes as they come; the standardisation is folded in.
+        bias: likewise.
+        classes: the label that each row of `weights` stands for.
+        regularisation: C, the inverse of the penalty's strength.
+        validation_error: error in % on the validation codes for every C tried.
+        converged: whether the chosen fit reached its tolerance.
+    """
+
+    weights: Float[np.ndarray, "classes dim"]
+    bias: Float[np.ndarray, " classes"]
+    classes: Int[np.ndarray, " classes"]
+    regularisation: float
+    validation_error: dict[float, float]
+    converged: bool
+
+    def predict(self, codes: Codes) -> Int[np.ndarray, " codes"]:
+        """The likeliest label of each code."""
+        scores = np.asarray(codes, np.float64) @ self.weights.T + self.bias[None, :]
+        return self.classes[np.argmax(scores, axis=1)]
+
+    def score(self, codes: Codes, labels: Int[np.ndarray, " codes"]) -> "ProbeScore":
+        """Compare predictions with labels."""
+        predicted = self.predict(codes)
+        classes = np.union1d(self.classes, labels)
+        return ProbeScore(
+            100 * float(np.mean(predicted != labels)),
+            confusion_matrix(labels, predicted, labels=classes),
+            classes,
+        )
+
+
+class ProbeScore(NamedTuple):
+    """How well a probe does.
+
+    Attributes:
+        error: share of wrong labels, in %.
+        confusion: how many codes of each true class (row) got each label (column).
+        classes: the labels of rows and columns.
+    """
+
+    error: float
+    confusion: Int[np.ndarray, "classes classes"]
+    classes: Int[np.ndarray, " classes"]
+
+
+def fit_probe(
+    codes: Codes,
+    labels: Int[np.ndarray, " codes"],
+    validation_codes: Float[np.ndarray, "held_out dim"],
+    validation_labels: Int[np.ndarray, " held_out"],
+    *,
+    regularisation: Sequence[float] = REGULARISATION,
+    tolerance: float = 1e-4,
+    max_iterations: int = 200,
+    on_fit: Callable[[int, int], None] | None = None,
+) -> Probe:
+    """Fit multinomial logistic regression, its regularisation chosen on validation codes.
+
+    Args:
+        codes: to learn from.
+        labels: their classes, at least two.
+        validation_codes: to choose C on.
+        validation_labels: their classes.
+        regularisation: values of C to try.
+        tolerance: stop L-BFGS when no entry of the gradient exceeds this.
+        max_iterations: stop it then in any case; `Probe.converged` tells.
+        on_fit: called with the number of fits done and of all.
+
+    Returns:
+        The classifier with the lowest validation error (the strongest regularisation
+        of several that tie).
+
+    Raises:
+        ConfigError: no C is given, or a number is not positive.
+        DataError: codes and labels differ in number, codes are not finite, or there is
+            only one class.
+    """
+    grid = sorted(set(regularisation))
+    if not grid:
+        raise ConfigError("Give at least one value of C in `regularisation`; received none.")
+    check_positive(regularisation=grid[0], tolerance=tolerance, max_iterations=max_iterations)
+    if not (np.isfinite(codes).all() and np.isfinite(validation_codes).all()):
+        raise DataError("Codes to probe must be finite; some are not.")
+    if len(np.unique(labels)) < 2:
+        raise DataError(f"A probe needs at least two classes; all labels are {labels[0]}.")
+    scaler = StandardScaler().fit(np.asarray(codes, np.float64))
+    inputs = scaler.transform(np.asarray(codes, np.float64))
+    held_out = scaler.transform(np.asarray(validation_codes, np.float64))
+    fit = LogisticRegression(tol=tolerance, max_iter=max_iterations, warm_start=True)
+    errors: dict[float, float] = {}
+    best = None
+    for number, strength in enumerate(grid, start=1):
+        fit.set_params(C=strength)
+        with warnings.catch_warnings():
+            # What it warns of is returned as `converged`.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fit.fit(inputs, labels)
+        errors[strength] = 100 * float(np.mean(fit.predict(held_out) != validation_labels))
+        if best is None or errors[strength] < errors[best[0]]:
+            converged = bool(np.all(fit.n_iter_ < max_iterations))
+            best = strength, np.array(fit.coef_), np.array(fit.intercept_), converged
+        if on_fit is not None:
+            on_fit(number, len(grid))
+    assert best is not None
+    chosen, weights, bias, converged = best
+    if len(weights) == 1:
+        # Of two classes scikit-learn keeps the second's scores alone.
+        weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
+    weights = weights / np.asarray(scaler.scale_)[None, :]
+    bias = bias - weights @ np.asarray(scaler.mean_)
+    return Probe(weights, bias, np.asarray(fit.classes_), chosen, errors, converged)

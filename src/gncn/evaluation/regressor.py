@@ -1,0 +1,206 @@
+"""Completion by supervised regression: a small network from visible to missing pixels.
+
+Trained with backprop for one mask alone, it is about as good as any predictor can be, and
+so the practical floor of M-MSE for models that were trained for no mask at all.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+
+from gncn.errors import ConfigError, unknown_choice
+from gncn.evaluation.blocks import check_positive
+from gncn.evaluation.completion import complete, missing_squared_error
+from gncn.evaluation.protocols import Images
+
+Loss = Literal["bce", "mse"]
+
+
+class Regressor(eqx.Module):
+    """A completer for one mask.
+
+    Attributes:
+        network: from visible pixels to logits of missing ones.
+        dropout: of hidden units, in training.
+        seen: indices of the visible pixels.
+        hidden: indices of the missing ones.
+    """
+
+    network: tuple[eqx.nn.Linear, ...]
+    dropout: eqx.nn.Dropout
+    seen: Int[Array, " seen"]
+    hidden: Int[Array, " hidden"]
+
+    def logits(
+        self, seen: Float[Array, "images seen"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "images hidden"]:
+        """Logits of the missing pixels; with dropout if a key is given."""
+        units = seen
+        for number, layer in enumerate(self.network):
+            if number > 0:
+                layer_key = None if key is None else jax.random.fold_in(key, number)
+                units = self.dropout(jax.nn.relu(units), key=layer_key, inference=key is None)
+            units = jax.vmap(layer)(units)
+        return units
+
+    @eqx.filter_jit
+    def __call__(
+        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
+    ) -> Float[Array, "images pixels"]:
+        """Fill in probabilities of the missing pixels."""
+        filled = jax.nn.sigmoid(self.logits(x[:, self.seen]))
+        return x.at[:, self.hidden].set(filled)
+
+
+class RegressorFit(NamedTuple):
+    """A trained regressor and how training went.
+
+    Attributes:
+        completer: the regressor after its best epoch.
+        validation: M-MSE on the validation images after each epoch.
+        converged: whether training stopped because that no longer fell.
+    """
+
+    completer: Regressor
+    validation: Float[np.ndarray, " epochs"]
+    converged: bool
+
+
+def fit_regressor(
+    train: Images,
+    validation: Images,
+    visible: Bool[np.ndarray, " pixels"],
+    *,
+    key: PRNGKeyArray,
+    n_hidden: int = 512,
+    n_layers: int = 2,
+    dropout: float = 0.3,
+    loss: Loss = "bce",
+    learning_rate: float = 1e-3,
+    batch_size: int = 200,
+    max_epochs: int = 40,
+    patience: int = 3,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> RegressorFit:
+    """Train a network to predict missing pixels from visible ones, with early stopping.
+
+    Args:
+        train: images to learn from, in [0, 1].
+        validation: images to stop by.
+        visible: True where a pixel is visible.
+        key: of the start, the order of images and dropout.
+        n_hidden: units of each hidden layer.
+        n_layers: hidden layers.
+        dropout: share of hidden units silenced in training.
+        loss: ``"bce"`` or ``"mse"``, per pixel.
+        learning_rate: of Adam.
+        batch_size: images of a mini-batch; what is left over sits out the epoch.
+        max_epochs: stop then in any case.
+        patience: stop after this many epochs without a new best.
+        on_epoch: called after every epoch with its number and validation M-MSE.
+
+    Returns:
+        The best epoch's regressor, and the course of training.
+
+    Raises:
+        ConfigError: an option is unknown or out of range, or the mask leaves nothing to
+            see or nothing to predict.
+    """
+    if loss not in ("bce", "mse"):
+        raise unknown_choice("loss", loss, ("bce", "mse"))
+    check_positive(n_hidden=n_hidden, n_layers=n_layers, learning_rate=learning_rate)
+    check_positive(batch_size=batch_size, max_epochs=max_epochs, patience=patience)
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"dropout must be at least 0 and below 1; received {dropout}.")
+    if visible.all() or not visible.any():
+        raise ConfigError("The mask must leave some pixels visible and some missing.")
+    start_key, epoch_key = jax.random.split(key)
+    model = _start(visible, start_key, n_hidden, n_layers, dropout)
+    inputs, targets = jnp.asarray(train)[:, visible], jnp.asarray(train)[:, ~visible]
+    optimiser = optax.adam(learning_rate)
+    state = optimiser.init(eqx.filter(model.network, eqx.is_array))
+    best, errors = model, []
+    while len(errors) < max_epochs:
+        model, state = _epoch(
+            model,
+            state,
+            inputs,
+            targets,
+            jax.random.fold_in(epoch_key, len(errors)),
+            optimiser,
+            min(batch_size, len(inputs)),
+            loss,
+        )
+        completed = complete(model, validation, visible)
+        errors.append(missing_squared_error(validation, completed, visible).mean)
+        if errors[-1] == min(errors):
+            best = model
+        if on_epoch is not None:
+            on_epoch(len(errors), errors[-1])
+        if len(errors) - 1 - int(np.argmin(errors)) >= patience:
+            break
+    converged = len(errors) - 1 - int(np.argmin(errors)) >= patience
+    return RegressorFit(best, np.asarray(errors), converged)
+
+
+def _start(
+    visible: Bool[np.ndarray, " pixels"],
+    key: PRNGKeyArray,
+    n_hidden: int,
+    n_layers: int,
+    dropout: float,
+) -> Regressor:
+    sizes = [int(visible.sum()), *[n_hidden] * n_layers, int((~visible).sum())]
+    keys = jax.random.split(key, len(sizes) - 1)
+    return Regressor(
+        network=tuple(
+            eqx.nn.Linear(below, above, key=layer_key)
+            for below, above, layer_key in zip(sizes[:-1], sizes[1:], keys, strict=True)
+        ),
+        dropout=eqx.nn.Dropout(dropout),
+        seen=jnp.flatnonzero(visible),
+        hidden=jnp.flatnonzero(~visible),
+    )
+
+
+@eqx.filter_jit
+def _epoch(
+    model: Regressor,
+    state: optax.OptState,
+    inputs: Shaped[Array, "images seen"],
+    targets: Shaped[Array, "images hidden"],
+    key: PRNGKeyArray,
+    optimiser: optax.GradientTransformation,
+    batch_size: int,
+    loss: Loss,
+) -> tuple[Regressor, optax.OptState]:
+    """Learn once from all images, in random order."""
+    n_batches = len(inputs) // batch_size
+    order = jax.random.permutation(key, len(inputs))[: n_batches * batch_size]
+    arrays, static = eqx.partition(model.network, eqx.is_array)
+
+    def error(arrays: tuple[eqx.nn.Linear, ...], chosen: Int[Array, " batch"]) -> Float[Array, ""]:
+        learner = eqx.tree_at(lambda m: m.network, model, eqx.combine(arrays, static))
+        x, truth = (a[chosen].astype(jnp.float32) for a in (inputs, targets))
+        logits = learner.logits(x, jax.random.fold_in(key, chosen[0]))
+        if loss == "bce":
+            return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, truth))
+        return jnp.mean((jax.nn.sigmoid(logits) - truth) ** 2)
+
+    def learn(
+        carry: tuple[tuple[eqx.nn.Linear, ...], optax.OptState], chosen: Int[Array, " batch"]
+    ) -> tuple[tuple[tuple[eqx.nn.Linear, ...], optax.OptState], None]:
+        arrays, state = carry
+        gradient = jax.grad(error)(arrays, chosen)
+        updates, state = optimiser.update(gradient, state)
+        return (eqx.apply_updates(arrays, updates), state), None
+
+    (arrays, state), _ = lax.scan(learn, (arrays, state), order.reshape(n_batches, batch_size))
+    return eqx.tree_at(lambda m: m.network, model, eqx.combine(arrays, static)), state

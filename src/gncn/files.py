@@ -1,0 +1,49 @@
+"""Writing files so that a reader sees the old content or the new, never a part.
+
+A file is written beside its destination, flushed to disk and then renamed.  If the
+disk is full or the folder can't be written, the old file is still there.
+"""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from gncn.errors import RunError
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Replace the content of `path`.
+
+    Args:
+        path: destination; its folder must exist.
+        content: bytes, or text to be written as UTF-8.
+
+    Raises:
+        RunError: the file can't be written; says why.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"Can't write {path}: {error.strerror or error}. What was there before is "
+            "unchanged; free some space, or choose a folder that can be written."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def sha256(content: bytes) -> str:
+    """Hexadecimal SHA-256 of `content`."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,98 @@
+"""What is recorded of training: one `EpochRecord` for each trial and epoch.
+
+A history is a list of records.  On disk it is ``history.jsonl``, one JSON object a
+line, rewritten whole and atomically after every epoch.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gncn.circuit import Circuit
+from gncn.errors import RunError
+from gncn.files import write_atomic
+from gncn.training import Statistics
+
+ErrorName = Literal["bce", "squared_error"]
+
+
+class SplitRecord(BaseModel):
+    """Means over the images of one split.
+
+    Attributes:
+        error: reconstruction error summed over pixels (BCE in nats, or squared error).
+        discrepancy: ψ in nats.
+        layer_discrepancy: its terms, from layer 0 upward.
+        sparsity: share of active neurons of layers 1..L.
+        n_steps: settling steps taken.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    error: float
+    discrepancy: float
+    layer_discrepancy: tuple[float, ...]
+    sparsity: tuple[float, ...]
+    n_steps: float
+
+
+class EpochRecord(BaseModel):
+    """One trial after one epoch.
+
+    Attributes:
+        trial: number of the trial, from 0.
+        epoch: epochs done.
+        error_name: ``bce`` or ``squared_error``, what `SplitRecord.error` is.
+        seconds: time spent learning, all trials together (the first epoch's includes
+            compilation).
+        train: seen while learning, each batch before its update.
+        validation: after the epoch.
+        test: after the epoch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    trial: int
+    epoch: int
+    error_name: ErrorName
+    seconds: float
+    train: SplitRecord
+    validation: SplitRecord
+    test: SplitRecord
+
+
+def error_name(circuit: Circuit) -> ErrorName:
+    """How the reconstruction error of this circuit's data is called."""
+    return "bce" if circuit.layers[0].distribution == "bernoulli" else "squared_error"
+
+
+def split_record(statistics: Statistics, trial: int) -> SplitRecord:
+    """Take one trial's means out of `Statistics` with a leading axis of trials."""
+    return SplitRecord(
+        error=float(statistics.error[trial]),
+        discrepancy=float(statistics.discrepancy[trial]),
+        layer_discrepancy=tuple(map(float, statistics.layer_discrepancy[trial])),
+        sparsity=tuple(map(float, statistics.sparsity[trial])),
+        n_steps=float(statistics.n_steps[trial]),
+    )
+
+
+def write_history(path: Path, history: Sequence[EpochRecord]) -> None:
+    """Write a history, replacing the file."""
+    write_atomic(path, "".join(record.model_dump_json() + "\n" for record in history))
+
+
+def read_history(path: Path) -> list[EpochRecord]:
+    """Read a history.
+
+    Raises:
+        RunError: the file is missing or malformed.
+    """
+    try:
+        lines = path.read_text().splitlines()
+        return [EpochRecord(**json.loads(line)) for line in lines]
+    except OSError as error:
+        raise RunError(f"Can't read {path}: {error.strerror or error}.") from error
+    except (ValueError, TypeError, ValidationError) as error:
+        raise RunError(f"{path} is not a history of training: {error}") from error

@@ -1,0 +1,134 @@
+"""Using a trained network: reconstruct images, encode them, decode codes.
+
+`settle` works on one batch and keeps everything; the functions here take any number
+of images, as NumPy arrays or JAX arrays, go through them in blocks so that memory
+stays bounded, and return NumPy arrays.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+from gncn.activations import resolve_activation
+from gncn.errors import ConfigError, DataError
+from gncn.network import Network
+from gncn.settling import Settled, settle
+
+_settle = eqx.filter_jit(settle)
+
+
+def _blocks(
+    network: Network, images: Shaped[np.ndarray | Array, "..."], batch_size: int
+) -> list[Settled]:
+    values = np.asarray(images)
+    n_pixels = network.circuit.sizes[0]
+    if values.ndim != 2 or values.shape[1] != n_pixels or len(values) == 0:
+        raise DataError(
+            f"Images must have shape (n, {n_pixels}) with n at least 1, one image a row; received "
+            f"{values.shape}. A single image is `image[None]`."
+        )
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+        raise DataError(
+            f"Pixels must be finite and lie in [0, 1]; received values from {values.min()} to "
+            f"{values.max()}. Scale the images first (8-bit greys: divide by 255)."
+        )
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1; received {batch_size}.")
+    return [
+        _settle(network, jnp.asarray(values[first : first + batch_size], jnp.float32))
+        for first in range(0, len(values), batch_size)
+    ]
+
+
+def reconstruct(
+    network: Network, images: Shaped[np.ndarray | Array, "..."], *, batch_size: int = 500
+) -> Float[np.ndarray, "images pixels"]:
+    """The network's predictions z̄^0 of images, after settling on them.
+
+    Args:
+        network: the network.
+        images: values in [0, 1], one image a row.
+        batch_size: images settled at once.
+
+    Returns:
+        For binary data each pixel's probability of being 1.
+
+    Raises:
+        DataError: the images have another shape, or values outside [0, 1].
+    """
+    settled = _blocks(network, images, batch_size)
+    return np.concatenate([np.asarray(block.reconstruction) for block in settled])
+
+
+def encode(
+    network: Network,
+    images: Shaped[np.ndarray | Array, "..."],
+    *,
+    layer: int | None = None,
+    activities: bool = False,
+    batch_size: int = 500,
+) -> Float[np.ndarray, "images units"]:
+    """The settled states z^l of a layer, or the activities φ(z^l), as codes of images.
+
+    Args:
+        network: the network.
+        images: values in [0, 1], one image a row.
+        layer: which layer, 1..L; by default the top.
+        activities: return φ(z) instead of z.
+        batch_size: images settled at once.
+
+    Raises:
+        ConfigError: there is no such latent layer.
+        DataError: the images have another shape, or values outside [0, 1].
+    """
+    top = network.circuit.n_latent
+    chosen = top if layer is None else layer
+    if not 1 <= chosen <= top:
+        raise ConfigError(f"layer must be from 1 to {top}, the latent layers; received {layer}.")
+    settled = _blocks(network, images, batch_size)
+    field = [block.responses.activities if activities else block.latents for block in settled]
+    return np.concatenate([np.asarray(layers[chosen]) for layers in field])
+
+
+def decode(network: Network, codes: Float[Array, "codes units"]) -> Float[Array, "codes pixels"]:
+    """Predict the data from states of the top layer alone, going down (Eq 5).
+
+    Each layer's state is set to its prediction: z^l = g^l(W^l φ(z^{l+1})).  A layer whose
+    errors compare activities is predicted as an activity, so the prediction itself is
+    sent on; otherwise φ is applied to it first.
+
+    Args:
+        network: the network; its top layer must be the only one that nothing predicts.
+        codes: states z^L.
+
+    Returns:
+        The input to g^0 for each pixel: for binary data, the logit of its probability.
+
+    Raises:
+        ConfigError: several layers have no prediction.
+    """
+    circuit = network.circuit
+    top = circuit.n_latent
+    if circuit.predicted != tuple(range(top)):
+        raise ConfigError(
+            f"decode starts from one top layer, {top}; here layers "
+            f"{sorted(set(range(top + 1)) - set(circuit.predicted))} have no prediction."
+        )
+    layer = circuit.layers[top]
+    sent = {top: resolve_activation(layer.activation, layer.winners)(codes)}
+    for index in reversed(range(top)):
+        drive = sum(
+            sent[c.source] @ weights.T
+            for weights, c in zip(network.forward_weights, circuit.connections, strict=True)
+            if c.target == index
+        )
+        drive = jnp.asarray(drive)
+        if index == 0:
+            return drive
+        layer = circuit.layers[index]
+        predicted = resolve_activation(layer.prediction_activation, layer.winners)(drive)
+        if circuit.compared == "state":
+            predicted = resolve_activation(layer.activation, layer.winners)(predicted)
+        sent[index] = predicted
+    raise AssertionError("unreachable: layer 0 is always predicted")

@@ -1,0 +1,233 @@
+"""The network: a circuit with its synapses and the numbers that govern settling.
+
+A `Network` is a pytree.  Its leaves are the synapses W, E and Σ⁻¹ and the numbers
+of its `Dynamics` (β, γ, α_e, α_h), so several networks of one circuit, with other
+seeds or other numbers, can be stacked and run by one compiled program.
+
+==================  =====================================================
+symbol              field
+==================  =====================================================
+W^l (Eq 1)          ``forward_weights[l]``, shape (target, source)
+E^l (Eqs 2, 19)     ``feedback_weights[l]``, shape (source, target)
+(Σ^l)⁻¹ (Eqs 1, 7)  ``precision[l]``, shape (J,) or (J, J); None if off
+M^l (appendix)      ``lateral_masks[l]``, shape (J, J); None if not "matrix"
+β, γ, α_e, α_h      ``dynamics``
+==================  =====================================================
+"""
+
+from collections.abc import Mapping, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gncn.activations import resolve_activation
+from gncn.circuit import Circuit, Connection, per_layer
+from gncn.errors import ConfigError
+
+
+class Dynamics(eqx.Module):
+    """Numbers that govern settling, one for each latent layer, bottom first.
+
+    Attributes:
+        step_size: β.
+        leak: γ.
+        self_excitation: α_e.
+        lateral_inhibition: α_h.
+    """
+
+    step_size: Float[Array, "*trials latent"]
+    leak: Float[Array, "*trials latent"]
+    self_excitation: Float[Array, "*trials latent"]
+    lateral_inhibition: Float[Array, "*trials latent"]
+
+
+class Network(eqx.Module):
+    """A generative neural coding network (GNCN); the module's docstring maps the symbols.
+
+    Attributes:
+        circuit: the wiring.
+        n_settle_steps: T, the default number of settling steps.
+        forward_weights: W of each connection, in the circuit's order.
+        feedback_weights: E of each connection; empty if W^T stands in for them.
+        precision: Σ⁻¹ of each layer.
+        lateral_masks: M of each layer.
+        dynamics: β, γ, α_e, α_h.
+    """
+
+    circuit: Circuit = eqx.field(static=True)
+    n_settle_steps: int = eqx.field(static=True)
+    forward_weights: tuple[Float[Array, "*trials _target _source"], ...]
+    feedback_weights: tuple[Float[Array, "*trials _source _target"], ...]
+    precision: tuple[
+        Float[Array, "*trials _units _units"] | Float[Array, "*trials _units"] | None, ...
+    ]
+    lateral_masks: tuple[Float[Array, "*trials _units _units"] | None, ...]
+    dynamics: Dynamics
+
+
+def build(
+    circuit: Circuit,
+    *,
+    key: PRNGKeyArray | None = None,
+    seed: int | None = None,
+    n_settle_steps: int = 50,
+    step_size: float | Sequence[float] = 0.1,
+    leak: float | Sequence[float] = 0.001,
+    self_excitation: float | Sequence[float] = 0.13,
+    lateral_inhibition: float | Sequence[float] = 0.125,
+    weight_scale: float = 0.05,
+    initial_precision: float = 1.0,
+    lateral_masks: Mapping[int, np.ndarray] | None = None,
+) -> Network:
+    """Make a network with random synapses, held to the circuit's norms.
+
+    Args:
+        circuit: the wiring.
+        key: random key for the synapses.
+        seed: instead of a key.
+        n_settle_steps: T.
+        step_size: β, for all latent layers or one each, bottom first.
+        leak: γ, likewise.
+        self_excitation: α_e, likewise.
+        lateral_inhibition: α_h, likewise.
+        weight_scale: standard deviation of the normal distribution that W and E are
+            drawn from.
+        initial_precision: diagonal of every Σ⁻¹ before learning.
+        lateral_masks: for each layer with ``competition="matrix"``, its mask of shape
+            (J, J) with values in [0, 1]: entry [i, j] is how much j inhibits i.
+
+    Raises:
+        ConfigError: a number is out of range, a mask is missing or has another shape,
+            or the start is one from which exact gradients never leave.
+    """
+    if (key is None) == (seed is None):
+        raise ConfigError("Give `build` a key or a seed, and not both.")
+    if key is None:
+        assert seed is not None
+        key = jax.random.key(seed)
+    if n_settle_steps < 1:
+        raise ConfigError(f"n_settle_steps must be at least 1; received {n_settle_steps}.")
+    positive = {"step_size": step_size}
+    any_sign = {
+        "leak": leak,
+        "self_excitation": self_excitation,
+        "lateral_inhibition": lateral_inhibition,
+    }
+    numbers = {
+        name: _numbers(name, value, circuit.n_latent, positive=name in positive)
+        for name, value in (positive | any_sign).items()
+    }
+    if not weight_scale > 0:
+        raise ConfigError(f"weight_scale must be above 0; received {weight_scale}.")
+    if not initial_precision > 0:
+        raise ConfigError(f"initial_precision must be above 0; received {initial_precision}.")
+    _refuse_dead_start(circuit)
+
+    sizes = circuit.sizes
+    keys = iter(jax.random.split(key, 2 * len(circuit.connections)))
+    forward = tuple(
+        weight_scale * jax.random.normal(next(keys), (sizes[c.target], sizes[c.source]))
+        for c in circuit.connections
+    )
+    feedback = tuple(
+        weight_scale * jax.random.normal(next(keys), (sizes[c.source], sizes[c.target]))
+        for c in circuit.connections
+        if circuit.has_error_synapses
+    )
+    start = {
+        "off": lambda _: None,
+        "diagonal": lambda j: jnp.full((j,), initial_precision),
+        "full": lambda j: initial_precision * jnp.eye(j),
+    }
+    network = Network(
+        circuit=circuit,
+        n_settle_steps=n_settle_steps,
+        forward_weights=forward,
+        feedback_weights=feedback,
+        precision=tuple(start[layer.precision](layer.size) for layer in circuit.layers),
+        lateral_masks=_masks(circuit, lateral_masks or {}),
+        dynamics=Dynamics(**numbers),
+    )
+    return constrain(network)
+
+
+def constrain(network: Network) -> Network:
+    """Hold the synapse vectors of W and learned E to the circuit's norms (Methods)."""
+    connections = network.circuit.connections
+    forward = tuple(
+        _hold(w, c, c.max_norm) for w, c in zip(network.forward_weights, connections, strict=True)
+    )
+    feedback = network.feedback_weights
+    if network.circuit.feedback == "learned":
+        feedback = tuple(
+            _hold(e, c, c.max_norm if c.max_feedback_norm is None else c.max_feedback_norm)
+            for e, c in zip(feedback, connections, strict=True)
+        )
+    return eqx.tree_at(
+        lambda n: (n.forward_weights, n.feedback_weights), network, (forward, feedback)
+    )
+
+
+def _hold(
+    weights: Float[Array, "receiving sending"], connection: Connection, limit: float | None
+) -> Float[Array, "receiving sending"]:
+    if connection.norm == "off":
+        return weights
+    axis = {"sending": 0, "receiving": 1}[connection.norm_axis]
+    length = jnp.sqrt(jnp.sum(weights**2, axis=axis, keepdims=True))
+    scale = (1.0 if limit is None else limit) / jnp.maximum(length, jnp.finfo(weights.dtype).tiny)
+    return weights * (jnp.minimum(scale, 1.0) if connection.norm == "clipped" else scale)
+
+
+def _numbers(
+    name: str, value: float | Sequence[float], n: int, *, positive: bool
+) -> Float[Array, " latent"]:
+    values = np.asarray(per_layer(name, value, n), dtype=np.float32)
+    wrong = ~np.isfinite(values) | ((values <= 0) if positive else (values < 0))
+    if wrong.any():
+        bound = "above 0" if positive else "at least 0"
+        raise ConfigError(f"{name} must be finite and {bound}; received {value!r}.")
+    return jnp.asarray(values)
+
+
+def _masks(
+    circuit: Circuit, masks: Mapping[int, np.ndarray]
+) -> tuple[Float[Array, "units units"] | None, ...]:
+    wanted = {i for i, layer in enumerate(circuit.layers) if layer.competition == "matrix"}
+    if set(masks) != wanted:
+        raise ConfigError(
+            f"lateral_masks must hold one mask for each layer with competition='matrix', that is "
+            f"for layers {sorted(wanted)}; received masks for {sorted(masks)}."
+        )
+    checked: list[Float[Array, "units units"] | None] = [None] * len(circuit.layers)
+    for index, mask in masks.items():
+        size = circuit.sizes[index]
+        values = np.asarray(mask, dtype=np.float32)
+        if values.shape != (size, size):
+            raise ConfigError(
+                f"The mask of layer {index} must have shape {(size, size)}; received "
+                f"{values.shape}."
+            )
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ConfigError(f"The mask of layer {index} must hold values in [0, 1].")
+        checked[index] = jnp.asarray(values)
+    return tuple(checked)
+
+
+def _refuse_dead_start(circuit: Circuit) -> None:
+    """Refuse a start at which φ' is zero everywhere, if φ' gates what the states receive."""
+    if circuit.feedback != "transposed":
+        return
+    for index, layer in enumerate(circuit.layers[1:], start=1):
+        start = jnp.full((1, layer.size), circuit.initial_state)
+        phi = resolve_activation(layer.activation, layer.winners)
+        _, derivative = jax.jvp(phi, (start,), (jnp.ones_like(start),))
+        if not jnp.any(derivative != 0):
+            raise ConfigError(
+                f"With feedback='transposed', layer {index} never leaves initial_state="
+                f"{circuit.initial_state}: the derivative of {layer.activation!r} is 0 there. "
+                "Choose initial_state=0.1, another activation, or feedback='learned'."
+            )

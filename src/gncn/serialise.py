@@ -1,0 +1,193 @@
+"""Saving and loading networks: safetensors for the arrays, JSON for the rest.
+
+A saved network is ``model.json`` (circuit, T, name and SHA-256 of the arrays' file)
+and ``model-<hash>.safetensors``.  The JSON is written last and names the arrays that
+belong to it, so a process killed between the two leaves the older network whole.
+
+Loading trusts nothing: the circuit is checked as if typed by a user, and names,
+shapes, types and values of the arrays must be those that the circuit calls for.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from gncn.circuit import Circuit
+from gncn.errors import ConfigError, RunError
+from gncn.files import sha256, write_atomic
+from gncn.network import Dynamics, Network
+
+FORMAT = "gncn-network-1"
+DESCRIPTION = "model.json"
+DYNAMICS = ("step_size", "leak", "self_excitation", "lateral_inhibition")
+MAX_DESCRIPTION_BYTES = 1 << 20
+
+
+def save(network: Network, folder: str | Path) -> Path:
+    """Save a network into a folder, replacing the network that it may hold.
+
+    Args:
+        network: the network; a single one, without an axis of trials.
+        folder: made if need be.
+
+    Returns:
+        The path of ``model.json``.
+
+    Raises:
+        ConfigError: an activation is a callable without a registered name.
+        RunError: the folder can't be written.
+    """
+    folder = Path(folder)
+    description = {"circuit": _describe(network.circuit), "n_settle_steps": network.n_settle_steps}
+    content = save_tensors(_arrays(network))
+    digest = sha256(content)
+    tensors = f"model-{digest[:12]}.safetensors"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"Can't make the folder {folder}: {error.strerror or error}.") from error
+    write_atomic(folder / tensors, content)
+    whole = {"format": FORMAT, **description, "tensors": tensors, "sha256": digest}
+    write_atomic(folder / DESCRIPTION, json.dumps(whole, indent=2) + "\n")
+    for stale in folder.glob("model-*.safetensors"):
+        if stale.name != tensors:
+            stale.unlink(missing_ok=True)
+    return folder / DESCRIPTION
+
+
+def load(folder: str | Path) -> Network:
+    """Load a network that `save` wrote.
+
+    Args:
+        folder: the folder given to `save`.
+
+    Returns:
+        The network.
+
+    Raises:
+        RunError: there is no network, or its files are damaged, altered or do not
+            belong together.
+    """
+    folder = Path(folder)
+    description = _read_description(folder / DESCRIPTION)
+    name = description["tensors"]
+    path = folder / name
+    if Path(name).name != name:
+        raise RunError(f"{folder / DESCRIPTION} names arrays outside its folder: {name!r}.")
+    if not path.is_file():
+        raise RunError(f"{path} is missing, though {DESCRIPTION} calls for it.")
+    content = path.read_bytes()
+    if sha256(content) != description["sha256"]:
+        raise RunError(
+            f"{path} is damaged or altered: its SHA-256 is {sha256(content)}, and {DESCRIPTION} "
+            f"says {description['sha256']}. Restore both files from one copy."
+        )
+    try:
+        circuit = Circuit(**description["circuit"])
+        arrays = load_tensors(content)
+    except (ConfigError, SafetensorError, TypeError) as error:
+        raise RunError(f"{folder} holds no network that can be loaded: {error}") from error
+    _check_arrays(path, arrays, array_shapes(circuit))
+    return _assemble(circuit, description["n_settle_steps"], arrays)
+
+
+def _describe(circuit: Circuit) -> dict[str, Any]:
+    for index, layer in enumerate(circuit.layers):
+        for field in ("activation", "prediction_activation"):
+            function = getattr(layer, field)
+            if not isinstance(function, str):
+                raise ConfigError(
+                    f"Layer {index}: {field}={function!r} has no name to be saved under. Call "
+                    "`gncn.register_activation(name, function)` and use the name."
+                )
+    return circuit.model_dump()
+
+
+def _arrays(network: Network) -> dict[str, np.ndarray]:
+    arrays = {}
+    for group in ("forward_weights", "feedback_weights", "precision", "lateral_masks"):
+        for index, array in enumerate(getattr(network, group)):
+            if array is not None:
+                arrays[f"{group}.{index}"] = array
+    arrays |= {f"dynamics.{name}": getattr(network.dynamics, name) for name in DYNAMICS}
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def array_shapes(circuit: Circuit) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all arrays in a network of this circuit."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index, c in enumerate(circuit.connections):
+        between = (circuit.sizes[c.target], circuit.sizes[c.source])
+        shapes[f"forward_weights.{index}"] = between
+        if circuit.has_error_synapses:
+            shapes[f"feedback_weights.{index}"] = between[::-1]
+    for index, layer in enumerate(circuit.layers):
+        if layer.precision != "off":
+            shapes[f"precision.{index}"] = (layer.size,) * (2 if layer.precision == "full" else 1)
+        if layer.competition == "matrix":
+            shapes[f"lateral_masks.{index}"] = (layer.size, layer.size)
+    return shapes | {f"dynamics.{name}": (circuit.n_latent,) for name in DYNAMICS}
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise RunError(f"There is no network in {path.parent}: {path.name} is missing.")
+    if path.stat().st_size > MAX_DESCRIPTION_BYTES:
+        raise RunError(f"{path} is larger than {MAX_DESCRIPTION_BYTES} bytes: not a description.")
+    try:
+        description = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise RunError(f"{path} is not JSON: {error}") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else description
+        raise RunError(f"{path} must say format {FORMAT!r}; it says {str(found)[:80]!r}.")
+    kinds = {"circuit": dict, "n_settle_steps": int, "tensors": str, "sha256": str}
+    for key, kind in kinds.items():
+        if not isinstance(description.get(key), kind):
+            raise RunError(
+                f"{path} needs {key!r} of type {kind.__name__}; received {description.get(key)!r}."
+            )
+    if description["n_settle_steps"] < 1:
+        raise RunError(f"{path}: n_settle_steps must be at least 1.")
+    return description
+
+
+def _check_arrays(
+    path: Path, arrays: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]
+) -> None:
+    if set(arrays) != set(shapes):
+        missing, foreign = sorted(set(shapes) - set(arrays)), sorted(set(arrays) - set(shapes))
+        raise RunError(f"{path} doesn't fit its circuit: missing {missing}, unknown {foreign}.")
+    for name, array in arrays.items():
+        if array.shape != shapes[name] or array.dtype != np.float32:
+            raise RunError(
+                f"{path}: {name} must be float32 of shape {shapes[name]}; received "
+                f"{array.dtype} of shape {array.shape}."
+            )
+        if not np.isfinite(array).all():
+            raise RunError(f"{path}: {name} holds values that are not finite.")
+
+
+def _assemble(circuit: Circuit, n_settle_steps: int, arrays: dict[str, np.ndarray]) -> Network:
+    def group(name: str, n: int) -> tuple[Any, ...]:
+        found = (arrays.get(f"{name}.{index}") for index in range(n))
+        return tuple(None if array is None else jnp.asarray(array) for array in found)
+
+    n_connections, n_layers = len(circuit.connections), len(circuit.layers)
+    return Network(
+        circuit=circuit,
+        n_settle_steps=n_settle_steps,
+        forward_weights=group("forward_weights", n_connections),
+        feedback_weights=group("feedback_weights", n_connections)
+        if circuit.has_error_synapses
+        else (),
+        precision=group("precision", n_layers),
+        lateral_masks=group("lateral_masks", n_layers),
+        dynamics=Dynamics(**{name: jnp.asarray(arrays[f"dynamics.{name}"]) for name in DYNAMICS}),
+    )

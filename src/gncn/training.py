@@ -1,0 +1,292 @@
+"""Training: epochs of mini-batches without replacement, several trials at once.
+
+An epoch is one compiled scan over mini-batches; nothing is compiled again between
+epochs.  The images of an epoch are drawn without replacement.  A last, short batch is
+filled up with images of weight 0, which take no part in updates and statistics, so its
+update is the mean over the images it really has.
+
+Trials are networks of one circuit that differ in their seeds (or in numbers such as
+β): their arrays carry a leading axis, and one program trains them all.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+
+from gncn.discrepancy import binary_cross_entropy, discrepancy
+from gncn.learning import (
+    Learner,
+    Rates,
+    Rule,
+    apply_updates,
+    hebbian_updates,
+    start_learner,
+)
+from gncn.network import Network
+from gncn.settling import Settled, settle
+
+ACTIVE = 1e-6
+"""A neuron is active if its state exceeds this (the paper's rule for sparsity)."""
+
+
+class Statistics(NamedTuple):
+    """Means over images, or one image's values with a leading batch axis.
+
+    Attributes:
+        error: reconstruction error: BCE in nats for Bernoulli data, squared error for
+            Gaussian data, summed over pixels.
+        discrepancy: ψ in nats.
+        layer_discrepancy: its terms, one for each predicted layer.
+        sparsity: share of active neurons, z > 1e-6, of each latent layer.
+        n_steps: settling steps taken.
+    """
+
+    error: Float[Array, "*images"]
+    discrepancy: Float[Array, "*images"]
+    layer_discrepancy: Float[Array, "*images predicted"]
+    sparsity: Float[Array, "*images latent"]
+    n_steps: Float[Array, "*images"]
+
+
+class TrainingState(eqx.Module):
+    """Everything that training carries from one epoch to the next.
+
+    Attributes:
+        network: the networks, with a leading axis of trials.
+        learner: the learners, likewise.
+        key: one random key for each trial; the order of epoch t comes from
+            ``fold_in(key, t)``.
+        epoch: epochs done.
+    """
+
+    network: Network
+    learner: Learner
+    key: Shaped[PRNGKeyArray, " trials"]
+    epoch: Int[Array, ""]
+
+
+class Plan(NamedTuple):
+    """The fixed shape of a run.
+
+    Attributes:
+        rule: optimiser, schedule and bounds.
+        n_epochs: length of the whole run, for the schedule.
+        batch_size: images in a mini-batch.
+        tolerance: settle to rest (see `settle`), or None for T steps.
+    """
+
+    rule: Rule
+    n_epochs: int
+    batch_size: int
+    tolerance: float | None = None
+
+
+def reconstruction_error(network: Network, settled: Settled) -> Float[Array, " batch"]:
+    """BCE in nats (Bernoulli data) or squared error (Gaussian data), summed over pixels."""
+    if network.circuit.layers[0].distribution == "bernoulli":
+        drive = settled.responses.drives[0]
+        assert drive is not None
+        return binary_cross_entropy(settled.latents[0], drive)
+    return jnp.sum((settled.latents[0] - settled.reconstruction) ** 2, axis=-1)
+
+
+def statistics(network: Network, settled: Settled) -> Statistics:
+    """What is recorded of settled images, one value for each."""
+    psi = discrepancy(network, settled.latents, settled.responses)
+    active = [jnp.mean(z > ACTIVE, axis=-1) for z in settled.latents[1:]]
+    return Statistics(
+        reconstruction_error(network, settled),
+        psi.total,
+        psi.layers,
+        jnp.stack(active, axis=-1),
+        settled.n_steps.astype(jnp.float32),
+    )
+
+
+def start_training(networks: list[Network], rule: Rule, seeds: list[int]) -> TrainingState:
+    """Stack networks of one circuit for training.
+
+    Args:
+        networks: one for each trial.
+        rule: see `Rule`.
+        seeds: seed of each trial's order of images.
+    """
+    learners = [start_learner(network, rule) for network in networks]
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
+    return TrainingState(_stack(networks), _stack(learners), keys, jnp.zeros((), int))
+
+
+def _stack(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def trial(state: TrainingState, index: int) -> Network:
+    """The network of one trial, without the leading axis."""
+    return jax.tree.map(lambda leaf: leaf[index], state.network)
+
+
+def _batches(
+    order: Int[Array, "trials images"], batch_size: int
+) -> tuple[Int[Array, "batches trials batch"], Float[Array, "batches batch"]]:
+    """Cut an order of images into batches, the last filled up with weight 0."""
+    n_trials, n_images = order.shape
+    n_batches = -(-n_images // batch_size)
+    spare = n_batches * batch_size - n_images
+    indices = jnp.pad(order, ((0, 0), (0, spare)))
+    weights = jnp.pad(jnp.ones(n_images), (0, spare))
+    return (
+        jnp.moveaxis(indices.reshape(n_trials, n_batches, batch_size), 1, 0),
+        weights.reshape(n_batches, batch_size),
+    )
+
+
+def learn_batch(
+    network: Network,
+    learner: Learner,
+    x: Float[Array, "batch pixels"],
+    weights: Float[Array, " batch"],
+    rates: Rates,
+    plan: Plan,
+    n_total: int,
+) -> tuple[Network, Learner, Statistics]:
+    """Settle one mini-batch and learn from it (steps 1 to 6 of the paper's recipe).
+
+    Args:
+        network: one network.
+        learner: its learner.
+        x: images.
+        weights: 1 for an image, 0 for a filler.
+        rates: learning rates and λ.
+        plan: the fixed shape of the run.
+        n_total: mini-batches of the whole run.
+
+    Returns:
+        Network and learner after the update, and the batch's statistics before it, one
+        value for each image.
+    """
+    settled = settle(network, x, tolerance=plan.tolerance)
+    seen = statistics(network, settled)
+    updates = hebbian_updates(network, settled.latents, settled.responses, weights)
+    network, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
+    return network, learner, seen
+
+
+class EpochReport(NamedTuple):
+    """What an epoch saw while it learned.
+
+    Attributes:
+        mean: statistics averaged over the epoch's images, leading axis trials.
+        batch_error: mean reconstruction error of every mini-batch.
+    """
+
+    mean: Statistics
+    batch_error: Float[Array, "batches trials"]
+
+
+@eqx.filter_jit
+def train_epoch(
+    state: TrainingState,
+    images: Shaped[Array, "images pixels"],
+    rates: Rates,
+    plan: Plan,
+    on_batch: Callable[[Int[Array, ""]], None] | None = None,
+) -> tuple[TrainingState, EpochReport]:
+    """Learn once from every image, in an order of its own for each trial.
+
+    Args:
+        state: networks and learners.
+        images: all training images; small integers are cheapest to hold.
+        rates: learning rates, with a leading axis of trials.
+        plan: the fixed shape of the run.
+        on_batch: called with the number of each finished batch, for a progress bar.
+
+    Returns:
+        The state after the epoch, and what was seen.
+    """
+    n_images = images.shape[0]
+    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(state.key, state.epoch)
+    order = jax.vmap(lambda key: jax.random.permutation(key, n_images))(keys)
+    indices, weights = _batches(order, plan.batch_size)
+    n_total = len(weights) * plan.n_epochs
+    alone = order.shape[0] == 1
+
+    def learn(
+        network: Network,
+        learner: Learner,
+        chosen: Int[Array, " batch"],
+        w: Float[Array, " batch"],
+        rates: Rates,
+    ) -> tuple[Network, Learner, Statistics]:
+        x = images[chosen].astype(jnp.float32)
+        network, learner, seen = learn_batch(network, learner, x, w, rates, plan, n_total)
+        sums = jax.tree.map(lambda value: jnp.tensordot(w, value, axes=1), seen)
+        return network, learner, sums
+
+    def body(
+        carry: tuple[Network, Learner],
+        batch: tuple[Int[Array, ""], Int[Array, "trials batch"], Float[Array, " batch"]],
+    ) -> tuple[tuple[Network, Learner], Statistics]:
+        number, chosen, w = batch
+        if alone:
+            network, learner, only, rate = jax.tree.map(
+                lambda leaf: leaf[0], (*carry, chosen, rates)
+            )
+            result = learn(network, learner, only, w, rate)
+            network, learner, sums = jax.tree.map(lambda leaf: leaf[None], result)
+        else:
+            network, learner, sums = eqx.filter_vmap(learn, in_axes=(0, 0, 0, None, 0))(
+                carry[0], carry[1], chosen, w, rates
+            )
+        if on_batch is not None:
+            jax.debug.callback(on_batch, number)
+        return (network, learner), sums
+
+    numbers = jnp.arange(len(weights))
+    (network, learner), sums = lax.scan(
+        body, (state.network, state.learner), (numbers, indices, weights)
+    )
+    mean = jax.tree.map(lambda values: jnp.sum(values, axis=0) / n_images, sums)
+    batch_error = sums.error / jnp.sum(weights, axis=1)[:, None]
+    state = TrainingState(network, learner, state.key, state.epoch + 1)
+    return state, EpochReport(mean, batch_error)
+
+
+@eqx.filter_jit
+def evaluate(
+    network: Network,
+    images: Shaped[Array, "images pixels"],
+    batch_size: int,
+    tolerance: float | None = None,
+) -> Statistics:
+    """Mean statistics over images, settled in blocks so that memory stays bounded.
+
+    Args:
+        network: networks with a leading axis of trials.
+        images: the images.
+        batch_size: images settled at once.
+        tolerance: see `settle`.
+
+    Returns:
+        Statistics with a leading axis of trials.
+    """
+    n_images = images.shape[0]
+    indices, weights = _batches(jnp.arange(n_images)[None], batch_size)
+
+    def block(
+        network: Network, chosen: Int[Array, " batch"], w: Float[Array, " batch"]
+    ) -> Statistics:
+        settled = settle(network, images[chosen].astype(jnp.float32), tolerance=tolerance)
+        seen = statistics(network, settled)
+        return jax.tree.map(lambda value: jnp.tensordot(w, value, axes=1), seen)
+
+    def one(network: Network) -> Statistics:
+        sums = lax.map(lambda batch: block(network, *batch), (indices[:, 0], weights))
+        return jax.tree.map(lambda values: jnp.sum(values, axis=0) / n_images, sums)
+
+    # One trial after another: vmap would widen every block's memory by their number.
+    return lax.map(one, network)

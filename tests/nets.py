@@ -1,0 +1,101 @@
+"""Random small networks, with parameters away from 0 and 1, for all tests."""
+
+import dataclasses
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import strategies as st
+
+import gncn
+from gncn.network import Network
+
+SMOOTH = ("identity", "softplus", "tanh", "sigmoid")
+ANY = (*SMOOTH, "relu", "relu6", "leaky_relu", "sign", "heaviside", "k_winners")
+
+
+def perturb(network: Network, seed: int) -> Network:
+    """Give the network precisions that are no multiple of the identity."""
+    rng = np.random.default_rng(seed)
+    precision = []
+    for current in network.precision:
+        if current is None:
+            precision.append(None)
+        elif current.ndim == 1:
+            precision.append(jnp.asarray(rng.uniform(0.4, 2.0, current.shape), jnp.float32))
+        else:
+            root = rng.normal(size=current.shape) / np.sqrt(len(current))
+            precision.append(jnp.asarray(0.5 * np.eye(len(current)) + root @ root.T, jnp.float32))
+    return eqx.tree_at(
+        lambda n: n.precision, network, tuple(precision), is_leaf=lambda leaf: leaf is None
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Options drawn by Hypothesis; `build` makes the network and images from them."""
+
+    seed: int
+    n_settle_steps: int
+    batch: int
+    chain: dict
+
+    def build(self) -> tuple[Network, np.ndarray]:
+        rng = np.random.default_rng(self.seed)
+        circuit = gncn.chain(**self.chain)
+        masks = {
+            layer: rng.integers(0, 2, (size, size)).astype(np.float32)
+            for layer, size in enumerate(circuit.sizes)
+            if circuit.layers[layer].competition == "matrix"
+        }
+        depth = circuit.n_latent
+        network = gncn.build(
+            circuit,
+            seed=self.seed,
+            n_settle_steps=self.n_settle_steps,
+            step_size=tuple(rng.uniform(0.05, 0.3, depth)),
+            leak=tuple(rng.uniform(0.01, 0.2, depth)),
+            self_excitation=tuple(rng.uniform(0.05, 0.3, depth)),
+            lateral_inhibition=tuple(rng.uniform(0.05, 0.3, depth)),
+            weight_scale=0.6,
+            lateral_masks=masks,
+        )
+        shape = (self.batch, circuit.sizes[0])
+        binary = circuit.layers[0].distribution == "bernoulli"
+        x = rng.integers(0, 2, shape) if binary else rng.uniform(0, 1, shape)
+        return perturb(network, self.seed), x.astype(np.float32)
+
+
+@st.composite
+def cases(draw, *, batch=3, feedback=None, **fixed):
+    """Random options for a small network; `fixed` options of `gncn.chain` stay as given."""
+    feedback = feedback or draw(st.sampled_from(["learned", "tied", "transposed", "random"]))
+    depth = draw(st.integers(1, 3))
+    activation = draw(st.sampled_from((*SMOOTH, "relu") if feedback == "transposed" else ANY))
+    kind = draw(st.sampled_from(["none", "columns", "band", "matrix"]))
+    group = draw(st.integers(1, 2))
+    bernoulli = draw(st.booleans())
+    norm = draw(st.sampled_from(["off", "unit", "clipped"]))
+    options = {
+        "sizes": (5, 6, 4, 2)[: depth + 1],  # few shapes: compiled operations are reused
+        "activation": activation,
+        "winners": 2 if activation == "k_winners" else None,
+        "prediction_activation": draw(st.sampled_from((*SMOOTH, "relu"))),
+        "output_activation": None if bernoulli else draw(st.sampled_from(["identity", "sigmoid"])),
+        "non_negative": draw(st.booleans()),
+        "competition": kind,
+        "group_size": group if kind == "columns" else None,
+        "band_width": 1 if kind == "band" else None,
+        "precision": draw(st.sampled_from(["off", "diagonal", "full"])),
+        "output_precision": "off" if bernoulli else draw(st.sampled_from(["off", "diagonal"])),
+        "distribution": "bernoulli" if bernoulli else "gaussian",
+        "norm": norm,
+        "max_norm": None if norm == "off" else 0.7,
+        "norm_axis": draw(st.sampled_from(["sending", "receiving"])),
+        "feedback": feedback,
+        "compared": draw(st.sampled_from(["state", "activity"])),
+        "competing": draw(st.sampled_from(["state", "activity"])),
+        "initial_state": draw(st.sampled_from([0.05, 0.3])),
+    }
+    seed, steps = draw(st.integers(0, 2**16)), draw(st.sampled_from([1, 5]))
+    return Case(seed, steps, batch, options | fixed)

@@ -1,0 +1,182 @@
+"""Descriptions: what is counted, what is refused and how, and what survives JSON."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gncn
+from gncn.circuit import Circuit, Connection, Layer
+from gncn.errors import ConfigError
+from gncn.network import constrain
+
+PAPER = gncn.load_config(preset="paper").network.circuit(784)
+
+
+def test_the_papers_settings_count_1342080_synapses():
+    assert PAPER.sizes == (784, 360, 360, 360)
+    assert PAPER.n_synapses == 1_342_080
+    network = gncn.load_config(preset="paper").networks(784)[0]
+    counted = sum(w.size for w in network.forward_weights + network.feedback_weights)
+    counted += sum(p.size for p in network.precision if p is not None)
+    assert counted == 1_342_080
+
+
+@pytest.mark.parametrize("feedback", ["learned", "tied", "transposed", "random"])
+@pytest.mark.parametrize("precision", ["off", "diagonal", "full"])
+def test_the_count_is_that_of_the_arrays(feedback, precision):
+    circuit = gncn.chain((7, 6, 4), feedback=feedback, precision=precision, initial_state=0.1)
+    network = gncn.build(circuit, seed=0)
+    arrays = [*network.forward_weights, *network.feedback_weights]
+    arrays += [p for p in network.precision if p is not None]
+    assert circuit.n_synapses == sum(array.size for array in arrays)
+
+
+def test_a_circuit_survives_json():
+    assert Circuit(**json.loads(PAPER.model_dump_json())) == PAPER
+    assert hash(Circuit(**json.loads(PAPER.model_dump_json()))) == hash(PAPER)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sizes": (4, 10), "competition": "columns", "group_size": 3}, "1, 2, 5, 10"),
+        ({"sizes": (4, 10), "competition": "columns"}, "needs `group_size`"),
+        ({"sizes": (4, 10), "group_size": 5}, "competition='none', group_size=5"),
+        ({"sizes": (4, 10), "competition": "band", "band_width": 10}, "less than the layer's 10"),
+        ({"sizes": (4, 10), "activation": "rleu"}, "Unknown activation 'rleu'.*'relu'"),
+        ({"sizes": (4, 10), "activation": "k_winners"}, "needs `winners`"),
+        ({"sizes": (4, 10), "activation": "k_winners", "winners": 11}, "winners=11 exceeds"),
+        ({"sizes": (4, 10, 5), "precision": ("off", "full")}, "one value for all or 1 values"),
+        ({"sizes": (4, 10), "output_precision": "full"}, "Bernoulli layer has no precision"),
+        ({"sizes": (4, 10), "output_activation": "relu"}, "prediction_activation='sigmoid'"),
+        ({"sizes": (4, 10), "max_norm": 0.0, "norm": "unit"}, "max_norm.*received 0.0"),
+        ({"sizes": (4, 10), "max_norm": 2.0}, "norm='off' holds no length.*'max_norm': 2.0"),
+        (
+            {"sizes": (4, 10), "norm": "unit", "max_feedback_norm": 2.0, "feedback": "tied"},
+            "max_feedback_norm.*2.0 with feedback='tied'",
+        ),
+        ({"sizes": (4, -1)}, "greater than 0; received -1"),
+        ({"sizes": (4,)}, "at least one latent layer"),
+    ],
+)
+def test_wrong_options_are_refused_with_value_and_choices(options, message):
+    with pytest.raises(ConfigError, match=message):
+        gncn.chain(**options)
+
+
+def test_an_unknown_choice_is_refused_with_all_choices():
+    with pytest.raises(ConfigError, match="feedback.*'learned', 'tied'.*received 'backprop'"):
+        gncn.Config(network={"feedback": "backprop"})
+
+
+def test_unknown_options_are_listed():
+    with pytest.raises(ConfigError, match=r"Unknown option 'colour' for Layer. Options: 'size'"):
+        Layer(size=3, colour="red")
+
+
+def test_wirings_that_make_no_sense_are_refused():
+    data = Layer(size=4, prediction_activation="sigmoid", distribution="bernoulli")
+    latent = Layer(size=3)
+    down = Connection(source=1, target=0)
+    with pytest.raises(ConfigError, match="source must exceed target"):
+        Connection(source=1, target=1)
+    with pytest.raises(ConfigError, match="layer 2 predicts no other layer"):
+        Circuit(layers=(data, latent, latent), connections=(down,))
+    with pytest.raises(ConfigError, match="connection leaves layer 2"):
+        Circuit(layers=(data, latent), connections=(down, Connection(source=2, target=0)))
+    with pytest.raises(ConfigError, match="connected to layer 0 twice"):
+        Circuit(layers=(data, latent), connections=(down, down))
+    with pytest.raises(ConfigError, match="only layer 0 can be 'bernoulli'"):
+        Circuit(layers=(data, data, latent), connections=(down, Connection(source=2, target=1)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": None}, "a key or a seed"),
+        ({"n_settle_steps": 0}, "received 0"),
+        ({"step_size": 0.0}, "step_size must be finite and above 0"),
+        ({"step_size": (0.1, 0.1)}, "one value for all or 1 values"),
+        ({"leak": float("nan")}, "leak must be finite"),
+        ({"lateral_inhibition": -0.1}, "lateral_inhibition must be finite and at least 0"),
+        ({"weight_scale": 0.0}, "weight_scale"),
+        ({"initial_precision": -1.0}, "initial_precision"),
+        ({"lateral_masks": {1: np.eye(3)}}, r"for layers \[\]; received masks for \[1\]"),
+    ],
+)
+def test_wrong_numbers_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        gncn.build(gncn.chain((4, 3)), **{"seed": 0, **options})
+
+
+def test_masks_are_checked():
+    circuit = gncn.chain((4, 3), competition="matrix")
+    with pytest.raises(ConfigError, match="for layers"):
+        gncn.build(circuit, seed=0)
+    with pytest.raises(ConfigError, match=r"\(3, 3\); received \(2, 2\)"):
+        gncn.build(circuit, seed=0, lateral_masks={1: np.eye(2)})
+    with pytest.raises(ConfigError, match=r"\[0, 1\]"):
+        gncn.build(circuit, seed=0, lateral_masks={1: 2 * np.eye(3)})
+
+
+@pytest.mark.parametrize("activation", ["relu", "sign", "heaviside"])
+def test_a_start_that_exact_gradients_never_leave_is_refused(activation):
+    circuit = gncn.chain((4, 3), activation=activation, feedback="transposed")
+    with pytest.raises(ConfigError, match="never leaves initial_state=0.0"):
+        gncn.build(circuit, seed=0)
+    gncn.build(gncn.chain((4, 3), activation=activation, feedback="tied"), seed=0)
+
+
+@pytest.mark.parametrize(("axis", "summed"), [("sending", 0), ("receiving", 1)])
+def test_norms_are_held_on_the_axis_asked_for(axis, summed):
+    def lengths(norm, scale):
+        circuit = gncn.chain((6, 5, 4), norm=norm, max_norm=(0.5, 2.0), norm_axis=axis)
+        network = constrain(gncn.build(circuit, seed=0, weight_scale=scale))
+        pairs = zip(network.forward_weights, network.feedback_weights, strict=True)
+        return [[np.linalg.norm(m, axis=summed) for m in pair] for pair in pairs]
+
+    for limit, pair in zip((0.5, 2.0), lengths("unit", 0.05), strict=True):
+        for found in pair:
+            np.testing.assert_allclose(found, limit, rtol=1e-5)
+    for limit, pair in zip((0.5, 2.0), lengths("clipped", 5.0), strict=True):
+        for found in pair:
+            np.testing.assert_allclose(found, limit, rtol=1e-5)
+    assert all((found < 0.5).all() for pair in lengths("clipped", 0.01) for found in pair)
+    both = gncn.chain((6, 5), norm="unit", max_norm=2.0, max_feedback_norm=0.5, norm_axis=axis)
+    network = gncn.build(both, seed=0)
+    for weights, limit in ((network.forward_weights, 2.0), (network.feedback_weights, 0.5)):
+        np.testing.assert_allclose(np.linalg.norm(weights[0], axis=summed), limit, rtol=1e-5)
+    free = gncn.build(gncn.chain((6, 5), norm="clipped", norm_axis=axis), seed=0, weight_scale=0.01)
+    loose = gncn.build(gncn.chain((6, 5)), seed=0, weight_scale=0.01)
+    np.testing.assert_array_equal(free.forward_weights[0], loose.forward_weights[0])
+
+
+def test_random_feedback_keeps_its_length():
+    circuit = gncn.chain((6, 5), norm="unit", feedback="random")
+    network = gncn.build(circuit, seed=0, weight_scale=0.05)
+    assert np.abs(np.linalg.norm(network.feedback_weights[0], axis=0) - 1).min() > 0.5
+
+
+def test_a_layers_weights_are_drawn_with_the_scale_asked_for():
+    network = gncn.build(gncn.chain((300, 200)), seed=0, weight_scale=0.07)
+    for weights in (network.forward_weights[0], network.feedback_weights[0]):
+        assert float(jnp.std(weights)) == pytest.approx(0.07, rel=4 / np.sqrt(2 * weights.size))
+
+
+def test_a_registered_callable_is_an_activation():
+    def cube(x):
+        return x**3
+
+    gncn.register_activation("cube", cube)
+    gncn.register_activation("cube", cube)
+    assert "cube" in gncn.activation_names()
+    with pytest.raises(ConfigError, match="'cube' is taken"):
+        gncn.register_activation("cube", jnp.sin)
+    x = jnp.asarray([[1.0, 0.0, 1.0]])
+    by_name, direct = (
+        gncn.settle(gncn.build(gncn.chain((3, 2), activation=phi), seed=0), x)
+        for phi in ("cube", cube)
+    )
+    np.testing.assert_array_equal(by_name.latents[1], direct.latents[1])

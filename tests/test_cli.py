@@ -1,0 +1,208 @@
+"""The command line as a person uses it: in processes of its own, on real small data."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import gncn
+from gncn.runs import RunFolder
+
+FAST = ["--preset", "digits", "--epochs", "2", "--set", "network.sizes=[12,12,12]"]
+FAST += ["--set", "network.group_size=4"]
+
+
+def run(*arguments, **options):
+    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", "from gncn.cli import main; main()", *map(str, arguments)],
+        capture_output=True, text=True, check=False, env=environment, **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    done = run("train", *FAST, "--trials", 2, "--seed", 3, "--out", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_training_leaves_a_complete_run_folder(trained):
+    folder, done = trained
+    result = json.loads(done.stdout)
+    assert result["status"] == "finished"
+    assert [record["trial"] for record in result["last_epoch"]] == [0, 1]
+    assert "digits" in done.stderr
+    assert "epoch 2/2" in done.stderr
+    opened = RunFolder.open(folder)
+    about = opened.about
+    assert about["status"] == "finished"
+    assert about["seeds"] == [3, 4]
+    assert about["versions"]["gncn"] == gncn.__version__
+    assert opened.config.network.sizes == (12, 12, 12)
+    assert len(opened.history) == 4
+    for name in ("reconstructions", "learning-curve", "weights", "columns"):
+        assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    weights = [np.asarray(opened.network(trial).forward_weights[0]) for trial in (0, 1)]
+    assert not np.array_equal(*weights)
+    assert result["last_epoch"][1]["test"] == opened.history[-1].test.model_dump(mode="json")
+
+
+def test_the_written_config_repeats_the_run_bit_for_bit(trained, tmp_path):
+    folder, _ = trained
+    done = run("train", "--config", folder / "config.toml", "--out", tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    for trial in ("0", "1"):
+        a, b = (
+            next((root / "trials" / trial).glob("*.safetensors")).read_bytes()
+            for root in (folder, tmp_path / "again")
+        )
+        assert a == b
+
+
+def test_reconstruct_reports_what_the_history_says(trained):
+    folder, _ = trained
+    done = run("reconstruct", folder, "--trial", 1, "--n", 5, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["n_images"] == 297
+    last = RunFolder.open(folder).history[-1]
+    assert last.trial == 1
+    assert found["error"] == pytest.approx(last.test.error, rel=1e-5)
+    assert (folder / "figures" / "reconstructions-test.png").exists()
+    human = run("reconstruct", folder, "--split", "validation")
+    assert "200 validation images: BCE" in human.stderr
+
+
+def test_settle_shows_psi_rising_and_stops_at_rest(trained, tmp_path):
+    folder, _ = trained
+    out = tmp_path / "settling.png"
+    done = run("settle", folder, "--index", 4, "--steps", 30, "--json", "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["n_steps"] == 30
+    assert len(found["discrepancy"]) == 31
+    assert found["discrepancy"][-1] > found["discrepancy"][0]
+    np.testing.assert_allclose(
+        np.sum(found["layer_discrepancy"], axis=1), found["discrepancy"], rtol=1e-4
+    )
+    assert out.read_bytes().startswith(b"\x89PNG")
+    short = run("settle", folder, "--tolerance", "1000", "--json", "--out", out)
+    assert json.loads(short.stdout)["converged"] is True
+    assert json.loads(short.stdout)["n_steps"] == 0
+    never = run("settle", folder, "--tolerance", "1e-9", "--out", out)
+    assert "did not come to rest" in never.stderr
+
+
+def test_own_images_from_a_file(tmp_path):
+    images = np.random.default_rng(0).uniform(size=(60, 30))
+    np.save(tmp_path / "mine.npy", images)
+    done = run(
+        "train", *FAST, "--data", tmp_path / "mine.npy", "--out", tmp_path / "run",
+        "--set", "data.binarisation=none", "--set", "network.distribution=gaussian",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "squared error" in done.stderr
+    assert run("settle", tmp_path / "run").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "mnits"], "Unknown preset 'mnits'. Choose one of: 'digits'"),
+        (["--set", "training.n_epoch=2"], "Unknown option 'n_epoch'"),
+        (["--data", "minst"], "minst"),
+        (["--data", "none.npy"], "none.npy"),
+        (["--config", "none.toml"], "Can't read none.toml"),
+        (["--set", "network.group_size=7"], "can't be divided into columns of 7"),
+        (["--epochs", "0"], "n_epochs"),
+        (["--data-dir", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_input_gets_one_clear_message_and_status_2(tmp_path, arguments, message):
+    done = run("train", *FAST, *arguments, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    text = re.sub(r"\s+", " ", done.stderr)
+    assert message in text
+    assert "Error" in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_overwritten_unless_asked(trained, tmp_path):
+    folder, _ = trained
+    before = (folder / "history.jsonl").read_bytes()
+    done = run("train", *FAST, "--out", folder)
+    assert done.returncode == 2
+    assert "already holds a run" in done.stderr
+    assert (folder / "history.jsonl").read_bytes() == before
+    (tmp_path / "letters.txt").write_text("precious")
+    done = run("train", *FAST, "--out", tmp_path, "--overwrite")
+    assert done.returncode == 2
+    assert "holds files that are no run" in re.sub(r"\s+", " ", done.stderr)
+    for _ in range(2):
+        assert run("train", *FAST, "--out", tmp_path / "run", "--overwrite").returncode == 0
+
+
+def test_folders_without_a_run_are_refused(tmp_path, trained):
+    folder, _ = trained
+    for command in ("reconstruct", "settle"):
+        done = run(command, tmp_path)
+        assert done.returncode == 2
+        assert "is not a run folder" in done.stderr
+    assert "it has trials [0, 1]" in run("settle", folder, "--trial", 5).stderr
+    assert "from 0 to 296" in run("settle", folder, "--index", 297).stderr
+    assert "Unknown split 'tset'" in run("reconstruct", folder, "--split", "tset").stderr
+
+
+def test_divergence_ends_with_status_1_and_advice(tmp_path):
+    done = run(
+        "train", *FAST, "--out", tmp_path / "run", "--set", "settling.step_size=80.0",
+        "--set", "network.norm=off", "--set", "network.max_norm=[]",
+    )
+    assert done.returncode == 2  # max_norm takes three values
+    options = [
+        "--data", "digits", "--epochs", "2", "--set", "network.sizes=[12]",
+        "--set", "settling.step_size=90.0",
+    ]
+    done = run("train", "--config", os.devnull, *options, "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "diverged at mini-batch" in re.sub(r"\s+", " ", done.stderr)
+    assert RunFolder.open(tmp_path / "run").about["status"] == "diverged"
+
+
+def test_ctrl_c_keeps_what_was_trained(tmp_path):
+    arguments = ["train", *FAST, "--epochs", "100000", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from gncn.cli import main; main()", *arguments],
+        stderr=subprocess.PIPE, text=True,
+    )
+    history = tmp_path / "run" / "history.jsonl"
+    for _ in range(1200):
+        if history.exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    folder = RunFolder.open(tmp_path / "run")
+    assert folder.about["status"] == "interrupted"
+    last = folder.history[-1].epoch
+    assert last >= 1
+    assert f"after epoch {last}" in re.sub(r"\s+", " ", errors)
+    assert run("reconstruct", tmp_path / "run").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["train", "reconstruct", "settle", "data list"])
+def test_help_teaches_with_an_example(command):
+    done = run(*command.split(), "--help")
+    assert done.returncode == 0
+    assert f"gncn {command}" in done.stdout

@@ -1,0 +1,95 @@
+"""Configurations: presets, files, overrides, and values that would have no effect."""
+
+import tomllib
+
+import pytest
+
+import gncn
+from gncn.config import preset_names
+from gncn.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_build_and_survive_toml(name, tmp_path):
+    config = gncn.load_config(preset=name)
+    (tmp_path / "c.toml").write_text(config.to_toml())
+    assert gncn.load_config(file=tmp_path / "c.toml") == config
+    assert config.networks(64)[0].circuit.sizes[0] == 64
+
+
+def test_a_file_overlays_a_preset_and_overrides_overlay_both(tmp_path):
+    (tmp_path / "c.toml").write_text("[training]\nn_epochs = 7\nbatch_size = 33\n")
+    config = gncn.load_config(
+        preset="digits",
+        file=tmp_path / "c.toml",
+        overrides=[
+            "training.n_epochs=9",
+            "data.name=mnist",
+            "network.sizes=[8, 4]",
+            "seed=3",
+            "network.max_norm=1.5",
+            "network.group_size=[2,4]",
+        ],
+    )
+    assert config.training.n_epochs == 9
+    assert config.training.batch_size == 33
+    assert config.training.learning_rate == gncn.load_config(preset="digits").training.learning_rate
+    assert config.data.name == "mnist"
+    assert config.network.sizes == (8, 4)
+    assert config.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.epochs=3"], "Unknown option 'epochs'.*'n_epochs'"),
+        (["trainin.n_epochs=3"], "Unknown option 'trainin'"),
+        (["training.n_epochs=lots"], "n_epochs.*received 'lots'"),
+        (["training.n_epochs"], "written name=value"),
+        (["network.feedback=tied", "training.feedback_rate=0.5"], "feedback_rate=0.5 has no eff"),
+        (["network.precision=off", "settling.initial_precision=2.0"], "initial_precision=2.0 has"),
+        (["network.competition=none", "network.group_size=[2,2,2]"], "competition='none', group"),
+        (["seed=-1"], "seed.*received -1"),
+        (["settling.tolerance=0"], "tolerance.*received 0"),
+    ],
+)
+def test_wrong_settings_are_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        gncn.load_config(overrides=overrides).networks(64)
+
+
+def test_competition_numbers_without_competition_are_refused():
+    with pytest.raises(ConfigError, match="self_excitation=0.4 has no effect without"):
+        gncn.load_config(overrides=["settling.self_excitation=0.4"])
+
+
+def test_unknown_presets_and_unreadable_files(tmp_path):
+    with pytest.raises(ConfigError, match="Unknown preset 'mnits'. Choose one of: 'digits'"):
+        gncn.load_config(preset="mnits")
+    with pytest.raises(ConfigError, match="Can't read"):
+        gncn.load_config(file=tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("= 3")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        gncn.load_config(file=tmp_path / "bad.toml")
+
+
+def test_options_of_files_do_not_apply_to_data_sets_by_name(tmp_path):
+    config = gncn.load_config(overrides=["data.name=digits", "data.threshold=0.3"])
+    with pytest.raises(ConfigError, match="threshold.*only for your own"):
+        config.data.load()
+    config = gncn.load_config(overrides=["data.name=x.npy", "data.data_dir=here"])
+    with pytest.raises(ConfigError, match="'x.npy' is a file"):
+        config.data.load()
+
+
+def test_trials_have_seeds_one_apart_and_different_synapses():
+    config = gncn.load_config(overrides=["seed=5", "n_trials=3", "network.sizes=[4]"])
+    assert config.seeds == [5, 6, 7]
+    first = [float(n.forward_weights[0][0, 0]) for n in config.networks(3)]
+    assert len(set(first)) == 3
+
+
+def test_toml_holds_every_value_that_is_set():
+    written = tomllib.loads(gncn.Config().to_toml())
+    assert written["settling"]["n_settle_steps"] == 50
+    assert "tolerance" not in written["settling"]

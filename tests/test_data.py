@@ -1,0 +1,330 @@
+"""Types, binarisation and users' own arrays: `gncn.data` without its files."""
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gncn.data import Dataset, Split, binarise, from_arrays, load_file
+from gncn.data.embedded import pack_images, unpack_images, write_archive
+from gncn.data.types import split_off
+from gncn.errors import ConfigError, DataError
+
+unit_images = hnp.arrays(
+    np.float32,
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=8),
+    elements=st.floats(0, 1, width=32),
+)
+
+
+def bits(n: int = 6, pixels: int = 4, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2, (n, pixels), dtype=np.uint8)
+
+
+def small_dataset(**changes) -> Dataset:
+    fields = {
+        "name": "small",
+        "train": Split(bits(6)),
+        "validation": Split(bits(2)),
+        "test": Split(bits(3)),
+        "image_shape": (2, 2),
+        "n_classes": None,
+        "source": "made up",
+        "licence": "none",
+    }
+    return Dataset(**(fields | changes))
+
+
+class TestSplit:
+    def test_arrays_are_read_only_and_the_callers_stay_writeable(self):
+        images, labels = bits(), np.arange(6, dtype=np.int32)
+        split = Split(images, labels)
+        with pytest.raises(ValueError, match="read-only"):
+            split.images[0, 0] = 1
+        with pytest.raises(ValueError, match="read-only"):
+            split.labels[0] = 1
+        images[0, 0] = 1
+        assert len(split) == 6
+
+    @pytest.mark.parametrize(
+        ("images", "message"),
+        [
+            (bits() * 255, "0 and 1 only; the largest value is 255"),
+            (np.full((2, 3), 1.5, np.float32), r"within \[0, 1\]; received values from 1.5"),
+            (np.full((2, 3), np.nan, np.float32), "received values from nan"),
+            (np.zeros((0, 3), np.uint8), "at least one row"),
+        ],
+    )
+    def test_bad_images_are_refused(self, images, message):
+        with pytest.raises(DataError, match=message):
+            Split(images)
+
+    @pytest.mark.parametrize(
+        ("labels", "message"),
+        [(np.full(6, -1, np.int32), "smallest received is -1")],
+    )
+    def test_bad_labels_are_refused(self, labels, message):
+        with pytest.raises(DataError, match=message):
+            Split(bits(6), labels)
+
+    def test_subset_keeps_images_with_their_labels(self):
+        split = Split(bits(6), np.arange(6, dtype=np.int32))
+        part = split.subset(np.array([4, 1]))
+        assert np.array_equal(part.images, bits(6)[[4, 1]])
+        assert part.labels.tolist() == [4, 1]
+
+
+class TestSplitOff:
+    @given(n=st.integers(4, 60), data=st.data(), seed=st.integers(0, 2**32))
+    def test_parts_are_disjoint_and_cover_everything(self, n, data, seed):
+        first = data.draw(st.integers(1, n - 2))
+        second = data.draw(st.integers(1, n - first - 1))
+        whole = Split(np.ones((n, 1), np.uint8), np.arange(n, dtype=np.int32))
+        parts = split_off(whole, (first, second), seed=seed)
+        assert [len(part) for part in parts] == [n - first - second, first, second]
+        assert sorted(np.concatenate([part.labels for part in parts])) == list(range(n))
+        assert all((np.diff(part.labels) > 0).all() for part in parts)
+
+    def test_seed_decides(self):
+        whole = Split(np.ones((100, 1), np.uint8), np.arange(100, dtype=np.int32))
+        drawn = [split_off(whole, (30,), seed=seed)[1].labels.tolist() for seed in (0, 0, 1)]
+        assert drawn[0] == drawn[1] != drawn[2]
+
+    @pytest.mark.parametrize(("sizes", "seed"), [((0,), 0), ((-1,), 0), ((6,), 0), ((1,), -1)])
+    def test_impossible_splits_are_refused(self, sizes, seed):
+        with pytest.raises(DataError, match=r"received -1|Can't split"):
+            split_off(Split(bits(6)), sizes, seed=seed)
+
+
+class TestDataset:
+    def test_properties(self):
+        data = small_dataset()
+        assert (data.n_pixels, data.binary) == (4, True)
+        real = Split(np.full((2, 4), 0.5, np.float32))
+        assert not small_dataset(train=real, validation=real, test=real).binary
+
+    def test_fingerprint_depends_on_arrays_alone(self):
+        data = small_dataset()
+        assert data.fingerprint == small_dataset(name="other", source="?").fingerprint
+        assert len(data.fingerprint) == 16
+        flipped = bits(3)
+        flipped[2, 3] ^= 1
+        assert data.fingerprint != small_dataset(test=Split(flipped)).fingerprint
+        swapped = small_dataset(validation=data.test, test=data.validation)
+        assert data.fingerprint != swapped.fingerprint
+
+    def test_fingerprint_sees_labels(self):
+        def labelled(last: int) -> str:
+            labels = np.array([0, last], np.int32)
+            split = Split(bits(2), labels)
+            fields = {"train": split, "validation": split, "test": split, "n_classes": 3}
+            return small_dataset(**fields).fingerprint
+
+        assert labelled(1) != labelled(2)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"test": Split(bits(2, pixels=5))}, "share one type and number of pixels"),
+            ({"test": Split(np.zeros((2, 4), np.float32))}, "share one type"),
+            ({"image_shape": (2, 3)}, "makes 6 pixels"),
+            ({"n_classes": 3}, "which has no labels"),
+            ({"test": Split(bits(2), np.zeros(2, np.int32))}, "labels for 1 of 3"),
+        ],
+    )
+    def test_disagreements_are_refused(self, changes, message):
+        with pytest.raises(DataError, match=message):
+            small_dataset(**changes)
+
+    def test_labels_beyond_the_classes_are_refused(self):
+        split = Split(bits(2), np.array([0, 3], np.int32))
+        with pytest.raises(DataError, match=r"within 0\.\.2 \(n_classes=3\); the largest is 3"):
+            small_dataset(train=split, validation=split, test=split, n_classes=3)
+
+
+class TestBinarise:
+    @given(unit_images, st.floats(0, 1, exclude_min=True, width=32))
+    def test_threshold_is_inclusive(self, intensities, threshold):
+        result = binarise(intensities, threshold=threshold)
+        assert result.dtype == np.uint8
+        for value, pixel in zip(intensities.flat, result.flat, strict=True):
+            assert pixel == (1 if value >= threshold else 0)
+
+    @given(unit_images)
+    def test_binary_images_stay_as_they_are(self, intensities):
+        once = binarise(intensities)
+        again = once.astype(np.float32)
+        assert np.array_equal(binarise(again), once)
+        assert np.array_equal(binarise(again, "stochastic", seed=3), once)
+
+    @given(st.floats(0.02, 0.98), st.integers(0, 2**32))
+    def test_stochastic_has_the_intensity_as_its_mean(self, intensity, seed):
+        n = 20_000
+        images = np.full((100, 200), intensity, np.float32)
+        mean = binarise(images, "stochastic", seed=seed).mean()
+        assert abs(mean - intensity) < 6 * np.sqrt(intensity * (1 - intensity) / n)
+
+    def test_stochastic_seed_decides(self):
+        images = np.full((4, 50), 0.5, np.float32)
+        first, again, other = (binarise(images, "stochastic", seed=seed) for seed in (1, 1, 2))
+        assert np.array_equal(first, again)
+        assert not np.array_equal(first, other)
+
+    def test_none_keeps_values(self):
+        images = np.array([[0.1, 0.9]], np.float32)
+        assert np.array_equal(binarise(images, "none"), images)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"rule": "none", "threshold": 0.5}, "threshold=0.5 has no meaning"),
+            ({"rule": "stochastic", "threshold": 0.5}, "threshold=0.5 has no meaning"),
+            ({"rule": "threshold", "seed": 3}, r"seed \(3\) has no meaning"),
+            ({"rule": "threshold", "threshold": 0.0}, r"within \(0, 1\]; received 0.0"),
+            ({"rule": "threshold", "threshold": 1.5}, r"within \(0, 1\]; received 1.5"),
+            ({"rule": "stochastic", "seed": -1}, "at least 0; received -1"),
+        ],
+    )
+    def test_options_that_would_be_ignored_are_refused(self, options, message):
+        with pytest.raises(ConfigError, match=message):
+            binarise(np.zeros((1, 1), np.float32), **options)
+
+
+class TestFromArrays:
+    def test_takes_images_and_labels(self):
+        images = np.random.default_rng(0).random((40, 3, 5))
+        data = from_arrays(images, np.arange(40) % 4, n_validation=6, n_test=4, name="mine")
+        assert [len(part) for part in (data.train, data.validation, data.test)] == [30, 6, 4]
+        assert (data.image_shape, data.n_classes, data.binary) == ((3, 5), 4, True)
+        assert data.train.labels.dtype == np.int32
+        assert data.name == "mine"
+
+    def test_given_splits_are_kept_whole(self):
+        train, validation, test = bits(6, seed=1), bits(2, seed=2), bits(3, seed=3)
+        data = from_arrays(train, validation_images=validation, test_images=test)
+        for split, images in zip(
+            (data.train, data.validation, data.test), (train, validation, test), strict=True
+        ):
+            assert np.array_equal(split.images, images)
+        assert data.image_shape is None
+
+    def test_default_split_sizes_are_a_tenth(self):
+        data = from_arrays(bits(50))
+        assert (len(data.train), len(data.validation), len(data.test)) == (40, 5, 5)
+
+    def test_eight_bit_images_need_max_value(self):
+        images = np.array([[0, 127, 128, 255]] * 4, np.uint8)
+        with pytest.raises(DataError, match=r"from 0 to 255.*max_value=255"):
+            from_arrays(images)
+        data = from_arrays(images, max_value=255)
+        assert data.train.images.tolist() == [[0, 0, 1, 1]] * 2
+
+    def test_stochastic_draws_differ_between_equal_splits(self):
+        images = np.full((30, 40), 0.5)
+        options = {"validation_images": images, "test_images": images}
+        data = from_arrays(images, binarisation="stochastic", binarisation_seed=5, **options)
+        again = from_arrays(images, binarisation="stochastic", binarisation_seed=5, **options)
+        assert data.fingerprint == again.fingerprint
+        assert not np.array_equal(data.train.images, data.test.images)
+
+    def test_real_values_are_kept_for_gaussian_outputs(self):
+        images = np.random.default_rng(0).random((10, 4)).astype(np.float32)
+        data = from_arrays(images, binarisation="none")
+        assert not data.binary
+        kept = np.concatenate([data.train.images, data.validation.images, data.test.images])
+        assert np.array_equal(np.sort(kept, axis=0), np.sort(images, axis=0))
+
+    def test_booleans_are_taken(self):
+        data = from_arrays(bits(10).astype(bool), test_images=bits(3).astype(bool))
+        assert np.array_equal(data.test.images, bits(3))
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            ({"train_images": bits() - 1.0}, DataError, "from -1.0 to 0.0"),
+            ({"train_images": np.array([[np.nan, 0.0]])}, DataError, "from nan to nan"),
+            ({"train_images": np.zeros((3, 2))}, DataError, "All pixels of train_images are off"),
+            ({"train_images": np.zeros(3)}, DataError, r"\(n, rows, cols\)"),
+            ({"max_value": 0.0}, ConfigError, "positive number; received 0.0"),
+            ({"n_test": 2, "test_images": bits()}, ConfigError, "n_test=2 asks"),
+            ({"test_labels": np.arange(6)}, ConfigError, "without test_images"),
+            ({"train_labels": np.arange(5)}, DataError, r"of shape \(6,\)"),
+            (
+                {"train_labels": np.arange(6), "test_images": bits()},
+                DataError,
+                r"labels for \['train'\]",
+            ),
+            ({"train_labels": np.full(6, 2**40)}, DataError, "received 1099511627776"),
+            ({"test_images": np.ones((2, 3, 3))}, DataError, "share one type and number"),
+            (
+                {"train_images": np.ones((9, 2, 2)), "image_shape": (1, 4)},
+                DataError,
+                "2 x 2, but image_shape",
+            ),
+            ({"n_validation": 6}, DataError, "Can't split 6"),
+            ({"image_shape": (3, 3)}, DataError, "makes 9 pixels"),
+        ],
+    )
+    def test_bad_input_is_refused(self, arguments, error, message):
+        with pytest.raises(error, match=message):
+            from_arrays(**({"train_images": bits()} | arguments))
+
+
+class TestLoadFile:
+    def test_npy(self, tmp_path):
+        np.save(tmp_path / "mine.npy", bits(20))
+        data = load_file(tmp_path / "mine.npy", image_shape=(2, 2), split_seed=1)
+        assert data.name == "mine"
+        assert data.fingerprint == from_arrays(bits(20), split_seed=1).fingerprint
+
+    def test_npz(self, tmp_path):
+        members = {"train_images": bits(9), "test_images": bits(3)}
+        np.savez(tmp_path / "mine.npz", **members)
+        data = load_file(tmp_path / "mine.npz", n_validation=2, name="ours")
+        assert data.name == "ours"
+        assert data.fingerprint == from_arrays(**members, n_validation=2).fingerprint
+
+    def test_other_members_are_refused(self, tmp_path):
+        np.savez(tmp_path / "mine.npz", x_train=bits(9))
+        with pytest.raises(DataError, match=r"must hold train_images.*received x_train"):
+            load_file(tmp_path / "mine.npz")
+
+    def test_pickles_are_refused(self, tmp_path):
+        np.save(tmp_path / "mine.npy", np.array([{"a": 1}], dtype=object))
+        with pytest.raises(DataError, match="pickled objects"):
+            load_file(tmp_path / "mine.npy")
+
+    @pytest.mark.parametrize("suffix", ["npy", "npz"])
+    def test_truncated_files_are_refused(self, tmp_path, suffix):
+        path = tmp_path / f"mine.{suffix}"
+        save = {"npy": np.save, "npz": lambda file, array: np.savez(file, train_images=array)}
+        save[suffix](path, bits(100))
+        path.write_bytes(path.read_bytes()[:200])
+        with pytest.raises(DataError, match="damaged, cut short"):
+            load_file(path)
+
+    def test_missing_and_foreign_files_are_refused(self, tmp_path):
+        with pytest.raises(DataError, match="There is no file"):
+            load_file(tmp_path / "none.npz")
+        with pytest.raises(DataError, match=r"Expected a \.npy or \.npz"):
+            load_file(tmp_path / "image.png")
+
+
+class TestPacking:
+    @given(
+        hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3), elements=st.integers(0, 1))
+    )
+    def test_round_trip(self, images):
+        packed = pack_images(images)
+        assert packed.shape[-1] == -(-images.shape[-1] // 8)
+        assert np.array_equal(unpack_images(packed, images.shape[-1]), images)
+
+    def test_archive_is_an_ordinary_npz_with_the_same_bytes_every_time(self, tmp_path):
+        arrays = {"a": bits(7), "b": bits(3)}
+        first, second = write_archive(arrays), write_archive(arrays)
+        assert first == second
+        (tmp_path / "x.npz").write_bytes(first)
+        with np.load(tmp_path / "x.npz", allow_pickle=False) as archive:
+            assert archive.files == ["a", "b"]
+            assert np.array_equal(archive["a"], arrays["a"])

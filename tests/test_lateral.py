@@ -1,0 +1,82 @@
+"""Competition: sums over groups and windows equal the dense V of the appendix."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gncn
+from gncn.circuit import Layer
+from gncn.lateral import lateral_drive
+
+
+def dense_v(mask, excitation, inhibition):
+    identity = np.eye(len(mask))
+    return inhibition * mask * (1 - identity) - excitation * identity
+
+
+def drive(layer, signal, excitation, inhibition, mask=None):
+    return np.asarray(
+        lateral_drive(
+            layer,
+            mask,
+            jnp.asarray(signal, jnp.float32),
+            jnp.asarray(excitation, jnp.float32),
+            jnp.asarray(inhibition, jnp.float32),
+        )
+    )
+
+
+@given(
+    columns=st.integers(1, 5),
+    group=st.integers(1, 6),
+    seed=st.integers(0, 1000),
+    excitation=st.floats(0, 1),
+    inhibition=st.floats(0, 1),
+)
+def test_columns_equal_the_appendix_recipe(columns, group, seed, excitation, inhibition):
+    size = columns * group
+    parts = []  # S_1, S_2, ...: the paper's three steps
+    for k in range(columns):
+        part = np.zeros((size, group))
+        part[k * group : (k + 1) * group, :] = 1
+        parts.append(part)
+    v = dense_v(np.concatenate(parts, axis=1), excitation, inhibition)
+    signal = np.random.default_rng(seed).normal(size=(3, size)).astype(np.float32)
+    layer = Layer(size=size, competition="columns", group_size=group)
+    np.testing.assert_allclose(
+        drive(layer, signal, excitation, inhibition), signal @ v.T, rtol=1e-4, atol=1e-5
+    )
+
+
+@given(size=st.integers(2, 12), data=st.data(), seed=st.integers(0, 1000))
+def test_a_band_equals_its_dense_matrix(size, data, seed):
+    width = data.draw(st.integers(1, size - 1))
+    distance = np.abs(np.arange(size)[:, None] - np.arange(size)[None])
+    v = dense_v((distance <= width).astype(float), 0.13, 0.125)
+    signal = np.random.default_rng(seed).normal(size=(2, size)).astype(np.float32)
+    layer = Layer(size=size, competition="band", band_width=width)
+    np.testing.assert_allclose(drive(layer, signal, 0.13, 0.125), signal @ v.T, atol=1e-5)
+
+
+def test_a_users_matrix_acts_from_column_to_row_and_its_diagonal_is_ignored():
+    mask = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.0, 1.0]], np.float32)
+    signal = np.array([[1.0, 2.0, 4.0]], np.float32)
+    layer = Layer(size=3, competition="matrix")
+    found = drive(layer, signal, 0.1, 0.3, jnp.asarray(mask))
+    np.testing.assert_allclose(found, signal @ dense_v(mask, 0.1, 0.3).T, rtol=1e-6)
+    assert found[0, 0] == pytest.approx(0.3 * 2.0 - 0.1 * 1.0)
+
+
+def test_competition_silences_the_weaker_column_mate():
+    circuit = gncn.chain((2, 4), competition="columns", group_size=2)
+    rivals = gncn.build(circuit, seed=0, self_excitation=0.3, lateral_inhibition=0.8)
+    free = gncn.build(gncn.chain((2, 4)), seed=0)
+    x = jnp.asarray([[1.0, 0.0]])
+    n_active = [
+        int((np.asarray(gncn.settle(n, x, n_settle_steps=200).latents[1]) > 1e-6).sum())
+        for n in (rivals, free)
+    ]
+    assert n_active[0] == 2  # one a column
+    assert n_active[0] <= n_active[1]

@@ -1,0 +1,161 @@
+"""Saving and loading: the same bits back, and no trust in files from strangers."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from nets import cases
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+import gncn
+from gncn.errors import ConfigError, RunError
+from gncn.files import sha256, write_atomic
+
+
+@pytest.fixture
+def saved(tmp_path):
+    circuit = gncn.chain(
+        (6, 4, 4),
+        competition=("columns", "matrix"),
+        group_size=(2, None),
+        precision="full",
+        norm="clipped",
+        max_norm=(4.0, 1.0),
+    )
+    network = gncn.build(circuit, seed=0, n_settle_steps=7, lateral_masks={2: np.ones((4, 4))})
+    gncn.save(network, tmp_path / "net")
+    return network, tmp_path / "net"
+
+
+@settings(max_examples=20)
+@given(cases())
+def test_what_is_loaded_is_what_was_saved(tmp_path_factory, case):
+    network, x = case.build()
+    folder = tmp_path_factory.mktemp("saved")
+    gncn.save(network, folder)
+    again = gncn.load(folder)
+    assert again.circuit == network.circuit
+    assert again.n_settle_steps == network.n_settle_steps
+    a, b = jax.tree.flatten(network), jax.tree.flatten(again)
+    assert a[1] == b[1]
+    for old, new in zip(a[0], b[0], strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_array_equal(gncn.reconstruct(network, x), gncn.reconstruct(again, x))
+
+
+def test_saving_again_replaces_and_leaves_one_pair_of_files(saved):
+    network, folder = saved
+    other = gncn.build(network.circuit, seed=9, lateral_masks={2: np.zeros((4, 4))})
+    gncn.save(other, folder)
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".safetensors"]
+    np.testing.assert_array_equal(gncn.load(folder).lateral_masks[2], np.zeros((4, 4)))
+
+
+def test_a_kill_between_the_two_files_leaves_the_old_network(saved, monkeypatch):
+    network, folder = saved
+
+    def killed(path, content):
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        write_atomic(path, content)
+
+    monkeypatch.setattr("gncn.serialise.write_atomic", killed)
+    other = gncn.build(network.circuit, seed=9, lateral_masks={2: np.zeros((4, 4))})
+    with pytest.raises(KeyboardInterrupt):
+        gncn.save(other, folder)
+    np.testing.assert_array_equal(gncn.load(folder).lateral_masks[2], np.ones((4, 4)))
+
+
+def test_a_full_disk_is_told_and_loses_nothing(saved, monkeypatch):
+    network, folder = saved
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gncn.files.os.fsync", full)
+    with pytest.raises(RunError, match="No space left on device.*unchanged"):
+        gncn.save(network, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def edit(folder, change):
+    path = folder / "model.json"
+    description = json.loads(path.read_text())
+    change(description)
+    path.write_text(json.dumps(description))
+
+
+def put_tensors(folder, change):
+    description = json.loads((folder / "model.json").read_text())
+    path = folder / description["tensors"]
+    arrays = load_tensors(path.read_bytes())
+    change(arrays)
+    content = save_tensors(arrays)
+    path.write_bytes(content)
+    edit(folder, lambda d: d.update(sha256=sha256(content)))
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda f: (f / "model.json").unlink(), "no network"),
+        (lambda f: (f / "model.json").write_text("{"), "not JSON"),
+        (lambda f: (f / "model.json").write_text("[1]"), "must say format"),
+        (lambda f: (f / "model.json").write_bytes(b"x" * (2 << 20)), "larger than"),
+        (lambda f: edit(f, lambda d: d.update(format="pickle")), "it says 'pickle'"),
+        (lambda f: edit(f, lambda d: d.update(n_settle_steps="9")), "n_settle_steps.*int"),
+        (lambda f: edit(f, lambda d: d.update(n_settle_steps=0)), "at least 1"),
+        (lambda f: edit(f, lambda d: d.update(tensors="../x")), "outside its folder"),
+        (lambda f: edit(f, lambda d: d.update(tensors="gone.safetensors")), "missing"),
+        (lambda f: edit(f, lambda d: d.update(sha256="0" * 64)), "damaged or altered"),
+        (
+            lambda f: edit(f, lambda d: d["circuit"].update(feedback="x")),
+            "that can be loaded: Circuit.feedback",
+        ),
+        (lambda f: edit(f, lambda d: d["circuit"].update({"extra": 1})), "Unknown option 'extra'"),
+        (
+            lambda f: put_tensors(f, lambda a: a.pop("forward_weights.0")),
+            r"missing \['forward_weights.0'\]",
+        ),
+        (
+            lambda f: put_tensors(f, lambda a: a.update(evil=np.zeros(1, np.float32))),
+            r"unknown \['evil'\]",
+        ),
+        (
+            lambda f: put_tensors(
+                f, lambda a: a.update({"precision.1": np.zeros((3, 4), np.float32)})
+            ),
+            r"precision.1 must be float32 of shape \(4, 4\)",
+        ),
+        (
+            lambda f: put_tensors(
+                f, lambda a: a.update({"dynamics.leak": np.array([np.nan, 0], np.float32)})
+            ),
+            "dynamics.leak holds values that are not finite",
+        ),
+    ],
+)
+def test_damaged_files_are_refused(saved, harm, message):
+    _, folder = saved
+    harm(folder)
+    with pytest.raises(RunError, match=message):
+        gncn.load(folder)
+
+
+def test_a_truncated_file_is_refused(saved):
+    _, folder = saved
+    path = next(folder.glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(RunError, match="damaged or altered"):
+        gncn.load(folder)
+
+
+def test_an_unnamed_callable_cannot_be_saved(tmp_path):
+    network = gncn.build(gncn.chain((3, 2), activation=jnp.sin), seed=0)
+    with pytest.raises(ConfigError, match="register_activation"):
+        gncn.save(network, tmp_path)

@@ -1,0 +1,150 @@
+"""Settling as a computation: batches, compilation, tolerances, trajectories, bad input."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from nets import cases
+
+import gncn
+from gncn.discrepancy import binary_cross_entropy
+from gncn.errors import ConfigError, DataError
+
+PULLED = {"self_excitation": 0.0, "leak": 0.3}
+
+
+def small(**options):
+    circuit = gncn.chain((6, 5, 4), competition="columns", group_size=(5, 2), **options)
+    return gncn.build(circuit, seed=1, n_settle_steps=12, **PULLED)
+
+
+def images(n, pixels=6):
+    return jnp.asarray(np.random.default_rng(2).integers(0, 2, (n, pixels)), jnp.float32)
+
+
+@settings(max_examples=15)
+@given(cases(batch=4))
+def test_a_batch_equals_its_stacked_singles(case):
+    network, x = case.build()
+    if case.chain["activation"] in ("sign", "heaviside", "k_winners"):
+        return  # rounding, which depends on the batch, may cross a jump
+    x = jnp.asarray(x)
+    together = gncn.settle(network, x)
+    for row in range(4):
+        alone = gncn.settle(network, x[row : row + 1])
+        for a, b in zip(together.latents, alone.latents, strict=True):
+            np.testing.assert_allclose(a[row], b[0], rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=10)
+@given(cases())
+def test_compiled_equals_eager(case):
+    network, x = case.build()
+    if case.chain["activation"] in ("sign", "heaviside", "k_winners"):
+        return
+    eager = gncn.settle(network, jnp.asarray(x))
+    compiled = eqx.filter_jit(gncn.settle)(network, jnp.asarray(x))
+    for a, b in zip(eager.latents, compiled.latents, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_recording_changes_nothing_and_records_every_step():
+    network, x = small(), images(3)
+    plain = gncn.settle(network, x)
+    recorded = gncn.settle(network, x, keep_latents=True)
+    trajectory = recorded.trajectory
+    for layer, states in enumerate(trajectory.latents):
+        assert states.shape == (13, 3, network.circuit.sizes[layer])
+        np.testing.assert_array_equal(states[-1], recorded.latents[layer])
+        np.testing.assert_allclose(states[-1], plain.latents[layer], rtol=1e-5, atol=1e-6)
+    for t in (0, 1, 7):
+        shorter = gncn.settle(network, x, n_settle_steps=t) if t else None
+        expected = [z[t] for z in trajectory.latents]
+        if shorter is not None:
+            np.testing.assert_allclose(shorter.latents[1], expected[1], rtol=1e-5, atol=1e-6)
+        psi = gncn.total_discrepancy(network, tuple(expected))
+        np.testing.assert_allclose(trajectory.discrepancy.total[t], psi.total, rtol=1e-5)
+    beta = np.asarray(network.dynamics.step_size)
+    for layer in (1, 2):
+        moved = np.diff(np.asarray(trajectory.latents[layer]), axis=0) / beta[layer - 1]
+        np.testing.assert_allclose(
+            trajectory.change[:-1, :, layer - 1],
+            np.sqrt((moved**2).mean(-1)),
+            rtol=1e-3,
+            atol=1e-5,
+        )
+    assert gncn.settle(network, x).trajectory is None
+    assert gncn.settle(network, x, keep_discrepancy=True).trajectory.latents is None
+
+
+def test_each_image_stops_when_its_own_states_rest():
+    network, x = small(), images(5)
+    settled = gncn.settle(network, x, n_settle_steps=2000, tolerance=1e-3)
+    assert settled.converged.all()
+    steps = np.asarray(settled.n_steps)
+    assert (0 < steps).all()
+    assert (steps < 2000).all()
+    assert len(set(steps)) > 1
+    recorded = gncn.settle(network, x, n_settle_steps=2000, tolerance=1e-3, keep_discrepancy=True)
+    np.testing.assert_array_equal(recorded.n_steps, steps)
+    change = np.asarray(recorded.trajectory.change).max(-1)
+    for image, taken in enumerate(steps):
+        assert (change[:taken, image] >= 1e-3).all()
+        assert change[taken, image] < 1e-3
+        alone = gncn.settle(network, x[image : image + 1], n_settle_steps=int(taken))
+        np.testing.assert_allclose(
+            alone.latents[1][0], settled.latents[1][image], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_too_few_steps_are_reported_as_not_converged():
+    settled = gncn.settle(small(), images(2), n_settle_steps=3, tolerance=1e-6)
+    assert not settled.converged.any()
+    assert (np.asarray(settled.n_steps) == 3).all()
+    assert gncn.settle(small(), images(2)).converged is None
+
+
+def test_a_smaller_step_does_not_pass_for_rest():
+    """The change is measured per unit of settling time, not per step."""
+    slow = eqx.tree_at(lambda n: n.dynamics.step_size, small(), jnp.full(2, 1e-5))
+    settled = gncn.settle(slow, images(2), n_settle_steps=5, tolerance=1e-3)
+    assert (np.asarray(settled.n_steps) == 5).all()
+    assert not settled.converged.any()
+
+
+def test_states_held_at_zero_are_at_rest():
+    network = small(non_negative=True, activation="identity")
+    settled = gncn.settle(network, images(4), n_settle_steps=3000, tolerance=1e-4)
+    assert settled.converged.all()
+    assert all((np.asarray(z) >= 0).all() for z in settled.latents[1:])
+
+
+def test_settling_can_go_on_from_earlier_states():
+    network, x = small(), images(3)
+    half = gncn.settle(network, x, n_settle_steps=5)
+    whole = gncn.settle(network, x, n_settle_steps=12)
+    rest = gncn.settle(network, x, n_settle_steps=7, start=half.latents)
+    for a, b in zip(rest.latents, whole.latents, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_bce_is_finite_and_exact_for_extreme_logits():
+    x = jnp.asarray([[1.0, 0.0, 1.0, 0.0]])
+    found = binary_cross_entropy(x, jnp.asarray([[200.0, 200.0, -3.0, -3.0]]))
+    p = 1 / (1 + np.exp(3.0))
+    assert float(found[0]) == pytest.approx(200 - np.log(p) - np.log(1 - p), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"n_settle_steps": 0}, ConfigError, "n_settle_steps must be at least 1; received 0"),
+        ({"tolerance": 0.0}, ConfigError, "tolerance must be above 0; received 0.0"),
+        ({"x": jnp.zeros((2, 7))}, DataError, r"\(batch, 6\); received \(2, 7\)"),
+    ],
+)
+def test_bad_input_is_named(options, error, message):
+    options = {"x": images(2), **options}
+    with pytest.raises(error, match=message):
+        gncn.settle(small(), options.pop("x"), **options)

@@ -1,0 +1,307 @@
+"""Learning over mini-batches: order, short batches, rates, trials, and the same bits twice."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from nets import perturb
+
+import gncn
+from gncn.errors import ConfigError, DataError
+from gncn.fit import FitDivergenceError
+from gncn.learning import Rule, apply_updates, hebbian_updates, rate_factor, rates, start_learner
+from gncn.training import Plan, evaluate, start_training, statistics, train_epoch, trial
+
+OPTIONS = {
+    "competition": "columns",
+    "group_size": 2,
+    "precision": "full",
+    "norm": "clipped",
+    "max_norm": 0.8,
+}
+
+
+def network(seed=0, **options):
+    options = {**OPTIONS, **options}
+    if options["norm"] == "off":
+        options["max_norm"] = None
+    circuit = gncn.chain((6, 4, 4), **options)
+    return perturb(gncn.build(circuit, seed=seed, n_settle_steps=8, weight_scale=0.3), seed)
+
+
+def images(n, pixels=6, seed=0):
+    return np.random.default_rng(seed).integers(0, 2, (n, pixels)).astype(np.uint8)
+
+
+def dataset(n=47):
+    return gncn.from_arrays(
+        images(n).astype(float),
+        validation_images=images(9, seed=1).astype(float),
+        test_images=images(11, seed=2).astype(float),
+    )
+
+
+def learn_epoch(networks, x, batch_size, rule=None, n_epochs=1, rate=0.01, state=None):
+    rule = rule or Rule(optimizer="sgd")
+    state = state or start_training(networks, rule, list(range(len(networks))))
+    all_rates = jax.tree.map(lambda r: jnp.full(len(networks), r), rates(rate, 0.7, 0.02))
+    return train_epoch(state, jnp.asarray(x), all_rates, Plan(rule, n_epochs, batch_size))
+
+
+def assert_networks_close(a, b, **tolerance):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, **({"rtol": 2e-4, "atol": 1e-6} | tolerance))
+
+
+def test_an_epoch_is_its_batches_in_turn_the_short_one_by_its_own_mean():
+    start, x = network(), images(7)
+    state, report = learn_epoch([start], x, batch_size=3)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0)
+    order = np.asarray(jax.random.permutation(key, 7))
+    rule, expected = Rule(optimizer="sgd"), start
+    learner, errors = start_learner(start, rule), []
+    for rows in (order[:3], order[3:6], order[6:]):
+        settled = gncn.settle(expected, jnp.asarray(x[rows], jnp.float32))
+        errors.append(np.asarray(statistics(expected, settled).error))
+        updates = hebbian_updates(expected, settled.latents, settled.responses)
+        expected, learner = apply_updates(
+            expected, learner, updates, rates(0.01, 0.7, 0.02), rule, 3
+        )
+    assert_networks_close(trial(state, 0), expected)
+    assert float(report.mean.error[0]) == pytest.approx(np.concatenate(errors).mean(), rel=1e-5)
+    for found, batch in zip(report.batch_error[:, 0], errors, strict=True):
+        assert float(found) == pytest.approx(batch.mean(), rel=1e-5)
+
+
+def test_a_batch_larger_than_the_data_is_all_the_data():
+    a, _ = learn_epoch([network()], images(5), batch_size=5)
+    b, _ = learn_epoch([network()], images(5), batch_size=64)
+    assert_networks_close(trial(a, 0), trial(b, 0))
+
+
+def test_one_sgd_step_is_rate_times_update_with_lambda_on_feedback():
+    start = network(norm="off")
+    settled = gncn.settle(start, jnp.asarray(images(4), jnp.float32))
+    updates = hebbian_updates(start, settled.latents, settled.responses)
+    rule = Rule(optimizer="sgd")
+    after, learner = apply_updates(
+        start, start_learner(start, rule), updates, rates(0.1, 0.25, 0.01), rule, 10
+    )
+    for index in range(2):
+        np.testing.assert_allclose(
+            after.forward_weights[index],
+            start.forward_weights[index] + 0.1 * updates.forward[index],
+            rtol=1e-5,
+            atol=1e-7,
+        )
+        np.testing.assert_allclose(
+            after.feedback_weights[index],
+            start.feedback_weights[index] + 0.025 * updates.feedback[index],
+            rtol=1e-5,
+            atol=1e-7,
+        )
+    np.testing.assert_allclose(
+        after.precision[1], start.precision[1] + 0.01 * updates.precision[1], rtol=1e-4, atol=1e-6
+    )
+    assert int(learner.n_updates) == 1
+
+
+def test_lambda_is_not_cancelled_by_adam():
+    start = network(norm="off")
+    settled = gncn.settle(start, jnp.asarray(images(4), jnp.float32))
+    updates = hebbian_updates(start, settled.latents, settled.responses)
+    rule = Rule(optimizer="adam")
+
+    def moved(feedback_rate):
+        after, _ = apply_updates(
+            start, start_learner(start, rule), updates, rates(0.1, feedback_rate, 0.0), rule, 10
+        )
+        return np.asarray(after.feedback_weights[0] - start.feedback_weights[0])
+
+    np.testing.assert_allclose(moved(0.25), 0.25 * moved(1.0), rtol=1e-3, atol=1e-6)
+    assert (moved(0.0) == 0).all()
+
+
+def test_adam_moves_along_the_sign_of_the_first_update():
+    start = network(norm="off")
+    settled = gncn.settle(start, jnp.asarray(images(4), jnp.float32))
+    updates = hebbian_updates(start, settled.latents, settled.responses)
+    rule = Rule()
+    after, _ = apply_updates(start, start_learner(start, rule), updates, rates(0.01), rule, 10)
+    moved = after.forward_weights[0] - start.forward_weights[0]
+    large = np.abs(updates.forward[0]) > 1e-4
+    np.testing.assert_allclose(
+        np.asarray(moved)[large], 0.01 * np.sign(updates.forward[0])[large], rtol=1e-2
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (Rule(), {0: 1.0, 50: 1.0, 99: 1.0}),
+        (Rule(schedule="cosine"), {0: 1.0, 50: 0.5, 100: 0.0}),
+        (Rule(schedule="cosine", final_fraction=0.2), {0: 1.0, 50: 0.6, 100: 0.2}),
+        (Rule(schedule="exponential", final_fraction=0.01), {0: 1.0, 50: 0.1, 100: 0.01}),
+        (Rule(warmup_fraction=0.1), {0: 0.0, 5: 0.5, 10: 1.0, 60: 1.0}),
+        (Rule(schedule="cosine", warmup_fraction=0.2), {0: 0.0, 10: 0.5, 20: 1.0, 60: 0.5}),
+    ],
+)
+def test_schedules(rule, expected):
+    for n_updates, factor in expected.items():
+        found = float(rate_factor(rule, jnp.asarray(n_updates), 100))
+        assert found == pytest.approx(factor, abs=1e-6)
+
+
+def test_momentum_accumulates():
+    start = network(norm="off", precision="off")
+    settled = gncn.settle(start, jnp.asarray(images(4), jnp.float32))
+    updates = hebbian_updates(start, settled.latents, settled.responses)
+    rule = Rule(optimizer="sgd", momentum=0.9)
+    after, learner = start, start_learner(start, rule)
+    for _ in range(2):
+        after, learner = apply_updates(after, learner, updates, rates(0.1), rule, 10)
+    np.testing.assert_allclose(
+        after.forward_weights[0],
+        start.forward_weights[0] + 0.1 * (1 + 1.9) * updates.forward[0],
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_trials_trained_together_equal_trials_trained_alone():
+    x = images(10)
+    together, report = learn_epoch([network(0), network(1)], x, batch_size=4)
+    assert report.mean.error.shape == (2,)
+    alone, _ = learn_epoch([network(0)], x, batch_size=4)
+    assert_networks_close(trial(together, 0), trial(alone, 0))
+    a, b = (np.asarray(trial(together, index).forward_weights[0]) for index in (0, 1))
+    assert np.abs(a - b).max() > 0.01
+
+
+def test_two_runs_with_one_seed_give_identical_bytes_and_another_seed_does_not():
+    config = gncn.TrainingConfig(n_epochs=3, batch_size=8)
+    a, b, c = (gncn.fit(network(), dataset(), config, seeds=seed) for seed in (4, 4, 5))
+    for x, y in zip(jax.tree.leaves(a.network), jax.tree.leaves(b.network), strict=True):
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+    strip = [record.model_copy(update={"seconds": 0.0}) for record in a.history]
+    assert strip == [record.model_copy(update={"seconds": 0.0}) for record in b.history]
+    assert not np.array_equal(a.network.forward_weights[0], c.network.forward_weights[0])
+
+
+def test_nothing_is_compiled_again_between_epochs():
+    compiled = []
+
+    def note(event, duration, **_):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    rule = Rule(schedule="cosine")
+    state, _ = learn_epoch([network()], images(13), 5, rule, n_epochs=5)
+    assert compiled  # the listener works
+    state, _ = learn_epoch([network()], images(13), 5, rule, n_epochs=5, state=state)
+    compiled.clear()
+    learn_epoch([network()], images(13), 5, rule, n_epochs=5, state=state)
+    assert not compiled
+
+
+def test_evaluation_is_the_mean_over_images_whatever_the_block():
+    one, x = network(), images(11)
+    stacked = jax.tree.map(lambda leaf: leaf[None], one)
+    settled = gncn.settle(one, jnp.asarray(x, jnp.float32))
+    expected = jax.tree.map(lambda v: np.asarray(v).mean(0), statistics(one, settled))
+    for size in (1, 4, 11, 50):
+        found = evaluate(stacked, jnp.asarray(x), size)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a[0], b, rtol=1e-4, atol=1e-5)
+    active = [(np.asarray(z) > 1e-6).mean() for z in settled.latents[1:]]
+    np.testing.assert_allclose(expected.sparsity, active, rtol=1e-5)
+
+
+def test_training_lowers_the_error_and_the_test_images_have_no_influence():
+    config = gncn.TrainingConfig(n_epochs=30, batch_size=10, learning_rate=0.02)
+    prototypes = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 1]], float)
+    data = gncn.from_arrays(np.tile(prototypes, (30, 1)))
+    result = gncn.fit(network(norm="off"), data, config)
+    assert len(result.history) == 30
+    assert result.status == "finished"
+    assert result.history[-1].train.error < 0.5 * result.history[0].train.error
+    other = gncn.from_arrays(
+        data.train.images.astype(float),
+        validation_images=images(5, seed=8).astype(float),
+        test_images=images(5, seed=9).astype(float),
+    )
+    assert_networks_close(
+        gncn.fit(network(norm="off"), other, config).network, result.network, rtol=0
+    )
+
+
+def test_gaussian_data_report_squared_error():
+    x = np.random.default_rng(0).uniform(size=(50, 6))
+    data = gncn.from_arrays(x, binarisation="none")
+    circuit = gncn.chain((6, 4), distribution="gaussian", output_precision="diagonal")
+    start = gncn.build(circuit, seed=0)
+    result = gncn.fit(start, data, gncn.TrainingConfig(n_epochs=2, batch_size=10))
+    assert result.history[-1].error_name == "squared_error"
+    test = gncn.settle(result.network, jnp.asarray(data.test.images))
+    squared = ((np.asarray(test.reconstruction) - data.test.images) ** 2).sum(1).mean()
+    assert result.history[-1].test.error == pytest.approx(squared, rel=1e-4)
+
+
+def test_divergence_stops_says_where_and_keeps_the_last_good_state():
+    start = eqx.tree_at(lambda n: n.dynamics.step_size, network(norm="off"), jnp.full(2, 40.0))
+    with pytest.raises(FitDivergenceError, match="mini-batch 1 of epoch 1.*Lower.*step_size") as e:
+        gncn.fit(start, dataset(), gncn.TrainingConfig(n_epochs=2, batch_size=10))
+    assert_networks_close(e.value.last_good.network, start, rtol=0)
+    assert e.value.last_good.status == "diverged"
+
+
+def test_ctrl_c_keeps_what_was_trained():
+    class Impatient:
+        def on_start(self, n_epochs, n_batches):
+            self.size = (n_epochs, n_batches)
+
+        def on_batch(self, number):
+            pass
+
+        def on_epoch(self, records, networks):
+            if records[0].epoch == 2:
+                raise KeyboardInterrupt
+
+    listener = Impatient()
+    config = gncn.TrainingConfig(n_epochs=5, batch_size=10)
+    result = gncn.fit(network(), dataset(), config, listeners=[listener])
+    assert listener.size == (5, 5)
+    assert result.status == "interrupted"
+    assert [record.epoch for record in result.history] == [1, 2]
+    two = gncn.fit(network(), dataset(), config.model_copy(update={"n_epochs": 2}))
+    assert_networks_close(result.network, two.network, rtol=0)
+
+
+def test_misfits_are_refused():
+    with pytest.raises(DataError, match=r"layer 0 has 5 neurons.*6 pixels"):
+        gncn.fit(gncn.build(gncn.chain((5, 4)), seed=0), dataset())
+    with pytest.raises(ConfigError, match="1 networks and 2 seeds"):
+        gncn.fit(network(), dataset(), seeds=[0, 1])
+    with pytest.raises(ConfigError, match="share one circuit"):
+        gncn.fit([network(), network(feedback="tied")], dataset(), seeds=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adamw"}, "'adam' or 'sgd'; received 'adamw'"),
+        ({"momentum": 0.9}, "momentum belongs to optimizer='sgd'"),
+        ({"precision_bounds": (2.0, 1.0)}, "0 < lowest <= highest"),
+        ({"schedule": "exponential"}, "set final_fraction > 0"),
+        ({"final_fraction": 0.1}, "a constant schedule has no final_fraction"),
+        ({"n_epochs": 0}, "n_epochs.*received 0"),
+        ({"learning_rate": -1.0}, "learning_rate.*received -1.0"),
+        ({"feedback_rate": 1.5}, "feedback_rate.*received 1.5"),
+        ({"batchsize": 5}, "Unknown option 'batchsize'"),
+    ],
+)
+def test_wrong_training_options_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        gncn.TrainingConfig(**options)
