@@ -9,13 +9,14 @@ Also measured: peak memory of a whole training process, and how time grows with 
 steps and synapses (slopes of log time against log size; 1 is linear).
 """
 
+import itertools
 import json
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gncn
-from gncn.config import Config
+from gncn.config import Config, NetworkConfig, SettlingConfig
 from gncn.training import start_training, train_epoch
 
 PAPER = {
@@ -54,8 +55,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def configure(network: dict[str, Any] | None = None, **settling: Any) -> Config:
     """The paper's sizes and steps, with some options changed."""
     return Config(
-        network={**PAPER["network"], **(network or {})},
-        settling={**PAPER["settling"], **settling},
+        network=NetworkConfig(**{**PAPER["network"], **(network or {})}),
+        settling=SettlingConfig(**{**PAPER["settling"], **settling}),
     )
 
 
@@ -95,7 +96,7 @@ def product_rate(rows: int, inner: int, columns: int) -> float:
 def floor_seconds(sizes: tuple[int, ...], batch: int, n_steps: int) -> tuple[float, float]:
     """Time of the dense products of one mini-batch's settling, and the rate in GFLOP/s."""
     total_flop = total_seconds = 0.0
-    for below, above in zip(sizes[:-1], sizes[1:], strict=True):
+    for below, above in itertools.pairwise(sizes):
         for shape in ((batch, above, below), (batch, below, above)):
             flop = 2 * shape[0] * shape[1] * shape[2] * n_steps
             total_flop += flop
@@ -113,7 +114,7 @@ def epoch_timer(config: Config, n_images: int) -> Callable[[], Any]:
     return lambda: train_epoch(state, images, rates, plan)[0].network
 
 
-def slope(sizes: list[float], times: list[float]) -> float:
+def slope(sizes: Sequence[float], times: Sequence[float]) -> float:
     """Exponent p of time ∝ size^p, by least squares on logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
 

@@ -69,7 +69,7 @@ class Oracle:
             return np.eye(J)
         return np.diag(P) if P.ndim == 1 else P
 
-    def V(self, layer):
+    def lateral(self, layer):
         """The lateral matrix of the appendix, entry by entry."""
         spec = self.circuit.layers[layer]
         J = spec.size
@@ -147,7 +147,7 @@ class Oracle:
         else:
             total = up - down
         rival = self.phi(layer, z[layer]) if self.circuit.competing == "activity" else z[layer]
-        V = self.V(layer)
+        V = self.lateral(layer)
         lateral = np.array([sum(V[i, j] * rival[j] for j in range(J)) for i in range(J)])
         return total - lateral - self.numbers["leak"][layer - 1] * z[layer]
 

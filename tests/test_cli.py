@@ -22,7 +22,11 @@ def run(*arguments, **options):
     environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
     return subprocess.run(
         [sys.executable, "-c", "from gncn.cli import main; main()", *map(str, arguments)],
-        capture_output=True, text=True, check=False, env=environment, **options,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        **options,
     )
 
 
@@ -105,8 +109,16 @@ def test_own_images_from_a_file(tmp_path):
     images = np.random.default_rng(0).uniform(size=(60, 30))
     np.save(tmp_path / "mine.npy", images)
     done = run(
-        "train", *FAST, "--data", tmp_path / "mine.npy", "--out", tmp_path / "run",
-        "--set", "data.binarisation=none", "--set", "network.distribution=gaussian",
+        "train",
+        *FAST,
+        "--data",
+        tmp_path / "mine.npy",
+        "--out",
+        tmp_path / "run",
+        "--set",
+        "data.binarisation=none",
+        "--set",
+        "network.distribution=gaussian",
     )
     assert done.returncode == 0, done.stderr
     assert "squared error" in done.stderr
@@ -164,13 +176,27 @@ def test_folders_without_a_run_are_refused(tmp_path, trained):
 
 def test_divergence_ends_with_status_1_and_advice(tmp_path):
     done = run(
-        "train", *FAST, "--out", tmp_path / "run", "--set", "settling.step_size=80.0",
-        "--set", "network.norm=off", "--set", "network.max_norm=[]",
+        "train",
+        *FAST,
+        "--out",
+        tmp_path / "run",
+        "--set",
+        "settling.step_size=80.0",
+        "--set",
+        "network.norm=off",
+        "--set",
+        "network.max_norm=[]",
     )
     assert done.returncode == 2  # max_norm takes three values
     options = [
-        "--data", "digits", "--epochs", "2", "--set", "network.sizes=[12]",
-        "--set", "settling.step_size=90.0",
+        "--data",
+        "digits",
+        "--epochs",
+        "2",
+        "--set",
+        "network.sizes=[12]",
+        "--set",
+        "settling.step_size=90.0",
     ]
     done = run("train", "--config", os.devnull, *options, "--out", tmp_path / "run")
     assert done.returncode == 1
@@ -182,7 +208,8 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path):
     arguments = ["train", *FAST, "--epochs", "100000", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
         [sys.executable, "-c", "from gncn.cli import main; main()", *arguments],
-        stderr=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     history = tmp_path / "run" / "history.jsonl"
     for _ in range(1200):

@@ -3,12 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, settings
-from nets import cases
-from oracle import Oracle
 
 import gncn
 from gncn.circuit import Circuit, Connection, Layer
 from gncn.learning import hebbian_updates
+from nets import cases
+from oracle import Oracle
 
 TOLERANCE = {"rtol": 2e-3, "atol": 2e-4}
 

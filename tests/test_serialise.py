@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from nets import cases
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 import gncn
 from gncn.errors import ConfigError, RunError
 from gncn.files import sha256, write_atomic
+from nets import cases
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from nets import SMOOTH, cases, perturb
 
 import gncn
 from gncn.discrepancy import respond
 from gncn.learning import hebbian_updates
 from gncn.settling import initial_latents, state_changes
+from nets import SMOOTH, cases, perturb
 
 EXACT = {"competition": "none", "feedback": "transposed"}
 
@@ -108,12 +108,13 @@ def test_precision_learning_finds_the_covariance_of_the_deviations():
     d = jnp.asarray(rng.normal(size=(500, 4)) @ (0.5 * root + np.eye(4)), jnp.float32)
     share = jnp.full(500, 1 / 500)
     second_moment = np.asarray(d.T @ d) / 500
-    full, diagonal = jnp.eye(4), jnp.ones(4)
-    for _ in range(3000):
-        full = hold_eigenvalues(full + 0.1 * precision_update(full, d, share), 1e-3, 1e3)
-        diagonal = hold_eigenvalues(
-            diagonal + 0.1 * precision_update(diagonal, d, share), 1e-3, 1e3
+
+    def step(_, precisions):
+        return tuple(
+            hold_eigenvalues(p + 0.1 * precision_update(p, d, share), 1e-3, 1e3) for p in precisions
         )
+
+    full, diagonal = jax.lax.fori_loop(0, 3000, step, (jnp.eye(4), jnp.ones(4)))
     np.testing.assert_allclose(np.linalg.inv(full), second_moment, rtol=0.02, atol=0.02)
     np.testing.assert_allclose(1 / diagonal, np.diag(second_moment), rtol=0.01)
 

@@ -5,13 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from nets import perturb
 
 import gncn
 from gncn.errors import ConfigError, DataError
 from gncn.fit import FitDivergenceError
 from gncn.learning import Rule, apply_updates, hebbian_updates, rate_factor, rates, start_learner
 from gncn.training import Plan, evaluate, start_training, statistics, train_epoch, trial
+from nets import perturb
 
 OPTIONS = {
     "competition": "columns",

@@ -6,14 +6,14 @@ stays bounded, and return NumPy arrays.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from gncn.activations import resolve_activation
-from gncn.errors import ConfigError, DataError
+from gncn.discrepancy import Latents
+from gncn.errors import ConfigError
 from gncn.network import Network
-from gncn.settling import Settled, settle
+from gncn.settling import Settled, as_data, settle
 
 _settle = eqx.filter_jit(settle)
 
@@ -21,22 +21,11 @@ _settle = eqx.filter_jit(settle)
 def _blocks(
     network: Network, images: Shaped[np.ndarray | Array, "..."], batch_size: int
 ) -> list[Settled]:
-    values = np.asarray(images)
-    n_pixels = network.circuit.sizes[0]
-    if values.ndim != 2 or values.shape[1] != n_pixels or len(values) == 0:
-        raise DataError(
-            f"Images must have shape (n, {n_pixels}) with n at least 1, one image a row; received "
-            f"{values.shape}. A single image is `image[None]`."
-        )
-    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-        raise DataError(
-            f"Pixels must be finite and lie in [0, 1]; received values from {values.min()} to "
-            f"{values.max()}. Scale the images first (8-bit greys: divide by 255)."
-        )
+    values = as_data(network, np.asarray(images))
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1; received {batch_size}.")
     return [
-        _settle(network, jnp.asarray(values[first : first + batch_size], jnp.float32))
+        _settle(network, values[first : first + batch_size])
         for first in range(0, len(values), batch_size)
     ]
 
@@ -91,19 +80,20 @@ def encode(
     return np.concatenate([np.asarray(layers[chosen]) for layers in field])
 
 
-def decode(network: Network, codes: Float[Array, "codes units"]) -> Float[Array, "codes pixels"]:
-    """Predict the data from states of the top layer alone, going down (Eq 5).
+def descend(network: Network, codes: Float[Array, "codes units"]) -> Latents:
+    """Go down from states of the top layer alone, each layer set to its prediction (Eq 5).
 
-    Each layer's state is set to its prediction: z^l = g^l(W^l φ(z^{l+1})).  A layer whose
-    errors compare activities is predicted as an activity, so the prediction itself is
-    sent on; otherwise φ is applied to it first.
+    z^l = g^l(W^l φ(z^{l+1})) down to layer 1.  Where errors compare activities, a layer
+    is predicted as an activity, so the prediction itself is sent on; otherwise φ is
+    applied to it first.
 
     Args:
         network: the network; its top layer must be the only one that nothing predicts.
         codes: states z^L.
 
     Returns:
-        The input to g^0 for each pixel: for binary data, the logit of its probability.
+        At index 0 the input to g^0 for each pixel (for binary data, the logit of its
+        probability), then the states of layers 1..L.
 
     Raises:
         ConfigError: several layers have no prediction.
@@ -112,23 +102,31 @@ def decode(network: Network, codes: Float[Array, "codes units"]) -> Float[Array,
     top = circuit.n_latent
     if circuit.predicted != tuple(range(top)):
         raise ConfigError(
-            f"decode starts from one top layer, {top}; here layers "
+            f"Going down starts from one top layer, {top}; here layers "
             f"{sorted(set(range(top + 1)) - set(circuit.predicted))} have no prediction."
         )
-    layer = circuit.layers[top]
-    sent = {top: resolve_activation(layer.activation, layer.winners)(codes)}
-    for index in reversed(range(top)):
-        drive = sum(
+    sent: dict[int, Float[Array, "codes _units"]] = {}
+    states: list[Float[Array, "codes _units"]] = [codes] * (top + 1)
+    for index in reversed(range(top + 1)):
+        layer = circuit.layers[index]
+        phi = resolve_activation(layer.activation, layer.winners)
+        if index == top:
+            sent[index] = phi(codes)
+            continue
+        drives = [
             sent[c.source] @ weights.T
             for weights, c in zip(network.forward_weights, circuit.connections, strict=True)
             if c.target == index
-        )
-        drive = jnp.asarray(drive)
+        ]
+        drive = sum(drives[1:], start=drives[0])
         if index == 0:
-            return drive
-        layer = circuit.layers[index]
-        predicted = resolve_activation(layer.prediction_activation, layer.winners)(drive)
-        if circuit.compared == "state":
-            predicted = resolve_activation(layer.activation, layer.winners)(predicted)
-        sent[index] = predicted
-    raise AssertionError("unreachable: layer 0 is always predicted")
+            states[0] = drive
+            continue
+        states[index] = resolve_activation(layer.prediction_activation, layer.winners)(drive)
+        sent[index] = states[index] if circuit.compared == "activity" else phi(states[index])
+    return tuple(states)
+
+
+def decode(network: Network, codes: Float[Array, "codes units"]) -> Float[Array, "codes pixels"]:
+    """The pixels that states of the top layer predict, as input to g^0; see `descend`."""
+    return descend(network, codes)[0]

@@ -4,7 +4,7 @@ Each synapse changes by the product of what its two neurons do, averaged over th
 mini-batch:
 
     ΔW^l = e^l φ(z^{l+1})^T        (Eqs 17, 18)
-    ΔE^l = λ φ(z^{l+1}) (e^l)^T    (Eq 19)
+    ΔE^l = λ φ(z^{l+1}) (e^l)^T    (Eq 19; the transpose of ΔW^l, times λ)
     ΔΣ⁻¹ = ½ Σ − ½ E[d d^T]        (Eq 7)
 
 All three ascend ψ.  An Optax optimiser turns ΔW and ΔE into steps; λ multiplies E's
@@ -204,7 +204,7 @@ def hebbian_updates(
         error = error * share[:, None]
         forward.append(error.T @ activity)
         if network.circuit.feedback == "learned":
-            feedback.append(activity.T @ error)
+            feedback.append(forward[-1].T)
     precision = []
     for current, deviation in zip(network.precision, responses.deviations, strict=True):
         if current is None:

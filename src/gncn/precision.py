@@ -8,7 +8,8 @@ with a logarithm of its determinant, and unable to blow settling up.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax import lax
+from jaxtyping import Array, Bool, Float
 
 
 def precision_update(
@@ -34,10 +35,31 @@ def hold_eigenvalues(
     lowest: Float[Array, ""] | float,
     highest: Float[Array, ""] | float,
 ) -> Float[Array, "units units"] | Float[Array, " units"]:
-    """The symmetric matrix nearest to `precision` with eigenvalues in [lowest, highest]."""
+    """The symmetric matrix nearest to `precision` with eigenvalues in [lowest, highest].
+
+    Eigenvalues are computed only where a bound is broken: whether one is, two Cholesky
+    factorisations tell at a tenth of the cost.
+    """
     if precision.ndim == 1:
         return jnp.clip(precision, lowest, highest)
     symmetric = 0.5 * (precision + precision.T)
+    identity = jnp.eye(len(precision), dtype=precision.dtype)
+    within = _is_positive(symmetric - lowest * identity) & _is_positive(
+        highest * identity - symmetric
+    )
+    return lax.cond(within, lambda matrix: matrix, lambda m: _clip(m, lowest, highest), symmetric)
+
+
+def _is_positive(symmetric: Float[Array, "units units"]) -> Bool[Array, ""]:
+    """Whether a symmetric matrix is positive definite."""
+    return jnp.all(jnp.isfinite(jnp.linalg.cholesky(symmetric, symmetrize_input=False)))
+
+
+def _clip(
+    symmetric: Float[Array, "units units"],
+    lowest: Float[Array, ""] | float,
+    highest: Float[Array, ""] | float,
+) -> Float[Array, "units units"]:
     values, vectors = jnp.linalg.eigh(symmetric)
     held = (vectors * jnp.clip(values, lowest, highest)[None, :]) @ vectors.T
     return 0.5 * (held + held.T)

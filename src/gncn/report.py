@@ -44,7 +44,7 @@ def draw_run(folder: RunFolder, data: Dataset) -> list[Path]:
     network = folder.network()
     n_shown = min(20, len(data.validation))
     images = data.validation.images[:n_shown]
-    settled = settle(network, jnp.asarray(images, jnp.float32))
+    settled = settle(network, images)
     shape = image_shape(data.n_pixels, data.image_shape)
     return [
         draw_reconstruction_figure(folder.figure("reconstructions"), network, images, data),
@@ -71,7 +71,7 @@ def draw_reconstruction_figure(
     path: Path, network: Network, images: np.ndarray, data: Dataset
 ) -> Path:
     """Settle on images and draw them above their reconstructions."""
-    settled = settle(network, jnp.asarray(images, jnp.float32))
+    settled = settle(network, images)
     return draw_reconstructions(
         path,
         images,
@@ -111,7 +111,7 @@ def watch(
     """
     settled = settle(
         network,
-        jnp.asarray(image, jnp.float32)[None],
+        image[None],
         n_settle_steps=n_settle_steps,
         tolerance=tolerance,
         keep_latents=True,

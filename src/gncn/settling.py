@@ -17,8 +17,9 @@ for states held at or above zero, the change is the one after that.)
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from gncn.activations import resolve_activation
 from gncn.discrepancy import Discrepancy, Latents, Responses, discrepancy, respond
@@ -155,19 +156,51 @@ def through_prediction(
     ]
 
 
-def _moved(network: Network, latents: Latents, changes: Latents) -> Latents:
-    moved = [latents[0]]
+def moved(network: Network, latents: Latents, changes: Latents) -> Latents:
+    """States after one step: z^l + β Δz^l, held at or above zero where the layer asks for it.
+
+    Args:
+        network: the network.
+        latents: states of layers 0..L; layer 0 stays as it is.
+        changes: Δz of layers 1..L, from `state_changes`.
+    """
+    after = [latents[0]]
     for index, change in enumerate(changes, start=1):
         states = latents[index] + network.dynamics.step_size[index - 1] * change
         if network.circuit.layers[index].non_negative:
             states = jax.nn.relu(states)
-        moved.append(states)
-    return tuple(moved)
+        after.append(states)
+    return tuple(after)
+
+
+def as_data(
+    network: Network, images: Shaped[np.ndarray | Array, "..."]
+) -> Float[Array, "batch pixels"]:
+    """Turn images into float32 data of the network's layer 0.
+
+    Raises:
+        DataError: the shape is wrong, or NumPy values are not finite or outside [0, 1].
+            (Values of JAX arrays can't be looked at while a program is compiled.)
+    """
+    n_pixels = network.circuit.sizes[0]
+    if images.ndim != 2 or images.shape[1] != n_pixels or images.shape[0] == 0:
+        raise DataError(
+            f"Images must have shape (n, {n_pixels}) with n at least 1, one image a row; received "
+            f"{images.shape}. A single image is `image[None]`."
+        )
+    if isinstance(images, np.ndarray):
+        low, high = images.min(), images.max()
+        if not (low >= 0 and high <= 1):  # also refuses NaN
+            raise DataError(
+                f"Pixels must be finite and lie in [0, 1]; received values from {low} to {high}. "
+                "Scale the images first (8-bit greys: divide by 255)."
+            )
+    return jnp.asarray(images, jnp.float32)
 
 
 def settle(
     network: Network,
-    x: Float[Array, "batch pixels"],
+    x: Shaped[np.ndarray | Array, "..."],
     *,
     n_settle_steps: int | None = None,
     tolerance: float | None = None,
@@ -179,7 +212,7 @@ def settle(
 
     Args:
         network: the network.
-        x: data; for a Bernoulli output values in [0, 1].
+        x: images, shape (batch, pixels), values in [0, 1].
         n_settle_steps: T; by default the network's own.
         tolerance: stop an image when the root mean square of its states' change, per
             unit of settling time, is below this in every layer.  Without it every
@@ -193,18 +226,14 @@ def settle(
 
     Raises:
         ConfigError: `n_settle_steps` is below 1 or `tolerance` not above 0.
-        DataError: `x` has the wrong shape.
+        DataError: `x` has the wrong shape or values; see `as_data`.
     """
     n_steps = network.n_settle_steps if n_settle_steps is None else n_settle_steps
     if n_steps < 1:
         raise ConfigError(f"n_settle_steps must be at least 1; received {n_steps}.")
     if tolerance is not None and not tolerance > 0:
         raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
-    if x.ndim != 2 or x.shape[1] != network.circuit.sizes[0]:
-        raise DataError(
-            f"The network takes data of shape (batch, {network.circuit.sizes[0]}); received "
-            f"{x.shape}."
-        )
+    x = as_data(network, x)
     latents = initial_latents(network, x) if start is None else (x, *start[1:])
     if keep_discrepancy or keep_latents:
         return _settle_recording(network, latents, n_steps, tolerance, keep_latents)
@@ -220,7 +249,7 @@ def settle(
 
 
 def _step(network: Network, latents: Latents) -> Latents:
-    return _moved(network, latents, state_changes(network, latents, respond(network, latents)))
+    return moved(network, latents, state_changes(network, latents, respond(network, latents)))
 
 
 def _look_ahead(
@@ -228,16 +257,16 @@ def _look_ahead(
 ) -> tuple[Latents, Responses, Float[Array, "batch latent"]]:
     """The next states, the responses to the present ones, and how fast the states change."""
     responses = respond(network, latents)
-    moved = _moved(network, latents, state_changes(network, latents, responses))
-    pairs = zip(moved[1:], latents[1:], network.dynamics.step_size, strict=True)
+    after = moved(network, latents, state_changes(network, latents, responses))
+    pairs = zip(after[1:], latents[1:], network.dynamics.step_size, strict=True)
     speed = [jnp.sqrt(jnp.mean(((new - old) / beta) ** 2, axis=-1)) for new, old, beta in pairs]
-    return moved, responses, jnp.stack(speed, axis=-1)
+    return after, responses, jnp.stack(speed, axis=-1)
 
 
-def _moving_only(moving: Bool[Array, " batch"], moved: Latents, latents: Latents) -> Latents:
+def _moving_only(moving: Bool[Array, " batch"], after: Latents, latents: Latents) -> Latents:
     """The moved states of the images that still move, the old ones of the others."""
     return tuple(
-        jnp.where(moving[:, None], new, old) for new, old in zip(moved, latents, strict=True)
+        jnp.where(moving[:, None], new, old) for new, old in zip(after, latents, strict=True)
     )
 
 
@@ -250,9 +279,9 @@ def _settle_to_rest(network: Network, latents: Latents, n_steps: int, tolerance:
 
     def step(carry: tuple[Int[Array, ""], _Moving]) -> tuple[Int[Array, ""], _Moving]:
         number, (latents, moving, taken) = carry
-        moved, _, speed = _look_ahead(network, latents)
+        after, _, speed = _look_ahead(network, latents)
         moving = moving & jnp.any(speed >= tolerance, axis=-1)
-        return number + 1, (_moving_only(moving, moved, latents), moving, taken + moving)
+        return number + 1, (_moving_only(moving, after, latents), moving, taken + moving)
 
     first = (latents, jnp.ones(batch, bool), jnp.zeros(batch, int))
     _, (latents, _, taken) = lax.while_loop(unfinished, step, (jnp.zeros((), int), first))
@@ -267,11 +296,11 @@ def _settle_recording(
 
     def step(carry: _Moving, _: None) -> tuple[_Moving, tuple]:
         latents, moving, taken = carry
-        moved, responses, speed = _look_ahead(network, latents)
+        after, responses, speed = _look_ahead(network, latents)
         if tolerance is not None:
             moving = moving & jnp.any(speed >= tolerance, axis=-1)
         seen = discrepancy(network, latents, responses), speed, latents if keep_latents else None
-        return (_moving_only(moving, moved, latents), moving, taken + moving), seen
+        return (_moving_only(moving, after, latents), moving, taken + moving), seen
 
     start = (latents, jnp.ones(batch, bool), jnp.zeros(batch, int))
     (latents, _, taken), seen = lax.scan(step, start, None, length=n_steps)

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from gncn.errors import ConfigError
 
 
-def check_positive(**numbers: float) -> None:
+def check_positive(**numbers: float | int) -> None:
     """Refuse options that must be above 0 and are not.
 
     Raises:

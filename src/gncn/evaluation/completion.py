@@ -91,7 +91,7 @@ def visible_pixels(
 def complete(
     completer: Completer,
     x: Images,
-    visible: Bool[np.ndarray, " pixels"],
+    visible: Bool[np.ndarray, " mask"],
     *,
     image_block: int = 2000,
 ) -> Float[np.ndarray, "images pixels"]:

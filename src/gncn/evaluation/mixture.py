@@ -23,6 +23,7 @@ import scipy.linalg
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
+from threadpoolctl import threadpool_limits
 
 from gncn.errors import DataError, unknown_choice
 
@@ -136,21 +137,23 @@ class Mixture(eqx.Module):
 
     @eqx.filter_jit
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
-        """Draw `n` codes: a component k from π, then μ_k + C_k ε with ε from N(0, I)."""
+        """Draw `n` codes: a component k from π, then μ_k + A_k^{-1} ε with ε from N(0, I)."""
         component_key, noise_key = jax.random.split(key)
         chosen = jax.random.categorical(component_key, self.logits, shape=(n,))
         noise = jax.random.normal(noise_key, (n, self.dim))
-        factor = self.cholesky
         match self.covariance:
             case "full":
-                # One code at a time: gathering n factors would take n J² numbers.
-                offset = lax.map(lambda one: factor[one[0]] @ one[1], (chosen, noise))
+                # One code at a time, without inverses: n factors would take n J² numbers.
+                offset = lax.map(
+                    lambda one: solve_triangular(self.whitening[one[0]], one[1], lower=True),
+                    (chosen, noise),
+                )
             case "tied":
-                offset = jnp.matmul(noise, factor.T, precision=_HIGHEST)
+                offset = solve_triangular(self.whitening, noise.T, lower=True).T
             case "diagonal":
-                offset = factor[chosen] * noise
+                offset = noise / self.whitening[chosen]
             case "spherical":
-                offset = factor[chosen][:, None] * noise
+                offset = noise / self.whitening[chosen][:, None]
         return self.means[chosen] + offset
 
 
@@ -167,7 +170,7 @@ def mixture_from_moments(
     weights: Float[Array | np.ndarray, " components"],
     means: Float[Array | np.ndarray, "components dim"],
     covariances: Float[Array | np.ndarray, "..."],
-    covariance: Covariance = "full",
+    covariance: Covariance | str = "full",
 ) -> Mixture:
     """Build a mixture from weights, means and covariances.
 
@@ -221,15 +224,17 @@ def whiten_moments(
             if not (covariances > 0).all():
                 raise np.linalg.LinAlgError
             return 1 / np.sqrt(covariances)
-        factors = np.linalg.cholesky(covariances)
+        with threadpool_limits(1, user_api="blas"):  # small matrices: threads only wait
+            factors = np.linalg.cholesky(covariances)
     except np.linalg.LinAlgError:
         raise DataError(
             "A covariance is not positive definite. Increase the regularisation, or scale the "
             "codes."
         ) from None
     dim = factors.shape[-1]
-    inverses = [
-        scipy.linalg.solve_triangular(factor, np.eye(dim), lower=True)
-        for factor in factors.reshape(-1, dim, dim)
-    ]
+    with threadpool_limits(1, user_api="blas"):
+        inverses = [
+            scipy.linalg.solve_triangular(factor, np.eye(dim), lower=True)
+            for factor in factors.reshape(-1, dim, dim)
+        ]
     return np.stack(inverses).reshape(factors.shape)

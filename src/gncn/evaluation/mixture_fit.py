@@ -23,8 +23,10 @@ E step finds no gain.
 Densities are computed in single precision on centred codes, moments in double precision.
 """
 
+import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
@@ -33,6 +35,7 @@ from jaxtyping import Bool, Float
 from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from gncn.errors import ConfigError, DataError, DivergenceError, unknown_choice
 from gncn.evaluation.blocks import blocks, check_positive
@@ -48,6 +51,8 @@ _CANDIDATES = 8
 """Likeliest components of each code that truncated steps visit."""
 _TRUNCATED_STEPS = 10
 """The most truncated iterations between two full E steps."""
+_ROUNDING = 1e-8
+"""A gain of less than this share of the objective can't be told from rounding."""
 _CODES_PER_CLUSTER = 200
 """k-means, which only gives a start, sees this many codes for each of its clusters."""
 
@@ -88,10 +93,10 @@ class _Moments(NamedTuple):
 def fit_mixture(
     codes: Codes,
     n_components: int = 65,
-    covariance: Covariance = "full",
+    covariance: Covariance | str = "full",
     *,
     seed: int = 0,
-    start: Start | Float[np.ndarray, "codes components"] = "k_means",
+    start: Start | str | Float[np.ndarray, "..."] = "k_means",
     regularisation: float = 1e-4,
     tolerance: float = 1e-4,
     max_iterations: int = 100,
@@ -151,12 +156,14 @@ def fit_mixture(
             )
         if on_iteration is not None:
             on_iteration(len(objective), objective[-1])
-        gained = len(objective) == 1 or objective[-1] - objective[-2] >= tolerance * len(centre)
+        least = max(tolerance * len(centre), _ROUNDING * abs(objective[-1]))
+        gained = len(objective) == 1 or objective[-1] - objective[-2] >= least
         enough = not gained or len(objective) >= max_iterations
         if members is None:
             if enough:
                 break
-            members, n_truncated = _candidates(log_responsibilities), 0
+            if n_components > _CANDIDATES:
+                members, n_truncated = _candidates(log_responsibilities), 0
         elif enough or n_truncated == _TRUNCATED_STEPS:
             members = None
         else:
@@ -217,7 +224,7 @@ def choose_mixture(
 def _start(
     codes: Float[np.ndarray, "codes dim"],
     n: int,
-    start: Start | Float[np.ndarray, "codes components"],
+    start: str | Float[np.ndarray, "..."],
     seed: int,
 ) -> Float[np.ndarray, "codes components"]:
     if isinstance(start, np.ndarray):
@@ -226,7 +233,7 @@ def _start(
                 f"Responsibilities to start from must be at least 0 and of shape "
                 f"{(len(codes), n)}; received shape {start.shape}."
             )
-        return start / start.sum(axis=1, keepdims=True)
+        return start / np.sum(start, axis=1, keepdims=True)
     match start:
         case "random":
             drawn = np.random.default_rng(seed).uniform(size=(len(codes), n))
@@ -259,21 +266,29 @@ def _log_joint(
         table = np.full((len(codes), mixture.n_components), -np.inf)
         means, whitening = np.asarray(mixture.means), np.asarray(mixture.whitening)
         constant = np.asarray(mixture.log_normaliser)
-        for k, mean in enumerate(means):
+
+        def component(k: int) -> None:
             chosen = np.flatnonzero(members[:, k])
             factor = whitening if mixture.covariance == "tied" else whitening[k]
-            white = codes[chosen] - mean[None, :]
+            white = codes[chosen] - means[k][None, :]
             white = white @ factor.T if factor.ndim == 2 else white * factor
             table[chosen, k] = constant[k] - 0.5 * np.sum(white**2, axis=1)
+
+        _in_parallel(component, range(mixture.n_components))
     return table + np.asarray(mixture.logits)[None, :]
+
+
+def _in_parallel(function: Callable[[int], None], components: Iterable[int]) -> None:
+    """Call a function for each component, one thread each, which is better than within."""
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(function, k) for k in components]:
+            done.result()
 
 
 def _candidates(
     log_responsibilities: Float[np.ndarray, "codes components"],
 ) -> Bool[np.ndarray, "codes components"]:
     """The pairs of code and component that truncated steps visit."""
-    if log_responsibilities.shape[1] <= _CANDIDATES:
-        return np.ones(log_responsibilities.shape, bool)
     likeliest = np.argpartition(log_responsibilities, -_CANDIDATES, axis=1)[:, -_CANDIDATES:]
     chosen = log_responsibilities > np.log(_NO_PART)
     np.put_along_axis(chosen, likeliest, True, axis=1)
@@ -305,9 +320,10 @@ def _maximise(
     n, dim = codes.shape
     taken = np.where(responsibilities > _NO_PART, responsibilities, 0).astype(np.float64)
     counts = taken.sum(axis=0)
-    means = before.means.copy()
+    means, shares = before.means.copy(), {}
     spread = before.covariances.copy() if covariance != "tied" else np.zeros((dim, dim))
-    for k in np.flatnonzero(counts > _NO_PART):
+
+    def component(k: int) -> None:
         members = np.flatnonzero(taken[:, k])
         r, z = taken[members, k], codes[members].astype(np.float64)
         means[k] = r @ z / counts[k]
@@ -317,13 +333,15 @@ def _maximise(
                 scatter = (deviations * r[:, None]).T @ deviations
                 spread[k] = scatter / counts[k] + regularisation * np.eye(dim)
             case "tied":
-                spread += (deviations * r[:, None]).T @ deviations / n
+                shares[k] = (deviations * r[:, None]).T @ deviations / n
             case "diagonal":
                 spread[k] = r @ deviations**2 / counts[k] + regularisation
             case "spherical":
                 spread[k] = r @ np.mean(deviations**2, axis=1) / counts[k] + regularisation
+
+    _in_parallel(component, np.flatnonzero(counts > _NO_PART).tolist())
     if covariance == "tied":
-        spread += regularisation * np.eye(dim)
+        spread += sum(shares[k] for k in sorted(shares)) + regularisation * np.eye(dim)
     tiny = 10 * np.finfo(np.float64).eps
     weights = (counts + tiny) / np.sum(counts + tiny)
     return _Moments(weights, means, spread)
@@ -333,16 +351,13 @@ def _pooled(
     codes: Float[np.ndarray, "codes dim"], n: int, covariance: Covariance, regularisation: float
 ) -> _Moments:
     """Where components start that no code belongs to: the mean and covariance of all codes."""
-    everything = _Moments(
-        np.ones(1),
-        np.zeros((1, codes.shape[1])),
-        np.zeros(
-            {"full": (1, *2 * codes.shape[1:]), "diagonal": (1, codes.shape[1])}.get(
-                covariance, (1,)
-            )
-        ),
-    )
-    whole = _maximise(codes, np.ones((len(codes), 1)), everything, covariance, regularisation)
-    if covariance != "tied":
-        whole = whole._replace(covariances=np.repeat(whole.covariances, n, axis=0))
-    return whole._replace(weights=np.full(n, 1 / n), means=np.repeat(whole.means, n, axis=0))
+    dim = codes.shape[1]
+    variances = np.asarray(np.mean(codes**2, axis=0, dtype=np.float64)) + regularisation
+    whole = (codes.T @ codes).astype(np.float64) / len(codes) + regularisation * np.eye(dim)
+    spread = {
+        "full": np.repeat(whole[None], n, axis=0),
+        "tied": whole,
+        "diagonal": np.repeat(variances[None], n, axis=0),
+        "spherical": np.full(n, np.mean(variances)),
+    }
+    return _Moments(np.full(n, 1 / n), np.zeros((n, dim)), spread[covariance])

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-Images = Shaped[Array | np.ndarray, "images pixels"]
+Images = Shaped[Array | np.ndarray, "_ pixels"]
 """Images as rows; binary ones hold zeros and ones, of any numeric type."""
 
-Codes = Float[Array | np.ndarray, "codes dim"]
+Codes = Float[Array | np.ndarray, "_ dim"]
 """Latent codes as rows."""
 
 

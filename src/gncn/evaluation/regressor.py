@@ -5,7 +5,7 @@ so the practical floor of M-MSE for models that were trained for no mask at all.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -82,7 +82,7 @@ def fit_regressor(
     n_hidden: int = 512,
     n_layers: int = 2,
     dropout: float = 0.3,
-    loss: Loss = "bce",
+    loss: Loss | str = "bce",
     learning_rate: float = 1e-3,
     batch_size: int = 200,
     max_epochs: int = 40,
@@ -113,8 +113,8 @@ def fit_regressor(
         ConfigError: an option is unknown or out of range, or the mask leaves nothing to
             see or nothing to predict.
     """
-    if loss not in ("bce", "mse"):
-        raise unknown_choice("loss", loss, ("bce", "mse"))
+    if loss not in get_args(Loss):
+        raise unknown_choice("loss", loss, get_args(Loss))
     check_positive(n_hidden=n_hidden, n_layers=n_layers, learning_rate=learning_rate)
     check_positive(batch_size=batch_size, max_epochs=max_epochs, patience=patience)
     if not 0 <= dropout < 1:
@@ -179,7 +179,7 @@ def _epoch(
     key: PRNGKeyArray,
     optimiser: optax.GradientTransformation,
     batch_size: int,
-    loss: Loss,
+    loss: str,
 ) -> tuple[Regressor, optax.OptState]:
     """Learn once from all images, in random order."""
     n_batches = len(inputs) // batch_size

@@ -1,0 +1,195 @@
+"""Annealed importance sampling, forward and backward, against quadrature."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gncn.errors import ConfigError, DataError, DivergenceError
+from gncn.evaluation.annealing import (
+    Annealing,
+    annealed_log_likelihood,
+    bracket,
+    reverse_annealed_log_likelihood,
+    simulate,
+)
+from gncn.evaluation.hmc import Draws, transition, visit
+
+FEW = Annealing(n_temperatures=4, n_chains=1, n_leapfrog=3, image_block=4000)
+MANY = Annealing(n_temperatures=100, n_chains=20, n_leapfrog=3)
+TIMES = 300
+
+
+def within_4_errors_of_1(ratio: np.ndarray) -> bool:
+    error = ratio.std(axis=-1, ddof=1) / np.sqrt(ratio.shape[-1])
+    return bool((np.abs(ratio.mean(axis=-1) - 1) < 4 * error).all())
+
+
+@pytest.fixture(scope="module")
+def exact(continuous, some_images) -> np.ndarray:
+    return continuous.posterior(some_images)[0]
+
+
+@pytest.mark.parametrize(("n_temperatures", "spacing"), [(1, "linear"), (5, "sigmoid")])
+def test_forward_weights_are_unbiased(continuous, some_images, exact, spacing, n_temperatures):
+    annealing = Annealing(
+        n_temperatures=n_temperatures, spacing=spacing, n_chains=1, n_leapfrog=3, image_block=4000
+    )
+    x = np.repeat(some_images, TIMES, axis=0)
+    estimate = annealed_log_likelihood(continuous, x, key=jax.random.key(0), annealing=annealing)
+    assert within_4_errors_of_1(np.exp(estimate.values.reshape(10, TIMES) - exact[:, None]))
+    assert estimate.mean < exact.mean()
+
+
+def test_reverse_weights_are_unbiased(continuous):
+    """E[1/w] = 1/p(x), averaged over simulated images and their exact posterior samples."""
+    x, codes = simulate(continuous, jax.random.key(1), 4000)
+    upper = reverse_annealed_log_likelihood(
+        continuous, x, codes, key=jax.random.key(2), annealing=FEW
+    )
+    distinct, inverse = np.unique(x, axis=0, return_inverse=True)
+    exact = continuous.posterior(distinct)[0][inverse.reshape(-1)]
+    assert within_4_errors_of_1(np.exp(exact - upper.values))
+    assert upper.mean > exact.mean()
+
+
+def test_many_temperatures_agree_with_quadrature(continuous, some_images, exact):
+    estimate = annealed_log_likelihood(
+        continuous, some_images, key=jax.random.key(3), annealing=MANY
+    )
+    assert (np.abs(estimate.values - exact) < 4 * estimate.sampling_error + 0.02).all()
+    assert (estimate.effective_sample_size > 5).all()
+    assert (estimate.effective_sample_size <= 20).all()
+    assert estimate.n_samples == 20
+
+
+def test_bounds_enclose_the_truth_and_close_in(continuous):
+    annealing = Annealing(n_temperatures=100, n_chains=4, n_leapfrog=3, image_block=100)
+    both = bracket(continuous, 100, key=jax.random.key(4), annealing=annealing)
+    exact = continuous.posterior(both.x)[0].mean()
+    assert both.lower.mean < exact < both.upper.mean
+    assert both.gap == pytest.approx(both.upper.mean - both.lower.mean)
+    assert both.gap < 0.6
+
+
+def test_step_sizes_adapt_to_the_target(continuous, some_images):
+    annealing = Annealing(
+        n_temperatures=300, n_chains=8, n_leapfrog=3, step_size=0.5, target_acceptance=0.5
+    )
+    estimate = annealed_log_likelihood(
+        continuous, some_images, key=jax.random.key(5), annealing=annealing
+    )
+    assert np.mean(estimate.acceptance) == pytest.approx(0.5, abs=0.1)
+
+
+def test_transition_leaves_the_tempered_posterior_as_it_is(continuous, some_images):
+    """Exact samples of p(z) p(x|z)^β, from a grid, have the same moments after moving."""
+    beta, n = 0.4, 20_000
+    _, grid, share = continuous.posterior(some_images[:1])
+    prior = np.exp(np.asarray(continuous.log_prior(jnp.asarray(grid)), np.float64))
+    likelihood = share[0] / np.maximum(prior, 1e-300)
+    tempered = np.where(share[0] > 0, prior * likelihood**beta, 0)
+    tempered /= tempered.sum()
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(len(grid), n, p=tempered)
+    codes = grid[chosen] + rng.uniform(-0.05, 0.05, (n, 2))
+    x = jnp.broadcast_to(jnp.asarray(some_images[:1], jnp.float32), (n, 8))
+    points = visit(continuous, x, jnp.asarray(codes, jnp.float32))
+    move = jax.jit(
+        lambda points, draws: transition(
+            continuous,
+            x,
+            points,
+            draws,
+            jnp.float32(beta),
+            jnp.full(n, 0.7),
+            jnp.asarray([[1.2, 0.0], [0.3, 0.6]]),
+            3,
+        )
+    )
+    for step in range(5):
+        a, b, c = jax.random.split(jax.random.key(step), 3)
+        draws = Draws(
+            jax.random.normal(a, (n, 2)),
+            0.5 + 0.5 * jax.random.uniform(b, (n,)),
+            jax.random.uniform(c, (n,)),
+        )
+        points, chance = move(points, draws)
+    assert 0.2 < chance.mean() < 0.98
+    after = np.asarray(points.codes, np.float64)
+    for statistic in (lambda z: z, lambda z: z**2, lambda z: z[:, :1] * z[:, 1:], np.sin):
+        values, truth = statistic(after), tempered @ statistic(grid.astype(np.float64))
+        error = values.std(axis=0) / np.sqrt(n)
+        assert (np.abs(values.mean(axis=0) - truth) < 4.5 * error).all()
+    fresh = visit(continuous, x, points.codes)
+    np.testing.assert_allclose(points.log_likelihood, fresh.log_likelihood, atol=1e-4)
+    np.testing.assert_allclose(points.prior_gradient, fresh.prior_gradient, atol=1e-3)
+
+
+def test_temperatures():
+    for spacing in ("linear", "sigmoid"):
+        beta = Annealing(n_temperatures=10, spacing=spacing).inverse_temperatures
+        assert (beta[0], beta[-1], len(beta)) == (0, 1, 11)
+        assert (np.diff(beta) > 0).all()
+        np.testing.assert_allclose(beta + beta[::-1], 1)
+
+
+def test_simulated_images_follow_their_logits(continuous):
+    x, codes = simulate(continuous, jax.random.key(6), 5000)
+    expected = np.asarray(jax.nn.sigmoid(continuous.decode(codes))).mean(0)
+    np.testing.assert_allclose(x.mean(0), expected, atol=0.03)
+
+
+def test_same_key_same_bits_and_progress(continuous, some_images):
+    seen = []
+    annealing = Annealing(n_temperatures=3, n_chains=2, n_leapfrog=2, image_block=4)
+    a, b = (
+        annealed_log_likelihood(
+            continuous,
+            some_images,
+            key=jax.random.key(7),
+            annealing=annealing,
+            on_block=lambda done, total: seen.append((done, total)),
+        )
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(a.values, b.values)
+    assert seen == [(4, 10), (8, 10), (10, 10)] * 2
+
+
+def test_blocks_draw_the_same_numbers(continuous, some_images):
+    a, b = (
+        annealed_log_likelihood(
+            continuous,
+            some_images,
+            key=jax.random.key(8),
+            annealing=Annealing(n_temperatures=3, n_chains=2, n_leapfrog=2, image_block=block),
+        )
+        for block in (4, 10)
+    )
+    np.testing.assert_allclose(a.values, b.values, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_temperatures": 0}, "n_temperatures must be above 0; received 0"),
+        ({"n_chains": 0}, "n_chains"),
+        ({"spacing": "cubic"}, "Unknown spacing 'cubic'.*'sigmoid', 'linear'"),
+        ({"target_acceptance": 1.0}, r"between 0 and 1; received 1\.0"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Annealing(**options)
+
+
+def test_bad_input(continuous, some_images):
+    with pytest.raises(DataError, match="one code an image; received 3 for 10"):
+        reverse_annealed_log_likelihood(
+            continuous, some_images, jnp.zeros((3, 2)), key=jax.random.key(0)
+        )
+    broken = eqx.tree_at(lambda m: m.outer, continuous, continuous.outer * jnp.nan)
+    with pytest.raises(DivergenceError, match="not finite"):
+        annealed_log_likelihood(broken, some_images, key=jax.random.key(0), annealing=FEW)

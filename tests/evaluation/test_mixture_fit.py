@@ -1,0 +1,186 @@
+"""EM: monotone, equal to scikit-learn's, and indifferent to dead units."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.mixture import GaussianMixture
+
+from gncn.errors import ConfigError, DataError
+from gncn.evaluation.mixture import COVARIANCES
+from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture
+
+SKLEARN = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}
+
+
+def clusters(n=600, dim=4, k=5, seed=0, spread=3.0):
+    rng = np.random.default_rng(seed)
+    means = spread * rng.normal(size=(k, dim))
+    roots = rng.normal(size=(k, dim, dim)) / np.sqrt(dim)
+    label = rng.integers(0, k, n)
+    noise = np.einsum("nij,nj->ni", roots[label], rng.normal(size=(n, dim)))
+    return (means[label] + noise).astype(np.float32)
+
+
+def start(n, k, seed=0):
+    return np.random.default_rng(seed).dirichlet(np.full(k, 0.3), n)
+
+
+def scikit_learns(codes, responsibilities, covariance, regularisation):
+    """scikit-learn's EM from the same responsibilities."""
+    mixture = GaussianMixture(
+        responsibilities.shape[1],
+        covariance_type=SKLEARN[covariance],
+        reg_covar=regularisation,
+        tol=1e-9,
+        max_iter=3000,
+    )
+    mixture._initialize(codes, responsibilities)
+    mixture.weights_init, mixture.means_init = mixture.weights_, mixture.means_
+    mixture.precisions_init = {
+        "full": lambda c: c @ np.swapaxes(c, 1, 2),
+        "tied": lambda c: c @ c.T,
+        "diagonal": np.square,
+        "spherical": np.square,
+    }[covariance](mixture.precisions_cholesky_)
+    return mixture.fit(codes)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("k", [3, 11])
+def test_agrees_with_scikit_learn(covariance, k):
+    codes = clusters().astype(np.float64)
+    responsibilities = start(len(codes), k)
+    fit = fit_mixture(
+        codes,
+        k,
+        covariance,
+        start=responsibilities,
+        regularisation=1e-6,
+        tolerance=1e-9,
+        max_iterations=3000,
+    )
+    theirs = scikit_learns(codes, responsibilities, covariance, 1e-6)
+    assert fit.converged
+    assert fit.log_likelihood == pytest.approx(theirs.score(codes), abs=1e-4)
+    ours = np.asarray(fit.mixture.log_prob(jnp.asarray(codes)))
+    assert ours.mean() == pytest.approx(theirs.score(codes), abs=1e-4)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    covariance=st.sampled_from(COVARIANCES),
+    k=st.sampled_from([1, 4, 12]),
+    seed=st.integers(0, 1000),
+    regularisation=st.sampled_from([1e-6, 1e-3, 1.0]),
+    dead=st.booleans(),
+    init=st.sampled_from(["k_means", "random"]),
+)
+def test_objective_never_falls(covariance, k, seed, regularisation, dead, init):
+    codes = clusters(150, seed=seed)
+    if dead:
+        codes[:, 0] = 0
+        codes[:, 1] = np.maximum(codes[:, 1], 0)
+    fit = fit_mixture(
+        codes, k, covariance, seed=seed, start=init, regularisation=regularisation, tolerance=1e-9
+    )
+    scale = 1e-5 * max(1, np.abs(fit.objective).max())
+    assert (np.diff(fit.objective) > -scale).all()
+    assert fit.objective[-1] <= fit.log_likelihood + scale
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_dead_constant_and_repeated_units_do_no_harm(covariance):
+    codes = clusters(200, dim=6)
+    codes[:, 0], codes[:, 1], codes[:, 2] = 0, 0.7, codes[:, 3]
+    codes[codes[:, 4] < 0, 4] = 0
+    fit = fit_mixture(codes, 7, covariance)
+    assert np.isfinite(fit.log_likelihood)
+    assert np.isfinite(fit.mixture.log_prob(jnp.asarray(codes))).all()
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_fewer_codes_than_dimensions_or_distinct_codes_than_components(covariance):
+    few = clusters(12, dim=20)
+    assert np.isfinite(fit_mixture(few, 3, covariance).log_likelihood)
+    same = np.repeat(clusters(2), 10, axis=0)
+    fit = fit_mixture(same, 5, covariance)
+    assert np.isfinite(fit.log_likelihood)
+    assert np.isfinite(fit.mixture.log_prob(jnp.asarray(same) + 1)).all()
+
+
+def test_recovers_a_mixture_it_could_have_been_drawn_from():
+    rng = np.random.default_rng(0)
+    means = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    covariances = np.array([[[2.0, 1.2], [1.2, 1.0]], [[0.5, 0.0], [0.0, 1.5]], np.eye(2)])
+    counts = [6000, 3000, 1000]
+    parts = zip(means, covariances, counts, strict=True)
+    codes = np.concatenate([rng.multivariate_normal(m, c, n) for m, c, n in parts])
+    fit = fit_mixture(codes, 3)
+    order = [int(np.argmin(((np.asarray(fit.mixture.means) - m) ** 2).sum(1))) for m in means]
+    np.testing.assert_allclose(np.asarray(fit.mixture.weights)[order], [0.6, 0.3, 0.1], atol=1e-3)
+    np.testing.assert_allclose(np.asarray(fit.mixture.means)[order], means, atol=0.15)
+    np.testing.assert_allclose(np.asarray(fit.mixture.covariances)[order], covariances, atol=0.2)
+
+
+def test_one_full_component_has_the_codes_moments():
+    codes = clusters() + 50
+    mixture = fit_mixture(codes, 1, regularisation=1e-3).mixture
+    np.testing.assert_allclose(mixture.means[0], codes.mean(0), rtol=1e-5)
+    expected = np.cov(codes.T, bias=True) + 1e-3 * np.eye(4)
+    np.testing.assert_allclose(mixture.covariances[0], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_status_says_whether_it_converged():
+    codes = clusters()
+    done = fit_mixture(codes, 3)
+    assert done.converged
+    assert done.status == f"Converged after {len(done.objective)} EM steps."
+    cut = fit_mixture(codes, 3, max_iterations=1, start="random")
+    assert not cut.converged
+    assert "raise max_iterations" in cut.status
+    assert len(cut.objective) == 1
+
+
+def test_same_seed_same_bits_and_progress():
+    codes, seen = clusters(), []
+    a = fit_mixture(codes, 10, seed=3)
+    b = fit_mixture(codes, 10, seed=3, on_iteration=lambda i, value: seen.append((i, value)))
+    np.testing.assert_array_equal(a.mixture.whitening, b.mixture.whitening)
+    assert seen == list(enumerate(b.objective, start=1))
+
+
+def test_choice_on_validation():
+    codes = clusters(1500, k=3, spread=8)
+    choice = choose_mixture(codes[:1000], codes[1000:], (1, 3, 60), seed=1)
+    assert choice.best.mixture.n_components == 3
+    assert choice.n_components[int(np.argmax(choice.validation))] == 3
+    with pytest.raises(ConfigError, match="at least one number of components"):
+        choose_mixture(codes, codes, ())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"covariance": "round"}, "Unknown covariance 'round'"),
+        ({"n_components": 0}, "n_components must be above 0; received 0"),
+        ({"regularisation": 0.0}, r"regularisation must be above 0; received 0\.0"),
+        ({"tolerance": -1.0}, "tolerance must be above 0"),
+        ({"max_iterations": 0}, "max_iterations must be above 0"),
+        ({"start": "clever"}, "Unknown start 'clever'.*'k_means'"),
+        ({"start": np.ones((3, 2))}, "must be at least 0 and of shape"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ConfigError, match=message):
+        fit_mixture(clusters(), **{"n_components": 2, **options})
+
+
+def test_bad_codes():
+    with pytest.raises(DataError, match="3 codes are too few for 4 components"):
+        fit_mixture(clusters(3), 4)
+    codes = clusters()
+    codes[0, 0] = np.nan
+    with pytest.raises(DataError, match="finite"):
+        fit_mixture(codes, 2)

@@ -1,0 +1,69 @@
+"""Sparsity measures against their definitions, and the t-SNE layout."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gncn.errors import ConfigError
+from gncn.evaluation.embedding import embed
+from gncn.evaluation.sparsity import gini, hoyer, sparsity
+
+
+def test_extremes():
+    one, equal = np.zeros((1, 10)), np.full((1, 10), 3.0)
+    one[0, 4] = 2
+    np.testing.assert_allclose(hoyer(jnp.asarray(one)), 1, rtol=1e-6)
+    np.testing.assert_allclose(hoyer(jnp.asarray(equal)), 0, atol=1e-6)
+    np.testing.assert_allclose(gini(jnp.asarray(one)), 0.9, rtol=1e-6)
+    np.testing.assert_allclose(gini(jnp.asarray(equal)), 0, atol=1e-6)
+    np.testing.assert_allclose(hoyer(jnp.zeros((1, 10))), 1)
+    np.testing.assert_allclose(gini(jnp.zeros((1, 10))), 0.9, rtol=1e-6)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 30), scale=st.floats(0.1, 100))
+def test_scale_sign_and_order_do_not_matter_and_gini_is_the_mean_difference(seed, n, scale):
+    rng = np.random.default_rng(seed)
+    states = rng.normal(size=(3, n)).astype(np.float32)
+    changed = scale * states[:, rng.permutation(n)] * rng.choice([-1, 1], n)
+    for measure in (hoyer, gini):
+        before, after = measure(jnp.asarray(states)), measure(jnp.asarray(changed))
+        np.testing.assert_allclose(before, after, atol=1e-4)
+        assert (np.asarray(before) > -1e-5).all()
+        assert (np.asarray(before) < 1 + 1e-5).all()
+    a = np.abs(states)
+    difference = np.abs(a[:, :, None] - a[:, None, :]).mean((1, 2)) / (2 * a.mean(1))
+    np.testing.assert_allclose(gini(jnp.asarray(states)), difference, atol=1e-4)
+
+
+def test_share_of_active_and_silent_units_by_layer():
+    first = np.array([[1.0, 0.0, -1.0, 1e-7], [2e-6, 0.0, 0.0, 0.0]], np.float32)
+    second = np.ones((2, 3), np.float32)
+    measured = sparsity([first, second])
+    assert measured[0].active == pytest.approx(2 / 8)
+    assert measured[0].silent == pytest.approx(3 / 4)
+    assert measured[1].active == 1
+    assert measured[1].silent == 0
+    assert measured[1].hoyer == pytest.approx(0, abs=1e-6)
+
+
+def test_layout_keeps_clusters_apart():
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 30)
+    codes = (20.0 * label[:, None] + rng.normal(size=(60, 5))).astype(np.float32)
+    layout = embed(codes, n_points=40, perplexity=10.0)
+    assert len(np.unique(layout.indices)) == 40
+    shown = label[layout.indices]
+    means = np.stack([layout.positions[shown == k].mean(0) for k in (0, 1)])
+    distance = ((layout.positions[:, None] - means[None]) ** 2).sum(-1)
+    np.testing.assert_array_equal(np.argmin(distance, axis=1), shown)
+
+
+def test_bad_layout_options():
+    codes = np.zeros((20, 3), np.float32)
+    with pytest.raises(ConfigError, match=r"below the 20 points drawn; received 30\.0"):
+        embed(codes)
+    with pytest.raises(ConfigError, match="n_points must be above 0"):
+        embed(codes, n_points=0)

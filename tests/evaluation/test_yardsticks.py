@@ -1,0 +1,154 @@
+"""Mean image, nearest neighbours, supervised regressor; and nearest training images."""
+
+import jax
+import numpy as np
+import pytest
+
+from gncn.errors import ConfigError
+from gncn.evaluation.completion import complete, missing_squared_error, visible_pixels
+from gncn.evaluation.neighbours import nearest_images
+from gncn.evaluation.regressor import fit_regressor
+from gncn.evaluation.yardsticks import fit_nearest_neighbours, mean_image
+
+VISIBLE = visible_pixels("right", (4, 8))
+
+
+def mirrored(n, seed, noise=0.0):
+    """Images whose right half mirrors the left, but for flipped pixels."""
+    rng = np.random.default_rng(seed)
+    left = rng.integers(0, 2, (n, 4, 4))
+    right = left[:, :, ::-1] ^ (rng.random((n, 4, 4)) < noise)
+    return np.concatenate([left, right], axis=2).reshape(n, 32).astype(np.uint8)
+
+
+def m_mse(completer, x):
+    return missing_squared_error(x, complete(completer, x, VISIBLE), VISIBLE).mean
+
+
+def test_mean_image_scores_the_variance():
+    train, test = mirrored(500, 0), mirrored(300, 1)
+    expected = np.sum((test - train.mean(0)) ** 2, axis=1, where=~VISIBLE).mean()
+    assert m_mse(mean_image(train), test) == pytest.approx(expected, rel=1e-5)
+
+
+def test_neighbours_agree_with_brute_force():
+    train, queries = mirrored(200, 0), mirrored(20, 1)
+    found = nearest_images(train, queries, 3)
+    distance = (train[None].astype(int) != queries[:, None]).sum(-1)
+    np.testing.assert_allclose(found.distances, np.sqrt(np.sort(distance, axis=1)[:, :3]))
+    np.testing.assert_allclose(
+        np.take_along_axis(distance, found.indices, 1), found.distances**2, atol=1e-4
+    )
+
+
+def test_a_copy_is_at_distance_zero():
+    train = mirrored(50, 0)
+    found = nearest_images(train, train[[7]])
+    assert found.distances[0, 0] == 0
+    np.testing.assert_array_equal(train[found.indices[0, 0]], train[7])
+
+
+def test_neighbours_see_only_visible_pixels_and_average():
+    train = np.zeros((3, 32), np.float32)
+    train[:, ~VISIBLE] = np.array([0.2, 0.4, 0.9])[:, None]
+    train[2, VISIBLE] = 1
+    fit = fit_nearest_neighbours(train, train[:2], VISIBLE, (2,))
+    completed = complete(fit, np.zeros((1, 32)), VISIBLE)
+    np.testing.assert_allclose(completed[0, ~VISIBLE], 0.3, rtol=1e-6)
+
+
+def test_number_of_neighbours_is_chosen_on_validation():
+    train, validation = mirrored(3000, 0, noise=0.2), mirrored(200, 1, noise=0.2)
+    fit = fit_nearest_neighbours(train, validation, VISIBLE, (1, 5, 15, 10**6))
+    assert set(fit.validation) == {1, 5, 15}
+    assert fit.k == min(fit.validation, key=fit.validation.__getitem__)
+    assert m_mse(fit, validation) == pytest.approx(fit.validation[fit.k], rel=1e-4)
+    assert fit.validation[5] < fit.validation[1]
+
+
+def test_regressor_learns_the_rule_and_stops():
+    train, validation, test = mirrored(4000, 0, 0.1), mirrored(300, 1, 0.1), mirrored(300, 2, 0.1)
+    seen = []
+    fit = fit_regressor(
+        train,
+        validation,
+        VISIBLE,
+        key=jax.random.key(0),
+        n_hidden=64,
+        n_layers=1,
+        dropout=0.0,
+        learning_rate=1e-2,
+        batch_size=100,
+        on_epoch=lambda epoch, error: seen.append((epoch, error)),
+    )
+    floor = 16 * 0.1 * 0.9
+    assert m_mse(fit.completer, test) < 1.2 * floor
+    assert m_mse(fit.completer, validation) == pytest.approx(fit.validation.min(), rel=1e-5)
+    assert fit.converged
+    assert seen == list(enumerate(fit.validation, start=1))
+    assert len(fit.validation) == int(np.argmin(fit.validation)) + 1 + 3
+    completed = complete(fit.completer, test, VISIBLE)
+    assert (completed[:, ~VISIBLE] > 0).all()
+    assert (completed[:, ~VISIBLE] < 1).all()
+
+
+def test_regressor_with_squared_error_and_few_epochs():
+    train = mirrored(50, 0)
+    a, b = (
+        fit_regressor(
+            train, train, VISIBLE, key=jax.random.key(1), n_hidden=8, loss="mse", max_epochs=2
+        )
+        for _ in range(2)
+    )
+    assert not a.converged
+    assert len(a.validation) == 2
+    np.testing.assert_array_equal(a.validation, b.validation)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "hinge"}, "Unknown loss 'hinge'.*'bce', 'mse'"),
+        ({"dropout": 1.0}, r"dropout must be at least 0 and below 1; received 1\.0"),
+        ({"max_epochs": 0}, "max_epochs must be above 0"),
+        ({"visible": np.ones(32, bool)}, "some pixels visible and some missing"),
+        ({"visible": np.zeros(32, bool)}, "some pixels visible and some missing"),
+    ],
+)
+def test_bad_regressor_options(options, message):
+    train = mirrored(10, 0)
+    with pytest.raises(ConfigError, match=message):
+        fit_regressor(
+            train, train, options.pop("visible", VISIBLE), key=jax.random.key(0), **options
+        )
+
+
+def test_bad_neighbour_options():
+    train = mirrored(10, 0)
+    with pytest.raises(ConfigError, match="k must be between 1 and 10, the images; received 11"):
+        nearest_images(train, train, 11)
+    with pytest.raises(ConfigError, match="a number between 1 and 10"):
+        fit_nearest_neighbours(train, train, VISIBLE, (0, 11))
+    with pytest.raises(ConfigError, match="at least one visible pixel"):
+        fit_nearest_neighbours(train, train, np.zeros(32, bool))
+
+
+@pytest.mark.slow
+def test_yardsticks_on_the_right_half_of_mnist():
+    """Zeros 58.4, mean image 36.1, supervised about 19.4, measured independently."""
+    from gncn.data import load_dataset
+
+    data = load_dataset("mnist")
+    visible = visible_pixels("right", (28, 28))
+    train, validation, test = (split.images for split in (data.train, data.validation, data.test))
+
+    def score(completer):
+        return missing_squared_error(test, complete(completer, test, visible), visible).mean
+
+    assert score(lambda x, mask: x) == pytest.approx(58.4, abs=0.1)
+    assert score(mean_image(train)) == pytest.approx(36.1, abs=0.1)
+    neighbours = score(fit_nearest_neighbours(train, validation, visible))
+    fit = fit_regressor(train, validation, visible, key=jax.random.key(0))
+    supervised = score(fit.completer)
+    assert supervised == pytest.approx(19.4, abs=0.4)
+    assert supervised < neighbours < 36.1

@@ -1,0 +1,101 @@
+"""Mutation check: break the library on purpose, one line at a time; some test must fail.
+
+Run with ``python tests/mutate.py``; prints the mutants that survive and exits with 1 if
+any does.  Each mutant is a sign flipped, a half dropped, a transpose or an option ignored.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FAST = [
+    "test_oracle",
+    "test_theory",
+    "test_lateral",
+    "test_settling",
+    "test_training",
+    "test_circuit",
+]
+
+MUTANTS = [
+    ("precision.py", "0.5 / precision - 0.5", "0.5 / precision - 1.0"),
+    (
+        "precision.py",
+        "0.5 * jnp.linalg.inv(precision) - 0.5",
+        "0.5 * jnp.linalg.inv(precision) + 0.5",
+    ),
+    ("precision.py", "values, lowest, highest)[None, :]", "values, lowest, 1e9)[None, :]"),
+    ("discrepancy.py", "0.5 * log_determinant - 0.5", "-0.5 * log_determinant - 0.5"),
+    (
+        "discrepancy.py",
+        "return 2 * jnp.sum(jnp.log(jnp.diagonal",
+        "return jnp.sum(jnp.log(jnp.diagonal",
+    ),
+    ("discrepancy.py", "softplus(logits) - x * logits", "softplus(logits) + x * logits"),
+    ("discrepancy.py", 'circuit.compared == "activity" and index > 0', "index < 0"),
+    ("lateral.py", "- self_excitation * signal", "+ self_excitation * signal"),
+    ("lateral.py", "indicator.T - signal", "indicator.T"),
+    ("lateral.py", "signal @ mask.T", "signal @ mask"),
+    ("settling.py", "changes.append(change - dynamics", "changes.append(change + dynamics"),
+    ("settling.py", "change = change - lateral_drive(", "change = change + lateral_drive("),
+    ("settling.py", 'if circuit.competing == "state"', 'if circuit.competing != "state"'),
+    ("settling.py", "states = jax.nn.relu(states)", "pass"),
+    ("settling.py", "(new - old) / beta", "(new - old)"),
+    ("settling.py", "speed >= tolerance, axis=-1)", "speed >= 2 * tolerance, axis=-1)"),
+    ("learning.py", "error = error * share[:, None]", "pass"),
+    ("learning.py", "e + rates.feedback_rate * rate * d", "e + rate * d"),
+    ("learning.py", "share = share / jnp.sum(share)", "share = share / batch"),
+    ("learning.py", "rates.precision_rate * factor * d", "rates.precision_rate * d * 0"),
+    ("learning.py", "optax.trace(rule.momentum)", "optax.trace(0.1)"),
+    ("network.py", '{"sending": 0, "receiving": 1}', '{"sending": 1, "receiving": 0}'),
+    ("network.py", 'if connection.norm == "clipped"', 'if connection.norm == "unit"'),
+    ("training.py", "jnp.pad(jnp.ones(n_images), (0, spare))", "jnp.ones(n_images + spare)"),
+    ("training.py", "z > ACTIVE", "z < ACTIVE"),
+    (
+        "training.py",
+        "in_axes=(0, None))(state.key, state.epoch)",
+        "in_axes=(0, None))(state.key, 7)",
+    ),
+]
+
+
+def survives(file: str, old: str, new: str) -> bool:
+    """Whether all tests pass with `old` replaced by `new`."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        shutil.copytree(ROOT / "src", copy / "src")
+        shutil.copytree(ROOT / "tests", copy / "tests")
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        path = copy / "src" / "gncn" / file
+        text = path.read_text()
+        if old not in text:
+            raise SystemExit(f"{file} no longer holds {old!r}; mend tests/mutate.py")
+        path.write_text(text.replace(old, new, 1))
+        tests = [f"tests/{name}.py" for name in FAST]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PYTHONPATH": str(copy / "src"), "PATH": "/usr/bin:/bin", "CI": "1"},
+        )
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"pytest broke on {file}: {done.stdout[-2000:]}{done.stderr[-500:]}")
+        return done.returncode == 0
+
+
+def main() -> None:
+    """Try every mutant."""
+    survivors = [mutant for mutant in MUTANTS if survives(*mutant)]
+    for file, old, new in survivors:
+        print(f"SURVIVED {file}: {old!r} -> {new!r}")
+    print(f"{len(MUTANTS) - len(survivors)} of {len(MUTANTS)} mutants were caught")
+    sys.exit(bool(survivors))
+
+
+if __name__ == "__main__":
+    main()
