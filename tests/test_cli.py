@@ -105,6 +105,36 @@ def test_settle_shows_psi_rising_and_stops_at_rest(trained, tmp_path):
     assert "did not come to rest" in never.stderr
 
 
+def test_evaluate_measures_what_is_asked_for(trained):
+    folder, _ = trained
+    measures = ("likelihood", "samples", "probe", "sparsity")
+    only = [part for name in measures for part in ("--only", name)]
+    done = run("evaluate", folder, *only, "--components", 5, "--samples", 500, "--json")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)
+    assert metrics == json.loads((folder / "metrics-validation.json").read_text())
+    assert metrics["n_images"] == 200
+    history = RunFolder.open(folder).history
+    assert metrics["bce"] == pytest.approx(history[-2].validation.error, rel=1e-5)
+    assert [layer["active"] for layer in metrics["sparsity"]] == pytest.approx(
+        list(history[-2].validation.sparsity), rel=1e-4
+    )
+    found = metrics["likelihood"]
+    assert found["paper_convention"] == pytest.approx(found["mean"] + 2 * np.log(500), abs=1e-3)
+    assert found["mean"] < -metrics["bce"]
+    assert 0 < metrics["probe"]["z"]["error_percent"] < 60
+    for name in ("likelihood", "samples", "confusion"):
+        assert (folder / "figures" / f"{name}.png").exists()
+    assert (folder / "trials" / "0" / "prior.safetensors").exists()
+
+
+def test_evaluate_refuses_what_it_cannot_do(trained):
+    folder, _ = trained
+    assert "Unknown measure 'fid'" in run("evaluate", folder, "--only", "fid").stderr
+    assert "Unknown missing 'middle'" in run("evaluate", folder, "--missing", "middle").stderr
+    assert "received 'train'" in run("evaluate", folder, "--split", "train").stderr
+
+
 def test_own_images_from_a_file(tmp_path):
     images = np.random.default_rng(0).uniform(size=(60, 30))
     np.save(tmp_path / "mine.npy", images)
@@ -228,7 +258,7 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path):
     assert run("reconstruct", tmp_path / "run").returncode == 0
 
 
-@pytest.mark.parametrize("command", ["train", "reconstruct", "settle", "data list"])
+@pytest.mark.parametrize("command", ["train", "reconstruct", "settle", "evaluate", "data list"])
 def test_help_teaches_with_an_example(command):
     done = run(*command.split(), "--help")
     assert done.returncode == 0

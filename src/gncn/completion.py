@@ -10,7 +10,7 @@ Visible pixels are clamped; the rest of the network settles on them.  Three ways
             states below at their predictions from it.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
@@ -24,6 +24,7 @@ from gncn.network import Network
 from gncn.settling import initial_latents, moved, state_changes
 
 Way = Literal["drift", "silent", "prior"]
+WAYS: tuple[Way, ...] = get_args(Way)
 
 
 class Completer(eqx.Module):
@@ -48,15 +49,26 @@ class Completer(eqx.Module):
         self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
     ) -> Float[Array, "images pixels"]:
         """Fill in the pixels that are not `visible`; those of `x` there are not looked at."""
-        return _complete(self, x, visible)
+        pixels, prediction = settle_on_visible(self, x, visible)
+        return jnp.where(visible[None, :], x, pixels if self.way == "drift" else prediction)
 
 
 @eqx.filter_jit
-def _complete(
+def settle_on_visible(
     completer: Completer, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
-) -> Float[Array, "images pixels"]:
-    network = completer.network
-    seen = visible[None, :]
+) -> tuple[Float[Array, "images pixels"], Float[Array, "images pixels"]]:
+    """Settle on what is visible of images.
+
+    Args:
+        completer: the network and the way.
+        x: images; pixels that are not visible are not looked at.
+        visible: True where a pixel is visible.
+
+    Returns:
+        z^0, where missing pixels have drifted if the way is ``drift``, and its
+        prediction z̄^0.
+    """
+    network, seen = completer.network, visible[None, :]
     x = jnp.where(seen, x, 0.0)
     latents = initial_latents(network, x)
     if completer.prior_codes is not None:
@@ -64,24 +76,19 @@ def _complete(
 
     def step(latents: Latents, _: None) -> tuple[Latents, None]:
         responses = respond(network, latents)
-        error = responses.errors[0]
+        error, pixels = responses.errors[0], latents[0]
         assert error is not None
-        pixels = latents[0]
         if completer.way == "drift":
-            beta = network.dynamics.step_size[0]
-            pixels = jnp.where(seen, pixels, pixels - beta * error)
+            pixels = jnp.where(seen, pixels, pixels - network.dynamics.step_size[0] * error)
         else:
             responses = _silence(responses, error * seen)
-        return (
-            pixels,
-            *moved(network, latents, state_changes(network, latents, responses))[1:],
-        ), None
+        after = moved(network, latents, state_changes(network, latents, responses))
+        return (pixels, *after[1:]), None
 
     latents, _ = lax.scan(step, latents, None, length=completer.n_settle_steps)
     prediction = respond(network, latents).predictions[0]
     assert prediction is not None
-    filled = latents[0] if completer.way == "drift" else prediction
-    return jnp.where(seen, x, filled)
+    return latents[0], prediction
 
 
 def _silence(responses: Responses, error: Float[Array, "images pixels"]) -> Responses:

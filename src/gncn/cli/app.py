@@ -2,6 +2,7 @@
 
 from gncn.cli import make_typer
 from gncn.cli.data import app as data_app
+from gncn.cli.evaluate import evaluate
 from gncn.cli.reconstruct import reconstruct
 from gncn.cli.settle import settle
 from gncn.cli.train import train
@@ -14,4 +15,5 @@ app = make_typer(
 app.command()(train)
 app.command()(reconstruct)
 app.command()(settle)
+app.command()(evaluate)
 app.add_typer(data_app, name="data")

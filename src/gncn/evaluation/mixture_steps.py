@@ -1,0 +1,188 @@
+"""The steps of EM for a Gaussian mixture: start, E step on all or some pairs, M step.
+
+`gncn.evaluation.mixture_fit` puts them together and explains them.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple, get_args
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from gncn.errors import ConfigError, unknown_choice
+from gncn.evaluation.blocks import blocks
+from gncn.evaluation.mixture import Covariance, Mixture
+
+Start = Literal["k_means", "random"]
+
+CANDIDATES = 8
+"""Likeliest components of each code that truncated steps visit."""
+_BLOCK = 4096
+_NO_PART = 1e-12
+"""A responsibility below this is taken for 0."""
+_CODES_PER_CLUSTER = 200
+"""k-means, which only gives a start, sees this many codes for each of its clusters."""
+
+
+class Moments(NamedTuple):
+    """What the M step estimates.
+
+    Attributes:
+        weights: π.
+        means: μ.
+        covariances: Σ, shaped as `mixture_from_moments` takes them.
+    """
+
+    weights: Float[np.ndarray, " components"]
+    means: Float[np.ndarray, "components dim"]
+    covariances: Float[np.ndarray, "..."]
+
+
+def start_responsibilities(
+    codes: Float[np.ndarray, "codes dim"],
+    n: int,
+    start: str | Float[np.ndarray, "..."],
+    seed: int,
+) -> Float[np.ndarray, "codes components"]:
+    """Responsibilities to begin with: given, at random, or of k-means clusters."""
+    if isinstance(start, np.ndarray):
+        if start.shape != (len(codes), n) or not (start >= 0).all():
+            raise ConfigError(
+                f"Responsibilities to start from must be at least 0 and of shape "
+                f"{(len(codes), n)}; received shape {start.shape}."
+            )
+        return start / np.sum(start, axis=1, keepdims=True)
+    match start:
+        case "random":
+            drawn = np.random.default_rng(seed).uniform(size=(len(codes), n))
+            return drawn / drawn.sum(axis=1, keepdims=True)
+        case "k_means":
+            with warnings.catch_warnings():
+                # Fewer distinct codes than components: those left over get none.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                means = KMeans(n, n_init="auto", max_iter=30, random_state=seed)
+                seen = np.random.default_rng(seed).permutation(len(codes))
+                means.fit(codes[seen[: n * _CODES_PER_CLUSTER]])
+            return np.eye(n)[means.predict(codes)]
+        case _:
+            raise unknown_choice("start", start, (*get_args(Start), "an array"))
+
+
+def log_joint(
+    mixture: Mixture,
+    codes: Float[np.ndarray, "codes dim"],
+    members: Bool[np.ndarray, "codes components"] | None,
+) -> Float[np.ndarray, "codes components"]:
+    """Terms log π_k N(z_n; μ_k, Σ_k), of all pairs or of members only; -inf for the others."""
+    if members is None:
+        parts = [
+            np.asarray(mixture.component_log_prob(jnp.asarray(codes[rows])))[:n]
+            for rows, n in blocks(len(codes), _BLOCK)
+        ]
+        table = np.concatenate(parts).astype(np.float64)
+    else:
+        table = np.full((len(codes), mixture.n_components), -np.inf)
+        means, whitening = np.asarray(mixture.means), np.asarray(mixture.whitening)
+        constant = np.asarray(mixture.log_normaliser)
+
+        def component(k: int) -> None:
+            chosen = np.flatnonzero(members[:, k])
+            factor = whitening if mixture.covariance == "tied" else whitening[k]
+            white = codes[chosen] - means[k][None, :]
+            white = white @ factor.T if factor.ndim == 2 else white * factor
+            table[chosen, k] = constant[k] - 0.5 * np.sum(white**2, axis=1)
+
+        _in_parallel(component, range(mixture.n_components))
+    return table + np.asarray(mixture.logits)[None, :]
+
+
+def _in_parallel(function: Callable[[int], None], components: Iterable[int]) -> None:
+    """Call a function for each component, one thread each, which is better than within."""
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(function, k) for k in components]:
+            done.result()
+
+
+def candidates(
+    log_responsibilities: Float[np.ndarray, "codes components"],
+) -> Bool[np.ndarray, "codes components"]:
+    """The pairs of code and component that truncated steps visit."""
+    likeliest = np.argpartition(log_responsibilities, -CANDIDATES, axis=1)[:, -CANDIDATES:]
+    chosen = log_responsibilities > np.log(_NO_PART)
+    np.put_along_axis(chosen, likeliest, True, axis=1)
+    return chosen
+
+
+def precision_trace(mixture: Mixture) -> Float[np.ndarray, " components"]:
+    """Traces tr Σ_k^{-1} = ‖A_k‖²."""
+    squares = np.asarray(mixture.whitening) ** 2
+    match mixture.covariance:
+        case "full":
+            return np.sum(squares, axis=(1, 2))
+        case "tied":
+            return np.full(mixture.n_components, np.sum(squares))
+        case "diagonal":
+            return np.sum(squares, axis=1)
+        case "spherical":
+            return mixture.dim * squares
+
+
+def maximise(
+    codes: Float[np.ndarray, "codes dim"],
+    responsibilities: Float[np.ndarray, "codes components"],
+    before: Moments,
+    covariance: Covariance,
+    regularisation: float,
+) -> Moments:
+    """The M step.  A component that no code belongs to keeps its place, with weight near 0."""
+    n, dim = codes.shape
+    taken = np.where(responsibilities > _NO_PART, responsibilities, 0).astype(np.float64)
+    counts = taken.sum(axis=0)
+    means, shares = before.means.copy(), {}
+    spread = before.covariances.copy() if covariance != "tied" else np.zeros((dim, dim))
+
+    def component(k: int) -> None:
+        members = np.flatnonzero(taken[:, k])
+        r, z = taken[members, k], codes[members].astype(np.float64)
+        means[k] = r @ z / counts[k]
+        deviations = z - means[k][None, :]
+        match covariance:
+            case "full":
+                scatter = (deviations * r[:, None]).T @ deviations
+                spread[k] = scatter / counts[k] + regularisation * np.eye(dim)
+            case "tied":
+                shares[k] = (deviations * r[:, None]).T @ deviations / n
+            case "diagonal":
+                spread[k] = r @ deviations**2 / counts[k] + regularisation
+            case "spherical":
+                spread[k] = r @ np.mean(deviations**2, axis=1) / counts[k] + regularisation
+
+    _in_parallel(component, np.flatnonzero(counts > _NO_PART).tolist())
+    if covariance == "tied":
+        spread += sum(shares[k] for k in sorted(shares)) + regularisation * np.eye(dim)
+    tiny = 10 * np.finfo(np.float64).eps
+    weights = (counts + tiny) / np.sum(counts + tiny)
+    return Moments(weights, means, spread)
+
+
+def pooled(
+    codes: Float[np.ndarray, "codes dim"], n: int, covariance: Covariance, regularisation: float
+) -> Moments:
+    """Where components start that no code belongs to: the mean and covariance of all codes."""
+    dim = codes.shape[1]
+    variances = np.asarray(np.mean(codes**2, axis=0, dtype=np.float64)) + regularisation
+    whole = (codes.T @ codes).astype(np.float64) / len(codes) + regularisation * np.eye(dim)
+    spread = {
+        "full": np.repeat(whole[None], n, axis=0),
+        "tied": whole,
+        "diagonal": np.repeat(variances[None], n, axis=0),
+        "spherical": np.full(n, np.mean(variances)),
+    }
+    return Moments(np.full(n, 1 / n), np.zeros((n, dim)), spread[covariance])

@@ -1,0 +1,141 @@
+"""Pictures of what was measured: samples, completions, likelihoods, classes, codes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from matplotlib import colormaps
+
+from gncn.figures import COLOURS, FAINT, INK, new_figure, save_figure, style, tile
+
+
+def draw_samples(
+    path: Path,
+    means: Float[np.ndarray, "n pixels"],
+    neighbours: Shaped[np.ndarray, "n pixels"],
+    shape: tuple[int, int],
+) -> Path:
+    """Samples on the left, and on the right the training image nearest to each."""
+    columns = round(len(means) ** 0.5)
+    figure = new_figure(10, 5.4)
+    titles = ("Samples (means)", "The training image nearest to each")
+    for axes, pictures, title in zip(
+        figure.subplots(1, 2), (means, neighbours), titles, strict=True
+    ):
+        axes.imshow(tile(pictures, shape, columns, background=0.5), cmap="gray_r", vmin=0, vmax=1)
+        axes.set_axis_off()
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
+    return save_figure(figure, path)
+
+
+def draw_completions(
+    path: Path,
+    originals: Shaped[np.ndarray, "n pixels"],
+    visible: Bool[np.ndarray, " pixels"],
+    completed: dict[str, Float[np.ndarray, "n pixels"]],
+    shape: tuple[int, int],
+) -> Path:
+    """What was seen, each way's completion, and the whole image, one row each."""
+    n = len(originals)
+    seen = np.where(visible[None, :], originals, 0.5)
+    rows = {"seen": seen, **completed, "whole image": originals}
+    figure = new_figure(0.8 * n + 1.4, 0.86 * len(rows) + 0.3)
+    grid = figure.subplots(len(rows), n, squeeze=False)
+    for row, (name, pictures) in zip(grid, rows.items(), strict=True):
+        for axes, picture in zip(row, pictures, strict=True):
+            axes.imshow(picture.reshape(shape), cmap="gray_r", vmin=0, vmax=1)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, color=INK)
+    return save_figure(figure, path)
+
+
+def draw_likelihood_curve(
+    path: Path,
+    n_samples: Sequence[int],
+    means: Sequence[float],
+    errors: Sequence[float],
+    tight: float | None,
+    at_s: float | None,
+) -> Path:
+    """The bound on log p(x) against S, with the tight estimate if there is one."""
+    figure = new_figure(6, 3.6)
+    axes = figure.subplots()
+    axes.errorbar(
+        n_samples,
+        means,
+        yerr=errors,
+        color=COLOURS[0],
+        marker="o",
+        markersize=4,
+        label="S prior samples, all images",
+    )
+    if tight is not None:
+        axes.axhline(tight, color=COLOURS[1], label="annealed importance sampling, a few images")
+    if at_s is not None:
+        axes.plot([5000], [at_s], "s", color=COLOURS[1], label="S = 5000, the same few images")
+    axes.set_xscale("log")
+    style(axes, title="log p(x): the bound rises with S", x="prior samples S", y="nats per image")
+    axes.legend(fontsize=8, frameon=False)
+    return save_figure(figure, path)
+
+
+def draw_confusion(path: Path, confusion: Int[np.ndarray, "classes classes"], error: float) -> Path:
+    """Confusion matrix of the probe, mistakes coloured, hits left blank."""
+    n = len(confusion)
+    mistakes = confusion - np.diag(np.diag(confusion))
+    side = max(4.0, 0.42 * n) if n <= 20 else 7.0
+    figure = new_figure(side + 0.6, side)
+    axes = figure.subplots()
+    axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(int(mistakes.max()), 1))
+    if n <= 20:
+        axes.set_xticks(range(n))
+        axes.set_yticks(range(n))
+        for (row, column), count in np.ndenumerate(confusion):
+            if count:
+                axes.text(
+                    column,
+                    row,
+                    str(count),
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color=FAINT if row == column else INK,
+                )
+    style(axes, title=f"Linear probe: {error:.2f} % wrong", x="predicted class", y="true class")
+    axes.grid(visible=False)
+    return save_figure(figure, path)
+
+
+def draw_embedding(
+    path: Path, positions: Float[np.ndarray, "points 2"], labels: Int[np.ndarray, " points"] | None
+) -> Path:
+    """t-SNE of the top states, coloured by class."""
+    figure = new_figure(6.4, 5.6)
+    axes = figure.subplots()
+    if labels is None:
+        axes.scatter(*positions.T, s=5, color=COLOURS[0], linewidths=0)
+    else:
+        classes = np.unique(labels)
+        colours = colormaps["tab10" if len(classes) <= 10 else "gist_ncar"]
+        for number, label in enumerate(classes):
+            chosen = positions[labels == label]
+            shade = colours(number if len(classes) <= 10 else number / len(classes))
+            axes.scatter(*chosen.T, s=5, color=shade, linewidths=0, label=str(label))
+            if len(classes) <= 10:
+                across, up = np.median(chosen, axis=0)
+                axes.text(
+                    across,
+                    up,
+                    str(label),
+                    fontsize=13,
+                    weight="bold",
+                    color=INK,
+                    ha="center",
+                    va="center",
+                )
+    axes.set_axis_off()
+    axes.set_title("Top states of held-out images, t-SNE", fontsize=10, color=INK, loc="left")
+    return save_figure(figure, path)

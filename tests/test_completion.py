@@ -1,0 +1,107 @@
+"""Completion with a network: Eq 4, silent pixels, and a start from the prior."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gncn
+from gncn.completion import WAYS, Completer, settle_on_visible
+from gncn.evaluation.completion import complete
+from oracle import Oracle
+
+SIZES = (6, 5, 4)
+X = np.random.default_rng(0).integers(0, 2, (3, 6)).astype(np.float32)
+VISIBLE = np.array([True, True, False, True, False, False])
+
+
+def network():
+    circuit = gncn.chain(
+        SIZES,
+        activation="softplus",
+        prediction_activation="tanh",
+        competition="columns",
+        group_size=(5, 2),
+    )
+    return gncn.build(circuit, seed=0, weight_scale=0.5, step_size=(0.15, 0.1))
+
+
+def completer(way, n_steps=6):
+    codes = jax.random.normal(jax.random.key(0), (20, 4)) if way == "prior" else None
+    return Completer(network(), way, n_steps, codes, 2.0)
+
+
+def loops(oracle, x, way, n_steps, latents=None):
+    """Eq 4 or its silent form, one image at a time."""
+    z = (
+        [np.where(VISIBLE, x, 0.0), *(np.zeros(s) for s in SIZES[1:])]
+        if latents is None
+        else latents
+    )
+    for _ in range(n_steps):
+        h, zbar = oracle.predictions(z)
+        e = oracle.errors(z, zbar)
+        pixels = z[0]
+        if way == "drift":
+            pixels = np.where(VISIBLE, pixels, pixels - 0.15 * e[0])
+        else:
+            e[0] = e[0] * VISIBLE
+        beta = oracle.numbers["step_size"]
+        z = [pixels, *(z[k] + beta[k - 1] * oracle.change(k, z, h, e) for k in (1, 2))]
+    filled = z[0] if way == "drift" else oracle.predictions(z)[1][0]
+    return np.where(VISIBLE, x, filled)
+
+
+@pytest.mark.parametrize("way", ["drift", "silent"])
+def test_completion_equals_the_loops(way):
+    found = completer(way)(jnp.asarray(X), jnp.asarray(VISIBLE))
+    oracle = Oracle(network())
+    expected = [loops(oracle, x.astype(float), way, 6) for x in X]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_prior_way_starts_at_samples_weighted_by_the_visible_pixels():
+    one = completer("prior")
+    found = one(jnp.asarray(X), jnp.asarray(VISIBLE))
+    oracle = Oracle(one.network)
+    softplus, (w0, w1) = lambda v: np.log1p(np.exp(v)), (oracle.W[1, 0], oracle.W[2, 1])
+    codes = np.asarray(one.prior_codes, float)
+
+    def descend(z2):
+        z1 = np.tanh(softplus(z2) @ w1.T)
+        return z1, 1 / (1 + np.exp(-(softplus(z1) @ w0.T)))
+
+    for x, result in zip(X, found, strict=True):
+        p = descend(codes)[1][:, VISIBLE]
+        log_p = np.log(np.where(x[VISIBLE][None] > 0, p, 1 - p)).sum(1) / 2.0
+        share = np.exp(log_p - log_p.max())
+        z2 = (share / share.sum()) @ codes
+        start = [np.where(VISIBLE, x, 0.0).astype(float), descend(z2)[0], z2]
+        np.testing.assert_allclose(
+            result, loops(oracle, x.astype(float), "silent", 6, start), rtol=1e-3, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_visible_pixels_stay_as_they_are_and_missing_ones_have_no_influence(way):
+    completed = complete(completer(way), X, VISIBLE)
+    assert (completed[:, VISIBLE] == X[:, VISIBLE]).all()
+    other = np.where(VISIBLE[None, :], X, 1 - X)
+    np.testing.assert_array_equal(
+        complete(completer(way), other, VISIBLE)[:, ~VISIBLE], completed[:, ~VISIBLE]
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_missing_is_finite(way):
+    nothing = np.zeros(6, bool)
+    assert np.isfinite(complete(completer(way, 50), X, nothing)).all()
+
+
+def test_with_nothing_missing_it_is_reconstruction():
+    one, everything = completer("silent"), jnp.ones(6, bool)
+    kept = one(jnp.asarray(X), everything)
+    np.testing.assert_array_equal(kept, X)
+    prediction = settle_on_visible(one, jnp.asarray(X), everything)[1]
+    settled = gncn.settle(network(), X, n_settle_steps=6)
+    np.testing.assert_allclose(prediction, settled.reconstruction, rtol=1e-5, atol=1e-6)
