@@ -2,9 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DATA_DIR ?= $(GNCN_DATA)
 
-.PHONY: demo test test-slow bench lint clean
+.PHONY: demo test test-slow mutate bench clean
 
 demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 minutes)
 	$(BIN)/gncn train --preset mnist --out runs/mnist --overwrite
@@ -19,6 +18,9 @@ test: $(VENV)/.dev  ## lint, types and all tests but the slow ones
 
 test-slow: $(VENV)/.dev  ## the tests that train on real data for minutes
 	$(BIN)/pytest -m slow
+
+mutate: $(VENV)/.dev  ## break the library on purpose, line by line: tests must notice
+	$(BIN)/python tests/mutate.py
 
 bench: $(VENV)/.dev  ## measure speed and memory on this machine
 	$(BIN)/python -m benchmarks.speed

@@ -176,7 +176,7 @@ def draw_weights(
     columns = min(20, len(shown))
     bound = float(np.quantile(np.abs(shown), 0.995)) or 1.0
     sheet = tile(shown, shape, columns, background=np.nan)
-    figure = new_figure(10, 10 * sheet.shape[0] / sheet.shape[1] + 0.8)
+    figure = new_figure(10, 9.3 * sheet.shape[0] / sheet.shape[1] + 0.4)
     axes = figure.subplots()
     axes.set_facecolor("white")
     picture = axes.imshow(sheet, cmap="RdBu_r", vmin=-bound, vmax=bound)
@@ -280,7 +280,8 @@ def draw_settling(
     style(psi_axes, title="Total discrepancy ψ and its parts", x="step", y="nats")
     psi_axes.legend(fontsize=8, frameon=False)
     for layer, (axes, states) in enumerate(zip(state_axes, latents, strict=True), start=1):
-        strongest = np.argsort(-np.abs(states).max(0))[:40]
-        axes.plot(steps, states[:, strongest], linewidth=0.7, alpha=0.7)
-        style(axes, title=f"Layer {layer}: 40 strongest states", x="step", y="z")
+        strongest = np.argsort(-states[-1])[:20]
+        axes.plot(steps, states, color=FAINT, linewidth=0.4, alpha=0.25)
+        axes.plot(steps, states[:, strongest], linewidth=1)
+        style(axes, title=f"Layer {layer}: 20 most active in colour", x="step", y="z")
     return save_figure(figure, path)

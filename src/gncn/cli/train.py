@@ -118,8 +118,11 @@ def train(
         last = [record.model_dump() for record in result.history[-len(networks) :]]
         print_json({"run": str(out), "status": result.status, "last_epoch": last})
     if result.status == "interrupted":
-        kept = result.history[-1].epoch if result.history else 0
-        console.print(f"Interrupted; {out} holds the networks as they were after epoch {kept}.")
+        if result.history:
+            kept = f"{out} holds the networks as they were after epoch {result.history[-1].epoch}."
+        else:
+            kept = "the first epoch had not ended, so there is nothing to keep."
+        console.print(f"Interrupted; {kept}", soft_wrap=True)
         sys.exit(INTERRUPTED)
 
 
