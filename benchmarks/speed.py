@@ -108,7 +108,7 @@ def epoch_timer(config: Config, n_images: int) -> Callable[[], Any]:
     """A call that trains for one epoch of `n_images` MNIST images."""
     data = gncn.load_dataset("mnist")
     images = jnp.asarray(data.train.images[:n_images])
-    plan = config.training.plan(None)
+    plan = config.training.plan()
     state = start_training(config.networks(data.n_pixels), plan.rule, config.seeds)
     rates = jax.tree.map(lambda rate: rate[None], config.training.rates())
     return lambda: train_epoch(state, images, rates, plan)[0].network

@@ -26,7 +26,9 @@ def saved(tmp_path):
         norm="clipped",
         max_norm=(4.0, 1.0),
     )
-    network = gncn.build(circuit, seed=0, n_settle_steps=7, lateral_masks={2: np.ones((4, 4))})
+    network = gncn.build(
+        circuit, seed=0, n_settle_steps=7, tolerance=0.25, lateral_masks={2: np.ones((4, 4))}
+    )
     gncn.save(network, tmp_path / "net")
     return network, tmp_path / "net"
 
@@ -45,6 +47,14 @@ def test_what_is_loaded_is_what_was_saved(tmp_path_factory, case):
     for old, new in zip(a[0], b[0], strict=True):
         np.testing.assert_array_equal(old, new)
     np.testing.assert_array_equal(gncn.reconstruct(network, x), gncn.reconstruct(again, x))
+
+
+def test_the_tolerance_is_kept(saved):
+    network, folder = saved
+    again = gncn.load(folder)
+    assert again.tolerance == network.tolerance == 0.25
+    x = np.zeros((2, 6))
+    assert gncn.settle(again, x).converged is not None
 
 
 def test_saving_again_replaces_and_leaves_one_pair_of_files(saved):
@@ -110,6 +120,7 @@ def put_tensors(folder, change):
         (lambda f: edit(f, lambda d: d.update(format="pickle")), "it says 'pickle'"),
         (lambda f: edit(f, lambda d: d.update(n_settle_steps="9")), "n_settle_steps.*int"),
         (lambda f: edit(f, lambda d: d.update(n_settle_steps=0)), "at least 1"),
+        (lambda f: edit(f, lambda d: d.update(tolerance=-1.0)), "tolerance must be null"),
         (lambda f: edit(f, lambda d: d.update(tensors="../x")), "outside its folder"),
         (lambda f: edit(f, lambda d: d.update(tensors="gone.safetensors")), "missing"),
         (lambda f: edit(f, lambda d: d.update(sha256="0" * 64)), "damaged or altered"),

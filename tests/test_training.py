@@ -206,6 +206,16 @@ def test_nothing_is_compiled_again_between_epochs():
     assert not compiled
 
 
+def test_training_settles_to_rest_if_the_network_asks_for_it():
+    circuit = network().circuit
+    restful = gncn.build(
+        circuit, seed=0, n_settle_steps=300, tolerance=0.05, leak=0.3, self_excitation=0.0
+    )
+    result = gncn.fit(restful, dataset(), gncn.TrainingConfig(n_epochs=1, batch_size=10))
+    for split in (result.history[0].train, result.history[0].validation):
+        assert 1 < split.n_steps < 300
+
+
 def test_evaluation_is_the_mean_over_images_whatever_the_block():
     one, x = network(), images(11)
     stacked = jax.tree.map(lambda leaf: leaf[None], one)

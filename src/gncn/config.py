@@ -128,7 +128,7 @@ class NetworkConfig(Description):
 
 
 class SettlingConfig(Description):
-    """How states settle: options of `gncn.build` and `gncn.settle`."""
+    """How states settle: options of `gncn.build`."""
 
     n_settle_steps: int = 50
     tolerance: float | None = Field(default=None, gt=0)
@@ -163,10 +163,10 @@ class TrainingConfig(Rule):
         """The rates as arrays."""
         return rates(self.learning_rate, self.feedback_rate, self.precision_rate)
 
-    def plan(self, tolerance: float | None) -> Plan:
+    def plan(self) -> Plan:
         """The fixed shape of the run."""
         rule = Rule(**{name: getattr(self, name) for name in Rule.model_fields})
-        return Plan(rule, self.n_epochs, self.batch_size, tolerance)
+        return Plan(rule, self.n_epochs, self.batch_size)
 
 
 class Config(Description):
@@ -223,7 +223,6 @@ class Config(Description):
         """Fresh networks, one for each trial, for images of `n_pixels`."""
         circuit = self.network.circuit(n_pixels)
         options = {name: getattr(self.settling, name) for name in SettlingConfig.model_fields}
-        del options["tolerance"]
         return [build(circuit, seed=seed, **options) for seed in self.seeds]
 
     @property

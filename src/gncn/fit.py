@@ -80,7 +80,6 @@ def fit(
     config: TrainingConfig | None = None,
     *,
     seeds: int | Sequence[int] = 0,
-    tolerance: float | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Fit:
     """Train one network, or several of one circuit at once.
@@ -91,7 +90,6 @@ def fit(
             evaluated after every epoch and have no influence.
         config: length, batch size, optimiser and rates.
         seeds: decides the order of images, one seed for each trial.
-        tolerance: settle to rest instead of T steps; see `gncn.settle`.
         listeners: told of the progress.
 
     Returns:
@@ -106,7 +104,7 @@ def fit(
     networks = [network] if isinstance(network, Network) else list(network)
     seeds = [seeds] if isinstance(seeds, int) else list(seeds)
     _check(networks, seeds, data)
-    plan = config.plan(tolerance)
+    plan = config.plan()
     rates = jax.tree.map(lambda rate: jnp.full(len(networks), rate), config.rates())
     state = start_training(networks, plan.rule, seeds)
     train, validation, test = (
@@ -129,7 +127,7 @@ def fit(
             _refuse_divergence(report.batch_error, data.n_pixels, epoch, state, history)
             size = config.evaluation_batch_size
             on_validation, on_test = (
-                evaluate(after.network, images, size, tolerance) for images in (validation, test)
+                evaluate(after.network, images, size) for images in (validation, test)
             )
             _wait(on_test.error)
             state = after
@@ -180,11 +178,11 @@ def _check(networks: list[Network], seeds: list[int], data: Dataset) -> None:
             f"fit needs one seed for each network; received {len(networks)} networks and "
             f"{len(seeds)} seeds."
         )
-    if any(
-        (other.circuit, other.n_settle_steps) != (networks[0].circuit, networks[0].n_settle_steps)
-        for other in networks
-    ):
-        raise ConfigError("Networks trained together must share one circuit and n_settle_steps.")
+    fixed = {(one.circuit, one.n_settle_steps, one.tolerance) for one in networks}
+    if len(fixed) > 1:
+        raise ConfigError(
+            "Networks trained together must share one circuit, n_settle_steps and tolerance."
+        )
     layer = networks[0].circuit.layers[0]
     if layer.size != data.n_pixels:
         raise DataError(

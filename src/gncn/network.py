@@ -50,6 +50,7 @@ class Network(eqx.Module):
     Attributes:
         circuit: the wiring.
         n_settle_steps: T, the default number of settling steps.
+        tolerance: settle to rest within this (see `gncn.settle`); None for T steps.
         forward_weights: W of each connection, in the circuit's order.
         feedback_weights: E of each connection; empty if W^T stands in for them.
         precision: Σ⁻¹ of each layer.
@@ -59,6 +60,7 @@ class Network(eqx.Module):
 
     circuit: Circuit = eqx.field(static=True)
     n_settle_steps: int = eqx.field(static=True)
+    tolerance: float | None = eqx.field(static=True)
     forward_weights: tuple[Float[Array, "*trials _target _source"], ...]
     feedback_weights: tuple[Float[Array, "*trials _source _target"], ...]
     precision: tuple[
@@ -74,6 +76,7 @@ def build(
     key: PRNGKeyArray | None = None,
     seed: int | None = None,
     n_settle_steps: int = 50,
+    tolerance: float | None = None,
     step_size: float | Sequence[float] = 0.1,
     leak: float | Sequence[float] = 0.001,
     self_excitation: float | Sequence[float] = 0.13,
@@ -89,6 +92,7 @@ def build(
         key: random key for the synapses.
         seed: instead of a key.
         n_settle_steps: T.
+        tolerance: settle to rest within this (see `gncn.settle`); None for T steps.
         step_size: β, for all latent layers or one each, bottom first.
         leak: γ, likewise.
         self_excitation: α_e, likewise.
@@ -110,6 +114,8 @@ def build(
         key = jax.random.key(seed)
     if n_settle_steps < 1:
         raise ConfigError(f"n_settle_steps must be at least 1; received {n_settle_steps}.")
+    if tolerance is not None and not tolerance > 0:
+        raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
     positive = {"step_size": step_size}
     any_sign = {
         "leak": leak,
@@ -145,6 +151,7 @@ def build(
     network = Network(
         circuit=circuit,
         n_settle_steps=n_settle_steps,
+        tolerance=None if tolerance is None else float(tolerance),
         forward_weights=forward,
         feedback_weights=feedback,
         precision=tuple(start[layer.precision](layer.size) for layer in circuit.layers),

@@ -86,7 +86,7 @@ def mean_statistics(network: Network, split: Split, config: Config) -> SplitReco
     """Error, ψ and sparsity averaged over a split, settled as in the run's training."""
     stacked = jax.tree.map(lambda leaf: leaf[None], network)
     size = config.training.evaluation_batch_size
-    found = evaluate(stacked, jnp.asarray(split.images), size, config.settling.tolerance)
+    found = evaluate(stacked, jnp.asarray(split.images), size)
     return split_record(found, 0)
 
 

@@ -44,7 +44,11 @@ def save(network: Network, folder: str | Path) -> Path:
         RunError: the folder can't be written.
     """
     folder = Path(folder)
-    description = {"circuit": _describe(network.circuit), "n_settle_steps": network.n_settle_steps}
+    description = {
+        "circuit": _describe(network.circuit),
+        "n_settle_steps": network.n_settle_steps,
+        "tolerance": network.tolerance,
+    }
     content = save_tensors(_arrays(network))
     digest = sha256(content)
     tensors = f"model-{digest[:12]}.safetensors"
@@ -94,7 +98,7 @@ def load(folder: str | Path) -> Network:
     except (ConfigError, SafetensorError, TypeError) as error:
         raise RunError(f"{folder} holds no network that can be loaded: {error}") from error
     _check_arrays(path, arrays, array_shapes(circuit))
-    return _assemble(circuit, description["n_settle_steps"], arrays)
+    return _assemble(circuit, description, arrays)
 
 
 def _describe(circuit: Circuit) -> dict[str, Any]:
@@ -155,6 +159,9 @@ def _read_description(path: Path) -> dict[str, Any]:
             )
     if description["n_settle_steps"] < 1:
         raise RunError(f"{path}: n_settle_steps must be at least 1.")
+    tolerance = description.get("tolerance")
+    if tolerance is not None and not (isinstance(tolerance, float) and tolerance > 0):
+        raise RunError(f"{path}: tolerance must be null or above 0; received {tolerance!r}.")
     return description
 
 
@@ -174,7 +181,9 @@ def _check_arrays(
             raise RunError(f"{path}: {name} holds values that are not finite.")
 
 
-def _assemble(circuit: Circuit, n_settle_steps: int, arrays: dict[str, np.ndarray]) -> Network:
+def _assemble(
+    circuit: Circuit, description: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> Network:
     def group(name: str, n: int) -> tuple[Any, ...]:
         found = (arrays.get(f"{name}.{index}") for index in range(n))
         return tuple(None if array is None else jnp.asarray(array) for array in found)
@@ -182,7 +191,8 @@ def _assemble(circuit: Circuit, n_settle_steps: int, arrays: dict[str, np.ndarra
     n_connections, n_layers = len(circuit.connections), len(circuit.layers)
     return Network(
         circuit=circuit,
-        n_settle_steps=n_settle_steps,
+        n_settle_steps=description["n_settle_steps"],
+        tolerance=description.get("tolerance"),
         forward_weights=group("forward_weights", n_connections),
         feedback_weights=group("feedback_weights", n_connections)
         if circuit.has_error_synapses

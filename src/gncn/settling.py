@@ -215,8 +215,8 @@ def settle(
         x: images, shape (batch, pixels), values in [0, 1].
         n_settle_steps: T; by default the network's own.
         tolerance: stop an image when the root mean square of its states' change, per
-            unit of settling time, is below this in every layer.  Without it every
-            image takes T steps.
+            unit of settling time, is below this in every layer.  By default the
+            network's own; without any, every image takes T steps.
         keep_discrepancy: return ψ and the size of the change before and after every step.
         keep_latents: return the states before and after every step, too.
         start: states to start from; by default `initial_latents`.
@@ -229,6 +229,7 @@ def settle(
         DataError: `x` has the wrong shape or values; see `as_data`.
     """
     n_steps = network.n_settle_steps if n_settle_steps is None else n_settle_steps
+    tolerance = network.tolerance if tolerance is None else tolerance
     if n_steps < 1:
         raise ConfigError(f"n_settle_steps must be at least 1; received {n_steps}.")
     if tolerance is not None and not tolerance > 0:

@@ -77,13 +77,11 @@ class Plan(NamedTuple):
         rule: optimiser, schedule and bounds.
         n_epochs: length of the whole run, for the schedule.
         batch_size: images in a mini-batch.
-        tolerance: settle to rest (see `settle`), or None for T steps.
     """
 
     rule: Rule
     n_epochs: int
     batch_size: int
-    tolerance: float | None = None
 
 
 def reconstruction_error(network: Network, settled: Settled) -> Float[Array, " batch"]:
@@ -169,7 +167,7 @@ def learn_batch(
         Network and learner after the update, and the batch's statistics before it, one
         value for each image.
     """
-    settled = settle(network, x, tolerance=plan.tolerance)
+    settled = settle(network, x)
     seen = statistics(network, settled)
     updates = hebbian_updates(network, settled.latents, settled.responses, weights)
     network, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
@@ -261,7 +259,6 @@ def evaluate(
     network: Network,
     images: Shaped[Array, "images pixels"],
     batch_size: int,
-    tolerance: float | None = None,
 ) -> Statistics:
     """Mean statistics over images, settled in blocks so that memory stays bounded.
 
@@ -269,7 +266,6 @@ def evaluate(
         network: networks with a leading axis of trials.
         images: the images.
         batch_size: images settled at once.
-        tolerance: see `settle`.
 
     Returns:
         Statistics with a leading axis of trials.
@@ -280,7 +276,7 @@ def evaluate(
     def block(
         network: Network, chosen: Int[Array, " batch"], w: Float[Array, " batch"]
     ) -> Statistics:
-        settled = settle(network, images[chosen].astype(jnp.float32), tolerance=tolerance)
+        settled = settle(network, images[chosen].astype(jnp.float32))
         seen = statistics(network, settled)
         return jax.tree.map(lambda value: jnp.tensordot(w, value, axes=1), seen)
 

@@ -28,7 +28,8 @@ def settle(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            help="Stop when the states' change per unit of settling time falls below this.",
+            help="Stop when the states' change per unit of settling time falls below this. "
+            "Default: the network's, if any.",
             show_default=False,
         ),
     ] = None,
@@ -93,6 +94,7 @@ def settle(
         table.add_row(str(step), *(f"{value:.2f}" for value in values), f"{change[step]:.2e}")
     console.print(table)
     if converged is not None:
+        used = network.tolerance if tolerance is None else tolerance
         rest = "came to rest" if converged else "did not come to rest; raise --steps"
-        console.print(f"after {taken} steps the states {rest} (tolerance {tolerance})")
+        console.print(f"after {taken} steps the states {rest} (tolerance {used})")
     console.print(f"figure: {path}", highlight=False, soft_wrap=True)

@@ -104,7 +104,6 @@ def train(
                 dataset,
                 resolved.training,
                 seeds=resolved.seeds,
-                tolerance=resolved.settling.tolerance,
                 listeners=[bar, folder],
             )
         except FitDivergenceError:
