@@ -19,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.discrepancy import binary_cross_entropy, discrepancy
+from gncn.evaluation.sparsity import ACTIVE
 from gncn.learning import (
     Learner,
     Rates,
@@ -29,9 +30,6 @@ from gncn.learning import (
 )
 from gncn.network import Network
 from gncn.settling import Settled, settle
-
-ACTIVE = 1e-6
-"""A neuron is active if its state exceeds this (the paper's rule for sparsity)."""
 
 
 class Statistics(NamedTuple):
