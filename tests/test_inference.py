@@ -7,6 +7,7 @@ import pytest
 import gncn
 from gncn.circuit import Circuit, Connection, Layer
 from gncn.errors import ConfigError, DataError
+from gncn.inference import encode_layers
 
 
 def network(**options):
@@ -26,6 +27,8 @@ def test_blocks_change_nothing():
         )
     np.testing.assert_allclose(gncn.encode(one, X, batch_size=3), settled.latents[2], rtol=1e-4)
     np.testing.assert_allclose(gncn.encode(one, X, layer=1), settled.latents[1], rtol=1e-4)
+    for found, states in zip(encode_layers(one, X, batch_size=3), settled.latents[1:], strict=True):
+        np.testing.assert_allclose(found, states, rtol=1e-4)
     np.testing.assert_allclose(
         gncn.encode(one, X, activities=True), np.tanh(settled.latents[2]), rtol=1e-4
     )

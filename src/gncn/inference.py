@@ -80,6 +80,15 @@ def encode(
     return np.concatenate([np.asarray(layers[chosen]) for layers in field])
 
 
+def encode_layers(
+    network: Network, images: Shaped[np.ndarray | Array, "..."], *, batch_size: int = 500
+) -> list[Float[np.ndarray, "images _units"]]:
+    """The settled states z^1..z^L of images, from settling once; see `encode`."""
+    settled = _blocks(network, images, batch_size)
+    layers = zip(*(block.latents[1:] for block in settled), strict=True)
+    return [np.concatenate([np.asarray(part) for part in parts]) for parts in layers]
+
+
 def descend(network: Network, codes: Float[Array, "codes units"]) -> Latents:
     """Go down from states of the top layer alone, each layer set to its prediction (Eq 5).
 

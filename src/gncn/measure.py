@@ -30,7 +30,7 @@ from gncn.evaluation.protocols import WithPrior
 from gncn.evaluation.regressor import fit_regressor
 from gncn.evaluation.sparsity import sparsity
 from gncn.evaluation.yardsticks import fit_nearest_neighbours, mean_image
-from gncn.inference import decode, encode
+from gncn.inference import decode, encode_layers
 from gncn.network import Network
 
 Report = Callable[[str], None]
@@ -97,11 +97,7 @@ class Subject:
         self.report("settling on all images")
         splits = {"train": self.data.train, "validation": self.data.validation}
         splits[self.split] = self.target
-        layers = range(1, self.network.circuit.n_latent + 1)
-        return {
-            name: [encode(self.network, split.images, layer=layer) for layer in layers]
-            for name, split in splits.items()
-        }
+        return {name: encode_layers(self.network, split.images) for name, split in splits.items()}
 
     def top(self, split: str) -> Float[np.ndarray, "images units"]:
         """Top states z^L of a split."""
