@@ -1,5 +1,8 @@
 """Learning over mini-batches: order, short batches, rates, trials, and the same bits twice."""
 
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -287,6 +290,37 @@ def test_ctrl_c_keeps_what_was_trained():
     assert [record.epoch for record in result.history] == [1, 2]
     two = gncn.fit(network(), dataset(), config.model_copy(update={"n_epochs": 2}))
     assert_networks_close(result.network, two.network, rtol=0)
+
+
+def test_ctrl_c_between_two_listeners_waits_until_both_have_heard():
+    heard = []
+
+    class Hears:
+        def on_start(self, n_epochs, n_batches):
+            pass
+
+        def on_batch(self, number):
+            pass
+
+        def on_epoch(self, records, networks):
+            heard.append(records[0].epoch)
+            if heard == [1, 1, 2]:
+                signal.raise_signal(signal.SIGINT)
+
+    config = gncn.TrainingConfig(n_epochs=5, batch_size=10)
+    handler = signal.getsignal(signal.SIGINT)
+    result = gncn.fit(network(), dataset(), config, listeners=[Hears(), Hears()])
+    assert heard == [1, 1, 2, 2]
+    assert [record.epoch for record in result.history] == [1, 2]
+    assert result.status == "interrupted"
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_interrupts_are_nothing_to_hold_outside_the_main_thread():
+    with ThreadPoolExecutor(1) as pool:
+        config = gncn.TrainingConfig(n_epochs=1, batch_size=10)
+        done = pool.submit(gncn.fit, network(), dataset(), config)
+    assert done.result().status == "finished"
 
 
 def test_misfits_are_refused():

@@ -19,6 +19,7 @@ from gncn.config import TrainingConfig
 from gncn.data import Dataset
 from gncn.errors import ConfigError, DataError, DivergenceError
 from gncn.history import EpochRecord, error_name, split_record
+from gncn.interrupts import interrupts_held
 from gncn.network import Network
 from gncn.training import TrainingState, evaluate, start_training, train_epoch, trial
 
@@ -130,7 +131,6 @@ def fit(
                 evaluate(after.network, images, size) for images in (validation, test)
             )
             _wait(on_test.error)
-            state = after
             records = [
                 EpochRecord(
                     trial=index,
@@ -143,9 +143,11 @@ def fit(
                 )
                 for index in range(len(networks))
             ]
-            history.extend(records)
-            for listener in listeners:
-                listener.on_epoch(records, _networks(state))
+            with interrupts_held():  # networks, history and what listeners write agree
+                state = after
+                history.extend(records)
+                for listener in listeners:
+                    listener.on_epoch(records, _networks(state))
     except KeyboardInterrupt:
         status = "interrupted"
     return Fit(tuple(_networks(state)), tuple(history), status)
