@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import gncn
 from gncn.runs import RunFolder
@@ -109,7 +110,9 @@ def test_evaluate_measures_what_is_asked_for(trained):
     folder, _ = trained
     measures = ("likelihood", "samples", "probe", "sparsity")
     only = [part for name in measures for part in ("--only", name)]
-    done = run("evaluate", folder, *only, "--components", 5, "--samples", 500, "--json")
+    layers = [part for layer in (1, 3) for part in ("--probe-layer", layer)]
+    options = (*only, *layers, "--components", 5, "--samples", 500)
+    done = run("evaluate", folder, *options, "--json")
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)
     assert metrics == json.loads((folder / "metrics-validation.json").read_text())
@@ -122,10 +125,16 @@ def test_evaluate_measures_what_is_asked_for(trained):
     found = metrics["likelihood"]
     assert found["paper_convention"] == pytest.approx(found["mean"] + 2 * np.log(500), abs=1e-3)
     assert found["mean"] < -metrics["bce"]
-    assert 0 < metrics["probe"]["z"]["error_percent"] < 60
-    for name in ("likelihood", "samples", "confusion"):
+    assert 0 < metrics["probe"][0]["z"]["error_percent"] < 60
+    assert [one["layer"] for one in metrics["probe"]] == [1, 3]
+    assert metrics["probe"][0]["z"] != metrics["probe"][1]["z"]
+    for name in ("likelihood", "samples", "confusion", "activity"):
         assert (folder / "figures" / f"{name}.png").exists()
-    assert (folder / "trials" / "0" / "prior.safetensors").exists()
+    per_image = load_file(folder / "per-image-validation.safetensors")["log_likelihood"]
+    assert per_image.shape == (200,)
+    assert per_image.mean() == pytest.approx(found["mean"], abs=1e-3)
+    prior = RunFolder.open(folder).prior()
+    assert (prior.n_components, prior.dim) == (5, 12)
 
 
 def test_evaluate_refuses_what_it_cannot_do(trained):
@@ -133,6 +142,8 @@ def test_evaluate_refuses_what_it_cannot_do(trained):
     assert "Unknown measure 'fid'" in run("evaluate", folder, "--only", "fid").stderr
     assert "Unknown missing 'middle'" in run("evaluate", folder, "--missing", "middle").stderr
     assert "received 'train'" in run("evaluate", folder, "--split", "train").stderr
+    wrong = run("evaluate", folder, "--only", "probe", "--probe-layer", 7)
+    assert "from 1 to 3; received 7" in wrong.stderr
 
 
 def test_own_images_from_a_file(tmp_path):

@@ -12,7 +12,9 @@ from safetensors.numpy import save as save_tensors
 
 import gncn
 from gncn.errors import ConfigError, RunError
+from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.files import sha256, write_atomic
+from gncn.serialise import load_mixture, save_mixture
 from nets import cases
 
 
@@ -170,3 +172,41 @@ def test_an_unnamed_callable_cannot_be_saved(tmp_path):
     network = gncn.build(gncn.chain((3, 2), activation=jnp.sin), seed=0)
     with pytest.raises(ConfigError, match="register_activation"):
         gncn.save(network, tmp_path)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diagonal", "spherical"])
+def test_mixtures_come_back_to_the_bit(tmp_path, covariance):
+    codes = np.random.default_rng(0).normal(size=(60, 3))
+    mixture = fit_mixture(codes, 2, covariance).mixture
+    save_mixture(mixture, tmp_path / "prior.safetensors")
+    again = load_mixture(tmp_path / "prior.safetensors")
+    assert again.covariance == covariance
+    for old, new in zip(jax.tree.leaves(mixture), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ("change", "metadata", "message"),
+    [
+        ({}, {"covariance": "round"}, "name its covariance.*'round'"),
+        ({}, None, "name its covariance.*None"),
+        ({"more": np.zeros(1, np.float32)}, {"covariance": "diagonal"}, "found.*more"),
+        ({"means": np.zeros(3, np.float32)}, {"covariance": "diagonal"}, "means must be a matrix"),
+        ({"logits": np.zeros(3, np.float32)}, {"covariance": "diagonal"}, r"shape \(2,\)"),
+        ({"whitening": np.zeros(2, np.float32)}, {"covariance": "diagonal"}, r"shape \(2, 3\)"),
+        ({"means": np.full((2, 3), np.nan, np.float32)}, {"covariance": "diagonal"}, "not finite"),
+    ],
+)
+def test_mixtures_from_strangers_are_checked(tmp_path, change, metadata, message):
+    arrays = {
+        "logits": np.zeros(2, np.float32),
+        "means": np.zeros((2, 3), np.float32),
+        "whitening": np.ones((2, 3), np.float32),
+    }
+    path = tmp_path / "prior.safetensors"
+    path.write_bytes(save_tensors(arrays | change, metadata=metadata))
+    with pytest.raises(RunError, match=message):
+        load_mixture(path)
+    path.write_bytes(b"not tensors")
+    with pytest.raises(RunError, match="holds no mixture"):
+        load_mixture(path)

@@ -1,21 +1,36 @@
-"""`assess`: all measurements of a run, their figures and ``metrics-SPLIT.json``."""
+"""`assess`: all measurements of a run, their figures, and the files that hold them.
+
+=============================  ===========================================================
+file in the run folder         content
+=============================  ===========================================================
+``metrics-SPLIT.json``         every number
+``per-image-SPLIT.safetensors``  log p(x) and squared errors of completion of each image
+``trials/K/prior.safetensors``   the mixture prior (`gncn.serialise.load_mixture`)
+``figures/``                   PNGs
+=============================  ===========================================================
+"""
 
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool
 from safetensors.numpy import save as save_tensors
 
 from gncn.data import Dataset
 from gncn.errors import ConfigError, DataError, unknown_choice
+from gncn.evaluation.completion import Completer as AnyCompleter
 from gncn.evaluation.completion import complete, visible_pixels
 from gncn.evaluation.embedding import embed
 from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.neighbours import nearest_images
+from gncn.evaluation.sparsity import ACTIVE
 from gncn.evaluation_figures import (
+    draw_activity,
     draw_completions,
     draw_confusion,
     draw_embedding,
@@ -24,11 +39,7 @@ from gncn.evaluation_figures import (
 )
 from gncn.figures import image_shape
 from gncn.files import write_atomic
-from gncn.inference import decode
 from gncn.measure import (
-    Report,
-    Subject,
-    completers,
     fit_prior,
     measure_completion,
     measure_likelihood,
@@ -36,43 +47,59 @@ from gncn.measure import (
     measure_sparsity,
     measure_tight_likelihood,
 )
-from gncn.network import Network
 from gncn.report import mean_statistics
 from gncn.runs import RunFolder
+from gncn.serialise import save_mixture
+from gncn.subject import NetworkModel, Report, Subject
 
 MEASURES = ("likelihood", "tight", "samples", "completion", "probe", "sparsity", "embedding")
-NEED_PRIOR = {"likelihood", "tight", "samples", "completion"}
 
 
-def assess(
-    folder: RunFolder,
-    network: Network,
-    data: Dataset,
-    *,
-    split: str,
-    only: Sequence[str] | None = None,
-    n_components: tuple[int, ...] = (65,),
-    covariance: str = "full",
-    n_samples: int = 5000,
-    missing: str = "right",
-    seed: int = 0,
-    trial: int = 0,
-    report: Report = lambda _: None,
-) -> tuple[dict[str, Any], list[Path]]:
-    """Measure a network of a run and write numbers and figures to its folder.
+@dataclass(frozen=True)
+class Choices:
+    """What to measure and how.
 
-    Args:
-        folder: the run.
-        network: one of its networks.
-        data: its data.
-        split: images to report on.
+    Attributes:
         only: names from `MEASURES`; all if None.
         n_components: of the mixture; validation chooses among several.
         covariance: of the mixture.
         n_samples: S.
         missing: which pixels to complete; see `visible_pixels`, or a .npy file.
+        probe_layers: latent layers to probe, 1..L; the top one if empty.
+    """
+
+    only: tuple[str, ...] | None = None
+    n_components: tuple[int, ...] = (65,)
+    covariance: str = "full"
+    n_samples: int = 5000
+    missing: str = "right"
+    probe_layers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.only or ():
+            if name not in MEASURES:
+                raise unknown_choice("measure", name, MEASURES)
+
+
+def assess(
+    folder: RunFolder,
+    data: Dataset,
+    *,
+    split: str,
+    choices: Choices = Choices(),
+    seed: int = 0,
+    trial: int = 0,
+    report: Report = lambda _: None,
+) -> tuple[dict[str, Any], list[Path]]:
+    """Measure a model of a run and write numbers and figures to its folder.
+
+    Args:
+        folder: the run.
+        data: its data.
+        split: images to report on.
+        choices: what to measure and how.
         seed: of all that is random.
-        trial: number of the network in the run.
+        trial: number of the model in the run.
         report: told what is being done.
 
     Returns:
@@ -81,12 +108,9 @@ def assess(
     Raises:
         ConfigError: an option is unknown or doesn't apply to these data.
     """
-    chosen = tuple(only) if only else MEASURES
-    for name in chosen:
-        if name not in MEASURES:
-            raise unknown_choice("measure", name, MEASURES)
-    mask = _mask(missing, image_shape(data.n_pixels, data.image_shape))
-    subject = Subject(network, data, split, seed, report)
+    network = folder.network(trial)
+    mask = _mask(choices.missing, image_shape(data.n_pixels, data.image_shape))
+    subject = Subject(NetworkModel(network), data, split, seed, report)
     metrics: dict[str, Any] = {
         "split": split,
         "n_images": len(subject.target),
@@ -95,103 +119,143 @@ def assess(
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "bce": mean_statistics(network, subject.target, folder.config).error,
     }
+    assessment = _Assessment(folder, subject, choices, mask, trial, metrics)
     figures: list[Path] = []
-    prior: Mixture | None = None
-    if NEED_PRIOR & set(chosen):
-        single = n_components[0] if len(n_components) == 1 else n_components
-        fit, metrics["prior"] = fit_prior(subject, n_components=single, covariance=covariance)
-        prior = fit.mixture
-        _save_prior(folder, trial, prior)
-    for name in chosen:
-        drawn = _measure(name, subject, prior, folder, metrics, n_samples, mask)
+    for name in choices.only or MEASURES:
+        drawn = getattr(assessment, name)()
         figures.extend(path for path in drawn if path not in figures)
+    per_image = save_tensors(assessment.per_image)
+    write_atomic(folder.path / f"per-image-{split}.safetensors", per_image)
     write_atomic(folder.path / f"metrics-{split}.json", json.dumps(metrics, indent=2) + "\n")
     return metrics, figures
 
 
-def _measure(
-    name: str,
-    subject: Subject,
-    prior: Mixture | None,
-    folder: RunFolder,
-    metrics: dict[str, Any],
-    n_samples: int,
-    mask: str | np.ndarray,
-) -> list[Path]:
-    """Make one measurement; put its numbers into `metrics` and return its figures."""
-    data = subject.data
-    shape = image_shape(data.n_pixels, data.image_shape)
-    if name == "sparsity":
-        metrics[name] = measure_sparsity(subject)
-        return []
-    if name == "probe":
-        metrics[name], _ = measure_probe(subject)
-        best = metrics[name][metrics[name]["better_on_validation"]]
-        figure = draw_confusion(
-            folder.figure("confusion"), np.array(best["confusion"]), best["error_percent"]
+@dataclass(frozen=True)
+class _Assessment:
+    """One measurement a method: puts numbers into `metrics` and returns its figures."""
+
+    folder: RunFolder
+    subject: Subject
+    choices: Choices
+    mask: str | Bool[np.ndarray, "..."]
+    trial: int
+    metrics: dict[str, Any]
+    per_image: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def prior(self) -> Mixture:
+        """The mixture, fitted when first needed, and saved."""
+        several = self.choices.n_components
+        fit, self.metrics["prior"] = fit_prior(
+            self.subject,
+            n_components=several[0] if len(several) == 1 else several,
+            covariance=self.choices.covariance,
         )
-        return [figure]
-    if name == "embedding":
+        save_mixture(fit.mixture, self.folder.prior_path(self.trial))
+        return fit.mixture
+
+    @cached_property
+    def completers(self) -> dict[str, AnyCompleter]:
+        return self.subject.model.completers(self.prior, self.subject.key(4))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        data = self.subject.data
+        return image_shape(data.n_pixels, data.image_shape)
+
+    def likelihood(self) -> list[Path]:
+        n_samples = self.choices.n_samples
+        found = measure_likelihood(self.subject, self.prior, n_samples=n_samples)
+        self.per_image["log_likelihood"] = found.pop("per_image")
+        if (own := self.subject.model.own_prior) is not None:
+            with_own = measure_likelihood(self.subject, own, n_samples=n_samples)
+            self.per_image["log_likelihood_own_prior"] = with_own.pop("per_image")
+            self.metrics["likelihood_own_prior"] = with_own
+        self.metrics["likelihood"] = found
+        return [self._curve()]
+
+    def tight(self) -> list[Path]:
+        self.metrics["tight"] = measure_tight_likelihood(self.subject, self.prior)
+        return [self._curve()] if "likelihood" in self.metrics else []
+
+    def _curve(self) -> Path:
+        curve, tight = self.metrics["likelihood"]["curve"], self.metrics.get("tight")
+        return draw_likelihood_curve(
+            self.folder.figure("likelihood"),
+            curve["n_samples"],
+            curve["mean"],
+            curve["standard_error"],
+            tight["mean"] if tight else None,
+            tight["same_images_at_S_5000"] if tight else None,
+        )
+
+    def samples(self) -> list[Path]:
+        """Sample; compare the distance to training images with that of held-out images."""
+        subject = self.subject
+        subject.report("sampling, and searching the nearest training images")
+        codes = self.prior.sample(subject.key(6), 100)
+        means = np.asarray(jax.nn.sigmoid(subject.model.decoder.decode(codes)))
+        uniform = np.random.default_rng(subject.seed).uniform(size=means.shape)
+        drawn = (uniform < means).astype(np.uint8)
+        train = subject.data.train.images
+        nearest = nearest_images(train, drawn)
+        held_out = nearest_images(train, subject.target.images[:100])
+        self.metrics["samples"] = {
+            "n": len(means),
+            "distance_to_nearest_training_image": float(nearest.distances.mean()),
+            "the_same_for_held_out_images": float(held_out.distances.mean()),
+            "note": "Euclidean, of binary draws; a model that copies is much nearer than held-out "
+            "images are.",
+        }
+        figure = self.folder.figure("samples")
+        pictures = {
+            "Samples (means)": means,
+            "Drawn from them": drawn,
+            "The training image nearest to each draw": train[nearest.indices[:, 0]],
+        }
+        return [draw_samples(figure, pictures, self.shape)]
+
+    def completion(self) -> list[Path]:
+        subject = self.subject
+        found = measure_completion(subject, self.completers, missing=self.mask)
+        for way, score in found["ways"].items():
+            self.per_image[f"squared_error_{way}"] = score.pop("per_image")
+        self.metrics["completion"] = found
+        visible = visible_pixels(self.mask, self.shape, seed=subject.seed)
+        shown = subject.target.images[:12]
+        completed = {
+            way: complete(completer, shown, visible) for way, completer in self.completers.items()
+        }
+        figure = self.folder.figure("completions")
+        return [draw_completions(figure, shown, visible, completed, self.shape)]
+
+    def probe(self) -> list[Path]:
+        """Probe the layers chosen; the figure is of the topmost of them."""
+        layers = self.choices.probe_layers or (self.subject.n_layers,)
+        for layer in layers:
+            found, _ = measure_probe(self.subject, layer=layer)
+            self.metrics.setdefault("probe", []).append(found)
+        top = max(self.metrics["probe"], key=lambda one: one["layer"])
+        best = top[top["better_on_validation"]]
+        figure = self.folder.figure("confusion")
+        return [draw_confusion(figure, np.array(best["confusion"]), best["error_percent"])]
+
+    def sparsity(self) -> list[Path]:
+        """Measure it, and draw how often each neuron is active."""
+        subject = self.subject
+        self.metrics["sparsity"] = measure_sparsity(subject)
+        shares = [(states > ACTIVE).mean(axis=0) for states in subject.states[subject.split]]
+        figure = self.folder.figure("activity")
+        return [draw_activity(figure, shares, subject.model.group_sizes())]
+
+    def embedding(self) -> list[Path]:
+        subject = self.subject
         subject.report("laying out codes by t-SNE")
-        codes = subject.top(subject.split)
+        codes = subject.codes(subject.split)
         layout = embed(codes, perplexity=min(30.0, (len(codes) - 1) / 3), seed=subject.seed)
         labels = subject.target.labels
         chosen = None if labels is None else labels[layout.indices]
-        return [draw_embedding(folder.figure("embedding"), layout.positions, chosen)]
-    assert prior is not None
-    if name == "likelihood":
-        metrics[name] = measure_likelihood(subject, prior, n_samples=n_samples)
-        return [_draw_curve(folder, metrics)]
-    if name == "tight":
-        metrics[name] = measure_tight_likelihood(subject, prior)
-        return [_draw_curve(folder, metrics)] if "likelihood" in metrics else []
-    if name == "samples":
-        return [_draw_samples(subject, prior, folder, metrics, shape)]
-    metrics[name] = measure_completion(subject, prior, missing=mask)
-    visible = visible_pixels(mask, shape, seed=subject.seed)
-    shown = subject.target.images[:12]
-    completed = {
-        way: complete(completer, shown, visible)
-        for way, completer in completers(subject, prior).items()
-    }
-    return [draw_completions(folder.figure("completions"), shown, visible, completed, shape)]
-
-
-def _draw_curve(folder: RunFolder, metrics: dict[str, Any]) -> Path:
-    curve, tight = metrics["likelihood"]["curve"], metrics.get("tight")
-    return draw_likelihood_curve(
-        folder.figure("likelihood"),
-        curve["n_samples"],
-        curve["mean"],
-        curve["standard_error"],
-        tight["mean"] if tight else None,
-        tight["same_images_at_S_5000"] if tight else None,
-    )
-
-
-def _draw_samples(
-    subject: Subject,
-    prior: Mixture,
-    folder: RunFolder,
-    metrics: dict[str, Any],
-    shape: tuple[int, int],
-) -> Path:
-    """Sample; compare the distance to training images with that of held-out images."""
-    subject.report("sampling, and searching the nearest training images")
-    key = subject.key(6)
-    means = np.asarray(jax.nn.sigmoid(decode(subject.network, prior.sample(key, 100))))
-    drawn = (np.random.default_rng(subject.seed).uniform(size=means.shape) < means).astype(np.uint8)
-    train = subject.data.train.images
-    nearest = nearest_images(train, drawn)
-    held_out = nearest_images(train, subject.target.images[:100])
-    metrics["samples"] = {
-        "n": len(means),
-        "distance_to_nearest_training_image": float(nearest.distances.mean()),
-        "the_same_for_held_out_images": float(held_out.distances.mean()),
-        "note": "Euclidean, of binary draws; a model that copies is much nearer than held-out "
-        "images are.",
-    }
-    return draw_samples(folder.figure("samples"), means, train[nearest.indices[:, 0]], shape)
+        return [draw_embedding(self.folder.figure("embedding"), layout.positions, chosen)]
 
 
 def _mask(missing: str, shape: tuple[int, int]) -> str | np.ndarray:
@@ -206,12 +270,3 @@ def _mask(missing: str, shape: tuple[int, int]) -> str | np.ndarray:
         raise ConfigError(f"The mask {missing} must hold booleans; received {mask.dtype}.")
     visible_pixels(mask, shape)
     return mask
-
-
-def _save_prior(folder: RunFolder, trial: int, prior: Mixture) -> None:
-    arrays = {
-        name: np.ascontiguousarray(getattr(prior, name))
-        for name in ("logits", "means", "whitening")
-    }
-    content = save_tensors(arrays, metadata={"covariance": prior.covariance})
-    write_atomic(folder.path / "trials" / str(trial) / "prior.safetensors", content)

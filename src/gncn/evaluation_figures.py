@@ -11,21 +11,47 @@ from gncn.figures import COLOURS, FAINT, INK, new_figure, save_figure, style, ti
 
 
 def draw_samples(
-    path: Path,
-    means: Float[np.ndarray, "n pixels"],
-    neighbours: Shaped[np.ndarray, "n pixels"],
-    shape: tuple[int, int],
+    path: Path, pictures: dict[str, Shaped[np.ndarray, "n pixels"]], shape: tuple[int, int]
 ) -> Path:
-    """Samples on the left, and on the right the training image nearest to each."""
-    columns = round(len(means) ** 0.5)
-    figure = new_figure(10, 5.4)
-    titles = ("Samples (means)", "The training image nearest to each")
-    for axes, pictures, title in zip(
-        figure.subplots(1, 2), (means, neighbours), titles, strict=True
-    ):
-        axes.imshow(tile(pictures, shape, columns, background=0.5), cmap="gray_r", vmin=0, vmax=1)
+    """Squares of images side by side, for instance samples and what they resemble."""
+    figure = new_figure(4.6 * len(pictures), 5)
+    grid = figure.subplots(1, len(pictures), squeeze=False)[0]
+    for axes, (title, images) in zip(grid, pictures.items(), strict=True):
+        columns = round(len(images) ** 0.5)
+        axes.imshow(tile(images, shape, columns, background=0.5), cmap="gray_r", vmin=0, vmax=1)
         axes.set_axis_off()
         axes.set_title(title, fontsize=10, color=INK, loc="left")
+    return save_figure(figure, path)
+
+
+def draw_activity(
+    path: Path,
+    shares: Sequence[Float[np.ndarray, " _units"]],
+    group_sizes: Sequence[int | None],
+) -> Path:
+    """How often each neuron is active, by column: bars of a column sorted, busiest first.
+
+    Args:
+        path: the PNG.
+        shares: of images that activate each neuron, for layers 1..L.
+        group_sizes: neurons of a column in each layer; None without columns.
+    """
+    figure = new_figure(10, 1.9 * len(shares) + 0.6)
+    rows = figure.subplots(len(shares), 1, squeeze=False)[:, 0]
+    layers = enumerate(zip(shares, group_sizes, strict=True), start=1)
+    for axes, (layer, (share, group)) in zip(rows[::-1], layers, strict=True):
+        width = group or len(share)
+        spare = -len(share) % width
+        columns = np.pad(share, (0, spare), constant_values=np.nan).reshape(-1, width)
+        ordered = -np.sort(-columns, axis=1).reshape(-1)
+        centres = np.arange(len(ordered)) + 2 * (np.arange(len(ordered)) // width)
+        axes.bar(centres, ordered, width=1.0, color=COLOURS[0], linewidth=0)
+        axes.set_xlim(-2, centres[-1] + 2)
+        axes.set_ylim(0, 1)
+        axes.set_xticks([])
+        kind = f"{len(columns)} columns of {group}" if group else f"{len(share)} neurons"
+        title = f"layer {layer}: {kind}; {np.nanmean(share):.1%} active on average"
+        style(axes, title=title, y="share of images")
     return save_figure(figure, path)
 
 

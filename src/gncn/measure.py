@@ -1,40 +1,31 @@
-"""What a trained network is worth: the paper's measures, and honest ones beside them.
+"""What a trained model is worth: the paper's measures, and honest ones beside them.
 
-Each function measures one thing of a `Subject` (a network with its data and codes) and
+Each function measures one thing of a `Subject` (a model with its data and codes) and
 returns plain numbers, ready for JSON; what it measures is computed by the functions of
-`gncn.evaluation`, which know nothing of this kind of network.
+`gncn.evaluation`.  None knows what kind of model it is (`gncn.subject.Measurable`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Bool, UInt8
 
-from gncn.activations import resolve_activation
-from gncn.completion import WAYS, Completer
-from gncn.data import Dataset, Split
 from gncn.errors import ConfigError
 from gncn.evaluation.annealing import Annealing, annealed_log_likelihood, bracket
+from gncn.evaluation.completion import Completer as AnyCompleter
 from gncn.evaluation.completion import complete, missing_squared_error, visible_pixels
+from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.likelihood import prior_log_likelihood
-from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.mixture_fit import MixtureFit, choose_mixture, fit_mixture
 from gncn.evaluation.probe import Probe, fit_probe
-from gncn.evaluation.protocols import WithPrior
+from gncn.evaluation.proposals import GaussianProposal
+from gncn.evaluation.protocols import Prior, WithPrior
 from gncn.evaluation.regressor import fit_regressor
+from gncn.evaluation.scores import PerImage
 from gncn.evaluation.sparsity import sparsity
 from gncn.evaluation.yardsticks import fit_nearest_neighbours, mean_image
-from gncn.inference import decode, encode_layers
-from gncn.network import Network
-
-Report = Callable[[str], None]
-"""Told in a few words what is being done, for a progress display."""
+from gncn.subject import Subject
 
 LIKELIHOOD_NOTE = (
     "log p(x) by Monte Carlo from S prior samples is a stochastic lower bound: on average it lies "
@@ -42,66 +33,11 @@ LIKELIHOOD_NOTE = (
     "authors' public script does; it is no bound of anything and serves comparison with published "
     "numbers alone."
 )
-
-
-class Generator(eqx.Module):
-    """A network as evaluation sees it: codes z^L to pixel logits.
-
-    Attributes:
-        network: the network.
-    """
-
-    network: Network
-
-    def decode(self, codes: Float[Array, "codes dim"]) -> Float[Array, "codes pixels"]:
-        """Logits that codes predict."""
-        return decode(self.network, codes)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A network, its data, and the codes of all images.
-
-    Attributes:
-        network: the network.
-        data: the data it was trained on.
-        split: the images that numbers are reported on: ``validation`` or ``test``.
-        seed: of everything random in the measurements.
-        report: told what is being done.
-    """
-
-    network: Network
-    data: Dataset
-    split: str
-    seed: int = 0
-    report: Report = lambda _: None
-
-    def __post_init__(self) -> None:
-        if self.split not in ("validation", "test"):
-            raise ConfigError(f"Measure on 'validation' or 'test' images; received {self.split!r}.")
-        if not self.data.binary:
-            raise ConfigError("Likelihoods here are of binary images; these data are real-valued.")
-
-    @property
-    def target(self) -> Split:
-        """The images that numbers are reported on."""
-        return self.data.test if self.split == "test" else self.data.validation
-
-    def key(self, number: int) -> PRNGKeyArray:
-        """A random key for measurement `number`."""
-        return jax.random.fold_in(jax.random.key(self.seed), number)
-
-    @cached_property
-    def codes(self) -> dict[str, list[Float[np.ndarray, "images _"]]]:
-        """Settled states of all latent layers, bottom first, for each split."""
-        self.report("settling on all images")
-        splits = {"train": self.data.train, "validation": self.data.validation}
-        splits[self.split] = self.target
-        return {name: encode_layers(self.network, split.images) for name, split in splits.items()}
-
-    def top(self, split: str) -> Float[np.ndarray, "images units"]:
-        """Top states z^L of a split."""
-        return self.codes[split][-1]
+TIGHT_NOTE = (
+    "A lower bound on average, too, but begun at Gaussians near the posterior of each image. On "
+    "images that the model simulated itself it is also bounded from above: the gap says how far "
+    "off it can be."
+)
 
 
 def fit_prior(
@@ -122,7 +58,7 @@ def fit_prior(
     Returns:
         The fit, and its description.
     """
-    codes = subject.top("train")
+    codes = subject.codes("train")
     options: dict[str, Any] = {"seed": subject.seed, "regularisation": regularisation}
 
     def on_iteration(number: int, objective: float) -> None:
@@ -134,11 +70,11 @@ def fit_prior(
         fit = fit_mixture(codes, n_components, covariance, on_iteration=on_iteration, **options)
     else:
         choice = choose_mixture(
-            codes, subject.top("validation"), n_components, covariance=covariance, **options
+            codes, subject.codes("validation"), n_components, covariance=covariance, **options
         )
         fit = choice.best
         tried = dict(zip(choice.n_components, choice.validation.tolist(), strict=True))
-    held_out = jnp.asarray(subject.top(subject.split))
+    held_out = jnp.asarray(subject.codes(subject.split))
     return fit, {
         "n_components": fit.mixture.n_components,
         "covariance": covariance,
@@ -152,14 +88,17 @@ def fit_prior(
 
 def measure_likelihood(
     subject: Subject,
-    prior: Mixture,
+    prior: Prior,
     *,
     n_samples: int = 5000,
     n_repeats: int = 3,
     curve: tuple[int, ...] = (100, 1000, 5000, 25_000, 100_000),
 ) -> dict[str, Any]:
-    """Log p(x) by Monte Carlo: at S with the spread over repeats, and the curve over S."""
-    model = WithPrior(Generator(subject.network), prior)
+    """Log p(x) by Monte Carlo: at S with the spread over repeats, and the curve over S.
+
+    ``per_image`` holds each image's value, averaged over repeats.
+    """
+    model = WithPrior(subject.model.decoder, prior)
     subject.report(f"log p(x) with S = {n_samples}")
     at_s = prior_log_likelihood(
         model, subject.target.images, key=subject.key(0), n_samples=n_samples, n_repeats=n_repeats
@@ -179,29 +118,57 @@ def measure_likelihood(
             "standard_error": over_s.standard_error.tolist(),
         },
         "note": LIKELIHOOD_NOTE,
+        "per_image": at_s.per_image[0],
     }
 
 
 def measure_tight_likelihood(
-    subject: Subject, prior: Mixture, *, n_images: int = 24, annealing: Annealing | None = None
+    subject: Subject,
+    prior: Prior,
+    *,
+    n_images: int = 24,
+    n_samples: int = 1000,
+    annealing: Annealing | None = None,
 ) -> dict[str, Any]:
-    """Log p(x) by annealed importance sampling on a few images, with the check from above."""
-    annealing = annealing or Annealing(n_temperatures=150, n_chains=4)
-    model = WithPrior(Generator(subject.network), prior)
+    """Log p(x) of a few images by importance sampling, and by annealing, with its bracket.
+
+    Both begin at the model's own proposals: an encoder's posterior, or a Laplace
+    approximation for a model that settles.
+    """
+    annealing = annealing or Annealing(n_temperatures=24, n_chains=4, step_size=0.3)
+    model = WithPrior(subject.model.decoder, prior)
     images = subject.target.images[:n_images]
+    n_images = len(images)
+
+    def propose(x: UInt8[np.ndarray, "images pixels"]) -> GaussianProposal:
+        codes = subject.model.encode_layers(x)[-1]
+        return subject.model.propose(model, x, codes, subject.key(7))
 
     def on_block(done: int, n: int) -> None:
         subject.report(f"annealing: {done} of {n} images")
 
+    subject.report(f"finding proposals for {n_images} images")
+    proposal = propose(images)
+    weighed = importance_log_likelihood(
+        model, proposal, images, key=subject.key(8), n_samples=n_samples
+    )
     subject.report(f"annealing: 0 of {n_images} images")
     found = annealed_log_likelihood(
-        model, images, key=subject.key(2), annealing=annealing, on_block=on_block
+        model,
+        images,
+        key=subject.key(2),
+        proposal=proposal,
+        annealing=annealing,
+        on_block=on_block,
     )
     subject.report("annealing both ways on simulated images")
-    check = bracket(model, max(n_images // 2, 2), key=subject.key(3), annealing=annealing)
+    check = bracket(
+        model, max(n_images // 3, 2), key=subject.key(3), propose=propose, annealing=annealing
+    )
     same = prior_log_likelihood(model, images, key=subject.key(0), n_samples=5000)
     return {
-        "method": "annealed importance sampling, Hamiltonian transitions",
+        "method": "annealed importance sampling from a proposal for each image, by Hamiltonian "
+        "transitions",
         "n_images": n_images,
         "n_temperatures": annealing.n_temperatures,
         "n_chains": annealing.n_chains,
@@ -209,6 +176,12 @@ def measure_tight_likelihood(
         "standard_error": found.standard_error,
         "effective_sample_size": float(np.mean(found.effective_sample_size)),
         "acceptance": float(np.mean(found.acceptance)),
+        "importance_sampling": {
+            "n_samples": n_samples,
+            "mean": weighed.mean,
+            "standard_error": weighed.standard_error,
+            "effective_sample_size": float(np.mean(weighed.effective_sample_size)),
+        },
         "same_images_at_S_5000": float(same.mean[0]),
         "simulated_images": {
             "n": len(check.x),
@@ -216,52 +189,41 @@ def measure_tight_likelihood(
             "upper": check.upper.mean,
             "gap": check.gap,
         },
-    }
-
-
-def completers(subject: Subject, prior: Mixture) -> dict[str, Completer]:
-    """A completer for each way of `gncn.completion`, tuned on validation images before.
-
-    Ways but Eq 4's settle for twice the network's steps (``silent``) or half of them
-    (``prior``, which starts near its goal); Eq 4 settles for twice.
-    """
-    n_steps = subject.network.n_settle_steps
-    codes = prior.sample(subject.key(4), 20_000)
-    steps = {"drift": 2 * n_steps, "silent": 2 * n_steps, "prior": max(n_steps // 2, 1)}
-    return {
-        way: Completer(
-            subject.network,
-            way,
-            steps[way],
-            codes if way == "prior" else None,
-            4.0,
-        )
-        for way in WAYS
+        "note": TIGHT_NOTE,
     }
 
 
 def measure_completion(
-    subject: Subject, prior: Mixture, *, missing: str | Bool[np.ndarray, "..."] = "right"
+    subject: Subject,
+    completers: dict[str, AnyCompleter],
+    *,
+    missing: str | Bool[np.ndarray, "..."] = "right",
 ) -> dict[str, Any]:
-    """M-MSE of every way to complete, and of three yardsticks in the same run."""
+    """M-MSE of every way to complete, and of three yardsticks in the same run.
+
+    ``per_image`` holds each image's squared error of each way.
+    """
     data = subject.data
     shape = data.image_shape or (1, data.n_pixels)
     visible = visible_pixels(missing, shape, seed=subject.seed)
     images = subject.target.images
 
-    def score(completer: Any) -> dict[str, float]:
-        found = missing_squared_error(images, complete(completer, images, visible), visible)
+    def score(completer: AnyCompleter) -> PerImage:
+        return missing_squared_error(images, complete(completer, images, visible), visible)
+
+    def summary(found: PerImage) -> dict[str, Any]:
         return {"m_mse": found.mean, "standard_error": found.standard_error}
 
     scores: dict[str, Any] = {}
-    for way, completer in completers(subject, prior).items():
+    for way, completer in completers.items():
         subject.report(f"completing images: {way}")
-        scores[way] = score(completer)
+        found = score(completer)
+        scores[way] = summary(found) | {"per_image": found.values}
     subject.report("completing images: mean image")
-    yardsticks = {"mean_image": score(mean_image(data.train.images))}
+    yardsticks = {"mean_image": summary(score(mean_image(data.train.images)))}
     subject.report("completing images: nearest neighbours")
     neighbours = fit_nearest_neighbours(data.train.images, data.validation.images[:1000], visible)
-    yardsticks["nearest_neighbours"] = score(neighbours) | {"k": neighbours.k}
+    yardsticks["nearest_neighbours"] = summary(score(neighbours)) | {"k": neighbours.k}
 
     def on_epoch(number: int, error: float) -> None:
         subject.report(f"completing images: supervised regressor, epoch {number}: {error:.2f}")
@@ -269,13 +231,15 @@ def measure_completion(
     floor = fit_regressor(
         data.train.images, data.validation.images, visible, key=subject.key(5), on_epoch=on_epoch
     )
-    yardsticks["supervised"] = score(floor.completer)
+    yardsticks["supervised"] = summary(score(floor.completer))
+    best = min(scores, key=lambda way: scores[way]["m_mse"])
     return {
         "missing": missing if isinstance(missing, str) else "a mask",
         "n_missing_pixels": int((~visible).sum()),
         "ways": scores,
         "yardsticks": yardsticks,
-        "prior_way_over_supervised": scores["prior"]["m_mse"] / yardsticks["supervised"]["m_mse"],
+        "best_way": best,
+        "best_way_over_supervised": scores[best]["m_mse"] / yardsticks["supervised"]["m_mse"],
     }
 
 
@@ -290,19 +254,19 @@ def measure_probe(subject: Subject, *, layer: int | None = None) -> tuple[dict[s
         The numbers, and the classifier with the lower validation error.
 
     Raises:
-        ConfigError: the data have no labels.
+        ConfigError: the data have no labels, or the model no such layer.
     """
     train, validation = subject.data.train.labels, subject.data.validation.labels
     labels = subject.target.labels
     if train is None or validation is None or labels is None:
         raise ConfigError("A probe needs labels, and these data have none.")
-    top = subject.network.circuit.n_latent
-    index = (top if layer is None else layer) - 1
-    states = {name: layers[index] for name, layers in subject.codes.items()}
-    spec = subject.network.circuit.layers[index + 1]
-    phi = resolve_activation(spec.activation, spec.winners)
-    activities = {name: np.asarray(phi(jnp.asarray(z))) for name, z in states.items()}
-    results: dict[str, Any] = {"layer": index + 1}
+    n_layers = subject.n_layers
+    chosen = n_layers if layer is None else layer
+    if not 1 <= chosen <= n_layers:
+        raise ConfigError(f"A probe's layer must be from 1 to {n_layers}; received {layer}.")
+    states = {name: layers[chosen - 1] for name, layers in subject.states.items()}
+    activities = {name: subject.model.activities(chosen, z) for name, z in states.items()}
+    results: dict[str, Any] = {"layer": chosen}
     fitted: dict[str, Probe] = {}
     for name, codes in (("z", states), ("phi", activities)):
 
@@ -332,6 +296,18 @@ def measure_probe(subject: Subject, *, layer: int | None = None) -> tuple[dict[s
 
 
 def measure_sparsity(subject: Subject) -> list[dict[str, float]]:
-    """Shares of active and silent neurons, Hoyer's and Gini's measures, by layer."""
-    found = sparsity(subject.codes[subject.split])
-    return [{"layer": index, **layer._asdict()} for index, layer in enumerate(found, start=1)]
+    """Share of active and of silent neurons, Hoyer's and Gini's measures of φ(z), by layer."""
+    results = []
+    for index, states in enumerate(subject.states[subject.split], start=1):
+        of_states = sparsity([states])[0]
+        sent = sparsity([subject.model.activities(index, states)])[0]
+        results.append(
+            {
+                "layer": index,
+                "active": of_states.active,
+                "silent": of_states.silent,
+                "hoyer": sent.hoyer,
+                "gini": sent.gini,
+            }
+        )
+    return results

@@ -30,11 +30,12 @@ import jax
 from gncn.config import Config, load_config
 from gncn.data import Dataset
 from gncn.errors import RunError
+from gncn.evaluation.mixture import Mixture
 from gncn.files import write_atomic
 from gncn.fit import Status
 from gncn.history import EpochRecord, read_history, write_history
 from gncn.network import Network
-from gncn.serialise import load, save
+from gncn.serialise import load, load_mixture, save
 
 CONFIG, RUN, HISTORY = "config.toml", "run.json", "history.jsonl"
 PACKAGES = ("gncn", "jax", "jaxlib", "equinox", "optax", "numpy")
@@ -148,6 +149,24 @@ class RunFolder:
                 f"{self.path} has no trained network of trial {trial}; it has trials {found}."
             )
         return load(folder)
+
+    def prior_path(self, trial: int = 0) -> Path:
+        """Where the mixture prior of one trial goes."""
+        return self.path / "trials" / str(trial) / "prior.safetensors"
+
+    def prior(self, trial: int = 0) -> Mixture:
+        """The mixture prior that ``gncn evaluate`` fitted for one trial.
+
+        Raises:
+            RunError: it wasn't yet, or the file is damaged.
+        """
+        path = self.prior_path(trial)
+        if not path.is_file():
+            raise RunError(
+                f"{self.path} has no prior of trial {trial} yet; `gncn evaluate {self.path}` "
+                "fits one."
+            )
+        return load_mixture(path)
 
     def data(self, data_dir: str | Path | None = None) -> Dataset:
         """The data of the run, checked to be the same.

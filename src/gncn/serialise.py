@@ -1,4 +1,4 @@
-"""Saving and loading networks: safetensors for the arrays, JSON for the rest.
+"""Saving and loading networks and priors: safetensors for the arrays, JSON for the rest.
 
 A saved network is ``model.json`` (circuit, T, name and SHA-256 of the arrays' file)
 and ``model-<hash>.safetensors``.  The JSON is written last and names the arrays that
@@ -14,17 +14,19 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from gncn.circuit import Circuit
 from gncn.errors import ConfigError, RunError
+from gncn.evaluation.mixture import COVARIANCES, Mixture
 from gncn.files import sha256, write_atomic
 from gncn.network import Dynamics, Network
 
 FORMAT = "gncn-network-1"
 DESCRIPTION = "model.json"
+MIXTURE = ("logits", "means", "whitening")
 DYNAMICS = ("step_size", "leak", "self_excitation", "lateral_inhibition")
 MAX_DESCRIPTION_BYTES = 1 << 20
 
@@ -201,3 +203,44 @@ def _assemble(
         lateral_masks=group("lateral_masks", n_layers),
         dynamics=Dynamics(**{name: jnp.asarray(arrays[f"dynamics.{name}"]) for name in DYNAMICS}),
     )
+
+
+def save_mixture(mixture: Mixture, path: str | Path) -> None:
+    """Save a mixture as one safetensors file, atomically.
+
+    Raises:
+        RunError: the file can't be written.
+    """
+    arrays = {name: np.ascontiguousarray(getattr(mixture, name)) for name in MIXTURE}
+    write_atomic(Path(path), save_tensors(arrays, metadata={"covariance": mixture.covariance}))
+
+
+def load_mixture(path: str | Path) -> Mixture:
+    """Load a mixture that `save_mixture` wrote; trusts nothing, as `load`.
+
+    Raises:
+        RunError: the file is missing, damaged, or holds no mixture.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            covariance = (file.metadata() or {}).get("covariance")
+        arrays = load_tensors(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} holds no mixture that can be loaded: {error}") from error
+    if covariance not in COVARIANCES or set(arrays) != set(MIXTURE):
+        raise RunError(
+            f"{path} must hold {', '.join(MIXTURE)} and name its covariance, one of "
+            f"{', '.join(COVARIANCES)}; found {', '.join(sorted(arrays))} and {covariance!r}."
+        )
+    if arrays["means"].ndim != 2:
+        raise RunError(f"{path}: means must be a matrix; received {arrays['means'].shape}.")
+    n, dim = arrays["means"].shape
+    whitening = {
+        "full": (n, dim, dim),
+        "tied": (dim, dim),
+        "diagonal": (n, dim),
+        "spherical": (n,),
+    }[covariance]
+    _check_arrays(path, arrays, {"logits": (n,), "means": (n, dim), "whitening": whitening})
+    return Mixture(**{name: jnp.asarray(arrays[name]) for name in MIXTURE}, covariance=covariance)

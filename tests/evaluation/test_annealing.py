@@ -16,7 +16,10 @@ from gncn.evaluation.annealing import (
     reverse_annealed_log_likelihood,
     simulate,
 )
+from gncn.evaluation.bernoulli import log_likelihood
 from gncn.evaluation.hmc import Draws, transition, visit
+from gncn.evaluation.mixture import mixture_from_moments
+from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 
 FEW = Annealing(n_temperatures=8, n_chains=1, n_leapfrog=3, step_size=0.6, image_block=4000)
 SMALL = Annealing(n_temperatures=3, n_chains=2, n_leapfrog=2, image_block=4)
@@ -24,6 +27,24 @@ MANY = Annealing(
     n_temperatures=150, n_chains=20, n_leapfrog=3, step_size=0.5, target_acceptance=0.5
 )
 TIMES = 1000
+
+
+class FromPrior(eqx.Module):
+    model: eqx.Module
+    x: jax.Array
+
+    def log_base(self, codes):
+        return self.model.log_prior(codes)
+
+    def log_tilt(self, codes):
+        return log_likelihood(self.x, self.model.decode(codes))
+
+
+def off_proposal(n: int, diagonal: bool) -> GaussianProposal:
+    """Proposals that are well off the posteriors, another for every image."""
+    mean = jnp.stack([jnp.sin(jnp.arange(n)), jnp.cos(jnp.arange(n))], axis=1)
+    factor = jnp.asarray([1.6, 1.3]) if diagonal else jnp.asarray([[1.4, 0.0], [0.5, 1.5]])
+    return GaussianProposal(mean, jnp.broadcast_to(factor, (n, *factor.shape)))
 
 
 def within_4_errors_of_1(ratio: np.ndarray) -> bool:
@@ -36,8 +57,11 @@ def exact(continuous, some_images) -> np.ndarray:
     return continuous.posterior(some_images)[0]
 
 
+@pytest.mark.parametrize("base", ["prior", "full", "diagonal"])
 @pytest.mark.parametrize(("n_temperatures", "spacing"), [(1, "linear"), (8, "sigmoid")])
-def test_forward_weights_are_unbiased(continuous, some_images, exact, spacing, n_temperatures):
+def test_forward_weights_are_unbiased(
+    continuous, some_images, exact, spacing, n_temperatures, base
+):
     annealing = Annealing(
         n_temperatures=n_temperatures,
         spacing=spacing,
@@ -47,18 +71,23 @@ def test_forward_weights_are_unbiased(continuous, some_images, exact, spacing, n
         image_block=10_000,
     )
     x = np.repeat(some_images, TIMES, axis=0)
-    estimate = annealed_log_likelihood(continuous, x, key=jax.random.key(0), annealing=annealing)
+    proposal = None if base == "prior" else off_proposal(len(x), base == "diagonal")
+    estimate = annealed_log_likelihood(
+        continuous, x, key=jax.random.key(0), proposal=proposal, annealing=annealing
+    )
     ratio = np.exp(estimate.values.reshape(10, TIMES) - exact[:, None])
     assert within_4_errors_of_1(ratio)
     assert within_4_errors_of_1(ratio.reshape(-1))
     assert estimate.mean < exact.mean()
 
 
-def test_reverse_weights_are_unbiased(continuous):
+@pytest.mark.parametrize("base", ["prior", "full"])
+def test_reverse_weights_are_unbiased(continuous, base):
     """E[1/w] = 1/p(x), averaged over simulated images and their exact posterior samples."""
     x, codes = simulate(continuous, jax.random.key(1), 4000)
+    proposal = None if base == "prior" else off_proposal(len(x), False)
     upper = reverse_annealed_log_likelihood(
-        continuous, x, codes, key=jax.random.key(2), annealing=FEW
+        continuous, x, codes, key=jax.random.key(2), proposal=proposal, annealing=FEW
     )
     distinct, inverse = np.unique(x, axis=0, return_inverse=True)
     exact = continuous.posterior(distinct)[0][inverse.reshape(-1)]
@@ -85,6 +114,28 @@ def test_bounds_enclose_the_truth_and_close_in(continuous):
     assert both.gap < 0.6
 
 
+def test_a_good_proposal_needs_few_temperatures(continuous):
+    """Begun at Gaussians fitted to narrow posteriors, bounds meet that don't from the prior."""
+    wide = mixture_from_moments(np.ones(1), np.zeros((1, 2)), 6 * np.eye(2)[None])
+    narrow = eqx.tree_at(
+        lambda m: (m.prior, m.inner, m.outer),
+        continuous,
+        (wide, 0.05 * continuous.inner, 40 * continuous.outer),
+    )
+
+    def propose(x):
+        start = jnp.zeros((len(x), 2))
+        return laplace_proposal(narrow, x, start, key=jax.random.key(8), inflation=1.2)
+
+    few = replace(MANY, n_temperatures=4)
+    near = bracket(narrow, 10, key=jax.random.key(4), propose=propose, annealing=few)
+    far = bracket(narrow, 10, key=jax.random.key(4), annealing=few)
+    exact = narrow.posterior(near.x)[0].mean()
+    assert near.lower.mean - 0.05 < exact < near.upper.mean + 0.05
+    assert near.gap < 0.3
+    assert far.gap > 2
+
+
 def test_transition_leaves_the_tempered_posterior_as_it_is(continuous, some_images):
     """Exact samples of p(z) p(x|z)^β, from a grid, have the same moments after moving."""
     beta, n = 0.4, 20_000
@@ -97,16 +148,16 @@ def test_transition_leaves_the_tempered_posterior_as_it_is(continuous, some_imag
     chosen = rng.choice(len(grid), n, p=tempered)
     codes = grid[chosen] + rng.uniform(-0.05, 0.05, (n, 2))
     x = jnp.broadcast_to(jnp.asarray(some_images[:1], jnp.float32), (n, 8))
-    points = visit(continuous, x, jnp.asarray(codes, jnp.float32))
+    path = FromPrior(continuous, x)
+    points = visit(path, jnp.asarray(codes, jnp.float32))
     move = jax.jit(
         lambda points, draws: transition(
-            continuous,
-            x,
+            path,
             points,
             draws,
             jnp.float32(beta),
             jnp.full(n, 0.7),
-            jnp.asarray([[1.2, 0.0], [0.3, 0.6]]),
+            jnp.asarray([[[1.2, 0.0], [0.3, 0.6]], [[0.5, 0.2], [0.0, 0.9]]]),
             3,
         )
     )
@@ -124,19 +175,19 @@ def test_transition_leaves_the_tempered_posterior_as_it_is(continuous, some_imag
         values, truth = statistic(after), tempered @ statistic(grid.astype(np.float64))
         error = values.std(axis=0) / np.sqrt(n)
         assert (np.abs(values.mean(axis=0) - truth) < 4.5 * error).all()
-    fresh = visit(continuous, x, points.codes)
-    np.testing.assert_allclose(points.log_likelihood, fresh.log_likelihood, atol=1e-4)
-    np.testing.assert_allclose(points.prior_gradient, fresh.prior_gradient, atol=1e-3)
+    fresh = visit(path, points.codes)
+    np.testing.assert_allclose(points.log_tilt, fresh.log_tilt, atol=1e-4)
+    np.testing.assert_allclose(points.base_gradient, fresh.base_gradient, atol=1e-3)
 
 
 def test_small_steps_conserve_energy(continuous, some_images):
     x = jnp.asarray(some_images, jnp.float32)
-    points = visit(continuous, x, continuous.sample_prior(jax.random.key(0), 10))
+    path = FromPrior(continuous, x)
+    points = visit(path, continuous.sample_prior(jax.random.key(0), 10))
     momentum = jax.random.normal(jax.random.key(1), (10, 2))
-    factor = jnp.asarray([[1.2, 0.0], [0.9, 0.6]])
+    factor = jnp.asarray([[[1.2, 0.0], [0.9, 0.6]]])
     _, chance = transition(
-        continuous,
-        x,
+        path,
         points,
         Draws(momentum, jnp.ones(10), jnp.zeros(10)),
         jnp.float32(0.5),
@@ -199,6 +250,10 @@ def test_bad_input(continuous, some_images):
     with pytest.raises(DataError, match="one code an image; received 3 for 10"):
         reverse_annealed_log_likelihood(
             continuous, some_images, jnp.zeros((3, 2)), key=jax.random.key(0)
+        )
+    with pytest.raises(DataError, match="leading axis of 10 images; received"):
+        annealed_log_likelihood(
+            continuous, some_images, key=jax.random.key(0), proposal=off_proposal(3, True)
         )
     broken = eqx.tree_at(lambda m: m.outer, continuous, continuous.outer * jnp.nan)
     with pytest.raises(DivergenceError, match="not finite"):

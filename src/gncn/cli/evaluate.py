@@ -47,6 +47,13 @@ def evaluate(
             ".npy file of booleans, true where visible."
         ),
     ] = "right",
+    probe_layer: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Latent layer to probe, from 1; may be repeated. Default: the top one.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is random here.", min=0)] = 0,
     trial: TrialOption = 0,
     data_dir: DataDirOption = None,
@@ -62,12 +69,22 @@ def evaluate(
     `gncn evaluate runs/mnist`
 
     `gncn evaluate runs/mnist --split test --only likelihood --only probe`
+
+    `gncn evaluate runs/mnist --only probe --probe-layer 1 --probe-layer 2 --probe-layer 3`
     """
-    from gncn.assess import assess
+    from gncn.assess import Choices, assess
     from gncn.runs import RunFolder
 
     folder = RunFolder.open(run)
-    network, data = folder.network(trial), folder.data(data_dir)
+    choices = Choices(
+        only=tuple(only) if only else None,
+        n_components=tuple(components or [65]),
+        covariance=covariance,
+        n_samples=samples,
+        missing=missing,
+        probe_layers=tuple(probe_layer or ()),
+    )
+    data = folder.data(data_dir)
     with console.status("measuring") as status:
         stages: list[str] = []
 
@@ -80,14 +97,9 @@ def evaluate(
 
         metrics, figures = assess(
             folder,
-            network,
             data,
             split=split,
-            only=only,
-            n_components=tuple(components or [65]),
-            covariance=covariance,
-            n_samples=samples,
-            missing=missing,
+            choices=choices,
             seed=seed,
             trial=trial,
             report=report,
@@ -109,8 +121,9 @@ def _show(metrics: dict[str, Any]) -> None:
     for name, value, remark in _rows(metrics):
         table.add_row(name, value, remark)
     console.print(table)
-    if "likelihood" in metrics:
-        console.print(metrics["likelihood"]["note"], style="dim", highlight=False)
+    for name in ("likelihood", "tight"):
+        if name in metrics:
+            console.print(metrics[name]["note"], style="dim", highlight=False)
 
 
 def _rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -126,26 +139,28 @@ def _rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
         rows.append((last, f"{curve['mean'][-1]:.2f} nats", "a tighter bound"))
         remark = "adds 2 log S; for comparison with published numbers only"
         rows.append(("in the paper's convention", f"{found['paper_convention']:.2f}", remark))
+    if found := metrics.get("likelihood_own_prior"):
+        name = f"log p(x), S = {found['n_samples']:,}"
+        remark = "with the prior that the model was trained with"
+        rows.append((name, f"{found['mean']:.2f} nats", remark))
     if found := metrics.get("tight"):
-        check = found["simulated_images"]
-        rows.append(
-            (
-                "log p(x), annealed",
-                f"{found['mean']:.2f} nats",
-                f"{found['n_images']} images (at S = 5000: {found['same_images_at_S_5000']:.2f}); "
-                f"bounds meet within {check['gap']:.2f} on simulated ones",
-            )
-        )
+        check, weighed = found["simulated_images"], found["importance_sampling"]
+        same = f"{found['n_images']} images; S = 5000 says {found['same_images_at_S_5000']:.2f}"
+        remark = f"{same}; gap on simulated ones {check['gap']:.2f}"
+        rows.append(("log p(x), annealed", f"{found['mean']:.2f} nats", remark))
+        size, n = weighed["effective_sample_size"], weighed["n_samples"]
+        remark = f"the same images; {size:.0f} effective samples of {n}"
+        rows.append(("log p(x), importance", f"{weighed['mean']:.2f} nats", remark))
     if found := metrics.get("completion"):
         for way, score in found["ways"].items():
             rows.append((f"M-MSE, {way}", f"{score['m_mse']:.2f}", f"{found['missing']} missing"))
         for name, score in found["yardsticks"].items():
             rows.append((f"M-MSE, {name.replace('_', ' ')}", f"{score['m_mse']:.2f}", "yardstick"))
-    if found := metrics.get("probe"):
+    for found in metrics.get("probe", []):
         for name, symbol in (("z", "z"), ("phi", "φ(z)")):
             remark = f"layer {found['layer']}, linear"
             rows.append((f"probe on {symbol}", f"{found[name]['error_percent']:.2f} %", remark))
     for layer in metrics.get("sparsity", []):
-        remark = f"Hoyer {layer['hoyer']:.2f}, Gini {layer['gini']:.2f}"
+        remark = f"Hoyer {layer['hoyer']:.2f}, Gini {layer['gini']:.2f} of φ(z)"
         rows.append((f"active, layer {layer['layer']}", f"{layer['active']:.3f}", remark))
     return rows

@@ -1,10 +1,12 @@
 """log p(x) by annealed importance sampling (AIS), and its bound from above (BDMC).
 
-Chains start at prior samples and pass through p_β(z) ∝ p(z) p(x|z)^β, β from 0 to 1,
-with a Hamiltonian transition (`gncn.evaluation.hmc`) at each.  With z_t the point reached
-at β_t, each chain has the weight
+Chains start at samples of a base b(z) and pass through p_β(z) ∝ b(z) [p(x, z) / b(z)]^β,
+β from 0 to 1, with a Hamiltonian transition (`gncn.evaluation.hmc`) at each.  The base is
+the prior p(z), for which this is p(z) p(x|z)^β, or a proposal q(z|x), which starts nearer
+the posterior and so needs far fewer temperatures.  With z_t the point reached at β_t, each
+chain has the weight
 
-    log w = Σ_t (β_{t+1} − β_t) log p(x|z_t),    E[w] = p(x)
+    log w = Σ_t (β_{t+1} − β_t) [log p(x, z_t) − log b(z_t)],    E[w] = p(x)
 
 so log mean w is a lower bound of log p(x) on average (Neal 2001).  Run backwards from an
 *exact* posterior sample, the same sum obeys E[1/w] = 1/p(x), so −log mean 1/w is an upper
@@ -29,10 +31,11 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
 from gncn.errors import ConfigError, DataError, unknown_choice
-from gncn.evaluation.bernoulli import binary_images, sample_pixels
+from gncn.evaluation.bernoulli import binary_images, log_likelihood, sample_pixels
 from gncn.evaluation.blocks import blocks, check_positive
 from gncn.evaluation.hmc import Draws, Points, transition, visit
 from gncn.evaluation.importance import WeightedEstimate, image_keys, weighted_estimate
+from gncn.evaluation.proposals import GaussianProposal, of_images
 from gncn.evaluation.protocols import Images, LatentModel, Sampler
 
 Spacing = Literal["sigmoid", "linear"]
@@ -51,7 +54,7 @@ class Annealing:
         spacing: ``"sigmoid"``, closer near both ends, or ``"linear"``.
         n_chains: for each image.
         n_leapfrog: leapfrog steps of a transition.
-        step_size: of the leapfrog before it adapts, in prior standard deviations.
+        step_size: of the leapfrog before it adapts, in standard deviations of the base.
         target_acceptance: what the pilot run adapts step sizes to.
         image_block: images whose chains run at once.
 
@@ -131,10 +134,11 @@ def annealed_log_likelihood(
     x: Images,
     *,
     key: PRNGKeyArray,
+    proposal: GaussianProposal | None = None,
     annealing: Annealing = Annealing(),
     on_block: Callable[[int, int], None] | None = None,
 ) -> AnnealedEstimate:
-    """Estimate log p(x) of images by annealing from prior to posterior; a lower bound.
+    """Estimate log p(x) of images by annealing to the posterior; a lower bound.
 
     Costs images x chains x temperatures x leapfrog steps gradients of log p(x, z), and a
     quarter as many again for the pilot run.
@@ -144,6 +148,7 @@ def annealed_log_likelihood(
             one continuous prior.
         x: binary images.
         key: of all random numbers.
+        proposal: q(z|x) of each image to begin with; the prior if None.
         annealing: see `Annealing`.
         on_block: called with the number of images done and of all.
 
@@ -151,10 +156,10 @@ def annealed_log_likelihood(
         The estimates, with effective sample sizes and acceptance.
 
     Raises:
-        DataError: `x` is not binary.
+        DataError: `x` is not binary, or there isn't one proposal for each image.
         DivergenceError: a weight is not finite.
     """
-    return _estimate(model, binary_images(x), None, key, annealing, on_block)
+    return _estimate(model, binary_images(x), None, key, proposal, annealing, on_block)
 
 
 def reverse_annealed_log_likelihood(
@@ -163,16 +168,19 @@ def reverse_annealed_log_likelihood(
     codes: Float[Array | np.ndarray, "images dim"],
     *,
     key: PRNGKeyArray,
+    proposal: GaussianProposal | None = None,
     annealing: Annealing = Annealing(),
     on_block: Callable[[int, int], None] | None = None,
 ) -> AnnealedEstimate:
-    """Bound log p(x) from above by annealing from exact posterior samples to the prior.
+    """Bound log p(x) from above by annealing from exact posterior samples to the base.
 
     Args:
         model: as for `annealed_log_likelihood`.
         x: binary images that the model simulated.
         codes: the code that each was simulated from, hence an exact posterior sample.
         key: of all random numbers.
+        proposal: q(z|x) of each image to end with, made without knowing `codes`; the
+            prior if None.
         annealing: see `Annealing`.
         on_block: called with the number of images done and of all.
 
@@ -180,12 +188,14 @@ def reverse_annealed_log_likelihood(
         The estimates; upper bounds on average.
 
     Raises:
-        DataError: `x` is not binary, or there isn't one code for each image.
+        DataError: `x` is not binary, or there isn't one code and one proposal for each
+            image.
         DivergenceError: a weight is not finite.
     """
     if len(codes) != len(x):
         raise DataError(f"Give one code an image; received {len(codes)} for {len(x)} images.")
-    return _estimate(model, binary_images(x), jnp.asarray(codes), key, annealing, on_block)
+    exact = jnp.asarray(codes)
+    return _estimate(model, binary_images(x), exact, key, proposal, annealing, on_block)
 
 
 def simulate(
@@ -202,6 +212,7 @@ def bracket(
     n_images: int,
     *,
     key: PRNGKeyArray,
+    propose: Callable[[UInt8[np.ndarray, "images pixels"]], GaussianProposal] | None = None,
     annealing: Annealing = Annealing(),
     on_block: Callable[[int, int], None] | None = None,
 ) -> Bracket:
@@ -211,6 +222,8 @@ def bracket(
         model: as for `annealed_log_likelihood`.
         n_images: images to simulate.
         key: of all random numbers.
+        propose: makes the proposals for simulated images; annealing begins at the prior
+            if None.
         annealing: see `Annealing`.
         on_block: called with the number of images done and of all, for both directions
             in turn.
@@ -223,13 +236,80 @@ def bracket(
     """
     data_key, forward_key, reverse_key = jax.random.split(key, 3)
     x, codes = simulate(model, data_key, n_images)
-    lower = annealed_log_likelihood(
-        model, x, key=forward_key, annealing=annealing, on_block=on_block
-    )
-    upper = reverse_annealed_log_likelihood(
-        model, x, codes, key=reverse_key, annealing=annealing, on_block=on_block
-    )
+    options = {
+        "proposal": None if propose is None else propose(x),
+        "annealing": annealing,
+        "on_block": on_block,
+    }
+    lower = annealed_log_likelihood(model, x, key=forward_key, **options)
+    upper = reverse_annealed_log_likelihood(model, x, codes, key=reverse_key, **options)
     return Bracket(x, lower, upper)
+
+
+class _FromPrior(eqx.Module):
+    """From p(z) to p(z) p(x|z).
+
+    Attributes:
+        model: gives both.
+        x: the images, each with as many chains as any other.
+        factor: of the prior's covariance, with a leading axis of length 1.
+    """
+
+    model: LatentModel
+    x: Float[Array, "images pixels"]
+    factor: Float[Array, "1 dim dim"]
+
+    def start(
+        self, keys: Shaped[PRNGKeyArray, " images"], n_chains: int
+    ) -> Float[Array, "chains dim"]:
+        """Samples of the base, `n_chains` for each image."""
+        codes = jax.vmap(lambda key: self.model.sample_prior(key, n_chains))(keys)
+        return codes.reshape(len(codes) * n_chains, -1)
+
+    def log_base(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
+        return self.model.log_prior(codes)
+
+    def log_tilt(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
+        x = jnp.repeat(self.x, len(codes) // len(self.x), axis=0)
+        return log_likelihood(x, self.model.decode(codes))
+
+
+class _FromProposal(eqx.Module):
+    """From q(z|x) to p(x, z).
+
+    Attributes:
+        model: gives p(x, z).
+        x: the images, each with as many chains as any other.
+        proposal: q(z|x) of each image.
+    """
+
+    model: LatentModel
+    x: Float[Array, "images pixels"]
+    proposal: GaussianProposal
+
+    @property
+    def factor(self) -> Float[Array, "images dim dim"]:
+        factor = self.proposal.factor
+        return factor if factor.ndim == 3 else jax.vmap(jnp.diag)(factor)
+
+    def start(
+        self, keys: Shaped[PRNGKeyArray, " images"], n_chains: int
+    ) -> Float[Array, "chains dim"]:
+        """Samples of the base, `n_chains` for each image."""
+        codes = eqx.filter_vmap(lambda q, key: q.sample(key, n_chains))(self.proposal, keys)
+        return codes.reshape(len(keys) * n_chains, -1)
+
+    def log_base(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
+        grouped = codes.reshape(len(self.x), -1, codes.shape[-1])
+        return eqx.filter_vmap(lambda q, z: q.log_prob(z))(self.proposal, grouped).reshape(-1)
+
+    def log_tilt(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
+        x = jnp.repeat(self.x, len(codes) // len(self.x), axis=0)
+        log_joint = self.model.log_prior(codes) + log_likelihood(x, self.model.decode(codes))
+        return log_joint - self.log_base(codes)
+
+
+_Path = _FromPrior | _FromProposal
 
 
 def _estimate(
@@ -237,22 +317,24 @@ def _estimate(
     images: UInt8[np.ndarray, "images pixels"],
     codes: Float[Array, "images dim"] | None,
     key: PRNGKeyArray,
+    proposal: GaussianProposal | None,
     annealing: Annealing,
     on_block: Callable[[int, int], None] | None,
 ) -> AnnealedEstimate:
     """Anneal block by block: backwards if exact posterior samples are given."""
     scale_key, pilot_key, run_key = jax.random.split(key, 3)
-    drawn = np.asarray(model.sample_prior(scale_key, _PRIOR_DRAWS), np.float64)
-    covariance = np.atleast_2d(np.cov(drawn, rowvar=False))
-    ridge = 1e-6 * np.trace(covariance) / len(covariance)
-    factor = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
-    factor = jnp.asarray(factor, jnp.float32)
+    factor = _prior_factor(model, scale_key) if proposal is None else None
     parts = []
     for rows, n in blocks(len(images), annealing.image_block):
         x = jnp.asarray(images[rows], jnp.float32)
-        step_sizes = _pilot(model, x, image_keys(pilot_key, rows), factor, annealing)
+        if proposal is not None:
+            path = _FromProposal(model, x, of_images(proposal, rows, len(images)))
+        else:
+            assert factor is not None
+            path = _FromPrior(model, x, factor)
+        step_sizes = _pilot(path, image_keys(pilot_key, rows), annealing)
         start = None if codes is None else codes[rows]
-        sums = _run(model, x, start, image_keys(run_key, rows), factor, step_sizes, annealing)
+        sums = _run(path, start, image_keys(run_key, rows), step_sizes, annealing)
         parts.append(np.asarray(sums)[:, :n])
         if on_block is not None:
             on_block(int(rows[n - 1]) + 1, len(images))
@@ -262,18 +344,23 @@ def _estimate(
     return AnnealedEstimate(values, result.effective_sample_size, annealing.n_chains, acceptance)
 
 
+def _prior_factor(model: Sampler, key: PRNGKeyArray) -> Float[Array, "1 dim dim"]:
+    """A factor of the covariance of codes drawn from the prior."""
+    drawn = np.asarray(model.sample_prior(key, _PRIOR_DRAWS), np.float64)
+    covariance = np.atleast_2d(np.cov(drawn, rowvar=False))
+    ridge = 1e-6 * np.trace(covariance) / len(covariance)
+    factor = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
+    return jnp.asarray(factor[None], jnp.float32)
+
+
 @eqx.filter_jit
 def _pilot(
-    model: LatentModel,
-    x: Float[Array, "images pixels"],
-    keys: Shaped[PRNGKeyArray, " images"],
-    factor: Float[Array, "dim dim"],
-    annealing: Annealing,
+    path: _Path, keys: Shaped[PRNGKeyArray, " images"], annealing: Annealing
 ) -> Float[Array, "transitions images"]:
     """Anneal forward, adapting step sizes; the step size of each image at β_1..β_{T−1}."""
     n_chains = max(1, annealing.n_chains // 4)
-    repeated = jnp.repeat(x, n_chains, axis=0)
-    points = visit(model, repeated, _prior_codes(model, keys, n_chains))
+    points = visit(path, path.start(keys, n_chains))
+    n_images, dim = len(path.x), points.codes.shape[-1]
 
     def step(
         carry: tuple[Points, Float[Array, " chains"]],
@@ -281,36 +368,33 @@ def _pilot(
     ) -> tuple[tuple[Points, Float[Array, " chains"]], Float[Array, " images"]]:
         points, log_step = carry
         number, beta = stage
-        draws = _draws(keys, number, n_chains, factor.shape[0])
+        draws = _draws(keys, number, n_chains, dim)
         points, chance = transition(
-            model, repeated, points, draws, beta, jnp.exp(log_step), factor, annealing.n_leapfrog
+            path, points, draws, beta, jnp.exp(log_step), path.factor, annealing.n_leapfrog
         )
         log_step = log_step + _ADAPTATION * (chance - annealing.target_acceptance)
-        return (points, log_step), jnp.exp(jnp.mean(log_step.reshape(len(x), -1), axis=1))
+        return (points, log_step), jnp.exp(jnp.mean(log_step.reshape(n_images, -1), axis=1))
 
     betas = jnp.asarray(annealing.inverse_temperatures[1:-1], jnp.float32)
-    log_step = jnp.full(len(repeated), jnp.log(annealing.step_size))
+    log_step = jnp.full(n_images * n_chains, jnp.log(annealing.step_size))
     _, steps = lax.scan(step, (points, log_step), (jnp.arange(len(betas)), betas))
     return steps
 
 
 @eqx.filter_jit
 def _run(
-    model: LatentModel,
-    x: Float[Array, "images pixels"],
+    path: _Path,
     codes: Float[Array, "images dim"] | None,
     keys: Shaped[PRNGKeyArray, " images"],
-    factor: Float[Array, "dim dim"],
     step_sizes: Float[Array, "transitions images"],
     annealing: Annealing,
 ) -> Float[Array, "3 images"]:
     """Sums log Σ w, log Σ w² (of 1/w if backwards, from `codes`), and acceptance, of each image."""
-    n_chains = annealing.n_chains
-    repeated = jnp.repeat(x, n_chains, axis=0)
+    n_images, n_chains = len(path.x), annealing.n_chains
     betas = jnp.asarray(annealing.inverse_temperatures, jnp.float32)
     increments, stages = jnp.diff(betas), jnp.arange(annealing.n_temperatures - 1)
     if codes is None:
-        start = _prior_codes(model, keys, n_chains)
+        start = path.start(keys, n_chains)
         first, added = increments[0], increments[1:]
     else:
         start = jnp.repeat(codes, n_chains, axis=0)
@@ -323,27 +407,20 @@ def _run(
     ) -> tuple[tuple[Points, Float[Array, " chains"]], Float[Array, " images"]]:
         points, log_weight = carry
         number, sizes, increment = stage
-        draws = _draws(keys, number, n_chains, factor.shape[0])
+        draws = _draws(keys, number, n_chains, start.shape[-1])
         size = jnp.repeat(sizes, n_chains)
         points, chance = transition(
-            model, repeated, points, draws, betas[number + 1], size, factor, annealing.n_leapfrog
+            path, points, draws, betas[number + 1], size, path.factor, annealing.n_leapfrog
         )
-        log_weight = log_weight + increment * points.log_likelihood
-        return (points, log_weight), jnp.mean(chance.reshape(len(x), -1), axis=1)
+        log_weight = log_weight + increment * points.log_tilt
+        return (points, log_weight), jnp.mean(chance.reshape(n_images, -1), axis=1)
 
-    points = visit(model, repeated, start)
-    carry = points, first * points.log_likelihood
+    points = visit(path, start)
+    carry = points, first * points.log_tilt
     (_, log_weight), chances = lax.scan(step, carry, (stages, step_sizes, added))
-    log_weight = (log_weight if codes is None else -log_weight).reshape(len(x), n_chains)
+    log_weight = (log_weight if codes is None else -log_weight).reshape(n_images, n_chains)
     sums = jax.nn.logsumexp(jnp.stack([log_weight, 2 * log_weight]), axis=-1)
     return jnp.concatenate([sums, jnp.mean(chances, axis=0)[None]])
-
-
-def _prior_codes(
-    model: LatentModel, keys: Shaped[PRNGKeyArray, " images"], n_chains: int
-) -> Float[Array, "chains dim"]:
-    codes = jax.vmap(lambda key: model.sample_prior(key, n_chains))(keys)
-    return codes.reshape(len(codes) * n_chains, -1)
 
 
 def _draws(

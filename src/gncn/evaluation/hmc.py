@@ -1,20 +1,32 @@
-"""Hamiltonian Monte Carlo on p_β(z) ∝ p(z) p(x|z)^β, many chains at once.
+"""Hamiltonian Monte Carlo on p_β(z) ∝ b(z) t(z)^β, many chains at once.
 
-One transition draws a momentum, follows the leapfrog integrator and accepts the end with
-probability min(1, exp(−ΔH)), so it leaves p_β exactly as it is, whatever the step size.
-Positions are measured in units of a factor C of the prior's covariance (C C^T), which is
-the same as a mass matrix (C C^T)^{-1}: units that hardly vary hardly move.
+b is where annealing begins and t what is added on the way: prior and likelihood, or a
+proposal q(z|x) and p(x, z) / q(z|x).  One transition draws a momentum, follows the
+leapfrog integrator and accepts the end with probability min(1, exp(−ΔH)), so it leaves
+p_β exactly as it is, whatever the step size.  Positions are measured in units of a factor
+C of a covariance C C^T, which is the same as a mass matrix (C C^T)^{-1}: directions that
+hardly vary are hardly moved along.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from gncn.evaluation.bernoulli import log_likelihood
-from gncn.evaluation.protocols import LatentModel
+
+@runtime_checkable
+class Path(Protocol):
+    """The densities that annealing leads through, for chains that know their images."""
+
+    def log_base(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
+        """Log b(z) in nats, differentiable."""
+        ...
+
+    def log_tilt(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
+        """Log t(z) in nats, differentiable."""
+        ...
 
 
 class Points(NamedTuple):
@@ -22,17 +34,17 @@ class Points(NamedTuple):
 
     Attributes:
         codes: z.
-        log_prior: log p(z) in nats.
-        log_likelihood: log p(x|z) in nats.
-        prior_gradient: ∂ log p(z) / ∂z.
-        likelihood_gradient: ∂ log p(x|z) / ∂z.
+        log_base: log b(z) in nats.
+        log_tilt: log t(z) in nats.
+        base_gradient: ∂ log b(z) / ∂z.
+        tilt_gradient: ∂ log t(z) / ∂z.
     """
 
     codes: Float[Array, "chains dim"]
-    log_prior: Float[Array, " chains"]
-    log_likelihood: Float[Array, " chains"]
-    prior_gradient: Float[Array, "chains dim"]
-    likelihood_gradient: Float[Array, "chains dim"]
+    log_base: Float[Array, " chains"]
+    log_tilt: Float[Array, " chains"]
+    base_gradient: Float[Array, "chains dim"]
+    tilt_gradient: Float[Array, "chains dim"]
 
 
 class Draws(NamedTuple):
@@ -49,36 +61,32 @@ class Draws(NamedTuple):
     acceptance: Float[Array, " chains"]
 
 
-def visit(
-    model: LatentModel, x: Float[Array, "chains pixels"], codes: Float[Array, "chains dim"]
-) -> Points:
+def visit(path: Path, codes: Float[Array, "chains dim"]) -> Points:
     """Evaluate log densities and gradients at codes."""
-    log_prior, prior_back = jax.vjp(model.log_prior, codes)
-    log_p, likelihood_back = jax.vjp(lambda z: log_likelihood(x, model.decode(z)), codes)
-    ones = jnp.ones_like(log_prior)
-    return Points(codes, log_prior, log_p, prior_back(ones)[0], likelihood_back(ones)[0])
+    log_base, base_back = jax.vjp(path.log_base, codes)
+    log_tilt, tilt_back = jax.vjp(path.log_tilt, codes)
+    ones = jnp.ones_like(log_base)
+    return Points(codes, log_base, log_tilt, base_back(ones)[0], tilt_back(ones)[0])
 
 
 def transition(
-    model: LatentModel,
-    x: Float[Array, "chains pixels"],
+    path: Path,
     points: Points,
     draws: Draws,
     inverse_temperature: Float[Array, ""],
     step_size: Float[Array, " chains"],
-    factor: Float[Array, "dim dim"],
+    factor: Float[Array, "groups dim dim"],
     n_leapfrog: int,
 ) -> tuple[Points, Float[Array, " chains"]]:
     """Move chains by one transition that leaves p_β invariant.
 
     Args:
-        model: gives p(z) and p(x|z).
-        x: the image of each chain.
+        path: gives b and t.
         points: where the chains are.
         draws: random numbers.
         inverse_temperature: β.
         step_size: of the leapfrog, for each chain.
-        factor: C.
+        factor: C, for each of the equal groups of successive chains.
         n_leapfrog: leapfrog steps.
 
     Returns:
@@ -87,11 +95,11 @@ def transition(
     step = (step_size * draws.shortening)[:, None]
 
     def force(at: Points) -> Float[Array, "chains dim"]:
-        slope = at.prior_gradient + inverse_temperature * at.likelihood_gradient
-        return slope @ factor
+        slope = at.base_gradient + inverse_temperature * at.tilt_gradient
+        return _by_group(slope, factor)
 
     def energy(at: Points, momentum: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
-        potential = -at.log_prior - inverse_temperature * at.log_likelihood
+        potential = -at.log_base - inverse_temperature * at.log_tilt
         return potential + 0.5 * jnp.sum(momentum**2, axis=-1)
 
     def leapfrog(
@@ -99,7 +107,7 @@ def transition(
     ) -> tuple[tuple[Points, Float[Array, "chains dim"]], None]:
         at, momentum = carry
         half = momentum + 0.5 * step * force(at)
-        reached = visit(model, x, at.codes + (step * half) @ factor.T)
+        reached = visit(path, at.codes + _by_group(step * half, jnp.swapaxes(factor, 1, 2)))
         return (reached, half + 0.5 * step * force(reached)), None
 
     (end, momentum), _ = lax.scan(leapfrog, (points, draws.momentum), None, length=n_leapfrog)
@@ -111,3 +119,11 @@ def transition(
         return jnp.where(accepted.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
     return jax.tree.map(choose, end, points), chance
+
+
+def _by_group(
+    values: Float[Array, "chains dim"], matrices: Float[Array, "groups dim dim"]
+) -> Float[Array, "chains dim"]:
+    """Multiply each group of rows by its matrix."""
+    grouped = values.reshape(len(matrices), -1, values.shape[-1])
+    return (grouped @ matrices).reshape(values.shape)

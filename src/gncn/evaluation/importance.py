@@ -16,10 +16,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from gncn.errors import DataError, DivergenceError
+from gncn.errors import DivergenceError
 from gncn.evaluation.bernoulli import binary_images, log_likelihood
 from gncn.evaluation.blocks import blocks, check_positive
-from gncn.evaluation.proposals import Proposal
+from gncn.evaluation.proposals import Proposal, of_images
 from gncn.evaluation.protocols import Images, LatentModel
 from gncn.evaluation.scores import PerImage
 
@@ -94,15 +94,9 @@ def importance_log_likelihood(
     """
     check_positive(n_samples=n_samples, image_block=image_block)
     images = binary_images(x)
-    sizes = {len(leaf) for leaf in jax.tree.leaves(eqx.filter(proposal, eqx.is_array))}
-    if sizes != {len(images)}:
-        raise DataError(
-            f"Each array of the proposal must have a leading axis of {len(images)} images; "
-            f"received leading axes of {sorted(sizes)}."
-        )
     parts = []
     for rows, n in blocks(len(images), image_block):
-        chosen = jax.tree.map(lambda leaf: leaf[rows] if eqx.is_array(leaf) else leaf, proposal)  # noqa: B023
+        chosen = of_images(proposal, rows, len(images))
         keys = image_keys(key, rows)
         sums = _weigh(model, chosen, jnp.asarray(images[rows], jnp.float32), keys, n_samples)
         parts.append(np.asarray(sums)[:, :n])

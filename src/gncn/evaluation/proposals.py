@@ -5,7 +5,7 @@ those that settle, `laplace_proposal` climbs from a given code to the posterior'
 takes the curvature of log p(x, z) there.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax import lax
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.errors import DataError
 from gncn.evaluation.bernoulli import binary_images, log_likelihood
@@ -39,6 +39,9 @@ class Proposal(Protocol):
     def log_prob(self, codes: Float[Array, "n dim"]) -> Float[Array, " n"]:
         """Log density log q(z|x) of each code for one image, in nats."""
         ...
+
+
+P = TypeVar("P", bound=Proposal)
 
 
 class GaussianProposal(eqx.Module):
@@ -69,6 +72,21 @@ class GaussianProposal(eqx.Module):
             diagonal = jnp.diagonal(self.factor)
         constant = jnp.sum(jnp.log(diagonal)) + 0.5 * len(diagonal) * jnp.log(2 * jnp.pi)
         return -0.5 * jnp.sum(white**2, axis=-1) - constant
+
+
+def of_images(proposal: P, rows: Int[np.ndarray, " images"], n_images: int) -> P:
+    """The proposals of some of `n_images` images.
+
+    Raises:
+        DataError: there isn't one proposal for each image.
+    """
+    sizes = {len(leaf) for leaf in jax.tree.leaves(eqx.filter(proposal, eqx.is_array))}
+    if sizes != {n_images}:
+        raise DataError(
+            f"Each array of the proposal must have a leading axis of {n_images} images; "
+            f"received leading axes of {sorted(sizes)}."
+        )
+    return jax.tree.map(lambda leaf: leaf[rows] if eqx.is_array(leaf) else leaf, proposal)
 
 
 def laplace_proposal(
