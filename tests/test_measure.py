@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from gncn.data import Dataset, Split
 from gncn.errors import ConfigError
 from gncn.evaluation.annealing import Annealing
+from gncn.evaluation.completion import visible_pixels
 from gncn.evaluation.proposals import laplace_proposal
 from gncn.evaluation.protocols import StandardNormal
 from gncn.measure import (
@@ -52,7 +53,7 @@ class Toy:
     def propose(self, model, images, codes, key):
         return laplace_proposal(model, images, codes, key=key)
 
-    def completers(self, prior, key):
+    def completers(self, prior, images, visible, key):
         return {
             "ones": lambda x, visible: jnp.ones_like(x),
             "half": lambda x, visible: jnp.full_like(x, 0.5),
@@ -114,7 +115,9 @@ def test_likelihoods_agree_with_quadrature_on_the_split_asked_for(subject):
 
 
 def test_completion_scores_every_way_beside_yardsticks(subject):
-    found = measure_completion(subject, subject.model.completers(None, None), missing="right")
+    visible = visible_pixels("right", (3, 4))
+    ways = subject.model.completers(None, None, visible, None)
+    found = measure_completion(subject, ways, visible)
     hidden = subject.data.test.images.reshape(-1, 3, 4)[:, :, 2:].reshape(-1, 6).astype(float)
     assert found["n_missing_pixels"] == 6
     assert found["ways"]["half"]["m_mse"] == pytest.approx(1.5)

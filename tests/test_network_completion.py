@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn.completion import WAYS, Completer, settle_on_visible
+from gncn.completion import WAYS, Completer, calibrated, settle_on_visible
+from gncn.errors import ConfigError
 from gncn.evaluation.completion import complete
 from oracle import Oracle
 
@@ -60,7 +61,9 @@ def test_completion_equals_the_loops(way):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_prior_way_starts_at_samples_weighted_by_the_visible_pixels():
+@pytest.mark.parametrize("codes_at_once", [5000, 20, 7])
+def test_the_prior_way_starts_at_samples_weighted_by_the_visible_pixels(monkeypatch, codes_at_once):
+    monkeypatch.setattr(gncn.completion, "_CODES_AT_ONCE", codes_at_once)
     one = completer("prior")
     found = one(jnp.asarray(X), jnp.asarray(VISIBLE))
     oracle = Oracle(one.network)
@@ -102,6 +105,42 @@ def test_with_nothing_missing_it_is_reconstruction():
     one, everything = completer("silent"), jnp.ones(6, bool)
     kept = one(jnp.asarray(X), everything)
     np.testing.assert_array_equal(kept, X)
-    prediction = settle_on_visible(one, jnp.asarray(X), everything)[1]
+    prediction = jax.nn.sigmoid(settle_on_visible(one, jnp.asarray(X), everything)[1])
     settled = gncn.settle(network(), X, n_settle_steps=6)
     np.testing.assert_allclose(prediction, settled.reconstruction, rtol=1e-5, atol=1e-6)
+
+
+def test_sharpness_scales_logits_and_is_learned_from_images():
+    plain = completer("silent", 12)
+    x, visible = jnp.asarray(X), jnp.asarray(VISIBLE)
+    logits = settle_on_visible(plain, x, visible)[1]
+    sharp = Completer(plain.network, "silent", 12, sharpness=2.5)
+    expected = jnp.where(visible[None], x, jax.nn.sigmoid(2.5 * logits))
+    np.testing.assert_allclose(sharp(x, visible), expected, rtol=1e-5)
+    # Images that continue as 1.3 times the network's logits say, on average.
+    many = np.repeat(X, 4000, axis=0)
+    target = np.asarray(jax.nn.sigmoid(1.3 * settle_on_visible(plain, x, visible)[1]))
+    drawn = np.random.default_rng(0).uniform(size=many.shape) < np.repeat(target, 4000, axis=0)
+    whole = np.where(VISIBLE[None], many, drawn).astype(np.float32)
+    found = calibrated(plain, whole, VISIBLE).sharpness
+    assert found == pytest.approx(1.3, abs=0.11)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"way": "guess"}, "Unknown way 'guess'.*'drift', 'silent', 'prior'"),
+        ({"way": "prior"}, "needs them"),
+        ({"way": "silent", "prior_codes": jnp.zeros((3, 4))}, "belong to way='prior'"),
+        ({"way": "drift", "sharpness": 0.8}, r"no sharpness; received 0\.8"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Completer(network(), n_settle_steps=3, **options)
+
+
+def test_the_prior_way_needs_binary_pixels():
+    real = gncn.build(gncn.chain((6, 4), distribution="gaussian"), seed=0)
+    with pytest.raises(ConfigError, match="real-valued"):
+        Completer(real, "prior", 3, jnp.zeros((2, 4)))

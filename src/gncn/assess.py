@@ -23,7 +23,6 @@ from safetensors.numpy import save as save_tensors
 
 from gncn.data import Dataset
 from gncn.errors import ConfigError, DataError, unknown_choice
-from gncn.evaluation.completion import Completer as AnyCompleter
 from gncn.evaluation.completion import complete, visible_pixels
 from gncn.evaluation.embedding import embed
 from gncn.evaluation.mixture import Mixture
@@ -154,10 +153,6 @@ class _Assessment:
         save_mixture(fit.mixture, self.folder.prior_path(self.trial))
         return fit.mixture
 
-    @cached_property
-    def completers(self) -> dict[str, AnyCompleter]:
-        return self.subject.model.completers(self.prior, self.subject.key(4))
-
     @property
     def shape(self) -> tuple[int, int]:
         data = self.subject.data
@@ -217,14 +212,19 @@ class _Assessment:
 
     def completion(self) -> list[Path]:
         subject = self.subject
-        found = measure_completion(subject, self.completers, missing=self.mask)
+        visible = visible_pixels(self.mask, self.shape, seed=subject.seed)
+        subject.report("learning to complete images")
+        completers = subject.model.completers(
+            self.prior, subject.data.train.images, visible, subject.key(4)
+        )
+        found = measure_completion(subject, completers, visible)
+        found["missing"] = self.mask if isinstance(self.mask, str) else "a mask"
         for way, score in found["ways"].items():
             self.per_image[f"squared_error_{way}"] = score.pop("per_image")
         self.metrics["completion"] = found
-        visible = visible_pixels(self.mask, self.shape, seed=subject.seed)
         shown = subject.target.images[:12]
         completed = {
-            way: complete(completer, shown, visible) for way, completer in self.completers.items()
+            way: complete(completer, shown, visible) for way, completer in completers.items()
         }
         figure = self.folder.figure("completions")
         return [draw_completions(figure, shown, visible, completed, self.shape)]

@@ -6,25 +6,40 @@ Visible pixels are clamped; the rest of the network settles on them.  Three ways
             drift to their prediction and send their errors up on the way.
 ``silent``  missing pixels send no error; the completion is their prediction z̄^0.
 ``prior``   as ``silent``, but settling starts from what the prior makes of the visible
-            pixels: the mean of prior samples z^L, weighted by p(visible | z^L), and the
-            states below at their predictions from it.
+            pixels: the mean of prior samples z^L, weighted by p(visible | z^L)^(1/τ), and
+            the states below at their predictions from it.
+
+A prediction made from half an image is less certain than the network, which learned from
+whole ones, makes it.  `calibrated` finds the one factor on the logits of missing pixels
+that minimises the squared error on images that may be learned from.
 """
 
 from typing import Literal, get_args
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
+from gncn.activations import resolve_activation
 from gncn.discrepancy import Latents, Responses, respond
+from gncn.errors import ConfigError, unknown_choice
+from gncn.evaluation.bernoulli import log_likelihood_table
 from gncn.inference import descend
 from gncn.network import Network
 from gncn.settling import initial_latents, moved, state_changes
 
 Way = Literal["drift", "silent", "prior"]
 WAYS: tuple[Way, ...] = get_args(Way)
+
+SHARPNESS = tuple(round(0.4 + 0.05 * i, 2) for i in range(23))
+"""Factors on logits that `calibrated` tries: 0.4, 0.45, ... 1.5."""
+
+_CODES_AT_ONCE = 5000
+
+_Sums = tuple[Float[Array, " images"], Float[Array, " images"], Float[Array, "images units"]]
+"""The highest log weight, weights relative to it, and codes so weighted, summed up."""
 
 
 class Completer(eqx.Module):
@@ -35,22 +50,73 @@ class Completer(eqx.Module):
         way: see the module's docstring.
         n_settle_steps: T.
         prior_codes: samples of z^L from the prior; for ``prior`` only.
-        temperature: the weights of prior samples are p(visible | z)^(1/temperature);
-            above 1 they spread over more samples.
+        temperature: τ; above 1, weights spread over more samples.
+        sharpness: factor on the input to g^0 of missing pixels, after settling; not for
+            ``drift``, whose missing pixels are states.
+
+    Raises:
+        ConfigError: an option is missing, or doesn't apply to the way or the network.
     """
 
     network: Network
-    way: Way = eqx.field(static=True)
+    way: Way | str = eqx.field(static=True)
     n_settle_steps: int = eqx.field(static=True)
     prior_codes: Float[Array, "samples units"] | None = None
     temperature: float = 1.0
+    sharpness: float = 1.0
+
+    def __check_init__(self) -> None:
+        if self.way not in WAYS:
+            raise unknown_choice("way", self.way, WAYS)
+        if (self.way == "prior") != (self.prior_codes is not None):
+            raise ConfigError("prior_codes belong to way='prior', and that needs them.")
+        if self.way == "prior" and self.network.circuit.layers[0].distribution != "bernoulli":
+            raise ConfigError("way='prior' weighs binary pixels; this network's are real-valued.")
+        if self.way == "drift" and self.sharpness != 1:
+            raise ConfigError(f"way='drift' has no sharpness; received {self.sharpness}.")
 
     def __call__(
         self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
     ) -> Float[Array, "images pixels"]:
         """Fill in the pixels that are not `visible`; those of `x` there are not looked at."""
-        pixels, prediction = settle_on_visible(self, x, visible)
-        return jnp.where(visible[None, :], x, pixels if self.way == "drift" else prediction)
+        pixels, drive = settle_on_visible(self, x, visible)
+        if self.way != "drift":
+            pixels = _output(self.network, self.sharpness * drive)
+        return jnp.where(visible[None, :], x, pixels)
+
+
+def calibrated(
+    completer: Completer,
+    images: Shaped[np.ndarray, "images pixels"],
+    visible: Bool[np.ndarray, " pixels"],
+) -> Completer:
+    """The completer with the sharpness that suits `images` best.
+
+    Args:
+        completer: of way ``silent`` or ``prior``.
+        images: whole images, for instance some of those learned from.
+        visible: True where a pixel is visible.
+
+    Returns:
+        The same with that of `SHARPNESS` whose squared error on missing pixels is least.
+    """
+    x = jnp.asarray(images, jnp.float32)
+    drive = settle_on_visible(completer, x, jnp.asarray(visible))[1]
+    missing, wanted = drive[:, ~visible], x[:, ~visible]
+    errors = [
+        float(jnp.sum((wanted - _output(completer.network, factor * missing)) ** 2))
+        for factor in SHARPNESS
+    ]
+    best = SHARPNESS[int(np.argmin(errors))]
+    return eqx.tree_at(lambda one: one.sharpness, completer, best)
+
+
+def _output(
+    network: Network, drive: Float[Array, "images pixels"]
+) -> Float[Array, "images pixels"]:
+    """Apply g^0."""
+    layer = network.circuit.layers[0]
+    return resolve_activation(layer.prediction_activation, layer.winners)(drive)
 
 
 @eqx.filter_jit
@@ -65,8 +131,8 @@ def settle_on_visible(
         visible: True where a pixel is visible.
 
     Returns:
-        z^0, where missing pixels have drifted if the way is ``drift``, and its
-        prediction z̄^0.
+        z^0, where missing pixels have drifted if the way is ``drift``, and the input to
+        g^0 from which its prediction z̄^0 is made.
     """
     network, seen = completer.network, visible[None, :]
     x = jnp.where(seen, x, 0.0)
@@ -86,9 +152,9 @@ def settle_on_visible(
         return (pixels, *after[1:]), None
 
     latents, _ = lax.scan(step, latents, None, length=completer.n_settle_steps)
-    prediction = respond(network, latents).predictions[0]
-    assert prediction is not None
-    return latents[0], prediction
+    drive = respond(network, latents).drives[0]
+    assert drive is not None
+    return latents[0], drive
 
 
 def _silence(responses: Responses, error: Float[Array, "images pixels"]) -> Responses:
@@ -98,11 +164,28 @@ def _silence(responses: Responses, error: Float[Array, "images pixels"]) -> Resp
 def _start_from_prior(
     completer: Completer, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
 ) -> Latents:
+    """Codes averaged with weights p(visible | z)^(1/τ), in blocks of codes, and the way down."""
     network, codes = completer.network, completer.prior_codes
     assert codes is not None
-    logits = descend(network, codes)[0]
-    weighted = jnp.where(visible[None, :], logits, 0.0)
-    normaliser = jnp.sum(jnp.where(visible[None, :], jax.nn.softplus(logits), 0.0), axis=-1)
-    fit = x @ weighted.T - normaliser[None, :]
-    share = jax.nn.softmax(fit / completer.temperature, axis=-1)
-    return (x, *descend(network, share @ codes)[1:])
+    size = min(_CODES_AT_ONCE, len(codes))
+    spare = -len(codes) % size
+    blocks = jnp.pad(codes, ((0, spare), (0, 0))).reshape(-1, size, codes.shape[1])
+    is_code = jnp.pad(jnp.ones(len(codes), bool), (0, spare)).reshape(-1, size)
+    highest = jnp.full(len(x), -jnp.inf)
+
+    def add(
+        sums: _Sums, block: tuple[Float[Array, "block units"], Bool[Array, " block"]]
+    ) -> tuple[_Sums, None]:
+        highest, total, mean = sums
+        logits = jnp.where(visible[None, :], descend(network, block[0])[0], 0.0)
+        fit = log_likelihood_table(x, logits) / completer.temperature
+        fit = jnp.where(block[1][None, :], fit, -jnp.inf)
+        higher = jnp.maximum(highest, jnp.max(fit, axis=1))
+        weights = jnp.exp(fit - higher[:, None])
+        shrink = jnp.exp(highest - higher)
+        total = shrink * total + jnp.sum(weights, axis=1)
+        return (higher, total, shrink[:, None] * mean + weights @ block[0]), None
+
+    nothing = (highest, jnp.zeros(len(x)), jnp.zeros((len(x), codes.shape[1])))
+    (_, total, mean), _ = lax.scan(add, nothing, (blocks, is_code))
+    return (x, *descend(network, mean / total[:, None])[1:])

@@ -14,7 +14,7 @@ from jaxtyping import Bool, UInt8
 from gncn.errors import ConfigError
 from gncn.evaluation.annealing import Annealing, annealed_log_likelihood, bracket
 from gncn.evaluation.completion import Completer as AnyCompleter
-from gncn.evaluation.completion import complete, missing_squared_error, visible_pixels
+from gncn.evaluation.completion import complete, missing_squared_error
 from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture_fit import MixtureFit, choose_mixture, fit_mixture
@@ -196,16 +196,13 @@ def measure_tight_likelihood(
 def measure_completion(
     subject: Subject,
     completers: dict[str, AnyCompleter],
-    *,
-    missing: str | Bool[np.ndarray, "..."] = "right",
+    visible: Bool[np.ndarray, " pixels"],
 ) -> dict[str, Any]:
     """M-MSE of every way to complete, and of three yardsticks in the same run.
 
     ``per_image`` holds each image's squared error of each way.
     """
     data = subject.data
-    shape = data.image_shape or (1, data.n_pixels)
-    visible = visible_pixels(missing, shape, seed=subject.seed)
     images = subject.target.images
 
     def score(completer: AnyCompleter) -> PerImage:
@@ -234,7 +231,6 @@ def measure_completion(
     yardsticks["supervised"] = summary(score(floor.completer))
     best = min(scores, key=lambda way: scores[way]["m_mse"])
     return {
-        "missing": missing if isinstance(missing, str) else "a mask",
         "n_missing_pixels": int((~visible).sum()),
         "ways": scores,
         "yardsticks": yardsticks,
@@ -295,7 +291,7 @@ def measure_probe(subject: Subject, *, layer: int | None = None) -> tuple[dict[s
     return results | {"better_on_validation": best}, fitted[best]
 
 
-def measure_sparsity(subject: Subject) -> list[dict[str, float]]:
+def measure_sparsity(subject: Subject) -> list[dict[str, int | float]]:
     """Share of active and of silent neurons, Hoyer's and Gini's measures of φ(z), by layer."""
     results = []
     for index, states in enumerate(subject.states[subject.split], start=1):

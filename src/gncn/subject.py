@@ -13,10 +13,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from gncn.activations import resolve_activation
-from gncn.completion import WAYS, Completer
+from gncn.completion import Completer, calibrated
 from gncn.data import Dataset, Split
 from gncn.errors import ConfigError
 from gncn.evaluation.completion import Completer as AnyCompleter
@@ -28,6 +28,12 @@ from gncn.network import Network
 
 Report = Callable[[str], None]
 """Told in a few words what is being done, for a progress display."""
+
+N_PRIOR_CODES = 100_000
+TEMPERATURE = 4.0
+N_CALIBRATION_IMAGES = 1000
+"""For a network's ``prior`` way: z^L drawn, τ (chosen on MNIST's validation images), and
+training images that sharpness is learned from."""
 
 
 @runtime_checkable
@@ -70,8 +76,21 @@ class Measurable(Protocol):
         """Gaussians near the posteriors p(z|x) of `model`, this decoder with some prior."""
         ...
 
-    def completers(self, prior: Mixture, key: PRNGKeyArray) -> dict[str, AnyCompleter]:
-        """The ways in which the model completes images, by name."""
+    def completers(
+        self,
+        prior: Mixture,
+        images: Shaped[np.ndarray, "images pixels"],
+        visible: Bool[np.ndarray, " pixels"],
+        key: PRNGKeyArray,
+    ) -> dict[str, AnyCompleter]:
+        """The ways in which the model completes images, by name.
+
+        Args:
+            prior: the mixture fitted to the model's codes.
+            images: training images, for what a way has to learn.
+            visible: which pixels will be seen.
+            key: of all random numbers.
+        """
         ...
 
 
@@ -135,18 +154,30 @@ class NetworkModel:
         """Laplace approximations, found by climbing from the settled codes."""
         return laplace_proposal(model, images, codes, key=key, inflation=1.0)
 
-    def completers(self, prior: Mixture, key: PRNGKeyArray) -> dict[str, AnyCompleter]:
+    def completers(
+        self,
+        prior: Mixture,
+        images: Shaped[np.ndarray, "images pixels"],
+        visible: Bool[np.ndarray, " pixels"],
+        key: PRNGKeyArray,
+    ) -> dict[str, AnyCompleter]:
         """One for each way of `gncn.completion`.
 
         Eq 4 and ``silent`` settle for twice the network's steps; ``prior``, which starts
-        near its goal, for half of them.
+        near its goal, for half of them, with its sharpness learned from `images`.
         """
         n_steps = self.network.n_settle_steps
-        steps = {"drift": 2 * n_steps, "silent": 2 * n_steps, "prior": max(n_steps // 2, 1)}
-        codes = prior.sample(key, 20_000)
+        from_prior = Completer(
+            self.network,
+            "prior",
+            max(n_steps // 2, 1),
+            prior.sample(key, N_PRIOR_CODES),
+            TEMPERATURE,
+        )
         return {
-            way: Completer(self.network, way, steps[way], codes if way == "prior" else None, 4.0)
-            for way in WAYS
+            "drift": Completer(self.network, "drift", 2 * n_steps),
+            "silent": Completer(self.network, "silent", 2 * n_steps),
+            "prior": calibrated(from_prior, images[:N_CALIBRATION_IMAGES], visible),
         }
 
 
