@@ -29,8 +29,8 @@ from gncn.network import Network
 Report = Callable[[str], None]
 """Told in a few words what is being done, for a progress display."""
 
-N_PRIOR_CODES = 100_000
-TEMPERATURE = 4.0
+N_PRIOR_CODES = 300_000
+TEMPERATURE = 3.0
 N_CALIBRATION_IMAGES = 1000
 """For a network's ``prior`` way: z^L drawn, τ (chosen on MNIST's validation images), and
 training images that sharpness is learned from."""

@@ -80,6 +80,22 @@ def test_samples_have_the_mixtures_moments(known):
     assert (np.abs(products.mean(0) - spread) < 4.5 * products.std(0) / np.sqrt(n)).all()
 
 
+@pytest.mark.parametrize("n", [1, 4, 11, 400])
+def test_full_samples_are_whitened_back_to_the_noise_they_came_from(n):
+    """A (z − μ) is the standard normal noise, row by row, in blocks of any size."""
+    weights, means, covariances = moments("full")
+    mixture = mixture_from_moments(weights, means, covariances)
+    key = jax.random.key(3)
+    component_key, noise_key = jax.random.split(key)
+    chosen = np.asarray(jax.random.categorical(component_key, mixture.logits, shape=(n,)))
+    noise = jax.random.normal(noise_key, (n, DIM))
+    z = np.asarray(mixture.sample(key, n))
+    white = np.einsum(
+        "nij,nj->ni", mixture.whitening[chosen], z - np.asarray(mixture.means)[chosen]
+    )
+    np.testing.assert_allclose(white, noise, atol=1e-4)
+
+
 def test_samples_of_each_component():
     """Far-apart components: weights, means and covariances are seen one by one."""
     weights, means, covariances = moments("full")

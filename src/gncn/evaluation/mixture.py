@@ -22,7 +22,7 @@ import numpy as np
 import scipy.linalg
 from jax import lax
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from threadpoolctl import threadpool_limits
 
 from gncn.errors import DataError, unknown_choice
@@ -31,6 +31,7 @@ Covariance = Literal["full", "tied", "diagonal", "spherical"]
 COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
 
 _HIGHEST = lax.Precision.HIGHEST
+_BLOCK = 128
 
 
 class Mixture(eqx.Module):
@@ -143,11 +144,7 @@ class Mixture(eqx.Module):
         noise = jax.random.normal(noise_key, (n, self.dim))
         match self.covariance:
             case "full":
-                # One code at a time, without inverses: n factors would take n J² numbers.
-                offset = lax.map(
-                    lambda one: solve_triangular(self.whitening[one[0]], one[1], lower=True),
-                    (chosen, noise),
-                )
+                offset = _solve_by_component(self.whitening, noise, chosen)
             case "tied":
                 offset = solve_triangular(self.whitening, noise.T, lower=True).T
             case "diagonal":
@@ -238,3 +235,43 @@ def whiten_moments(
             for factor in factors.reshape(-1, dim, dim)
         ]
     return np.stack(inverses).reshape(factors.shape)
+
+
+def _solve_by_component(
+    whitening: Float[Array, "components dim dim"],
+    noise: Float[Array, "n dim"],
+    chosen: Int[Array, " n"],
+) -> Float[Array, "n dim"]:
+    """A_k^{-1} ε of each row ε and its component k.
+
+    Rows are sorted by component and cut into blocks that hold one component each, so
+    that a block is one triangular system with many right-hand sides; or, where there are
+    more rows than the inverses have columns, one product with an inverse.
+    """
+    n, (n_components, dim, _) = len(noise), whitening.shape
+    invert = n > n_components * dim
+    if invert:
+        identity = jnp.eye(dim)
+        whitening = lax.map(lambda a: solve_triangular(a, identity, lower=True), whitening)
+    size = min(max(n // n_components, 1), _BLOCK)
+    n_blocks = n if size == 1 else n // size + min(n, n_components)
+    order = jnp.argsort(chosen)
+    counts = jnp.bincount(chosen, length=n_components)
+    ends, block_ends = jnp.cumsum(counts), jnp.cumsum(-(-counts // size))
+
+    def solve(block: Int[Array, ""]) -> tuple[Int[Array, " block"], Float[Array, "block dim"]]:
+        component = jnp.searchsorted(block_ends, block, side="right")
+        component = jnp.minimum(component, n_components - 1)
+        before = -(-counts[component] // size) - (block_ends[component] - block)
+        start = ends[component] - counts[component] + before * size
+        place = start + jnp.arange(size)
+        own = (place < ends[component]) & (block < block_ends[-1])
+        rows = jnp.where(own, order[jnp.minimum(place, n - 1)], n)
+        right, matrix = noise[rows % n], whitening[component]
+        if invert:
+            return rows, jnp.matmul(right, matrix.T, precision=_HIGHEST)
+        return rows, solve_triangular(matrix, right.T, lower=True).T
+
+    rows, solved = lax.map(solve, jnp.arange(n_blocks))
+    flat = solved.reshape(-1, noise.shape[1])
+    return jnp.zeros_like(noise).at[rows.reshape(-1)].set(flat, mode="drop")
