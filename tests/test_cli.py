@@ -108,10 +108,10 @@ def test_settle_shows_psi_rising_and_stops_at_rest(trained, tmp_path):
 
 def test_evaluate_measures_what_is_asked_for(trained):
     folder, _ = trained
-    measures = ("likelihood", "samples", "probe", "sparsity")
+    measures = ("likelihood", "tight", "samples", "completion", "probe", "sparsity")
     only = [part for name in measures for part in ("--only", name)]
     layers = [part for layer in (1, 3) for part in ("--probe-layer", layer)]
-    options = (*only, *layers, "--components", 5, "--samples", 500)
+    options = (*only, *layers, "--components", 5, "--samples", 500, "--missing", "left")
     done = run("evaluate", folder, *options, "--json")
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)
@@ -128,7 +128,15 @@ def test_evaluate_measures_what_is_asked_for(trained):
     assert 0 < metrics["probe"][0]["z"]["error_percent"] < 60
     assert [one["layer"] for one in metrics["probe"]] == [1, 3]
     assert metrics["probe"][0]["z"] != metrics["probe"][1]["z"]
-    for name in ("likelihood", "samples", "confusion", "activity"):
+    tight = metrics["tight"]
+    assert tight["mean"] > tight["same_images_at_S_5000"] - 0.5
+    assert abs(tight["mean"] - tight["importance_sampling"]["mean"]) < 0.5
+    completion = metrics["completion"]
+    ways = {way: score["m_mse"] for way, score in completion["ways"].items()}
+    assert set(ways) == {"drift", "silent", "prior"}
+    assert completion["missing"] == "left"
+    assert ways[completion["best_way"]] == min(ways.values())
+    for name in ("likelihood", "samples", "completions", "confusion", "activity"):
         assert (folder / "figures" / f"{name}.png").exists()
     per_image = load_file(folder / "per-image-validation.safetensors")["log_likelihood"]
     assert per_image.shape == (200,)
