@@ -29,7 +29,12 @@ def saved(tmp_path):
         max_norm=(4.0, 1.0),
     )
     network = gncn.build(
-        circuit, seed=0, n_settle_steps=7, tolerance=0.25, lateral_masks={2: np.ones((4, 4))}
+        circuit,
+        seed=0,
+        n_settle_steps=7,
+        tolerance=0.25,
+        products="bfloat16",
+        lateral_masks={2: np.ones((4, 4))},
     )
     gncn.save(network, tmp_path / "net")
     return network, tmp_path / "net"
@@ -51,10 +56,11 @@ def test_what_is_loaded_is_what_was_saved(tmp_path_factory, case):
     np.testing.assert_array_equal(gncn.reconstruct(network, x), gncn.reconstruct(again, x))
 
 
-def test_the_tolerance_is_kept(saved):
+def test_tolerance_and_products_are_kept(saved):
     network, folder = saved
     again = gncn.load(folder)
     assert again.tolerance == network.tolerance == 0.25
+    assert again.products == network.products == "bfloat16"
     x = np.zeros((2, 6))
     assert gncn.settle(again, x).converged is not None
 
@@ -123,6 +129,7 @@ def put_tensors(folder, change):
         (lambda f: edit(f, lambda d: d.update(n_settle_steps="9")), "n_settle_steps.*int"),
         (lambda f: edit(f, lambda d: d.update(n_settle_steps=0)), "at least 1"),
         (lambda f: edit(f, lambda d: d.update(tolerance=-1.0)), "tolerance must be null"),
+        (lambda f: edit(f, lambda d: d.update(products="int8")), "'bfloat16'; received 'int8'"),
         (lambda f: edit(f, lambda d: d.update(tensors="../x")), "outside its folder"),
         (lambda f: edit(f, lambda d: d.update(tensors="gone.safetensors")), "missing"),
         (lambda f: edit(f, lambda d: d.update(sha256="0" * 64)), "damaged or altered"),

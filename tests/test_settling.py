@@ -49,6 +49,44 @@ def test_compiled_equals_eager(case):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("feedback", ["learned", "tied"])
+@pytest.mark.parametrize("tolerance", [None, 1e-9])
+def test_bfloat16_rounds_the_factors_of_every_step_and_nothing_else(feedback, tolerance):
+    """One step from states that have moved equals a NumPy step with rounded factors."""
+
+    def rounded(values):
+        return np.asarray(jnp.asarray(values).astype(jnp.bfloat16).astype(jnp.float32), np.float64)
+
+    options = {"feedback": feedback, "prediction_activation": "tanh"}
+    circuit = gncn.chain((6, 5, 4), activation="relu", **options)
+    numbers = {"n_settle_steps": 1, "weight_scale": 0.7, "self_excitation": 0.0, **PULLED}
+    exact = gncn.build(circuit, seed=1, **numbers)
+    low = gncn.build(circuit, seed=1, products="bfloat16", **numbers)
+    rng = np.random.default_rng(0)
+    x, z1, z2 = images(3), rng.normal(size=(3, 5)), rng.normal(size=(3, 4))
+    start = (x, jnp.asarray(z1, jnp.float32), jnp.asarray(z2, jnp.float32))
+    settled = gncn.settle(low, x, start=start, tolerance=tolerance)
+    w0, w1 = (rounded(w) for w in low.forward_weights)
+    e0, e1 = (w0.T, w1.T) if feedback == "tied" else (rounded(e) for e in low.feedback_weights)
+    phi1, phi2 = np.maximum(np.asarray(start[1]), 0), np.maximum(np.asarray(start[2]), 0)
+    error0 = np.asarray(x) - 1 / (1 + np.exp(-rounded(phi1) @ w0.T))
+    error1 = np.asarray(start[1]) - np.tanh(rounded(phi2) @ w1.T)
+    change1 = rounded(error0.astype(np.float32)) @ e0.T - error1 - 0.3 * z1
+    change2 = rounded(error1.astype(np.float32)) @ e1.T - 0.3 * z2
+    np.testing.assert_allclose(settled.latents[1], z1 + 0.1 * change1, rtol=1e-4, atol=2e-4)
+    np.testing.assert_allclose(settled.latents[2], z2 + 0.1 * change2, rtol=1e-4, atol=2e-4)
+    plain = gncn.settle(exact, x, start=start)
+    assert np.abs(plain.latents[1] - settled.latents[1]).max() > 1e-5
+    # What is learned from is in single precision.
+    drive = np.maximum(np.asarray(settled.latents[1]), 0) @ np.asarray(low.forward_weights[0]).T
+    np.testing.assert_allclose(settled.responses.drives[0], drive, rtol=1e-5, atol=1e-6)
+
+
+def test_products_of_an_unknown_type_are_refused():
+    with pytest.raises(ConfigError, match="Unknown products 'int8'.*'float32', 'bfloat16'"):
+        gncn.build(gncn.chain((6, 4)), seed=0, products="int8")
+
+
 def test_recording_changes_nothing_and_records_every_step():
     network, x = small(), images(3)
     plain = gncn.settle(network, x)

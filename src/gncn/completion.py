@@ -27,7 +27,7 @@ from gncn.discrepancy import Latents, Responses, respond
 from gncn.errors import ConfigError, unknown_choice
 from gncn.evaluation.bernoulli import log_likelihood_table
 from gncn.inference import descend
-from gncn.network import Network
+from gncn.network import Network, operands
 from gncn.settling import initial_latents, moved, state_changes
 
 Way = Literal["drift", "silent", "prior"]
@@ -140,15 +140,17 @@ def settle_on_visible(
     if completer.prior_codes is not None:
         latents = _start_from_prior(completer, x, visible)
 
+    right = operands(network, network.products)
+
     def step(latents: Latents, _: None) -> tuple[Latents, None]:
-        responses = respond(network, latents)
+        responses = respond(network, latents, right)
         error, pixels = responses.errors[0], latents[0]
         assert error is not None
         if completer.way == "drift":
             pixels = jnp.where(seen, pixels, pixels - network.dynamics.step_size[0] * error)
         else:
             responses = _silence(responses, error * seen)
-        after = moved(network, latents, state_changes(network, latents, responses))
+        after = moved(network, latents, state_changes(network, latents, responses, right))
         return (pixels, *after[1:]), None
 
     latents, _ = lax.scan(step, latents, None, length=completer.n_settle_steps)

@@ -29,7 +29,7 @@ from gncn.circuit import (
 from gncn.data import Dataset, load_dataset, load_file
 from gncn.errors import ConfigError, unknown_choice
 from gncn.learning import Rates, Rule, rates
-from gncn.network import Network, build
+from gncn.network import Network, Products, build
 from gncn.training import Plan
 
 T = TypeVar("T")
@@ -132,6 +132,7 @@ class SettlingConfig(Description):
 
     n_settle_steps: int = 50
     tolerance: float | None = Field(default=None, gt=0)
+    products: Products = "float32"
     step_size: Each[float] = 0.1
     leak: Each[float] = 0.001
     self_excitation: Each[float] = 0.13

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gncn.activations import resolve_activation
-from gncn.network import Network
+from gncn.network import Network, Operands, operands, product
 
 Latents = tuple[Float[Array, "batch _units"], ...]
 """States z^0 (the data), z^1, ..., z^L; arrays of shape (batch, J_l)."""
@@ -71,21 +71,23 @@ def activities(network: Network, latents: Latents) -> ByLayer:
     return tuple(sent)
 
 
-def respond(network: Network, latents: Latents) -> Responses:
+def respond(network: Network, latents: Latents, right: Operands | None = None) -> Responses:
     """Compute activities, predictions and errors of all layers from their states.
 
     Args:
         network: the network.
         latents: states of layers 0..L; layer 0 holds the data.
+        right: the synapses as products take them; by default in single precision.
     """
     circuit = network.circuit
+    right = operands(network) if right is None else right
     sent = activities(network, latents)
     none: list[Float[Array, "batch _units"] | None] = [None] * len(circuit.layers)
     drives, predictions, deviations, errors = list(none), list(none), list(none), list(none)
-    for weights, connection in zip(network.forward_weights, circuit.connections, strict=True):
+    for weights, connection in zip(right.forward, circuit.connections, strict=True):
         source = sent[connection.source]
         assert source is not None
-        drive = source @ weights.T
+        drive = product(source, weights)
         earlier = drives[connection.target]
         drives[connection.target] = drive if earlier is None else earlier + drive
     for index in circuit.predicted:

@@ -180,10 +180,11 @@ def _check(networks: list[Network], seeds: list[int], data: Dataset) -> None:
             f"fit needs one seed for each network; received {len(networks)} networks and "
             f"{len(seeds)} seeds."
         )
-    fixed = {(one.circuit, one.n_settle_steps, one.tolerance) for one in networks}
+    fixed = {(one.circuit, one.n_settle_steps, one.tolerance, one.products) for one in networks}
     if len(fixed) > 1:
         raise ConfigError(
-            "Networks trained together must share one circuit, n_settle_steps and tolerance."
+            "Networks trained together must share one circuit, n_settle_steps, tolerance and "
+            "products."
         )
     layer = networks[0].circuit.layers[0]
     if layer.size != data.n_pixels:

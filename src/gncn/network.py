@@ -16,6 +16,7 @@ M^l (appendix)      ``lateral_masks[l]``, shape (J, J); None if not "matrix"
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -25,7 +26,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.activations import resolve_activation
 from gncn.circuit import Circuit, Connection, per_layer
-from gncn.errors import ConfigError
+from gncn.errors import ConfigError, unknown_choice
+
+Products = Literal["float32", "bfloat16"]
+"""Type of the factors in the products of settling; sums are in single precision."""
 
 
 class Dynamics(eqx.Module):
@@ -51,6 +55,7 @@ class Network(eqx.Module):
         circuit: the wiring.
         n_settle_steps: T, the default number of settling steps.
         tolerance: settle to rest within this (see `gncn.settle`); None for T steps.
+        products: type of the factors in the products of settling.
         forward_weights: W of each connection, in the circuit's order.
         feedback_weights: E of each connection; empty if W^T stands in for them.
         precision: Σ⁻¹ of each layer.
@@ -61,6 +66,7 @@ class Network(eqx.Module):
     circuit: Circuit = eqx.field(static=True)
     n_settle_steps: int = eqx.field(static=True)
     tolerance: float | None = eqx.field(static=True)
+    products: Products | str = eqx.field(static=True)
     forward_weights: tuple[Float[Array, "*trials _target _source"], ...]
     feedback_weights: tuple[Float[Array, "*trials _source _target"], ...]
     precision: tuple[
@@ -70,6 +76,34 @@ class Network(eqx.Module):
     dynamics: Dynamics
 
 
+class Operands(NamedTuple):
+    """The right-hand factors of settling's products, as the products take them.
+
+    Attributes:
+        forward: W^T of each connection.
+        feedback: what errors are multiplied by for each connection: E^T, or W in its place.
+    """
+
+    forward: tuple[Float[Array, "_source _target"], ...]
+    feedback: tuple[Float[Array, "_target _source"], ...]
+
+
+def operands(network: Network, products: Products | str = "float32") -> Operands:
+    """Lay the synapses out for settling, once for all of its steps."""
+    dtype = jnp.dtype(products)
+    forward = tuple(w.T.astype(dtype) for w in network.forward_weights)
+    if network.circuit.has_error_synapses:
+        return Operands(forward, tuple(e.T.astype(dtype) for e in network.feedback_weights))
+    return Operands(forward, tuple(w.astype(dtype) for w in network.forward_weights))
+
+
+def product(
+    left: Float[Array, "batch sending"], right: Float[Array, "sending receiving"]
+) -> Float[Array, "batch receiving"]:
+    """Multiply, with both factors of the right one's type, and sum in single precision."""
+    return jnp.matmul(left.astype(right.dtype), right, preferred_element_type=jnp.float32)
+
+
 def build(
     circuit: Circuit,
     *,
@@ -77,6 +111,7 @@ def build(
     seed: int | None = None,
     n_settle_steps: int = 50,
     tolerance: float | None = None,
+    products: Products | str = "float32",
     step_size: float | Sequence[float] = 0.1,
     leak: float | Sequence[float] = 0.001,
     self_excitation: float | Sequence[float] = 0.13,
@@ -93,6 +128,9 @@ def build(
         seed: instead of a key.
         n_settle_steps: T.
         tolerance: settle to rest within this (see `gncn.settle`); None for T steps.
+        products: type of the factors in the products of settling; ``"bfloat16"`` is faster
+            where the hardware multiplies it, and rounds factors to 8 bits. The responses
+            to the settled states, and so learning, stay in single precision.
         step_size: β, for all latent layers or one each, bottom first.
         leak: γ, likewise.
         self_excitation: α_e, likewise.
@@ -116,6 +154,8 @@ def build(
         raise ConfigError(f"n_settle_steps must be at least 1; received {n_settle_steps}.")
     if tolerance is not None and not tolerance > 0:
         raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
+    if products not in get_args(Products):
+        raise unknown_choice("products", products, get_args(Products))
     positive = {"step_size": step_size}
     any_sign = {
         "leak": leak,
@@ -152,6 +192,7 @@ def build(
         circuit=circuit,
         n_settle_steps=n_settle_steps,
         tolerance=None if tolerance is None else float(tolerance),
+        products=products,
         forward_weights=forward,
         feedback_weights=feedback,
         precision=tuple(start[layer.precision](layer.size) for layer in circuit.layers),

@@ -10,7 +10,7 @@ shapes, types and values of the arrays must be those that the circuit calls for.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +22,7 @@ from gncn.circuit import Circuit
 from gncn.errors import ConfigError, RunError
 from gncn.evaluation.mixture import COVARIANCES, Mixture
 from gncn.files import sha256, write_atomic
-from gncn.network import Dynamics, Network
+from gncn.network import Dynamics, Network, Products
 
 FORMAT = "gncn-network-1"
 DESCRIPTION = "model.json"
@@ -50,6 +50,7 @@ def save(network: Network, folder: str | Path) -> Path:
         "circuit": _describe(network.circuit),
         "n_settle_steps": network.n_settle_steps,
         "tolerance": network.tolerance,
+        "products": network.products,
     }
     content = save_tensors(_arrays(network))
     digest = sha256(content)
@@ -164,6 +165,11 @@ def _read_description(path: Path) -> dict[str, Any]:
     tolerance = description.get("tolerance")
     if tolerance is not None and not (isinstance(tolerance, float) and tolerance > 0):
         raise RunError(f"{path}: tolerance must be null or above 0; received {tolerance!r}.")
+    if description.get("products") not in get_args(Products):
+        allowed = ", ".join(repr(name) for name in get_args(Products))
+        raise RunError(
+            f"{path}: products must be {allowed}; received {description.get('products')!r}."
+        )
     return description
 
 
@@ -195,6 +201,7 @@ def _assemble(
         circuit=circuit,
         n_settle_steps=description["n_settle_steps"],
         tolerance=description.get("tolerance"),
+        products=description["products"],
         forward_weights=group("forward_weights", n_connections),
         feedback_weights=group("feedback_weights", n_connections)
         if circuit.has_error_synapses

@@ -25,7 +25,7 @@ from gncn.activations import resolve_activation
 from gncn.discrepancy import Discrepancy, Latents, Responses, discrepancy, respond
 from gncn.errors import ConfigError, DataError
 from gncn.lateral import lateral_drive
-from gncn.network import Network
+from gncn.network import Network, Operands, operands, product
 
 
 class Trajectory(eqx.Module):
@@ -82,24 +82,28 @@ def initial_latents(network: Network, x: Float[Array, "batch pixels"]) -> Latent
     )
 
 
-def state_changes(network: Network, latents: Latents, responses: Responses) -> Latents:
+def state_changes(
+    network: Network, latents: Latents, responses: Responses, right: Operands | None = None
+) -> Latents:
     """Δz^1..Δz^L, the direction in which each latent state moves (Eqs 3, 15, 16).
 
     Args:
         network: the network.
         latents: states of layers 0..L.
         responses: `respond` of the same states.
+        right: the synapses as products take them; by default in single precision.
 
     Returns:
         One array of shape (batch, J_l) for each latent layer; not yet times β.
     """
     circuit, dynamics = network.circuit, network.dynamics
+    right = operands(network) if right is None else right
     changes = []
     for index in range(1, len(circuit.layers)):
         layer, states = circuit.layers[index], latents[index]
         activity, error = responses.activities[index], responses.errors[index]
         assert activity is not None
-        change = _bottom_up(network, responses, index)
+        change = _bottom_up(network, responses, right, index)
         if circuit.feedback == "transposed":
             through = change if error is None or circuit.compared == "state" else change - error
             phi = resolve_activation(layer.activation, layer.winners)
@@ -120,7 +124,9 @@ def state_changes(network: Network, latents: Latents, responses: Responses) -> L
     return tuple(changes)
 
 
-def _bottom_up(network: Network, responses: Responses, index: int) -> Float[Array, "batch units"]:
+def _bottom_up(
+    network: Network, responses: Responses, right: Operands, index: int
+) -> Float[Array, "batch units"]:
     """Messages to layer `index` from the errors of all layers that it predicts: Σ E e."""
     circuit = network.circuit
     messages = []
@@ -131,10 +137,7 @@ def _bottom_up(network: Network, responses: Responses, index: int) -> Float[Arra
         assert error is not None
         if circuit.feedback == "transposed":
             error = through_prediction(network, responses, connection.target)
-        if circuit.has_error_synapses:
-            messages.append(error @ network.feedback_weights[number].T)
-        else:
-            messages.append(error @ network.forward_weights[number])
+        messages.append(product(error, right.feedback[number]))
     return sum(messages[1:], start=messages[0])
 
 
@@ -241,24 +244,23 @@ def settle(
     if tolerance is not None:
         return _settle_to_rest(network, latents, n_steps, tolerance)
 
+    right = operands(network, network.products)
+
     def step(latents: Latents, _: None) -> tuple[Latents, None]:
-        return _step(network, latents), None
+        responses = respond(network, latents, right)
+        return moved(network, latents, state_changes(network, latents, responses, right)), None
 
     latents, _ = lax.scan(step, latents, None, length=n_steps)
     steps = jnp.full(x.shape[0], n_steps)
     return Settled(latents, respond(network, latents), steps, None, None)
 
 
-def _step(network: Network, latents: Latents) -> Latents:
-    return moved(network, latents, state_changes(network, latents, respond(network, latents)))
-
-
 def _look_ahead(
-    network: Network, latents: Latents
+    network: Network, latents: Latents, right: Operands
 ) -> tuple[Latents, Responses, Float[Array, "batch latent"]]:
     """The next states, the responses to the present ones, and how fast the states change."""
-    responses = respond(network, latents)
-    after = moved(network, latents, state_changes(network, latents, responses))
+    responses = respond(network, latents, right)
+    after = moved(network, latents, state_changes(network, latents, responses, right))
     pairs = zip(after[1:], latents[1:], network.dynamics.step_size, strict=True)
     speed = [jnp.sqrt(jnp.mean(((new - old) / beta) ** 2, axis=-1)) for new, old, beta in pairs]
     return after, responses, jnp.stack(speed, axis=-1)
@@ -272,7 +274,7 @@ def _moving_only(moving: Bool[Array, " batch"], after: Latents, latents: Latents
 
 
 def _settle_to_rest(network: Network, latents: Latents, n_steps: int, tolerance: float) -> Settled:
-    batch = latents[0].shape[0]
+    batch, right = latents[0].shape[0], operands(network, network.products)
 
     def unfinished(carry: tuple[Int[Array, ""], _Moving]) -> Bool[Array, ""]:
         step, (_, moving, _) = carry
@@ -280,24 +282,24 @@ def _settle_to_rest(network: Network, latents: Latents, n_steps: int, tolerance:
 
     def step(carry: tuple[Int[Array, ""], _Moving]) -> tuple[Int[Array, ""], _Moving]:
         number, (latents, moving, taken) = carry
-        after, _, speed = _look_ahead(network, latents)
+        after, _, speed = _look_ahead(network, latents, right)
         moving = moving & jnp.any(speed >= tolerance, axis=-1)
         return number + 1, (_moving_only(moving, after, latents), moving, taken + moving)
 
     first = (latents, jnp.ones(batch, bool), jnp.zeros(batch, int))
     _, (latents, _, taken) = lax.while_loop(unfinished, step, (jnp.zeros((), int), first))
-    _, responses, speed = _look_ahead(network, latents)
+    _, responses, speed = _look_ahead(network, latents, operands(network))
     return Settled(latents, responses, taken, jnp.all(speed < tolerance, axis=-1), None)
 
 
 def _settle_recording(
     network: Network, latents: Latents, n_steps: int, tolerance: float | None, keep_latents: bool
 ) -> Settled:
-    batch = latents[0].shape[0]
+    batch, right = latents[0].shape[0], operands(network, network.products)
 
     def step(carry: _Moving, _: None) -> tuple[_Moving, tuple]:
         latents, moving, taken = carry
-        after, responses, speed = _look_ahead(network, latents)
+        after, responses, speed = _look_ahead(network, latents, right)
         if tolerance is not None:
             moving = moving & jnp.any(speed >= tolerance, axis=-1)
         seen = discrepancy(network, latents, responses), speed, latents if keep_latents else None
@@ -305,7 +307,7 @@ def _settle_recording(
 
     start = (latents, jnp.ones(batch, bool), jnp.zeros(batch, int))
     (latents, _, taken), seen = lax.scan(step, start, None, length=n_steps)
-    _, responses, speed = _look_ahead(network, latents)
+    _, responses, speed = _look_ahead(network, latents, operands(network))
     last = discrepancy(network, latents, responses), speed, latents if keep_latents else None
     whole = jax.tree.map(lambda most, end: jnp.concatenate([most, end[None]]), seen, last)
     converged = None if tolerance is None else jnp.all(speed < tolerance, axis=-1)
