@@ -1,5 +1,6 @@
 """The command line, ``gncn``: one module for each command, errors told in one place."""
 
+import os
 import sys
 
 import typer
@@ -16,6 +17,7 @@ def main() -> None:
     The status is 2 for input that can't be used, 1 for a run that diverged, and 130
     for Ctrl-C.
     """
+    _keep_compiled_programs()
     from gncn.cli.app import app
 
     console = Console(stderr=True)
@@ -27,6 +29,21 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("Interrupted.")
         sys.exit(INTERRUPTED)
+
+
+def _keep_compiled_programs() -> None:
+    """Let JAX keep compiled programs in the user's cache, unless told where else to.
+
+    ``JAX_COMPILATION_CACHE_DIR`` names another folder; the cache is ``GNCN_CACHE`` or the
+    system's.  A folder that can't be written costs a warning and the time to compile.
+    """
+    import jax
+
+    from gncn.data import cache_dir
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def _escape(text: str) -> str:
