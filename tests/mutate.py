@@ -25,8 +25,8 @@ MUTANTS = [
     ("precision.py", "0.5 / precision - 0.5", "0.5 / precision - 1.0"),
     (
         "precision.py",
-        "0.5 * jnp.linalg.inv(precision) - 0.5",
-        "0.5 * jnp.linalg.inv(precision) + 0.5",
+        "0.5 * _inverse(precision) - 0.5",
+        "0.5 * _inverse(precision) + 0.5",
     ),
     ("precision.py", "values, lowest, highest)[None, :]", "values, lowest, 1e9)[None, :]"),
     ("discrepancy.py", "0.5 * log_determinant - 0.5", "-0.5 * log_determinant - 0.5"),

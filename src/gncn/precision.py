@@ -9,6 +9,7 @@ with a logarithm of its determinant, and unable to blow settling up.
 
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Bool, Float
 
 
@@ -27,7 +28,17 @@ def precision_update(
     weighted = deviations * weights[:, None]
     if precision.ndim == 1:
         return 0.5 / precision - 0.5 * jnp.sum(weighted * deviations, axis=0)
-    return 0.5 * jnp.linalg.inv(precision) - 0.5 * (weighted.T @ deviations)
+    return 0.5 * _inverse(precision) - 0.5 * (weighted.T @ deviations)
+
+
+@sequential_vmap
+def _inverse(matrix: Float[Array, "units units"]) -> Float[Array, "units units"]:
+    """The inverse; of several trials one after another.
+
+    On a CPU, JAX's solver of batched triangular systems waits for threads that other
+    such solvers may hold, and is many times slower.
+    """
+    return jnp.linalg.inv(matrix)
 
 
 def hold_eigenvalues(

@@ -263,7 +263,7 @@ class _FromPrior(eqx.Module):
         self, keys: Shaped[PRNGKeyArray, " images"], n_chains: int
     ) -> Float[Array, "chains dim"]:
         """Samples of the base, `n_chains` for each image."""
-        codes = jax.vmap(lambda key: self.model.sample_prior(key, n_chains))(keys)
+        codes = lax.map(lambda key: self.model.sample_prior(key, n_chains), keys)
         return codes.reshape(len(codes) * n_chains, -1)
 
     def log_base(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:

@@ -32,6 +32,8 @@ COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
 
 _HIGHEST = lax.Precision.HIGHEST
 _BLOCK = 128
+_AT_ONCE = 1 << 24
+"""Whitened numbers held at once for densities of a few codes."""
 
 
 class Mixture(eqx.Module):
@@ -116,6 +118,8 @@ class Mixture(eqx.Module):
         if self.covariance == "tied":
             codes, means = _whiten(codes, whitening), _whiten(means, whitening)
             distance = lax.map(lambda mean: jnp.sum((codes - mean[None, :]) ** 2, axis=-1), means)
+        elif self.covariance == "full" and codes.size * self.n_components <= _AT_ONCE:
+            return self.log_normaliser[None, :] - 0.5 * _distances(codes, means, whitening)
         else:
             distance = lax.map(
                 lambda one: jnp.sum(_whiten(codes - one[0][None, :], one[1]) ** 2, axis=-1),
@@ -161,6 +165,21 @@ def _whiten(
     if whitening.ndim == 2:
         return jnp.matmul(deviations, whitening.T, precision=_HIGHEST)
     return deviations * (whitening[None, :] if whitening.ndim == 1 else whitening)
+
+
+def _distances(
+    codes: Float[Array, "codes dim"],
+    means: Float[Array, "components dim"],
+    whitening: Float[Array, "components dim dim"],
+) -> Float[Array, "codes components"]:
+    """‖A_k(z − μ_k)‖² of every code and component, by one product: for a few codes."""
+    centre = jnp.mean(means, axis=0, keepdims=True)
+    codes, means = codes - centre, means - centre
+    flat = whitening.reshape(-1, codes.shape[1])
+    white = jnp.matmul(codes, flat.T, precision=_HIGHEST)
+    centres = jnp.sum(whitening * means[:, None, :], axis=-1)
+    away = white.reshape(len(codes), *centres.shape) - centres[None]
+    return jnp.sum(away**2, axis=-1)
 
 
 def mixture_from_moments(

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.errors import DataError
@@ -50,10 +49,31 @@ class GaussianProposal(eqx.Module):
     Attributes:
         mean: m.
         factor: C, lower triangular, or its diagonal alone (standard deviations).
+        whitening: C^{-1}, shaped alike.
     """
 
     mean: Float[Array, "*images dim"]
     factor: Float[Array, "*images dim dim"] | Float[Array, "*images dim"]
+    whitening: Float[Array, "*images dim dim"] | Float[Array, "*images dim"]
+
+    def __init__(
+        self,
+        mean: Float[Array, "*images dim"],
+        factor: Float[Array, "*images dim dim"] | Float[Array, "*images dim"],
+    ) -> None:
+        """Invert the factor once, outside of compiled programs if it is a matrix.
+
+        Batches of triangular systems that are solved side by side in one program can
+        wait for each other without end: on a CPU, JAX's solver shares the threads that
+        it waits for.  So densities are products with the inverse.
+        """
+        self.mean = mean
+        self.factor = factor
+        if factor.ndim == mean.ndim:
+            self.whitening = 1 / factor
+        else:
+            inverse = np.linalg.inv(np.asarray(factor, np.float64))
+            self.whitening = jnp.asarray(np.tril(inverse), jnp.float32)
 
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
         """Draw `n` codes for one image."""
@@ -65,12 +85,12 @@ class GaussianProposal(eqx.Module):
     def log_prob(self, codes: Float[Array, "n dim"]) -> Float[Array, " n"]:
         """Log density log q(z|x) of each code for one image, in nats."""
         deviations = codes - self.mean[None, :]
-        if self.factor.ndim == 1:
-            white, diagonal = deviations / self.factor[None, :], self.factor
+        if self.whitening.ndim == 1:
+            white, diagonal = deviations * self.whitening[None, :], self.whitening
         else:
-            white = solve_triangular(self.factor, deviations.T, lower=True).T
-            diagonal = jnp.diagonal(self.factor)
-        constant = jnp.sum(jnp.log(diagonal)) + 0.5 * len(diagonal) * jnp.log(2 * jnp.pi)
+            white = jnp.matmul(deviations, self.whitening.T, precision=lax.Precision.HIGHEST)
+            diagonal = jnp.diagonal(self.whitening)
+        constant = 0.5 * len(diagonal) * jnp.log(2 * jnp.pi) - jnp.sum(jnp.log(diagonal))
         return -0.5 * jnp.sum(white**2, axis=-1) - constant
 
 
