@@ -1,8 +1,9 @@
-"""`fit`: train networks on a data set, epoch by epoch, and record what happens.
+"""`fit`: train models on a data set, epoch by epoch, and record what happens.
 
-This is the edge between the pure `train_epoch` and the world: it measures time,
-evaluates, tells a `Listener` (a progress bar, a run folder), stops a run that
-diverges, and on Ctrl-C returns what was trained up to the last whole epoch.
+This is the edge between the pure epochs of a `gncn.methods.Method` and the world: it
+measures time, evaluates, tells a `Listener` (a progress bar, a run folder), stops a run
+that diverges or no longer improves, and on Ctrl-C returns what was trained up to the
+last whole epoch.
 """
 
 import time
