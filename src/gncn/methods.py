@@ -18,7 +18,14 @@ from gncn.config import BACKPROP_ONLY, HEBBIAN_ONLY, TrainingConfig, refuse_idle
 from gncn.data import Dataset, Split
 from gncn.errors import ConfigError, DataError
 from gncn.network import Network
-from gncn.training import EpochReport, Statistics, TrainingState, evaluate, start_training, train_epoch
+from gncn.training import (
+    EpochReport,
+    Statistics,
+    TrainingState,
+    evaluate,
+    start_training,
+    train_epoch,
+)
 
 WORST_NATS_PER_PIXEL = 10 * np.log(2)
 """A mean reconstruction error above this (ten times that of tossing coins) is divergence."""
@@ -55,10 +62,11 @@ def hebbian(
         ConfigError: networks differ in their circuits, or an option doesn't apply.
         DataError: the data do not fit the circuit.
     """
-    fixed = {(one.circuit, one.n_settle_steps, one.tolerance) for one in networks}
+    fixed = {(one.circuit, one.n_settle_steps, one.tolerance, one.products) for one in networks}
     if len(fixed) > 1:
         raise ConfigError(
-            "Networks trained together must share one circuit, n_settle_steps and tolerance."
+            "Networks trained together must share one circuit, n_settle_steps, tolerance and "
+            "products."
         )
     layer = networks[0].circuit.layers[0]
     if layer.size != data.n_pixels:
@@ -95,7 +103,9 @@ def descent(
     blueprint = models[0].blueprint
     if any(model.blueprint != blueprint for model in models):
         raise ConfigError("Models trained together must share one blueprint.")
-    refuse_idle(config, HEBBIAN_ONLY, f"for {blueprint.kind!r}, which learns by backprop", "training.")
+    refuse_idle(
+        config, HEBBIAN_ONLY, f"for {blueprint.kind!r}, which learns by backprop", "training."
+    )
     if blueprint.n_pixels != data.n_pixels:
         raise DataError(
             f"The model takes images of {blueprint.n_pixels} pixels, and those of {data.name!r} "

@@ -78,7 +78,7 @@ def draw_reconstruction_figure(
         np.asarray(settled.reconstruction),
         np.asarray(reconstruction_error(network, settled)),
         image_shape(data.n_pixels, data.image_shape),
-        ERROR_LABELS[error_name(network.circuit)],
+        ERROR_LABELS[error_name(network)],
     )
 
 

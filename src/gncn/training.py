@@ -129,7 +129,13 @@ def _stack(trees: Sequence[Any]) -> Any:
 
 def trial(state: TrainingState, index: int) -> Any:
     """The network, or other model, of one trial, without the leading axis."""
-    return jax.tree.map(lambda leaf: leaf[index], state.network)
+    return unstack(state.network)[index]
+
+
+def unstack(models: Any) -> list[Any]:
+    """Models of all trials, without the leading axis of their arrays."""
+    n_trials = len(jax.tree.leaves(models)[0])
+    return [jax.tree.map(lambda leaf, k=k: leaf[k], models) for k in range(n_trials)]
 
 
 def _batches(
@@ -331,9 +337,7 @@ def average(
     def block(
         model: Any, chosen: Int[Array, " batch"], w: Float[Array, " batch"], key: PRNGKeyArray
     ) -> Statistics:
-        return jax.tree.map(
-            lambda value: jnp.tensordot(w, value, axes=1), see(model, chosen, key)
-        )
+        return jax.tree.map(lambda value: jnp.tensordot(w, value, axes=1), see(model, chosen, key))
 
     def one(model: Any) -> Statistics:
         sums = lax.map(lambda batch: block(model, *batch), (indices[:, 0], weights, keys))

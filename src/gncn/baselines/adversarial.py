@@ -72,7 +72,6 @@ class GANAE(Autoencoder):
     encoder: Dense
     decoder: Dense
     discriminator: Dense
-    monitored: ClassVar[str] = "error"
     objectives: ClassVar[tuple[Objective, ...]] = (
         Objective(autoencoder_loss, ("encoder", "decoder")),
         Objective(generator_loss, ("encoder",)),

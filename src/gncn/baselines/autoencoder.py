@@ -10,7 +10,7 @@ averaged over images, with z⁰ = logistic(decoder(z)) (Eqs 20 to 22 and the app
 """
 
 import abc
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -27,14 +27,32 @@ from gncn.training import Statistics
 Code = Float[Array, "batch latent"]
 
 
+def objective_loss(
+    model: "Autoencoder", batch: Batch, key: PRNGKeyArray
+) -> tuple[Float[Array, ""], Statistics]:
+    """−(mean ψ + Ω), what gradient descent lowers."""
+    seen = model.see(batch, key)
+    return -(batch.mean(seen.discrepancy) + model.omega()), seen
+
+
 class Autoencoder(eqx.Module):
-    """Base of the autoencoders."""
+    """Base of the autoencoders.
+
+    Attributes:
+        blueprint: sizes and λ.
+        encoder: image to code, or to mean and log variance.
+        decoder: code to logits.
+        monitored: the statistic of validation images that tells how good a model is.
+        objectives: the updates that a mini-batch brings about, in turn.
+    """
 
     blueprint: eqx.AbstractVar[Blueprint]
     encoder: eqx.AbstractVar[Dense]
     decoder: eqx.AbstractVar[Dense]
-    monitored: eqx.AbstractClassVar[str]
-    objectives: eqx.AbstractClassVar[tuple[Objective, ...]]
+    monitored: ClassVar[Literal["error", "discrepancy"]] = "error"
+    objectives: ClassVar[tuple[Objective, ...]] = (
+        Objective(objective_loss, ("encoder", "decoder")),
+    )
 
     @abc.abstractmethod
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:
@@ -92,14 +110,6 @@ class Autoencoder(eqx.Module):
         return -self.blueprint.penalty * self.decoder.squared_norm()
 
 
-def objective_loss(
-    model: Autoencoder, batch: Batch, key: PRNGKeyArray
-) -> tuple[Float[Array, ""], Statistics]:
-    """−(mean ψ + Ω), what gradient descent lowers."""
-    seen = model.see(batch, key)
-    return -(batch.mean(seen.discrepancy) + model.omega()), seen
-
-
 class RAE(Autoencoder):
     """Regularised autoencoder: a point for a code, and no term of its own.
 
@@ -118,10 +128,6 @@ class RAE(Autoencoder):
     blueprint: Blueprint = eqx.field(static=True)
     encoder: Dense
     decoder: Dense
-    monitored: ClassVar[str] = "error"
-    objectives: ClassVar[tuple[Objective, ...]] = (
-        Objective(objective_loss, ("encoder", "decoder")),
-    )
 
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:
         """The code alone."""

@@ -81,7 +81,9 @@ class Blueprint(Description):
     def n_synapses(self) -> int:
         """All that is learned: weights and biases of every part."""
         return sum(
-            below * above + above for sizes in self.parts.values() for below, above in pairwise(sizes)
+            below * above + above
+            for sizes in self.parts.values()
+            for below, above in pairwise(sizes)
         )
 
 

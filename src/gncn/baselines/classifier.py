@@ -6,7 +6,7 @@ over the two hidden ReLU layers.  The paper prints no equation for it; the L1 no
 the activities is what makes the network of its reference sparse.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -40,7 +40,7 @@ class DSRN(eqx.Module):
 
     blueprint: Blueprint = eqx.field(static=True)
     network: Dense
-    monitored: ClassVar[str] = "error"
+    monitored: ClassVar[Literal["error", "discrepancy"]] = "error"
     objectives: ClassVar[tuple[Objective, ...]] = (Objective(classification_loss, ("network",)),)
 
     def encode_layers(self, x: Float[Array, "batch pixels"]) -> list[Float[Array, "batch _units"]]:
@@ -62,5 +62,3 @@ class DSRN(eqx.Module):
         wrong = 100.0 * (jnp.argmax(logits, axis=-1) != batch.labels)
         active = jnp.stack([jnp.mean(units > ACTIVE, axis=-1) for units in hidden], axis=-1)
         return Statistics(wrong, jnp.sum(terms, axis=-1), terms, active, None)
-
-

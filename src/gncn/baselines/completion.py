@@ -9,7 +9,6 @@ as much as the tolerance; so a batch gives what its images give alone.
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -79,7 +78,5 @@ def complete_clamped(
     def unfinished(state: tuple[Int[Array, ""], Completed]) -> Bool[Array, ""]:
         return (state[0] < completer.max_steps) & ~jnp.all(state[1].converged)
 
-    start = Completed(
-        jnp.where(seen, x, 0.0), jnp.zeros(len(x), int), jnp.zeros(len(x), bool)
-    )
+    start = Completed(jnp.where(seen, x, 0.0), jnp.zeros(len(x), int), jnp.zeros(len(x), bool))
     return lax.while_loop(unfinished, step, (jnp.zeros((), int), start))[1]

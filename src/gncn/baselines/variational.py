@@ -7,16 +7,15 @@ at z = μ + σ ε, ε ~ N(0, I): one draw for each image and update.  ψ is a lo
 log p(x) under the prior N(0, I), on average over ε.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gncn.baselines.autoencoder import Autoencoder, Code, objective_loss
+from gncn.baselines.autoencoder import Autoencoder, Code
 from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.dense import Dense
-from gncn.baselines.objective import Objective
 from gncn.evaluation.proposals import GaussianProposal
 
 
@@ -31,9 +30,7 @@ def split_gaussian(top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
     return mean, jnp.exp(0.5 * log_variance)
 
 
-def encoder_proposal(
-    model: Autoencoder, x: Float[Array, "images pixels"]
-) -> GaussianProposal:
+def encoder_proposal(model: Autoencoder, x: Float[Array, "images pixels"]) -> GaussianProposal:
     """q(z|x) of each image, as a proposal for importance sampling.
 
     Args:
@@ -61,10 +58,7 @@ class GVAE(Autoencoder):
     blueprint: Blueprint = eqx.field(static=True)
     encoder: Dense
     decoder: Dense
-    monitored: ClassVar[str] = "discrepancy"
-    objectives: ClassVar[tuple[Objective, ...]] = (
-        Objective(objective_loss, ("encoder", "decoder")),
-    )
+    monitored: ClassVar[Literal["error", "discrepancy"]] = "discrepancy"
 
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:
         """μ and σ."""
@@ -96,10 +90,7 @@ class ConstantVarianceGVAE(Autoencoder):
     blueprint: Blueprint = eqx.field(static=True)
     encoder: Dense
     decoder: Dense
-    monitored: ClassVar[str] = "discrepancy"
-    objectives: ClassVar[tuple[Objective, ...]] = (
-        Objective(objective_loss, ("encoder", "decoder")),
-    )
+    monitored: ClassVar[Literal["error", "discrepancy"]] = "discrepancy"
 
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:
         """μ and the constant σ."""
