@@ -31,7 +31,7 @@ from gncn.circuit import (
     chain,
 )
 from gncn.data import Dataset, load_dataset, load_file
-from gncn.errors import ConfigError, unknown_choice
+from gncn.errors import ConfigError, DataError, unknown_choice
 from gncn.evaluation.mixture import Covariance
 from gncn.learning import Rates, Rule, rates
 from gncn.network import Network, Products, build
@@ -248,6 +248,19 @@ def refuse_idle(config: Description, names: Iterable[str], why: str, prefix: str
             raise ConfigError(f"{prefix}{name}={value!r} has no effect {why}.")
 
 
+def refuse_real_valued(model: str, data: Dataset) -> None:
+    """Refuse grey images for a model of binary ones.
+
+    Raises:
+        DataError: the images are real-valued.
+    """
+    if not data.binary:
+        raise DataError(
+            f"{model!r} models binary images; those of {data.name!r} are real-valued. Binarise "
+            "them (data.binarisation='threshold')."
+        )
+
+
 class Config(Description):
     """Everything that decides a run, apart from the machine it runs on.
 
@@ -343,6 +356,34 @@ class Config(Description):
             return self.networks(data.n_pixels)
         blueprint, scale = self.blueprint(data), self.backprop.weight_scale
         return [start_baseline(blueprint, seed=seed, weight_scale=scale) for seed in self.seeds]
+
+    def n_synapses(self, data: Dataset) -> int | None:
+        """All that a model learns; None for the mixture, which has no synapses."""
+        if self.model == "gmm":
+            return None
+        if self.model == "gncn":
+            return self.network.circuit(data.n_pixels).n_synapses
+        return self.blueprint(data).n_synapses
+
+    def describe(self, data: Dataset) -> str:
+        """The model's layers and synapses in a few words.
+
+        Raises:
+            ConfigError: the model can't be made for these data.
+            DataError: the images are real-valued, and the model is of binary ones.
+        """
+        if self.model != "gncn":
+            refuse_real_valued(self.model, data)
+        if self.model == "gmm":
+            mixture = self.mixture
+            return f"{mixture.n_components} components, {mixture.covariance} covariance, on pixels"
+        if self.model == "gncn":
+            sizes = {"network": self.network.circuit(data.n_pixels).sizes}
+        else:
+            sizes = self.blueprint(data).parts
+        layers = {name: "-".join(map(str, part)) for name, part in sizes.items()}
+        named = [layers["network"]] if len(layers) == 1 else [f"{k} {v}" for k, v in layers.items()]
+        return f"{', '.join(named)}; {self.n_synapses(data):,} synapses"
 
     @property
     def seeds(self) -> list[int]:

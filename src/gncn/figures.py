@@ -19,7 +19,12 @@ from gncn.history import EpochRecord
 
 INK, FAINT = "#1f2933", "#9aa5b1"
 COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#7b4ea3", "#a32b4f", "#4a5568")
-ERROR_LABELS = {"bce": "BCE (nats per image)", "squared_error": "squared error per image"}
+ERROR_LABELS = {
+    "bce": "BCE (nats per image)",
+    "squared_error": "squared error per image",
+    "error_percent": "classification error (%)",
+    "negative_log_likelihood": "−log p(x) (nats per image)",
+}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -145,11 +150,11 @@ def draw_learning_curve(path: Path, history: Sequence[EpochRecord]) -> Path:
             sparsity_axes, epochs, lines, COLOURS[layer % len(COLOURS)], f"layer {layer + 1}"
         )
     label = ERROR_LABELS[history[0].error_name]
-    style(error_axes, title="Reconstruction error", x="epoch", y=label)
-    style(psi_axes, title="Total discrepancy ψ (higher is better)", x="epoch", y="nats per image")
+    style(error_axes, title="Error (lower is better)", x="epoch", y=label)
+    style(psi_axes, title="Objective ψ (higher is better)", x="epoch", y="nats per image")
     style(sparsity_axes, title="Active neurons, validation", x="epoch", y="share with z > 1e-6")
     sparsity_axes.set_ylim(0, None)
-    for axes in (error_axes, psi_axes, sparsity_axes):
+    for axes in (error_axes, psi_axes, *([sparsity_axes] if depth else [])):
         axes.legend(fontsize=8, frameon=False)
         axes.xaxis.get_major_locator().set_params(integer=True)
     return save_figure(figure, path)
@@ -169,7 +174,11 @@ def _mean_and_trials(
 
 
 def draw_weights(
-    path: Path, weights: Float[np.ndarray, "pixels units"], shape: tuple[int, int], n_shown: int
+    path: Path,
+    weights: Float[np.ndarray, "pixels units"],
+    shape: tuple[int, int],
+    n_shown: int,
+    what: str = "neurons of layer 1 adds to the image's logits",
 ) -> Path:
     """The pictures that single neurons of layer 1 paint: columns of W^0 as images."""
     shown = weights[:, : min(n_shown, weights.shape[1])].T
@@ -182,7 +191,7 @@ def draw_weights(
     picture = axes.imshow(sheet, cmap="RdBu_r", vmin=-bound, vmax=bound)
     axes.set_axis_off()
     axes.set_title(
-        f"What each of {len(shown)} neurons of layer 1 adds to the image's logits",
+        f"What each of {len(shown)} {what}",
         fontsize=10,
         color=INK,
         loc="left",

@@ -10,11 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gncn.baselines.descent import Examples, descend_epoch, evaluate_baseline, start_descent
 from gncn.baselines.models import Baseline
-from gncn.config import BACKPROP_ONLY, HEBBIAN_ONLY, TrainingConfig, refuse_idle
+from gncn.config import BACKPROP_ONLY, HEBBIAN_ONLY, TrainingConfig, refuse_idle, refuse_real_valued
 from gncn.data import Dataset, Split
 from gncn.errors import ConfigError, DataError
 from gncn.network import Network
@@ -26,9 +25,6 @@ from gncn.training import (
     start_training,
     train_epoch,
 )
-
-WORST_NATS_PER_PIXEL = 10 * np.log(2)
-"""A mean reconstruction error above this (ten times that of tossing coins) is divergence."""
 
 OnBatch = Callable[[Any], None]
 
@@ -111,11 +107,7 @@ def descent(
             f"The model takes images of {blueprint.n_pixels} pixels, and those of {data.name!r} "
             f"have {data.n_pixels}; plan a blueprint for {data.n_pixels}."
         )
-    if not data.binary:
-        raise DataError(
-            f"{blueprint.kind!r} models binary images; those of {data.name!r} are real-valued. "
-            "Binarise them (data.binarisation='threshold')."
-        )
+    refuse_real_valued(blueprint.kind, data)
     if blueprint.n_classes != (data.n_classes if blueprint.n_classes else None):
         raise DataError(
             f"{blueprint.kind!r} learns labels of {blueprint.n_classes} classes; {data.name!r} has "

@@ -13,18 +13,29 @@ component drawn by π: then p(x) = Σ_k π_k Π_d Bernoulli(x_d; clip(μ_kd)) ex
 without sampling error, and a far better model of binary images.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+from pydantic import Field
 
+from gncn.circuit import Description
 from gncn.evaluation.bernoulli import log_likelihood_table
-from gncn.evaluation.mixture import Mixture
+from gncn.evaluation.mixture import Covariance, Mixture
 
 Emission = Literal["samples", "means"]
-EMISSIONS: tuple[Emission, ...] = get_args(Emission)
+
+
+class PixelMixtureShape(Description):
+    """Everything about a `PixelMixture` but its arrays."""
+
+    n_components: int = Field(gt=0)
+    n_pixels: int = Field(gt=0)
+    covariance: Covariance
+    floor: float = Field(gt=0, lt=0.5)
+    emission: Emission
 
 
 class PixelMixture(eqx.Module):
@@ -40,11 +51,27 @@ class PixelMixture(eqx.Module):
     floor: float = eqx.field(static=True)
     emission: Emission = eqx.field(static=True, default="samples")
 
+    @property
+    def shape(self) -> PixelMixtureShape:
+        """All but the arrays."""
+        mixture = self.mixture
+        return PixelMixtureShape(
+            n_components=mixture.n_components,
+            n_pixels=mixture.dim,
+            covariance=mixture.covariance,
+            floor=self.floor,
+            emission=self.emission,
+        )
+
     def sample_prior(self, key: PRNGKeyArray, n: int) -> Float[Array, "n pixels"]:
         """Draw pixel vectors y."""
         if self.emission == "samples":
             return self.mixture.sample(key, n)
         return self.mixture.means[jax.random.categorical(key, self.mixture.logits, shape=(n,))]
+
+    def log_prior(self, codes: Float[Array, "codes pixels"]) -> Float[Array, " codes"]:
+        """Log density of the mixture at pixel vectors y, in nats."""
+        return self.mixture.log_prob(codes)
 
     def decode(self, codes: Float[Array, "codes pixels"]) -> Float[Array, "codes pixels"]:
         """Logits of y clipped to [ε, 1 − ε]."""
