@@ -69,7 +69,11 @@ def runs(tmp_path):
             made["rae"],
             trial,
             likelihood={"mean": -120.0 - trial, "paper_convention": -103.0 - trial},
-            probe={"better_on_validation": "z", "z": {"error_percent": error}},
+            probe=[
+                {"layer": 2, "better_on_validation": "z", "z": {"error_percent": 99.0}},
+                {"layer": 3, "better_on_validation": "phi", "phi": {"error_percent": error}},
+                {"layer": 1, "better_on_validation": "z", "z": {"error_percent": 99.0}},
+            ],
             completion={"best_way": "clamped", "ways": {"clamped": {"m_mse": 25.0}}},
         )
     evaluated(made["gvae"], 0, likelihood={"mean": -115.0}, tight={"mean": -90.0})

@@ -80,8 +80,11 @@ def _classification(
 ) -> float | None:
     if record is not None and record.error_name == "error_percent":
         return getattr(record, split).error
-    best = metrics.get("probe", {}).get("better_on_validation")
-    return _within("probe", str(best), "error_percent")(record, metrics, split)
+    probes = metrics.get("probe")
+    if not probes:
+        return None
+    top = max(probes, key=lambda probe: probe["layer"])
+    return top[top["better_on_validation"]]["error_percent"]
 
 
 def _completion(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> float | None:

@@ -325,5 +325,6 @@ def load_mixture(path: str | Path) -> Mixture:
         )
     if arrays["means"].ndim != 2:
         raise RunError(f"{path}: means must be a matrix; received {arrays['means'].shape}.")
-    _check_arrays(path, arrays, _mixture_shapes(*arrays["means"].shape, covariance))
+    n, dim = arrays["means"].shape
+    _check_arrays(path, arrays, _mixture_shapes(n, dim, covariance))
     return Mixture(**{name: jnp.asarray(arrays[name]) for name in MIXTURE}, covariance=covariance)

@@ -15,7 +15,7 @@ from gncn.data import Dataset, Split
 from gncn.errors import DataError
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture import mixture_from_moments
-from gncn.evaluation.protocols import LatentModel
+from gncn.evaluation.protocols import Decoder, Prior, WithPrior
 
 ALL = np.array(list(itertools.product([0, 1], repeat=4)), np.uint8)
 MEANS = np.array([[0.1, 0.9, 0.5, -0.3], [0.7, 0.2, 1.4, 0.6]])
@@ -33,14 +33,16 @@ def test_clipped_means_make_a_mixture_of_bernoullis():
     exact = model("means").exact_log_likelihood(jnp.asarray(ALL, jnp.float32))
     np.testing.assert_allclose(exact, np.log(each @ [0.3, 0.7]), rtol=1e-5)
     np.testing.assert_allclose(np.exp(exact).sum(), 1, rtol=1e-5)
-    sampled = prior_log_likelihood(model("means"), ALL, key=jax.random.key(0), n_samples=100_000)
+    both = WithPrior(model("means"), model("means"))
+    sampled = prior_log_likelihood(both, ALL, key=jax.random.key(0), n_samples=100_000)
     np.testing.assert_allclose(sampled.per_image[0], exact, atol=0.03)
 
 
 def test_clipped_samples_are_a_distribution_with_bounded_probabilities():
     one = model("samples")
-    assert isinstance(one, LatentModel)
-    drawn = one.sample_prior(jax.random.key(1), 5000)
+    assert isinstance(one, Prior)
+    assert isinstance(one, Decoder)
+    drawn = one.sample(jax.random.key(1), 5000)
     np.testing.assert_allclose(np.mean(drawn, axis=0), np.array([0.3, 0.7]) @ MEANS, atol=0.03)
     p = jax.nn.sigmoid(one.decode(drawn))
     np.testing.assert_allclose(p, np.clip(drawn, 0.05, 0.95), atol=1e-6)

@@ -17,6 +17,7 @@ from gncn.config import PixelMixtureConfig, refuse_real_valued
 from gncn.data import Dataset
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture_fit import fit_mixture
+from gncn.evaluation.protocols import WithPrior
 from gncn.fit import Fit, Listener, Status
 from gncn.history import EpochRecord, SplitRecord, error_name
 from gncn.interrupts import interrupts_held
@@ -36,7 +37,8 @@ def log_likelihood_of(
     if model.emission == "means":
         return np.asarray(model.exact_log_likelihood(jnp.asarray(images, jnp.float32)))
     key = jax.random.key(seed)
-    return prior_log_likelihood(model, images, key=key, n_samples=n_samples).per_image[0]
+    both = WithPrior(model, model)
+    return prior_log_likelihood(both, images, key=key, n_samples=n_samples).per_image[0]
 
 
 def fit_pixel_mixture(

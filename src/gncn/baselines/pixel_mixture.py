@@ -39,7 +39,7 @@ class PixelMixtureShape(Description):
 
 
 class PixelMixture(eqx.Module):
-    """The mixture as a generative model of binary images; a `Sampler`.
+    """The mixture as a generative model of binary images: `Prior` of y and `Decoder` at once.
 
     Attributes:
         mixture: over pixel vectors y.
@@ -63,13 +63,13 @@ class PixelMixture(eqx.Module):
             emission=self.emission,
         )
 
-    def sample_prior(self, key: PRNGKeyArray, n: int) -> Float[Array, "n pixels"]:
+    def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n pixels"]:
         """Draw pixel vectors y."""
         if self.emission == "samples":
             return self.mixture.sample(key, n)
         return self.mixture.means[jax.random.categorical(key, self.mixture.logits, shape=(n,))]
 
-    def log_prior(self, codes: Float[Array, "codes pixels"]) -> Float[Array, " codes"]:
+    def log_prob(self, codes: Float[Array, "codes pixels"]) -> Float[Array, " codes"]:
         """Log density of the mixture at pixel vectors y, in nats."""
         return self.mixture.log_prob(codes)
 
