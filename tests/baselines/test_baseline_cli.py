@@ -28,7 +28,6 @@ def folder(tmp_path_factory):
     assert done.exit_code == 0
     assert "6,0" in done.stderr or "5,9" in done.stderr  # synapses, near the budget
     assert "encoder 64-" in done.stderr
-    run("train", "--model", "dsrn", *SMALL, *BUDGET, "--out", path / "dsrn")
     mixture = ["--set", "mixture.n_components=3", "--set", "mixture.emission=means"]
     run("train", "--model", "gmm", "--data", "digits", *mixture, "--out", path / "gmm")
     return path
@@ -54,11 +53,29 @@ def test_reconstruct_reports_what_the_history_says(folder):
     assert found["error"] == pytest.approx(last.test.error, rel=1e-5)
 
 
+def test_baselines_are_evaluated(folder):
+    only = [part for name in ("likelihood", "probe") for part in ("--only", name)]
+    options = ["--components", 3, "--samples", 200, "--split", "test", "--json"]
+    done = run("evaluate", folder / "rae", *only, *options, "--trial", 1)
+    found = json.loads(done.stdout)
+    assert found == json.loads((folder / "rae" / "metrics-test-1.json").read_text())
+    assert found["bce"] == pytest.approx(RunFolder.open(folder / "rae").history[-1].test.error)
+    assert found["likelihood"]["mean"] < -found["bce"]
+    assert "likelihood_own_prior" not in found  # the RAE has none
+    mixture = json.loads(run("evaluate", folder / "gmm", *options, "--only", "likelihood").stdout)
+    assert "bce" not in mixture
+    assert "prior" not in mixture  # none is fitted on top
+    exact = RunFolder.open(folder / "gmm").history[0].test.error
+    assert mixture["likelihood"]["mean"] == pytest.approx(-exact, abs=0.3)
+    with pytest.raises(ConfigError, match="'probe' can't be measured of the model 'gmm'"):
+        run("evaluate", folder / "gmm", "--only", "probe")
+
+
 def test_runs_are_compared(folder, tmp_path):
-    runs = [folder / name for name in ("rae", "dsrn", "gmm")]
+    runs = [folder / "rae", folder / "gmm"]
     figure = tmp_path / "figure.png"
     found = json.loads(run("compare", *runs, "--json", "--figure", figure).stdout)
-    assert [row["model"] for row in found["rows"]] == ["rae", "dsrn", "gmm"]
+    assert [row["model"] for row in found["rows"]] == ["rae", "gmm"]
     errors = [r.test.error for r in RunFolder.open(runs[0]).history if r.epoch == 2]
     assert found["rows"][0]["measures"]["bce"]["mean"] == pytest.approx(np.mean(errors))
     assert figure.read_bytes().startswith(b"\x89PNG")
@@ -94,7 +111,7 @@ def test_bad_input_makes_no_folder(tmp_path, monkeypatch, arguments, kind, messa
 def test_what_a_baseline_cannot_do_is_refused(folder):
     with pytest.raises(RunError, match="holds the baseline 'rae', and this needs a network"):
         run("settle", folder / "rae")
-    with pytest.raises(RunError, match="'dsrn', which reconstructs nothing"):
-        run("reconstruct", folder / "dsrn")
+    with pytest.raises(RunError, match="'gmm', which reconstructs nothing"):
+        run("reconstruct", folder / "gmm")
     with pytest.raises(ConfigError, match="Unknown format 'html'"):
         run("compare", folder / "rae", "--format", "html")

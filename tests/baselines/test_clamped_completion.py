@@ -16,7 +16,7 @@ from gncn.evaluation.completion import (
 
 @pytest.fixture(scope="module")
 def completer(trained):
-    return ClampedCompleter(trained["gvae"].network, max_steps=300, tolerance=1e-4)
+    return ClampedCompleter(trained("gvae").network, max_steps=300, tolerance=1e-4)
 
 
 @pytest.fixture(scope="module")

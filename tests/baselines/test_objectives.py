@@ -171,9 +171,9 @@ def test_adversarial_updates_follow_one_another(small, batch):
     """Each update starts from what the one before left, as a hand-written sequence does."""
     expected = small("gan-ae")
     for number, objective in enumerate(GANAE.objectives):
-        gradient = jax.grad(
-            lambda model, o=objective, n=number: o.loss(model, batch, jax.random.fold_in(KEY, n))[0]
-        )(expected)
+        key = jax.random.fold_in(KEY, number)
+        descend = jax.jit(jax.grad(lambda m, o=objective, k=key: o.loss(m, batch, k)[0]))
+        gradient = descend(expected)
         for name in objective.learns:
             part = jax.tree.map(
                 lambda p, g: p - 0.1 * g, getattr(expected, name), getattr(gradient, name)

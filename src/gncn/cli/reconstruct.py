@@ -45,9 +45,7 @@ def reconstruct(
     folder = RunFolder.open(run)
     model, data = folder.model(trial), folder.data(data_dir)
     if not isinstance(model, Network | Autoencoder):
-        raise RunError(
-            f"{run} holds the baseline {folder.config.model!r}: it reconstructs nothing."
-        )
+        raise RunError(f"{run} holds a {folder.config.model!r}, which reconstructs nothing.")
     chosen = choose_split(data, split)
     record = mean_statistics(model, chosen, folder.config)
     path = draw_reconstruction_figure(
