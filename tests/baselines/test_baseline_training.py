@@ -17,6 +17,7 @@ from gncn.errors import ConfigError, DataError
 from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, Encoder, StandardNormal, WithPrior
 from gncn.fit import FitDivergenceError
+from gncn.train import choose_variance
 from gncn.training import unstack
 
 
@@ -263,3 +264,19 @@ def test_models_come_apart_as_they_were_stacked(few):
     for one, again in zip(models, unstack(state.network), strict=True):
         assert isinstance(again, Autoencoder)
         assert_same(one, again, rtol=0)
+
+
+def test_the_variance_is_chosen_by_the_bound_on_validation_images(few):
+    run = config("gvae-cv", n_epochs=30, learning_rate=3e-3)
+    choice = choose_variance(run, few, (1.0, 0.1))
+    assert choice.variance == max(choice.validation, key=lambda v: choice.validation[v])
+    assert choice.fit.network.blueprint.variance == choice.variance
+    last = choice.fit.history[-1].validation.discrepancy
+    assert choice.validation[choice.variance] == pytest.approx(last)
+    assert len(set(choice.validation.values())) == 2
+    with pytest.raises(ConfigError, match="received 'rae'"):
+        choose_variance(config("rae"), few)
+    with pytest.raises(ConfigError, match="at least one variance"):
+        choose_variance(run, few, ())
+    with pytest.raises(ConfigError, match="variance.*0.025.*received 0.01"):
+        choose_variance(run, few, (0.01,))
