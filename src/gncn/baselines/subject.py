@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from gncn.baselines.autoencoder import RAE, Autoencoder
 from gncn.baselines.completion import ClampedCompleter
@@ -87,7 +87,13 @@ class AutoencoderModel:
             return encoder_proposal(self.model, jnp.asarray(images, jnp.float32))
         return laplace_proposal(model, images, codes, key=key, inflation=1.0)
 
-    def completers(self, prior: Prior, key: PRNGKeyArray) -> dict[str, Completer]:
+    def completers(
+        self,
+        prior: Prior,
+        images: Shaped[np.ndarray, "images pixels"],
+        visible: Bool[np.ndarray, " pixels"],
+        key: PRNGKeyArray,
+    ) -> dict[str, Completer]:
         """Clamped iteration."""
         return {"clamped": ClampedCompleter(self.model)}
 
@@ -154,6 +160,12 @@ class PixelMixtureModel:
         """Laplace approximations, found by climbing from the images."""
         return laplace_proposal(model, images, codes, key=key, inflation=1.0)
 
-    def completers(self, prior: Prior, key: PRNGKeyArray) -> dict[str, Completer]:
+    def completers(
+        self,
+        prior: Prior,
+        images: Shaped[np.ndarray, "images pixels"],
+        visible: Bool[np.ndarray, " pixels"],
+        key: PRNGKeyArray,
+    ) -> dict[str, Completer]:
         """None."""
         return {}
