@@ -37,11 +37,11 @@ def configure(kind: Kind) -> gncn.Config:
 class Ours:
     """A baseline that trains for an epoch when called; gives the seconds it took."""
 
-    def __init__(self, kind: Kind, data: gncn.Dataset) -> None:
+    def __init__(self, kind: Kind, data: gncn.Dataset, n_images: int) -> None:
         config = configure(kind)
         models = config.models(data)
         self.plan, self.rates = config.training.plan(), jnp.full(1, 1e-3)
-        self.examples = examples_of(models[0], data.train)
+        self.examples = examples_of(models[0], data.train.subset(np.arange(n_images)))
         self.state = start_descent(models, self.plan.rule, [0])
 
     def __call__(self) -> float:
@@ -55,10 +55,10 @@ class Ours:
 class Theirs:
     """The worker in PyTorch."""
 
-    def __init__(self, python: Path, data: gncn.Dataset, folder: Path) -> None:
+    def __init__(self, python: Path, data: gncn.Dataset, n_images: int, folder: Path) -> None:
         path = folder / "mnist.npz"
-        np.savez(path, images=data.train.images, labels=np.asarray(data.train.labels))
-        self.n_images = len(data.train)
+        train = data.train.subset(np.arange(n_images))
+        np.savez(path, images=train.images, labels=np.asarray(train.labels))
         self.process = subprocess.Popen(
             [str(python), str(WORKER), str(path)],
             stdin=subprocess.PIPE,
@@ -72,7 +72,6 @@ class Theirs:
         asked = {
             "kind": kind,
             "parts": configure(kind).blueprint(data).parts,
-            "n_images": self.n_images,
         }
         stdin = self._pipe(self.process.stdin)
         stdin.write(json.dumps(asked) + "\n")
@@ -94,15 +93,17 @@ class Theirs:
 def main(
     torch: Annotated[Path, typer.Option(help="A Python interpreter that has PyTorch.")],
     rounds: Annotated[int, typer.Option(help="Turns after the first, which doesn't count.")] = 5,
+    images: Annotated[int | None, typer.Option(help="Images of an epoch. Default: all.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
 ) -> None:
     """Measure an MNIST epoch of each baseline against PyTorch."""
     console, data = Console(), gncn.load_dataset("mnist")
+    n_images = images or len(data.train)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        theirs = Theirs(torch, data, Path(folder))
+        theirs = Theirs(torch, data, n_images, Path(folder))
         for kind in KINDS:
-            ours = Ours(kind, data)
+            ours = Ours(kind, data, n_images)
             pairs = [(ours(), theirs(kind, data)) for _ in range(rounds + 1)][1:]
             mine, other = ([pair[k] for pair in pairs] for k in (0, 1))
             ratios = [a / b for a, b in pairs]
@@ -131,7 +132,7 @@ def main(
             "command": "python -m benchmarks.baselines --torch PYTHON --out "
             "results/bench-baselines.json",
             "versions": {"jax": jax.__version__, "gncn": gncn.__version__, **theirs.about},
-            "images": len(data.train),
+            "images": n_images,
             "batch": 200,
             "models": found,
         }

@@ -1,7 +1,7 @@
 """The baselines in PyTorch, for `benchmarks.baselines`; needs PyTorch and NumPy alone.
 
-Reads one JSON object a line on standard input, ``{"kind": ..., "parts": ..., "epoch":
-true}``, trains that model for one epoch and answers with the seconds it took.  Layers,
+Reads one JSON object a line on standard input, ``{"kind": ..., "parts": ...}``,
+trains that model for one epoch and answers with the seconds it took.  Layers,
 losses, Adam, clipping and mini-batches are those of `gncn.baselines`, written as PyTorch
 users write them.
 """
@@ -96,7 +96,7 @@ def main() -> None:
         if kind not in models:
             models[kind] = Model(kind, asked["parts"], 0.1)
         began = time.perf_counter()
-        order = torch.randperm(len(images))[: asked["n_images"]]
+        order = torch.randperm(len(images))
         for chosen in order.split(BATCH):
             models[kind].learn(images[chosen].float(), labels[chosen])
         print(json.dumps({"seconds": time.perf_counter() - began}), flush=True)

@@ -293,11 +293,10 @@ class Config(Description):
         if self.model not in MODELS:
             raise unknown_choice("model", self.model, MODELS)
         named = f"with model={self.model!r}"
-        for section in {"network", "settling", "training", "backprop", "mixture"} - set(
-            self.sections
-        ):
-            config = getattr(self, section)
-            refuse_idle(config, type(config).model_fields, named, f"{section}.")
+        for section in ("network", "settling", "training", "backprop", "mixture"):
+            if section not in self.sections:
+                config = getattr(self, section)
+                refuse_idle(config, type(config).model_fields, named, f"{section}.")
         network, prefix = self.network, "training."
         if self.model != "gncn":
             refuse_idle(self.training, HEBBIAN_ONLY, named, prefix)
