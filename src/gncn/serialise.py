@@ -231,7 +231,14 @@ def _read_description(path: Path) -> dict[str, Any]:
             raise RunError(
                 f"{path} needs {key!r} of type {kind.__name__}; received {description.get(key)!r}."
             )
-    if description.get("n_settle_steps", 1) < 1:
+    if found == NETWORK:
+        _check_settling(path, description)
+    return description
+
+
+def _check_settling(path: Path, description: dict[str, Any]) -> None:
+    """Refuse a network whose way of settling isn't one."""
+    if description["n_settle_steps"] < 1:
         raise RunError(f"{path}: n_settle_steps must be at least 1.")
     tolerance = description.get("tolerance")
     if tolerance is not None and not (isinstance(tolerance, float) and tolerance > 0):
@@ -241,7 +248,6 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise RunError(
             f"{path}: products must be {allowed}; received {description.get('products')!r}."
         )
-    return description
 
 
 def _check_arrays(
