@@ -19,6 +19,8 @@ FAST = [
     "test_settling",
     "test_theory",
     "test_oracle",
+    "baselines/test_objectives",
+    "baselines/test_pixel_mixture",
 ]
 
 MUTANTS = [
@@ -60,6 +62,18 @@ MUTANTS = [
         "in_axes=(0, None))(state.key, state.epoch)",
         "in_axes=(0, None))(state.key, 7)",
     ),
+    ("baselines/autoencoder.py", "return -self.blueprint.penalty", "return self.blueprint.penalty"),
+    ("baselines/autoencoder.py", "mean + std * jax", "mean - std * jax"),
+    ("baselines/variational.py", "return 0.5 * jnp.sum(mean**2", "return jnp.sum(mean**2"),
+    ("baselines/variational.py", "return -kl_to_standard_normal", "return kl_to_standard_normal"),
+    ("baselines/variational.py", "jnp.exp(0.5 * log_variance)", "jnp.exp(log_variance)"),
+    ("baselines/adversarial.py", "log_sigmoid(-self.judge(fake))", "log_sigmoid(self.judge(fake))"),
+    ("baselines/adversarial.py", "(-jax.nn.log_sigmoid(model", "(jax.nn.log_sigmoid(model"),
+    ("baselines/adversarial.py", 'generator_loss, ("encoder",)', 'generator_loss, ("decoder",)'),
+    ("baselines/classifier.py", "-self.blueprint.penalty", "self.blueprint.penalty"),
+    ("baselines/descent.py", "by_global_norm(rule.clip_norm)", "by_global_norm(5.0)"),
+    ("baselines/objective.py", "/ jnp.sum(self.weights)", "/ len(self.weights)"),
+    ("baselines/pixel_mixture.py", "self.floor, 1 - self.floor)", "0.01, 0.99)"),
 ]
 
 

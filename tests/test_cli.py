@@ -277,7 +277,9 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path):
     assert run("reconstruct", tmp_path / "run").returncode == 0
 
 
-@pytest.mark.parametrize("command", ["train", "reconstruct", "settle", "evaluate", "data list"])
+@pytest.mark.parametrize(
+    "command", ["train", "reconstruct", "settle", "evaluate", "compare", "data list"]
+)
 def test_help_teaches_with_an_example(command):
     done = run(*command.split(), "--help")
     assert done.returncode == 0

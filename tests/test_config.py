@@ -14,7 +14,12 @@ def test_presets_build_and_survive_toml(name, tmp_path):
     config = gncn.load_config(preset=name)
     (tmp_path / "c.toml").write_text(config.to_toml())
     assert gncn.load_config(file=tmp_path / "c.toml") == config
-    assert config.networks(64)[0].circuit.sizes[0] == 64
+    digits = gncn.load_dataset("digits")
+    assert config.describe(digits)
+    if config.model == "gncn":
+        assert config.networks(64)[0].circuit.sizes[0] == 64
+    elif config.model != "gmm":
+        assert config.models(digits)[0].blueprint.n_synapses <= config.backprop.budget
 
 
 def test_a_file_overlays_a_preset_and_overrides_overlay_both(tmp_path):
@@ -51,6 +56,26 @@ def test_a_file_overlays_a_preset_and_overrides_overlay_both(tmp_path):
         (["network.competition=none", "network.group_size=[2,2,2]"], "competition='none', group"),
         (["seed=-1"], "seed.*received -1"),
         (["settling.tolerance=0"], "tolerance.*received 0"),
+        (["model=vae"], "Unknown model 'vae'. Choose one of: 'gncn', 'rae', 'gvae', 'gvae-cv'"),
+        (
+            ["model=rae", "network.sizes=[9]"],
+            r"network.sizes=\(9,\) has no effect with model",
+        ),
+        (["model=rae", "settling.leak=0.5"], "settling.leak=0.5 has no effect with model='rae'"),
+        (["model=rae", "training.feedback_rate=0.5"], "feedback_rate=0.5 has no effect with mod"),
+        (["model=rae", "backprop.variance=0.5"], "variance=0.5 has no effect with model='rae'"),
+        (["model=gvae-cv", "backprop.variance=0.01"], "variance.*0.025.*received 0.01"),
+        (["model=dsrn", "backprop.n_latent=9"], "n_latent=9 has no effect with model='dsrn'"),
+        (["model=gmm", "training.n_epochs=9"], "training.n_epochs=9 has no effect with mod"),
+        (["model=gmm", "backprop.budget=9"], "backprop.budget=9 has no effect with model='gmm'"),
+        (
+            ["model=gmm", "mixture.emission=means", "mixture.n_samples=9"],
+            "mixture.n_samples=9 has no effect with emission='means'",
+        ),
+        (["training.clip_norm=1.0"], "clip_norm=1.0 has no effect with model='gncn'"),
+        (["backprop.budget=9"], "backprop.budget=9 has no effect with model='gncn'"),
+        (["mixture.floor=0.1"], "mixture.floor=0.1 has no effect with model='gncn'"),
+        (["training.patience=0"], "patience.*received 0"),
     ],
 )
 def test_wrong_settings_are_refused(overrides, message):
@@ -93,3 +118,38 @@ def test_toml_holds_every_value_that_is_set():
     written = tomllib.loads(gncn.Config().to_toml())
     assert written["settling"]["n_settle_steps"] == 50
     assert "tolerance" not in written["settling"]
+
+
+def test_toml_holds_the_sections_of_the_model_alone():
+    written = tomllib.loads(gncn.Config(model="rae").to_toml())
+    assert set(written) == {"model", "seed", "n_trials", "data", "training", "backprop"}
+    assert written["backprop"]["budget"] == 1_400_000
+    assert gncn.Config(**written) == gncn.Config(model="rae")
+    assert "mixture" in tomllib.loads(gncn.Config(model="gmm").to_toml())
+
+
+def test_options_of_a_baseline_reach_it():
+    digits = gncn.load_dataset("digits")
+    config = gncn.load_config(
+        overrides=[
+            "model=gvae-cv",
+            "backprop.budget=9000",
+            "backprop.n_latent=7",
+            "backprop.variance=0.5",
+            "backprop.penalty=0.25",
+            "backprop.weight_scale=2.0",
+        ]
+    )
+    model = config.models(digits)[0]
+    assert model.blueprint.n_latent == 7
+    assert model.blueprint.variance == 0.5
+    assert model.blueprint.penalty == 0.25
+    assert 8500 < model.blueprint.n_synapses <= 9000
+    plain = config.model_copy(
+        update={"backprop": config.backprop.model_copy(update={"weight_scale": 1.0})}
+    )
+    ratio = model.encoder.weights[0] / plain.models(digits)[0].encoder.weights[0]
+    assert abs(float(ratio.mean()) - 2) < 1e-4
+    assert gncn.Config(model="dsrn").describe(digits).startswith("64-")
+    assert "discriminator 20-" in gncn.Config(model="gan-ae").describe(digits)
+    assert gncn.Config(model="gmm").n_synapses(digits) is None

@@ -121,7 +121,7 @@ def put_tensors(folder, change):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda f: (f / "model.json").unlink(), "no network"),
+        (lambda f: (f / "model.json").unlink(), "no model"),
         (lambda f: (f / "model.json").write_text("{"), "not JSON"),
         (lambda f: (f / "model.json").write_text("[1]"), "must say format"),
         (lambda f: (f / "model.json").write_bytes(b"x" * (2 << 20)), "larger than"),

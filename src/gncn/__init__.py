@@ -3,6 +3,7 @@
 Read the modules in this order: `data` → `circuit`, `network` (the model) →
 `discrepancy`, `lateral`, `settling` → `precision`, `learning`, `training`, `fit` →
 `inference` → `report`, `figures`; `runs`, `config` and `serialise` are the edges.
+`baselines` are the systems compared with, `evaluation` measures all, `compare` tabulates.
 """
 
 from gncn.activations import activation_names, register_activation

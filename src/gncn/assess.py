@@ -3,7 +3,7 @@
 =============================  ===========================================================
 file in the run folder         content
 =============================  ===========================================================
-``metrics-SPLIT.json``         every number
+``metrics-SPLIT.json``         every number (of trial K above 0: ``metrics-SPLIT-K.json``)
 ``per-image-SPLIT.safetensors``  log p(x) and squared errors of completion of each image
 ``trials/K/prior.safetensors``   the mixture prior (`gncn.serialise.load_mixture`)
 ``figures/``                   PNGs
@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Bool
 from safetensors.numpy import save as save_tensors
 
+from gncn.baselines.autoencoder import Autoencoder
 from gncn.data import Dataset
 from gncn.errors import ConfigError, DataError, unknown_choice
 from gncn.evaluation.completion import complete, visible_pixels
 from gncn.evaluation.embedding import embed
-from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.neighbours import nearest_images
+from gncn.evaluation.protocols import Prior
 from gncn.evaluation.sparsity import ACTIVE
 from gncn.evaluation_figures import (
     draw_activity,
@@ -46,12 +47,12 @@ from gncn.measure import (
     measure_sparsity,
     measure_tight_likelihood,
 )
+from gncn.measures import MEASURES
+from gncn.network import Network
 from gncn.report import mean_statistics
 from gncn.runs import RunFolder
 from gncn.serialise import save_mixture
-from gncn.subject import NetworkModel, Report, Subject
-
-MEASURES = ("likelihood", "tight", "samples", "completion", "probe", "sparsity", "embedding")
+from gncn.subject import Report, Subject, as_measurable
 
 
 @dataclass(frozen=True)
@@ -107,25 +108,34 @@ def assess(
     Raises:
         ConfigError: an option is unknown or doesn't apply to these data.
     """
-    network = folder.network(trial)
+    model = folder.model(trial)
+    measurable = as_measurable(model)
+    for name in choices.only or ():
+        if name not in measurable.measures:
+            raise ConfigError(
+                f"{name!r} can't be measured of the model {folder.config.model!r}; what can is "
+                f"{', '.join(measurable.measures)}."
+            )
     mask = _mask(choices.missing, image_shape(data.n_pixels, data.image_shape))
-    subject = Subject(NetworkModel(network), data, split, seed, report)
+    subject = Subject(measurable, data, split, seed, report)
     metrics: dict[str, Any] = {
         "split": split,
         "n_images": len(subject.target),
         "trial": trial,
         "seed": seed,
         "data": {"name": data.name, "fingerprint": data.fingerprint},
-        "bce": mean_statistics(network, subject.target, folder.config).error,
     }
+    if isinstance(model, Network | Autoencoder):
+        metrics["bce"] = mean_statistics(model, subject.target, folder.config).error
     assessment = _Assessment(folder, subject, choices, mask, trial, metrics)
     figures: list[Path] = []
-    for name in choices.only or MEASURES:
+    for name in choices.only or measurable.measures:
         drawn = getattr(assessment, name)()
         figures.extend(path for path in drawn if path not in figures)
     per_image = save_tensors(assessment.per_image)
-    write_atomic(folder.path / f"per-image-{split}.safetensors", per_image)
-    write_atomic(folder.path / f"metrics-{split}.json", json.dumps(metrics, indent=2) + "\n")
+    which = split if trial == 0 else f"{split}-{trial}"
+    write_atomic(folder.path / f"per-image-{which}.safetensors", per_image)
+    write_atomic(folder.path / f"metrics-{which}.json", json.dumps(metrics, indent=2) + "\n")
     return metrics, figures
 
 
@@ -142,8 +152,10 @@ class _Assessment:
     per_image: dict[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
-    def prior(self) -> Mixture:
-        """The mixture, fitted when first needed, and saved."""
+    def prior(self) -> Prior:
+        """The model's own if it was fitted with one; else a mixture, fitted and saved."""
+        if (given := self.subject.model.fitted_prior) is not None:
+            return given
         several = self.choices.n_components
         fit, self.metrics["prior"] = fit_prior(
             self.subject,

@@ -1,13 +1,14 @@
-"""The configuration of a run: data, network, settling and training, from TOML.
+"""The configuration of a run: model, data, sizes and training, from TOML.
 
 A configuration is a preset or a TOML file, or a preset overlaid by a file, with
 single values overridden (``training.n_epochs=3``) on top.  Every option has a default;
-an unknown one is an error that lists the choices.  The options of ``[network]`` and
-``[settling]`` are those of `gncn.chain` and `gncn.build`.
+an unknown one is an error that lists the choices, and so is a value that would have no
+effect.  The options of ``[network]`` and ``[settling]`` are those of `gncn.chain` and
+`gncn.build`; ``[backprop]`` and ``[mixture]`` are for the baselines.
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,6 +16,9 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 from pydantic import Field, model_validator
 
+from gncn.baselines.blueprint import BUDGET, KINDS, Blueprint, plan_blueprint
+from gncn.baselines.models import Baseline, start_baseline
+from gncn.baselines.pixel_mixture import Emission
 from gncn.circuit import (
     Axis,
     Circuit,
@@ -27,7 +31,8 @@ from gncn.circuit import (
     chain,
 )
 from gncn.data import Dataset, load_dataset, load_file
-from gncn.errors import ConfigError, unknown_choice
+from gncn.errors import ConfigError, DataError, unknown_choice
+from gncn.evaluation.mixture import Covariance
 from gncn.learning import Rates, Rule, rates
 from gncn.network import Network, Products, build
 from gncn.training import Plan
@@ -151,6 +156,9 @@ class TrainingConfig(Rule):
         feedback_rate: λ of Eq 19, the step of E relative to that of W.
         precision_rate: step of Eq 7.
         evaluation_batch_size: images settled at once when evaluating.
+        patience: stop after so many epochs in which no trial improved on the validation
+            images, and keep each trial's best epoch; None: train to the end and keep
+            that.
     """
 
     n_epochs: int = Field(default=10, ge=1)
@@ -159,6 +167,7 @@ class TrainingConfig(Rule):
     feedback_rate: float = Field(default=1.0, ge=0, le=1)
     precision_rate: float = Field(default=1e-3, ge=0)
     evaluation_batch_size: int = Field(default=200, ge=1)
+    patience: int | None = Field(default=None, ge=1)
 
     def rates(self) -> Rates:
         """The rates as arrays."""
@@ -170,55 +179,150 @@ class TrainingConfig(Rule):
         return Plan(rule, self.n_epochs, self.batch_size)
 
 
+class BackpropConfig(Description):
+    """Baselines trained by backprop: options of `plan_blueprint` and `start_baseline`.
+
+    Attributes:
+        budget: synapses at most, which decides the hidden layers' width.
+        n_latent: units of an autoencoder's code.
+        variance: σ² of ``gvae-cv``, within [0.025, 1].
+        penalty: λ; see `Blueprint`.
+        weight_scale: of the first weights, relative to √(2 / units below).
+    """
+
+    budget: int = Field(default=BUDGET, ge=1)
+    n_latent: int = Field(default=20, ge=1)
+    variance: float = Field(default=0.1, ge=0.025, le=1)
+    penalty: float = Field(default=0.0, ge=0)
+    weight_scale: float = Field(default=1.0, gt=0)
+
+
+class PixelMixtureConfig(Description):
+    """The Gaussian mixture on pixels; see `gncn.baselines.pixel_mixture`.
+
+    Attributes:
+        n_components: K.
+        covariance: of the components.
+        regularisation: added to every variance.
+        max_iterations: EM steps at most.
+        emission: what is clipped: ``samples`` or ``means``.
+        floor: ε; pixels' probabilities are clipped to [ε, 1 − ε].
+        n_samples: S for log p(x), if samples are clipped.
+    """
+
+    n_components: int = Field(default=65, ge=1)
+    covariance: Covariance = "full"
+    regularisation: float = Field(default=1e-3, gt=0)
+    max_iterations: int = Field(default=50, ge=1)
+    emission: Emission = "samples"
+    floor: float = Field(default=0.01, gt=0, lt=0.5)
+    n_samples: int = Field(default=5000, ge=1)
+
+
+MODELS = ("gncn", *KINDS, "gmm")
+"""Models that a configuration can name."""
+
+HEBBIAN_ONLY = ("feedback_rate", "precision_rate", "precision_bounds")
+"""Options of ``[training]`` that apply to networks alone."""
+BACKPROP_ONLY = ("clip_norm",)
+"""Options of ``[training]`` that apply to baselines trained by backprop alone."""
+
+_SECTIONS = {"gncn": ("network", "settling", "training"), "gmm": ("mixture",)}
+
+
+def refuse_idle(config: Description, names: Iterable[str], why: str, prefix: str = "") -> None:
+    """Refuse values that differ from their defaults but would have no effect.
+
+    Args:
+        config: the options.
+        names: of those that have no effect.
+        why: completes the sentence "option=value has no effect ...".
+        prefix: written before each name.
+
+    Raises:
+        ConfigError: naming the option and its value.
+    """
+    for name in names:
+        value, default = getattr(config, name), type(config).model_fields[name].default
+        if value != default:
+            raise ConfigError(f"{prefix}{name}={value!r} has no effect {why}.")
+
+
+def refuse_real_valued(model: str, data: Dataset) -> None:
+    """Refuse grey images for a model of binary ones.
+
+    Raises:
+        DataError: the images are real-valued.
+    """
+    if not data.binary:
+        raise DataError(
+            f"{model!r} models binary images; those of {data.name!r} are real-valued. Binarise "
+            "them (data.binarisation='threshold')."
+        )
+
+
 class Config(Description):
     """Everything that decides a run, apart from the machine it runs on.
 
     Attributes:
+        model: ``gncn``, or a baseline: ``rae``, ``gvae``, ``gvae-cv``, ``gan-ae``,
+            ``dsrn`` or ``gmm``.
         seed: of the first trial; trial k uses seed + k.
-        n_trials: networks trained at once.
+        n_trials: models trained at once.
         data: which data.
-        network: the circuit.
-        settling: how states settle.
-        training: how synapses learn.
+        network: the circuit; ``gncn`` only.
+        settling: how states settle; ``gncn`` only.
+        training: how synapses learn; not ``gmm``.
+        backprop: sizes and objectives of baselines trained by backprop.
+        mixture: the mixture; ``gmm`` only.
     """
 
+    model: str = "gncn"
     seed: int = Field(default=0, ge=0)
     n_trials: int = Field(default=1, ge=1)
     data: DataConfig = DataConfig()
     network: NetworkConfig = NetworkConfig()
     settling: SettlingConfig = SettlingConfig()
     training: TrainingConfig = TrainingConfig()
+    backprop: BackpropConfig = BackpropConfig()
+    mixture: PixelMixtureConfig = PixelMixtureConfig()
 
     @model_validator(mode="after")
     def _refuse_idle_options(self) -> "Config":
         """Refuse a value that differs from its default but would have no effect."""
-        network = self.network
-        without = {
-            "network.competition": (
-                set(_all(network.competition)) == {"none"},
-                ("settling.self_excitation", "settling.lateral_inhibition"),
-            ),
-            "network.precision": (
-                {*_all(network.precision), network.output_precision} == {"off"},
-                (
-                    "settling.initial_precision",
-                    "training.precision_rate",
-                    "training.precision_bounds",
-                ),
-            ),
-            "network.feedback='learned'": (
-                network.feedback != "learned",
-                ("training.feedback_rate",),
-            ),
-        }
-        for cause, (idle, names) in without.items():
-            for name in names:
-                section, option = name.split(".")
+        if self.model not in MODELS:
+            raise unknown_choice("model", self.model, MODELS)
+        named = f"with model={self.model!r}"
+        for section in ("network", "settling", "training", "backprop", "mixture"):
+            if section not in self.sections:
                 config = getattr(self, section)
-                value, default = getattr(config, option), type(config).model_fields[option].default
-                if idle and value != default:
-                    raise ValueError(f"{name}={value!r} has no effect without {cause}.")
+                refuse_idle(config, type(config).model_fields, named, f"{section}.")
+        network, prefix = self.network, "training."
+        if self.model != "gncn":
+            refuse_idle(self.training, HEBBIAN_ONLY, named, prefix)
+            idle = {"gvae-cv": (), "dsrn": ("n_latent", "variance")}
+            refuse_idle(self.backprop, idle.get(self.model, ("variance",)), named, "backprop.")
+            if self.mixture.emission == "means":
+                refuse_idle(self.mixture, ("n_samples",), "with emission='means'", "mixture.")
+            return self
+        refuse_idle(self.training, BACKPROP_ONLY, named, prefix)
+        if set(_all(network.competition)) == {"none"}:
+            why = "without network.competition"
+            names = ("self_excitation", "lateral_inhibition")
+            refuse_idle(self.settling, names, why, "settling.")
+        if {*_all(network.precision), network.output_precision} == {"off"}:
+            why = "without network.precision"
+            refuse_idle(self.settling, ("initial_precision",), why, "settling.")
+            refuse_idle(self.training, ("precision_rate", "precision_bounds"), why, prefix)
+        if network.feedback != "learned":
+            why = "without network.feedback='learned'"
+            refuse_idle(self.training, ("feedback_rate",), why, prefix)
         return self
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The sections, beside ``[data]``, that apply to the model."""
+        return _SECTIONS.get(self.model, ("backprop", "training"))
 
     def networks(self, n_pixels: int) -> list[Network]:
         """Fresh networks, one for each trial, for images of `n_pixels`."""
@@ -226,14 +330,69 @@ class Config(Description):
         options = {name: getattr(self.settling, name) for name in SettlingConfig.model_fields}
         return [build(circuit, seed=seed, **options) for seed in self.seeds]
 
+    def blueprint(self, data: Dataset) -> Blueprint:
+        """What a baseline trained by backprop is made of, for these data.
+
+        Raises:
+            ConfigError: the budget is too small, or the data have no labels to learn.
+        """
+        if self.model == "dsrn" and data.n_classes is None:
+            raise ConfigError(f"'dsrn' learns labels, and {data.name!r} has none.")
+        options = self.backprop
+        return plan_blueprint(
+            self.model,
+            data.n_pixels,
+            budget=options.budget,
+            n_latent=None if self.model == "dsrn" else options.n_latent,
+            n_classes=data.n_classes if self.model == "dsrn" else None,
+            variance=options.variance if self.model == "gvae-cv" else None,
+            penalty=options.penalty,
+        )
+
+    def models(self, data: Dataset) -> list[Network] | list[Baseline]:
+        """Fresh models, one for each trial, for these data; not for ``gmm``."""
+        if self.model == "gncn":
+            return self.networks(data.n_pixels)
+        blueprint, scale = self.blueprint(data), self.backprop.weight_scale
+        return [start_baseline(blueprint, seed=seed, weight_scale=scale) for seed in self.seeds]
+
+    def n_synapses(self, data: Dataset) -> int | None:
+        """All that a model learns; None for the mixture, which has no synapses."""
+        if self.model == "gmm":
+            return None
+        if self.model == "gncn":
+            return self.network.circuit(data.n_pixels).n_synapses
+        return self.blueprint(data).n_synapses
+
+    def describe(self, data: Dataset) -> str:
+        """The model's layers and synapses in a few words.
+
+        Raises:
+            ConfigError: the model can't be made for these data.
+            DataError: the images are real-valued, and the model is of binary ones.
+        """
+        if self.model != "gncn":
+            refuse_real_valued(self.model, data)
+        if self.model == "gmm":
+            mixture = self.mixture
+            return f"{mixture.n_components} components, {mixture.covariance} covariance, on pixels"
+        if self.model == "gncn":
+            sizes = {"network": self.network.circuit(data.n_pixels).sizes}
+        else:
+            sizes = self.blueprint(data).parts
+        layers = {name: "-".join(map(str, part)) for name, part in sizes.items()}
+        named = [layers["network"]] if len(layers) == 1 else [f"{k} {v}" for k, v in layers.items()]
+        return f"{', '.join(named)}; {self.n_synapses(data):,} synapses"
+
     @property
     def seeds(self) -> list[int]:
         """The seed of each trial."""
         return [self.seed + trial for trial in range(self.n_trials)]
 
     def to_toml(self) -> str:
-        """The whole configuration, defaults included, as TOML."""
-        return tomli_w.dumps(_without_none(self.model_dump()))
+        """The whole configuration, defaults included, as TOML; what applies to the model."""
+        common = {"model", "seed", "n_trials", "data"}
+        return tomli_w.dumps(_without_none(self.model_dump(include=common | {*self.sections})))
 
 
 def _all(value: T | tuple[T, ...]) -> tuple[T, ...]:

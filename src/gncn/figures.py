@@ -5,7 +5,7 @@ without a display, with one restrained style for all.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,22 @@ from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gncn.files import write_atomic
 from gncn.history import EpochRecord
 
 INK, FAINT = "#1f2933", "#9aa5b1"
 COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#7b4ea3", "#a32b4f", "#4a5568")
-ERROR_LABELS = {"bce": "BCE (nats per image)", "squared_error": "squared error per image"}
+ERROR_LABELS = {
+    "bce": "BCE (nats per image)",
+    "squared_error": "squared error per image",
+    "error_percent": "classification error (%)",
+    "negative_log_likelihood": "−log p(x) (nats per image)",
+}
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float | int, height: float | int) -> Figure:
     """An empty figure of the given size in inches, laid out automatically."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
@@ -119,7 +125,7 @@ def draw_reconstructions(
 
 def draw_learning_curve(path: Path, history: Sequence[EpochRecord]) -> Path:
     """Reconstruction error, ψ and sparsity against epochs; one faint line for each trial."""
-    figure = new_figure(11, 3.4)
+    figure = new_figure(11.0, 3.4)
     error_axes, psi_axes, sparsity_axes = figure.subplots(1, 3)
     trials = sorted({record.trial for record in history})
     epochs = sorted({record.epoch for record in history})
@@ -145,13 +151,44 @@ def draw_learning_curve(path: Path, history: Sequence[EpochRecord]) -> Path:
             sparsity_axes, epochs, lines, COLOURS[layer % len(COLOURS)], f"layer {layer + 1}"
         )
     label = ERROR_LABELS[history[0].error_name]
-    style(error_axes, title="Reconstruction error", x="epoch", y=label)
-    style(psi_axes, title="Total discrepancy ψ (higher is better)", x="epoch", y="nats per image")
+    style(error_axes, title="Error (lower is better)", x="epoch", y=label)
+    style(psi_axes, title="Objective ψ (higher is better)", x="epoch", y="nats per image")
     style(sparsity_axes, title="Active neurons, validation", x="epoch", y="share with z > 1e-6")
     sparsity_axes.set_ylim(0, None)
-    for axes in (error_axes, psi_axes, sparsity_axes):
+    for axes in (error_axes, psi_axes, *([sparsity_axes] if depth else [])):
         axes.legend(fontsize=8, frameon=False)
         axes.xaxis.get_major_locator().set_params(integer=True)
+    return save_figure(figure, path)
+
+
+def draw_comparison(
+    path: Path, curves: Mapping[str, Sequence[float]], models: Mapping[str, str], what: str
+) -> Path:
+    """BCE against epochs, one line for each run (the paper's Figure 4).
+
+    Args:
+        path: the PNG.
+        curves: BCE after each epoch, by run.
+        models: each run's model; runs of one model are told apart by their names.
+        what: which images the BCE is of.
+    """
+    figure = new_figure(6.4, 4.0)
+    axes = figure.subplots()
+    shown = [models[run] for run in curves]
+    for number, (run, curve) in enumerate(curves.items()):
+        alone = shown.count(models[run]) == 1
+        axes.plot(
+            range(1, len(curve) + 1),
+            curve,
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=("-", "--", ":")[number // len(COLOURS) % 3],
+            marker="o" if len(curve) < 30 else "",
+            markersize=3,
+            label=models[run] if alone else f"{models[run]} ({run})",
+        )
+    style(axes, title=f"Reconstruction of {what}", x="epoch", y=ERROR_LABELS["bce"])
+    axes.legend(fontsize=8, frameon=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return save_figure(figure, path)
 
 
@@ -169,20 +206,24 @@ def _mean_and_trials(
 
 
 def draw_weights(
-    path: Path, weights: Float[np.ndarray, "pixels units"], shape: tuple[int, int], n_shown: int
+    path: Path,
+    weights: Float[np.ndarray, "pixels units"],
+    shape: tuple[int, int],
+    n_shown: int,
+    what: str = "neurons of layer 1 adds to the image's logits",
 ) -> Path:
     """The pictures that single neurons of layer 1 paint: columns of W^0 as images."""
     shown = weights[:, : min(n_shown, weights.shape[1])].T
     columns = min(20, len(shown))
     bound = float(np.quantile(np.abs(shown), 0.995)) or 1.0
     sheet = tile(shown, shape, columns, background=np.nan)
-    figure = new_figure(10, 9.3 * sheet.shape[0] / sheet.shape[1] + 0.4)
+    figure = new_figure(10.0, 9.3 * sheet.shape[0] / sheet.shape[1] + 0.4)
     axes = figure.subplots()
     axes.set_facecolor("white")
     picture = axes.imshow(sheet, cmap="RdBu_r", vmin=-bound, vmax=bound)
     axes.set_axis_off()
     axes.set_title(
-        f"What each of {len(shown)} neurons of layer 1 adds to the image's logits",
+        f"What each of {len(shown)} {what}",
         fontsize=10,
         color=INK,
         loc="left",
@@ -257,7 +298,7 @@ def draw_settling(
     """
     n_steps = len(predictions) - 1
     shown = np.unique(np.round(np.linspace(0, n_steps, 9)).astype(int))
-    figure = new_figure(11, 6.6)
+    figure = new_figure(11.0, 6.6)
     strip, plots = figure.subfigures(2, 1, height_ratios=[1, 2.6], squeeze=False)[:, 0]
     pictures = [(original, "seen"), *((predictions[t], f"step {t}") for t in shown)]
     for axes, (picture, title) in zip(

@@ -1,29 +1,34 @@
-"""`fit`: train networks on a data set, epoch by epoch, and record what happens.
+"""`fit`: train models on a data set, epoch by epoch, and record what happens.
 
-This is the edge between the pure `train_epoch` and the world: it measures time,
-evaluates, tells a `Listener` (a progress bar, a run folder), stops a run that
-diverges, and on Ctrl-C returns what was trained up to the last whole epoch.
+This is the edge between the pure epochs of a `gncn.methods.Method` and the world: it
+measures time, evaluates, tells a `Listener` (a progress bar, a run folder), stops a run
+that diverges or no longer improves, and on Ctrl-C returns what was trained up to the
+last whole epoch.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Int
 
+from gncn.baselines.models import Baseline
 from gncn.config import TrainingConfig
 from gncn.data import Dataset
-from gncn.errors import ConfigError, DataError, DivergenceError
+from gncn.errors import ConfigError, DivergenceError
 from gncn.history import EpochRecord, error_name, split_record
 from gncn.interrupts import interrupts_held
+from gncn.methods import Method, descent, hebbian
+from gncn.models import Model
 from gncn.network import Network
-from gncn.training import TrainingState, evaluate, start_training, train_epoch, trial
+from gncn.training import EpochReport, TrainingState, unstack
 
 Status = Literal["finished", "interrupted", "diverged"]
+M = TypeVar("M", bound=Model)
 
 WORST_NATS_PER_PIXEL = 10 * np.log(2)
 """A mean reconstruction error above this (ten times that of tossing coins) is divergence."""
@@ -39,26 +44,32 @@ class Listener(Protocol):
     def on_batch(self, number: int) -> None:
         """Mini-batch `number` (from 0) of the present epoch is done."""
 
-    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Network]) -> None:
-        """An epoch is done; one record and one network for each trial."""
+    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
+        """An epoch is done; one record and one model for each trial.
+
+        With early stopping the models are those to keep, which may be of earlier epochs.
+        """
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Generic[M]):
     """The result of training.
 
     Attributes:
-        networks: one for each trial, as they were after the last whole epoch.
+        networks: one for each trial, as they were after the last whole epoch, or, with
+            early stopping, after the best one.
         history: one record for each trial and epoch.
         status: ``finished``, ``interrupted`` by Ctrl-C, or ``diverged``.
+        epochs_kept: the epoch that each of `networks` is from; 0 is the start.
     """
 
-    networks: tuple[Network, ...]
+    networks: tuple[M, ...]
     history: tuple[EpochRecord, ...]
     status: Status
+    epochs_kept: tuple[int, ...]
 
     @property
-    def network(self) -> Network:
+    def network(self) -> M:
         """The network of the first trial."""
         return self.networks[0]
 
@@ -70,87 +81,113 @@ class FitDivergenceError(DivergenceError):
         last_good: networks and history up to the last epoch that ended well.
     """
 
-    def __init__(self, message: str, last_good: Fit) -> None:
+    def __init__(self, message: str, last_good: Fit[Any]) -> None:
         super().__init__(message)
         self.last_good = last_good
 
 
 def fit(
-    network: Network | Sequence[Network],
+    network: M | Sequence[M],
     data: Dataset,
     config: TrainingConfig | None = None,
     *,
     seeds: int | Sequence[int] = 0,
     listeners: Sequence[Listener] = (),
-) -> Fit:
-    """Train one network, or several of one circuit at once.
+) -> Fit[M]:
+    """Train one model, or several of one kind and size at once.
 
     Args:
-        network: the network, or one for each trial.
+        network: the network or baseline, or one for each trial.
         data: learned from is `data.train`; `data.validation` and `data.test` are
-            evaluated after every epoch and have no influence.
+            evaluated after every epoch and have no influence, unless
+            `config.patience` makes validation decide when to stop.
         config: length, batch size, optimiser and rates.
         seeds: decides the order of images, one seed for each trial.
         listeners: told of the progress.
 
     Returns:
-        The trained networks and the history of training.
+        The trained models and the history of training.
 
     Raises:
-        ConfigError: the networks differ in their circuits, or seeds in number.
-        DataError: the data do not fit the circuit.
+        ConfigError: the models differ in kind or size, or from seeds in number, or an
+            option doesn't apply to them.
+        DataError: the data do not fit the models.
         FitDivergenceError: training diverged; holds the last good state.
     """
     config = config or TrainingConfig()
-    networks = [network] if isinstance(network, Network) else list(network)
+    models = [network] if not isinstance(network, Sequence) else list(network)
     seeds = [seeds] if isinstance(seeds, int) else list(seeds)
-    _check(networks, seeds, data)
-    plan = config.plan()
-    rates = jax.tree.map(lambda rate: jnp.full(len(networks), rate), config.rates())
-    state = start_training(networks, plan.rule, seeds)
-    train, validation, test = (
-        jnp.asarray(split.images) for split in (data.train, data.validation, data.test)
-    )
-    report_batch = _BatchReporter(listeners)
-    n_batches = -(-len(train) // config.batch_size)
+    method = _method(models, data, config, seeds)
+    report_batch = _BatchReporter(listeners) if listeners else None
+    n_batches = -(-len(data.train) // config.batch_size)
     for listener in listeners:
         listener.on_start(config.n_epochs, n_batches)
+    state, name = method.start, error_name(models[0])
+    best = _Best(state.network, (0,) * len(models), np.full(len(models), -np.inf))
     history: list[EpochRecord] = []
     status: Status = "finished"
     try:
         for epoch in range(1, config.n_epochs + 1):
             began = time.perf_counter()
-            after, report = train_epoch(
-                state, train, rates, plan, report_batch if listeners else None
-            )
+            after, report = method.learn(state, report_batch)
             _wait(report.batch_error)
             seconds = time.perf_counter() - began
-            _refuse_divergence(report.batch_error, data.n_pixels, epoch, state, history)
-            size = config.evaluation_batch_size
+            last = Fit(tuple(unstack(best.stacked)), tuple(history), "diverged", best.epochs)
+            _refuse_divergence(report, data.n_pixels, epoch, method.advice, last)
             on_validation, on_test = (
-                evaluate(after.network, images, size) for images in (validation, test)
+                method.evaluate(after, split) for split in (data.validation, data.test)
             )
             _wait(on_test.error)
             records = [
                 EpochRecord(
                     trial=index,
                     epoch=epoch,
-                    error_name=error_name(networks[0].circuit),
+                    error_name=name,
                     seconds=seconds,
                     train=split_record(report.mean, index),
                     validation=split_record(on_validation, index),
                     test=split_record(on_test, index),
                 )
-                for index in range(len(networks))
+                for index in range(len(models))
             ]
+            score = np.asarray(getattr(on_validation, method.monitored))
+            score = -score if method.monitored == "error" else score
             with interrupts_held():  # networks, history and what listeners write agree
                 state = after
+                best = best.updated(state, epoch, score, always=config.patience is None)
                 history.extend(records)
                 for listener in listeners:
-                    listener.on_epoch(records, _networks(state))
+                    listener.on_epoch(records, unstack(best.stacked))
+            if config.patience is not None and epoch - max(best.epochs) >= config.patience:
+                break
     except KeyboardInterrupt:
         status = "interrupted"
-    return Fit(tuple(_networks(state)), tuple(history), status)
+    return Fit(tuple(unstack(best.stacked)), tuple(history), status, best.epochs)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The models to keep: of the best epoch, or of the last if none is to be preferred."""
+
+    stacked: Any
+    epochs: tuple[int, ...]
+    scores: np.ndarray
+
+    def updated(
+        self, state: TrainingState, epoch: int, scores: np.ndarray, *, always: bool
+    ) -> "_Best":
+        """After an epoch, with each trial's score on the validation images."""
+        better = scores > self.scores if not always else np.ones_like(scores, bool)
+
+        def choose(old: Any, new: Any) -> Any:
+            shape = (len(better),) + (1,) * (new.ndim - 1)
+            return jnp.where(better.reshape(shape), new, old)
+
+        return _Best(
+            state.network if better.all() else jax.tree.map(choose, self.stacked, state.network),
+            tuple(epoch if new else old for new, old in zip(better, self.epochs, strict=True)),
+            np.where(better, scores, self.scores),
+        )
 
 
 class _BatchReporter:
@@ -164,52 +201,39 @@ class _BatchReporter:
             listener.on_batch(int(number))
 
 
-def _networks(state: TrainingState) -> list[Network]:
-    return [trial(state, index) for index in range(len(state.key))]
-
-
 def _wait(array: Any) -> None:
     """Wait for a JAX array such that Ctrl-C is heard at once, not when the epoch ends."""
     while not array.is_ready():
         time.sleep(0.01)
 
 
-def _check(networks: list[Network], seeds: list[int], data: Dataset) -> None:
-    if not networks or len(networks) != len(seeds):
+def _method(models: list[Any], data: Dataset, config: TrainingConfig, seeds: list[int]) -> Method:
+    if not models or len(models) != len(seeds):
         raise ConfigError(
-            f"fit needs one seed for each network; received {len(networks)} networks and "
+            f"fit needs one seed for each network; received {len(models)} networks and "
             f"{len(seeds)} seeds."
         )
-    fixed = {(one.circuit, one.n_settle_steps, one.tolerance, one.products) for one in networks}
-    if len(fixed) > 1:
-        raise ConfigError(
-            "Networks trained together must share one circuit, n_settle_steps, tolerance and "
-            "products."
-        )
-    layer = networks[0].circuit.layers[0]
-    if layer.size != data.n_pixels:
-        raise DataError(
-            f"The network's layer 0 has {layer.size} neurons, but images of {data.name!r} have "
-            f"{data.n_pixels} pixels; build the circuit with sizes=({data.n_pixels}, ...)."
-        )
+    for kind, method in ((Network, hebbian), (Baseline, descent)):
+        if all(isinstance(model, kind) for model in models):
+            return method(models, data, config, seeds)
+    raise ConfigError(
+        "fit trains networks, or baselines of one kind; received "
+        f"{sorted({type(model).__name__ for model in models})}."
+    )
 
 
 def _refuse_divergence(
-    batch_error: Float[Array, "batches trials"],
-    n_pixels: int,
-    epoch: int,
-    state: TrainingState,
-    history: list[EpochRecord],
+    report: EpochReport, n_pixels: int, epoch: int, advice: str, last_good: Fit[Any]
 ) -> None:
-    errors = np.asarray(batch_error)
+    errors = np.asarray(report.batch_error)
     bad = ~(errors <= WORST_NATS_PER_PIXEL * n_pixels)
+    bad[-1] |= ~np.isfinite(report.mean.discrepancy)
     if not bad.any():
         return
     batch, index = np.argwhere(bad)[0]
     raise FitDivergenceError(
         f"Training diverged at mini-batch {batch + 1} of epoch {epoch} (trial {index}): the "
         f"reconstruction error is {errors[batch, index]:.4g} per image. The networks are kept as "
-        f"they were after epoch {epoch - 1}. Lower settling.step_size (β) or "
-        "training.learning_rate, or hold the synapses with network.norm='clipped'.",
-        Fit(tuple(_networks(state)), tuple(history), "diverged"),
+        f"they were after epoch {epoch - 1}. {advice}",
+        last_good,
     )

@@ -11,23 +11,27 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gncn.circuit import Circuit
+from gncn.baselines.autoencoder import Autoencoder
+from gncn.baselines.classifier import DSRN
 from gncn.errors import RunError
 from gncn.files import write_atomic
+from gncn.models import Model
+from gncn.network import Network
 from gncn.training import Statistics
 
-ErrorName = Literal["bce", "squared_error"]
+ErrorName = Literal["bce", "squared_error", "error_percent", "negative_log_likelihood"]
 
 
 class SplitRecord(BaseModel):
     """Means over the images of one split.
 
     Attributes:
-        error: reconstruction error summed over pixels (BCE in nats, or squared error).
-        discrepancy: ψ in nats.
+        error: what `EpochRecord.error_name` says: for most models the reconstruction
+            error summed over pixels (BCE in nats, or squared error).
+        discrepancy: ψ in nats; of a baseline, what it ascends.
         layer_discrepancy: its terms, from layer 0 upward.
-        sparsity: share of active neurons of layers 1..L.
-        n_steps: settling steps taken.
+        sparsity: share of active neurons of layers 1..L, or of an encoder's layers.
+        n_steps: settling steps taken; None for a model that doesn't settle.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +39,7 @@ class SplitRecord(BaseModel):
     discrepancy: float
     layer_discrepancy: tuple[float, ...]
     sparsity: tuple[float, ...]
-    n_steps: float
+    n_steps: float | None = None
 
 
 class EpochRecord(BaseModel):
@@ -44,7 +48,8 @@ class EpochRecord(BaseModel):
     Attributes:
         trial: number of the trial, from 0.
         epoch: epochs done.
-        error_name: ``bce`` or ``squared_error``, what `SplitRecord.error` is.
+        error_name: what `SplitRecord.error` is: ``bce`` or ``squared_error``, a
+            classifier's ``error_percent``, or ``negative_log_likelihood``.
         seconds: time spent learning, all trials together (the first epoch's includes
             compilation).
         train: seen while learning, each batch before its update.
@@ -62,9 +67,14 @@ class EpochRecord(BaseModel):
     test: SplitRecord
 
 
-def error_name(circuit: Circuit) -> ErrorName:
-    """How the reconstruction error of this circuit's data is called."""
-    return "bce" if circuit.layers[0].distribution == "bernoulli" else "squared_error"
+def error_name(model: Model) -> ErrorName:
+    """How the error that is recorded of this model is called."""
+    if isinstance(model, Network):
+        bernoulli = model.circuit.layers[0].distribution == "bernoulli"
+        return "bce" if bernoulli else "squared_error"
+    if isinstance(model, Autoencoder):
+        return "bce"
+    return "error_percent" if isinstance(model, DSRN) else "negative_log_likelihood"
 
 
 def split_record(statistics: Statistics, trial: int) -> SplitRecord:
@@ -74,7 +84,7 @@ def split_record(statistics: Statistics, trial: int) -> SplitRecord:
         discrepancy=float(statistics.discrepancy[trial]),
         layer_discrepancy=tuple(map(float, statistics.layer_discrepancy[trial])),
         sparsity=tuple(map(float, statistics.sparsity[trial])),
-        n_steps=float(statistics.n_steps[trial]),
+        n_steps=None if statistics.n_steps is None else float(statistics.n_steps[trial]),
     )
 
 

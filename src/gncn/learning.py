@@ -57,6 +57,8 @@ class Rule(Description):
         final_fraction: what is left of the rates at the end of the run.
         warmup_fraction: share of the run over which the rates first rise from 0.
         precision_bounds: least and greatest eigenvalue of every Σ⁻¹.
+        clip_norm: greatest Euclidean norm of a whole gradient, to which longer ones are
+            rescaled; for models trained by backprop only.
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -65,6 +67,7 @@ class Rule(Description):
     final_fraction: float = Field(default=0.0, ge=0, le=1)
     warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
     precision_bounds: tuple[float, float] = (0.1, 10.0)
+    clip_norm: float = Field(default=5.0, gt=0)
 
     @model_validator(mode="after")
     def _check(self) -> "Rule":
@@ -135,7 +138,8 @@ def rates(
     return Rates(**{name: jnp.asarray(value, jnp.float32) for name, value in given.items()})
 
 
-def _optimizer(rule: Rule) -> optax.GradientTransformation:
+def direction(rule: Rule) -> optax.GradientTransformation:
+    """The optimiser that turns updates into directions; rates multiply those."""
     if rule.optimizer == "adam":
         return optax.scale_by_adam()
     return optax.trace(rule.momentum) if rule.momentum else optax.identity()
@@ -166,7 +170,7 @@ def plastic(network: Network) -> Synapses:
 def start_learner(network: Network, rule: Rule) -> Learner:
     """The learner's state before the first mini-batch."""
     synapses = plastic(network)
-    state = _optimizer(rule).init((synapses.forward, synapses.feedback))
+    state = direction(rule).init((synapses.forward, synapses.feedback))
     return Learner(state, jnp.zeros((), int))
 
 
@@ -237,7 +241,7 @@ def apply_updates(
         The network and learner after the step.
     """
     factor = rate_factor(rule, learner.n_updates, n_total)
-    steps, state = _optimizer(rule).update((updates.forward, updates.feedback), learner.optimizer)
+    steps, state = direction(rule).update((updates.forward, updates.feedback), learner.optimizer)
     d_forward, d_feedback = cast(tuple[tuple[Array, ...], tuple[Array, ...]], steps)
     rate = rates.learning_rate * factor
     forward = tuple(w + rate * d for w, d in zip(network.forward_weights, d_forward, strict=True))

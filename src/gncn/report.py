@@ -6,9 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gncn.baselines.autoencoder import Autoencoder
+from gncn.baselines.descent import evaluate_baseline
+from gncn.baselines.models import Baseline
+from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.config import Config
 from gncn.data import Dataset, Split
-from gncn.discrepancy import respond
+from gncn.discrepancy import binary_cross_entropy, respond
 from gncn.errors import ConfigError, unknown_choice
 from gncn.figures import (
     ERROR_LABELS,
@@ -20,6 +24,7 @@ from gncn.figures import (
     image_shape,
 )
 from gncn.history import SplitRecord, error_name, split_record
+from gncn.methods import examples_of
 from gncn.network import Network
 from gncn.runs import RunFolder
 from gncn.settling import Settled, settle
@@ -41,24 +46,45 @@ def choose_split(data: Dataset, name: str) -> Split:
 
 def draw_run(folder: RunFolder, data: Dataset) -> list[Path]:
     """Draw all figures of a trained run, from validation images and the first trial."""
-    network = folder.network()
-    n_shown = min(20, len(data.validation))
-    images = data.validation.images[:n_shown]
-    settled = settle(network, images)
+    model = folder.model()
+    images = data.validation.images[: min(20, len(data.validation))]
     shape = image_shape(data.n_pixels, data.image_shape)
-    return [
-        draw_reconstruction_figure(folder.figure("reconstructions"), network, images, data),
-        draw_learning_curve(folder.figure("learning-curve"), folder.history),
-        draw_weights(
-            folder.figure("weights"), np.asarray(network.forward_weights[0]), shape, n_shown=200
-        ),
-        draw_columns(
-            folder.figure("columns"),
-            [np.asarray(states[:6]) for states in settled.latents[1:]],
-            [layer.group_size for layer in network.circuit.layers[1:]],
-            _labels(data, data.validation, min(6, n_shown)),
-        ),
-    ]
+    figures = []
+    if isinstance(model, Network | Autoencoder):
+        path = folder.figure("reconstructions")
+        figures.append(draw_reconstruction_figure(path, model, images, data))
+    if not isinstance(model, PixelMixture):
+        figures.append(draw_learning_curve(folder.figure("learning-curve"), folder.history))
+    weights = folder.figure("weights")
+    match model:
+        case Network():
+            figures += [
+                draw_weights(weights, np.asarray(model.forward_weights[0]), shape, n_shown=200),
+                _draw_columns(folder.figure("columns"), model, data),
+            ]
+        case Autoencoder():
+            last, what = np.asarray(model.decoder.weights[-1]).T, "units adds to the image's logits"
+            figures.append(draw_weights(weights, last, shape, 200, f"hidden {what}"))
+        case PixelMixture():
+            means = np.asarray(model.mixture.means).T
+            path = folder.figure("components")
+            figures.append(draw_weights(path, means, shape, 200, "components has for a mean"))
+        case _:
+            first = np.asarray(model.network.weights[0])
+            what = "hidden units of the first layer looks for"
+            figures.append(draw_weights(weights, first, shape, 200, what))
+    return figures
+
+
+def _draw_columns(path: Path, network: Network, data: Dataset) -> Path:
+    n_shown = min(6, len(data.validation))
+    settled = settle(network, data.validation.images[:n_shown])
+    return draw_columns(
+        path,
+        [np.asarray(states) for states in settled.latents[1:]],
+        [layer.group_size for layer in network.circuit.layers[1:]],
+        _labels(data, data.validation, n_shown),
+    )
 
 
 def _labels(data: Dataset, split: Split, n: int) -> list[str]:
@@ -68,26 +94,33 @@ def _labels(data: Dataset, split: Split, n: int) -> list[str]:
 
 
 def draw_reconstruction_figure(
-    path: Path, network: Network, images: np.ndarray, data: Dataset
+    path: Path, model: Network | Autoencoder, images: np.ndarray, data: Dataset
 ) -> Path:
-    """Settle on images and draw them above their reconstructions."""
-    settled = settle(network, images)
+    """Draw images above their reconstructions: settled on, or decoded from their codes."""
+    if isinstance(model, Network):
+        settled = settle(model, images)
+        reconstruction, errors = settled.reconstruction, reconstruction_error(model, settled)
+    else:
+        x = jnp.asarray(images, jnp.float32)
+        reconstruction = model.reconstruct(x)
+        errors = binary_cross_entropy(x, model.decode(model.encode(x)))
     return draw_reconstructions(
         path,
         images,
-        np.asarray(settled.reconstruction),
-        np.asarray(reconstruction_error(network, settled)),
+        np.asarray(reconstruction),
+        np.asarray(errors),
         image_shape(data.n_pixels, data.image_shape),
-        ERROR_LABELS[error_name(network.circuit)],
+        ERROR_LABELS[error_name(model)],
     )
 
 
-def mean_statistics(network: Network, split: Split, config: Config) -> SplitRecord:
-    """Error, ψ and sparsity averaged over a split, settled as in the run's training."""
-    stacked = jax.tree.map(lambda leaf: leaf[None], network)
+def mean_statistics(model: Network | Baseline, split: Split, config: Config) -> SplitRecord:
+    """Error, ψ and sparsity averaged over a split, as in the run's training."""
+    stacked = jax.tree.map(lambda leaf: leaf[None], model)
     size = config.training.evaluation_batch_size
-    found = evaluate(stacked, jnp.asarray(split.images), size)
-    return split_record(found, 0)
+    if isinstance(model, Network):
+        return split_record(evaluate(stacked, jnp.asarray(split.images), size), 0)
+    return split_record(evaluate_baseline(stacked, examples_of(model, split), size), 0)
 
 
 def watch(

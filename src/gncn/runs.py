@@ -6,7 +6,7 @@ file                content
 ``config.toml``     the resolved configuration, defaults included
 ``run.json``        status, versions, seeds, data, hardware and times
 ``history.jsonl``   one line for each trial and epoch (`gncn.history`)
-``trials/K/``       the network of trial K (`gncn.serialise`)
+``trials/K/``       the model of trial K (`gncn.serialise`)
 ``figures/``        PNGs
 ==================  ========================================================
 
@@ -34,6 +34,7 @@ from gncn.evaluation.mixture import Mixture
 from gncn.files import write_atomic
 from gncn.fit import Status
 from gncn.history import EpochRecord, read_history, write_history
+from gncn.models import Model
 from gncn.network import Network
 from gncn.serialise import load, load_mixture, save
 
@@ -92,7 +93,8 @@ class RunFolder:
             status="running",
             started=_now(),
             seeds=config.seeds,
-            n_synapses=config.network.circuit(data.n_pixels).n_synapses,
+            model=config.model,
+            n_synapses=config.n_synapses(data),
             data=_describe_data(data),
             versions={name: metadata.version(name) for name in PACKAGES}
             | {"python": platform.python_version()},
@@ -140,13 +142,28 @@ class RunFolder:
         """The network of one trial.
 
         Raises:
+            RunError: the run has no such trial, its files are damaged, or it trained a
+                baseline.
+        """
+        model = self.model(trial)
+        if not isinstance(model, Network):
+            raise RunError(
+                f"{self.path} holds the baseline {self.config.model!r}, and this needs a network "
+                "that settles (model 'gncn')."
+            )
+        return model
+
+    def model(self, trial: int = 0) -> Model:
+        """The network or baseline of one trial.
+
+        Raises:
             RunError: the run has no such trial, or its files are damaged.
         """
         folder = self.path / "trials" / str(trial)
         if not folder.is_dir():
             found = sorted(int(f.name) for f in (self.path / "trials").glob("[0-9]*"))
             raise RunError(
-                f"{self.path} has no trained network of trial {trial}; it has trials {found}."
+                f"{self.path} has no trained model of trial {trial}; it has trials {found}."
             )
         return load(folder)
 
@@ -195,9 +212,10 @@ class RunFolder:
         folder.mkdir(exist_ok=True)
         return folder / f"{name}.png"
 
-    def finish(self, status: Status) -> None:
-        """Record how the run ended."""
-        self._update(status=status, finished=_now())
+    def finish(self, status: Status, epochs_kept: Sequence[int] | None = None) -> None:
+        """Record how the run ended, and the epochs that the models kept are from."""
+        kept = {} if epochs_kept is None else {"epochs_kept": list(epochs_kept)}
+        self._update(status=status, finished=_now(), **kept)
 
     def on_start(self, n_epochs: int, n_batches: int) -> None:
         """Nothing to record."""
@@ -205,8 +223,8 @@ class RunFolder:
     def on_batch(self, number: int) -> None:
         """Nothing to record."""
 
-    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Network]) -> None:
-        """Save the networks and the history so far."""
+    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Model]) -> None:
+        """Save the models and the history so far."""
         self._history.extend(records)
         for index, network in enumerate(networks):
             save(network, self.path / "trials" / str(index))

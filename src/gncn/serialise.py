@@ -1,14 +1,16 @@
-"""Saving and loading networks and priors: safetensors for the arrays, JSON for the rest.
+"""Saving and loading models and priors: safetensors for the arrays, JSON for the rest.
 
-A saved network is ``model.json`` (circuit, T, name and SHA-256 of the arrays' file)
+A saved model is ``model.json`` (what it is made of: of a network the circuit and T, of a
+baseline its blueprint; name and SHA-256 of the arrays' file)
 and ``model-<hash>.safetensors``.  The JSON is written last and names the arrays that
 belong to it, so a process killed between the two leaves the older network whole.
 
-Loading trusts nothing: the circuit is checked as if typed by a user, and names,
-shapes, types and values of the arrays must be those that the circuit calls for.
+Loading trusts nothing: the description is checked as if typed by a user, and names,
+shapes, types and values of the arrays must be those that it calls for.
 """
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,24 +20,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from gncn.baselines.blueprint import Blueprint
+from gncn.baselines.dense import Dense
+from gncn.baselines.models import CLASSES, Baseline
+from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureShape
 from gncn.circuit import Circuit
 from gncn.errors import ConfigError, RunError
-from gncn.evaluation.mixture import COVARIANCES, Mixture
+from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture
 from gncn.files import sha256, write_atomic
+from gncn.models import Model
 from gncn.network import Dynamics, Network, Products
 
-FORMAT = "gncn-network-1"
+NETWORK, BASELINE, PIXELS = "gncn-network-1", "gncn-baseline-1", "gncn-mixture-1"
 DESCRIPTION = "model.json"
 MIXTURE = ("logits", "means", "whitening")
 DYNAMICS = ("step_size", "leak", "self_excitation", "lateral_inhibition")
 MAX_DESCRIPTION_BYTES = 1 << 20
 
 
-def save(network: Network, folder: str | Path) -> Path:
-    """Save a network into a folder, replacing the network that it may hold.
+def save(network: Model, folder: str | Path) -> Path:
+    """Save a model into a folder, replacing the model that it may hold.
 
     Args:
-        network: the network; a single one, without an axis of trials.
+        network: the network or baseline; a single one, without an axis of trials.
         folder: made if need be.
 
     Returns:
@@ -46,13 +53,10 @@ def save(network: Network, folder: str | Path) -> Path:
         RunError: the folder can't be written.
     """
     folder = Path(folder)
-    description = {
-        "circuit": _describe(network.circuit),
-        "n_settle_steps": network.n_settle_steps,
-        "tolerance": network.tolerance,
-        "products": network.products,
-    }
-    content = save_tensors(_arrays(network))
+    description = _describe(network)
+    content = save_tensors(
+        {name: np.ascontiguousarray(array) for name, array in _arrays(network).items()}
+    )
     digest = sha256(content)
     tensors = f"model-{digest[:12]}.safetensors"
     try:
@@ -60,7 +64,7 @@ def save(network: Network, folder: str | Path) -> Path:
     except OSError as error:
         raise RunError(f"Can't make the folder {folder}: {error.strerror or error}.") from error
     write_atomic(folder / tensors, content)
-    whole = {"format": FORMAT, **description, "tensors": tensors, "sha256": digest}
+    whole = {**description, "tensors": tensors, "sha256": digest}
     write_atomic(folder / DESCRIPTION, json.dumps(whole, indent=2) + "\n")
     for stale in folder.glob("model-*.safetensors"):
         if stale.name != tensors:
@@ -68,17 +72,17 @@ def save(network: Network, folder: str | Path) -> Path:
     return folder / DESCRIPTION
 
 
-def load(folder: str | Path) -> Network:
-    """Load a network that `save` wrote.
+def load(folder: str | Path) -> Any:
+    """Load a model that `save` wrote.
 
     Args:
         folder: the folder given to `save`.
 
     Returns:
-        The network.
+        The model, of the kind that was saved.
 
     Raises:
-        RunError: there is no network, or its files are damaged, altered or do not
+        RunError: there is no model, or its files are damaged, altered or do not
             belong together.
     """
     folder = Path(folder)
@@ -96,15 +100,44 @@ def load(folder: str | Path) -> Network:
             f"says {description['sha256']}. Restore both files from one copy."
         )
     try:
-        circuit = Circuit(**description["circuit"])
+        shape = _SHAPES[description["format"]](**description[_KEYS[description["format"]]])
         arrays = load_tensors(content)
     except (ConfigError, SafetensorError, TypeError) as error:
-        raise RunError(f"{folder} holds no network that can be loaded: {error}") from error
-    _check_arrays(path, arrays, array_shapes(circuit))
-    return _assemble(circuit, description, arrays)
+        raise RunError(f"{folder} holds no model that can be loaded: {error}") from error
+    _check_arrays(path, arrays, array_shapes(shape))
+    match shape:
+        case Circuit():
+            return _assemble(shape, description, arrays)
+        case Blueprint():
+            return _assemble_baseline(shape, arrays)
+        case _:
+            mixture = Mixture(
+                **{n: jnp.asarray(a) for n, a in arrays.items()}, covariance=shape.covariance
+            )
+            return PixelMixture(mixture, shape.floor, shape.emission)
 
 
-def _describe(circuit: Circuit) -> dict[str, Any]:
+_SHAPES = {NETWORK: Circuit, BASELINE: Blueprint, PIXELS: PixelMixtureShape}
+_KEYS = {NETWORK: "circuit", BASELINE: "blueprint", PIXELS: "mixture"}
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    match model:
+        case Network():
+            return {
+                "format": NETWORK,
+                "circuit": _describe_circuit(model.circuit),
+                "n_settle_steps": model.n_settle_steps,
+                "tolerance": model.tolerance,
+                "products": model.products,
+            }
+        case PixelMixture():
+            return {"format": PIXELS, "mixture": model.shape.model_dump()}
+        case _:
+            return {"format": BASELINE, "blueprint": model.blueprint.model_dump()}
+
+
+def _describe_circuit(circuit: Circuit) -> dict[str, Any]:
     for index, layer in enumerate(circuit.layers):
         for field in ("activation", "prediction_activation"):
             function = getattr(layer, field)
@@ -116,18 +149,53 @@ def _describe(circuit: Circuit) -> dict[str, Any]:
     return circuit.model_dump()
 
 
-def _arrays(network: Network) -> dict[str, np.ndarray]:
-    arrays = {}
-    for group in ("forward_weights", "feedback_weights", "precision", "lateral_masks"):
-        for index, array in enumerate(getattr(network, group)):
-            if array is not None:
-                arrays[f"{group}.{index}"] = array
-    arrays |= {f"dynamics.{name}": getattr(network.dynamics, name) for name in DYNAMICS}
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+def _arrays(model: Model) -> dict[str, Any]:
+    match model:
+        case Network():
+            arrays = {}
+            for group in ("forward_weights", "feedback_weights", "precision", "lateral_masks"):
+                for index, array in enumerate(getattr(model, group)):
+                    if array is not None:
+                        arrays[f"{group}.{index}"] = array
+            return arrays | {f"dynamics.{name}": getattr(model.dynamics, name) for name in DYNAMICS}
+        case PixelMixture():
+            return {name: getattr(model.mixture, name) for name in MIXTURE}
+        case _:
+            return {
+                f"{part}.{group}.{index}": array
+                for part in model.blueprint.parts
+                for group in ("weights", "biases")
+                for index, array in enumerate(getattr(getattr(model, part), group))
+            }
 
 
-def array_shapes(circuit: Circuit) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of all arrays in a network of this circuit."""
+def array_shapes(shape: Circuit | Blueprint | PixelMixtureShape) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all arrays in a model of this description."""
+    match shape:
+        case Circuit():
+            return _network_shapes(shape)
+        case Blueprint():
+            return {
+                f"{part}.{group}.{index}": (below, above) if group == "weights" else (above,)
+                for part, sizes in shape.parts.items()
+                for group in ("weights", "biases")
+                for index, (below, above) in enumerate(pairwise(sizes))
+            }
+        case _:
+            return _mixture_shapes(shape.n_components, shape.n_pixels, shape.covariance)
+
+
+def _mixture_shapes(n: int, dim: int, covariance: Covariance) -> dict[str, tuple[int, ...]]:
+    whitening: dict[Covariance, tuple[int, ...]] = {
+        "full": (n, dim, dim),
+        "tied": (dim, dim),
+        "diagonal": (n, dim),
+        "spherical": (n,),
+    }
+    return {"logits": (n,), "means": (n, dim), "whitening": whitening[covariance]}
+
+
+def _network_shapes(circuit: Circuit) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for index, c in enumerate(circuit.connections):
         between = (circuit.sizes[c.target], circuit.sizes[c.source])
@@ -144,22 +212,32 @@ def array_shapes(circuit: Circuit) -> dict[str, tuple[int, ...]]:
 
 def _read_description(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise RunError(f"There is no network in {path.parent}: {path.name} is missing.")
+        raise RunError(f"There is no model in {path.parent}: {path.name} is missing.")
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise RunError(f"{path} is larger than {MAX_DESCRIPTION_BYTES} bytes: not a description.")
     try:
         description = json.loads(path.read_bytes())
     except ValueError as error:
         raise RunError(f"{path} is not JSON: {error}") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        found = description.get("format") if isinstance(description, dict) else description
-        raise RunError(f"{path} must say format {FORMAT!r}; it says {str(found)[:80]!r}.")
-    kinds = {"circuit": dict, "n_settle_steps": int, "tensors": str, "sha256": str}
+    found = description.get("format") if isinstance(description, dict) else description
+    if found not in tuple(_SHAPES):
+        allowed = ", ".join(repr(name) for name in _SHAPES)
+        raise RunError(f"{path} must say format {allowed}; it says {str(found)[:80]!r}.")
+    kinds: dict[str, type] = {_KEYS[found]: dict, "tensors": str, "sha256": str}
+    if found == NETWORK:
+        kinds["n_settle_steps"] = int
     for key, kind in kinds.items():
         if not isinstance(description.get(key), kind):
             raise RunError(
                 f"{path} needs {key!r} of type {kind.__name__}; received {description.get(key)!r}."
             )
+    if found == NETWORK:
+        _check_settling(path, description)
+    return description
+
+
+def _check_settling(path: Path, description: dict[str, Any]) -> None:
+    """Refuse a network whose way of settling isn't one."""
     if description["n_settle_steps"] < 1:
         raise RunError(f"{path}: n_settle_steps must be at least 1.")
     tolerance = description.get("tolerance")
@@ -170,7 +248,6 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise RunError(
             f"{path}: products must be {allowed}; received {description.get('products')!r}."
         )
-    return description
 
 
 def _check_arrays(
@@ -178,7 +255,7 @@ def _check_arrays(
 ) -> None:
     if set(arrays) != set(shapes):
         missing, foreign = sorted(set(shapes) - set(arrays)), sorted(set(arrays) - set(shapes))
-        raise RunError(f"{path} doesn't fit its circuit: missing {missing}, unknown {foreign}.")
+        raise RunError(f"{path} doesn't fit its description: missing {missing}, unknown {foreign}.")
     for name, array in arrays.items():
         if array.shape != shapes[name] or array.dtype != np.float32:
             raise RunError(
@@ -212,6 +289,18 @@ def _assemble(
     )
 
 
+def _assemble_baseline(blueprint: Blueprint, arrays: dict[str, np.ndarray]) -> Baseline:
+    def part(name: str, sizes: tuple[int, ...]) -> Dense:
+        weights, biases = (
+            tuple(jnp.asarray(arrays[f"{name}.{group}.{k}"]) for k in range(len(sizes) - 1))
+            for group in ("weights", "biases")
+        )
+        return Dense(weights, biases)
+
+    parts = {name: part(name, sizes) for name, sizes in blueprint.parts.items()}
+    return CLASSES[blueprint.kind](blueprint=blueprint, **parts)
+
+
 def save_mixture(mixture: Mixture, path: str | Path) -> None:
     """Save a mixture as one safetensors file, atomically.
 
@@ -243,11 +332,5 @@ def load_mixture(path: str | Path) -> Mixture:
     if arrays["means"].ndim != 2:
         raise RunError(f"{path}: means must be a matrix; received {arrays['means'].shape}.")
     n, dim = arrays["means"].shape
-    whitening = {
-        "full": (n, dim, dim),
-        "tied": (dim, dim),
-        "diagonal": (n, dim),
-        "spherical": (n,),
-    }[covariance]
-    _check_arrays(path, arrays, {"logits": (n,), "means": (n, dim), "whitening": whitening})
+    _check_arrays(path, arrays, _mixture_shapes(n, dim, covariance))
     return Mixture(**{name: jnp.asarray(arrays[name]) for name in MIXTURE}, covariance=covariance)

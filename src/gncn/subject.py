@@ -16,14 +16,18 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from gncn.activations import resolve_activation
+from gncn.baselines.autoencoder import Autoencoder
+from gncn.baselines.pixel_mixture import PixelMixture
+from gncn.baselines.subject import AutoencoderModel, PixelMixtureModel
 from gncn.completion import Completer, calibrated
 from gncn.data import Dataset, Split
 from gncn.errors import ConfigError
 from gncn.evaluation.completion import Completer as AnyCompleter
-from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import Decoder, LatentModel, Prior
 from gncn.inference import decode, encode_layers
+from gncn.measures import MEASURES
+from gncn.models import Model
 from gncn.network import Network
 
 Report = Callable[[str], None]
@@ -41,6 +45,11 @@ class Measurable(Protocol):
     """A generative model of binary images, as measurements see it."""
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """Names from `gncn.measures.MEASURES` that mean something for the model."""
+        ...
+
+    @property
     def decoder(self) -> Decoder:
         """Maps codes to logits of pixels; an `equinox.Module`."""
         ...
@@ -48,6 +57,11 @@ class Measurable(Protocol):
     @property
     def own_prior(self) -> Prior | None:
         """The prior that the model was trained with, if it was with one."""
+        ...
+
+    @property
+    def fitted_prior(self) -> Prior | None:
+        """The density of codes, if to fit it was to train the model; else it remains to be."""
         ...
 
     def encode_layers(
@@ -78,7 +92,7 @@ class Measurable(Protocol):
 
     def completers(
         self,
-        prior: Mixture,
+        prior: Prior,
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
         key: PRNGKeyArray,
@@ -119,6 +133,11 @@ class NetworkModel:
     network: Network
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """All."""
+        return MEASURES
+
+    @property
     def decoder(self) -> Generator:
         """Top states to pixel logits."""
         return Generator(self.network)
@@ -126,6 +145,10 @@ class NetworkModel:
     @property
     def own_prior(self) -> None:
         """None: the top layer is not predicted, so nothing was assumed of it."""
+
+    @property
+    def fitted_prior(self) -> None:
+        """None: a mixture is to be fitted to the settled top states."""
 
     def encode_layers(
         self, images: Shaped[np.ndarray, "images pixels"]
@@ -156,7 +179,7 @@ class NetworkModel:
 
     def completers(
         self,
-        prior: Mixture,
+        prior: Prior,
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
         key: PRNGKeyArray,
@@ -179,6 +202,26 @@ class NetworkModel:
             "silent": Completer(self.network, "silent", 2 * n_steps),
             "prior": calibrated(from_prior, images[:N_CALIBRATION_IMAGES], visible),
         }
+
+
+def as_measurable(model: Model) -> Measurable:
+    """A model as measurements see it.
+
+    Raises:
+        ConfigError: it is no generative model.
+    """
+    match model:
+        case Network():
+            return NetworkModel(model)
+        case Autoencoder():
+            return AutoencoderModel(model)
+        case PixelMixture():
+            return PixelMixtureModel(model)
+        case _:
+            raise ConfigError(
+                f"A {type(model).__name__} classifies and generates nothing; its test error stands "
+                "in the run's history, and `gncn compare` shows it."
+            )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ Trials are networks of one circuit that differ in their seeds (or in numbers suc
 β): their arrays carry a leading axis, and one program trains them all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -37,33 +37,33 @@ class Statistics(NamedTuple):
 
     Attributes:
         error: reconstruction error: BCE in nats for Bernoulli data, squared error for
-            Gaussian data, summed over pixels.
-        discrepancy: ψ in nats.
+            Gaussian data, summed over pixels; of a classifier, the error in %.
+        discrepancy: ψ in nats; of a baseline, the ψ that it ascends.
         layer_discrepancy: its terms, one for each predicted layer.
         sparsity: share of active neurons, z > 1e-6, of each latent layer.
-        n_steps: settling steps taken.
+        n_steps: settling steps taken; None for a model that doesn't settle.
     """
 
     error: Float[Array, "*images"]
     discrepancy: Float[Array, "*images"]
     layer_discrepancy: Float[Array, "*images predicted"]
     sparsity: Float[Array, "*images latent"]
-    n_steps: Float[Array, "*images"]
+    n_steps: Float[Array, "*images"] | None
 
 
 class TrainingState(eqx.Module):
     """Everything that training carries from one epoch to the next.
 
     Attributes:
-        network: the networks, with a leading axis of trials.
+        network: the networks, or models of another kind, with a leading axis of trials.
         learner: the learners, likewise.
         key: one random key for each trial; the order of epoch t comes from
             ``fold_in(key, t)``.
         epoch: epochs done.
     """
 
-    network: Network
-    learner: Learner
+    network: Any
+    learner: Any
     key: Shaped[PRNGKeyArray, " trials"]
     epoch: Int[Array, ""]
 
@@ -112,18 +112,30 @@ def start_training(networks: list[Network], rule: Rule, seeds: list[int]) -> Tra
         rule: see `Rule`.
         seeds: seed of each trial's order of images.
     """
-    learners = [start_learner(network, rule) for network in networks]
+    return stack_trials(networks, [start_learner(network, rule) for network in networks], seeds)
+
+
+def stack_trials(
+    models: Sequence[Any], learners: Sequence[Any], seeds: Sequence[int]
+) -> TrainingState:
+    """The state before the first epoch: all arrays stacked along a leading axis of trials."""
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
-    return TrainingState(_stack(networks), _stack(learners), keys, jnp.zeros((), int))
+    return TrainingState(_stack(models), _stack(learners), keys, jnp.zeros((), int))
 
 
-def _stack(trees: list[Any]) -> Any:
+def _stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def trial(state: TrainingState, index: int) -> Network:
-    """The network of one trial, without the leading axis."""
-    return jax.tree.map(lambda leaf: leaf[index], state.network)
+def trial(state: TrainingState, index: int) -> Any:
+    """The network, or other model, of one trial, without the leading axis."""
+    return unstack(state.network)[index]
+
+
+def unstack(models: Any) -> list[Any]:
+    """Models of all trials, without the leading axis of their arrays."""
+    n_trials = len(jax.tree.leaves(models)[0])
+    return [jax.tree.map(lambda leaf, k=k: leaf[k], models) for k in range(n_trials)]
 
 
 def _batches(
@@ -204,51 +216,81 @@ def train_epoch(
     Returns:
         The state after the epoch, and what was seen.
     """
-    n_images = images.shape[0]
-    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(state.key, state.epoch)
-    order = jax.vmap(lambda key: jax.random.permutation(key, n_images))(keys)
-    indices, weights = _batches(order, plan.batch_size)
-    n_total = len(weights) * plan.n_epochs
-    alone = order.shape[0] == 1
+    n_total = -(-len(images) // plan.batch_size) * plan.n_epochs
 
     def learn(
         network: Network,
         learner: Learner,
         chosen: Int[Array, " batch"],
-        w: Float[Array, " batch"],
+        weights: Float[Array, " batch"],
+        key: PRNGKeyArray,
         rates: Rates,
     ) -> tuple[Network, Learner, Statistics]:
         x = images[chosen].astype(jnp.float32)
-        network, learner, seen = learn_batch(network, learner, x, w, rates, plan, n_total)
-        sums = jax.tree.map(lambda value: jnp.tensordot(w, value, axes=1), seen)
-        return network, learner, sums
+        return learn_batch(network, learner, x, weights, rates, plan, n_total)
+
+    return run_epoch(state, len(images), plan.batch_size, learn, rates, on_batch)
+
+
+def run_epoch(
+    state: TrainingState,
+    n_images: int,
+    batch_size: int,
+    learn: Callable[..., tuple[Any, Any, Statistics]],
+    options: Any = None,
+    on_batch: Callable[[Int[Array, ""]], None] | None = None,
+) -> tuple[TrainingState, EpochReport]:
+    """Scan over the mini-batches of one epoch, whatever learning is; to be compiled.
+
+    Args:
+        state: models and learners, with a leading axis of trials.
+        n_images: images to draw from, without replacement.
+        batch_size: images of a mini-batch.
+        learn: what one mini-batch does to one trial: (model, learner, indices of the
+            images, their weights, a key, options) to (model, learner, statistics of
+            each image).
+        options: handed to `learn`, each array with a leading axis of trials.
+        on_batch: called with the number of each finished batch.
+
+    Returns:
+        The state after the epoch, and what was seen.
+    """
+    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(state.key, state.epoch)
+    order = jax.vmap(lambda key: jax.random.permutation(key, n_images))(keys)
+    indices, weights = _batches(order, batch_size)
+    alone = order.shape[0] == 1
 
     def body(
-        carry: tuple[Network, Learner],
+        carry: tuple[Any, Any],
         batch: tuple[Int[Array, ""], Int[Array, "trials batch"], Float[Array, " batch"]],
-    ) -> tuple[tuple[Network, Learner], Statistics]:
+    ) -> tuple[tuple[Any, Any], Statistics]:
         number, chosen, w = batch
+
+        def one(
+            model: Any, learner: Any, chosen: Int[Array, " batch"], key: PRNGKeyArray, options: Any
+        ) -> tuple[Any, Any, Statistics]:
+            key = jax.random.fold_in(key, number)
+            model, learner, seen = learn(model, learner, chosen, w, key, options)
+            sums = jax.tree.map(lambda value: jnp.tensordot(w, value, axes=1), seen)
+            return model, learner, sums
+
+        each = (*carry, chosen, keys, options)
         if alone:
-            network, learner, only, rate = jax.tree.map(
-                lambda leaf: leaf[0], (*carry, chosen, rates)
-            )
-            result = learn(network, learner, only, w, rate)
-            network, learner, sums = jax.tree.map(lambda leaf: leaf[None], result)
+            result = one(*jax.tree.map(lambda leaf: leaf[0], each))
+            model, learner, sums = jax.tree.map(lambda leaf: leaf[None], result)
         else:
-            network, learner, sums = eqx.filter_vmap(learn, in_axes=(0, 0, 0, None, 0))(
-                carry[0], carry[1], chosen, w, rates
-            )
+            model, learner, sums = eqx.filter_vmap(one)(*each)
         if on_batch is not None:
             jax.debug.callback(on_batch, number)
-        return (network, learner), sums
+        return (model, learner), sums
 
     numbers = jnp.arange(len(weights))
-    (network, learner), sums = lax.scan(
+    (model, learner), sums = lax.scan(
         body, (state.network, state.learner), (numbers, indices, weights)
     )
     mean = jax.tree.map(lambda values: jnp.sum(values, axis=0) / n_images, sums)
     batch_error = sums.error / jnp.sum(weights, axis=1)[:, None]
-    state = TrainingState(network, learner, state.key, state.epoch + 1)
+    state = TrainingState(model, learner, state.key, state.epoch + 1)
     return state, EpochReport(mean, batch_error)
 
 
@@ -268,19 +310,38 @@ def evaluate(
     Returns:
         Statistics with a leading axis of trials.
     """
-    n_images = images.shape[0]
+
+    def see(network: Network, chosen: Int[Array, " batch"], _: PRNGKeyArray) -> Statistics:
+        return statistics(network, settle(network, images[chosen].astype(jnp.float32)))
+
+    return average(network, len(images), batch_size, see)
+
+
+def average(
+    models: Any, n_images: int, batch_size: int, see: Callable[..., Statistics]
+) -> Statistics:
+    """Average statistics over images, in blocks so that memory stays bounded; to be compiled.
+
+    Args:
+        models: with a leading axis of trials.
+        n_images: how many images.
+        batch_size: images of a block.
+        see: statistics of each image, from (model, indices of the images, a key).
+
+    Returns:
+        Means, with a leading axis of trials.
+    """
     indices, weights = _batches(jnp.arange(n_images)[None], batch_size)
+    keys = jax.random.split(jax.random.key(0), len(weights))
 
     def block(
-        network: Network, chosen: Int[Array, " batch"], w: Float[Array, " batch"]
+        model: Any, chosen: Int[Array, " batch"], w: Float[Array, " batch"], key: PRNGKeyArray
     ) -> Statistics:
-        settled = settle(network, images[chosen].astype(jnp.float32))
-        seen = statistics(network, settled)
-        return jax.tree.map(lambda value: jnp.tensordot(w, value, axes=1), seen)
+        return jax.tree.map(lambda value: jnp.tensordot(w, value, axes=1), see(model, chosen, key))
 
-    def one(network: Network) -> Statistics:
-        sums = lax.map(lambda batch: block(network, *batch), (indices[:, 0], weights))
+    def one(model: Any) -> Statistics:
+        sums = lax.map(lambda batch: block(model, *batch), (indices[:, 0], weights, keys))
         return jax.tree.map(lambda values: jnp.sum(values, axis=0) / n_images, sums)
 
     # One trial after another: vmap would widen every block's memory by their number.
-    return lax.map(one, network)
+    return lax.map(one, models)

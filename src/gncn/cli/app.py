@@ -1,6 +1,7 @@
 """The `gncn` application: its commands and their order in ``--help``."""
 
 from gncn.cli import make_typer
+from gncn.cli.compare import compare
 from gncn.cli.data import app as data_app
 from gncn.cli.evaluate import evaluate
 from gncn.cli.reconstruct import reconstruct
@@ -16,4 +17,5 @@ app.command()(train)
 app.command()(reconstruct)
 app.command()(settle)
 app.command()(evaluate)
+app.command()(compare)
 app.add_typer(data_app, name="data")

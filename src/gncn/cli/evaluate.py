@@ -59,7 +59,7 @@ def evaluate(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a trained network: likelihood, samples, completion, probe, sparsity, codes.
+    """Measure a trained model: likelihood, samples, completion, probe, sparsity, codes.
 
     Writes `metrics-SPLIT.json` and figures to the run folder, the prior beside the network,
     and prints a table. Choose settings by `validation`; look at `test` once.
@@ -127,7 +127,9 @@ def _show(metrics: dict[str, Any]) -> None:
 
 
 def _rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
-    rows = [("reconstruction BCE", f"{metrics['bce']:.2f} nats", "")]
+    rows = []
+    if "bce" in metrics:
+        rows.append(("reconstruction BCE", f"{metrics['bce']:.2f} nats", ""))
     if found := metrics.get("likelihood"):
         name = f"log p(x), S = {found['n_samples']:,}"
         spread = found["spread_over_prior_draws"]

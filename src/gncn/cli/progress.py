@@ -1,6 +1,7 @@
 """The progress bar of `gncn train`: epochs, mini-batches and the figures that matter."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -14,7 +15,6 @@ from rich.progress import (
 )
 
 from gncn.history import EpochRecord
-from gncn.network import Network
 
 
 class ProgressBar:
@@ -57,7 +57,7 @@ class ProgressBar:
             if self._epoch == 0 and number == 0:
                 self._progress.update(self._task, figures="")
 
-    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Network]) -> None:
+    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         """Show the figures of the epoch that has ended."""
         self._epoch = records[0].epoch
         figures = describe(records)
@@ -71,13 +71,23 @@ class ProgressBar:
             self._console.print(f"epoch {self._epoch}/{self._n_epochs}  {figures}  {seconds}")
 
 
+ERRORS = {
+    "bce": ("BCE", " nats", 1),
+    "squared_error": ("squared error", "", 1),
+    "error_percent": ("error", " %", 2),
+    "negative_log_likelihood": ("−log p(x)", " nats", 1),
+}
+"""How an error is called, its unit, and how many decimals it is worth, by `error_name`."""
+
+
 def describe(records: Sequence[EpochRecord]) -> str:
     """One line on an epoch: validation error, ψ and sparsity, averaged over trials."""
     validation = [record.validation for record in records]
     n = len(validation)
-    name = {"bce": "BCE", "squared_error": "squared error"}[records[0].error_name]
+    name, _, decimals = ERRORS[records[0].error_name]
     error = sum(record.error for record in validation) / n
     psi = sum(record.discrepancy for record in validation) / n
     layers = zip(*(record.sparsity for record in validation), strict=True)
     sparsity = "/".join(f"{sum(layer) / n:.2f}".removeprefix("0") for layer in layers)
-    return f"{name} {error:.1f}  ψ {psi:.1f}  active {sparsity}"
+    active = f"  active {sparsity}" if sparsity else ""
+    return f"{name} {error:.{decimals}f}  ψ {psi:.1f}{active}"

@@ -28,22 +28,28 @@ def reconstruct(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Settle a trained network on images and draw its reconstructions beside them.
+    """Draw what a trained network or autoencoder makes of images beside them.
 
-    The error printed is over all images of the split; the picture shows the first N.
+    A network settles on each image; an autoencoder encodes and decodes it. The error printed
+    is over all images of the split; the picture shows the first N.
 
     **Example:** `gncn reconstruct runs/mnist --split test --n 30`
     """
+    from gncn.baselines.autoencoder import Autoencoder
+    from gncn.errors import RunError
     from gncn.figures import ERROR_LABELS
+    from gncn.network import Network
     from gncn.report import choose_split, draw_reconstruction_figure, mean_statistics
     from gncn.runs import RunFolder
 
     folder = RunFolder.open(run)
-    network, data = folder.network(trial), folder.data(data_dir)
+    model, data = folder.model(trial), folder.data(data_dir)
+    if not isinstance(model, Network | Autoencoder):
+        raise RunError(f"{run} holds a {folder.config.model!r}, which reconstructs nothing.")
     chosen = choose_split(data, split)
-    record = mean_statistics(network, chosen, folder.config)
+    record = mean_statistics(model, chosen, folder.config)
     path = draw_reconstruction_figure(
-        out or folder.figure(f"reconstructions-{split}"), network, chosen.images[:n], data
+        out or folder.figure(f"reconstructions-{split}"), model, chosen.images[:n], data
     )
     if as_json:
         print_json({"split": split, "n_images": len(chosen), **record.model_dump(), "figure": path})

@@ -12,11 +12,19 @@ from gncn.cli.options import DataDirOption, JsonOption, console, print_json
 
 def train(
     out: Annotated[Path, typer.Option(help="Run folder to make.", metavar="RUN")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="What to train: `gncn`, or a baseline: `rae`, `gvae`, `gvae-cv`, `gan-ae`, `gmm` "
+            "or `dsrn`. Default: `gncn`, or what preset or file say.",
+            show_default=False,
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Settings to begin with: `mnist`, `digits` or `paper`. Default: `mnist`, unless "
-            "--config is given.",
+            help="Settings to begin with: `mnist`, `digits` or `paper`, or a baseline's name. "
+            "Default: the baseline's, or `mnist`, unless --config is given.",
             show_default=False,
         ),
     ] = None,
@@ -58,7 +66,9 @@ def train(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a generative neural coding network (GNCN) and write a run folder.
+    """Train a generative neural coding network (GNCN), or a baseline, and write a run folder.
+
+    Baselines are the six systems that the paper compares it with.
 
     The configuration is a preset, a TOML file laid over it, and single values laid over
     that. What results is written to the run folder as `config.toml`, which can be given
@@ -72,18 +82,25 @@ def train(
 
     `gncn train --preset mnist --set training.n_epochs=3 --set settling.step_size=0.1 --out runs/x`
 
+    `gncn train --model gvae --out runs/gvae`
+
     Ctrl-C ends the run and keeps what was trained up to the last whole epoch.
     """
     from gncn.cli import INTERRUPTED
     from gncn.cli.progress import ProgressBar
-    from gncn.config import load_config
-    from gncn.fit import FitDivergenceError, fit
+    from gncn.config import MODELS, load_config
+    from gncn.errors import unknown_choice
+    from gncn.fit import FitDivergenceError
     from gncn.report import draw_run
     from gncn.runs import RunFolder
+    from gncn.train import train as train_models
 
+    if model is not None and model not in MODELS:
+        raise unknown_choice("model", model, MODELS)
     if preset is None and config is None:
-        preset = "mnist"
+        preset = "mnist" if model in (None, "gncn") else model
     named = {
+        "model": model,
         "data.name": data,
         "data.data_dir": data_dir,
         "training.n_epochs": epochs,
@@ -94,31 +111,26 @@ def train(
     settings = [f"{name}={_toml(value)}" for name, value in named.items() if value is not None]
     resolved = load_config(preset=preset, file=config, overrides=[*(overrides or ()), *settings])
     dataset = resolved.data.load()
-    networks = resolved.networks(dataset.n_pixels)
+    description = resolved.describe(dataset)
     folder = RunFolder.create(out, resolved, dataset, overwrite=overwrite)
-    _introduce(folder.about, networks[0].circuit.sizes)
+    _introduce(folder.about, description)
     with ProgressBar(console) as bar:
         try:
-            result = fit(
-                networks,
-                dataset,
-                resolved.training,
-                seeds=resolved.seeds,
-                listeners=[bar, folder],
-            )
-        except FitDivergenceError:
-            folder.finish("diverged")
+            result = train_models(resolved, dataset, listeners=[bar, folder])
+        except FitDivergenceError as error:
+            folder.finish("diverged", error.last_good.epochs_kept)
             raise
-    folder.finish(result.status)
+    folder.finish(result.status, result.epochs_kept)
     if result.history:
         figures = draw_run(folder, dataset)
-        _conclude(folder, result.history[-1], [str(path) for path in figures])
+        _conclude(folder, result, [str(path) for path in figures])
     if as_json:
-        last = [record.model_dump() for record in result.history[-len(networks) :]]
+        last = [record.model_dump() for record in result.history[-len(result.networks) :]]
         print_json({"run": str(out), "status": result.status, "last_epoch": last})
     if result.status == "interrupted":
         if result.history:
-            kept = f"{out} holds the networks as they were after epoch {result.history[-1].epoch}."
+            after = " and ".join(str(epoch) for epoch in sorted({*result.epochs_kept}))
+            kept = f"{out} holds the networks as they were after epoch {after}."
         else:
             kept = "the first epoch had not ended, so there is nothing to keep."
         console.print(f"Interrupted; {kept}", soft_wrap=True)
@@ -132,24 +144,25 @@ def _toml(value: Any) -> str:
     return str(value)
 
 
-def _introduce(about: dict[str, Any], sizes: tuple[int, ...]) -> None:
+def _introduce(about: dict[str, Any], description: str) -> None:
     images = about["data"]["images"]
     console.print(
         f"[bold]{about['data']['name']}[/]: {images['train']:,} images to learn from, "
         f"{images['validation']:,} for validation, {images['test']:,} for testing"
     )
     trials = "" if len(about["seeds"]) == 1 else f", {len(about['seeds'])} trials"
-    console.print(
-        f"[bold]network[/]: {'-'.join(map(str, sizes))}, {about['n_synapses']:,} synapses{trials}",
-        highlight=False,
-    )
+    console.print(f"[bold]{about['model']}[/]: {description}{trials}", highlight=False)
 
 
-def _conclude(folder: Any, last: Any, figures: list[str]) -> None:
-    name = {"bce": "BCE (nats)", "squared_error": "squared error"}[last.error_name]
+def _conclude(folder: Any, result: Any, figures: list[str]) -> None:
+    from gncn.cli.progress import ERRORS
+
+    kept = result.epochs_kept[-1]
+    last = next(r for r in reversed(result.history) if r.epoch == kept)
+    name, unit, _ = ERRORS[last.error_name]
     table = Table(title=f"after epoch {last.epoch}", title_justify="left")
-    columns = ("", name, "ψ (nats)", *(f"ρ{i}" for i in range(1, len(last.test.sparsity) + 1)))
-    for column in columns:
+    columns = ("", f"{name} ({unit.strip() or 'sum'})", "ψ (nats)")
+    for column in (*columns, *(f"ρ{i}" for i in range(1, len(last.test.sparsity) + 1))):
         table.add_column(column, justify="left" if column == "" else "right")
     for split in ("train", "validation", "test"):
         record = getattr(last, split)
@@ -160,11 +173,15 @@ def _conclude(folder: Any, last: Any, figures: list[str]) -> None:
             *(f"{share:.3f}" for share in record.sparsity),
         )
     console.print(table)
-    console.print("ρ is the share of active neurons in a layer. Figures:")
+    if last.test.sparsity:
+        console.print("ρ is the share of active neurons in a layer.")
+    console.print("Figures:")
     for figure in figures:
         console.print(f"  {figure}", highlight=False, soft_wrap=True)
+    commands = {"gncn": ("reconstruct", "settle"), "dsrn": ("compare",), "gmm": ("evaluate",)}
+    following = commands.get(folder.config.model, ("reconstruct", "evaluate"))
     console.print(
-        f"Next: [bold]gncn reconstruct {folder.path}[/] or [bold]gncn settle {folder.path}[/]",
+        "Next: " + " or ".join(f"[bold]gncn {command} {folder.path}[/]" for command in following),
         highlight=False,
         soft_wrap=True,
     )

@@ -1,0 +1,149 @@
+"""`Blueprint`: what a baseline trained by backprop is made of, and the synapse budget.
+
+Encoder and decoder have four layers of neurons each, the input, two hidden layers and
+the output ("one output and one input layer with two hidden layers in between"), and so
+have the discriminator and the classifier.  All hidden layers of a model are equally wide,
+as wide as the budget allows.  Everything learned counts as a synapse, biases too, so that
+no model has more than the network that it is compared with.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from gncn.circuit import Description
+from gncn.errors import ConfigError, unknown_choice
+
+Kind = Literal["rae", "gvae", "gvae-cv", "gan-ae", "dsrn"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+BUDGET = 1_400_000
+"""Synapses that every model compared in the paper may have."""
+
+Sizes = tuple[int, ...]
+
+
+class Blueprint(Description):
+    """Everything about a baseline but its weights.
+
+    Attributes:
+        kind: which baseline.
+        n_pixels: units of the input.
+        hidden: units of each hidden layer.
+        n_latent: units of a code; for autoencoders only.
+        n_classes: for the classifier only.
+        variance: of the Gaussian around a code; for ``gvae-cv`` only.
+        penalty: λ: of Ω = −λ Σ ‖W‖² over the decoder's weights, or of the L1 norm of
+            the classifier's hidden activities.
+    """
+
+    kind: Kind
+    n_pixels: int = Field(gt=0)
+    hidden: int = Field(gt=0)
+    n_latent: int | None = Field(default=None, gt=0)
+    n_classes: int | None = Field(default=None, gt=1)
+    variance: float | None = Field(default=None, ge=0.025, le=1)
+    penalty: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Blueprint":
+        wanted = {
+            "n_latent": self.kind != "dsrn",
+            "n_classes": self.kind == "dsrn",
+            "variance": self.kind == "gvae-cv",
+        }
+        for option, needed in wanted.items():
+            if (getattr(self, option) is not None) != needed:
+                raise ValueError(
+                    f"{self.kind!r} {'needs' if needed else 'takes no'} {option}; received "
+                    f"{getattr(self, option)!r}."
+                )
+        return self
+
+    @property
+    def parts(self) -> dict[str, Sizes]:
+        """Layer sizes of each part, its input first."""
+        if self.n_classes is not None:
+            return {"network": (self.n_pixels, self.hidden, self.hidden, self.n_classes)}
+        assert self.n_latent is not None
+        top = self.n_latent * (2 if self.kind in ("gvae", "gan-ae") else 1)
+        parts = {
+            "encoder": (self.n_pixels, self.hidden, self.hidden, top),
+            "decoder": (self.n_latent, self.hidden, self.hidden, self.n_pixels),
+        }
+        if self.kind == "gan-ae":
+            parts["discriminator"] = (self.n_latent, self.hidden, self.hidden, 1)
+        return parts
+
+    @property
+    def n_synapses(self) -> int:
+        """All that is learned: weights and biases of every part."""
+        return sum(
+            below * above + above
+            for sizes in self.parts.values()
+            for below, above in pairwise(sizes)
+        )
+
+
+def plan_blueprint(
+    kind: Kind | str,
+    n_pixels: int,
+    *,
+    budget: int = BUDGET,
+    n_latent: int | None = None,
+    n_classes: int | None = None,
+    variance: float | None = None,
+    penalty: float = 0.0,
+) -> Blueprint:
+    """Make the hidden layers as wide as the budget allows.
+
+    Args:
+        kind: one of `KINDS`.
+        n_pixels: see `Blueprint`.
+        budget: synapses at most.
+        n_latent: see `Blueprint`.
+        n_classes: see `Blueprint`.
+        variance: see `Blueprint`.
+        penalty: see `Blueprint`.
+
+    Returns:
+        The blueprint, with at most `budget` synapses.
+
+    Raises:
+        ConfigError: the kind is unknown, an option is missing or doesn't apply, or the
+            budget is too small even for hidden layers of one unit.
+    """
+    if kind not in KINDS:
+        raise unknown_choice("baseline", kind, KINDS)
+
+    def of_width(hidden: int) -> Blueprint:
+        return Blueprint(
+            kind=kind,
+            n_pixels=n_pixels,
+            hidden=hidden,
+            n_latent=n_latent,
+            n_classes=n_classes,
+            variance=variance,
+            penalty=penalty,
+        )
+
+    least = of_width(1).n_synapses
+    if least > budget:
+        raise ConfigError(
+            f"A budget of {budget} synapses is too small: {kind!r} for images of {n_pixels} pixels "
+            f"has {least} with a single unit in each hidden layer. Allow at least that many."
+        )
+    return of_width(_widest(lambda hidden: of_width(hidden).n_synapses <= budget))
+
+
+def _widest(fits: Callable[[int], bool]) -> int:
+    """The largest width that fits, by doubling and bisection; width 1 must fit."""
+    low, high = 1, 2
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -1,0 +1,64 @@
+"""DSRN: a deep sparse rectifier network, for classification only (Glorot et al. 2011).
+
+    ψ = log p(y|x) − λ Σ_l ‖ẑ^l‖₁,    p(y|x) = softmax of the linear last layer
+
+over the two hidden ReLU layers.  The paper prints no equation for it; the L1 norm of
+the activities is what makes the network of its reference sparse.
+"""
+
+from typing import ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from gncn.baselines.blueprint import Blueprint
+from gncn.baselines.dense import Dense
+from gncn.baselines.objective import Batch, Objective
+from gncn.evaluation.sparsity import ACTIVE
+from gncn.training import Statistics
+
+
+def classification_loss(
+    model: "DSRN", batch: Batch, key: PRNGKeyArray
+) -> tuple[Float[Array, ""], Statistics]:
+    """−ψ, averaged over images."""
+    seen = model.statistics(batch, key)
+    return -batch.mean(seen.discrepancy), seen
+
+
+class DSRN(eqx.Module):
+    """Sparse rectifier classifier.
+
+        ψ = log p(y|x) − λ Σ_l ‖ẑ^l‖₁
+
+    Attributes:
+        blueprint: sizes and λ.
+        network: image to the logits of classes.
+    """
+
+    blueprint: Blueprint = eqx.field(static=True)
+    network: Dense
+    monitored: ClassVar[Literal["error", "discrepancy"]] = "error"
+    objectives: ClassVar[tuple[Objective, ...]] = (Objective(classification_loss, ("network",)),)
+
+    def encode_layers(self, x: Float[Array, "batch pixels"]) -> list[Float[Array, "batch _units"]]:
+        """Activities of the hidden layers, then the logits of classes."""
+        return self.network.layers(x)
+
+    def classify(self, x: Float[Array, "batch pixels"]) -> Int[Array, " batch"]:
+        """The likeliest class of each image."""
+        return jnp.argmax(self.network(x), axis=-1)
+
+    def statistics(self, batch: Batch, key: PRNGKeyArray) -> Statistics:
+        """Error in % (0 or 100 for an image), ψ and its two terms; nothing is random."""
+        assert batch.labels is not None
+        *hidden, logits = self.encode_layers(batch.images)
+        log_share = jax.nn.log_softmax(logits, axis=-1)
+        chosen = jnp.take_along_axis(log_share, batch.labels[:, None], axis=-1)[:, 0]
+        norms = jnp.stack([jnp.sum(jnp.abs(units), axis=-1) for units in hidden])
+        terms = jnp.stack([chosen, -self.blueprint.penalty * jnp.sum(norms, axis=0)], axis=-1)
+        wrong = 100.0 * (jnp.argmax(logits, axis=-1) != batch.labels)
+        active = jnp.stack([jnp.mean(units > ACTIVE, axis=-1) for units in hidden], axis=-1)
+        return Statistics(wrong, jnp.sum(terms, axis=-1), terms, active, None)

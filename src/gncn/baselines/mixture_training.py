@@ -1,0 +1,125 @@
+"""Training the Gaussian mixture on pixels: EM, then log p(x) of every split.
+
+EM knows no mini-batches, and its steps are too dear to evaluate each one; so a trial has
+one record, made when EM has ended.
+"""
+
+import time
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from gncn.baselines.pixel_mixture import PixelMixture
+from gncn.config import PixelMixtureConfig, refuse_real_valued
+from gncn.data import Dataset
+from gncn.evaluation.likelihood import prior_log_likelihood
+from gncn.evaluation.mixture_fit import fit_mixture
+from gncn.evaluation.protocols import WithPrior
+from gncn.fit import Fit, Listener, Status
+from gncn.history import EpochRecord, SplitRecord, error_name
+from gncn.interrupts import interrupts_held
+
+
+def log_likelihood_of(
+    model: PixelMixture, images: Shaped[np.ndarray, "images pixels"], n_samples: int, seed: int
+) -> Float[np.ndarray, " images"]:
+    """Log p(x) of images in nats: exact for clipped means, Monte Carlo for samples.
+
+    Args:
+        model: the mixture.
+        images: binary images.
+        n_samples: S; for samples only.
+        seed: of the samples.
+    """
+    if model.emission == "means":
+        return np.asarray(model.exact_log_likelihood(jnp.asarray(images, jnp.float32)))
+    key = jax.random.key(seed)
+    both = WithPrior(model, model)
+    return prior_log_likelihood(both, images, key=key, n_samples=n_samples).per_image[0]
+
+
+def fit_pixel_mixture(
+    data: Dataset,
+    config: PixelMixtureConfig | None = None,
+    *,
+    seeds: int | Sequence[int] = 0,
+    listeners: Sequence[Listener] = (),
+) -> Fit[PixelMixture]:
+    """Fit a mixture to training images by EM, once for each seed.
+
+    Args:
+        data: binary images.
+        config: components, covariance, and the convention for p(x).
+        seeds: of the start of EM, and of samples; one for each trial.
+        listeners: told of each EM step as of a mini-batch, and of the end as of an epoch.
+
+    Returns:
+        The mixtures; the history's error is −log p(x) in nats.
+
+    Raises:
+        DataError: the images are real-valued, or fewer than components.
+    """
+    config = config or PixelMixtureConfig()
+    seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+    refuse_real_valued("gmm", data)
+    for listener in listeners:
+        listener.on_start(1, len(seeds) * (config.max_iterations + 1))
+    models: list[PixelMixture] = []
+    history: list[EpochRecord] = []
+    status: Status = "finished"
+    try:
+        for trial, seed in enumerate(seeds):
+
+            def on_iteration(number: int, _: float, trial: int = trial) -> None:
+                for listener in listeners:
+                    listener.on_batch(trial * (config.max_iterations + 1) + number - 1)
+
+            began = time.perf_counter()
+            fit = fit_mixture(
+                data.train.images.astype(np.float32),
+                config.n_components,
+                config.covariance,
+                seed=seed,
+                regularisation=config.regularisation,
+                max_iterations=config.max_iterations,
+                on_iteration=on_iteration,
+            )
+            seconds = time.perf_counter() - began
+            model = PixelMixture(fit.mixture, config.floor, config.emission)
+
+            train, validation, test = (
+                _record(model, images, config.n_samples, seed)
+                for images in (
+                    data.train.images[: len(data.test)],
+                    data.validation.images,
+                    data.test.images,
+                )
+            )
+            found = EpochRecord(
+                trial=trial,
+                epoch=1,
+                error_name=error_name(model),
+                seconds=seconds,
+                train=train,
+                validation=validation,
+                test=test,
+            )
+            models.append(model)
+            history.append(found)
+    except KeyboardInterrupt:
+        status = "interrupted"
+    if history:
+        with interrupts_held():
+            for listener in listeners:
+                listener.on_epoch(history, models)
+    return Fit(tuple(models), tuple(history), status, (1,) * len(models))
+
+
+def _record(
+    model: PixelMixture, images: Shaped[np.ndarray, "images pixels"], n_samples: int, seed: int
+) -> SplitRecord:
+    mean = float(np.mean(log_likelihood_of(model, images, n_samples, seed)))
+    return SplitRecord(error=-mean, discrepancy=mean, layer_discrepancy=(mean,), sparsity=())

@@ -1,0 +1,66 @@
+"""``gncn compare``: one table over runs, and a figure."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gncn.cli.options import JsonOption, console, print_json
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders on the same data.", metavar="RUN...")
+    ],
+    split: Annotated[
+        str, typer.Option(help="Images that numbers are of: `validation` or `test`.")
+    ] = "test",
+    form: Annotated[
+        str, typer.Option("--format", help="Of the table: `text`, `markdown`, `latex` or `json`.")
+    ] = "text",
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            help="PNG to write, BCE against epochs. Default: `comparison.png` in the first run's "
+            "figures.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare runs: one table, the best two in bold, the paper's numbers beside ours.
+
+    BCE comes from training; what `gncn evaluate --split test` measured is filled in, and
+    what it didn't is left out. Numbers are means and standard deviations over trials.
+
+    **Examples**
+
+    `gncn compare runs/mnist runs/rae runs/gvae`
+
+    `gncn compare runs/* --split validation --format markdown`
+    """
+    from rich.console import Console
+
+    from gncn.compare import compare as compare_runs
+    from gncn.errors import unknown_choice
+    from gncn.figures import draw_comparison
+    from gncn.runs import RunFolder
+    from gncn.tables import FORMATS, NOTE, render, rich_table
+    from gncn.tables import as_json as plain
+
+    if form not in FORMATS:
+        raise unknown_choice("format", form, FORMATS)
+    found = compare_runs(runs, split=split)
+    if as_json or form == "json":
+        print_json(plain(found))
+    elif form == "text":
+        Console().print(rich_table(found))
+        console.print(NOTE, style="dim", highlight=False)
+    else:
+        typer.echo(render(found, form))
+    curves = {str(row.run): row.curves for row in found.rows if row.curves}
+    if curves:
+        models = {str(row.run): row.model for row in found.rows}
+        path = figure or RunFolder.open(runs[0]).figure("comparison")
+        draw_comparison(path, curves, models, f"{split} images of {found.data}")
+        console.print(f"figure: {path}", highlight=False, soft_wrap=True)

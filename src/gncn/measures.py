@@ -1,0 +1,3 @@
+"""The names of what ``gncn evaluate`` measures."""
+
+MEASURES = ("likelihood", "tight", "samples", "completion", "probe", "sparsity", "embedding")

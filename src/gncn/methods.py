@@ -1,0 +1,133 @@
+"""`Method`: how models of one kind are trained, for `gncn.fit.fit`, which trains them all.
+
+Networks settle and learn by Hebbian updates (`gncn.training`); baselines descend their
+objectives (`gncn.baselines.descent`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gncn.baselines.descent import Examples, descend_epoch, evaluate_baseline, start_descent
+from gncn.baselines.models import Baseline
+from gncn.config import BACKPROP_ONLY, HEBBIAN_ONLY, TrainingConfig, refuse_idle, refuse_real_valued
+from gncn.data import Dataset, Split
+from gncn.errors import ConfigError, DataError
+from gncn.network import Network
+from gncn.training import (
+    EpochReport,
+    Statistics,
+    TrainingState,
+    evaluate,
+    start_training,
+    train_epoch,
+)
+
+OnBatch = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What `fit` needs to know of a kind of model.
+
+    Attributes:
+        start: the state before the first epoch.
+        learn: one epoch, from the state and what to call after each mini-batch.
+        evaluate: mean statistics of a split.
+        monitored: which statistic of the validation images tells how good a model is:
+            ``error`` (low is good) or ``discrepancy`` (high is good).
+        advice: what to do about divergence.
+    """
+
+    start: TrainingState
+    learn: Callable[[TrainingState, OnBatch | None], tuple[TrainingState, EpochReport]]
+    evaluate: Callable[[TrainingState, Split], Statistics]
+    monitored: str
+    advice: str
+
+
+def hebbian(
+    networks: Sequence[Network], data: Dataset, config: TrainingConfig, seeds: Sequence[int]
+) -> Method:
+    """Settling and Hebbian updates.
+
+    Raises:
+        ConfigError: networks differ in their circuits, or an option doesn't apply.
+        DataError: the data do not fit the circuit.
+    """
+    fixed = {(one.circuit, one.n_settle_steps, one.tolerance, one.products) for one in networks}
+    if len(fixed) > 1:
+        raise ConfigError(
+            "Networks trained together must share one circuit, n_settle_steps, tolerance and "
+            "products."
+        )
+    layer = networks[0].circuit.layers[0]
+    if layer.size != data.n_pixels:
+        raise DataError(
+            f"The network's layer 0 has {layer.size} neurons, but images of {data.name!r} have "
+            f"{data.n_pixels} pixels; build the circuit with sizes=({data.n_pixels}, ...)."
+        )
+    refuse_idle(config, BACKPROP_ONLY, "for a model that learns without backprop", "training.")
+    plan = config.plan()
+    rates = jax.tree.map(lambda rate: jnp.full(len(networks), rate), config.rates())
+    train = jnp.asarray(data.train.images)
+    return Method(
+        start_training(list(networks), plan.rule, list(seeds)),
+        lambda state, on_batch: train_epoch(state, train, rates, plan, on_batch),
+        lambda state, split: evaluate(
+            state.network, jnp.asarray(split.images), config.evaluation_batch_size
+        ),
+        "error",
+        "Lower settling.step_size (β) or training.learning_rate, or hold the synapses with "
+        "network.norm='clipped'.",
+    )
+
+
+def descent(
+    models: Sequence[Baseline], data: Dataset, config: TrainingConfig, seeds: Sequence[int]
+) -> Method:
+    """Backprop with clipped gradients.
+
+    Raises:
+        ConfigError: models differ in their blueprints, or an option doesn't apply.
+        DataError: the data do not fit the blueprint, are not binary, or lack labels that
+            the model learns.
+    """
+    blueprint = models[0].blueprint
+    if any(model.blueprint != blueprint for model in models):
+        raise ConfigError("Models trained together must share one blueprint.")
+    refuse_idle(
+        config, HEBBIAN_ONLY, f"for {blueprint.kind!r}, which learns by backprop", "training."
+    )
+    if blueprint.n_pixels != data.n_pixels:
+        raise DataError(
+            f"The model takes images of {blueprint.n_pixels} pixels, and those of {data.name!r} "
+            f"have {data.n_pixels}; plan a blueprint for {data.n_pixels}."
+        )
+    refuse_real_valued(blueprint.kind, data)
+    if blueprint.n_classes != (data.n_classes if blueprint.n_classes else None):
+        raise DataError(
+            f"{blueprint.kind!r} learns labels of {blueprint.n_classes} classes; {data.name!r} has "
+            f"{data.n_classes or 'no labels'}."
+        )
+    plan = config.plan()
+    rates = jnp.full(len(models), config.learning_rate)
+    train = examples_of(models[0], data.train)
+    return Method(
+        start_descent(models, plan.rule, seeds),
+        lambda state, on_batch: descend_epoch(state, train, rates, plan, on_batch),
+        lambda state, split: evaluate_baseline(
+            state.network, examples_of(models[0], split), config.evaluation_batch_size
+        ),
+        models[0].monitored,
+        "Lower training.learning_rate or training.clip_norm.",
+    )
+
+
+def examples_of(model: Baseline, split: Split) -> Examples:
+    """A split as the model sees it, with labels only if it learns them."""
+    labels = split.labels if model.blueprint.n_classes else None
+    return Examples(jnp.asarray(split.images), None if labels is None else jnp.asarray(labels))

@@ -1,0 +1,282 @@
+"""Training baselines: what it must bring, short batches, trials, early stopping, odd input."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+import gncn
+from gncn.baselines.autoencoder import Autoencoder
+from gncn.baselines.descent import Examples, descend_epoch, evaluate_baseline, start_descent
+from gncn.baselines.objective import Batch
+from gncn.baselines.variational import encoder_proposal
+from gncn.data import Dataset, Split
+from gncn.errors import ConfigError, DataError
+from gncn.evaluation.importance import importance_log_likelihood
+from gncn.evaluation.protocols import Decoder, Encoder, StandardNormal, WithPrior
+from gncn.fit import FitDivergenceError
+from gncn.train import choose_variance
+from gncn.training import unstack
+
+
+def assert_same(a, b, **tolerance):
+    for old, new in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(old, new, **tolerance)
+
+
+def first(split: Split, n: int) -> Split:
+    return split.subset(np.arange(n))
+
+
+@pytest.fixture(scope="module")
+def few(digits) -> Dataset:
+    """Few digits, so that the last mini-batch of 20 is short."""
+    return Dataset(
+        "few",
+        first(digits.train, 50),
+        first(digits.validation, 30),
+        first(digits.test, 30),
+        (8, 8),
+        10,
+        "",
+        "",
+    )
+
+
+def config(model, **training):
+    return gncn.Config(
+        model=model,
+        backprop={"budget": 3000} if model == "dsrn" else {"budget": 3000, "n_latent": 4},
+        training={"batch_size": 20, "n_epochs": 2, **training},
+    )
+
+
+@pytest.mark.parametrize("kind", ["rae", "gvae", "gvae-cv", "gan-ae"])
+def test_every_autoencoder_improves_and_meets_the_protocols(trained, digits, kind):
+    x = jnp.asarray(digits.test.images[:7], jnp.float32)
+    errors = [record.test.error for record in trained(kind).history]
+    assert errors[-1] < 0.8 * errors[0]
+    model = trained(kind).network
+    assert isinstance(model, Decoder)
+    assert isinstance(model, Encoder)
+    layers = model.encode_layers(x)
+    width = model.blueprint.hidden
+    assert [layer.shape for layer in layers] == [(7, width), (7, width), (7, 4)]
+    np.testing.assert_array_equal(layers[-1], model.encode(x))
+    reconstructed = 1 / (1 + np.exp(-np.asarray(model.decode(model.encode(x)))))
+    np.testing.assert_allclose(model.reconstruct(x), reconstructed, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gvae", "gvae-cv"])
+def test_the_elbo_is_below_the_importance_sampled_likelihood(trained, digits, kind):
+    model = trained(kind).network
+    images = digits.test.images[:60]
+    x = jnp.asarray(images, jnp.float32)
+    batch = Batch(x, jnp.ones(len(x)))
+    keys = jax.random.split(jax.random.key(0), 200)
+    draws = jax.jit(jax.vmap(lambda key: model.see(batch, key).discrepancy))(keys)
+    elbo = np.asarray(draws).mean(axis=0)
+    estimate = importance_log_likelihood(
+        WithPrior(model, StandardNormal(4)),
+        encoder_proposal(model, x),
+        images,
+        key=jax.random.key(1),
+        n_samples=500,
+    )
+    gap = estimate.values - elbo
+    assert gap.mean() > 0.1
+    assert (gap > -0.15).all()  # both are sampled
+    assert estimate.mean > elbo.mean()
+
+
+def energy_distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * cdist(a, b).mean() - cdist(a, a).mean() - cdist(b, b).mean())
+
+
+def test_adversarial_codes_are_nearer_the_prior_than_plain_ones(trained, digits):
+    x = jnp.asarray(digits.train.images, jnp.float32)
+    rng = np.random.default_rng(0)
+    prior, again = rng.normal(size=(2, len(x), 4))
+    floor = energy_distance(prior, again)
+    mean, std = trained("gan-ae").network.posterior(trained("gan-ae").network.encoder(x))
+    codes = np.asarray(mean) + np.asarray(std) * rng.normal(size=mean.shape)
+    adversarial = energy_distance(codes, prior)
+    plain = energy_distance(np.asarray(trained("rae").network.encode(x)), prior)
+    assert adversarial < 0.2 * plain
+    assert adversarial < 0.3
+    assert floor < 0.02
+
+
+def test_the_classifier_learns(digits):
+    run = gncn.Config(
+        model="dsrn",
+        backprop={"budget": 10_000, "penalty": 1e-4},
+        training={"n_epochs": 20, "batch_size": 50, "learning_rate": 3e-3},
+    )
+    result = gncn.fit(run.models(digits), digits, run.training)
+    assert result.history[-1].error_name == "error_percent"
+    assert result.history[-1].test.error < 16
+    predicted = result.network.classify(jnp.asarray(digits.test.images, jnp.float32))
+    wrong = 100 * np.mean(np.asarray(predicted) != digits.test.labels)
+    assert result.history[-1].test.error == pytest.approx(wrong, abs=1e-3)
+
+
+def test_the_last_short_batch_counts_by_its_own_mean(few):
+    """Ten images in a batch of twenty do what they do in a batch of ten."""
+    run = config("dsrn")
+    model, plan, ten = run.models(few)[0], run.training.plan(), first(few.train, 10)
+    examples = Examples(jnp.asarray(ten.images), jnp.asarray(ten.labels))
+    state = start_descent([model], plan.rule, [0])
+    padded, exact = (
+        descend_epoch(state, examples, jnp.full(1, 1e-3), plan._replace(batch_size=size))[0]
+        for size in (20, 10)
+    )
+    assert_same(padded.network, exact.network, rtol=1e-4, atol=1e-6)
+    for old, new in zip(jax.tree.leaves(model), jax.tree.leaves(exact.network), strict=True):
+        assert float(jnp.max(jnp.abs(new[0] - old))) > 0
+
+
+def test_statistics_do_not_depend_on_blocks(few):
+    model = config("rae").models(few)[0]
+    stacked = jax.tree.map(lambda leaf: leaf[None], model)
+    examples = Examples(jnp.asarray(few.train.images), None)
+    a, b = (evaluate_baseline(stacked, examples, size) for size in (50, 7))
+    assert_same(a, b, rtol=1e-5)
+
+
+def test_trials_together_are_trials_alone_and_a_seed_is_a_run(few):
+    run = config("gvae", learning_rate=1e-2)
+    together = run.model_copy(update={"n_trials": 2, "seed": 3})
+    both = gncn.fit(together.models(few), few, run.training, seeds=together.seeds)
+    alone = run.model_copy(update={"seed": 4})
+    single = gncn.fit(alone.models(few), few, run.training, seeds=alone.seeds)
+    assert_same(both.networks[1], single.network, rtol=1e-3, atol=1e-4)
+    again = gncn.fit(alone.models(few), few, run.training, seeds=alone.seeds)
+    assert_same(single.network, again.network, rtol=0)
+    other = gncn.fit(alone.models(few), few, run.training, seeds=99)
+    assert not np.array_equal(other.network.encoder.weights[0], single.network.encoder.weights[0])
+
+
+def test_patience_stops_and_keeps_the_best_epoch_of_each_trial(few):
+    run = config("rae", n_epochs=400, learning_rate=3e-2, patience=3)
+    run = run.model_copy(update={"n_trials": 2})
+    heard = []
+
+    class Hears:
+        def on_start(self, n_epochs, n_batches):
+            pass
+
+        def on_batch(self, number):
+            pass
+
+        def on_epoch(self, records, networks):
+            heard.append(networks)
+
+    result = gncn.fit(run.models(few), few, run.training, seeds=run.seeds, listeners=[Hears()])
+    assert len(result.history) < 800
+    for trial in (0, 1):
+        errors = [r.validation.error for r in result.history if r.trial == trial]
+        assert result.epochs_kept[trial] == 1 + int(np.argmin(errors))
+        kept = jax.tree.map(lambda leaf: leaf[None], result.networks[trial])
+        examples = Examples(jnp.asarray(few.validation.images), None)
+        found = evaluate_baseline(kept, examples, 200).error[0]
+        assert float(found) == pytest.approx(min(errors), rel=1e-5)
+    assert len(result.history) // 2 - max(result.epochs_kept) == 3
+    assert_same(tuple(heard[-1]), result.networks, rtol=0)
+    assert len(set(result.epochs_kept)) == 2  # else the test would not see them mixed up
+
+
+def test_a_bound_is_monitored_by_itself(few):
+    run = config("gvae", n_epochs=60, learning_rate=1e-2, patience=60)
+    result = gncn.fit(run.models(few), few, run.training)
+    psi = [record.validation.discrepancy for record in result.history]
+    assert result.epochs_kept == (1 + int(np.argmax(psi)),)
+
+
+def test_divergence_keeps_the_last_good_state(few):
+    run = config("rae", learning_rate=1e9, optimizer="sgd")
+    start = run.models(few)
+    with pytest.raises(FitDivergenceError, match="learning_rate or training.clip_norm") as caught:
+        gncn.fit(start, few, run.training)
+    assert_same(caught.value.last_good.network, start[0], rtol=0)
+
+
+def test_a_diverged_classifier_is_noticed(few):
+    model = config("dsrn").models(few)[0]
+    broken = eqx.tree_at(
+        lambda m: m.network.biases[0], model, jnp.full(model.blueprint.hidden, jnp.nan)
+    )
+    with pytest.raises(FitDivergenceError, match="diverged"):
+        gncn.fit(broken, few, config("dsrn").training)
+
+
+def test_what_does_not_fit_is_refused(few, digits):
+    model = config("rae").models(few)[0]
+    grey = Dataset(
+        "grey",
+        *(Split(s.images.astype(np.float32)) for s in (few.train, few.validation, few.test)),
+        (8, 8),
+        None,
+        "",
+        "",
+    )
+    with pytest.raises(DataError, match="'rae' models binary images; those of 'grey'"):
+        gncn.fit(model, grey)
+    unlabelled = Dataset(
+        "bare",
+        *(Split(s.images) for s in (few.train, few.validation, few.test)),
+        (8, 8),
+        None,
+        "",
+        "",
+    )
+    with pytest.raises(DataError, match="labels of 10 classes; 'bare' has no labels"):
+        gncn.fit(config("dsrn").models(few), unlabelled)
+    with pytest.raises(ConfigError, match="'dsrn' learns labels, and 'bare' has none"):
+        config("dsrn").models(unlabelled)
+    narrow = Dataset(
+        "narrow",
+        *(Split(s.images[:, :60], s.labels) for s in (few.train, few.validation, few.test)),
+        None,
+        10,
+        "",
+        "",
+    )
+    with pytest.raises(DataError, match="images of 64 pixels, and those of 'narrow' have 60"):
+        gncn.fit(model, narrow)
+    with pytest.raises(ConfigError, match="feedback_rate=0.5 has no effect for 'rae'"):
+        gncn.fit(model, few, gncn.TrainingConfig(feedback_rate=0.5))
+    with pytest.raises(ConfigError, match="share one blueprint"):
+        gncn.fit([model, config("gvae").models(few)[0]], few, seeds=[0, 1])
+    network = gncn.build(gncn.chain((64, 4)), seed=0)
+    with pytest.raises(ConfigError, match=r"of one kind; received \['Network', 'RAE'\]"):
+        gncn.fit([network, model], few, seeds=[0, 1])
+    with pytest.raises(ConfigError, match="clip_norm=1.0 has no effect"):
+        gncn.fit(network, few, gncn.TrainingConfig(clip_norm=1.0))
+
+
+def test_models_come_apart_as_they_were_stacked(few):
+    run = config("rae").model_copy(update={"n_trials": 3})
+    models = run.models(few)
+    state = start_descent(models, run.training.plan().rule, run.seeds)
+    for one, again in zip(models, unstack(state.network), strict=True):
+        assert isinstance(again, Autoencoder)
+        assert_same(one, again, rtol=0)
+
+
+def test_the_variance_is_chosen_by_the_bound_on_validation_images(few):
+    run = config("gvae-cv", n_epochs=30, learning_rate=3e-3)
+    choice = choose_variance(run, few, (1.0, 0.1))
+    assert choice.variance == max(choice.validation, key=lambda v: choice.validation[v])
+    assert choice.fit.network.blueprint.variance == choice.variance
+    last = choice.fit.history[-1].validation.discrepancy
+    assert choice.validation[choice.variance] == pytest.approx(last)
+    assert len(set(choice.validation.values())) == 2
+    with pytest.raises(ConfigError, match="received 'rae'"):
+        choose_variance(config("rae"), few)
+    with pytest.raises(ConfigError, match="at least one variance"):
+        choose_variance(run, few, ())
+    with pytest.raises(ConfigError, match="variance.*0.025.*received 0.01"):
+        choose_variance(run, few, (0.01,))

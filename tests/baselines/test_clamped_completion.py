@@ -1,0 +1,67 @@
+"""Completion by clamped iteration: it comes to rest, alone or in a batch, and peeks at nothing."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gncn.baselines.completion import ClampedCompleter, complete_clamped
+from gncn.evaluation.completion import (
+    Completer,
+    complete,
+    missing_squared_error,
+    visible_pixels,
+)
+
+
+@pytest.fixture(scope="module")
+def completer(trained):
+    return ClampedCompleter(trained("gvae").network, max_steps=300, tolerance=1e-4)
+
+
+@pytest.fixture(scope="module")
+def visible():
+    return visible_pixels("right", (8, 8))
+
+
+def test_a_completion_is_a_fixed_point(completer, visible, digits):
+    x = jnp.asarray(digits.test.images[:40], jnp.float32)
+    found = complete_clamped(completer, x, jnp.asarray(visible))
+    assert bool(found.converged.mean() > 0.9)
+    again = completer.model.reconstruct(found.images)
+    moved = np.abs(np.asarray(again - found.images))[:, ~visible].max(axis=1)
+    assert (moved[np.asarray(found.converged)] < 2e-4).all()
+    np.testing.assert_array_equal(np.asarray(found.images)[:, visible], x[:, visible])
+    assert int(found.n_steps.max()) <= 300
+    assert int(found.n_steps.min()) > 1
+
+
+def test_images_stop_by_themselves(completer, visible, digits):
+    x = jnp.asarray(digits.test.images[:6], jnp.float32)
+    together = complete_clamped(completer, x, jnp.asarray(visible))
+    assert len(set(np.asarray(together.n_steps).tolist())) > 1
+    for index in (0, 3):
+        alone = complete_clamped(completer, x[index : index + 1], jnp.asarray(visible))
+        assert int(alone.n_steps[0]) == int(together.n_steps[index])
+        np.testing.assert_allclose(alone.images[0], together.images[index], atol=1e-5)
+
+
+def test_too_few_steps_are_told(completer, visible, digits):
+    x = jnp.asarray(digits.test.images[:6], jnp.float32)
+    short = eqx.tree_at(lambda c: c.tolerance, completer, 0.0)
+    short = ClampedCompleter(short.model, max_steps=3, tolerance=0.0)
+    found = complete_clamped(short, x, jnp.asarray(visible))
+    assert not found.converged.any()
+    assert (found.n_steps == 3).all()
+
+
+def test_it_completes_better_than_blanks_and_never_looks(completer, visible, digits):
+    assert isinstance(completer, Completer)
+    images = digits.test.images
+    filled = complete(completer, images, visible)
+    blank = np.where(visible[None, :], images, 0).astype(np.float32)
+    score = missing_squared_error(images, filled, visible).mean
+    assert score < 0.8 * missing_squared_error(images, blank, visible).mean
+    x = jnp.asarray(images[:5], jnp.float32)
+    peeking = completer(x, jnp.asarray(visible))
+    np.testing.assert_array_equal(peeking, completer(jnp.asarray(blank[:5]), jnp.asarray(visible)))

@@ -1,0 +1,155 @@
+"""Comparing runs: means and deviations over trials, the best two, the paper's numbers, misfits."""
+
+import json
+
+import numpy as np
+import pytest
+
+import gncn
+from gncn.compare import compare
+from gncn.errors import ConfigError, RunError
+from gncn.history import EpochRecord, SplitRecord
+from gncn.paper import PUBLISHED
+from gncn.runs import RunFolder
+from gncn.tables import as_json, render
+
+BCE = {"gncn": ([58.0], [2]), "rae": ([51.0, 53.0], [1, 2]), "gvae": ([70.0], [2])}
+
+
+def make(path, model, *, name="mnist", errors=(1.0,), kept=None, error_name="bce"):
+    """A run folder of two epochs: the error after the kept epoch is the given one."""
+    data = gncn.load_dataset("digits")
+    config = gncn.Config(model=model, n_trials=len(errors))
+    folder = RunFolder.create(path, config, data, overwrite=False)
+    kept = kept or [2] * len(errors)
+    history = []
+    for epoch in (1, 2):
+        for trial, error in enumerate(errors):
+            value = error if epoch == kept[trial] else error + 100
+            split = SplitRecord(
+                error=value, discrepancy=-value, layer_discrepancy=(-value,), sparsity=()
+            )
+            worse = split.model_copy(update={"error": value + 7})
+            history.append(
+                EpochRecord(
+                    trial=trial,
+                    epoch=epoch,
+                    error_name=error_name,
+                    seconds=1.0,
+                    train=split,
+                    validation=worse,
+                    test=split,
+                )
+            )
+    folder.on_epoch(history, [])
+    folder.finish("finished", kept)
+    about = folder.about
+    about["data"]["name"] = name
+    (path / "run.json").write_text(json.dumps(about))
+    return path
+
+
+def evaluated(path, trial, **metrics):
+    name = "metrics-test.json" if trial == 0 else f"metrics-test-{trial}.json"
+    (path / name).write_text(json.dumps({"trial": trial, **metrics}))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    made = {
+        model: make(tmp_path / model, model, errors=errors, kept=kept)
+        for model, (errors, kept) in BCE.items()
+    }
+    made["dsrn"] = make(tmp_path / "dsrn", "dsrn", errors=[1.8], error_name="error_percent")
+    made["gmm"] = make(
+        tmp_path / "gmm", "gmm", errors=[150.0], error_name="negative_log_likelihood"
+    )
+    for trial, error in ((0, 10.0), (1, 11.0)):
+        evaluated(
+            made["rae"],
+            trial,
+            likelihood={"mean": -120.0 - trial, "paper_convention": -103.0 - trial},
+            probe=[
+                {"layer": 2, "better_on_validation": "z", "z": {"error_percent": 99.0}},
+                {"layer": 3, "better_on_validation": "phi", "phi": {"error_percent": error}},
+                {"layer": 1, "better_on_validation": "z", "z": {"error_percent": 99.0}},
+            ],
+            completion={"best_way": "clamped", "ways": {"clamped": {"m_mse": 25.0}}},
+        )
+    evaluated(made["gvae"], 0, likelihood={"mean": -115.0}, tight={"mean": -90.0})
+    return made
+
+
+def test_rows_hold_means_deviations_and_the_papers_numbers(runs):
+    found = compare(list(runs.values()))
+    rows = {row.model: row for row in found.rows}
+    bce = rows["rae"].values["bce"]
+    assert bce.mean == pytest.approx(52.0)  # of epochs 1 and 2, which were kept
+    assert bce.deviation == pytest.approx(np.sqrt(2))
+    assert bce.n_trials == 2
+    assert rows["gvae"].values["bce"].deviation is None
+    assert rows["rae"].values["error_percent"].mean == 10.5
+    assert rows["dsrn"].values["error_percent"].mean == 1.8
+    assert rows["gmm"].values["log_likelihood"].mean == -150
+    assert rows["gvae"].values["log_likelihood_tight"].mean == -90
+    assert rows["rae"].published["bce"] == 52.55
+    printed = PUBLISHED["mnist"]["rae"].log_likelihood
+    assert rows["rae"].published["log_likelihood_paper_convention"] == printed
+    honest = rows["rae"].published["log_likelihood"]
+    assert honest == pytest.approx(printed - 2 * np.log(5000))
+    assert rows["gncn"].n_synapses == gncn.Config().n_synapses(gncn.load_dataset("digits"))
+    assert rows["rae"].curves == (102.0, 102.0)
+    assert compare([runs["gvae"]], split="validation").rows[0].values["bce"].mean == 77
+
+
+def test_the_best_two_are_the_lowest_or_the_highest(runs):
+    found = compare(list(runs.values()))
+    assert found.best("bce") == {runs["rae"], runs["gncn"]}
+    assert found.best("log_likelihood") == {runs["rae"], runs["gvae"]}
+    assert found.best("log_likelihood", 1) == {runs["gvae"]}
+
+
+def test_tables_in_every_form(runs):
+    found = compare(list(runs.values()))
+    lines = render(found, "markdown").splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert "**52.00 ± 1.41** | 52.55" in lines[3]
+    assert "| 70.00 | 75.95 |" in lines[4]
+    latex = render(found, "latex")
+    assert r"\textbf{52.00 $\pm$ 1.41} & 52.55" in latex
+    assert r"Err (\%)" in latex
+    columns = latex.splitlines()[0].count("r") - len(r"\begin{tabular}") + 13
+    assert columns > 0
+    plain = json.loads(json.dumps(as_json(found)))
+    assert plain["rows"][1]["measures"]["bce"] == {
+        "mean": 52.0,
+        "deviation": pytest.approx(np.sqrt(2)),
+        "n_trials": 2,
+        "among_best_two": True,
+    }
+    assert not plain["rows"][2]["measures"]["bce"]["among_best_two"]
+    with pytest.raises(ConfigError, match="Unknown format 'html'. Choose one of: 'text'"):
+        render(found, "html")
+
+
+def test_unpublished_data_have_no_column_of_the_papers(tmp_path):
+    run = make(tmp_path / "a", "rae", name="digits")
+    assert "paper" not in render(compare([run]), "markdown")
+
+
+def test_what_cannot_be_compared_is_refused(runs, tmp_path):
+    other = make(tmp_path / "other", "rae")
+    about = json.loads((other / "run.json").read_text())
+    about["data"]["fingerprint"] = "0123456789abcdef"
+    (other / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"same images alone, split alike.*\(0123456789abcdef\)"):
+        compare([runs["rae"], other])
+    with pytest.raises(ConfigError, match="received 'train'"):
+        compare([runs["rae"]], split="train")
+    with pytest.raises(ConfigError, match="Give each run once"):
+        compare([runs["rae"], runs["rae"].parent / "." / "rae"])
+    with pytest.raises(RunError, match="is not a run folder"):
+        compare([tmp_path / "nothing"])
+    (runs["rae"] / "metrics-test.json").write_text("{")
+    with pytest.raises(RunError, match=r"metrics-test.json can't be read.*--split test"):
+        compare([runs["rae"]])
