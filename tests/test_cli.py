@@ -255,8 +255,10 @@ def test_divergence_ends_with_status_1_and_advice(tmp_path):
 
 def test_ctrl_c_keeps_what_was_trained(tmp_path):
     arguments = ["train", *FAST, "--epochs", "100000", "--out", str(tmp_path / "run")]
+    # A shell that starts the tests in the background lets them ignore Ctrl-C.
+    hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     process = subprocess.Popen(
-        [sys.executable, "-c", "from gncn.cli import main; main()", *arguments],
+        [sys.executable, "-c", f"{hear}; from gncn.cli import main; main()", *arguments],
         stderr=subprocess.PIPE,
         text=True,
     )

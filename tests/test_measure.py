@@ -23,6 +23,7 @@ from gncn.measure import (
     measure_sparsity,
     measure_tight_likelihood,
 )
+from gncn.measures import MEASURES
 from gncn.subject import Subject
 
 
@@ -39,6 +40,8 @@ class Toy:
     def __init__(self, decoder):
         self.decoder = decoder
         self.own_prior = StandardNormal(2)
+        self.fitted_prior = None
+        self.measures = MEASURES
 
     def encode_layers(self, images):
         centred = images - np.float32(0.5)

@@ -308,12 +308,17 @@ def test_ctrl_c_between_two_listeners_waits_until_both_have_heard():
                 signal.raise_signal(signal.SIGINT)
 
     config = gncn.TrainingConfig(n_epochs=5, batch_size=10)
-    handler = signal.getsignal(signal.SIGINT)
-    result = gncn.fit(network(), dataset(), config, listeners=[Hears(), Hears()])
+    handler = signal.default_int_handler
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        result = gncn.fit(network(), dataset(), config, listeners=[Hears(), Hears()])
+        kept = signal.getsignal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert heard == [1, 1, 2, 2]
     assert [record.epoch for record in result.history] == [1, 2]
     assert result.status == "interrupted"
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert kept is handler
 
 
 def test_interrupts_are_nothing_to_hold_outside_the_main_thread():

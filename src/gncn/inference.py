@@ -5,6 +5,8 @@ of images, as NumPy arrays or JAX arrays, go through them in blocks so that memo
 stays bounded, and return NumPy arrays.
 """
 
+from collections.abc import Iterator
+
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Shaped
@@ -20,14 +22,13 @@ _settle = eqx.filter_jit(settle)
 
 def _blocks(
     network: Network, images: Shaped[np.ndarray | Array, "..."], batch_size: int
-) -> list[Settled]:
+) -> Iterator[Settled]:
+    """Settle block by block; only what the caller takes from a block stays in memory."""
     values = as_data(network, np.asarray(images))
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1; received {batch_size}.")
-    return [
-        _settle(network, values[first : first + batch_size])
-        for first in range(0, len(values), batch_size)
-    ]
+    for first in range(0, len(values), batch_size):
+        yield _settle(network, values[first : first + batch_size])
 
 
 def reconstruct(
@@ -76,7 +77,7 @@ def encode(
     if not 1 <= chosen <= top:
         raise ConfigError(f"layer must be from 1 to {top}, the latent layers; received {layer}.")
     settled = _blocks(network, images, batch_size)
-    field = [block.responses.activities if activities else block.latents for block in settled]
+    field = (block.responses.activities if activities else block.latents for block in settled)
     return np.concatenate([np.asarray(layers[chosen]) for layers in field])
 
 
@@ -85,8 +86,8 @@ def encode_layers(
 ) -> list[Float[np.ndarray, "images _units"]]:
     """The settled states z^1..z^L of images, from settling once; see `encode`."""
     settled = _blocks(network, images, batch_size)
-    layers = zip(*(block.latents[1:] for block in settled), strict=True)
-    return [np.concatenate([np.asarray(part) for part in parts]) for parts in layers]
+    kept = [[np.asarray(z) for z in block.latents[1:]] for block in settled]
+    return [np.concatenate(parts) for parts in zip(*kept, strict=True)]
 
 
 def descend(network: Network, codes: Float[Array, "codes units"]) -> Latents:
