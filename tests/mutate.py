@@ -12,16 +12,27 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FAST = [
-    "test_lateral",
-    "test_circuit",
-    "test_training",
-    "test_settling",
-    "test_theory",
-    "test_oracle",
-    "baselines/test_objectives",
-    "baselines/test_pixel_mixture",
-]
+TESTS = {
+    "baselines/": ["baselines/test_objectives", "baselines/test_pixel_mixture"],
+    "completion.py": ["test_network_completion"],
+    "evaluation/": [
+        "evaluation/test_likelihood",
+        "evaluation/test_mixture",
+        "evaluation/test_importance",
+        "evaluation/test_annealing",
+        "evaluation/test_completion",
+        "evaluation/test_sparsity",
+    ],
+    "": [
+        "test_lateral",
+        "test_circuit",
+        "test_training",
+        "test_settling",
+        "test_theory",
+        "test_oracle",
+    ],
+}
+"""The tests that must notice, by the beginning of a mutant's path; the first that fits."""
 
 MUTANTS = [
     ("precision.py", "0.5 / precision - 0.5", "0.5 / precision - 1.0"),
@@ -74,6 +85,38 @@ MUTANTS = [
     ("baselines/descent.py", "by_global_norm(rule.clip_norm)", "by_global_norm(5.0)"),
     ("baselines/objective.py", "/ jnp.sum(self.weights)", "/ len(self.weights)"),
     ("baselines/pixel_mixture.py", "self.floor, 1 - self.floor)", "0.01, 0.99)"),
+    ("evaluation/likelihood.py", "- np.log(sizes[size])", "+ np.log(sizes[size])"),
+    ("evaluation/likelihood.py", "self.mean + 2 * np.log", "self.mean + np.log"),
+    (
+        "evaluation/mixture.py",
+        "jax.nn.log_softmax(self.logits)[None, :]",
+        "self.logits[None, :]",
+    ),
+    ("evaluation/mixture.py", "deviations, whitening.T,", "deviations, whitening,"),
+    (
+        "evaluation/mixture.py",
+        "flat = whitening.reshape(-1,",
+        "flat = whitening.swapaxes(1, 2).reshape(-1,",
+    ),
+    ("evaluation/mixture.py", "right, matrix.T,", "right, matrix,"),
+    (
+        "evaluation/bernoulli.py",
+        "x * logits - jax.nn.softplus(logits)",
+        "x * jax.nn.sigmoid(logits) - jax.nn.softplus(jax.nn.sigmoid(logits))",
+    ),
+    ("evaluation/importance.py", "len(x), draw) - log_q", "len(x), draw) + log_q"),
+    ("evaluation/proposals.py", "return -0.5 * jnp.sum(white**2", "return -jnp.sum(white**2"),
+    (
+        "evaluation/annealing.py",
+        "log_joint - self.log_base(codes)",
+        "log_joint",
+    ),
+    ("evaluation/annealing.py", "else -log_weight).reshape", "else log_weight).reshape"),
+    ("evaluation/hmc.py", "half + 0.5 * step * force", "half + step * force"),
+    ("evaluation/sparsity.py", "states > ACTIVE", "jnp.abs(states) > ACTIVE"),
+    ("completion.py", "/ completer.temperature", "/ 1.0"),
+    ("completion.py", "self.sharpness * drive", "drive"),
+    ("completion.py", "error * seen)", "error)"),
 ]
 
 
@@ -89,7 +132,8 @@ def survives(file: str, old: str, new: str) -> bool:
         if old not in text:
             raise SystemExit(f"{file} no longer holds {old!r}; mend tests/mutate.py")
         path.write_text(text.replace(old, new, 1))
-        tests = [f"tests/{name}.py" for name in FAST]
+        names = next(names for start, names in TESTS.items() if file.startswith(start))
+        tests = [f"tests/{name}.py" for name in names]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
             cwd=copy,

@@ -141,6 +141,9 @@ def test_evaluate_measures_what_is_asked_for(trained):
     per_image = load_file(folder / "per-image-validation.safetensors")["log_likelihood"]
     assert per_image.shape == (200,)
     assert per_image.mean() == pytest.approx(found["mean"], abs=1e-3)
+    again = run("evaluate", folder, "--only", "sparsity", "--components", 5, "--samples", 500)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((folder / "metrics-validation.json").read_text()) == metrics
     prior = RunFolder.open(folder).prior()
     assert (prior.n_components, prior.dim) == (5, 12)
 
@@ -210,6 +213,9 @@ def test_a_run_is_not_overwritten_unless_asked(trained, tmp_path):
     assert "holds files that are no run" in re.sub(r"\s+", " ", done.stderr)
     for _ in range(2):
         assert run("train", *FAST, "--out", tmp_path / "run", "--overwrite").returncode == 0
+        # What was measured of the model before doesn't outlive it.
+        assert not list((tmp_path / "run").glob("metrics-*"))
+        (tmp_path / "run" / "metrics-test.json").write_text("{}")
 
 
 def test_folders_without_a_run_are_refused(tmp_path, trained):

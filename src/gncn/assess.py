@@ -1,17 +1,20 @@
 """`assess`: all measurements of a run, their figures, and the files that hold them.
 
-=============================  ===========================================================
-file in the run folder         content
-=============================  ===========================================================
-``metrics-SPLIT.json``         every number (of trial K above 0: ``metrics-SPLIT-K.json``)
-``per-image-SPLIT.safetensors``  log p(x) and squared errors of completion of each image
-``trials/K/prior.safetensors``   the mixture prior (`gncn.serialise.load_mixture`)
-``figures/``                   PNGs
-=============================  ===========================================================
+================================  ====================================================
+file in the run folder            content
+================================  ====================================================
+``metrics-SPLIT.json``            every number; of trial K, ``metrics-SPLIT-K.json``
+``per-image-SPLIT.safetensors``   log p(x) and squared errors of completion
+``trials/K/prior.safetensors``    the mixture prior (`gncn.serialise.load_mixture`)
+``figures/``                      PNGs
+================================  ====================================================
+
+Measured again with the same images and settings, a run's numbers are added to: what isn't
+measured anew stays.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Bool
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from gncn.baselines.autoencoder import Autoencoder
@@ -124,19 +129,40 @@ def assess(
         "trial": trial,
         "seed": seed,
         "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "settings": {
+            "n_components": list(choices.n_components),
+            "covariance": choices.covariance,
+            "n_samples": choices.n_samples,
+        },
     }
+    which = split if trial == 0 else f"{split}-{trial}"
+    numbers = folder.path / f"metrics-{which}.json"
+    arrays = folder.path / f"per-image-{which}.safetensors"
+    earlier, per_image = _measured_before(numbers, arrays, metrics)
+    metrics = earlier | metrics
     if isinstance(model, Network | Autoencoder):
         metrics["bce"] = mean_statistics(model, subject.target, folder.config).error
-    assessment = _Assessment(folder, subject, choices, mask, trial, metrics)
+    assessment = _Assessment(folder, subject, choices, mask, trial, metrics, per_image)
     figures: list[Path] = []
     for name in choices.only or measurable.measures:
         drawn = getattr(assessment, name)()
         figures.extend(path for path in drawn if path not in figures)
-    per_image = save_tensors(assessment.per_image)
-    which = split if trial == 0 else f"{split}-{trial}"
-    write_atomic(folder.path / f"per-image-{which}.safetensors", per_image)
-    write_atomic(folder.path / f"metrics-{which}.json", json.dumps(metrics, indent=2) + "\n")
+    write_atomic(arrays, save_tensors(assessment.per_image))
+    write_atomic(numbers, json.dumps(metrics, indent=2) + "\n")
     return metrics, figures
+
+
+def _measured_before(
+    numbers: Path, arrays: Path, header: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What was measured before of the same images with the same settings, to be added to."""
+    try:
+        earlier, per_image = json.loads(numbers.read_text()), load_tensors(arrays.read_bytes())
+    except (OSError, ValueError, SafetensorError):
+        return {}, {}
+    if not isinstance(earlier, dict) or any(earlier.get(k) != v for k, v in header.items()):
+        return {}, {}
+    return earlier, per_image
 
 
 @dataclass(frozen=True)
@@ -149,7 +175,7 @@ class _Assessment:
     mask: str | Bool[np.ndarray, "..."]
     trial: int
     metrics: dict[str, Any]
-    per_image: dict[str, np.ndarray] = field(default_factory=dict)
+    per_image: dict[str, np.ndarray]
 
     @cached_property
     def prior(self) -> Prior:
@@ -244,9 +270,7 @@ class _Assessment:
     def probe(self) -> list[Path]:
         """Probe the layers chosen; the figure is of the topmost of them."""
         layers = self.choices.probe_layers or (self.subject.n_layers,)
-        for layer in layers:
-            found, _ = measure_probe(self.subject, layer=layer)
-            self.metrics.setdefault("probe", []).append(found)
+        self.metrics["probe"] = [measure_probe(self.subject, layer=layer)[0] for layer in layers]
         top = max(self.metrics["probe"], key=lambda one: one["layer"])
         best = top[top["better_on_validation"]]
         figure = self.folder.figure("confusion")

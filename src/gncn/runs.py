@@ -77,8 +77,9 @@ class RunFolder:
                     f"{path} already holds a run. Choose another folder with --out, or replace "
                     "the run with --overwrite."
                 )
-            for old in (CONFIG, RUN, HISTORY):
-                (path / old).unlink(missing_ok=True)
+            measured = (*path.glob("metrics-*.json"), *path.glob("per-image-*.safetensors"))
+            for old in (*(path / name for name in (CONFIG, RUN, HISTORY)), *measured):
+                old.unlink(missing_ok=True)
             for old in ("trials", "figures"):
                 shutil.rmtree(path / old, ignore_errors=True)
         elif path.exists() and any(path.iterdir()):
