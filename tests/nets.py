@@ -39,6 +39,7 @@ class Case:
     n_settle_steps: int
     batch: int
     chain: dict
+    order: str = "simultaneous"
 
     def build(self) -> tuple[Network, np.ndarray]:
         rng = np.random.default_rng(self.seed)
@@ -53,6 +54,7 @@ class Case:
             circuit,
             seed=self.seed,
             n_settle_steps=self.n_settle_steps,
+            order=self.order,
             step_size=tuple(rng.uniform(0.05, 0.3, depth)),
             leak=tuple(rng.uniform(0.01, 0.2, depth)),
             self_excitation=tuple(rng.uniform(0.05, 0.3, depth)),
@@ -98,4 +100,5 @@ def cases(draw, *, batch=3, feedback=None, **fixed):
         "initial_state": draw(st.sampled_from([0.05, 0.3])),
     }
     seed, steps = draw(st.integers(0, 2**16)), draw(st.sampled_from([1, 5]))
-    return Case(seed, steps, batch, options | fixed)
+    order = draw(st.sampled_from(["simultaneous", "sequential"]))
+    return Case(seed, steps, batch, options | fixed, order)

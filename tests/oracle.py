@@ -43,6 +43,7 @@ class Oracle:
 
     def __init__(self, network):
         self.circuit = c = network.circuit
+        self.order = network.settling.order
         self.W = {
             (k.source, k.target): np.array(w, dtype=float)
             for k, w in zip(c.connections, network.forward_weights, strict=True)
@@ -155,17 +156,23 @@ class Oracle:
         z = [np.array(x, dtype=float)]
         z += [np.full(s, self.circuit.initial_state, dtype=float) for s in self.circuit.sizes[1:]]
         for _ in range(n_steps):
-            h, zbar = self.predictions(z)
-            e = self.errors(z, zbar)
-            moved = [z[0]]
-            for layer in range(1, len(z)):
-                beta = self.numbers["step_size"][layer - 1]
-                new = z[layer] + beta * self.change(layer, z, h, e)
-                if self.circuit.layers[layer].non_negative:
-                    new = np.array([max(v, 0.0) for v in new])
-                moved.append(new)
-            z = moved
+            z = self.step(z)
         return z
+
+    def step(self, z):
+        """All layers by one step, at once or from the bottom up."""
+        h, zbar = self.predictions(z)
+        e = self.errors(z, zbar)
+        moved = [z[0]]
+        for layer in range(1, len(z)):
+            beta = self.numbers["step_size"][layer - 1]
+            if self.order == "sequential":  # errors where those below have gone
+                e = self.errors([*moved, *z[layer:]], zbar)
+            new = z[layer] + beta * self.change(layer, z, h, e)
+            if self.circuit.layers[layer].non_negative:
+                new = np.array([max(v, 0.0) for v in new])
+            moved.append(new)
+        return moved
 
     def discrepancy(self, z):
         """The terms of ψ (Eq 6, with the sign that Eq 7 fixes)."""

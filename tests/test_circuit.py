@@ -97,7 +97,7 @@ def test_wirings_that_make_no_sense_are_refused():
     [
         ({"seed": None}, "a key or a seed"),
         ({"n_settle_steps": 0}, "received 0"),
-        ({"tolerance": 0.0}, "tolerance must be above 0"),
+        ({"tolerance": 0.0}, r"tolerance: .* greater than 0; received 0\.0"),
         ({"step_size": 0.0}, "step_size must be finite and above 0"),
         ({"step_size": (0.1, 0.1)}, "one value for all or 1 values"),
         ({"leak": float("nan")}, "leak must be finite"),

@@ -15,7 +15,7 @@ TOLERANCE = {"rtol": 2e-3, "atol": 2e-4}
 
 def compare_with_oracle(network, x, weights):
     oracle = Oracle(network)
-    expected = [oracle.settle(image, network.n_settle_steps) for image in x]
+    expected = [oracle.settle(image, network.settling.n_settle_steps) for image in x]
     settled = gncn.settle(network, jnp.asarray(x), keep_discrepancy=True)
     for layer in range(len(network.circuit.layers)):
         np.testing.assert_allclose(

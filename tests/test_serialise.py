@@ -48,7 +48,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path_factory, case):
     gncn.save(network, folder)
     again = gncn.load(folder)
     assert again.circuit == network.circuit
-    assert again.n_settle_steps == network.n_settle_steps
+    assert again.settling == network.settling
     a, b = jax.tree.flatten(network), jax.tree.flatten(again)
     assert a[1] == b[1]
     for old, new in zip(a[0], b[0], strict=True):
@@ -59,8 +59,8 @@ def test_what_is_loaded_is_what_was_saved(tmp_path_factory, case):
 def test_tolerance_and_products_are_kept(saved):
     network, folder = saved
     again = gncn.load(folder)
-    assert again.tolerance == network.tolerance == 0.25
-    assert again.products == network.products == "bfloat16"
+    assert again.settling == network.settling
+    assert (again.settling.tolerance, again.settling.products) == (0.25, "bfloat16")
     x = np.zeros((2, 6))
     assert gncn.settle(again, x).converged is not None
 
@@ -126,10 +126,19 @@ def put_tensors(folder, change):
         (lambda f: (f / "model.json").write_text("[1]"), "must say format"),
         (lambda f: (f / "model.json").write_bytes(b"x" * (2 << 20)), "larger than"),
         (lambda f: edit(f, lambda d: d.update(format="pickle")), "it says 'pickle'"),
-        (lambda f: edit(f, lambda d: d.update(n_settle_steps="9")), "n_settle_steps.*int"),
-        (lambda f: edit(f, lambda d: d.update(n_settle_steps=0)), "at least 1"),
-        (lambda f: edit(f, lambda d: d.update(tolerance=-1.0)), "tolerance must be null"),
-        (lambda f: edit(f, lambda d: d.update(products="int8")), "'bfloat16'; received 'int8'"),
+        (lambda f: edit(f, lambda d: d.update(settling=9)), "needs 'settling' of type dict"),
+        (
+            lambda f: edit(f, lambda d: d["settling"].update(n_settle_steps=0)),
+            "n_settle_steps: .* greater than or equal to 1",
+        ),
+        (
+            lambda f: edit(f, lambda d: d["settling"].update(tolerance=-1.0)),
+            "tolerance: .* greater than 0; received -1.0",
+        ),
+        (
+            lambda f: edit(f, lambda d: d["settling"].update(products="int8")),
+            "'bfloat16'; received 'int8'",
+        ),
         (lambda f: edit(f, lambda d: d.update(tensors="../x")), "outside its folder"),
         (lambda f: edit(f, lambda d: d.update(tensors="gone.safetensors")), "missing"),
         (lambda f: edit(f, lambda d: d.update(sha256="0" * 64)), "damaged or altered"),

@@ -83,7 +83,7 @@ def test_bfloat16_rounds_the_factors_of_every_step_and_nothing_else(feedback, to
 
 
 def test_products_of_an_unknown_type_are_refused():
-    with pytest.raises(ConfigError, match="Unknown products 'int8'.*'float32', 'bfloat16'"):
+    with pytest.raises(ConfigError, match="products: .*'float32' or 'bfloat16'; received 'int8'"):
         gncn.build(gncn.chain((6, 4)), seed=0, products="int8")
 
 

@@ -1,7 +1,7 @@
 """Neural generative coding: generative models that learn by settling, without backprop.
 
 Read the modules in this order: `data` → `circuit`, `network` (the model) →
-`discrepancy`, `lateral`, `settling` → `precision`, `learning`, `training`, `fit` →
+`discrepancy`, `lateral`, `acceleration`, `settling` → `precision`, `learning`, `training`, `fit` →
 `inference` → `report`, `figures`; `runs`, `config` and `serialise` are the edges.
 `baselines` are the systems compared with, `evaluation` measures all, `compare` tabulates.
 """
@@ -13,7 +13,7 @@ from gncn.data import Dataset, Split, from_arrays, load_dataset, load_file
 from gncn.discrepancy import total_discrepancy
 from gncn.fit import Fit, fit
 from gncn.inference import decode, encode, reconstruct
-from gncn.network import Network, build
+from gncn.network import Network, Settling, build
 from gncn.serialise import load, save
 from gncn.settling import Settled, settle
 
@@ -28,6 +28,7 @@ __all__ = [
     "Layer",
     "Network",
     "Settled",
+    "Settling",
     "Split",
     "TrainingConfig",
     "activation_names",

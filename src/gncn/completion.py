@@ -22,13 +22,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
+from gncn.acceleration import with_steps
 from gncn.activations import resolve_activation
 from gncn.discrepancy import Latents, Responses, respond
 from gncn.errors import ConfigError, unknown_choice
 from gncn.evaluation.bernoulli import log_likelihood_table
 from gncn.inference import descend
 from gncn.network import Network, operands
-from gncn.settling import initial_latents, moved, state_changes
+from gncn.settling import initial_latents, stepped
 
 Way = Literal["drift", "silent", "prior"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -134,13 +135,13 @@ def settle_on_visible(
         z^0, where missing pixels have drifted if the way is ``drift``, and the input to
         g^0 from which its prediction z̄^0 is made.
     """
-    network, seen = completer.network, visible[None, :]
+    network, seen = with_steps(completer.network), visible[None, :]
     x = jnp.where(seen, x, 0.0)
     latents = initial_latents(network, x)
     if completer.prior_codes is not None:
         latents = _start_from_prior(completer, x, visible)
 
-    right = operands(network, network.products)
+    right = operands(network, network.settling.products)
 
     def step(latents: Latents, _: None) -> tuple[Latents, None]:
         responses = respond(network, latents, right)
@@ -150,7 +151,7 @@ def settle_on_visible(
             pixels = jnp.where(seen, pixels, pixels - network.dynamics.step_size[0] * error)
         else:
             responses = _silence(responses, error * seen)
-        after = moved(network, latents, state_changes(network, latents, responses, right))
+        after = stepped(network, latents, responses, right)
         return (pixels, *after[1:]), None
 
     latents, _ = lax.scan(step, latents, None, length=completer.n_settle_steps)

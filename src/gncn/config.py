@@ -34,7 +34,7 @@ from gncn.data import Dataset, load_dataset, load_file
 from gncn.errors import ConfigError, DataError, unknown_choice
 from gncn.evaluation.mixture import Covariance
 from gncn.learning import Rates, Rule, rates
-from gncn.network import Network, Products, build
+from gncn.network import Network, Settling, build
 from gncn.training import Plan
 
 T = TypeVar("T")
@@ -132,12 +132,9 @@ class NetworkConfig(Description):
         return chain((n_pixels, *options.pop("sizes")), **options)
 
 
-class SettlingConfig(Description):
-    """How states settle: options of `gncn.build`."""
+class SettlingConfig(Settling):
+    """How states settle: options of `gncn.Settling` and `gncn.build`."""
 
-    n_settle_steps: int = 50
-    tolerance: float | None = Field(default=None, gt=0)
-    products: Products = "float32"
     step_size: Each[float] = 0.1
     leak: Each[float] = 0.001
     self_excitation: Each[float] = 0.13

@@ -83,7 +83,7 @@ def respond(network: Network, latents: Latents, right: Operands | None = None) -
     right = operands(network) if right is None else right
     sent = activities(network, latents)
     none: list[Float[Array, "batch _units"] | None] = [None] * len(circuit.layers)
-    drives, predictions, deviations, errors = list(none), list(none), list(none), list(none)
+    drives, predictions = list(none), list(none)
     for weights, connection in zip(right.forward, circuit.connections, strict=True):
         source = sent[connection.source]
         assert source is not None
@@ -93,13 +93,49 @@ def respond(network: Network, latents: Latents, right: Operands | None = None) -
     for index in circuit.predicted:
         layer, drive = circuit.layers[index], drives[index]
         assert drive is not None
-        predicted = resolve_activation(layer.prediction_activation, layer.winners)(drive)
-        actual = sent[index] if circuit.compared == "activity" and index > 0 else latents[index]
-        assert actual is not None
-        predictions[index] = predicted
-        deviations[index] = actual - predicted
-        errors[index] = weigh(network.precision[index], actual - predicted)
-    return Responses(sent, tuple(drives), tuple(predictions), tuple(errors), tuple(deviations))
+        predictions[index] = resolve_activation(layer.prediction_activation, layer.winners)(drive)
+    responses = Responses(sent, tuple(drives), tuple(predictions), tuple(none), tuple(none))
+    for index in circuit.predicted:
+        responses = _compare(network, latents, responses, index)
+    return responses
+
+
+def compare(network: Network, latents: Latents, responses: Responses, index: int) -> Responses:
+    """Responses after one layer's states have changed, predictions being what they were.
+
+    Args:
+        network: the network.
+        latents: states of layers 0..L, that of layer `index` new.
+        responses: to the states before.
+        index: the latent layer that moved.
+
+    Returns:
+        Responses with the layer's activity, deviation and error renewed.
+    """
+    layer = network.circuit.layers[index]
+    activity = resolve_activation(layer.activation, layer.winners)(latents[index])
+    responses = responses._replace(activities=_put(responses.activities, index, activity))
+    if index not in network.circuit.predicted:
+        return responses
+    return _compare(network, latents, responses, index)
+
+
+def _compare(network: Network, latents: Latents, responses: Responses, index: int) -> Responses:
+    """Deviation and error of one layer from its states, activity and prediction."""
+    by_activity = network.circuit.compared == "activity" and index > 0
+    actual = responses.activities[index] if by_activity else latents[index]
+    predicted = responses.predictions[index]
+    assert actual is not None
+    assert predicted is not None
+    deviation = actual - predicted
+    return responses._replace(
+        deviations=_put(responses.deviations, index, deviation),
+        errors=_put(responses.errors, index, weigh(network.precision[index], deviation)),
+    )
+
+
+def _put(values: ByLayer, index: int, value: Float[Array, "batch units"]) -> ByLayer:
+    return (*values[:index], value, *values[index + 1 :])
 
 
 def weigh(

@@ -58,11 +58,11 @@ def hebbian(
         ConfigError: networks differ in their circuits, or an option doesn't apply.
         DataError: the data do not fit the circuit.
     """
-    fixed = {(one.circuit, one.n_settle_steps, one.tolerance, one.products) for one in networks}
+    fixed = {(one.circuit, one.settling) for one in networks}
     if len(fixed) > 1:
         raise ConfigError(
-            "Networks trained together must share one circuit, n_settle_steps, tolerance and "
-            "products."
+            "Networks trained together must share one circuit and one way of settling; they may "
+            "differ in seeds and in the numbers of `Dynamics`."
         )
     layer = networks[0].circuit.layers[0]
     if layer.size != data.n_pixels:

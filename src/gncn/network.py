@@ -16,20 +16,65 @@ M^l (appendix)      ``lateral_masks[l]``, shape (J, J); None if not "matrix"
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from pydantic import Field, model_validator
 
 from gncn.activations import resolve_activation
-from gncn.circuit import Circuit, Connection, per_layer
-from gncn.errors import ConfigError, unknown_choice
+from gncn.circuit import Circuit, Connection, Description, per_layer
+from gncn.errors import ConfigError
 
 Products = Literal["float32", "bfloat16"]
-"""Type of the factors in the products of settling; sums are in single precision."""
+Order = Literal["simultaneous", "sequential"]
+Acceleration = Literal["none", "heavy-ball", "nesterov", "anderson"]
+StepRule = Literal["fixed", "curvature"]
+
+
+class Settling(Description):
+    """How states settle; everything here is fixed when the program is compiled.
+
+    Attributes:
+        n_settle_steps: T, the default number of settling steps.
+        tolerance: settle to rest within this (see `gncn.settle`); None for T steps.
+        products: type of the factors in the products of settling, whose sums are in
+            single precision; ``bfloat16`` is faster where the hardware multiplies it, and
+            rounds factors to 8 bits.
+        order: ``simultaneous``: all layers move at once (the paper's recipe);
+            ``sequential``: one after the other from the bottom up, each seeing where those
+            below have gone, so that one step carries news to the top.
+        acceleration: see `gncn.acceleration`.
+        momentum: μ, for ``heavy-ball`` and ``nesterov``.
+        memory: steps that ``anderson`` mixes.
+        step_rule: ``fixed``: `step_size` is β; ``curvature``: it is a multiple of the
+            longest step that a bound on the curvature calls safe, in each layer.
+    """
+
+    n_settle_steps: int = Field(default=50, ge=1)
+    tolerance: float | None = Field(default=None, gt=0)
+    products: Products = "float32"
+    order: Order = "simultaneous"
+    acceleration: Acceleration = "none"
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+    memory: int | None = Field(default=None, ge=1)
+    step_rule: StepRule = "fixed"
+
+    @model_validator(mode="after")
+    def _check(self) -> "Settling":
+        for option, value, kinds in (
+            ("momentum", self.momentum, ("heavy-ball", "nesterov")),
+            ("memory", self.memory, ("anderson",)),
+        ):
+            if (self.acceleration in kinds) != (value is not None):
+                raise ValueError(
+                    f"acceleration in {kinds} needs `{option}`, and no other takes it; received "
+                    f"acceleration={self.acceleration!r}, {option}={value!r}."
+                )
+        return self
 
 
 class Dynamics(eqx.Module):
@@ -53,9 +98,7 @@ class Network(eqx.Module):
 
     Attributes:
         circuit: the wiring.
-        n_settle_steps: T, the default number of settling steps.
-        tolerance: settle to rest within this (see `gncn.settle`); None for T steps.
-        products: type of the factors in the products of settling.
+        settling: how states settle.
         forward_weights: W of each connection, in the circuit's order.
         feedback_weights: E of each connection; empty if W^T stands in for them.
         precision: Σ⁻¹ of each layer.
@@ -64,9 +107,7 @@ class Network(eqx.Module):
     """
 
     circuit: Circuit = eqx.field(static=True)
-    n_settle_steps: int = eqx.field(static=True)
-    tolerance: float | None = eqx.field(static=True)
-    products: Products | str = eqx.field(static=True)
+    settling: Settling = eqx.field(static=True)
     forward_weights: tuple[Float[Array, "*trials _target _source"], ...]
     feedback_weights: tuple[Float[Array, "*trials _source _target"], ...]
     precision: tuple[
@@ -109,9 +150,6 @@ def build(
     *,
     key: PRNGKeyArray | None = None,
     seed: int | None = None,
-    n_settle_steps: int = 50,
-    tolerance: float | None = None,
-    products: Products | str = "float32",
     step_size: float | Sequence[float] = 0.1,
     leak: float | Sequence[float] = 0.001,
     self_excitation: float | Sequence[float] = 0.13,
@@ -119,6 +157,7 @@ def build(
     weight_scale: float = 0.05,
     initial_precision: float = 1.0,
     lateral_masks: Mapping[int, np.ndarray] | None = None,
+    **settling: Any,
 ) -> Network:
     """Make a network with random synapses, held to the circuit's norms.
 
@@ -126,11 +165,6 @@ def build(
         circuit: the wiring.
         key: random key for the synapses.
         seed: instead of a key.
-        n_settle_steps: T.
-        tolerance: settle to rest within this (see `gncn.settle`); None for T steps.
-        products: type of the factors in the products of settling; ``"bfloat16"`` is faster
-            where the hardware multiplies it, and rounds factors to 8 bits. The responses
-            to the settled states, and so learning, stay in single precision.
         step_size: β, for all latent layers or one each, bottom first.
         leak: γ, likewise.
         self_excitation: α_e, likewise.
@@ -140,6 +174,7 @@ def build(
         initial_precision: diagonal of every Σ⁻¹ before learning.
         lateral_masks: for each layer with ``competition="matrix"``, its mask of shape
             (J, J) with values in [0, 1]: entry [i, j] is how much j inhibits i.
+        settling: the options of `Settling`, such as ``n_settle_steps=50``.
 
     Raises:
         ConfigError: a number is out of range, a mask is missing or has another shape,
@@ -150,12 +185,7 @@ def build(
     if key is None:
         assert seed is not None
         key = jax.random.key(seed)
-    if n_settle_steps < 1:
-        raise ConfigError(f"n_settle_steps must be at least 1; received {n_settle_steps}.")
-    if tolerance is not None and not tolerance > 0:
-        raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
-    if products not in get_args(Products):
-        raise unknown_choice("products", products, get_args(Products))
+    manner = Settling(**settling)
     positive = {"step_size": step_size}
     any_sign = {
         "leak": leak,
@@ -190,9 +220,7 @@ def build(
     }
     network = Network(
         circuit=circuit,
-        n_settle_steps=n_settle_steps,
-        tolerance=None if tolerance is None else float(tolerance),
-        products=products,
+        settling=manner,
         forward_weights=forward,
         feedback_weights=feedback,
         precision=tuple(start[layer.precision](layer.size) for layer in circuit.layers),

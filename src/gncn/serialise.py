@@ -1,8 +1,8 @@
 """Saving and loading models and priors: safetensors for the arrays, JSON for the rest.
 
-A saved model is ``model.json`` (what it is made of: of a network the circuit and T, of a
-baseline its blueprint; name and SHA-256 of the arrays' file)
-and ``model-<hash>.safetensors``.  The JSON is written last and names the arrays that
+A saved model is ``model.json`` (what it is made of: of a network the circuit and how it
+settles, of a baseline its blueprint; name and SHA-256 of the arrays' file) and
+``model-<hash>.safetensors``.  The JSON is written last and names the arrays that
 belong to it, so a process killed between the two leaves the older network whole.
 
 Loading trusts nothing: the description is checked as if typed by a user, and names,
@@ -12,7 +12,7 @@ shapes, types and values of the arrays must be those that it calls for.
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +29,7 @@ from gncn.errors import ConfigError, RunError
 from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture
 from gncn.files import sha256, write_atomic
 from gncn.models import Model
-from gncn.network import Dynamics, Network, Products
+from gncn.network import Dynamics, Network, Settling
 
 NETWORK, BASELINE, PIXELS = "gncn-network-1", "gncn-baseline-1", "gncn-mixture-1"
 DESCRIPTION = "model.json"
@@ -107,7 +107,7 @@ def load(folder: str | Path) -> Any:
     _check_arrays(path, arrays, array_shapes(shape))
     match shape:
         case Circuit():
-            return _assemble(shape, description, arrays)
+            return _assemble(shape, _settling(folder, description["settling"]), arrays)
         case Blueprint():
             return _assemble_baseline(shape, arrays)
         case _:
@@ -127,9 +127,7 @@ def _describe(model: Model) -> dict[str, Any]:
             return {
                 "format": NETWORK,
                 "circuit": _describe_circuit(model.circuit),
-                "n_settle_steps": model.n_settle_steps,
-                "tolerance": model.tolerance,
-                "products": model.products,
+                "settling": model.settling.model_dump(),
             }
         case PixelMixture():
             return {"format": PIXELS, "mixture": model.shape.model_dump()}
@@ -225,29 +223,20 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} must say format {allowed}; it says {str(found)[:80]!r}.")
     kinds: dict[str, type] = {_KEYS[found]: dict, "tensors": str, "sha256": str}
     if found == NETWORK:
-        kinds["n_settle_steps"] = int
+        kinds["settling"] = dict
     for key, kind in kinds.items():
         if not isinstance(description.get(key), kind):
             raise RunError(
                 f"{path} needs {key!r} of type {kind.__name__}; received {description.get(key)!r}."
             )
-    if found == NETWORK:
-        _check_settling(path, description)
     return description
 
 
-def _check_settling(path: Path, description: dict[str, Any]) -> None:
-    """Refuse a network whose way of settling isn't one."""
-    if description["n_settle_steps"] < 1:
-        raise RunError(f"{path}: n_settle_steps must be at least 1.")
-    tolerance = description.get("tolerance")
-    if tolerance is not None and not (isinstance(tolerance, float) and tolerance > 0):
-        raise RunError(f"{path}: tolerance must be null or above 0; received {tolerance!r}.")
-    if description.get("products") not in get_args(Products):
-        allowed = ", ".join(repr(name) for name in get_args(Products))
-        raise RunError(
-            f"{path}: products must be {allowed}; received {description.get('products')!r}."
-        )
+def _settling(folder: Path, options: dict[str, Any]) -> Settling:
+    try:
+        return Settling(**options)
+    except (ConfigError, TypeError) as error:
+        raise RunError(f"{folder} holds no model that can be loaded: {error}") from error
 
 
 def _check_arrays(
@@ -266,9 +255,7 @@ def _check_arrays(
             raise RunError(f"{path}: {name} holds values that are not finite.")
 
 
-def _assemble(
-    circuit: Circuit, description: dict[str, Any], arrays: dict[str, np.ndarray]
-) -> Network:
+def _assemble(circuit: Circuit, settling: Settling, arrays: dict[str, np.ndarray]) -> Network:
     def group(name: str, n: int) -> tuple[Any, ...]:
         found = (arrays.get(f"{name}.{index}") for index in range(n))
         return tuple(None if array is None else jnp.asarray(array) for array in found)
@@ -276,9 +263,7 @@ def _assemble(
     n_connections, n_layers = len(circuit.connections), len(circuit.layers)
     return Network(
         circuit=circuit,
-        n_settle_steps=description["n_settle_steps"],
-        tolerance=description.get("tolerance"),
-        products=description["products"],
+        settling=settling,
         forward_weights=group("forward_weights", n_connections),
         feedback_weights=group("feedback_weights", n_connections)
         if circuit.has_error_synapses

@@ -8,11 +8,16 @@ All latent states move at once, by their step size β, along
 taken; tied feedback is E^l = W^T.  With transposed feedback E^l e^{l-1} becomes
 φ' ⊙ W^T(g' ⊙ e), and Δz, less the lateral and leak terms, is exactly ∂ψ/∂z.
 
+In sequential order the layers move one after the other instead, from the bottom up, each
+seeing where those below have gone; what they rest at is the same.
+
 Settling stops after T steps, or earlier for each image whose states have come to
 rest: the root mean square of their change in a step, divided by β, is below a
 tolerance in every layer.  (Divided by β, so that a smaller step doesn't pass for rest;
 for states held at or above zero, the change is the one after that.)
 """
+
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -21,8 +26,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from gncn.acceleration import advance, look_at, start_memory, with_steps
 from gncn.activations import resolve_activation
-from gncn.discrepancy import Discrepancy, Latents, Responses, discrepancy, respond
+from gncn.discrepancy import Discrepancy, Latents, Responses, compare, discrepancy, respond
 from gncn.errors import ConfigError, DataError
 from gncn.lateral import lateral_drive
 from gncn.network import Network, Operands, operands, product
@@ -43,8 +49,20 @@ class Trajectory(eqx.Module):
     latents: tuple[Float[Array, "steps batch _units"], ...] | None
 
 
-_Moving = tuple[Latents, Bool[Array, " batch"], Int[Array, " batch"]]
-"""What a settling loop carries: states, which images still move, and steps taken."""
+class _Loop(eqx.Module):
+    """What a settling loop carries.
+
+    Attributes:
+        latents: states.
+        memory: what acceleration remembers.
+        moving: which images still move.
+        n_steps: steps taken.
+    """
+
+    latents: Latents
+    memory: Any
+    moving: Bool[Array, " batch"]
+    n_steps: Int[Array, " batch"]
 
 
 class Settled(eqx.Module):
@@ -96,32 +114,38 @@ def state_changes(
     Returns:
         One array of shape (batch, J_l) for each latent layer; not yet times β.
     """
-    circuit, dynamics = network.circuit, network.dynamics
     right = operands(network) if right is None else right
-    changes = []
-    for index in range(1, len(circuit.layers)):
-        layer, states = circuit.layers[index], latents[index]
-        activity, error = responses.activities[index], responses.errors[index]
-        assert activity is not None
-        change = _bottom_up(network, responses, right, index)
-        if circuit.feedback == "transposed":
-            through = change if error is None or circuit.compared == "state" else change - error
-            phi = resolve_activation(layer.activation, layer.winners)
-            change = jax.vjp(phi, states)[1](through)[0]
-            if error is not None and circuit.compared == "state":
-                change = change - error
-        elif error is not None:
+    return tuple(
+        _state_change(network, latents, responses, right, index) for index in range(1, len(latents))
+    )
+
+
+def _state_change(
+    network: Network, latents: Latents, responses: Responses, right: Operands, index: int
+) -> Float[Array, "batch units"]:
+    """Δz of one layer."""
+    circuit, dynamics = network.circuit, network.dynamics
+    layer, states = circuit.layers[index], latents[index]
+    activity, error = responses.activities[index], responses.errors[index]
+    assert activity is not None
+    change = _bottom_up(network, responses, right, index)
+    if circuit.feedback == "transposed":
+        through = change if error is None or circuit.compared == "state" else change - error
+        phi = resolve_activation(layer.activation, layer.winners)
+        change = jax.vjp(phi, states)[1](through)[0]
+        if error is not None and circuit.compared == "state":
             change = change - error
-        if layer.competition != "none":
-            change = change - lateral_drive(
-                layer,
-                network.lateral_masks[index],
-                states if circuit.competing == "state" else activity,
-                dynamics.self_excitation[index - 1],
-                dynamics.lateral_inhibition[index - 1],
-            )
-        changes.append(change - dynamics.leak[index - 1] * states)
-    return tuple(changes)
+    elif error is not None:
+        change = change - error
+    if layer.competition != "none":
+        change = change - lateral_drive(
+            layer,
+            network.lateral_masks[index],
+            states if circuit.competing == "state" else activity,
+            dynamics.self_excitation[index - 1],
+            dynamics.lateral_inhibition[index - 1],
+        )
+    return change - dynamics.leak[index - 1] * states
 
 
 def _bottom_up(
@@ -167,13 +191,36 @@ def moved(network: Network, latents: Latents, changes: Latents) -> Latents:
         latents: states of layers 0..L; layer 0 stays as it is.
         changes: Δz of layers 1..L, from `state_changes`.
     """
-    after = [latents[0]]
-    for index, change in enumerate(changes, start=1):
-        states = latents[index] + network.dynamics.step_size[index - 1] * change
-        if network.circuit.layers[index].non_negative:
-            states = jax.nn.relu(states)
-        after.append(states)
-    return tuple(after)
+    after = [
+        _moved(network, latents, change, index) for index, change in enumerate(changes, start=1)
+    ]
+    return (latents[0], *after)
+
+
+def _moved(
+    network: Network, latents: Latents, change: Float[Array, "batch units"], index: int
+) -> Float[Array, "batch units"]:
+    states = latents[index] + network.dynamics.step_size[index - 1] * change
+    return jax.nn.relu(states) if network.circuit.layers[index].non_negative else states
+
+
+def stepped(network: Network, latents: Latents, responses: Responses, right: Operands) -> Latents:
+    """States after one plain step, in the network's order.
+
+    Args:
+        network: the network.
+        latents: states of layers 0..L.
+        responses: `respond` of the same states.
+        right: the synapses as products take them.
+    """
+    if network.settling.order == "simultaneous":
+        return moved(network, latents, state_changes(network, latents, responses, right))
+    for index in range(1, len(latents)):
+        change = _state_change(network, latents, responses, right, index)
+        after = _moved(network, latents, change, index)
+        latents = (*latents[:index], after, *latents[index + 1 :])
+        responses = compare(network, latents, responses, index)
+    return latents
 
 
 def as_data(
@@ -231,84 +278,135 @@ def settle(
         ConfigError: `n_settle_steps` is below 1 or `tolerance` not above 0.
         DataError: `x` has the wrong shape or values; see `as_data`.
     """
-    n_steps = network.n_settle_steps if n_settle_steps is None else n_settle_steps
-    tolerance = network.tolerance if tolerance is None else tolerance
+    n_steps = network.settling.n_settle_steps if n_settle_steps is None else n_settle_steps
+    tolerance = network.settling.tolerance if tolerance is None else tolerance
     if n_steps < 1:
         raise ConfigError(f"n_settle_steps must be at least 1; received {n_steps}.")
     if tolerance is not None and not tolerance > 0:
         raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
     x = as_data(network, x)
     latents = initial_latents(network, x) if start is None else (x, *start[1:])
+    network = with_steps(network)
     if keep_discrepancy or keep_latents:
         return _settle_recording(network, latents, n_steps, tolerance, keep_latents)
     if tolerance is not None:
         return _settle_to_rest(network, latents, n_steps, tolerance)
+    right = operands(network, network.settling.products)
 
-    right = operands(network, network.products)
+    def step(carry: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:
+        return settle_step(network, right, *carry)[0], None
 
-    def step(latents: Latents, _: None) -> tuple[Latents, None]:
-        responses = respond(network, latents, right)
-        return moved(network, latents, state_changes(network, latents, responses, right)), None
-
-    latents, _ = lax.scan(step, latents, None, length=n_steps)
+    first = (latents, start_memory(network, latents))
+    (latents, _), _ = lax.scan(step, first, None, length=n_steps)
     steps = jnp.full(x.shape[0], n_steps)
     return Settled(latents, respond(network, latents), steps, None, None)
 
 
-def _look_ahead(
-    network: Network, latents: Latents, right: Operands
-) -> tuple[Latents, Responses, Float[Array, "batch latent"]]:
-    """The next states, the responses to the present ones, and how fast the states change."""
-    responses = respond(network, latents, right)
-    after = moved(network, latents, state_changes(network, latents, responses, right))
-    pairs = zip(after[1:], latents[1:], network.dynamics.step_size, strict=True)
+class Seen(NamedTuple):
+    """What a settling step saw on its way.
+
+    Attributes:
+        point: the states at which it looked: the present ones, or with Nesterov's
+            acceleration those ahead of them.
+        responses: to these states.
+        target: where a plain step from there leads.
+    """
+
+    point: Latents
+    responses: Responses
+    target: Latents
+
+
+def settle_step(
+    network: Network, right: Operands, latents: Latents, memory: Any
+) -> tuple[tuple[Latents, Any], Seen]:
+    """One step of settling, with acceleration if the network asks for it.
+
+    Args:
+        network: the network, its steps already those of `with_steps`.
+        right: its synapses as products take them.
+        latents: states of layers 0..L.
+        memory: from `start_memory` or the step before.
+
+    Returns:
+        The next states and memory, and what was seen.
+    """
+    point = look_at(network, latents, memory)
+    responses = respond(network, point, right)
+    target = stepped(network, point, responses, right)
+    return advance(network, latents, target, memory), Seen(point, responses, target)
+
+
+def _speed(network: Network, seen: Seen) -> Float[Array, "batch latent"]:
+    """How fast a plain step changes the states: root mean square over β, by layer."""
+    pairs = zip(seen.target[1:], seen.point[1:], network.dynamics.step_size, strict=True)
     speed = [jnp.sqrt(jnp.mean(((new - old) / beta) ** 2, axis=-1)) for new, old, beta in pairs]
-    return after, responses, jnp.stack(speed, axis=-1)
+    return jnp.stack(speed, axis=-1)
 
 
-def _moving_only(moving: Bool[Array, " batch"], after: Latents, latents: Latents) -> Latents:
-    """The moved states of the images that still move, the old ones of the others."""
-    return tuple(
-        jnp.where(moving[:, None], new, old) for new, old in zip(after, latents, strict=True)
+def _at_rest(network: Network, latents: Latents) -> tuple[Responses, Float[Array, "batch latent"]]:
+    """Responses to final states, and how fast these would still change."""
+    right = operands(network)
+    responses = respond(network, latents, right)
+    return responses, _speed(
+        network, Seen(latents, responses, stepped(network, latents, responses, right))
     )
 
 
-def _settle_to_rest(network: Network, latents: Latents, n_steps: int, tolerance: float) -> Settled:
-    batch, right = latents[0].shape[0], operands(network, network.products)
+def _start_loop(network: Network, latents: Latents) -> _Loop:
+    batch = latents[0].shape[0]
+    memory = start_memory(network, latents)
+    return _Loop(latents, memory, jnp.ones(batch, bool), jnp.zeros(batch, int))
 
-    def unfinished(carry: tuple[Int[Array, ""], _Moving]) -> Bool[Array, ""]:
-        step, (_, moving, _) = carry
-        return (step < n_steps) & jnp.any(moving)
 
-    def step(carry: tuple[Int[Array, ""], _Moving]) -> tuple[Int[Array, ""], _Moving]:
-        number, (latents, moving, taken) = carry
-        after, _, speed = _look_ahead(network, latents, right)
+def _loop_step(
+    network: Network, right: Operands, loop: _Loop, tolerance: float | None
+) -> tuple[_Loop, Seen, Float[Array, "batch latent"]]:
+    (after, memory), seen = settle_step(network, right, loop.latents, loop.memory)
+    speed = _speed(network, seen)
+    moving = loop.moving
+    if tolerance is not None:
         moving = moving & jnp.any(speed >= tolerance, axis=-1)
-        return number + 1, (_moving_only(moving, after, latents), moving, taken + moving)
+    latents = tuple(
+        jnp.where(moving[:, None], new, old) for new, old in zip(after, loop.latents, strict=True)
+    )
+    return _Loop(latents, memory, moving, loop.n_steps + moving), seen, speed
 
-    first = (latents, jnp.ones(batch, bool), jnp.zeros(batch, int))
-    _, (latents, _, taken) = lax.while_loop(unfinished, step, (jnp.zeros((), int), first))
-    _, responses, speed = _look_ahead(network, latents, operands(network))
-    return Settled(latents, responses, taken, jnp.all(speed < tolerance, axis=-1), None)
+
+def _settle_to_rest(network: Network, latents: Latents, n_steps: int, tolerance: float) -> Settled:
+    right = operands(network, network.settling.products)
+
+    def unfinished(carry: tuple[Int[Array, ""], _Loop]) -> Bool[Array, ""]:
+        step, loop = carry
+        return (step < n_steps) & jnp.any(loop.moving)
+
+    def step(carry: tuple[Int[Array, ""], _Loop]) -> tuple[Int[Array, ""], _Loop]:
+        number, loop = carry
+        return number + 1, _loop_step(network, right, loop, tolerance)[0]
+
+    start = (jnp.zeros((), int), _start_loop(network, latents))
+    _, loop = lax.while_loop(unfinished, step, start)
+    responses, speed = _at_rest(network, loop.latents)
+    converged = jnp.all(speed < tolerance, axis=-1)
+    return Settled(loop.latents, responses, loop.n_steps, converged, None)
 
 
 def _settle_recording(
     network: Network, latents: Latents, n_steps: int, tolerance: float | None, keep_latents: bool
 ) -> Settled:
-    batch, right = latents[0].shape[0], operands(network, network.products)
+    right = operands(network, network.settling.products)
 
-    def step(carry: _Moving, _: None) -> tuple[_Moving, tuple]:
-        latents, moving, taken = carry
-        after, responses, speed = _look_ahead(network, latents, right)
-        if tolerance is not None:
-            moving = moving & jnp.any(speed >= tolerance, axis=-1)
-        seen = discrepancy(network, latents, responses), speed, latents if keep_latents else None
-        return (_moving_only(moving, after, latents), moving, taken + moving), seen
+    def step(loop: _Loop, _: None) -> tuple[_Loop, tuple]:
+        latents = loop.latents
+        loop, seen, speed = _loop_step(network, right, loop, tolerance)
+        responses = seen.responses if seen.point is latents else respond(network, latents, right)
+        psi = discrepancy(network, latents, responses)
+        return loop, (psi, speed, latents if keep_latents else None)
 
-    start = (latents, jnp.ones(batch, bool), jnp.zeros(batch, int))
-    (latents, _, taken), seen = lax.scan(step, start, None, length=n_steps)
-    _, responses, speed = _look_ahead(network, latents, operands(network))
-    last = discrepancy(network, latents, responses), speed, latents if keep_latents else None
+    loop, seen = lax.scan(step, _start_loop(network, latents), None, length=n_steps)
+    responses, speed = _at_rest(network, loop.latents)
+    psi = discrepancy(network, loop.latents, responses)
+    last = psi, speed, loop.latents if keep_latents else None
     whole = jax.tree.map(lambda most, end: jnp.concatenate([most, end[None]]), seen, last)
     converged = None if tolerance is None else jnp.all(speed < tolerance, axis=-1)
-    return Settled(latents, responses, taken, converged, Trajectory(*whole))
+    return Settled(loop.latents, responses, loop.n_steps, converged, Trajectory(*whole))

@@ -189,7 +189,7 @@ class NetworkModel:
         Eq 4 and ``silent`` settle for twice the network's steps; ``prior``, which starts
         near its goal, for half of them, with its sharpness learned from `images`.
         """
-        n_steps = self.network.n_settle_steps
+        n_steps = self.network.settling.n_settle_steps
         from_prior = Completer(
             self.network,
             "prior",

@@ -94,7 +94,7 @@ def settle(
         table.add_row(str(step), *(f"{value:.2f}" for value in values), f"{change[step]:.2e}")
     console.print(table)
     if converged is not None:
-        used = network.tolerance if tolerance is None else tolerance
+        used = network.settling.tolerance if tolerance is None else tolerance
         rest = "came to rest" if converged else "did not come to rest; raise --steps"
         console.print(f"after {taken} steps the states {rest} (tolerance {used})")
     console.print(f"figure: {path}", highlight=False, soft_wrap=True)
