@@ -1,7 +1,11 @@
 """Learning over mini-batches: order, short batches, rates, trials, and the same bits twice."""
 
+import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -10,11 +14,13 @@ import numpy as np
 import pytest
 
 import gncn
+from gncn.epochs import trial
 from gncn.errors import ConfigError, DataError
+from gncn.examples import hold
 from gncn.fit import FitDivergenceError
 from gncn.learning import Rule, apply_updates, hebbian_updates, rate_factor, rates, start_learner
-from gncn.training import Plan, evaluate, start_training, statistics, train_epoch, trial
-from nets import perturb
+from gncn.training import Plan, evaluate, start_training, statistics, train_epoch
+from nets import Listens, perturb
 
 OPTIONS = {
     "competition": "columns",
@@ -45,11 +51,12 @@ def dataset(n=47):
     )
 
 
-def learn_epoch(networks, x, batch_size, rule=None, n_epochs=1, rate=0.01, state=None):
+def learn_epoch(networks, x, batch_size, rule=None, n_epochs=1, rate=0.01, state=None, chunk=None):
     rule = rule or Rule(optimizer="sgd")
     state = state or start_training(networks, rule, list(range(len(networks))))
     all_rates = jax.tree.map(lambda r: jnp.full(len(networks), r), rates(rate, 0.7, 0.02))
-    return train_epoch(state, jnp.asarray(x), all_rates, Plan(rule, n_epochs, batch_size))
+    plan = Plan(rule, n_epochs, batch_size)
+    return train_epoch(state, hold(x), all_rates, plan, chunk=chunk)
 
 
 def assert_networks_close(a, b, **tolerance):
@@ -192,6 +199,82 @@ def test_two_runs_with_one_seed_give_identical_bytes_and_another_seed_does_not()
     assert not np.array_equal(a.network.forward_weights[0], c.network.forward_weights[0])
 
 
+@pytest.mark.parametrize("n_trials", [1, 2])
+def test_chunks_change_nothing(n_trials):
+    networks, x = [network(seed) for seed in range(n_trials)], images(37)
+    whole = learn_epoch(networks, x, 5, Rule(), chunk=8)
+    for size in (1, 3, 20):
+        state, report = learn_epoch(networks, x, 5, Rule(), chunk=size)
+        found, expected = ((s.network, s.learner) for s in (state, whole[0]))
+        for a, b in zip(
+            jax.tree.leaves((found, report)), jax.tree.leaves((expected, whole[1])), strict=True
+        ):
+            assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    assert (np.asarray(whole[0].learner.n_updates) == 8).all()
+
+
+def test_the_state_before_an_epoch_outlives_it():
+    state, _ = learn_epoch([network()], images(13), 5)
+    before = jax.tree.map(np.array, (state.network, state.learner))
+    learn_epoch([network()], images(13), 5, state=state, chunk=1)
+    assert_networks_close((state.network, state.learner), before, rtol=0)
+
+
+def test_progress_is_told_chunk_by_chunk_up_to_the_last_mini_batch():
+    told = []
+    state = start_training([network()], Rule(), [0])
+    some_rates = jax.tree.map(lambda rate: rate[None], rates())
+    train_epoch(state, hold(images(37)), some_rates, Plan(Rule(), 1, 5), told.append, chunk=3)
+    assert told == [2, 5, 7]
+
+
+@pytest.mark.parametrize("pixels", [6, 8, 19])
+def test_bits_are_the_images(pixels):
+    x = images(9, pixels)
+    held = jax.device_put(hold(x))
+    assert held.stored.nbytes == 9 * -(-pixels // 8)
+    chosen = jnp.asarray([4, 0, 4, 8])
+    np.testing.assert_array_equal(held.pixels(chosen), x[np.asarray(chosen)])
+    assert held.pixels(chosen).dtype == jnp.float32
+    grey = np.random.default_rng(0).random((9, pixels), np.float32)
+    np.testing.assert_array_equal(hold(grey).pixels(chosen), grey[np.asarray(chosen)])
+
+
+SMALL_RUN = """
+import hashlib, jax, numpy as np, gncn
+from nets import Listens
+circuit = gncn.chain((6, 4), precision="full", norm="clipped")
+x = np.random.default_rng(0).integers(0, 2, (70, 6)).astype(float)
+config = gncn.TrainingConfig(n_epochs=2, batch_size=8)
+network = gncn.build(circuit, seed=0, n_settle_steps=3)
+result = gncn.fit(network, gncn.from_arrays(x), config, listeners=[Listens()])
+seen = [record.model_dump_json(exclude={"seconds"}) for record in result.history]
+arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(result.network)]
+print(hashlib.sha256("".join(seen).encode() + b"".join(arrays)).hexdigest())
+"""
+
+
+def test_another_process_finds_all_programs_compiled_and_gives_the_same_bytes(tmp_path):
+    kept = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }
+
+    def run():
+        command = [sys.executable, "-c", SMALL_RUN]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={**os.environ, **kept}
+        )
+        return done.stdout, {path.name for path in tmp_path.iterdir() if "atime" not in path.name}
+
+    (first, programs), (second, after) = run(), run()
+    assert first == second
+    assert any("learn_chunk" in name for name in programs)
+    assert any("see_blocks" in name for name in programs)
+    assert after == programs
+
+
 def test_nothing_is_compiled_again_between_epochs():
     compiled = []
 
@@ -225,7 +308,7 @@ def test_evaluation_is_the_mean_over_images_whatever_the_block():
     settled = gncn.settle(one, jnp.asarray(x, jnp.float32))
     expected = jax.tree.map(lambda v: np.asarray(v).mean(0), statistics(one, settled))
     for size in (1, 4, 11, 50):
-        found = evaluate(stacked, jnp.asarray(x), size)
+        found = evaluate(stacked, hold(x), size)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a[0], b, rtol=1e-4, atol=1e-5)
     active = [(np.asarray(z) > 1e-6).mean() for z in settled.latents[1:]]
@@ -271,12 +354,9 @@ def test_divergence_stops_says_where_and_keeps_the_last_good_state():
 
 
 def test_ctrl_c_keeps_what_was_trained():
-    class Impatient:
+    class Impatient(Listens):
         def on_start(self, n_epochs, n_batches):
             self.size = (n_epochs, n_batches)
-
-        def on_batch(self, number):
-            pass
 
         def on_epoch(self, records, networks):
             if records[0].epoch == 2:
@@ -295,13 +375,7 @@ def test_ctrl_c_keeps_what_was_trained():
 def test_ctrl_c_between_two_listeners_waits_until_both_have_heard():
     heard = []
 
-    class Hears:
-        def on_start(self, n_epochs, n_batches):
-            pass
-
-        def on_batch(self, number):
-            pass
-
+    class Hears(Listens):
         def on_epoch(self, records, networks):
             heard.append(records[0].epoch)
             if heard == [1, 1, 2]:
@@ -319,6 +393,23 @@ def test_ctrl_c_between_two_listeners_waits_until_both_have_heard():
     assert [record.epoch for record in result.history] == [1, 2]
     assert result.status == "interrupted"
     assert kept is handler
+
+
+def test_ctrl_c_is_heard_within_an_epoch():
+    class Impatient(Listens):
+        def on_batch(self, number):
+            self.number = number
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        listener = Impatient()
+        config = gncn.TrainingConfig(n_epochs=1, batch_size=10)
+        result = gncn.fit(network(), dataset(), config, listeners=[listener])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.status, listener.number) == ("interrupted", 0)
+    assert_networks_close(result.network, network(), rtol=0)
 
 
 def test_interrupts_are_nothing_to_hold_outside_the_main_thread():
