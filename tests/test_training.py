@@ -18,7 +18,15 @@ from gncn.epochs import trial
 from gncn.errors import ConfigError, DataError
 from gncn.examples import hold
 from gncn.fit import FitDivergenceError
-from gncn.learning import Rule, apply_updates, hebbian_updates, rate_factor, rates, start_learner
+from gncn.learning import (
+    Rule,
+    apply_updates,
+    direction,
+    hebbian_updates,
+    rate_factor,
+    rates,
+    start_learner,
+)
 from gncn.training import Plan, evaluate, start_training, statistics, train_epoch
 from nets import Listens, perturb
 
@@ -144,6 +152,26 @@ def test_adam_moves_along_the_sign_of_the_first_update():
     np.testing.assert_allclose(
         np.asarray(moved)[large], 0.01 * np.sign(updates.forward[0])[large], rtol=1e-2
     )
+
+
+@pytest.mark.parametrize("rule", [Rule(), Rule(optimizer="sgd", momentum=0.8)])
+def test_feedback_moves_as_by_an_optimiser_of_its_own(rule):
+    network_of_e = network(norm="off")
+    learner = start_learner(network_of_e, rule)
+    own, expected = direction(rule), network_of_e.feedback_weights
+    state = own.init(expected)
+    for step in range(3):
+        settled = gncn.settle(network_of_e, jnp.asarray(images(4, seed=step), jnp.float32))
+        updates = hebbian_updates(network_of_e, settled.latents, settled.responses)
+        steps, state = own.update(updates.feedback, state)
+        expected = tuple(e + 0.1 * 0.25 * d for e, d in zip(expected, steps, strict=True))
+        network_of_e, learner = apply_updates(
+            network_of_e, learner, updates, rates(0.1, 0.25, 0.0), rule, 10
+        )
+        for a, b in zip(network_of_e.feedback_weights, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    moments = [leaf for leaf in jax.tree.leaves(learner.optimizer) if leaf.ndim == 2]
+    assert {leaf.shape for leaf in moments} == {w.shape for w in network_of_e.forward_weights}
 
 
 @pytest.mark.parametrize(
