@@ -59,12 +59,12 @@ def dataset(n=47):
     )
 
 
-def learn_epoch(networks, x, batch_size, rule=None, n_epochs=1, rate=0.01, state=None, chunk=None):
+def learn_epoch(networks, x, batch_size, rule=None, n_epochs=1, rate=0.01, state=None, **options):
     rule = rule or Rule(optimizer="sgd")
     state = state or start_training(networks, rule, list(range(len(networks))))
     all_rates = jax.tree.map(lambda r: jnp.full(len(networks), r), rates(rate, 0.7, 0.02))
     plan = Plan(rule, n_epochs, batch_size)
-    return train_epoch(state, hold(x), all_rates, plan, chunk=chunk)
+    return train_epoch(state, hold(x), all_rates, plan, **options)
 
 
 def assert_networks_close(a, b, **tolerance):
@@ -215,6 +215,63 @@ def test_trials_trained_together_equal_trials_trained_alone():
     assert_networks_close(trial(together, 0), trial(alone, 0))
     a, b = (np.asarray(trial(together, index).forward_weights[0]) for index in (0, 1))
     assert np.abs(a - b).max() > 0.01
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "diagonal", "feedback": "tied"}])
+def test_trials_at_once_equal_trials_one_after_the_other(options):
+    networks, x = [network(seed, **options) for seed in range(3)], images(23)
+    (a, seen_a), (b, seen_b) = (
+        learn_epoch(networks, x, 5, Rule(), chunk=2, together=together)
+        for together in (False, True)
+    )
+    assert_networks_close((a.network, seen_a), (b.network, seen_b), rtol=1e-3)
+
+
+def numbered(number: float):
+    """A network and rates that no other number gives."""
+    one = network(feedback="learned")
+    dynamics = jax.tree.map(lambda leaf: leaf * (1 + 0.2 * number), one.dynamics)
+    config = gncn.TrainingConfig(
+        n_epochs=2,
+        batch_size=8,
+        learning_rate=0.01 * (1 + number),
+        feedback_rate=1 / (1 + number),
+        precision_rate=0.02 * (1 + number),
+    )
+    return eqx.tree_at(lambda n: n.dynamics, one, dynamics), config
+
+
+def test_trials_of_other_numbers_equal_their_own_runs_and_compile_nothing_anew():
+    def train(*numbers):
+        networks, configs = zip(*map(numbered, numbers), strict=True)
+        return gncn.fit(networks, dataset(), configs, seeds=[3] * len(numbers))
+
+    both = train(0.0, 1.0)
+    for index, number in enumerate((0.0, 1.0)):
+        alone = train(number)
+        assert_networks_close(both.networks[index], alone.network, rtol=1e-3)
+        mine = [record for record in both.history if record.trial == index]
+        for a, b in zip(mine, alone.history, strict=True):
+            assert a.validation.error == pytest.approx(b.validation.error, rel=1e-4)
+    compiled = []
+
+    def note(event, duration, **_):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    other = train(0.5, 2.0)
+    assert not compiled
+    moved = other.networks[0].forward_weights[0] - both.networks[0].forward_weights[0]
+    assert np.abs(moved).max() > 1e-3
+
+
+def test_each_rate_is_the_trials_own():
+    one, config = numbered(0.0)
+    for name, value in (("learning_rate", 0.03), ("feedback_rate", 0.3), ("precision_rate", 0.1)):
+        configs = (config, config.model_copy(update={name: value}))
+        a, b = gncn.fit([one, one], dataset(), configs, seeds=[3, 3]).networks
+        assert any(np.any(x != y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
 def test_two_runs_with_one_seed_give_identical_bytes_and_another_seed_does_not():
@@ -454,6 +511,12 @@ def test_misfits_are_refused():
         gncn.fit(network(), dataset(), seeds=[0, 1])
     with pytest.raises(ConfigError, match="share one circuit"):
         gncn.fit([network(), network(feedback="tied")], dataset(), seeds=[0, 1])
+    config = gncn.TrainingConfig()
+    with pytest.raises(ConfigError, match="2 networks and 2 seeds and 1 configurations"):
+        gncn.fit([network(), network()], dataset(), [config], seeds=[0, 1])
+    other = config.model_copy(update={"batch_size": 50, "learning_rate": 0.1})
+    with pytest.raises(ConfigError, match=r"learning_rate.*training.batch_size=\[200, 50\]"):
+        gncn.fit([network(), network()], dataset(), [config, other], seeds=[0, 1])
 
 
 @pytest.mark.parametrize(

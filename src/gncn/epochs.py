@@ -10,7 +10,9 @@ the host, so JAX can keep it in its compilation cache.
 Calls return before they are done; at most `LEAD` chunks are under way at once.
 
 Trials are models of one kind that differ in their seeds (or in numbers such as β):
-their arrays carry a leading axis, and one program trains them all.
+their arrays carry a leading axis, and one program trains them all.  On a GPU they run at
+once, for one trial leaves most of it idle.  On a CPU one follows the other, chunk by
+chunk: one trial keeps all cores busy, and what it works on stays in their caches.
 """
 
 from collections import deque
@@ -145,6 +147,7 @@ def run_epoch(
     on_batch: OnBatch | None = None,
     *,
     chunk: int | None = None,
+    together: bool | None = None,
 ) -> tuple[TrainingState, EpochReport]:
     """Learn once from every image, without replacement, in an order of each trial's own.
 
@@ -158,6 +161,8 @@ def run_epoch(
         options: handed to `learn`, each array with a leading axis of trials.
         on_batch: told of the progress after each chunk.
         chunk: mini-batches of a chunk; by default such that there are `CHUNKS` of them.
+        together: run trials at once rather than one after the other; by default unless
+            on a CPU.
 
     Returns:
         The state after the epoch, and what was seen.
@@ -165,6 +170,7 @@ def run_epoch(
     n_images = len(examples)
     n_batches = -(-n_images // batch_size)
     length = -(-n_batches // CHUNKS) if chunk is None else chunk
+    together = jax.default_backend() != "cpu" if together is None else together
     keys, order = _draw_order(state.key, state.epoch, n_images)
     models, learners = jax.tree.map(jnp.copy, (state.network, state.learner))  # to be used up
     seen: list[Statistics] = []
@@ -177,7 +183,7 @@ def run_epoch(
             on_batch(number)
 
     for first, count, held, indices in chunks(examples, np.asarray(order), batch_size, length):
-        program = _LearnChunk(learn, n_images, held, indices, first, count, keys, options)
+        program = _LearnChunk(learn, n_images, together, held, indices, first, count, keys, options)
         (models, learners), sums = _learn_chunk(program, (models, learners))
         seen.append(sums)
         under_way.append((int(first + count) - 1, sums.error))
@@ -204,6 +210,7 @@ class _LearnChunk(NamedTuple):
     Attributes:
         learn: what one mini-batch does.
         n_images: images of the epoch.
+        together: run trials at once.
         examples: what `indices` are indices of.
         indices: of the images of each mini-batch.
         first: number of the chunk's first mini-batch.
@@ -214,6 +221,7 @@ class _LearnChunk(NamedTuple):
 
     learn: Learn
     n_images: int
+    together: bool
     examples: Examples
     indices: Int[np.ndarray, "chunk trials batch"]
     first: Scalar
@@ -266,7 +274,7 @@ def _learn_chunk(chunk: _LearnChunk, carry: tuple[Any, Any]) -> tuple[tuple[Any,
     if len(chunk.keys) == 1:
         result = one(*jax.tree.map(lambda leaf: leaf[0], each))
         return jax.tree.map(lambda leaf: leaf[None], result)
-    return jax.vmap(one)(*each)
+    return jax.vmap(one)(*each) if chunk.together else lax.map(lambda trial: one(*trial), each)
 
 
 def _sums(weights: Float[Array, " batch"], seen: Statistics) -> Statistics:

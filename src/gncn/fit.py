@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gncn.baselines.models import Baseline
-from gncn.config import TrainingConfig
+from gncn.config import TrainingConfig, refuse_unequal
 from gncn.data import Dataset
 from gncn.epochs import EpochReport, TrainingState, unstack
 from gncn.errors import ConfigError, DivergenceError
@@ -91,7 +91,7 @@ class FitDivergenceError(DivergenceError):
 def fit(
     network: M | Sequence[M],
     data: Dataset,
-    config: TrainingConfig | None = None,
+    config: TrainingConfig | Sequence[TrainingConfig] | None = None,
     *,
     seeds: int | Sequence[int] = 0,
     listeners: Sequence[Listener] = (),
@@ -103,7 +103,8 @@ def fit(
         data: learned from is `data.train`; `data.validation` and `data.test` are
             evaluated after every epoch and have no influence, unless
             `config.patience` makes validation decide when to stop.
-        config: length, batch size, optimiser and rates.
+        config: length, batch size, optimiser and rates; or one for each trial, which may
+            differ in their rates. Trials may also differ in the numbers of `Dynamics`.
         seeds: decides the order of images, one seed for each trial.
         listeners: told of the progress.
 
@@ -111,15 +112,20 @@ def fit(
         The trained models and the history of training.
 
     Raises:
-        ConfigError: the models differ in kind or size, or from seeds in number, or an
-            option doesn't apply to them.
+        ConfigError: the models differ in kind or size, or from seeds or configurations
+            in number, the configurations differ in more than rates, or an option doesn't
+            apply.
         DataError: the data do not fit the models.
         FitDivergenceError: training diverged; holds the last good state.
     """
-    config = config or TrainingConfig()
     models = [network] if not isinstance(network, Sequence) else list(network)
     seeds = [seeds] if isinstance(seeds, int) else list(seeds)
-    method = _method(models, data, config, seeds)
+    if isinstance(config, Sequence):
+        configs = list(config)
+    else:
+        configs = [config or TrainingConfig()] * len(models)
+    method = _method(models, data, configs, seeds)
+    config = configs[0]
     n_batches = -(-len(data.train) // config.batch_size)
     for listener in listeners:
         listener.on_start(config.n_epochs, n_batches)
@@ -196,15 +202,19 @@ class _Best:
         )
 
 
-def _method(models: list[Any], data: Dataset, config: TrainingConfig, seeds: list[int]) -> Method:
-    if not models or len(models) != len(seeds):
+def _method(
+    models: list[Any], data: Dataset, configs: list[TrainingConfig], seeds: list[int]
+) -> Method:
+    if not models or not len(models) == len(seeds) == len(configs):
         raise ConfigError(
-            f"fit needs one seed for each network; received {len(models)} networks and "
-            f"{len(seeds)} seeds."
+            "fit needs one seed for each network, and one configuration for all or for each; "
+            f"received {len(models)} networks and {len(seeds)} seeds and {len(configs)} "
+            "configurations."
         )
+    refuse_unequal(configs)
     for kind, method in ((Network, hebbian), (Baseline, descent)):
         if all(isinstance(model, kind) for model in models):
-            return method(models, data, config, seeds)
+            return method(models, data, configs, seeds)
     raise ConfigError(
         "fit trains networks, or baselines of one kind; received "
         f"{sorted({type(model).__name__ for model in models})}."

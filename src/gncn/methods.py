@@ -42,7 +42,10 @@ class Method:
 
 
 def hebbian(
-    networks: Sequence[Network], data: Dataset, config: TrainingConfig, seeds: Sequence[int]
+    networks: Sequence[Network],
+    data: Dataset,
+    configs: Sequence[TrainingConfig],
+    seeds: Sequence[int],
 ) -> Method:
     """Settling and Hebbian updates.
 
@@ -62,9 +65,10 @@ def hebbian(
             f"The network's layer 0 has {layer.size} neurons, but images of {data.name!r} have "
             f"{data.n_pixels} pixels; build the circuit with sizes=({data.n_pixels}, ...)."
         )
+    config = configs[0]
     refuse_idle(config, BACKPROP_ONLY, "for a model that learns without backprop", "training.")
     plan = config.plan()
-    rates = jax.tree.map(lambda rate: jnp.full(len(networks), rate), config.rates())
+    rates = jax.tree.map(lambda *each: jnp.stack(each), *(one.rates() for one in configs))
     train, validation, test = (examples_of(split) for split in data.splits)
     train = jax.device_put(train)
     return Method(
@@ -81,7 +85,10 @@ def hebbian(
 
 
 def descent(
-    models: Sequence[Baseline], data: Dataset, config: TrainingConfig, seeds: Sequence[int]
+    models: Sequence[Baseline],
+    data: Dataset,
+    configs: Sequence[TrainingConfig],
+    seeds: Sequence[int],
 ) -> Method:
     """Backprop with clipped gradients.
 
@@ -93,9 +100,10 @@ def descent(
     blueprint = models[0].blueprint
     if any(model.blueprint != blueprint for model in models):
         raise ConfigError("Models trained together must share one blueprint.")
-    refuse_idle(
-        config, HEBBIAN_ONLY, f"for {blueprint.kind!r}, which learns by backprop", "training."
-    )
+    for one in configs:
+        why = f"for {blueprint.kind!r}, which learns by backprop"
+        refuse_idle(one, HEBBIAN_ONLY, why, "training.")
+    config = configs[0]
     if blueprint.n_pixels != data.n_pixels:
         raise DataError(
             f"The model takes images of {blueprint.n_pixels} pixels, and those of {data.name!r} "
@@ -108,7 +116,7 @@ def descent(
             f"{data.n_classes or 'no labels'}."
         )
     plan = config.plan()
-    rates = jnp.full(len(models), config.learning_rate)
+    rates = jnp.stack([one.rates().learning_rate for one in configs])
     labelled = bool(blueprint.n_classes)
     train, validation, test = (examples_of(split, labelled=labelled) for split in data.splits)
     train = jax.device_put(train)

@@ -122,6 +122,7 @@ def train_epoch(
     on_batch: OnBatch | None = None,
     *,
     chunk: int | None = None,
+    together: bool | None = None,
 ) -> tuple[TrainingState, EpochReport]:
     """Learn once from every image, in an order of its own for each trial.
 
@@ -132,13 +133,16 @@ def train_epoch(
         plan: the fixed shape of the run.
         on_batch: told of the progress; see `run_epoch`.
         chunk: mini-batches of a chunk, on which no result depends; see `run_epoch`.
+        together: run trials at once; see `run_epoch`.
 
     Returns:
         The state after the epoch, and what was seen.
     """
     n_total = -(-len(examples) // plan.batch_size) * plan.n_epochs
     learn = eqx.Partial(_learn_drawn, plan=plan, n_total=n_total)
-    return run_epoch(state, examples, plan.batch_size, learn, rates, on_batch, chunk=chunk)
+    return run_epoch(
+        state, examples, plan.batch_size, learn, rates, on_batch, chunk=chunk, together=together
+    )
 
 
 def _learn_drawn(
