@@ -23,7 +23,7 @@ from rich.table import Table
 import gncn
 from gncn.baselines.blueprint import KINDS, Kind
 from gncn.baselines.descent import descend_epoch, start_descent
-from gncn.methods import examples_of
+from gncn.examples import examples_of
 
 WORKER = Path(__file__).with_name("torch_baselines.py")
 
@@ -41,7 +41,9 @@ class Ours:
         config = configure(kind)
         models = config.models(data)
         self.plan, self.rates = config.training.plan(), jnp.full(1, 1e-3)
-        self.examples = examples_of(models[0], data.train.subset(np.arange(n_images)))
+        train = data.train.subset(np.arange(n_images))
+        labelled = bool(models[0].blueprint.n_classes)
+        self.examples = jax.device_put(examples_of(train, labelled=labelled))
         self.state = start_descent(models, self.plan.rule, [0])
 
     def __call__(self) -> float:

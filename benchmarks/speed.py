@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import typer
 from jax import lax
@@ -30,6 +29,7 @@ from rich.table import Table
 
 import gncn
 from gncn.config import Config, NetworkConfig, SettlingConfig
+from gncn.examples import hold
 from gncn.training import start_training, train_epoch
 
 PAPER = {
@@ -107,11 +107,11 @@ def floor_seconds(sizes: tuple[int, ...], batch: int, n_steps: int) -> tuple[flo
 def epoch_timer(config: Config, n_images: int) -> Callable[[], Any]:
     """A call that trains for one epoch of `n_images` MNIST images."""
     data = gncn.load_dataset("mnist")
-    images = jnp.asarray(data.train.images[:n_images])
+    examples = jax.device_put(hold(data.train.images[:n_images]))
     plan = config.training.plan()
     state = start_training(config.networks(data.n_pixels), plan.rule, config.seeds)
     rates = jax.tree.map(lambda rate: rate[None], config.training.rates())
-    return lambda: train_epoch(state, images, rates, plan)[0].network
+    return lambda: train_epoch(state, examples, rates, plan)[0].network
 
 
 def slope(sizes: Sequence[float], times: Sequence[float]) -> float:

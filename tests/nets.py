@@ -31,6 +31,19 @@ def perturb(network: Network, seed: int) -> Network:
     )
 
 
+class Listens:
+    """A `gncn.fit.Listener` that does nothing; tests say what theirs do."""
+
+    def on_start(self, n_epochs, n_batches):
+        pass
+
+    def on_batch(self, number):
+        pass
+
+    def on_epoch(self, records, networks):
+        pass
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """Options drawn by Hypothesis; `build` makes the network and images from them."""

@@ -1,7 +1,11 @@
 """Learning over mini-batches: order, short batches, rates, trials, and the same bits twice."""
 
+import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -10,11 +14,21 @@ import numpy as np
 import pytest
 
 import gncn
+from gncn.epochs import trial
 from gncn.errors import ConfigError, DataError
+from gncn.examples import hold
 from gncn.fit import FitDivergenceError
-from gncn.learning import Rule, apply_updates, hebbian_updates, rate_factor, rates, start_learner
-from gncn.training import Plan, evaluate, start_training, statistics, train_epoch, trial
-from nets import perturb
+from gncn.learning import (
+    Rule,
+    apply_updates,
+    direction,
+    hebbian_updates,
+    rate_factor,
+    rates,
+    start_learner,
+)
+from gncn.training import Plan, evaluate, start_training, statistics, train_epoch
+from nets import Listens, perturb
 
 OPTIONS = {
     "competition": "columns",
@@ -45,11 +59,12 @@ def dataset(n=47):
     )
 
 
-def learn_epoch(networks, x, batch_size, rule=None, n_epochs=1, rate=0.01, state=None):
+def learn_epoch(networks, x, batch_size, rule=None, n_epochs=1, rate=0.01, state=None, **options):
     rule = rule or Rule(optimizer="sgd")
     state = state or start_training(networks, rule, list(range(len(networks))))
     all_rates = jax.tree.map(lambda r: jnp.full(len(networks), r), rates(rate, 0.7, 0.02))
-    return train_epoch(state, jnp.asarray(x), all_rates, Plan(rule, n_epochs, batch_size))
+    plan = Plan(rule, n_epochs, batch_size)
+    return train_epoch(state, hold(x), all_rates, plan, **options)
 
 
 def assert_networks_close(a, b, **tolerance):
@@ -139,6 +154,26 @@ def test_adam_moves_along_the_sign_of_the_first_update():
     )
 
 
+@pytest.mark.parametrize("rule", [Rule(), Rule(optimizer="sgd", momentum=0.8)])
+def test_feedback_moves_as_by_an_optimiser_of_its_own(rule):
+    network_of_e = network(norm="off")
+    learner = start_learner(network_of_e, rule)
+    own, expected = direction(rule), network_of_e.feedback_weights
+    state = own.init(expected)
+    for step in range(3):
+        settled = gncn.settle(network_of_e, jnp.asarray(images(4, seed=step), jnp.float32))
+        updates = hebbian_updates(network_of_e, settled.latents, settled.responses)
+        steps, state = own.update(updates.feedback, state)
+        expected = tuple(e + 0.1 * 0.25 * d for e, d in zip(expected, steps, strict=True))
+        network_of_e, learner = apply_updates(
+            network_of_e, learner, updates, rates(0.1, 0.25, 0.0), rule, 10
+        )
+        for a, b in zip(network_of_e.feedback_weights, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    moments = [leaf for leaf in jax.tree.leaves(learner.optimizer) if leaf.ndim == 2]
+    assert {leaf.shape for leaf in moments} == {w.shape for w in network_of_e.forward_weights}
+
+
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
@@ -182,6 +217,63 @@ def test_trials_trained_together_equal_trials_trained_alone():
     assert np.abs(a - b).max() > 0.01
 
 
+@pytest.mark.parametrize("options", [{}, {"precision": "diagonal", "feedback": "tied"}])
+def test_trials_at_once_equal_trials_one_after_the_other(options):
+    networks, x = [network(seed, **options) for seed in range(3)], images(23)
+    (a, seen_a), (b, seen_b) = (
+        learn_epoch(networks, x, 5, Rule(), chunk=2, together=together)
+        for together in (False, True)
+    )
+    assert_networks_close((a.network, seen_a), (b.network, seen_b), rtol=1e-3)
+
+
+def numbered(number: float):
+    """A network and rates that no other number gives."""
+    one = network(feedback="learned")
+    dynamics = jax.tree.map(lambda leaf: leaf * (1 + 0.2 * number), one.dynamics)
+    config = gncn.TrainingConfig(
+        n_epochs=2,
+        batch_size=8,
+        learning_rate=0.01 * (1 + number),
+        feedback_rate=1 / (1 + number),
+        precision_rate=0.02 * (1 + number),
+    )
+    return eqx.tree_at(lambda n: n.dynamics, one, dynamics), config
+
+
+def test_trials_of_other_numbers_equal_their_own_runs_and_compile_nothing_anew():
+    def train(*numbers):
+        networks, configs = zip(*map(numbered, numbers), strict=True)
+        return gncn.fit(networks, dataset(), configs, seeds=[3] * len(numbers))
+
+    both = train(0.0, 1.0)
+    for index, number in enumerate((0.0, 1.0)):
+        alone = train(number)
+        assert_networks_close(both.networks[index], alone.network, rtol=1e-3)
+        mine = [record for record in both.history if record.trial == index]
+        for a, b in zip(mine, alone.history, strict=True):
+            assert a.validation.error == pytest.approx(b.validation.error, rel=1e-4)
+    compiled = []
+
+    def note(event, duration, **_):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    other = train(0.5, 2.0)
+    assert not compiled
+    moved = other.networks[0].forward_weights[0] - both.networks[0].forward_weights[0]
+    assert np.abs(moved).max() > 1e-3
+
+
+def test_each_rate_is_the_trials_own():
+    one, config = numbered(0.0)
+    for name, value in (("learning_rate", 0.03), ("feedback_rate", 0.3), ("precision_rate", 0.1)):
+        configs = (config, config.model_copy(update={name: value}))
+        a, b = gncn.fit([one, one], dataset(), configs, seeds=[3, 3]).networks
+        assert any(np.any(x != y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
 def test_two_runs_with_one_seed_give_identical_bytes_and_another_seed_does_not():
     config = gncn.TrainingConfig(n_epochs=3, batch_size=8)
     a, b, c = (gncn.fit(network(), dataset(), config, seeds=seed) for seed in (4, 4, 5))
@@ -190,6 +282,82 @@ def test_two_runs_with_one_seed_give_identical_bytes_and_another_seed_does_not()
     strip = [record.model_copy(update={"seconds": 0.0}) for record in a.history]
     assert strip == [record.model_copy(update={"seconds": 0.0}) for record in b.history]
     assert not np.array_equal(a.network.forward_weights[0], c.network.forward_weights[0])
+
+
+@pytest.mark.parametrize("n_trials", [1, 2])
+def test_chunks_change_nothing(n_trials):
+    networks, x = [network(seed) for seed in range(n_trials)], images(37)
+    whole = learn_epoch(networks, x, 5, Rule(), chunk=8)
+    for size in (1, 3, 20):
+        state, report = learn_epoch(networks, x, 5, Rule(), chunk=size)
+        found, expected = ((s.network, s.learner) for s in (state, whole[0]))
+        for a, b in zip(
+            jax.tree.leaves((found, report)), jax.tree.leaves((expected, whole[1])), strict=True
+        ):
+            assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    assert (np.asarray(whole[0].learner.n_updates) == 8).all()
+
+
+def test_the_state_before_an_epoch_outlives_it():
+    state, _ = learn_epoch([network()], images(13), 5)
+    before = jax.tree.map(np.array, (state.network, state.learner))
+    learn_epoch([network()], images(13), 5, state=state, chunk=1)
+    assert_networks_close((state.network, state.learner), before, rtol=0)
+
+
+def test_progress_is_told_chunk_by_chunk_up_to_the_last_mini_batch():
+    told = []
+    state = start_training([network()], Rule(), [0])
+    some_rates = jax.tree.map(lambda rate: rate[None], rates())
+    train_epoch(state, hold(images(37)), some_rates, Plan(Rule(), 1, 5), told.append, chunk=3)
+    assert told == [2, 5, 7]
+
+
+@pytest.mark.parametrize("pixels", [6, 8, 19])
+def test_bits_are_the_images(pixels):
+    x = images(9, pixels)
+    held = jax.device_put(hold(x))
+    assert held.stored.nbytes == 9 * -(-pixels // 8)
+    chosen = jnp.asarray([4, 0, 4, 8])
+    np.testing.assert_array_equal(held.pixels(chosen), x[np.asarray(chosen)])
+    assert held.pixels(chosen).dtype == jnp.float32
+    grey = np.random.default_rng(0).random((9, pixels), np.float32)
+    np.testing.assert_array_equal(hold(grey).pixels(chosen), grey[np.asarray(chosen)])
+
+
+SMALL_RUN = """
+import hashlib, jax, numpy as np, gncn
+from nets import Listens
+circuit = gncn.chain((6, 4), precision="full", norm="clipped")
+x = np.random.default_rng(0).integers(0, 2, (70, 6)).astype(float)
+config = gncn.TrainingConfig(n_epochs=2, batch_size=8)
+network = gncn.build(circuit, seed=0, n_settle_steps=3)
+result = gncn.fit(network, gncn.from_arrays(x), config, listeners=[Listens()])
+seen = [record.model_dump_json(exclude={"seconds"}) for record in result.history]
+arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(result.network)]
+print(hashlib.sha256("".join(seen).encode() + b"".join(arrays)).hexdigest())
+"""
+
+
+def test_another_process_finds_all_programs_compiled_and_gives_the_same_bytes(tmp_path):
+    kept = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }
+
+    def run():
+        command = [sys.executable, "-c", SMALL_RUN]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={**os.environ, **kept}
+        )
+        return done.stdout, {path.name for path in tmp_path.iterdir() if "atime" not in path.name}
+
+    (first, programs), (second, after) = run(), run()
+    assert first == second
+    assert any("learn_chunk" in name for name in programs)
+    assert any("see_blocks" in name for name in programs)
+    assert after == programs
 
 
 def test_nothing_is_compiled_again_between_epochs():
@@ -225,7 +393,7 @@ def test_evaluation_is_the_mean_over_images_whatever_the_block():
     settled = gncn.settle(one, jnp.asarray(x, jnp.float32))
     expected = jax.tree.map(lambda v: np.asarray(v).mean(0), statistics(one, settled))
     for size in (1, 4, 11, 50):
-        found = evaluate(stacked, jnp.asarray(x), size)
+        found = evaluate(stacked, hold(x), size)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a[0], b, rtol=1e-4, atol=1e-5)
     active = [(np.asarray(z) > 1e-6).mean() for z in settled.latents[1:]]
@@ -271,12 +439,9 @@ def test_divergence_stops_says_where_and_keeps_the_last_good_state():
 
 
 def test_ctrl_c_keeps_what_was_trained():
-    class Impatient:
+    class Impatient(Listens):
         def on_start(self, n_epochs, n_batches):
             self.size = (n_epochs, n_batches)
-
-        def on_batch(self, number):
-            pass
 
         def on_epoch(self, records, networks):
             if records[0].epoch == 2:
@@ -295,13 +460,7 @@ def test_ctrl_c_keeps_what_was_trained():
 def test_ctrl_c_between_two_listeners_waits_until_both_have_heard():
     heard = []
 
-    class Hears:
-        def on_start(self, n_epochs, n_batches):
-            pass
-
-        def on_batch(self, number):
-            pass
-
+    class Hears(Listens):
         def on_epoch(self, records, networks):
             heard.append(records[0].epoch)
             if heard == [1, 1, 2]:
@@ -321,6 +480,23 @@ def test_ctrl_c_between_two_listeners_waits_until_both_have_heard():
     assert kept is handler
 
 
+def test_ctrl_c_is_heard_within_an_epoch():
+    class Impatient(Listens):
+        def on_batch(self, number):
+            self.number = number
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        listener = Impatient()
+        config = gncn.TrainingConfig(n_epochs=1, batch_size=10)
+        result = gncn.fit(network(), dataset(), config, listeners=[listener])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.status, listener.number) == ("interrupted", 0)
+    assert_networks_close(result.network, network(), rtol=0)
+
+
 def test_interrupts_are_nothing_to_hold_outside_the_main_thread():
     with ThreadPoolExecutor(1) as pool:
         config = gncn.TrainingConfig(n_epochs=1, batch_size=10)
@@ -335,6 +511,12 @@ def test_misfits_are_refused():
         gncn.fit(network(), dataset(), seeds=[0, 1])
     with pytest.raises(ConfigError, match="share one circuit"):
         gncn.fit([network(), network(feedback="tied")], dataset(), seeds=[0, 1])
+    config = gncn.TrainingConfig()
+    with pytest.raises(ConfigError, match="2 networks and 2 seeds and 1 configurations"):
+        gncn.fit([network(), network()], dataset(), [config], seeds=[0, 1])
+    other = config.model_copy(update={"batch_size": 50, "learning_rate": 0.1})
+    with pytest.raises(ConfigError, match=r"learning_rate.*training.batch_size=\[200, 50\]"):
+        gncn.fit([network(), network()], dataset(), [config, other], seeds=[0, 1])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ effect.  The options of ``[network]`` and ``[settling]`` are those of `gncn.chai
 `gncn.build`; ``[backprop]`` and ``[mixture]`` are for the baselines.
 """
 
+import dataclasses
 import tomllib
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -219,6 +220,8 @@ class PixelMixtureConfig(Description):
 MODELS = ("gncn", *KINDS, "gmm")
 """Models that a configuration can name."""
 
+RATES = tuple(field.name for field in dataclasses.fields(Rates))
+"""Options of ``[training]`` that may differ between models trained at once."""
 HEBBIAN_ONLY = ("feedback_rate", "precision_rate", "precision_bounds")
 """Options of ``[training]`` that apply to networks alone."""
 BACKPROP_ONLY = ("clip_norm",)
@@ -243,6 +246,21 @@ def refuse_idle(config: Description, names: Iterable[str], why: str, prefix: str
         value, default = getattr(config, name), type(config).model_fields[name].default
         if value != default:
             raise ConfigError(f"{prefix}{name}={value!r} has no effect {why}.")
+
+
+def refuse_unequal(configs: Sequence[TrainingConfig]) -> None:
+    """Refuse configurations of trials that one program can't train.
+
+    Raises:
+        ConfigError: they differ in more than their rates.
+    """
+    for name in TrainingConfig.model_fields:
+        values = [getattr(config, name) for config in configs]
+        if name not in RATES and any(value != values[0] for value in values):
+            raise ConfigError(
+                f"Models trained at once may differ in {', '.join(RATES)} and share all else; "
+                f"received training.{name}={values}. Train them one by one."
+            )
 
 
 def refuse_real_valued(model: str, data: Dataset) -> None:

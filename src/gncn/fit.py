@@ -14,18 +14,17 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
 
 from gncn.baselines.models import Baseline
-from gncn.config import TrainingConfig
+from gncn.config import TrainingConfig, refuse_unequal
 from gncn.data import Dataset
+from gncn.epochs import EpochReport, TrainingState, unstack
 from gncn.errors import ConfigError, DivergenceError
 from gncn.history import EpochRecord, error_name, split_record
-from gncn.interrupts import interrupts_held
+from gncn.interrupts import interrupts_held, wait
 from gncn.methods import Method, descent, hebbian
 from gncn.models import Model
 from gncn.network import Network
-from gncn.training import EpochReport, TrainingState, unstack
 
 Status = Literal["finished", "interrupted", "diverged"]
 M = TypeVar("M", bound=Model)
@@ -42,7 +41,10 @@ class Listener(Protocol):
         """Training begins: so many epochs of so many mini-batches."""
 
     def on_batch(self, number: int) -> None:
-        """Mini-batch `number` (from 0) of the present epoch is done."""
+        """All mini-batches up to `number` (from 0) of the present epoch are done.
+
+        It is called some twenty times in an epoch, not for every mini-batch.
+        """
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         """An epoch is done; one record and one model for each trial.
@@ -89,7 +91,7 @@ class FitDivergenceError(DivergenceError):
 def fit(
     network: M | Sequence[M],
     data: Dataset,
-    config: TrainingConfig | None = None,
+    config: TrainingConfig | Sequence[TrainingConfig] | None = None,
     *,
     seeds: int | Sequence[int] = 0,
     listeners: Sequence[Listener] = (),
@@ -101,7 +103,8 @@ def fit(
         data: learned from is `data.train`; `data.validation` and `data.test` are
             evaluated after every epoch and have no influence, unless
             `config.patience` makes validation decide when to stop.
-        config: length, batch size, optimiser and rates.
+        config: length, batch size, optimiser and rates; or one for each trial, which may
+            differ in their rates. Trials may also differ in the numbers of `Dynamics`.
         seeds: decides the order of images, one seed for each trial.
         listeners: told of the progress.
 
@@ -109,19 +112,28 @@ def fit(
         The trained models and the history of training.
 
     Raises:
-        ConfigError: the models differ in kind or size, or from seeds in number, or an
-            option doesn't apply to them.
+        ConfigError: the models differ in kind or size, or from seeds or configurations
+            in number, the configurations differ in more than rates, or an option doesn't
+            apply.
         DataError: the data do not fit the models.
         FitDivergenceError: training diverged; holds the last good state.
     """
-    config = config or TrainingConfig()
     models = [network] if not isinstance(network, Sequence) else list(network)
     seeds = [seeds] if isinstance(seeds, int) else list(seeds)
-    method = _method(models, data, config, seeds)
-    report_batch = _BatchReporter(listeners) if listeners else None
+    if isinstance(config, Sequence):
+        configs = list(config)
+    else:
+        configs = [config or TrainingConfig()] * len(models)
+    method = _method(models, data, configs, seeds)
+    config = configs[0]
     n_batches = -(-len(data.train) // config.batch_size)
     for listener in listeners:
         listener.on_start(config.n_epochs, n_batches)
+
+    def tell(number: int) -> None:
+        for listener in listeners:
+            listener.on_batch(number)
+
     state, name = method.start, error_name(models[0])
     best = _Best(state.network, (0,) * len(models), np.full(len(models), -np.inf))
     history: list[EpochRecord] = []
@@ -129,15 +141,15 @@ def fit(
     try:
         for epoch in range(1, config.n_epochs + 1):
             began = time.perf_counter()
-            after, report = method.learn(state, report_batch)
-            _wait(report.batch_error)
+            after, report = method.learn(state, tell)
+            wait(report.batch_error)
             seconds = time.perf_counter() - began
-            last = Fit(tuple(unstack(best.stacked)), tuple(history), "diverged", best.epochs)
-            _refuse_divergence(report, data.n_pixels, epoch, method.advice, last)
-            on_validation, on_test = (
-                method.evaluate(after, split) for split in (data.validation, data.test)
-            )
-            _wait(on_test.error)
+            diverged = _divergence(report, data.n_pixels, epoch, method.advice)
+            if diverged:
+                kept = Fit(tuple(unstack(best.stacked)), tuple(history), "diverged", best.epochs)
+                raise FitDivergenceError(diverged, kept)
+            on_validation, on_test = method.evaluate(after)
+            wait(on_test.error)
             records = [
                 EpochRecord(
                     trial=index,
@@ -190,50 +202,35 @@ class _Best:
         )
 
 
-class _BatchReporter:
-    """Passes batch numbers from the compiled program on to the listeners."""
-
-    def __init__(self, listeners: Sequence[Listener]) -> None:
-        self._listeners = listeners
-
-    def __call__(self, number: Int[Any, ""]) -> None:
-        for listener in self._listeners:
-            listener.on_batch(int(number))
-
-
-def _wait(array: Any) -> None:
-    """Wait for a JAX array such that Ctrl-C is heard at once, not when the epoch ends."""
-    while not array.is_ready():
-        time.sleep(0.01)
-
-
-def _method(models: list[Any], data: Dataset, config: TrainingConfig, seeds: list[int]) -> Method:
-    if not models or len(models) != len(seeds):
+def _method(
+    models: list[Any], data: Dataset, configs: list[TrainingConfig], seeds: list[int]
+) -> Method:
+    if not models or not len(models) == len(seeds) == len(configs):
         raise ConfigError(
-            f"fit needs one seed for each network; received {len(models)} networks and "
-            f"{len(seeds)} seeds."
+            "fit needs one seed for each network, and one configuration for all or for each; "
+            f"received {len(models)} networks and {len(seeds)} seeds and {len(configs)} "
+            "configurations."
         )
+    refuse_unequal(configs)
     for kind, method in ((Network, hebbian), (Baseline, descent)):
         if all(isinstance(model, kind) for model in models):
-            return method(models, data, config, seeds)
+            return method(models, data, configs, seeds)
     raise ConfigError(
         "fit trains networks, or baselines of one kind; received "
         f"{sorted({type(model).__name__ for model in models})}."
     )
 
 
-def _refuse_divergence(
-    report: EpochReport, n_pixels: int, epoch: int, advice: str, last_good: Fit[Any]
-) -> None:
+def _divergence(report: EpochReport, n_pixels: int, epoch: int, advice: str) -> str | None:
+    """What to say of an epoch that diverged; None if it didn't."""
     errors = np.asarray(report.batch_error)
     bad = ~(errors <= WORST_NATS_PER_PIXEL * n_pixels)
     bad[-1] |= ~np.isfinite(report.mean.discrepancy)
     if not bad.any():
-        return
+        return None
     batch, index = np.argwhere(bad)[0]
-    raise FitDivergenceError(
+    return (
         f"Training diverged at mini-batch {batch + 1} of epoch {epoch} (trial {index}): the "
         f"reconstruction error is {errors[batch, index]:.4g} per image. The networks are kept as "
-        f"they were after epoch {epoch - 1}. {advice}",
-        last_good,
+        f"they were after epoch {epoch - 1}. {advice}"
     )

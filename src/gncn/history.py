@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.classifier import DSRN
+from gncn.epochs import Statistics
 from gncn.errors import RunError
 from gncn.files import write_atomic
 from gncn.models import Model
 from gncn.network import Network
-from gncn.training import Statistics
 
 ErrorName = Literal["bce", "squared_error", "error_percent", "negative_log_likelihood"]
 

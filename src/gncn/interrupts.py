@@ -1,10 +1,14 @@
-"""Ctrl-C at the right moment: held back while something must be done whole."""
+"""Ctrl-C at the right moment: heard while waiting, held back while something is done whole."""
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+PAUSE = 0.002
+"""Seconds between looks at an array that is waited for."""
 
 
 @contextmanager
@@ -30,3 +34,9 @@ def interrupts_held() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if received:
         signal.raise_signal(signal.SIGINT)
+
+
+def wait(array: Any) -> None:
+    """Wait for a JAX array such that Ctrl-C is heard at once, not when it has been computed."""
+    while not array.is_ready():
+        time.sleep(PAUSE)

@@ -7,11 +7,12 @@ mini-batch:
     ΔE^l = λ φ(z^{l+1}) (e^l)^T    (Eq 19; the transpose of ΔW^l, times λ)
     ΔΣ⁻¹ = ½ Σ − ½ E[d d^T]        (Eq 7)
 
-All three ascend ψ.  An Optax optimiser turns ΔW and ΔE into steps; λ multiplies E's
-step *after* the optimiser, for Adam would cancel a factor that came before it.  The
-precision takes plain gradient steps of its own rate, since Adam moves all J² entries
-equally far whatever their evidence.  Last, W and E are held to their norms and the
-eigenvalues of Σ⁻¹ to their bounds.
+All three ascend ψ.  An Optax optimiser turns ΔW into steps.  Optimisers work entry by
+entry, so E's direction is the transpose of W's, as ΔE is of ΔW, and one optimiser state
+serves both.  λ multiplies E's step *after* the optimiser, for Adam would cancel a factor
+that came before it.  The precision takes plain gradient steps of its own rate, since Adam
+moves all J² entries equally far whatever their evidence.  Last, W and E are held to their
+norms and the eigenvalues of Σ⁻¹ to their bounds.
 
 With transposed feedback ΔW^l is (g' ⊙ e^l) φ^T, the exact gradient.
 """
@@ -107,7 +108,7 @@ class Learner(eqx.Module):
     """What learning remembers between mini-batches.
 
     Attributes:
-        optimizer: state of the Optax optimiser.
+        optimizer: state of the Optax optimiser, of W alone.
         n_updates: mini-batches learned from so far.
     """
 
@@ -169,9 +170,7 @@ def plastic(network: Network) -> Synapses:
 
 def start_learner(network: Network, rule: Rule) -> Learner:
     """The learner's state before the first mini-batch."""
-    synapses = plastic(network)
-    state = direction(rule).init((synapses.forward, synapses.feedback))
-    return Learner(state, jnp.zeros((), int))
+    return Learner(direction(rule).init(network.forward_weights), jnp.zeros((), int))
 
 
 def hebbian_updates(
@@ -232,7 +231,8 @@ def apply_updates(
     Args:
         network: the network.
         learner: the learner's state.
-        updates: from `hebbian_updates`.
+        updates: from `hebbian_updates`; those of E are the transposes of those of W, and
+            are not looked at.
         rates: learning rates and λ.
         rule: optimiser, schedule and bounds.
         n_total: number of mini-batches of the whole run, for the schedule.
@@ -241,14 +241,14 @@ def apply_updates(
         The network and learner after the step.
     """
     factor = rate_factor(rule, learner.n_updates, n_total)
-    steps, state = direction(rule).update((updates.forward, updates.feedback), learner.optimizer)
-    d_forward, d_feedback = cast(tuple[tuple[Array, ...], tuple[Array, ...]], steps)
+    steps, state = direction(rule).update(updates.forward, learner.optimizer)
+    directions = cast(tuple[Array, ...], steps)
     rate = rates.learning_rate * factor
-    forward = tuple(w + rate * d for w, d in zip(network.forward_weights, d_forward, strict=True))
+    forward = tuple(w + rate * d for w, d in zip(network.forward_weights, directions, strict=True))
     feedback = network.feedback_weights
     if network.circuit.feedback == "learned":
         feedback = tuple(
-            e + rates.feedback_rate * rate * d for e, d in zip(feedback, d_feedback, strict=True)
+            e + rates.feedback_rate * rate * d.T for e, d in zip(feedback, directions, strict=True)
         )
     lowest, highest = rule.precision_bounds
     precision = tuple(

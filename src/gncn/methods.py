@@ -6,27 +6,19 @@ objectives (`gncn.baselines.descent`).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gncn.baselines.descent import Examples, descend_epoch, evaluate_baseline, start_descent
+from gncn.baselines.descent import descend_epoch, evaluate_baseline, start_descent
 from gncn.baselines.models import Baseline
 from gncn.config import BACKPROP_ONLY, HEBBIAN_ONLY, TrainingConfig, refuse_idle, refuse_real_valued
-from gncn.data import Dataset, Split
+from gncn.data import Dataset
+from gncn.epochs import EpochReport, OnBatch, Statistics, TrainingState
 from gncn.errors import ConfigError, DataError
+from gncn.examples import examples_of
 from gncn.network import Network
-from gncn.training import (
-    EpochReport,
-    Statistics,
-    TrainingState,
-    evaluate,
-    start_training,
-    train_epoch,
-)
-
-OnBatch = Callable[[Any], None]
+from gncn.training import evaluate, start_training, train_epoch
 
 
 @dataclass(frozen=True)
@@ -35,8 +27,8 @@ class Method:
 
     Attributes:
         start: the state before the first epoch.
-        learn: one epoch, from the state and what to call after each mini-batch.
-        evaluate: mean statistics of a split.
+        learn: one epoch, from the state and what to tell of the progress.
+        evaluate: mean statistics of the validation and of the test images.
         monitored: which statistic of the validation images tells how good a model is:
             ``error`` (low is good) or ``discrepancy`` (high is good).
         advice: what to do about divergence.
@@ -44,13 +36,16 @@ class Method:
 
     start: TrainingState
     learn: Callable[[TrainingState, OnBatch | None], tuple[TrainingState, EpochReport]]
-    evaluate: Callable[[TrainingState, Split], Statistics]
+    evaluate: Callable[[TrainingState], tuple[Statistics, Statistics]]
     monitored: str
     advice: str
 
 
 def hebbian(
-    networks: Sequence[Network], data: Dataset, config: TrainingConfig, seeds: Sequence[int]
+    networks: Sequence[Network],
+    data: Dataset,
+    configs: Sequence[TrainingConfig],
+    seeds: Sequence[int],
 ) -> Method:
     """Settling and Hebbian updates.
 
@@ -70,15 +65,18 @@ def hebbian(
             f"The network's layer 0 has {layer.size} neurons, but images of {data.name!r} have "
             f"{data.n_pixels} pixels; build the circuit with sizes=({data.n_pixels}, ...)."
         )
+    config = configs[0]
     refuse_idle(config, BACKPROP_ONLY, "for a model that learns without backprop", "training.")
     plan = config.plan()
-    rates = jax.tree.map(lambda rate: jnp.full(len(networks), rate), config.rates())
-    train = jnp.asarray(data.train.images)
+    rates = jax.tree.map(lambda *each: jnp.stack(each), *(one.rates() for one in configs))
+    train, validation, test = (examples_of(split) for split in data.splits)
+    train = jax.device_put(train)
     return Method(
         start_training(list(networks), plan.rule, list(seeds)),
         lambda state, on_batch: train_epoch(state, train, rates, plan, on_batch),
-        lambda state, split: evaluate(
-            state.network, jnp.asarray(split.images), config.evaluation_batch_size
+        lambda state: (
+            evaluate(state.network, validation, config.evaluation_batch_size),
+            evaluate(state.network, test, config.evaluation_batch_size),
         ),
         "error",
         "Lower settling.step_size (β) or training.learning_rate, or hold the synapses with "
@@ -87,7 +85,10 @@ def hebbian(
 
 
 def descent(
-    models: Sequence[Baseline], data: Dataset, config: TrainingConfig, seeds: Sequence[int]
+    models: Sequence[Baseline],
+    data: Dataset,
+    configs: Sequence[TrainingConfig],
+    seeds: Sequence[int],
 ) -> Method:
     """Backprop with clipped gradients.
 
@@ -99,9 +100,10 @@ def descent(
     blueprint = models[0].blueprint
     if any(model.blueprint != blueprint for model in models):
         raise ConfigError("Models trained together must share one blueprint.")
-    refuse_idle(
-        config, HEBBIAN_ONLY, f"for {blueprint.kind!r}, which learns by backprop", "training."
-    )
+    for one in configs:
+        why = f"for {blueprint.kind!r}, which learns by backprop"
+        refuse_idle(one, HEBBIAN_ONLY, why, "training.")
+    config = configs[0]
     if blueprint.n_pixels != data.n_pixels:
         raise DataError(
             f"The model takes images of {blueprint.n_pixels} pixels, and those of {data.name!r} "
@@ -114,20 +116,17 @@ def descent(
             f"{data.n_classes or 'no labels'}."
         )
     plan = config.plan()
-    rates = jnp.full(len(models), config.learning_rate)
-    train = examples_of(models[0], data.train)
+    rates = jnp.stack([one.rates().learning_rate for one in configs])
+    labelled = bool(blueprint.n_classes)
+    train, validation, test = (examples_of(split, labelled=labelled) for split in data.splits)
+    train = jax.device_put(train)
     return Method(
         start_descent(models, plan.rule, seeds),
         lambda state, on_batch: descend_epoch(state, train, rates, plan, on_batch),
-        lambda state, split: evaluate_baseline(
-            state.network, examples_of(models[0], split), config.evaluation_batch_size
+        lambda state: (
+            evaluate_baseline(state.network, validation, config.evaluation_batch_size),
+            evaluate_baseline(state.network, test, config.evaluation_batch_size),
         ),
         models[0].monitored,
         "Lower training.learning_rate or training.clip_norm.",
     )
-
-
-def examples_of(model: Baseline, split: Split) -> Examples:
-    """A split as the model sees it, with labels only if it learns them."""
-    labels = split.labels if model.blueprint.n_classes else None
-    return Examples(jnp.asarray(split.images), None if labels is None else jnp.asarray(labels))

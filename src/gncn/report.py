@@ -14,6 +14,7 @@ from gncn.config import Config
 from gncn.data import Dataset, Split
 from gncn.discrepancy import binary_cross_entropy, respond
 from gncn.errors import ConfigError, unknown_choice
+from gncn.examples import examples_of
 from gncn.figures import (
     ERROR_LABELS,
     draw_columns,
@@ -24,7 +25,6 @@ from gncn.figures import (
     image_shape,
 )
 from gncn.history import SplitRecord, error_name, split_record
-from gncn.methods import examples_of
 from gncn.network import Network
 from gncn.runs import RunFolder
 from gncn.settling import Settled, settle
@@ -119,8 +119,9 @@ def mean_statistics(model: Network | Baseline, split: Split, config: Config) -> 
     stacked = jax.tree.map(lambda leaf: leaf[None], model)
     size = config.training.evaluation_batch_size
     if isinstance(model, Network):
-        return split_record(evaluate(stacked, jnp.asarray(split.images), size), 0)
-    return split_record(evaluate_baseline(stacked, examples_of(model, split), size), 0)
+        return split_record(evaluate(stacked, examples_of(split), size), 0)
+    examples = examples_of(split, labelled=bool(model.blueprint.n_classes))
+    return split_record(evaluate_baseline(stacked, examples, size), 0)
 
 
 def watch(

@@ -9,16 +9,18 @@ from scipy.spatial.distance import cdist
 
 import gncn
 from gncn.baselines.autoencoder import Autoencoder
-from gncn.baselines.descent import Examples, descend_epoch, evaluate_baseline, start_descent
+from gncn.baselines.descent import descend_epoch, evaluate_baseline, start_descent
 from gncn.baselines.objective import Batch
 from gncn.baselines.variational import encoder_proposal
 from gncn.data import Dataset, Split
+from gncn.epochs import unstack
 from gncn.errors import ConfigError, DataError
 from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, Encoder, StandardNormal, WithPrior
+from gncn.examples import hold
 from gncn.fit import FitDivergenceError
 from gncn.train import choose_variance
-from gncn.training import unstack
+from nets import Listens
 
 
 def assert_same(a, b, **tolerance):
@@ -127,7 +129,7 @@ def test_the_last_short_batch_counts_by_its_own_mean(few):
     """Ten images in a batch of twenty do what they do in a batch of ten."""
     run = config("dsrn")
     model, plan, ten = run.models(few)[0], run.training.plan(), first(few.train, 10)
-    examples = Examples(jnp.asarray(ten.images), jnp.asarray(ten.labels))
+    examples = hold(ten.images, ten.labels)
     state = start_descent([model], plan.rule, [0])
     padded, exact = (
         descend_epoch(state, examples, jnp.full(1, 1e-3), plan._replace(batch_size=size))[0]
@@ -141,7 +143,7 @@ def test_the_last_short_batch_counts_by_its_own_mean(few):
 def test_statistics_do_not_depend_on_blocks(few):
     model = config("rae").models(few)[0]
     stacked = jax.tree.map(lambda leaf: leaf[None], model)
-    examples = Examples(jnp.asarray(few.train.images), None)
+    examples = hold(few.train.images)
     a, b = (evaluate_baseline(stacked, examples, size) for size in (50, 7))
     assert_same(a, b, rtol=1e-5)
 
@@ -164,13 +166,7 @@ def test_patience_stops_and_keeps_the_best_epoch_of_each_trial(few):
     run = run.model_copy(update={"n_trials": 2})
     heard = []
 
-    class Hears:
-        def on_start(self, n_epochs, n_batches):
-            pass
-
-        def on_batch(self, number):
-            pass
-
+    class Hears(Listens):
         def on_epoch(self, records, networks):
             heard.append(networks)
 
@@ -180,7 +176,7 @@ def test_patience_stops_and_keeps_the_best_epoch_of_each_trial(few):
         errors = [r.validation.error for r in result.history if r.trial == trial]
         assert result.epochs_kept[trial] == 1 + int(np.argmin(errors))
         kept = jax.tree.map(lambda leaf: leaf[None], result.networks[trial])
-        examples = Examples(jnp.asarray(few.validation.images), None)
+        examples = hold(few.validation.images)
         found = evaluate_baseline(kept, examples, 200).error[0]
         assert float(found) == pytest.approx(min(errors), rel=1e-5)
     assert len(result.history) // 2 - max(result.epochs_kept) == 3

@@ -21,8 +21,8 @@ from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.dense import Dense
 from gncn.baselines.objective import Batch, Objective
 from gncn.discrepancy import binary_cross_entropy
+from gncn.epochs import Statistics
 from gncn.evaluation.sparsity import ACTIVE
-from gncn.training import Statistics
 
 Code = Float[Array, "batch latent"]
 

@@ -4,47 +4,38 @@
 
 ‖g‖ is the Euclidean norm of all of an objective's gradient together and c is 5 ("we
 re-scaled the gradients by re-projecting them to a Gaussian ball with radius of 5.0").
-Mini-batches, schedules, trials and statistics are those of `gncn.training`.
+Mini-batches, trials and statistics are those of `gncn.epochs`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.baselines.models import Baseline
 from gncn.baselines.objective import Batch, Objective
-from gncn.learning import Learner, Rule, direction, rate_factor
-from gncn.training import (
+from gncn.epochs import (
+    Draw,
     EpochReport,
-    Plan,
+    OnBatch,
     Statistics,
     TrainingState,
     average,
     run_epoch,
     stack_trials,
 )
+from gncn.examples import Examples
+from gncn.learning import Learner, Rule, direction, rate_factor
+from gncn.training import Plan
 
 
-class Examples(eqx.Module):
-    """Images to learn from or to evaluate on.
-
-    Attributes:
-        images: binary pixels; small integers are cheapest to hold.
-        labels: classes, for a model that learns them.
-    """
-
-    images: Shaped[Array, "images pixels"]
-    labels: Int[Array, " images"] | None
-
-    def batch(self, chosen: Int[Array, " batch"], weights: Float[Array, " batch"]) -> Batch:
-        """The mini-batch of these indices."""
-        labels = None if self.labels is None else self.labels[chosen]
-        return Batch(self.images[chosen].astype(jnp.float32), weights, labels)
+def _batch(examples: Examples, draw: Draw) -> Batch:
+    chosen = draw.chosen
+    return Batch(examples.pixels(chosen), draw.weights, examples.classes(chosen))
 
 
 def _optimizer(rule: Rule) -> optax.GradientTransformation:
@@ -123,46 +114,48 @@ def descend_batch(
     return model, Learner(states, learner.n_updates + 1), seen
 
 
-@eqx.filter_jit
 def descend_epoch(
     state: TrainingState,
     examples: Examples,
     rates: Float[Array, " trials"],
     plan: Plan,
-    on_batch: Callable[[Int[Array, ""]], None] | None = None,
+    on_batch: OnBatch | None = None,
 ) -> tuple[TrainingState, EpochReport]:
     """Learn once from every image; see `gncn.training.train_epoch`."""
-    n_images = len(examples.images)
-    n_total = -(-n_images // plan.batch_size) * plan.n_epochs
-
-    def learn(
-        model: Baseline,
-        learner: Learner,
-        chosen: Int[Array, " batch"],
-        weights: Float[Array, " batch"],
-        key: PRNGKeyArray,
-        rate: Float[Array, ""],
-    ) -> tuple[Baseline, Learner, Statistics]:
-        batch = examples.batch(chosen, weights)
-        return descend_batch(model, learner, batch, key, rate, plan, n_total)
-
-    return run_epoch(state, n_images, plan.batch_size, learn, rates, on_batch)
+    n_total = -(-len(examples) // plan.batch_size) * plan.n_epochs
+    learn = eqx.Partial(_descend_drawn, plan=plan, n_total=n_total)
+    return run_epoch(state, examples, plan.batch_size, learn, rates, on_batch)
 
 
-@eqx.filter_jit
+def _descend_drawn(
+    model: Baseline,
+    learner: Learner,
+    examples: Examples,
+    draw: Draw,
+    rate: Float[Array, ""],
+    *,
+    plan: Plan,
+    n_total: int,
+) -> tuple[Baseline, Learner, Statistics]:
+    batch = _batch(examples, draw)
+    return descend_batch(model, learner, batch, draw.key, rate, plan, n_total)
+
+
 def evaluate_baseline(models: Baseline, examples: Examples, batch_size: int) -> Statistics:
     """Mean statistics over images, the same draws of codes every time.
 
     Args:
         models: with a leading axis of trials.
-        examples: the images.
+        examples: the images, with labels if the models learn them.
         batch_size: images of a block.
 
     Returns:
         Statistics with a leading axis of trials.
     """
+    return average(models, examples, batch_size, _see_drawn)
 
-    def see(model: Baseline, chosen: Int[Array, " batch"], key: PRNGKeyArray) -> Statistics:
-        return model.statistics(examples.batch(chosen, jnp.ones(len(chosen))), key)
 
-    return average(models, len(examples.images), batch_size, see)
+def _see_drawn(model: Baseline, examples: Examples, draw: Draw) -> Statistics:
+    # Fillers count here like images: what a model says of an image depends on no other.
+    every = draw._replace(weights=jnp.ones_like(draw.weights))
+    return model.statistics(_batch(examples, every), draw.key)

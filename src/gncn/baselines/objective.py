@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from gncn.training import Statistics
+from gncn.epochs import Statistics
 
 
 class Batch(NamedTuple):

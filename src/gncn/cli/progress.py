@@ -54,7 +54,7 @@ class ProgressBar:
         """Move the bar."""
         if self._task is not None:
             self._progress.update(self._task, completed=self._epoch * self._n_batches + number + 1)
-            if self._epoch == 0 and number == 0:
+            if self._epoch == 0:
                 self._progress.update(self._task, figures="")
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:

@@ -94,7 +94,7 @@ class Dataset:
     licence: str
 
     def __post_init__(self) -> None:
-        splits = (self.train, self.validation, self.test)
+        splits = self.splits
         kinds = {(split.images.dtype.name, split.images.shape[1]) for split in splits}
         if len(kinds) != 1:
             raise DataError(
@@ -109,6 +109,11 @@ class Dataset:
                     f"{self.name!r} have {self.n_pixels}. Correct it, or pass None."
                 )
         _check_labels(self.name, splits, self.n_classes)
+
+    @property
+    def splits(self) -> tuple[Split, Split, Split]:
+        """Training, validation and test split."""
+        return self.train, self.validation, self.test
 
     @property
     def n_pixels(self) -> int:
@@ -128,7 +133,7 @@ class Dataset:
         else: two runs with the same fingerprint saw the same data, split alike.
         """
         digest = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
+        for split in self.splits:
             for array in (split.images, split.labels):
                 if array is None:
                     digest.update(b"none;")

@@ -1,0 +1,61 @@
+"""Images as training and evaluation hold them: binary ones as bits, eight pixels to a byte.
+
+`Examples` is a pytree, so it goes into compiled programs as it is, and a program unpacks
+the few images that it works on.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Int32, Shaped, UInt8
+
+from gncn.data import Split
+
+
+class Examples(eqx.Module):
+    """Images to learn from or to evaluate on.
+
+    Attributes:
+        stored: binary images packed into bits, the first pixel the highest bit, or
+            real-valued images as they are.
+        labels: classes, for a model that learns them.
+        n_pixels: pixels of an image.
+    """
+
+    stored: UInt8[Array | np.ndarray, "images bytes"] | Float32[Array | np.ndarray, "images pixels"]
+    labels: Int32[Array | np.ndarray, " images"] | None
+    n_pixels: int = eqx.field(static=True)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def pixels(self, chosen: Int[Array, " batch"]) -> Float[Array, "batch pixels"]:
+        """The images of these indices, as a model takes them."""
+        rows = jnp.asarray(self.stored)[chosen]
+        if rows.dtype == jnp.uint8:
+            rows = jnp.unpackbits(rows, axis=-1, count=self.n_pixels)
+        return rows.astype(jnp.float32)
+
+    def classes(self, chosen: Int[Array, " batch"]) -> Int[Array, " batch"] | None:
+        """The labels of these indices."""
+        return None if self.labels is None else jnp.asarray(self.labels)[chosen]
+
+    def gather(self, rows: Int[np.ndarray, " rows"]) -> "Examples":
+        """The examples of these rows, on the host."""
+        labels = None if self.labels is None else np.asarray(self.labels)[rows]
+        return Examples(np.asarray(self.stored)[rows], labels, self.n_pixels)
+
+
+def hold(
+    images: Shaped[np.ndarray, "images pixels"], labels: Int32[np.ndarray, " images"] | None = None
+) -> Examples:
+    """Hold images on the host: binary ones (uint8 zeros and ones) packed into bits."""
+    stored: Any = np.packbits(images, axis=-1) if images.dtype == np.uint8 else images
+    return Examples(stored, labels, images.shape[1])
+
+
+def examples_of(split: Split, *, labelled: bool = False) -> Examples:
+    """The examples of a split, with labels only if the model learns them."""
+    return hold(split.images, split.labels if labelled else None)
