@@ -23,6 +23,7 @@ Compared = Literal["state", "activity"]
 Precision = Literal["off", "diagonal", "full"]
 Competition = Literal["none", "columns", "band", "matrix"]
 Norm = Literal["off", "unit", "clipped"]
+Start = Literal["constant", "amortised"]
 Axis = Literal["sending", "receiving"]
 
 T = TypeVar("T")
@@ -191,6 +192,9 @@ class Circuit(Description):
         competing: what the lateral synapses carry: the ``state`` z (the paper's
             recipe) or the ``activity`` φ(z) (Eq 3).
         initial_state: the value of every latent state before settling.
+        start: ``constant``: settling starts from `initial_state` (the paper's recipe);
+            ``amortised``: synapses A, beside those of E, carry what the layers below do up
+            to where settling is to start, and learn from where it ends (`gncn.learning`).
     """
 
     layers: tuple[Layer, ...] = Field(min_length=2)
@@ -199,6 +203,7 @@ class Circuit(Description):
     compared: Compared = "state"
     competing: Compared = "state"
     initial_state: float = 0.0
+    start: Start = "constant"
 
     @model_validator(mode="after")
     def _check(self) -> "Circuit":
@@ -261,9 +266,9 @@ class Circuit(Description):
 
     @property
     def n_synapses(self) -> int:
-        """Adaptable or fixed synapses between neurons: W, E and Σ⁻¹ (lateral V not counted)."""
+        """Adaptable or fixed synapses between neurons: W, E, A and Σ⁻¹ (lateral V not counted)."""
         between = sum(self.sizes[c.source] * self.sizes[c.target] for c in self.connections)
-        ways = 2 if self.has_error_synapses else 1
+        ways = 1 + self.has_error_synapses + (self.start == "amortised")
         within = {"off": lambda _: 0, "diagonal": lambda j: j, "full": lambda j: j * j}
         return ways * between + sum(within[x.precision](x.size) for x in self.layers)
 
@@ -290,6 +295,7 @@ def chain(
     compared: Compared = "state",
     competing: Compared = "state",
     initial_state: float = 0.0,
+    start: Start = "constant",
 ) -> Circuit:
     """Describe the paper's circuit: each layer predicts the one below it.
 
@@ -318,6 +324,7 @@ def chain(
         compared: see `Circuit`.
         competing: see `Circuit`.
         initial_state: see `Circuit`.
+        start: see `Circuit`.
 
     Returns:
         The circuit, checked.
@@ -375,6 +382,7 @@ def chain(
         compared=compared,
         competing=competing,
         initial_state=initial_state,
+        start=start,
     )
 
 

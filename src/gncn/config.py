@@ -29,6 +29,7 @@ from gncn.circuit import (
     Feedback,
     Norm,
     Precision,
+    Start,
     chain,
 )
 from gncn.data import Dataset, load_dataset, load_file
@@ -126,6 +127,7 @@ class NetworkConfig(Description):
     compared: Compared = "state"
     competing: Compared = "state"
     initial_state: float = 0.0
+    start: Start = "constant"
 
     def circuit(self, n_pixels: int) -> Circuit:
         """The circuit for images of `n_pixels`."""
@@ -152,29 +154,37 @@ class TrainingConfig(Rule):
         batch_size: images in a mini-batch.
         learning_rate: of W and E.
         feedback_rate: λ of Eq 19, the step of E relative to that of W.
+        start_rate: the step of A relative to that of W.
         precision_rate: step of Eq 7.
         evaluation_batch_size: images settled at once when evaluating.
         patience: stop after so many epochs in which no trial improved on the validation
             images, and keep each trial's best epoch; None: train to the end and keep
             that.
+        updates_per_batch: how often synapses learn while a mini-batch settles; 1: once,
+            after it has settled (the paper's recipe).  Must divide the settling steps.
+        keep_states: keep the settled states of every training image, and settle it from
+            there in the next epoch.
     """
 
     n_epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=200, ge=1)
     learning_rate: float = Field(default=1e-3, ge=0)
     feedback_rate: float = Field(default=1.0, ge=0, le=1)
+    start_rate: float = Field(default=1.0, ge=0)
     precision_rate: float = Field(default=1e-3, ge=0)
     evaluation_batch_size: int = Field(default=200, ge=1)
     patience: int | None = Field(default=None, ge=1)
+    updates_per_batch: int = Field(default=1, ge=1)
+    keep_states: bool = False
 
     def rates(self) -> Rates:
         """The rates as arrays."""
-        return rates(self.learning_rate, self.feedback_rate, self.precision_rate)
+        return rates(**{name: getattr(self, name) for name in RATES})
 
     def plan(self) -> Plan:
         """The fixed shape of the run."""
         rule = Rule(**{name: getattr(self, name) for name in Rule.model_fields})
-        return Plan(rule, self.n_epochs, self.batch_size)
+        return Plan(rule, self.n_epochs, self.batch_size, self.updates_per_batch, self.keep_states)
 
 
 class BackpropConfig(Description):
@@ -222,7 +232,14 @@ MODELS = ("gncn", *KINDS, "gmm")
 
 RATES = tuple(field.name for field in dataclasses.fields(Rates))
 """Options of ``[training]`` that may differ between models trained at once."""
-HEBBIAN_ONLY = ("feedback_rate", "precision_rate", "precision_bounds")
+HEBBIAN_ONLY = (
+    "feedback_rate",
+    "start_rate",
+    "precision_rate",
+    "precision_bounds",
+    "updates_per_batch",
+    "keep_states",
+)
 """Options of ``[training]`` that apply to networks alone."""
 BACKPROP_ONLY = ("clip_norm",)
 """Options of ``[training]`` that apply to baselines trained by backprop alone."""
@@ -332,6 +349,8 @@ class Config(Description):
         if network.feedback != "learned":
             why = "without network.feedback='learned'"
             refuse_idle(self.training, ("feedback_rate",), why, prefix)
+        if network.start != "amortised":
+            refuse_idle(self.training, ("start_rate",), "without network.start='amortised'", prefix)
         return self
 
     @property

@@ -14,9 +14,15 @@ that came before it.  The precision takes plain gradient steps of its own rate, 
 moves all J² entries equally far whatever their evidence.  Last, W and E are held to their
 norms and the eigenvalues of Σ⁻¹ to their bounds.
 
+If settling has an amortised start, z_0^l = c + A^l φ(z_0^{l-1}) (with the data themselves
+at the bottom), A learns by the delta rule from where settling ends:
+
+    ΔA^l = (z^l − z_0^l) φ(z_0^{l-1})^T
+
 With transposed feedback ΔW^l is (g' ⊙ e^l) φ^T, the exact gradient.
 """
 
+import dataclasses
 from typing import Any, Literal, NamedTuple, cast
 
 import equinox as eqx
@@ -26,7 +32,7 @@ from jaxtyping import Array, Float, Int
 from pydantic import Field, model_validator
 
 from gncn.circuit import Description
-from gncn.discrepancy import Latents, Responses
+from gncn.discrepancy import Latents, Responses, activities
 from gncn.errors import ConfigError
 from gncn.network import Network, constrain
 from gncn.precision import hold_eigenvalues, precision_update
@@ -96,11 +102,13 @@ class Rates(eqx.Module):
     Attributes:
         learning_rate: of W and E.
         feedback_rate: λ, the step of E relative to that of W (Eq 19).
+        start_rate: the step of A relative to that of W.
         precision_rate: step of Eq 7.
     """
 
     learning_rate: Float[Array, "*trials"]
     feedback_rate: Float[Array, "*trials"]
+    start_rate: Float[Array, "*trials"]
     precision_rate: Float[Array, "*trials"]
 
 
@@ -109,15 +117,23 @@ class Learner(eqx.Module):
 
     Attributes:
         optimizer: state of the Optax optimiser, of W alone.
-        n_updates: mini-batches learned from so far.
+        n_updates: updates made so far.
+        start_optimizer: that of A; None unless the circuit's start is ``amortised``.
+        states: settled states of every training image, if they are kept: one array of
+            shape (images, J_l) for each latent layer.
     """
 
     optimizer: Any
     n_updates: Int[Array, "*trials"]
+    start_optimizer: Any = None
+    states: tuple[Float[Array, "*trials images _units"], ...] | None = None
 
 
 def rates(
-    learning_rate: float = 1e-3, feedback_rate: float = 1.0, precision_rate: float = 1e-3
+    learning_rate: float = 1e-3,
+    feedback_rate: float = 1.0,
+    precision_rate: float = 1e-3,
+    start_rate: float = 1.0,
 ) -> Rates:
     """Check and pack the rates.
 
@@ -128,6 +144,7 @@ def rates(
         "learning_rate": learning_rate,
         "feedback_rate": feedback_rate,
         "precision_rate": precision_rate,
+        "start_rate": start_rate,
     }
     for name, value in given.items():
         if not 0 <= value < float("inf"):
@@ -168,9 +185,24 @@ def plastic(network: Network) -> Synapses:
     return Synapses(network.forward_weights, feedback, network.precision)
 
 
-def start_learner(network: Network, rule: Rule) -> Learner:
-    """The learner's state before the first mini-batch."""
-    return Learner(direction(rule).init(network.forward_weights), jnp.zeros((), int))
+def start_learner(network: Network, rule: Rule, n_kept: int | None = None) -> Learner:
+    """The learner's state before the first mini-batch.
+
+    Args:
+        network: the network.
+        rule: names the optimiser.
+        n_kept: training images whose states are kept; None to keep none.
+    """
+    circuit = network.circuit
+    amortised = circuit.start == "amortised"
+    return Learner(
+        direction(rule).init(network.forward_weights),
+        jnp.zeros((), int),
+        direction(rule).init(network.start_weights) if amortised else None,
+        None
+        if n_kept is None
+        else tuple(jnp.full((n_kept, j), circuit.initial_state) for j in circuit.sizes[1:]),
+    )
 
 
 def hebbian_updates(
@@ -263,4 +295,52 @@ def apply_updates(
         (forward, feedback, precision),
         is_leaf=lambda leaf: leaf is None,
     )
-    return constrain(network), Learner(state, learner.n_updates + 1)
+    learner = dataclasses.replace(learner, optimizer=state, n_updates=learner.n_updates + 1)
+    return constrain(network), learner
+
+
+def start_updates(
+    network: Network,
+    start: Latents,
+    settled: Latents,
+    weights: Float[Array, " batch"] | None = None,
+) -> tuple[Float[Array, "_source _target"], ...]:
+    """ΔA: moves the states from which settling starts towards those where it ended.
+
+    Args:
+        network: the network.
+        start: states of layers 0..L before settling, from `initial_latents`.
+        settled: after it.
+        weights: see `hebbian_updates`.
+
+    Returns:
+        One array for each connection.
+    """
+    share = jnp.ones(start[0].shape[0]) if weights is None else weights
+    share = (share / jnp.sum(share))[:, None]
+    sent = activities(network, start)
+    updates = []
+    for c in network.circuit.connections:
+        below = start[0] if c.target == 0 else sent[c.target]
+        assert below is not None
+        updates.append(((settled[c.source] - start[c.source]) * share).T @ below)
+    return tuple(updates)
+
+
+def learn_start(
+    network: Network,
+    learner: Learner,
+    updates: tuple[Float[Array, "_source _target"], ...],
+    rates: Rates,
+    rule: Rule,
+    n_total: int,
+) -> tuple[Network, Learner]:
+    """Take one step of A along `updates`; arguments as for `apply_updates`."""
+    steps, state = direction(rule).update(updates, learner.start_optimizer)
+    rate = rates.start_rate * rates.learning_rate * rate_factor(rule, learner.n_updates, n_total)
+    weights = tuple(
+        a + rate * d
+        for a, d in zip(network.start_weights, cast(tuple[Array, ...], steps), strict=True)
+    )
+    network = eqx.tree_at(lambda n: n.start_weights, network, weights)
+    return network, dataclasses.replace(learner, start_optimizer=state)

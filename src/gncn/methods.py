@@ -18,7 +18,7 @@ from gncn.epochs import EpochReport, OnBatch, Statistics, TrainingState
 from gncn.errors import ConfigError, DataError
 from gncn.examples import examples_of
 from gncn.network import Network
-from gncn.training import evaluate, start_training, train_epoch
+from gncn.training import Plan, evaluate, start_training, train_epoch
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,12 @@ def hebbian(
     config = configs[0]
     refuse_idle(config, BACKPROP_ONLY, "for a model that learns without backprop", "training.")
     plan = config.plan()
+    _refuse_plan(networks[0], plan)
     rates = jax.tree.map(lambda *each: jnp.stack(each), *(one.rates() for one in configs))
     train, validation, test = (examples_of(split) for split in data.splits)
     train = jax.device_put(train)
     return Method(
-        start_training(list(networks), plan.rule, list(seeds)),
+        start_training(networks, plan.rule, seeds, len(train) if plan.keep_states else None),
         lambda state, on_batch: train_epoch(state, train, rates, plan, on_batch),
         lambda state: (
             evaluate(state.network, validation, config.evaluation_batch_size),
@@ -82,6 +83,26 @@ def hebbian(
         "Lower settling.step_size (β) or training.learning_rate, or hold the synapses with "
         "network.norm='clipped'.",
     )
+
+
+def _refuse_plan(network: Network, plan: Plan) -> None:
+    """Refuse ways of training that don't go together with the network's way of settling."""
+    n_steps, n_updates = network.settling.n_settle_steps, plan.updates_per_batch
+    if n_steps % n_updates:
+        raise ConfigError(
+            "training.updates_per_batch must divide settling.n_settle_steps; received "
+            f"{n_updates} updates in {n_steps} steps."
+        )
+    if n_updates > 1 and network.settling.tolerance is not None:
+        raise ConfigError(
+            f"training.updates_per_batch={n_updates} learns at fixed steps, so states can't settle "
+            f"to a tolerance; received settling.tolerance={network.settling.tolerance}."
+        )
+    if plan.keep_states and network.circuit.start != "constant":
+        raise ConfigError(
+            "training.keep_states starts from an image's last states, so "
+            f"network.start={network.circuit.start!r} would have no effect; choose one of the two."
+        )
 
 
 def descent(

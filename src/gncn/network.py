@@ -1,6 +1,6 @@
 """The network: a circuit with its synapses and the numbers that govern settling.
 
-A `Network` is a pytree.  Its leaves are the synapses W, E and Σ⁻¹ and the numbers
+A `Network` is a pytree.  Its leaves are the synapses W, E, A and Σ⁻¹ and the numbers
 of its `Dynamics` (β, γ, α_e, α_h), so several networks of one circuit, with other
 seeds or other numbers, can be stacked and run by one compiled program.
 
@@ -9,6 +9,7 @@ symbol              field
 ==================  =====================================================
 W^l (Eq 1)          ``forward_weights[l]``, shape (target, source)
 E^l (Eqs 2, 19)     ``feedback_weights[l]``, shape (source, target)
+A^l                 ``start_weights[l]``, shape (source, target)
 (Σ^l)⁻¹ (Eqs 1, 7)  ``precision[l]``, shape (J,) or (J, J); None if off
 M^l (appendix)      ``lateral_masks[l]``, shape (J, J); None if not "matrix"
 β, γ, α_e, α_h      ``dynamics``
@@ -101,6 +102,8 @@ class Network(eqx.Module):
         settling: how states settle.
         forward_weights: W of each connection, in the circuit's order.
         feedback_weights: E of each connection; empty if W^T stands in for them.
+        start_weights: A of each connection; empty unless the circuit's start is
+            ``amortised``.
         precision: Σ⁻¹ of each layer.
         lateral_masks: M of each layer.
         dynamics: β, γ, α_e, α_h.
@@ -110,6 +113,7 @@ class Network(eqx.Module):
     settling: Settling = eqx.field(static=True)
     forward_weights: tuple[Float[Array, "*trials _target _source"], ...]
     feedback_weights: tuple[Float[Array, "*trials _source _target"], ...]
+    start_weights: tuple[Float[Array, "*trials _source _target"], ...]
     precision: tuple[
         Float[Array, "*trials _units _units"] | Float[Array, "*trials _units"] | None, ...
     ]
@@ -223,6 +227,11 @@ def build(
         settling=manner,
         forward_weights=forward,
         feedback_weights=feedback,
+        start_weights=tuple(
+            jnp.zeros((sizes[c.source], sizes[c.target]))
+            for c in circuit.connections
+            if circuit.start == "amortised"
+        ),
         precision=tuple(start[layer.precision](layer.size) for layer in circuit.layers),
         lateral_masks=_masks(circuit, lateral_masks or {}),
         dynamics=Dynamics(**numbers),

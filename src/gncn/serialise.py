@@ -200,6 +200,8 @@ def _network_shapes(circuit: Circuit) -> dict[str, tuple[int, ...]]:
         shapes[f"forward_weights.{index}"] = between
         if circuit.has_error_synapses:
             shapes[f"feedback_weights.{index}"] = between[::-1]
+        if circuit.start == "amortised":
+            shapes[f"start_weights.{index}"] = between[::-1]
     for index, layer in enumerate(circuit.layers):
         if layer.precision != "off":
             shapes[f"precision.{index}"] = (layer.size,) * (2 if layer.precision == "full" else 1)
@@ -268,6 +270,7 @@ def _assemble(circuit: Circuit, settling: Settling, arrays: dict[str, np.ndarray
         feedback_weights=group("feedback_weights", n_connections)
         if circuit.has_error_synapses
         else (),
+        start_weights=group("start_weights", n_connections) if circuit.start == "amortised" else (),
         precision=group("precision", n_layers),
         lateral_masks=group("lateral_masks", n_layers),
         dynamics=Dynamics(**{name: jnp.asarray(arrays[f"dynamics.{name}"]) for name in DYNAMICS}),

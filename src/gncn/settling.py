@@ -92,12 +92,27 @@ class Settled(eqx.Module):
 
 
 def initial_latents(network: Network, x: Float[Array, "batch pixels"]) -> Latents:
-    """The states before settling: z^0 = x, and `Circuit.initial_state` above (step 1)."""
-    start = network.circuit.initial_state
-    return (
-        x,
-        *(jnp.full((x.shape[0], size), start, x.dtype) for size in network.circuit.sizes[1:]),
-    )
+    """The states before settling: z^0 = x, and above it `Circuit.initial_state` (step 1).
+
+    With an amortised start, Σ A φ(z_0) of the layers that a layer predicts is added to it.
+    """
+    circuit = network.circuit
+    start = [jnp.full((x.shape[0], j), circuit.initial_state, x.dtype) for j in circuit.sizes[1:]]
+    if circuit.start == "constant":
+        return (x, *start)
+    right = tuple(a.T.astype(network.settling.products) for a in network.start_weights)
+    states, sent = [x], [x]
+    for index, layer in enumerate(circuit.layers[1:], start=1):
+        messages = [
+            product(sent[c.target], weights)
+            for c, weights in zip(circuit.connections, right, strict=True)
+            if c.source == index
+        ]
+        states.append(sum(messages, start=start[index - 1]))
+        if layer.non_negative:
+            states[-1] = jax.nn.relu(states[-1])
+        sent.append(resolve_activation(layer.activation, layer.winners)(states[-1]))
+    return tuple(states)
 
 
 def state_changes(

@@ -1,17 +1,27 @@
 """Training networks: settle a mini-batch, learn from it, and say what was seen.
 
+The paper's recipe learns once, from the settled states.  Two ways of saving time depart
+from it.  Synapses may learn several times while the states still settle (incremental
+learning; each update takes the responses that move the states).  And the states of an
+image may be kept, so that in the next epoch it settles from where it was.
+
 Epochs of such mini-batches, and trials trained at once, are those of `gncn.epochs`.  A
 last, short mini-batch is filled up with images of weight 0, which take no part in updates
 and statistics, so its update is the mean over the images it really has.
 """
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from gncn.discrepancy import binary_cross_entropy, discrepancy
+from gncn.acceleration import start_memory, with_steps
+from gncn.discrepancy import Latents, binary_cross_entropy, discrepancy
 from gncn.epochs import (
     Draw,
     EpochReport,
@@ -30,10 +40,12 @@ from gncn.learning import (
     Rule,
     apply_updates,
     hebbian_updates,
+    learn_start,
     start_learner,
+    start_updates,
 )
-from gncn.network import Network
-from gncn.settling import Settled, settle
+from gncn.network import Network, operands
+from gncn.settling import Settled, initial_latents, settle, settle_step
 
 
 class Plan(NamedTuple):
@@ -43,11 +55,15 @@ class Plan(NamedTuple):
         rule: optimiser, schedule and bounds.
         n_epochs: length of the whole run, for the schedule.
         batch_size: images in a mini-batch.
+        updates_per_batch: how often synapses learn while a mini-batch settles.
+        keep_states: settle each image from where it settled in the epoch before.
     """
 
     rule: Rule
     n_epochs: int
     batch_size: int
+    updates_per_batch: int = 1
+    keep_states: bool = False
 
 
 def reconstruction_error(network: Network, settled: Settled) -> Float[Array, " batch"]:
@@ -72,22 +88,26 @@ def statistics(network: Network, settled: Settled) -> Statistics:
     )
 
 
-def start_training(networks: list[Network], rule: Rule, seeds: list[int]) -> TrainingState:
+def start_training(
+    networks: Sequence[Network], rule: Rule, seeds: Sequence[int], n_kept: int | None = None
+) -> TrainingState:
     """Stack networks of one circuit for training.
 
     Args:
         networks: one for each trial.
         rule: see `Rule`.
         seeds: seed of each trial's order of images.
+        n_kept: training images whose states are kept between epochs; None to keep none.
     """
-    return stack_trials(networks, [start_learner(network, rule) for network in networks], seeds)
+    learners = [start_learner(network, rule, n_kept) for network in networks]
+    return stack_trials(networks, learners, seeds)
 
 
 def learn_batch(
     network: Network,
     learner: Learner,
     x: Float[Array, "batch pixels"],
-    weights: Float[Array, " batch"],
+    draw: Draw,
     rates: Rates,
     plan: Plan,
     n_total: int,
@@ -98,7 +118,7 @@ def learn_batch(
         network: one network.
         learner: its learner.
         x: images.
-        weights: 1 for an image, 0 for a filler.
+        draw: which images they are, and weight 0 for a filler.
         rates: learning rates and λ.
         plan: the fixed shape of the run.
         n_total: mini-batches of the whole run.
@@ -107,11 +127,72 @@ def learn_batch(
         Network and learner after the update, and the batch's statistics before it, one
         value for each image.
     """
-    settled = settle(network, x)
-    seen = statistics(network, settled)
-    updates = hebbian_updates(network, settled.latents, settled.responses, weights)
-    network, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
-    return network, learner, seen
+    n_total = n_total * plan.updates_per_batch
+    kept = learner.states
+    start = initial_latents(network, x)
+    if kept is not None:
+        start = (x, *(states[draw.chosen] for states in kept))
+    if plan.updates_per_batch == 1:
+        settled = settle(network, x, start=start)
+        seen = statistics(network, settled)
+        updates = hebbian_updates(network, settled.latents, settled.responses, draw.weights)
+        learned, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
+        latents = settled.latents
+    else:
+        learned, learner, seen, latents = _learn_while_settling(
+            network, learner, start, draw.weights, rates, plan, n_total
+        )
+    if network.circuit.start == "amortised":
+        updates = start_updates(network, start, latents, draw.weights)
+        learned, learner = learn_start(learned, learner, updates, rates, plan.rule, n_total)
+    if kept is not None:
+        places = jnp.where(draw.weights > 0, draw.chosen, len(kept[0]))  # fillers: nowhere
+        states = tuple(
+            old.at[places].set(new, mode="drop") for old, new in zip(kept, latents[1:], strict=True)
+        )
+        learner = dataclasses.replace(learner, states=states)
+    return learned, learner, seen
+
+
+def _learn_while_settling(
+    network: Network,
+    learner: Learner,
+    start: Latents,
+    weights: Float[Array, " batch"],
+    rates: Rates,
+    plan: Plan,
+    n_total: int,
+) -> tuple[Network, Learner, Statistics, Latents]:
+    """Settle, and learn at every (T / updates)-th step from the responses that move it.
+
+    Returns:
+        Network and learner, what was seen at the last update, and the last states.
+    """
+    n_steps = network.settling.n_settle_steps
+    n_plain = n_steps // plan.updates_per_batch - 1
+    memory = start_memory(network, start)
+
+    def segment(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Statistics]:
+        network, learner, latents, memory = carry
+        moving = with_steps(network)
+        right = operands(network, network.settling.products)
+
+        def step(inner: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:
+            return settle_step(moving, right, *inner)[0], None
+
+        (latents, memory), _ = lax.scan(step, (latents, memory), None, length=n_plain)
+        (latents, memory), at = settle_step(moving, right, latents, memory)
+        updates = hebbian_updates(network, at.point, at.responses, weights)
+        steps = jnp.full(len(weights), n_steps)
+        seen = statistics(network, Settled(at.point, at.responses, steps, None, None))
+        network, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
+        return (network, learner, latents, memory), seen
+
+    first = (network, learner, start, memory)
+    (network, learner, latents, _), seen = lax.scan(
+        segment, first, None, length=plan.updates_per_batch
+    )
+    return network, learner, jax.tree.map(lambda values: values[-1], seen), latents
 
 
 def train_epoch(
@@ -156,7 +237,7 @@ def _learn_drawn(
     n_total: int,
 ) -> tuple[Network, Learner, Statistics]:
     x = examples.pixels(draw.chosen)
-    return learn_batch(network, learner, x, draw.weights, rates, plan, n_total)
+    return learn_batch(network, learner, x, draw, rates, plan, n_total)
 
 
 def evaluate(network: Network, examples: Examples, batch_size: int) -> Statistics:
