@@ -1,0 +1,321 @@
+"""`make study-fast`: what each way of saving settling steps does to what is learned.
+
+For each data set, way and seed a 360-360-360 network is trained for the same time (a whole
+number of epochs, as near to it as they go), then measured on validation images: BCE, error
+of the linear probe on the top layer, log p(x) at S = 5000 with a mixture prior.  Prior and
+probe are fitted to the codes of the first 20,000 training images.  And ψ is followed
+step by step while a network, trained exactly, settles in each way.
+
+Every finished run is a record of its own under ``results/fast/``; started again, the study
+goes on with what is missing, and writes the tables and the figure of
+``docs/performance.md`` from the records.
+"""
+
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import Progress
+
+import gncn
+from gncn.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
+from gncn.data import Dataset
+from gncn.epochs import trial
+from gncn.examples import examples_of
+from gncn.files import write_atomic
+from gncn.measure import fit_prior, measure_likelihood, measure_probe
+from gncn.network import Network
+from gncn.subject import Subject, as_measurable
+from gncn.training import start_training, train_epoch
+
+NETWORK: dict[str, Any] = {
+    "sizes": (360, 360, 360),
+    "competition": "columns",
+    "group_size": (12, 12, 18),
+    "precision": "diagonal",
+    "compared": "activity",
+    "competing": "activity",
+    "norm": "clipped",
+    "max_norm": (1.5, 1.0, 1.0),
+    "norm_axis": "receiving",
+}
+SETTLING: dict[str, Any] = {
+    "self_excitation": 0.15,
+    "lateral_inhibition": (0.1, 0.1, 0.17),
+    "initial_precision": 0.5,
+}
+TRAINING: dict[str, Any] = {"learning_rate": 2e-3, "schedule": "cosine", "precision_rate": 0.0}
+
+SHORT = {"n_settle_steps": 20, "step_size": 0.2}
+SWEPT = {"n_settle_steps": 10, "step_size": (0.4, 0.3, 0.3), "order": "sequential"}
+LOW = {"products": "bfloat16"}
+WAYS: dict[str, dict[str, dict[str, Any]]] = {
+    "exact (T = 50)": {"settling": {"n_settle_steps": 50, "step_size": 0.1}},
+    "longer steps (T = 20)": {"settling": SHORT},
+    "bfloat16 (T = 20)": {"settling": {**SHORT, **LOW}},
+    "to rest (T ≤ 50)": {"settling": {"n_settle_steps": 50, "step_size": 0.2, "tolerance": 0.05}},
+    "heavy ball (T = 12)": {
+        "settling": {
+            "n_settle_steps": 12,
+            "step_size": 0.2,
+            "acceleration": "heavy-ball",
+            "momentum": 0.4,
+        }
+    },
+    "Nesterov (T = 12)": {
+        "settling": {
+            "n_settle_steps": 12,
+            "step_size": 0.2,
+            "acceleration": "nesterov",
+            "momentum": 0.4,
+        }
+    },
+    "Anderson (T = 12)": {
+        "settling": {
+            "n_settle_steps": 12,
+            "step_size": 0.2,
+            "acceleration": "anderson",
+            "memory": 2,
+        }
+    },
+    "curvature bound (T = 20)": {
+        "settling": {"n_settle_steps": 20, "step_size": 1.5, "step_rule": "curvature"}
+    },
+    "sequential (T = 10)": {"settling": SWEPT},
+    "sequential, bfloat16 (T = 10)": {"settling": {**SWEPT, **LOW}},
+    "amortised start (T = 5)": {
+        "network": {"start": "amortised"},
+        "settling": {**SWEPT, **LOW, "n_settle_steps": 5},
+    },
+    "kept states (T = 5)": {
+        "settling": {**SWEPT, **LOW, "n_settle_steps": 5},
+        "training": {"keep_states": True},
+    },
+    "learning while settling (T = 20, 4 updates)": {
+        "settling": {**SHORT, **LOW},
+        "training": {"updates_per_batch": 4},
+    },
+}
+"""What each way changes."""
+N_CODES = 20_000
+"""Training images whose codes prior and probe are fitted to."""
+
+
+def configure(way: str, seed: int = 0, n_epochs: int = 1) -> Config:
+    """The configuration of one way."""
+    changes = WAYS[way]
+    return Config(
+        seed=seed,
+        network=NetworkConfig(**{**NETWORK, **changes.get("network", {})}),
+        settling=SettlingConfig(**{**SETTLING, **changes.get("settling", {})}),
+        training=TrainingConfig(
+            **{**TRAINING, "n_epochs": n_epochs, **changes.get("training", {})}
+        ),
+    )
+
+
+def trainer(config: Config, data: Dataset, n_images: int) -> Callable[[Any], tuple[Any, float]]:
+    """A function that trains for one epoch of `n_images`, from a state or the start."""
+    plan = config.training.plan()
+    few = dataclasses.replace(data.train, images=data.train.images[:n_images], labels=None)
+    examples = jax.device_put(examples_of(few))
+    rates = jax.tree.map(lambda rate: rate[None], config.training.rates())
+
+    def epoch(state: Any) -> tuple[Any, float]:
+        if state is None:
+            n_kept = n_images if plan.keep_states else None
+            networks = config.networks(data.n_pixels)
+            state = start_training(networks, plan.rule, config.seeds, n_kept)
+        began = time.perf_counter()
+        state, _ = train_epoch(state, examples, rates, plan)
+        jax.block_until_ready(state.network)
+        return state, time.perf_counter() - began
+
+    return epoch
+
+
+def train_for(way: str, data: Dataset, seed: int, budget: float) -> tuple[Network, int, float]:
+    """Train for about `budget` seconds, compilation not counted.
+
+    Returns:
+        The network, the epochs and the seconds they took.
+    """
+    n_images = len(data.train)
+    sample = min(4000, n_images)
+    pilot = trainer(configure(way, seed), data, sample)
+    pilot(None)
+    seconds = min(pilot(None)[1] for _ in range(2)) * n_images / sample
+    n_epochs = max(1, round(budget / seconds))
+    epoch = trainer(configure(way, seed, n_epochs), data, n_images)
+    state: Any = None
+    spent: list[float] = []
+    for _ in range(n_epochs):
+        state, seconds = epoch(state)
+        spent.append(seconds)
+    return trial(state, 0), n_epochs, float(sum(spent))
+
+
+def measure(network: Network, data: Dataset, seed: int) -> dict[str, float]:
+    """BCE, probe error and log p(x) of validation images."""
+    train = data.train
+    labels = None if train.labels is None else train.labels[:N_CODES]
+    few = dataclasses.replace(train, images=train.images[:N_CODES], labels=labels)
+    subject = Subject(
+        as_measurable(network), dataclasses.replace(data, train=few), "validation", seed
+    )
+    reconstruction = gncn.reconstruct(network, data.validation.images)
+    x, p = data.validation.images, np.clip(reconstruction, 1e-7, 1 - 1e-7)
+    bce = -np.sum(np.where(x == 1, np.log(p), np.log1p(-p)), axis=1)
+    fit, _ = fit_prior(subject)
+    likelihood = measure_likelihood(subject, fit.mixture, n_repeats=1, curve=(100,))
+    probe, _ = measure_probe(subject)
+    states = subject.codes("validation")
+    return {
+        "bce": float(bce.mean()),
+        "probe_error_percent": min(probe[kind]["error_percent"] for kind in ("z", "phi")),
+        "log_likelihood": likelihood["mean"],
+        "top_sparsity": float(np.mean(states > 1e-6)),
+    }
+
+
+def follow(network: Network, way: str, images: np.ndarray, n_steps: int) -> dict[str, Any]:
+    """ψ of images after each step of settling in one way, and the seconds of a step."""
+    config = configure(way)
+    manner = {
+        name: getattr(config.settling, name)
+        for name in gncn.Settling.model_fields
+        if name not in ("n_settle_steps", "tolerance")
+    }
+    steps = config.settling.step_size
+    steps = steps if isinstance(steps, tuple) else (steps,) * network.circuit.n_latent
+    network = eqx.tree_at(lambda n: n.dynamics.step_size, network, jnp.asarray(steps))
+    network = dataclasses.replace(network, settling=gncn.Settling(**manner, n_settle_steps=n_steps))
+    recorded = gncn.settle(network, images, keep_discrepancy=True)
+    assert recorded.trajectory is not None
+    settle = eqx.filter_jit(lambda net, x: gncn.settle(net, x).latents)
+    x = jnp.asarray(images[:200], jnp.float32)
+    jax.block_until_ready(settle(network, x))
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        jax.block_until_ready(settle(network, x))
+        times.append(time.perf_counter() - began)
+    return {
+        "psi": np.asarray(recorded.trajectory.discrepancy.total).mean(axis=1).tolist(),
+        "change": np.asarray(recorded.trajectory.change).mean(axis=(1, 2)).tolist(),
+        "seconds_a_step": statistics.median(times) / n_steps,
+    }
+
+
+def table(records: list[dict[str, Any]], data: str) -> str:
+    """Mean ± standard deviation over seeds, one row for each way."""
+    lines = [
+        "| way | epochs | seconds | BCE | probe error % | log p(x), S = 5000 | top sparsity |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for way in WAYS:
+        runs = [r for r in records if r["way"] == way and r["data"] == data]
+        if not runs:
+            continue
+
+        def spread(name: str, digits: int, runs: list[dict[str, Any]] = runs) -> str:
+            values = [run[name] for run in runs]
+            sd = statistics.stdev(values) if len(values) > 1 else float("nan")
+            return f"{statistics.mean(values):.{digits}f} ± {sd:.{digits}f}"
+
+        lines.append(
+            f"| {way} | {runs[0]['n_epochs']} | {spread('seconds', 0)} | {spread('bce', 2)} | "
+            f"{spread('probe_error_percent', 2)} | {spread('log_likelihood', 2)} | "
+            f"{spread('top_sparsity', 3)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(followed: dict[str, dict[str, Any]], path: Path) -> None:
+    """ψ against steps and against time, one line for each way of settling."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for way, found in followed.items():
+        psi = np.asarray(found["psi"])
+        left.plot(psi, label=way)
+        right.plot(np.arange(len(psi)) * found["seconds_a_step"] * 1e3, psi, label=way)
+    left.set(xlabel="steps", ylabel="ψ of validation images (nats)")
+    right.set(xlabel="milliseconds for 200 images")
+    best = max(max(found["psi"]) for found in followed.values())
+    left.set_ylim(best - 150, best + 10)
+    right.legend(fontsize=7)
+    figure.savefig(path, dpi=150)
+
+
+def main(
+    seconds: Annotated[float, typer.Option(help="Training time of each run.", min=1)] = 60.0,
+    seeds: Annotated[int, typer.Option(help="Runs of each way.", min=1)] = 3,
+    data: Annotated[list[str] | None, typer.Option(help="Data sets; repeat for several.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results/fast"),
+    docs: Annotated[Path, typer.Option(help="Folder of the documents.")] = Path("docs"),
+) -> None:
+    """Train networks in each way of saving time, for the same time, and compare them."""
+    console = Console()
+    out.mkdir(parents=True, exist_ok=True)
+    names = data or ["mnist", "fashion-mnist"]
+    todo = [(name, seed, way) for name in names for seed in range(seeds) for way in WAYS]
+    versions = {"gncn": gncn.__version__, "jax": jax.__version__}
+    device = jax.devices()[0]
+    records = []
+    with Progress(console=console) as progress:
+        task = progress.add_task("runs", total=len(todo))
+        for name, seed, way in todo:
+            slug = "".join(c if c.isalnum() else "-" for c in way).strip("-")
+            path = out / f"{name}-{slug}-{seed}.json"
+            if not path.exists():
+                progress.update(task, description=f"{name}, {way}, seed {seed}")
+                loaded = gncn.load_dataset(name)
+                network, n_epochs, spent = train_for(way, loaded, seed, seconds)
+                record = {
+                    "data": name,
+                    "way": way,
+                    "seed": seed,
+                    "budget": seconds,
+                    "n_epochs": n_epochs,
+                    "seconds": spent,
+                    **measure(network, loaded, seed),
+                    "device": f"{device.platform}: {device.device_kind}",
+                    "versions": versions,
+                }
+                write_atomic(path, json.dumps(record, indent=2) + "\n")
+                if way == next(iter(WAYS)) and seed == 0:
+                    gncn.save(network, out / ".." / ".." / "runs" / f"fast-{name}")
+            records.append(json.loads(path.read_text()))
+            progress.advance(task)
+    for name in names:
+        folder = Path("runs") / f"fast-{name}"
+        target = out / f"{name}-psi.json"
+        if folder.exists() and not target.exists():
+            exact = gncn.load(folder)
+            images = gncn.load_dataset(name).validation.images[:1000]
+            followed = {
+                way: follow(exact, way, images, 50)
+                for way in WAYS
+                if not {"network", "training"} & WAYS[way].keys()
+                and "tolerance" not in str(WAYS[way])
+            }
+            write_atomic(target, json.dumps(followed) + "\n")
+        if target.exists():
+            draw(json.loads(target.read_text()), docs / "figures" / f"settling-{name}.png")
+        write_atomic(docs / f"fast-{name}.md", table(records, name))
+        console.print(table(records, name))
+
+
+if __name__ == "__main__":
+    typer.run(main)
