@@ -27,12 +27,12 @@ class WithGncn:
 
     def __init__(self, task: Task) -> None:
         overrides = [
-            *task.options["overrides"],
             f"network.sizes={task.sizes[1:]}",
             f"training.batch_size={task.batch}",
             f"training.n_epochs={task.n_chunks}",  # a chunk takes the place of an epoch
             f"training.learning_rate={task.rate}",
             f"seed={task.seed}",
+            *task.options["overrides"],
         ]
         self.task = task
         self.config = load_config(preset=task.options["preset"], overrides=overrides)

@@ -7,6 +7,7 @@ Bernoulli's for the data.
 """
 
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -43,11 +44,11 @@ class Decoder(pxc.EnergyModule):
         self.phi = px.static(ACTIVATIONS[task.activation])
         self.top = px.static(task.sizes[-1])
         down = task.sizes[::-1]
-        self.layers = [
-            pxnn.Linear(above, below, bias=False)
-            for above, below in zip(down, down[1:], strict=False)
-        ]
-        start: Any = {"ruleset": {pxc.STATUS.INIT: ("h, u <- u:rest",)}, "tforms": {"rest": at_rest}}
+        self.layers = [pxnn.Linear(above, below, bias=False) for above, below in pairwise(down)]
+        start: Any = {
+            "ruleset": {pxc.STATUS.INIT: ("h, u <- u:rest",)},
+            "tforms": {"rest": at_rest},
+        }
         self.vodes = [
             pxc.Vode(pxc.zero_energy, **start),
             *(pxc.Vode(pxc.se_energy, **start) for _ in down[1:-1]),

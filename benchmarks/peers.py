@@ -1,0 +1,401 @@
+"""`make bench-peers`: this library against what a user would otherwise pick.
+
+All train the same network, 784-360-360-360, on the same binary MNIST images in the same
+order from the same first weights (but for this library, whose first weights are its
+own), with T = 50 settling steps of β = 0.1 from states at zero, mini-batches of 200 and
+Adam, in single precision on the CPU.  Each runs in a process of its own, from a Python
+environment of its own if it needs other packages; only one computes at a time.
+
+| peer | what is on, as its own tutorials have it |
+|---|---|
+| plain JAX | one jitted program a mini-batch, T steps in a scan; feedback W^T without φ' |
+| plain PyTorch | eager loop without autograd; feedback W^T without φ' |
+| pcx | ``pxf.jit``, ``pxf.scan`` over T, energies differentiated; leaky ReLU |
+| ngc-learn | compiled processes, ``scan`` over T; tied error synapses, φ'; leaky ReLU |
+
+(A derivative of ReLU that is zero at zero leaves states at zero for ever, hence the
+leaky one.)  Off in all of them, for they don't come with it: lateral competition,
+precision, norm bounds; so are biases and weight decay.  What is on in this library's
+variants is in `OURS`.  jpc isn't on PyPI and is left out.
+
+Two things are measured.  *Seconds a batch*: settling and learning, compilation excluded,
+all in turn, round by round.  *Time to equal BCE*: all learn in turn, chunk by chunk, each
+with the best of a few learning rates, chosen by validation BCE after a short run; only
+seconds of settling and learning count.  Without norm bounds a network's BCE has no floor
+but a copy of the image, so equal BCE says how fast it is fitted, not how good a
+generative model it is.
+"""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import gncn
+from gncn.errors import ConfigError
+from gncn.files import write_atomic
+
+WORKERS = Path(__file__).parent / "peer_workers"
+TASK: dict[str, Any] = {
+    "sizes": [784, 360, 360, 360],
+    "n_steps": 50,
+    "batch": 200,
+    "step_size": 0.1,
+    "weight_scale": 0.05,
+    "seed": 0,
+}
+RATES = (1e-3, 2e-3, 4e-3, 8e-3)
+"""Learning rates that everyone may choose from."""
+
+PEERS: dict[str, dict[str, Any]] = {
+    "plain JAX": {"worker": "jax", "activation": "relu", "options": {"derivative": False}},
+    "plain PyTorch": {"worker": "torch", "activation": "relu"},
+    "pcx": {"worker": "pcx", "activation": "leaky_relu"},
+    "ngc-learn": {"worker": "ngclearn", "activation": "leaky_relu"},
+}
+OURS: dict[str, dict[str, Any]] = {
+    "gncn, exact, columns and precision": {
+        "preset": None,
+        "overrides": [
+            "network.competition='columns'",
+            "network.group_size=[12, 12, 18]",
+            "network.precision='diagonal'",
+            "network.compared='activity'",
+            "network.competing='activity'",
+            "network.norm='clipped'",
+            "network.norm_axis='receiving'",
+        ],
+    },
+    "gncn, exact, neither": {
+        "preset": None,
+        "overrides": ["network.prediction_activation='identity'", "network.feedback='tied'"],
+    },
+}
+"""Variants of this library: a preset, or None for the defaults, and what overrides it.
+
+Between the two come `TASK`'s sizes, batch and seed, and the learning rate, so a variant
+may override those as well.  BCE is measured after T = 50 steps of its own settling.
+"""
+
+Curve = list[tuple[float, float]]
+"""Seconds of learning, and validation BCE then."""
+
+
+class Worker:
+    """A worker process; see `benchmarks/peer_workers/serving.py` for what it understands."""
+
+    def __init__(self, name: str, command: Sequence[str | Path], task: Mapping[str, Any]) -> None:
+        self.name = name
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the worker)
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
+        ready = self._ask(task)
+        self.about: dict[str, Any] = ready["about"]
+        self.first_bce: float = ready["bce"]
+
+    def learn(self) -> float:
+        """Settle and learn from a chunk; gives the seconds it took."""
+        return self._ask({"do": "learn"})["seconds"]
+
+    def bce(self) -> float:
+        """BCE of the validation images; infinite if the network diverged."""
+        found = self._ask({"do": "evaluate"})["bce"]
+        return found if math.isfinite(found) else math.inf
+
+    def close(self) -> None:
+        """Let the process end; closing twice is closing once."""
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe(self.process.stdin).close()
+        self.process.wait()
+        self._pipe(self.process.stdout).close()
+        self.errors.close()
+
+    def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        stdin = self._pipe(self.process.stdin)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(json.dumps(question) + "\n")
+            stdin.flush()
+        line = self._pipe(self.process.stdout).readline()
+        if not line:
+            status = self.process.wait()
+            self.errors.seek(0)
+            words = self.errors.read()[-2000:]
+            self.close()
+            raise ConfigError(
+                f"The worker of {self.name!r} ended with status {status}; give an interpreter that "
+                f"has its packages (benchmarks/constraints-*.txt). Its last words:\n{words}"
+            )
+        return json.loads(line)
+
+    @staticmethod
+    def _pipe(pipe: IO[str] | None) -> IO[str]:
+        assert pipe is not None
+        return pipe
+
+
+class Contestants:
+    """Everyone who is measured: how to start the worker of each."""
+
+    def __init__(self, pythons: Mapping[str, Path | None], data: Path) -> None:
+        self.pythons, self.data = pythons, data
+        self.peers = [name for name, peer in PEERS.items() if pythons[peer["worker"]] is not None]
+        self.names = [*self.peers, *OURS]
+
+    @contextlib.contextmanager
+    def start(
+        self, rates: Mapping[str, float], chunk: int, n_chunks: int
+    ) -> Iterator[dict[str, Worker]]:
+        """Workers of those with a rate, all alive until the context ends.
+
+        Args:
+            rates: learning rate of each.
+            chunk: mini-batches learned from at once.
+            n_chunks: how often they will learn.
+        """
+        with contextlib.ExitStack() as stack:
+            workers = {}
+            for name, rate in rates.items():
+                task = {**TASK, "chunk": chunk, "n_chunks": n_chunks, "rate": rate}
+                workers[name] = self._start(name, task)
+                stack.callback(workers[name].close)
+            yield workers
+
+    def _start(self, name: str, task: dict[str, Any]) -> Worker:
+        if name in OURS:
+            kind, task = "gncn", {**task, "activation": "relu", "options": OURS[name]}
+        else:
+            task = {**task, **PEERS[name]}
+            kind = task.pop("worker")
+        script = WORKERS / f"with_{kind}.py"
+        return Worker(name, [self.pythons[kind] or sys.executable, script, self.data], task)
+
+
+def time_in_turn(workers: Mapping[str, Worker], rounds: int, chunk: int) -> dict[str, list[float]]:
+    """Seconds a batch of each worker in each round, all in turn."""
+    times: dict[str, list[float]] = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            times[name].append(worker.learn() / chunk)
+    return times
+
+
+def learn_in_turn(workers: Mapping[str, Worker], n_chunks: int) -> dict[str, Curve]:
+    """BCE against seconds of learning, all in turn; a network that diverged stops."""
+    curves: dict[str, Curve] = {name: [(0.0, w.first_bce)] for name, w in workers.items()}
+    for _ in range(n_chunks):
+        for name, worker in workers.items():
+            seconds, before = curves[name][-1]
+            if math.isfinite(before):
+                seconds += worker.learn()
+                curves[name].append((seconds, worker.bce()))
+    return curves
+
+
+def ratios(times: Sequence[float], base: Sequence[float]) -> list[float]:
+    """Times over those of `base` in the same round."""
+    return [a / b for a, b in zip(times, base, strict=True)]
+
+
+def fastest(times: Mapping[str, Sequence[float]], names: Sequence[str]) -> str:
+    """Whose median is least, among `names`."""
+    return min(names, key=lambda name: statistics.median(times[name]))
+
+
+def seconds_to(curve: Curve, target: float) -> float | None:
+    """When BCE first comes down to `target`, on a straight line between two measurements.
+
+    Returns:
+        Seconds of learning, or None if it never does.
+    """
+    before, high = curve[0]
+    if high <= target:
+        return before
+    for after, low in curve[1:]:
+        if low <= target:
+            return before + (after - before) * (high - target) / (high - low)
+        before, high = after, low
+    return None
+
+
+def leader(curves: Mapping[str, Curve], names: Sequence[str]) -> str:
+    """Who has the lowest BCE when the first of `names` is through."""
+    budget = min(curves[name][-1][0] for name in names)
+
+    def bce(name: str) -> float:
+        return min(bce for seconds, bce in curves[name] if seconds <= budget)
+
+    return min(names, key=bce)
+
+
+def compare_curves(
+    curves: Mapping[str, Curve], peers: Sequence[str], chunks_an_epoch: int, epochs: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Seconds of everyone to the BCE that the leading peer has after some epochs.
+
+    Args:
+        curves: of everyone, one point a chunk.
+        peers: among whom the leader is.
+        chunks_an_epoch: points of an epoch.
+        epochs: after how many the leader's BCE is a target.
+
+    Returns:
+        For each target: ``epochs``, ``bce``, ``seconds`` of everyone (None: not
+        reached), ``fastest`` peer and ``ratio`` of everyone's seconds to its.
+    """
+    first = leader(curves, peers)
+    found = []
+    for n in epochs:
+        if n * chunks_an_epoch >= len(curves[first]):
+            continue
+        target = curves[first][n * chunks_an_epoch][1]
+        seconds = {name: seconds_to(curve, target) for name, curve in curves.items()}
+        there = {name: seconds[name] for name in peers if seconds[name] is not None}
+        best = min(there, key=lambda name: there[name])
+        ratio = {k: None if s is None else s / there[best] for k, s in seconds.items()}
+        found.append(
+            {"epochs": n, "bce": target, "seconds": seconds, "fastest": best, "ratio": ratio}
+        )
+    return found
+
+
+def choose_rates(
+    contestants: Contestants, rates: Sequence[float], chunk: int, n_chunks: int
+) -> dict[str, dict[float, float]]:
+    """BCE of everyone after a short run with each rate."""
+    found: dict[str, dict[float, float]] = {name: {} for name in contestants.names}
+    for name in contestants.names:
+        for rate in rates:
+            with contestants.start({name: rate}, chunk, n_chunks) as workers:
+                found[name][rate] = learn_in_turn(workers, n_chunks)[name][-1][1]
+    return found
+
+
+def show_speed(console: Console, times: Mapping[str, list[float]], peers: Sequence[str]) -> None:
+    """Print seconds a batch."""
+    ours, best = next(iter(OURS)), fastest(times, peers)
+    table = Table("", "s a batch", "spread", "÷ gncn, exact", f"÷ {best}")
+    for name, own in times.items():
+        cells = [f"{statistics.median(own):.4f}", f"{min(own):.4f}-{max(own):.4f}"]
+        for base in (ours, best):
+            cells.append(f"{statistics.median(ratios(own, times[base])):.2f}")
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+def show_curves(
+    console: Console,
+    curves: Mapping[str, Curve],
+    found: Sequence[Mapping[str, Any]],
+    rates: Mapping[str, float],
+) -> None:
+    """Print seconds to equal BCE."""
+    heads = [f"s to {one['bce']:.1f} (÷ {one['fastest']})" for one in found]
+    table = Table("", "rate", "last BCE", "s", *heads)
+    for name, curve in curves.items():
+        cells = [f"{rates[name]:g}", f"{curve[-1][1]:.1f}", f"{curve[-1][0]:.0f}"]
+        for one in found:
+            seconds, ratio = one["seconds"][name], one["ratio"][name]
+            cells.append("not reached" if seconds is None else f"{seconds:.1f} ({ratio:.3f})")
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+def finite(value: Any) -> Any:
+    """The same with infinite numbers as None, for JSON."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def processor() -> str:
+    """The processor's name and how many cores may be used."""
+    names = [platform.processor() or platform.machine()]
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(os.sched_getaffinity(0))} cores"
+
+
+def main(
+    pcx: Annotated[Path | None, typer.Option(help="A Python that has pcx.")] = None,
+    ngclearn: Annotated[Path | None, typer.Option(help="A Python that has ngc-learn 3.")] = None,
+    torch: Annotated[Path | None, typer.Option(help="A Python that has PyTorch.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of timing.", min=1)] = 5,
+    batches: Annotated[int, typer.Option(help="Mini-batches of a round.", min=1)] = 10,
+    epochs: Annotated[int, typer.Option(help="Epochs of learning; 0: only time.", min=0)] = 5,
+    every: Annotated[int, typer.Option(help="Mini-batches between two measured BCEs.")] = 58,
+    search: Annotated[int, typer.Option(help="Chunks of `every` to try a rate for.")] = 2,
+    rate: Annotated[list[float] | None, typer.Option(help="Learning rates to try.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
+) -> None:
+    """Measure this library against pcx, ngc-learn, and plain loops in JAX and PyTorch."""
+    console, data = Console(), gncn.load_dataset("mnist")
+    an_epoch = len(data.train.images) // TASK["batch"]
+    if an_epoch % every:
+        raise typer.BadParameter(
+            f"must divide the {an_epoch} batches of an epoch", param_hint="every"
+        )
+    pythons = {"pcx": pcx, "ngclearn": ngclearn, "torch": torch}
+    pythons |= {"jax": Path(sys.executable), "gncn": Path(sys.executable)}
+    n_chunks = epochs * an_epoch // every
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mnist.npz"
+        np.savez(path, train=data.train.images, validation=data.validation.images)
+        contestants = Contestants(pythons, path)
+        left_out = [name for name in PEERS if name not in contestants.peers]
+        if left_out:
+            console.print(f"without an interpreter, and left out: {', '.join(left_out)}")
+        with contestants.start(dict.fromkeys(contestants.names, RATES[0]), batches, rounds) as all_:
+            about = {name: worker.about for name, worker in all_.items()}
+            times = time_in_turn(all_, rounds, batches)
+        show_speed(console, times, contestants.peers)
+        record: dict[str, Any] = {
+            "command": "make bench-peers",
+            "versions": {"gncn": gncn.__version__, **about},
+            "device": processor(),
+            "task": TASK,
+            "peers": PEERS,
+            "ours": OURS,
+            "seconds_a_batch": times,
+            "fastest_peer": fastest(times, contestants.peers),
+        }
+        if epochs:
+            tried = choose_rates(contestants, rate or RATES, every, search)
+            rates = {name: min(found, key=lambda r, f=found: f[r]) for name, found in tried.items()}
+            with contestants.start(rates, every, n_chunks) as all_:
+                curves = learn_in_turn(all_, n_chunks)
+            targets = sorted({n for n in (1, 3, 5) if n <= epochs})
+            found = compare_curves(curves, contestants.peers, an_epoch // every, targets)
+            show_curves(console, curves, found, rates)
+            record |= {
+                "rates_tried": tried,
+                "rates": rates,
+                "curves": curves,
+                "to_equal_bce": found,
+            }
+    if out is not None:
+        write_atomic(out, json.dumps(finite(record), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
