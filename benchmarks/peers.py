@@ -106,6 +106,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
         )
         ready = self._ask(task)
         self.about: dict[str, Any] = ready["about"]
@@ -276,8 +277,8 @@ def compare_curves(
     return found
 
 
-def choose_rates(
-    contestants: Contestants, rates: Sequence[float], chunk: int, n_chunks: int
+def try_rates(
+    console: Console, contestants: Contestants, rates: Sequence[float], chunk: int, n_chunks: int
 ) -> dict[str, dict[float, float]]:
     """BCE of everyone after a short run with each rate."""
     found: dict[str, dict[float, float]] = {name: {} for name in contestants.names}
@@ -285,6 +286,8 @@ def choose_rates(
         for rate in rates:
             with contestants.start({name: rate}, chunk, n_chunks) as workers:
                 found[name][rate] = learn_in_turn(workers, n_chunks)[name][-1][1]
+        bces = ", ".join(f"{rate:g}: {bce:.1f}" for rate, bce in found[name].items())
+        console.print(f"{name}: BCE after {chunk * n_chunks} mini-batches by rate: {bces}")
     return found
 
 
@@ -380,7 +383,7 @@ def main(
             "fastest_peer": fastest(times, contestants.peers),
         }
         if epochs:
-            tried = choose_rates(contestants, rate or RATES, every, search)
+            tried = try_rates(console, contestants, rate or RATES, every, search)
             rates = {name: min(found, key=lambda r, f=found: f[r]) for name, found in tried.items()}
             with contestants.start(rates, every, n_chunks) as all_:
                 curves = learn_in_turn(all_, n_chunks)
