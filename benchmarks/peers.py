@@ -6,12 +6,12 @@ own), with T = 50 settling steps of β = 0.1 from states at zero, mini-batches o
 Adam, in single precision on the CPU.  Each runs in a process of its own, from a Python
 environment of its own if it needs other packages; only one computes at a time.
 
-| peer | what is on, as its own tutorials have it |
+| peer | the fastest way to run it, and what is on |
 |---|---|
 | plain JAX | one jitted program a mini-batch, T steps in a scan; feedback W^T without φ' |
 | plain PyTorch | eager loop without autograd; feedback W^T without φ' |
-| pcx | ``pxf.jit``, ``pxf.scan`` over T, energies differentiated; leaky ReLU |
-| ngc-learn | compiled processes, ``scan`` over T; tied error synapses, φ'; leaky ReLU |
+| pcx | ``pxf.jit``, T steps unrolled, energies differentiated; leaky ReLU |
+| ngc-learn | processes in one ``jit``, T steps in a scan; tied error synapses; leaky ReLU |
 
 (A derivative of ReLU that is zero at zero leaves states at zero for ever, hence the
 leaky one.)  Off in all of them, for they don't come with it: lateral competition,

@@ -2,8 +2,8 @@
 
 A decoder as in pcx's own tutorials: linear layers between vodes, energies differentiated
 in the states for settling and in the weights for learning, all under one ``pxf.jit``, the
-T steps as ``pxf.scan``.  States start at zero; energies are squared errors, and the
-Bernoulli's for the data.
+T steps unrolled, which is faster here than ``pxf.scan``.  States start at zero; energies
+are squared errors, and the Bernoulli's for the data.
 """
 
 from importlib.metadata import version
@@ -90,14 +90,11 @@ def settle(x: jax.Array, n_steps: int, model: Decoder, states: pxu.Optim) -> Non
     with pxu.step(model, (pxc.STATUS.INIT, None), clear_params=pxc.VodeParam.Cache):
         predict(x, model=model)
 
-    def step(_: None, *, model: Decoder, states: pxu.Optim) -> tuple[tuple[()], None]:
-        down = pxf.value_and_grad(STATES.to([False, True]))(energy)
+    down = pxf.value_and_grad(STATES.to([False, True]))(energy)
+    for _ in range(n_steps):
         with pxu.step(model, clear_params=pxc.VodeParam.Cache):
             _, gradient = down(model=model)
         states.step(model, gradient["model"])
-        return (), None
-
-    pxf.scan(step, length=n_steps)(model=model, states=states)
 
 
 @pxf.jit(static_argnums=0)
