@@ -2,8 +2,8 @@
 
 All train the same network, 784-360-360-360, on the same binary MNIST images in the same
 order from the same first weights (but for this library, whose first weights are its
-own), with T = 50 settling steps of β = 0.1 from states at zero, mini-batches of 200 and
-Adam, in single precision on the CPU.  Each runs in a process of its own, from a Python
+own), with T = 50 settling steps from states at zero, mini-batches of 200 and Adam, in
+single precision on the CPU.  Each runs in a process of its own, from a Python
 environment of its own if it needs other packages; only one computes at a time.
 
 | peer | the fastest way to run it, and what is on |
@@ -20,8 +20,10 @@ variants is in `OURS`.  jpc isn't on PyPI and is left out.
 
 Two things are measured.  *Seconds a batch*: settling and learning, compilation excluded,
 all in turn, round by round.  *Time to equal BCE*: all learn in turn, chunk by chunk, each
-with the best of a few learning rates, chosen by validation BCE after a short run; only
-seconds of settling and learning count.  Without norm bounds a network's BCE has no floor
+with the best of a few learning rates and β, chosen by validation BCE after an epoch; only
+seconds of settling and learning count.  (Peers with the same φ and φ' compute the same up
+to rounding, as their BCE after the timed batches shows, so the plain JAX loop tries
+settings for all.)  Without norm bounds a network's BCE has no floor
 but a copy of the image, so equal BCE says how fast it is fitted, not how good a
 generative model it is.
 """
@@ -53,22 +55,21 @@ TASK: dict[str, Any] = {
     "sizes": [784, 360, 360, 360],
     "n_steps": 50,
     "batch": 200,
-    "step_size": 0.1,
     "weight_scale": 0.05,
     "seed": 0,
 }
-RATES = (1e-3, 2e-3, 4e-3, 8e-3)
-"""Learning rates that everyone may choose from."""
-
 PEERS: dict[str, dict[str, Any]] = {
-    "plain JAX": {"worker": "jax", "activation": "relu", "options": {"derivative": False}},
-    "plain PyTorch": {"worker": "torch", "activation": "relu"},
-    "pcx": {"worker": "pcx", "activation": "leaky_relu"},
-    "ngc-learn": {"worker": "ngclearn", "activation": "leaky_relu"},
+    "plain JAX": {"worker": "jax", "activation": "relu", "derivative": False},
+    "plain PyTorch": {"worker": "torch", "activation": "relu", "derivative": False},
+    "pcx": {"worker": "pcx", "activation": "leaky_relu", "derivative": True},
+    "ngc-learn": {"worker": "ngclearn", "activation": "leaky_relu", "derivative": True},
 }
+"""Each peer's worker, its φ, and whether φ' is in its feedback."""
+
 OURS: dict[str, dict[str, Any]] = {
     "gncn, exact, columns and precision": {
         "preset": None,
+        "tuned": False,
         "overrides": [
             "network.competition='columns'",
             "network.group_size=[12, 12, 18]",
@@ -81,14 +82,28 @@ OURS: dict[str, dict[str, Any]] = {
     },
     "gncn, exact, neither": {
         "preset": None,
+        "tuned": False,
         "overrides": ["network.prediction_activation='identity'", "network.feedback='tied'"],
     },
 }
 """Variants of this library: a preset, or None for the defaults, and what overrides it.
 
-Between the two come `TASK`'s sizes, batch and seed, and the learning rate, so a variant
-may override those as well.  BCE is measured after T = 50 steps of its own settling.
+Between the two come `TASK`'s sizes, batch and seed, and, unless the variant is tuned
+already, a learning rate and β chosen as the peers' are.  BCE is measured after T = 50
+steps of its own settling.
 """
+
+SETTINGS = tuple(
+    {"rate": rate, "step_size": beta} for beta in (0.05, 0.1) for rate in (2e-3, 4e-3, 8e-3)
+)
+"""What the peers, and variants that aren't tuned already, may choose from."""
+
+Setting = Mapping[str, float | None]
+"""A learning rate and β; None leaves a variant of this library its own."""
+
+OWN: Setting = {"rate": None, "step_size": None}
+FIXED: Setting = {"rate": 1e-3, "step_size": 0.1}
+"""Of all that aren't tuned already, while seconds a batch are measured."""
 
 Curve = list[tuple[float, float]]
 """Seconds of learning, and validation BCE then."""
@@ -162,29 +177,32 @@ class Contestants:
 
     @contextlib.contextmanager
     def start(
-        self, rates: Mapping[str, float], chunk: int, n_chunks: int
+        self, settings: Mapping[str, Setting], chunk: int, n_chunks: int, *, stand_in: bool = False
     ) -> Iterator[dict[str, Worker]]:
-        """Workers of those with a rate, all alive until the context ends.
+        """Workers of those with a setting, all alive until the context ends.
 
         Args:
-            rates: learning rate of each.
+            settings: of each.
             chunk: mini-batches learned from at once.
             n_chunks: how often they will learn.
+            stand_in: let the plain JAX loop learn as each peer does.
         """
         with contextlib.ExitStack() as stack:
             workers = {}
-            for name, rate in rates.items():
-                task = {**TASK, "chunk": chunk, "n_chunks": n_chunks, "rate": rate}
-                workers[name] = self._start(name, task)
+            for name, setting in settings.items():
+                task = {**TASK, **setting, "chunk": chunk, "n_chunks": n_chunks}
+                workers[name] = self._start(name, task, stand_in)
                 stack.callback(workers[name].close)
             yield workers
 
-    def _start(self, name: str, task: dict[str, Any]) -> Worker:
+    def _start(self, name: str, task: dict[str, Any], stand_in: bool) -> Worker:
         if name in OURS:
             kind, task = "gncn", {**task, "activation": "relu", "options": OURS[name]}
         else:
-            task = {**task, **PEERS[name]}
-            kind = task.pop("worker")
+            peer = PEERS[name]
+            kind = "jax" if stand_in else peer["worker"]
+            options = {"derivative": peer["derivative"]}
+            task = {**task, "activation": peer["activation"], "options": options}
         script = WORKERS / f"with_{kind}.py"
         return Worker(name, [self.pythons[kind] or sys.executable, script, self.data], task)
 
@@ -277,29 +295,67 @@ def compare_curves(
     return found
 
 
-def try_rates(
-    console: Console, contestants: Contestants, rates: Sequence[float], chunk: int, n_chunks: int
-) -> dict[str, dict[float, float]]:
-    """BCE of everyone after a short run with each rate."""
-    found: dict[str, dict[float, float]] = {name: {} for name in contestants.names}
+def is_tunable(name: str) -> bool:
+    """Whether a contestant's learning rate and β are to be chosen."""
+    return name in PEERS or not OURS[name]["tuned"]
+
+
+def learning_rule(name: str) -> str:
+    """What decides how a contestant learns; peers that share it learn the same."""
+    if name in OURS:
+        return name
+    return f"{PEERS[name]['activation']}, {'with' if PEERS[name]['derivative'] else 'without'} φ'"
+
+
+def try_settings(
+    console: Console,
+    contestants: Contestants,
+    settings: Sequence[Setting],
+    chunk: int,
+    n_chunks: int,
+) -> dict[str, list[dict[str, Any]]]:
+    """BCE after a short run with each setting, of each learning rule that is to be tuned.
+
+    Peers that learn by the same rule compute the same, so the plain JAX loop stands in.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
     for name in contestants.names:
-        for rate in rates:
-            with contestants.start({name: rate}, chunk, n_chunks) as workers:
-                found[name][rate] = learn_in_turn(workers, n_chunks)[name][-1][1]
-        bces = ", ".join(f"{rate:g}: {bce:.1f}" for rate, bce in found[name].items())
-        console.print(f"{name}: BCE after {chunk * n_chunks} mini-batches by rate: {bces}")
+        rule = learning_rule(name)
+        if rule in found or not is_tunable(name):
+            continue
+        found[rule] = []
+        for setting in settings:
+            with contestants.start({name: setting}, chunk, n_chunks, stand_in=True) as workers:
+                bce = learn_in_turn(workers, n_chunks)[name][-1][1]
+            found[rule].append({**setting, "bce": bce})
+        tried = ", ".join(f"{t['rate']:g}, {t['step_size']:g}: {t['bce']:.1f}" for t in found[rule])
+        console.print(f"{rule}: BCE by rate and β after {chunk * n_chunks} mini-batches: {tried}")
     return found
 
 
-def show_speed(console: Console, times: Mapping[str, list[float]], peers: Sequence[str]) -> None:
-    """Print seconds a batch."""
+def choose(tried: Mapping[str, Sequence[Mapping[str, Any]]], name: str) -> Setting:
+    """The setting of least BCE of those tried; a tuned variant's own."""
+    rule = learning_rule(name)
+    if rule not in tried:
+        return OWN
+    best = min(tried[rule], key=lambda one: one["bce"])
+    return {"rate": best["rate"], "step_size": best["step_size"]}
+
+
+def show_speed(
+    console: Console,
+    times: Mapping[str, list[float]],
+    bces: Mapping[str, float],
+    peers: Sequence[str],
+) -> None:
+    """Print seconds a batch, and BCE after these batches: peers of one rule must agree."""
     ours, best = next(iter(OURS)), fastest(times, peers)
-    table = Table("", "s a batch", "spread", "÷ gncn, exact", f"÷ {best}")
+    table = Table("", "s a batch", "spread", "÷ gncn, exact", f"÷ {best}", "BCE then")
     for name, own in times.items():
         cells = [f"{statistics.median(own):.4f}", f"{min(own):.4f}-{max(own):.4f}"]
         for base in (ours, best):
             cells.append(f"{statistics.median(ratios(own, times[base])):.2f}")
-        table.add_row(name, *cells)
+        table.add_row(name, *cells, f"{bces[name]:.2f}")
     console.print(table)
 
 
@@ -307,13 +363,14 @@ def show_curves(
     console: Console,
     curves: Mapping[str, Curve],
     found: Sequence[Mapping[str, Any]],
-    rates: Mapping[str, float],
+    settings: Mapping[str, Setting],
 ) -> None:
     """Print seconds to equal BCE."""
     heads = [f"s to {one['bce']:.1f} (÷ {one['fastest']})" for one in found]
-    table = Table("", "rate", "last BCE", "s", *heads)
+    table = Table("", "rate, β", "last BCE", "s", *heads)
     for name, curve in curves.items():
-        cells = [f"{rates[name]:g}", f"{curve[-1][1]:.1f}", f"{curve[-1][0]:.0f}"]
+        chosen = [str(value or "own") for value in settings[name].values()]
+        cells = [", ".join(chosen), f"{curve[-1][1]:.1f}", f"{curve[-1][0]:.0f}"]
         for one in found:
             seconds, ratio = one["seconds"][name], one["ratio"][name]
             cells.append("not reached" if seconds is None else f"{seconds:.1f} ({ratio:.3f})")
@@ -347,8 +404,7 @@ def main(
     batches: Annotated[int, typer.Option(help="Mini-batches of a round.", min=1)] = 10,
     epochs: Annotated[int, typer.Option(help="Epochs of learning; 0: only time.", min=0)] = 5,
     every: Annotated[int, typer.Option(help="Mini-batches between two measured BCEs.")] = 58,
-    search: Annotated[int, typer.Option(help="Chunks of `every` to try a rate for.")] = 2,
-    rate: Annotated[list[float] | None, typer.Option(help="Learning rates to try.")] = None,
+    search: Annotated[int, typer.Option(help="Chunks of `every` to try settings for.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
 ) -> None:
     """Measure this library against pcx, ngc-learn, and plain loops in JAX and PyTorch."""
@@ -368,10 +424,15 @@ def main(
         left_out = [name for name in PEERS if name not in contestants.peers]
         if left_out:
             console.print(f"without an interpreter, and left out: {', '.join(left_out)}")
-        with contestants.start(dict.fromkeys(contestants.names, RATES[0]), batches, rounds) as all_:
+        with contestants.start(
+            {name: FIXED if is_tunable(name) else OWN for name in contestants.names},
+            batches,
+            rounds,
+        ) as all_:
             about = {name: worker.about for name, worker in all_.items()}
             times = time_in_turn(all_, rounds, batches)
-        show_speed(console, times, contestants.peers)
+            bces = {name: worker.bce() for name, worker in all_.items()}
+        show_speed(console, times, bces, contestants.peers)
         record: dict[str, Any] = {
             "command": "make bench-peers",
             "versions": {"gncn": gncn.__version__, **about},
@@ -380,22 +441,19 @@ def main(
             "peers": PEERS,
             "ours": OURS,
             "seconds_a_batch": times,
+            "bce_after_timing": bces,
             "fastest_peer": fastest(times, contestants.peers),
         }
         if epochs:
-            tried = try_rates(console, contestants, rate or RATES, every, search)
-            rates = {name: min(found, key=lambda r, f=found: f[r]) for name, found in tried.items()}
-            with contestants.start(rates, every, n_chunks) as all_:
+            tried = try_settings(console, contestants, SETTINGS, every, search)
+            settings = {name: choose(tried, name) for name in contestants.names}
+            with contestants.start(settings, every, n_chunks) as all_:
                 curves = learn_in_turn(all_, n_chunks)
             targets = sorted({n for n in (1, 3, 5) if n <= epochs})
             found = compare_curves(curves, contestants.peers, an_epoch // every, targets)
-            show_curves(console, curves, found, rates)
-            record |= {
-                "rates_tried": tried,
-                "rates": rates,
-                "curves": curves,
-                "to_equal_bce": found,
-            }
+            show_curves(console, curves, found, settings)
+            record |= {"tried": tried, "settings": settings}
+            record |= {"curves": curves, "to_equal_bce": found}
     if out is not None:
         write_atomic(out, json.dumps(finite(record), indent=2) + "\n")
 

@@ -45,7 +45,7 @@ def fake_worker(folder, *, offset="0", fails=False, name="fake"):
     script = folder / f"{name}.py"
     script.write_text(FAKE.format(folder=str(peers.WORKERS), offset=offset))
     task = {**peers.TASK, "sizes": [3, 2], "batch": 2, "chunk": 2, "n_chunks": 3}
-    task |= {"rate": 0.1, "activation": "relu", "options": {"fails": fails}}
+    task |= {"rate": 0.1, "step_size": 0.1, "activation": "relu", "options": {"fails": fails}}
     return peers.Worker(name, [sys.executable, script, folder / "bits.npz"], task)
 
 
@@ -157,6 +157,15 @@ def test_our_variants_are_configurations_of_the_same_task(name):
     config = load_config(preset=variant["preset"], overrides=[sizes, *variant["overrides"]])
     assert list(config.network.circuit(784).sizes) == peers.TASK["sizes"]
     assert config.settling.weight_scale == peers.TASK["weight_scale"]
+
+
+def test_peers_of_one_rule_share_the_setting_of_least_bce_and_the_tuned_keep_theirs():
+    rules = {name: peers.learning_rule(name) for name in peers.PEERS}
+    assert rules["pcx"] == rules["ngc-learn"] != rules["plain JAX"]
+    tried = [(1e-3, 0.1, 5.0), (2e-3, 0.1, math.inf), (3e-3, 0.05, 4.0), (4e-3, 0.1, 6.0)]
+    tried = [{"rate": rate, "step_size": beta, "bce": bce} for rate, beta, bce in tried]
+    assert peers.choose({rules["pcx"]: tried}, "ngc-learn") == {"rate": 3e-3, "step_size": 0.05}
+    assert peers.choose({}, next(iter(peers.OURS))) == {"rate": None, "step_size": None}
 
 
 @pytest.mark.parametrize("peer", peers.PEERS.values())

@@ -34,7 +34,7 @@ class Task:
         batch: images in a mini-batch.
         chunk: mini-batches learned from when asked to learn.
         n_chunks: chunks of the whole run.
-        rate: Adam's learning rate.
+        rate: Adam's learning rate; None leaves it to the worker, and so below.
         step_size: β.
         activation: φ.
         weight_scale: standard deviation of the first weights.
@@ -47,8 +47,8 @@ class Task:
     batch: int
     chunk: int
     n_chunks: int
-    rate: float
-    step_size: float
+    rate: float | None
+    step_size: float | None
     activation: str
     weight_scale: float
     seed: int

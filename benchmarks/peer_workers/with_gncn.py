@@ -26,12 +26,13 @@ class WithGncn:
     """A network in training."""
 
     def __init__(self, task: Task) -> None:
+        given = {"training.learning_rate": task.rate, "settling.step_size": task.step_size}
         overrides = [
             f"network.sizes={task.sizes[1:]}",
             f"training.batch_size={task.batch}",
             f"training.n_epochs={task.n_chunks}",  # a chunk takes the place of an epoch
-            f"training.learning_rate={task.rate}",
             f"seed={task.seed}",
+            *(f"{name}={value}" for name, value in given.items() if value is not None),
             *task.options["overrides"],
         ]
         self.task = task
