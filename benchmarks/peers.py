@@ -1,4 +1,4 @@
-"""`make bench-peers`: this library against what a user would otherwise pick.
+"""Measure this library against what a user would otherwise pick; `make bench-peers`.
 
 All train the same network, 784-360-360-360, on the same binary MNIST images in the same
 order from the same first weights (but for this library, whose first weights are its
@@ -6,26 +6,26 @@ own), with T = 50 settling steps from states at zero, mini-batches of 200 and Ad
 single precision on the CPU.  Each runs in a process of its own, from a Python
 environment of its own if it needs other packages; only one computes at a time.
 
-| peer | the fastest way to run it, and what is on |
-|---|---|
-| plain JAX | one jitted program a mini-batch, T steps in a scan; feedback W^T without φ' |
-| plain PyTorch | eager loop without autograd; feedback W^T without φ' |
-| pcx | ``pxf.jit``, T steps unrolled, energies differentiated; leaky ReLU |
-| ngc-learn | processes in one ``jit``, T steps in a scan; tied error synapses; leaky ReLU |
+Plain JAX: one jitted program a mini-batch, the T steps in a scan.  Plain PyTorch: an
+eager loop without autograd.  Both have φ = ReLU, and W^T without φ' for feedback.  pcx:
+one jitted program, T steps unrolled, energies differentiated.  ngc-learn: its compiled
+processes in one jitted program, the T steps in a scan, error synapses tied to W.  Both
+have leaky ReLU and φ' in their feedback (with ReLU's, which is 0 at 0 in JAX, states
+would stay at zero for ever).  Of what each library offers, the fastest way was taken.
 
-(A derivative of ReLU that is zero at zero leaves states at zero for ever, hence the
-leaky one.)  Off in all of them, for they don't come with it: lateral competition,
-precision, norm bounds; so are biases and weight decay.  What is on in this library's
-variants is in `OURS`.  jpc isn't on PyPI and is left out.
+Off in all four, for they don't come with it: lateral competition, precision and norm
+bounds; so are biases and weight decay.  What is on in this library's variants is in
+`OURS`.  jpc isn't on PyPI and is left out.
 
-Two things are measured.  *Seconds a batch*: settling and learning, compilation excluded,
-all in turn, round by round.  *Time to equal BCE*: all learn in turn, chunk by chunk, each
-with the best of a few learning rates and β, chosen by validation BCE after an epoch; only
-seconds of settling and learning count.  (Peers with the same φ and φ' compute the same up
-to rounding, as their BCE after the timed batches shows, so the plain JAX loop tries
-settings for all.)  Without norm bounds a network's BCE has no floor
-but a copy of the image, so equal BCE says how fast it is fitted, not how good a
-generative model it is.
+Seconds a batch: settling and learning, compilation excluded, all in turn, round by
+round.
+
+Time to equal BCE: all learn in turn, chunk by chunk, each with the best of a few
+learning rates and β, chosen by validation BCE after an epoch; only seconds of settling
+and learning count.  (Peers with the same φ and φ' compute the same up to rounding, as
+their BCE after the timed batches shows, so the plain JAX loop tries settings for all.)
+Without norm bounds a network's BCE has no floor but a copy of the image, so equal BCE
+says how fast it is fitted, not how good a generative model it is.
 """
 
 import contextlib
@@ -407,7 +407,7 @@ def main(
     search: Annotated[int, typer.Option(help="Chunks of `every` to try settings for.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
 ) -> None:
-    """Measure this library against pcx, ngc-learn, and plain loops in JAX and PyTorch."""
+    """Measure, print tables and write the record."""
     console, data = Console(), gncn.load_dataset("mnist")
     an_epoch = len(data.train.images) // TASK["batch"]
     if an_epoch % every:
@@ -459,4 +459,6 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(help=__doc__)(main)
+    app()
