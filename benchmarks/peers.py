@@ -369,7 +369,9 @@ def show_curves(
     table = Table("", "rate, β", "last BCE", "s", *heads)
     for name, curve in curves.items():
         chosen = [str(value or "own") for value in settings[name].values()]
-        cells = [", ".join(chosen), f"{curve[-1][1]:.1f}", f"{curve[-1][0]:.0f}"]
+        seconds, bce = curve[-1]
+        last = f"{bce:.1f}" if math.isfinite(bce) else "diverged"
+        cells = [", ".join(chosen), last, f"{seconds:.0f}"]
         for one in found:
             seconds, ratio = one["seconds"][name], one["ratio"][name]
             cells.append("not reached" if seconds is None else f"{seconds:.1f} ({ratio:.3f})")
@@ -379,11 +381,17 @@ def show_curves(
 
 def finite(value: Any) -> Any:
     """The same with infinite numbers as None, for JSON."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def save(record: Mapping[str, Any], out: Path | None) -> None:
+    """Write what is known so far, if it is to be written."""
+    if out is not None:
+        write_atomic(out, json.dumps(finite(record), indent=2, allow_nan=False) + "\n")
 
 
 def processor() -> str:
@@ -443,18 +451,19 @@ def main(
             "bce_after_timing": bces,
             "fastest_peer": fastest(times, contestants.peers),
         }
+        save(record, out)
         if epochs:
             tried = try_settings(console, contestants, SETTINGS, every, search)
             settings = {name: choose(tried, name) for name in contestants.names}
+            record |= {"tried": tried, "settings": settings}
+            save(record, out)
             with contestants.start(settings, every, n_chunks) as all_:
                 curves = learn_in_turn(all_, n_chunks)
             targets = sorted({n for n in (1, 3, 5) if n <= epochs})
             found = compare_curves(curves, contestants.peers, an_epoch // every, targets)
             show_curves(console, curves, found, settings)
-            record |= {"tried": tried, "settings": settings}
             record |= {"curves": curves, "to_equal_bce": found}
-    if out is not None:
-        write_atomic(out, json.dumps(finite(record), indent=2) + "\n")
+            save(record, out)
 
 
 if __name__ == "__main__":
