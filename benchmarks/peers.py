@@ -285,7 +285,7 @@ def compare_curves(
             continue
         target = curves[first][n * chunks_an_epoch][1]
         seconds = {name: seconds_to(curve, target) for name, curve in curves.items()}
-        there = {name: seconds[name] for name in peers if seconds[name] is not None}
+        there = {k: s for k, s in seconds.items() if k in peers and s is not None}
         best = min(there, key=lambda name: there[name])
         ratio = {k: None if s is None else s / there[best] for k, s in seconds.items()}
         found.append(
