@@ -157,6 +157,9 @@ def test_our_variants_are_configurations_of_the_same_task(name):
     config = load_config(preset=variant["preset"], overrides=[sizes, *variant["overrides"]])
     assert list(config.network.circuit(784).sizes) == peers.TASK["sizes"]
     assert config.settling.weight_scale == peers.TASK["weight_scale"]
+    if "exact" in name:
+        assert config.settling.n_settle_steps == peers.TASK["n_steps"]
+        assert config.settling.products == "float32"
 
 
 def test_peers_of_one_rule_share_the_setting_of_least_bce_and_the_tuned_keep_theirs():
