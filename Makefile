@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := pcx ngclearn torch
 
-.PHONY: demo test test-slow mutate bench clean
+.PHONY: demo test test-slow mutate bench bench-peers clean
+.PRECIOUS: .bench/%/.made
 
 demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 minutes)
 	$(BIN)/gncn train --preset mnist --out runs/mnist --overwrite
@@ -25,6 +27,14 @@ mutate: $(VENV)/.dev  ## break the library on purpose, line by line: tests must 
 bench: $(VENV)/.dev  ## measure speed and memory on this machine
 	$(BIN)/python -m benchmarks.speed
 
+bench-peers: $(VENV)/.dev $(PEERS:%=.bench/%/.made)  ## measure it against other libraries
+	$(BIN)/python -m benchmarks.peers $(foreach peer,$(PEERS),--$(peer) .bench/$(peer)/bin/python) --out results/bench-peers.json
+
+.bench/%/.made: benchmarks/constraints-%.txt
+	$(PYTHON) -m venv .bench/$*
+	.bench/$*/bin/pip install --quiet --disable-pip-version-check -c $< $* $(if $(filter torch,$*),numpy)
+	touch $@
+
 $(VENV)/.run: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gncn needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
@@ -35,5 +45,5 @@ $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-clean:  ## remove the environment and all runs
-	rm -rf $(VENV) runs
+clean:  ## remove the environments and all runs
+	rm -rf $(VENV) .bench runs

@@ -1,0 +1,63 @@
+"""This library, for `benchmarks.peers`: a preset with values overridden."""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from serving import Task, serve
+
+import gncn
+from gncn.config import load_config
+from gncn.network import Network
+from gncn.settling import settle
+from gncn.training import reconstruction_error, start_training, train_epoch, trial
+
+
+@eqx.filter_jit
+def bce(network: Network, x: jax.Array, n_steps: int) -> jax.Array:
+    """BCE after settling."""
+    x = x.astype(jnp.float32)
+    return reconstruction_error(network, settle(network, x, n_settle_steps=n_steps))
+
+
+class WithGncn:
+    """A network in training."""
+
+    def __init__(self, task: Task) -> None:
+        given = {"training.learning_rate": task.rate, "settling.step_size": task.step_size}
+        overrides = [
+            f"network.sizes={task.sizes[1:]}",
+            f"training.batch_size={task.batch}",
+            f"training.n_epochs={task.n_chunks}",  # a chunk takes the place of an epoch
+            f"seed={task.seed}",
+            *(f"{name}={value}" for name, value in given.items() if value is not None),
+            *task.options["overrides"],
+        ]
+        self.task = task
+        self.config = load_config(preset=task.options["preset"], overrides=overrides)
+        self.plan = self.config.training.plan()
+        self.rates = jax.tree.map(lambda rate: rate[None], self.config.training.rates())
+        self.about = {"gncn": gncn.__version__, "jax": jax.__version__}
+        self.bce_of = partial(bce, n_steps=task.n_steps)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all that was learned."""
+        networks = self.config.networks(self.task.sizes[0])
+        self.state = start_training(networks, self.plan.rule, self.config.seeds)
+
+    def learn(self, images: np.ndarray) -> None:
+        """Settle and learn."""
+        chunk = jnp.asarray(images.reshape(-1, images.shape[-1]))
+        self.state, _ = train_epoch(self.state, chunk, self.rates, self.plan)
+        jax.block_until_ready(self.state.network)
+
+    def bce(self, images: np.ndarray) -> np.ndarray:
+        """BCE after settling."""
+        return np.asarray(self.bce_of(trial(self.state, 0), jnp.asarray(images)))
+
+
+if __name__ == "__main__":
+    serve(WithGncn)

@@ -1,0 +1,472 @@
+"""Measure this library against what a user would otherwise pick; `make bench-peers`.
+
+All train the same network, 784-360-360-360, on the same binary MNIST images in the same
+order from the same first weights (but for this library, whose first weights are its
+own), with T = 50 settling steps from states at zero, mini-batches of 200 and Adam, in
+single precision on the CPU.  Each runs in a process of its own, from a Python
+environment of its own if it needs other packages; only one computes at a time.
+
+Plain JAX: one jitted program a mini-batch, the T steps in a scan.  Plain PyTorch: an
+eager loop without autograd.  Both have φ = ReLU, and W^T without φ' for feedback.  pcx:
+one jitted program, T steps unrolled, energies differentiated.  ngc-learn: its compiled
+processes in one jitted program, the T steps in a scan, error synapses tied to W.  Both
+have leaky ReLU and φ' in their feedback (with ReLU's, which is 0 at 0 in JAX, states
+would stay at zero for ever).  Of what each library offers, the fastest way was taken.
+
+Off in all four: lateral competition, precision, norm bounds, biases and weight decay.
+What is on in this library's variants is in `OURS`.  jpc isn't on PyPI and is left out.
+
+Seconds a batch: settling and learning, compilation excluded, all in turn, round by
+round.
+
+Time to equal BCE: all learn in turn, chunk by chunk, each with the best of a few
+learning rates and β, chosen by validation BCE after an epoch; only seconds of settling
+and learning count.  (Peers with the same φ and φ' compute the same up to rounding, as
+their BCE after the timed batches shows, so the plain JAX loop tries settings for all.)
+Without norm bounds a network's BCE has no floor but a copy of the image, so equal BCE
+says how fast it is fitted, not how good a generative model it is.
+"""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import gncn
+from gncn.errors import ConfigError
+from gncn.files import write_atomic
+
+WORKERS = Path(__file__).parent / "peer_workers"
+TASK: dict[str, Any] = {
+    "sizes": [784, 360, 360, 360],
+    "n_steps": 50,
+    "batch": 200,
+    "weight_scale": 0.05,
+    "seed": 0,
+}
+PEERS: dict[str, dict[str, Any]] = {
+    "plain JAX": {"worker": "jax", "activation": "relu", "derivative": False},
+    "plain PyTorch": {"worker": "torch", "activation": "relu", "derivative": False},
+    "pcx": {"worker": "pcx", "activation": "leaky_relu", "derivative": True},
+    "ngc-learn": {"worker": "ngclearn", "activation": "leaky_relu", "derivative": True},
+}
+"""Each peer's worker, its φ, and whether φ' is in its feedback."""
+
+OURS: dict[str, dict[str, Any]] = {
+    "gncn, exact, columns and precision": {
+        "preset": None,
+        "tuned": False,
+        "overrides": [
+            "network.competition='columns'",
+            "network.group_size=[12, 12, 18]",
+            "network.precision='diagonal'",
+            "network.compared='activity'",
+            "network.competing='activity'",
+            "network.norm='clipped'",
+            "network.norm_axis='receiving'",
+        ],
+    },
+    "gncn, exact, neither": {
+        "preset": None,
+        "tuned": False,
+        "overrides": ["network.prediction_activation='identity'", "network.feedback='tied'"],
+    },
+}
+"""Variants of this library: a preset, or None for the defaults, and what overrides it.
+
+Between the two come `TASK`'s sizes, batch and seed, and, unless the variant is tuned
+already, a learning rate and β chosen as the peers' are.  BCE is measured after T = 50
+steps of its own settling.
+"""
+
+SETTINGS = tuple(
+    {"rate": rate, "step_size": beta} for beta in (0.05, 0.1) for rate in (2e-3, 4e-3, 8e-3)
+)
+"""What the peers, and variants that aren't tuned already, may choose from."""
+
+Setting = Mapping[str, float | None]
+"""A learning rate and β; None leaves a variant of this library its own."""
+
+OWN: Setting = {"rate": None, "step_size": None}
+FIXED: Setting = {"rate": 1e-3, "step_size": 0.1}
+"""Of all that aren't tuned already, while seconds a batch are measured."""
+
+Curve = list[tuple[float, float]]
+"""Seconds of learning, and validation BCE then."""
+
+
+class Worker:
+    """A worker process; see `benchmarks/peer_workers/serving.py` for what it understands."""
+
+    def __init__(self, name: str, command: Sequence[str | Path], task: Mapping[str, Any]) -> None:
+        self.name = name
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the worker)
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        )
+        ready = self._ask(task)
+        self.about: dict[str, Any] = ready["about"]
+        self.first_bce: float = ready["bce"]
+
+    def learn(self) -> float:
+        """Settle and learn from a chunk; gives the seconds it took."""
+        return self._ask({"do": "learn"})["seconds"]
+
+    def bce(self) -> float:
+        """BCE of the validation images; infinite if the network diverged."""
+        found = self._ask({"do": "evaluate"})["bce"]
+        return found if math.isfinite(found) else math.inf
+
+    def close(self) -> None:
+        """Let the process end; closing twice is closing once."""
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe(self.process.stdin).close()
+        self.process.wait()
+        self._pipe(self.process.stdout).close()
+        self.errors.close()
+
+    def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        stdin = self._pipe(self.process.stdin)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(json.dumps(question) + "\n")
+            stdin.flush()
+        line = self._pipe(self.process.stdout).readline()
+        if not line:
+            status = self.process.wait()
+            self.errors.seek(0)
+            words = self.errors.read()[-2000:]
+            self.close()
+            raise ConfigError(
+                f"The worker of {self.name!r} ended with status {status}; give an interpreter that "
+                f"has its packages (benchmarks/constraints-*.txt). Its last words:\n{words}"
+            )
+        return json.loads(line)
+
+    @staticmethod
+    def _pipe(pipe: IO[str] | None) -> IO[str]:
+        assert pipe is not None
+        return pipe
+
+
+class Contestants:
+    """Everyone who is measured: how to start the worker of each."""
+
+    def __init__(self, pythons: Mapping[str, Path | None], data: Path) -> None:
+        self.pythons, self.data = pythons, data
+        self.peers = [name for name, peer in PEERS.items() if pythons[peer["worker"]] is not None]
+        self.names = [*self.peers, *OURS]
+
+    @contextlib.contextmanager
+    def start(
+        self, settings: Mapping[str, Setting], chunk: int, n_chunks: int, *, stand_in: bool = False
+    ) -> Iterator[dict[str, Worker]]:
+        """Workers of those with a setting, all alive until the context ends.
+
+        Args:
+            settings: of each.
+            chunk: mini-batches learned from at once.
+            n_chunks: how often they will learn.
+            stand_in: let the plain JAX loop learn as each peer does.
+        """
+        with contextlib.ExitStack() as stack:
+            workers = {}
+            for name, setting in settings.items():
+                task = {**TASK, **setting, "chunk": chunk, "n_chunks": n_chunks}
+                workers[name] = self._start(name, task, stand_in)
+                stack.callback(workers[name].close)
+            yield workers
+
+    def _start(self, name: str, task: dict[str, Any], stand_in: bool) -> Worker:
+        if name in OURS:
+            kind, task = "gncn", {**task, "activation": "relu", "options": OURS[name]}
+        else:
+            peer = PEERS[name]
+            kind = "jax" if stand_in else peer["worker"]
+            options = {"derivative": peer["derivative"]}
+            task = {**task, "activation": peer["activation"], "options": options}
+        script = WORKERS / f"with_{kind}.py"
+        return Worker(name, [self.pythons[kind] or sys.executable, script, self.data], task)
+
+
+def time_in_turn(workers: Mapping[str, Worker], rounds: int, chunk: int) -> dict[str, list[float]]:
+    """Seconds a batch of each worker in each round, all in turn."""
+    times: dict[str, list[float]] = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            times[name].append(worker.learn() / chunk)
+    return times
+
+
+def learn_in_turn(workers: Mapping[str, Worker], n_chunks: int) -> dict[str, Curve]:
+    """BCE against seconds of learning, all in turn; a network that diverged stops."""
+    curves: dict[str, Curve] = {name: [(0.0, w.first_bce)] for name, w in workers.items()}
+    for _ in range(n_chunks):
+        for name, worker in workers.items():
+            seconds, before = curves[name][-1]
+            if math.isfinite(before):
+                seconds += worker.learn()
+                curves[name].append((seconds, worker.bce()))
+    return curves
+
+
+def ratios(times: Sequence[float], base: Sequence[float]) -> list[float]:
+    """Times over those of `base` in the same round."""
+    return [a / b for a, b in zip(times, base, strict=True)]
+
+
+def fastest(times: Mapping[str, Sequence[float]], names: Sequence[str]) -> str:
+    """Whose median is least, among `names`."""
+    return min(names, key=lambda name: statistics.median(times[name]))
+
+
+def seconds_to(curve: Curve, target: float) -> float | None:
+    """When BCE first comes down to `target`, on a straight line between two measurements.
+
+    Returns:
+        Seconds of learning, or None if it never does.
+    """
+    before, high = curve[0]
+    if high <= target:
+        return before
+    for after, low in curve[1:]:
+        if low <= target:
+            return before + (after - before) * (high - target) / (high - low)
+        before, high = after, low
+    return None
+
+
+def leader(curves: Mapping[str, Curve], names: Sequence[str]) -> str:
+    """Who has the lowest BCE when the first of `names` is through."""
+    budget = min(curves[name][-1][0] for name in names)
+
+    def bce(name: str) -> float:
+        return min(bce for seconds, bce in curves[name] if seconds <= budget)
+
+    return min(names, key=bce)
+
+
+def compare_curves(
+    curves: Mapping[str, Curve], peers: Sequence[str], chunks_an_epoch: int, epochs: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Seconds of everyone to the BCE that the leading peer has after some epochs.
+
+    Args:
+        curves: of everyone, one point a chunk.
+        peers: among whom the leader is.
+        chunks_an_epoch: points of an epoch.
+        epochs: after how many the leader's BCE is a target.
+
+    Returns:
+        For each target: ``epochs``, ``bce``, ``seconds`` of everyone (None: not
+        reached), ``fastest`` peer and ``ratio`` of everyone's seconds to its.
+    """
+    first = leader(curves, peers)
+    found = []
+    for n in epochs:
+        if n * chunks_an_epoch >= len(curves[first]):
+            continue
+        target = curves[first][n * chunks_an_epoch][1]
+        seconds = {name: seconds_to(curve, target) for name, curve in curves.items()}
+        there = {k: s for k, s in seconds.items() if k in peers and s is not None}
+        best = min(there, key=lambda name: there[name])
+        ratio = {k: None if s is None else s / there[best] for k, s in seconds.items()}
+        found.append(
+            {"epochs": n, "bce": target, "seconds": seconds, "fastest": best, "ratio": ratio}
+        )
+    return found
+
+
+def is_tunable(name: str) -> bool:
+    """Whether a contestant's learning rate and β are to be chosen."""
+    return name in PEERS or not OURS[name]["tuned"]
+
+
+def learning_rule(name: str) -> str:
+    """What decides how a contestant learns; peers that share it learn the same."""
+    if name in OURS:
+        return name
+    return f"{PEERS[name]['activation']}, {'with' if PEERS[name]['derivative'] else 'without'} φ'"
+
+
+def try_settings(
+    console: Console,
+    contestants: Contestants,
+    settings: Sequence[Setting],
+    chunk: int,
+    n_chunks: int,
+) -> dict[str, list[dict[str, Any]]]:
+    """BCE after a short run with each setting, of each learning rule that is to be tuned.
+
+    Peers that learn by the same rule compute the same, so the plain JAX loop stands in.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in contestants.names:
+        rule = learning_rule(name)
+        if rule in found or not is_tunable(name):
+            continue
+        found[rule] = []
+        for setting in settings:
+            with contestants.start({name: setting}, chunk, n_chunks, stand_in=True) as workers:
+                bce = learn_in_turn(workers, n_chunks)[name][-1][1]
+            found[rule].append({**setting, "bce": bce})
+        tried = ", ".join(f"{t['rate']:g}, {t['step_size']:g}: {t['bce']:.1f}" for t in found[rule])
+        console.print(f"{rule}: BCE by rate and β after {chunk * n_chunks} mini-batches: {tried}")
+    return found
+
+
+def choose(tried: Mapping[str, Sequence[Mapping[str, Any]]], name: str) -> Setting:
+    """The setting of least BCE of those tried; a tuned variant's own."""
+    rule = learning_rule(name)
+    if rule not in tried:
+        return OWN
+    best = min(tried[rule], key=lambda one: one["bce"])
+    return {"rate": best["rate"], "step_size": best["step_size"]}
+
+
+def show_speed(
+    console: Console,
+    times: Mapping[str, list[float]],
+    bces: Mapping[str, float],
+    peers: Sequence[str],
+) -> None:
+    """Print seconds a batch, and BCE after these batches: peers of one rule must agree."""
+    ours, best = next(iter(OURS)), fastest(times, peers)
+    table = Table("", "s a batch", "spread", "÷ gncn, exact", f"÷ {best}", "BCE then")
+    for name, own in times.items():
+        cells = [f"{statistics.median(own):.4f}", f"{min(own):.4f}-{max(own):.4f}"]
+        for base in (ours, best):
+            cells.append(f"{statistics.median(ratios(own, times[base])):.2f}")
+        table.add_row(name, *cells, f"{bces[name]:.2f}")
+    console.print(table)
+
+
+def show_curves(
+    console: Console,
+    curves: Mapping[str, Curve],
+    found: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Setting],
+) -> None:
+    """Print seconds to equal BCE."""
+    heads = [f"s to {one['bce']:.1f} (÷ {one['fastest']})" for one in found]
+    table = Table("", "rate, β", "last BCE", "s", *heads)
+    for name, curve in curves.items():
+        chosen = [str(value or "own") for value in settings[name].values()]
+        seconds, bce = curve[-1]
+        last = f"{bce:.1f}" if math.isfinite(bce) else "diverged"
+        cells = [", ".join(chosen), last, f"{seconds:.0f}"]
+        for one in found:
+            seconds, ratio = one["seconds"][name], one["ratio"][name]
+            cells.append("not reached" if seconds is None else f"{seconds:.1f} ({ratio:.3f})")
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+def finite(value: Any) -> Any:
+    """The same with infinite numbers as None, for JSON."""
+    if isinstance(value, Mapping):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def save(record: Mapping[str, Any], out: Path | None) -> None:
+    """Write what is known so far, if it is to be written."""
+    if out is not None:
+        write_atomic(out, json.dumps(finite(record), indent=2, allow_nan=False) + "\n")
+
+
+def processor() -> str:
+    """The processor's name and how many cores may be used."""
+    names = [platform.processor() or platform.machine()]
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(os.sched_getaffinity(0))} cores"
+
+
+def main(
+    pcx: Annotated[Path | None, typer.Option(help="A Python that has pcx.")] = None,
+    ngclearn: Annotated[Path | None, typer.Option(help="A Python that has ngc-learn 3.")] = None,
+    torch: Annotated[Path | None, typer.Option(help="A Python that has PyTorch.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of timing.", min=1)] = 5,
+    batches: Annotated[int, typer.Option(help="Mini-batches of a round.", min=1)] = 10,
+    epochs: Annotated[int, typer.Option(help="Epochs of learning; 0: only time.", min=0)] = 5,
+    every: Annotated[int, typer.Option(help="Mini-batches between two measured BCEs.")] = 58,
+    search: Annotated[int, typer.Option(help="Chunks of `every` to try settings for.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
+) -> None:
+    """Measure, print tables and write the record."""
+    console, data = Console(), gncn.load_dataset("mnist")
+    an_epoch = len(data.train.images) // TASK["batch"]
+    if an_epoch % every:
+        raise typer.BadParameter(
+            f"must divide the {an_epoch} batches of an epoch", param_hint="every"
+        )
+    pythons = {"pcx": pcx, "ngclearn": ngclearn, "torch": torch}
+    pythons |= {"jax": Path(sys.executable), "gncn": Path(sys.executable)}
+    n_chunks = epochs * an_epoch // every
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mnist.npz"
+        np.savez(path, train=data.train.images, validation=data.validation.images)
+        contestants = Contestants(pythons, path)
+        left_out = [name for name in PEERS if name not in contestants.peers]
+        if left_out:
+            console.print(f"without an interpreter, and left out: {', '.join(left_out)}")
+        with contestants.start(
+            {name: FIXED if is_tunable(name) else OWN for name in contestants.names},
+            batches,
+            rounds,
+        ) as all_:
+            about = {name: worker.about for name, worker in all_.items()}
+            times = time_in_turn(all_, rounds, batches)
+            bces = {name: worker.bce() for name, worker in all_.items()}
+        show_speed(console, times, bces, contestants.peers)
+        record: dict[str, Any] = {
+            "command": "make bench-peers",
+            "versions": {"gncn": gncn.__version__, **about},
+            "device": processor(),
+            "task": TASK,
+            "peers": PEERS,
+            "ours": OURS,
+            "seconds_a_batch": times,
+            "bce_after_timing": bces,
+            "fastest_peer": fastest(times, contestants.peers),
+        }
+        save(record, out)
+        if epochs:
+            tried = try_settings(console, contestants, SETTINGS, every, search)
+            settings = {name: choose(tried, name) for name in contestants.names}
+            record |= {"tried": tried, "settings": settings}
+            save(record, out)
+            with contestants.start(settings, every, n_chunks) as all_:
+                curves = learn_in_turn(all_, n_chunks)
+            targets = sorted({n for n in (1, 3, 5) if n <= epochs})
+            found = compare_curves(curves, contestants.peers, an_epoch // every, targets)
+            show_curves(console, curves, found, settings)
+            record |= {"curves": curves, "to_equal_bce": found}
+            save(record, out)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(help=__doc__)(main)
+    app()
