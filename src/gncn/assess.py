@@ -230,9 +230,9 @@ class _Assessment:
         means = np.asarray(jax.nn.sigmoid(subject.model.decoder.decode(codes)))
         uniform = np.random.default_rng(subject.seed).uniform(size=means.shape)
         drawn = (uniform < means).astype(np.uint8)
-        train = subject.data.train.images
+        train = subject.data.train.array
         nearest = nearest_images(train, drawn)
-        held_out = nearest_images(train, subject.target.images[:100])
+        held_out = nearest_images(train, subject.target.array[:100])
         self.metrics["samples"] = {
             "n": len(means),
             "distance_to_nearest_training_image": float(nearest.distances.mean()),
@@ -253,14 +253,14 @@ class _Assessment:
         visible = visible_pixels(self.mask, self.shape, seed=subject.seed)
         subject.report("learning to complete images")
         completers = subject.model.completers(
-            self.prior, subject.data.train.images, visible, subject.key(4)
+            self.prior, subject.data.train.array, visible, subject.key(4)
         )
         found = measure_completion(subject, completers, visible)
         found["missing"] = self.mask if isinstance(self.mask, str) else "a mask"
         for way, score in found["ways"].items():
             self.per_image[f"squared_error_{way}"] = score.pop("per_image")
         self.metrics["completion"] = found
-        shown = subject.target.images[:12]
+        shown = subject.target.array[:12]
         completed = {
             way: complete(completer, shown, visible) for way, completer in completers.items()
         }

@@ -59,6 +59,8 @@ class DataConfig(Description):
         max_value: value of a white pixel in a file.
         image_shape: rows and columns of a file's images.
         n_test: images of a file for testing.
+        stream: leave the images in a .npy file and read them while training, for more
+            images than memory holds.
     """
 
     name: str = "mnist"
@@ -72,6 +74,7 @@ class DataConfig(Description):
     max_value: float | None = None
     image_shape: tuple[int, int] | None = None
     n_test: int | None = None
+    stream: bool = False
 
     def load(self) -> Dataset:
         """Load the data.
@@ -90,10 +93,11 @@ class DataConfig(Description):
                     "data_dir and allow_missing_train apply to data sets by name; "
                     f"{self.name!r} is a file."
                 )
-            return load_file(self.name, **both, **of_files)
-        if of_files:
+            return load_file(self.name, stream=self.stream, **both, **of_files)
+        if of_files or self.stream:
+            idle = [*of_files, *(["stream"] if self.stream else [])]
             raise ConfigError(
-                f"{', '.join(of_files)}: only for your own .npy or .npz file; {self.name!r} is a "
+                f"{', '.join(idle)}: only for your own .npy or .npz file; {self.name!r} is a "
                 "data set by name and has its own rule."
             )
         return load_dataset(

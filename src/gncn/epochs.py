@@ -17,6 +17,7 @@ chunk: one trial keeps all cores busy, and what it works on stays in their cache
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -26,7 +27,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from gncn.examples import Examples
+from gncn.examples import Examples, Source, on_device
 from gncn.feed import chunks
 from gncn.interrupts import wait
 
@@ -140,7 +141,7 @@ def unstack(models: Any) -> list[Any]:
 
 def run_epoch(
     state: TrainingState,
-    examples: Examples,
+    source: Source,
     batch_size: int,
     learn: Learn,
     options: Any = None,
@@ -155,7 +156,7 @@ def run_epoch(
 
     Args:
         state: models and learners; left as it is.
-        examples: the images; on the device if they are to stay there between epochs.
+        source: the images; on the device if they are to stay there between epochs.
         batch_size: images of a mini-batch.
         learn: what one mini-batch does to one trial.
         options: handed to `learn`, each array with a leading axis of trials.
@@ -166,8 +167,11 @@ def run_epoch(
 
     Returns:
         The state after the epoch, and what was seen.
+
+    Raises:
+        DataError: the file of streamed images can't be read, or has changed.
     """
-    n_images = len(examples)
+    n_images = len(source)
     n_batches = -(-n_images // batch_size)
     length = -(-n_batches // CHUNKS) if chunk is None else chunk
     together = jax.default_backend() != "cpu" if together is None else together
@@ -182,13 +186,16 @@ def run_epoch(
         if on_batch is not None:
             on_batch(number)
 
-    for first, count, held, indices in chunks(examples, np.asarray(order), batch_size, length):
-        program = _LearnChunk(learn, n_images, together, held, indices, first, count, keys, options)
-        (models, learners), sums = _learn_chunk(program, (models, learners))
-        seen.append(sums)
-        under_way.append((int(first + count) - 1, sums.error))
-        if len(under_way) == LEAD:
-            finish_one()
+    with closing(chunks(on_device(source), np.asarray(order), batch_size, length)) as feed:
+        for first, count, examples, indices in feed:
+            given = _LearnChunk(
+                learn, n_images, together, examples, indices, first, count, keys, options
+            )
+            (models, learners), sums = _learn_chunk(given, (models, learners))
+            seen.append(sums)
+            under_way.append((int(first + count) - 1, sums.error))
+            if len(under_way) == LEAD:
+                finish_one()
     while under_way:
         finish_one()
     report = _report(seen, n_images, batch_size)
@@ -281,33 +288,39 @@ def _sums(weights: Float[Array, " batch"], seen: Statistics) -> Statistics:
     return jax.tree.map(lambda value: jnp.tensordot(weights, value, axes=1), seen)
 
 
-@eqx.filter_jit
 def _report(seen: Sequence[Statistics], n_images: int, batch_size: int) -> EpochReport:
-    """Put together what the chunks saw, each with axes of trials and mini-batches."""
+    """Put together what the chunks saw, each with axes of trials and mini-batches.
+
+    Done on the host, so that what is summed up is compiled for no particular chunks.
+    """
     n_batches = -(-n_images // batch_size)
-    sums = jax.tree.map(
-        lambda *parts: jnp.moveaxis(jnp.concatenate(parts, axis=1)[:, :n_batches], 1, 0), *seen
-    )
-    mean = jax.tree.map(lambda values: jnp.sum(values, axis=0) / n_images, sums)
-    images = np.minimum(batch_size, n_images - batch_size * np.arange(n_batches))
-    return EpochReport(mean, sums.error / images.astype(np.float32)[:, None])
+    sums = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, :n_batches], *seen)
+    images = np.full((n_batches, 1), batch_size, np.float32)
+    images[-1] = n_images - (n_batches - 1) * batch_size
+    return EpochReport(_mean(sums, n_images), jnp.asarray(sums.error.T / images))
 
 
-def average(models: Any, examples: Examples, batch_size: int, see: See) -> Statistics:
+@eqx.filter_jit
+def _mean(sums: Statistics, n_images: int) -> Statistics:
+    """Means over images from sums with axes of trials and mini-batches or blocks."""
+    return jax.tree.map(lambda values: jnp.sum(values, axis=1) / n_images, sums)
+
+
+def average(models: Any, source: Source, batch_size: int, see: See) -> Statistics:
     """Average statistics over images, in blocks so that memory stays bounded.
 
     One program serves splits of every size.
 
     Args:
         models: with a leading axis of trials.
-        examples: the images.
+        source: the images.
         batch_size: images of a block.
         see: statistics of each image.
 
     Returns:
         Means, with a leading axis of trials.
     """
-    n_images = len(examples)
+    n_images = len(source)
     n_blocks = -(-n_images // batch_size)
     sums = []
     for first in range(0, n_blocks, EVALUATED_BLOCKS):
@@ -315,13 +328,14 @@ def average(models: Any, examples: Examples, batch_size: int, see: See) -> Stati
         block = _SeeBlocks(
             see,
             batch_size,
-            examples.gather(np.minimum(rows, n_images - 1)),
+            source.gather(np.minimum(rows, n_images - 1)),
             np.asarray(n_images),
             np.asarray(first),
             np.asarray(min(EVALUATED_BLOCKS, n_blocks - first)),
         )
         sums.append(_see_blocks(block, models))
-    return _mean(sums, n_images)
+    joined = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *sums)
+    return _mean(joined, n_images)
 
 
 class _SeeBlocks(NamedTuple):
@@ -356,10 +370,3 @@ def _see_blocks(blocks: _SeeBlocks, models: Any) -> Statistics:
 
     # One trial after another: vmap would widen every block's memory by their number.
     return lax.map(one, models)
-
-
-@eqx.filter_jit
-def _mean(sums: Sequence[Statistics], n_images: int) -> Statistics:
-    return jax.tree.map(
-        lambda *parts: jnp.sum(jnp.concatenate(parts, axis=1), axis=1) / n_images, *sums
-    )

@@ -1,17 +1,20 @@
 """Images as training and evaluation hold them: binary ones as bits, eight pixels to a byte.
 
 `Examples` is a pytree, so it goes into compiled programs as it is, and a program unpacks
-the few images that it works on.
+the few images that it works on.  `StreamedExamples` stay in their file until some are
+gathered from it.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32, Shaped, UInt8
 
-from gncn.data import Split
+from gncn.data import Split, StoredImages
 
 
 class Examples(eqx.Module):
@@ -56,6 +59,42 @@ def hold(
     return Examples(stored, labels, images.shape[1])
 
 
-def examples_of(split: Split, *, labelled: bool = False) -> Examples:
+@dataclass(frozen=True)
+class StreamedExamples:
+    """Images that stay in a file, with labels if the model learns them.
+
+    Attributes:
+        images: the images.
+        labels: classes.
+    """
+
+    images: StoredImages
+    labels: Int32[np.ndarray, " images"] | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def gather(self, rows: Int[np.ndarray, " rows"]) -> Examples:
+        """Read the examples of these rows.
+
+        Raises:
+            DataError: the file can't be read, or has changed.
+        """
+        return hold(self.images[rows], None if self.labels is None else self.labels[rows])
+
+
+Source = Examples | StreamedExamples
+"""What epochs and evaluations take their images from."""
+
+
+def examples_of(split: Split, *, labelled: bool = False) -> Source:
     """The examples of a split, with labels only if the model learns them."""
-    return hold(split.images, split.labels if labelled else None)
+    labels = split.labels if labelled else None
+    if isinstance(split.images, StoredImages):
+        return StreamedExamples(split.images, labels)
+    return hold(split.images, labels)
+
+
+def on_device(source: Source) -> Source:
+    """The same examples on the device, unless they stay in a file."""
+    return jax.device_put(source) if isinstance(source, Examples) else source

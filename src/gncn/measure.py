@@ -101,10 +101,10 @@ def measure_likelihood(
     model = WithPrior(subject.model.decoder, prior)
     subject.report(f"log p(x) with S = {n_samples}")
     at_s = prior_log_likelihood(
-        model, subject.target.images, key=subject.key(0), n_samples=n_samples, n_repeats=n_repeats
+        model, subject.target.array, key=subject.key(0), n_samples=n_samples, n_repeats=n_repeats
     )
     subject.report("log p(x) against S")
-    over_s = prior_log_likelihood(model, subject.target.images, key=subject.key(1), n_samples=curve)
+    over_s = prior_log_likelihood(model, subject.target.array, key=subject.key(1), n_samples=curve)
     spread = at_s.repeat_spread
     return {
         "n_samples": n_samples,
@@ -137,7 +137,7 @@ def measure_tight_likelihood(
     """
     annealing = annealing or Annealing(n_temperatures=24, n_chains=4, step_size=0.3)
     model = WithPrior(subject.model.decoder, prior)
-    images = subject.target.images[:n_images]
+    images = subject.target.array[:n_images]
     n_images = len(images)
 
     def propose(x: UInt8[np.ndarray, "images pixels"]) -> GaussianProposal:
@@ -203,7 +203,7 @@ def measure_completion(
     ``per_image`` holds each image's squared error of each way.
     """
     data = subject.data
-    images = subject.target.images
+    images = subject.target.array
 
     def score(completer: AnyCompleter) -> PerImage:
         return missing_squared_error(images, complete(completer, images, visible), visible)
@@ -217,16 +217,16 @@ def measure_completion(
         found = score(completer)
         scores[way] = summary(found) | {"per_image": found.values}
     subject.report("completing images: mean image")
-    yardsticks = {"mean_image": summary(score(mean_image(data.train.images)))}
+    yardsticks = {"mean_image": summary(score(mean_image(data.train.array)))}
     subject.report("completing images: nearest neighbours")
-    neighbours = fit_nearest_neighbours(data.train.images, data.validation.images[:1000], visible)
+    neighbours = fit_nearest_neighbours(data.train.array, data.validation.array[:1000], visible)
     yardsticks["nearest_neighbours"] = summary(score(neighbours)) | {"k": neighbours.k}
 
     def on_epoch(number: int, error: float) -> None:
         subject.report(f"completing images: supervised regressor, epoch {number}: {error:.2f}")
 
     floor = fit_regressor(
-        data.train.images, data.validation.images, visible, key=subject.key(5), on_epoch=on_epoch
+        data.train.array, data.validation.array, visible, key=subject.key(5), on_epoch=on_epoch
     )
     yardsticks["supervised"] = summary(score(floor.completer))
     best = min(scores, key=lambda way: scores[way]["m_mse"])

@@ -16,7 +16,7 @@ from gncn.config import BACKPROP_ONLY, HEBBIAN_ONLY, TrainingConfig, refuse_idle
 from gncn.data import Dataset
 from gncn.epochs import EpochReport, OnBatch, Statistics, TrainingState
 from gncn.errors import ConfigError, DataError
-from gncn.examples import examples_of
+from gncn.examples import examples_of, on_device
 from gncn.network import Network
 from gncn.training import Plan, evaluate, start_training, train_epoch
 
@@ -71,7 +71,7 @@ def hebbian(
     _refuse_plan(networks[0], plan)
     rates = jax.tree.map(lambda *each: jnp.stack(each), *(one.rates() for one in configs))
     train, validation, test = (examples_of(split) for split in data.splits)
-    train = jax.device_put(train)
+    train = on_device(train)
     return Method(
         start_training(networks, plan.rule, seeds, len(train) if plan.keep_states else None),
         lambda state, on_batch: train_epoch(state, train, rates, plan, on_batch),
@@ -140,7 +140,7 @@ def descent(
     rates = jnp.stack([one.rates().learning_rate for one in configs])
     labelled = bool(blueprint.n_classes)
     train, validation, test = (examples_of(split, labelled=labelled) for split in data.splits)
-    train = jax.device_put(train)
+    train = on_device(train)
     return Method(
         start_descent(models, plan.rule, seeds),
         lambda state, on_batch: descend_epoch(state, train, rates, plan, on_batch),

@@ -263,7 +263,7 @@ class Subject:
         self.report("encoding all images")
         splits: dict[str, Any] = {"train": self.data.train, "validation": self.data.validation}
         splits[self.split] = self.target
-        return {name: self.model.encode_layers(split.images) for name, split in splits.items()}
+        return {name: self.model.encode_layers(split.array) for name, split in splits.items()}
 
     def codes(self, split: str) -> Float[np.ndarray, "images units"]:
         """Codes of a split: the states of its top layer."""

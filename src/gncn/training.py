@@ -33,7 +33,7 @@ from gncn.epochs import (
     stack_trials,
 )
 from gncn.evaluation.sparsity import ACTIVE
-from gncn.examples import Examples
+from gncn.examples import Examples, Source
 from gncn.learning import (
     Learner,
     Rates,
@@ -197,7 +197,7 @@ def _learn_while_settling(
 
 def train_epoch(
     state: TrainingState,
-    examples: Examples,
+    source: Source,
     rates: Rates,
     plan: Plan,
     on_batch: OnBatch | None = None,
@@ -209,7 +209,7 @@ def train_epoch(
 
     Args:
         state: networks and learners; left as it is.
-        examples: all training images.
+        source: all training images.
         rates: learning rates, with a leading axis of trials.
         plan: the fixed shape of the run.
         on_batch: told of the progress; see `run_epoch`.
@@ -219,10 +219,10 @@ def train_epoch(
     Returns:
         The state after the epoch, and what was seen.
     """
-    n_total = -(-len(examples) // plan.batch_size) * plan.n_epochs
+    n_total = -(-len(source) // plan.batch_size) * plan.n_epochs
     learn = eqx.Partial(_learn_drawn, plan=plan, n_total=n_total)
     return run_epoch(
-        state, examples, plan.batch_size, learn, rates, on_batch, chunk=chunk, together=together
+        state, source, plan.batch_size, learn, rates, on_batch, chunk=chunk, together=together
     )
 
 
@@ -240,18 +240,18 @@ def _learn_drawn(
     return learn_batch(network, learner, x, draw, rates, plan, n_total)
 
 
-def evaluate(network: Network, examples: Examples, batch_size: int) -> Statistics:
+def evaluate(network: Network, source: Source, batch_size: int) -> Statistics:
     """Mean statistics over images, settled in blocks so that memory stays bounded.
 
     Args:
         network: networks with a leading axis of trials.
-        examples: the images.
+        source: the images.
         batch_size: images settled at once.
 
     Returns:
         Statistics with a leading axis of trials.
     """
-    return average(network, examples, batch_size, _see_drawn)
+    return average(network, source, batch_size, _see_drawn)
 
 
 def _see_drawn(network: Network, examples: Examples, draw: Draw) -> Statistics:

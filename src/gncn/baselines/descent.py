@@ -28,7 +28,7 @@ from gncn.epochs import (
     run_epoch,
     stack_trials,
 )
-from gncn.examples import Examples
+from gncn.examples import Examples, Source
 from gncn.learning import Learner, Rule, direction, rate_factor
 from gncn.training import Plan
 
@@ -116,15 +116,15 @@ def descend_batch(
 
 def descend_epoch(
     state: TrainingState,
-    examples: Examples,
+    source: Source,
     rates: Float[Array, " trials"],
     plan: Plan,
     on_batch: OnBatch | None = None,
 ) -> tuple[TrainingState, EpochReport]:
     """Learn once from every image; see `gncn.training.train_epoch`."""
-    n_total = -(-len(examples) // plan.batch_size) * plan.n_epochs
+    n_total = -(-len(source) // plan.batch_size) * plan.n_epochs
     learn = eqx.Partial(_descend_drawn, plan=plan, n_total=n_total)
-    return run_epoch(state, examples, plan.batch_size, learn, rates, on_batch)
+    return run_epoch(state, source, plan.batch_size, learn, rates, on_batch)
 
 
 def _descend_drawn(
@@ -141,18 +141,18 @@ def _descend_drawn(
     return descend_batch(model, learner, batch, draw.key, rate, plan, n_total)
 
 
-def evaluate_baseline(models: Baseline, examples: Examples, batch_size: int) -> Statistics:
+def evaluate_baseline(models: Baseline, source: Source, batch_size: int) -> Statistics:
     """Mean statistics over images, the same draws of codes every time.
 
     Args:
         models: with a leading axis of trials.
-        examples: the images, with labels if the models learn them.
+        source: the images, with labels if the models learn them.
         batch_size: images of a block.
 
     Returns:
         Statistics with a leading axis of trials.
     """
-    return average(models, examples, batch_size, _see_drawn)
+    return average(models, source, batch_size, _see_drawn)
 
 
 def _see_drawn(model: Baseline, examples: Examples, draw: Draw) -> Statistics:

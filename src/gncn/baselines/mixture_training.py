@@ -79,7 +79,7 @@ def fit_pixel_mixture(
 
             began = time.perf_counter()
             fit = fit_mixture(
-                data.train.images.astype(np.float32),
+                data.train.array.astype(np.float32),
                 config.n_components,
                 config.covariance,
                 seed=seed,
@@ -93,9 +93,9 @@ def fit_pixel_mixture(
             train, validation, test = (
                 _record(model, images, config.n_samples, seed)
                 for images in (
-                    data.train.images[: len(data.test)],
-                    data.validation.images,
-                    data.test.images,
+                    data.train.array[: len(data.test)],
+                    data.validation.array,
+                    data.test.array,
                 )
             )
             found = EpochRecord(

@@ -11,6 +11,7 @@ from gncn.data.content import AlteredFileError, MissingFileError
 from gncn.data.loaders import load_dataset
 from gncn.data.locate import FileStatus, cache_dir, check, fetch, present
 from gncn.data.registry import DataFile, DatasetInfo, dataset_info, dataset_names
+from gncn.data.stored import StoredImages
 from gncn.data.types import Dataset, Split
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FileStatus",
     "MissingFileError",
     "Split",
+    "StoredImages",
     "binarise",
     "cache_dir",
     "check",

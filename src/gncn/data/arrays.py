@@ -2,13 +2,15 @@
 
 import zipfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Integer
 
 from gncn.data.binarise import DEFAULT_THRESHOLD, Binarisation, binarise, check_rule
-from gncn.data.types import Dataset, Split, split_off
+from gncn.data.stored import StoredImages, map_file
+from gncn.data.types import Dataset, Images, Split, split_off
 from gncn.errors import ConfigError, DataError
 
 Raw = Float[np.ndarray, "..."] | Integer[np.ndarray, "..."] | Bool[np.ndarray, "..."]
@@ -86,9 +88,7 @@ def from_arrays(
         >>> len(data.train), len(data.validation), len(data.test), data.image_shape
         (40, 5, 5, (4, 4))
     """
-    check_rule(binarisation, threshold=threshold, seed=binarisation_seed)
-    if not 0 < max_value < float("inf"):
-        raise ConfigError(f"max_value must be a positive number; received {max_value}.")
+    _check_options(max_value, binarisation, threshold, binarisation_seed)
     given = {
         "train": (train_images, train_labels),
         "validation": (validation_images, validation_labels),
@@ -108,19 +108,13 @@ def from_arrays(
         intensities = _intensities(images, max_value, f"{part}_images")
         pixels = binarise(intensities, binarisation, threshold=threshold, seed=generator)
         if not pixels.any():
-            raise DataError(
-                f"All pixels of {part}_images are off (0): the largest value is {images.max()} of "
-                f"max_value={max_value}. Lower max_value or the threshold ({threshold})."
-            )
+            raise _all_off(f"{part}_images", images.max(), max_value, threshold)
         splits[part] = Split(
             pixels, None if labels is None else _labels(labels, len(images), f"{part}_labels")
         )
 
-    sizes = {
-        part: max(1, len(splits["train"]) // 10) if size is None else size
-        for part, size in asked.items()
-        if part not in splits
-    }
+    missing = {part: size for part, size in asked.items() if part not in splits}
+    sizes = _sizes(len(splits["train"]), missing)
     rest, *parts = split_off(splits["train"], sizes.values(), seed=split_seed)
     splits.update(zip(sizes, parts, strict=True), train=rest)
     return Dataset(
@@ -131,8 +125,7 @@ def from_arrays(
         image_shape=image_shape,
         n_classes=_n_classes(splits.values()),
         source=f"{source}; {_describe(max_value, binarisation, threshold, binarisation_seed)}"
-        + "".join(f"; {size} images split off for {part}" for part, size in sizes.items())
-        + (f" (split_seed={split_seed})" if sizes else ""),
+        f"{_describe_split(sizes, split_seed)}",
         licence="yours",
     )
 
@@ -149,6 +142,7 @@ def load_file(
     n_validation: int | None = None,
     n_test: int | None = None,
     split_seed: int = 0,
+    stream: bool = False,
 ) -> Dataset:
     """Make a data set of your own file.
 
@@ -166,6 +160,10 @@ def load_file(
         n_validation: images to split off for validation.
         n_test: images to split off for testing.
         split_seed: decides which images are split off.
+        stream: leave the images in the file, which then must be a ``.npy`` file, and read
+            them while training, in the same order: for more images than memory holds.
+            Binarisation by threshold happens then, too. Loading reads through the file
+            once, to check it.
 
     Returns:
         The data set.
@@ -176,9 +174,32 @@ def load_file(
             have the wrong shape, type or range.
     """
     path = Path(path).expanduser()
+    name = path.stem if name is None else name
+    if stream:
+        _check_options(max_value, binarisation, threshold, binarisation_seed)
+        if binarisation == "stochastic":
+            raise ConfigError(
+                "Streamed images can't be binarised with binarisation='stochastic', whose draws "
+                "are made once for all images. Use 'threshold', or binarise the file beforehand."
+            )
+        stored, shape = _store(path, image_shape, max_value, binarisation, threshold)
+        sizes = _sizes(len(stored), {"validation": n_validation, "test": n_test})
+        train, validation, test = split_off(Split(stored), sizes.values(), seed=split_seed)
+        return Dataset(
+            name=name,
+            train=train,
+            validation=validation,
+            test=test,
+            image_shape=shape,
+            n_classes=None,
+            source=f"streamed from the file {path.name}; "
+            f"{_describe(max_value, binarisation, threshold, binarisation_seed)}"
+            f"{_describe_split(sizes, split_seed)}",
+            licence="yours",
+        )
     return from_arrays(
         **_read_members(path),
-        name=path.stem if name is None else name,
+        name=name,
         image_shape=image_shape,
         max_value=max_value,
         binarisation=binarisation,
@@ -215,6 +236,57 @@ def _read_members(path: Path) -> dict[str, np.ndarray]:
             f"{path} is damaged, cut short or holds pickled objects: {error}. Save it again with "
             "`numpy.save` or `numpy.savez`."
         ) from error
+
+
+def _store(
+    path: Path,
+    image_shape: tuple[int, int] | None,
+    max_value: float | int,
+    rule: Binarisation,
+    threshold: float | int | None,
+) -> tuple[StoredImages, tuple[int, int] | None]:
+    """Map the file and read through it once, to refuse what `from_arrays` would refuse."""
+    raw, identity = map_file(path)
+    what = f"The images in {path}"
+    shape = _image_shape(raw, image_shape, what)
+    flat = raw.reshape(len(raw), -1)
+
+    def see(rows: np.ndarray) -> Images:
+        return binarise(_intensities(rows, max_value, what), rule, threshold=threshold)
+
+    dtype = np.dtype(np.float32 if rule == "none" else np.uint8)
+    stored = StoredImages(path, flat, see, dtype, identity)
+    on = [block.any() for block in stored.blocks()]  # looks at every block, so all are checked
+    if not any(on):
+        raise _all_off(what, raw.max(), max_value, threshold)
+    if rule == "threshold" and raw.dtype == np.uint8:
+        # The same rule on the bytes themselves, which have been checked.
+        bytes_ = np.arange(1 + min(int(max_value), 255), dtype=np.uint8)
+        last_off = bytes_[see(bytes_[:, None])[:, 0] == 0][-1]
+        stored = replace(stored, see=lambda rows: (rows > last_off).view(np.uint8))
+    return stored, shape
+
+
+def _check_options(
+    max_value: float | int, rule: Binarisation, threshold: float | int | None, seed: int | None
+) -> None:
+    check_rule(rule, threshold=threshold, seed=seed)
+    if not 0 < max_value < float("inf"):
+        raise ConfigError(f"max_value must be a positive number; received {max_value}.")
+
+
+def _sizes(n_images: int, asked: dict[str, int | None]) -> dict[str, int]:
+    """Images to split off for each part; a tenth where no number is asked for."""
+    return {part: max(1, n_images // 10) if size is None else size for part, size in asked.items()}
+
+
+def _all_off(
+    what: str, largest: object, max_value: float | int, threshold: float | int | None
+) -> DataError:
+    return DataError(
+        f"All pixels of {what} are off (0): the largest value is {largest} of "
+        f"max_value={max_value}. Lower max_value or the threshold ({threshold})."
+    )
 
 
 def _check_sizes(
@@ -283,6 +355,11 @@ def _labels(labels: RawLabels, n: int, what: str) -> Int32[np.ndarray, " n"]:
 def _n_classes(splits: Iterable[Split]) -> int | None:
     largest = [int(split.labels.max()) for split in splits if split.labels is not None]
     return 1 + max(largest) if largest else None
+
+
+def _describe_split(sizes: dict[str, int], split_seed: int) -> str:
+    parts = "".join(f"; {size} images split off for {part}" for part, size in sizes.items())
+    return parts + (f" (split_seed={split_seed})" if sizes else "")
 
 
 def _describe(

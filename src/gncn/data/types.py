@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 
+from gncn.data.stored import StoredImages
 from gncn.errors import DataError
 
 Images = UInt8[np.ndarray, "n pixels"] | Float32[np.ndarray, "n pixels"]
@@ -24,7 +25,8 @@ class Split:
 
     Attributes:
         images: uint8 of zeros and ones (binary data) or float32 within [0, 1]
-            (real-valued data), shape (n, pixels), n at least 1. Not writeable.
+            (real-valued data), shape (n, pixels), n at least 1. Not writeable. Or
+            such images in a file (see `gncn.load_file`), read when they are indexed.
         labels: class of each image, int32 from 0, shape (n,), or None for data
             without labels. Not writeable.
 
@@ -32,12 +34,13 @@ class Split:
         DataError: an array has the wrong type, shape or range.
     """
 
-    images: Images
+    images: Images | StoredImages
     labels: Int32[np.ndarray, " n"] | None = None
 
     def __post_init__(self) -> None:
-        _check_images(self.images)
-        object.__setattr__(self, "images", _frozen(self.images))
+        if isinstance(self.images, np.ndarray):
+            _check_images(self.images)
+            object.__setattr__(self, "images", _frozen(self.images))
         if self.labels is None:
             return
         if self.labels.dtype != np.int32 or self.labels.shape != (len(self.images),):
@@ -62,7 +65,15 @@ class Split:
         Args:
             rows: indices of the rows to keep, shape (m,).
         """
-        return Split(self.images[rows], None if self.labels is None else self.labels[rows])
+        images = self.images
+        chosen = images.subset(rows) if isinstance(images, StoredImages) else images[rows]
+        return Split(chosen, None if self.labels is None else self.labels[rows])
+
+    @property
+    def array(self) -> Images:
+        """All images in memory; those in a file are read each time."""
+        images = self.images
+        return images[np.arange(len(self))] if isinstance(images, StoredImages) else images
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +149,10 @@ class Dataset:
                 if array is None:
                     digest.update(b"none;")
                     continue
-                little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-                digest.update(f"{little.dtype.str}{little.shape};".encode())
-                digest.update(np.ascontiguousarray(little).data)
+                little = array.dtype.newbyteorder("<")
+                digest.update(f"{little.str}{array.shape};".encode())
+                for part in array.blocks() if isinstance(array, StoredImages) else (array,):
+                    digest.update(np.ascontiguousarray(part.astype(little, copy=False)).data)
         return digest.hexdigest()[:16]
 
 
