@@ -5,6 +5,8 @@ from gncn.cli.compare import compare
 from gncn.cli.data import app as data_app
 from gncn.cli.evaluate import evaluate
 from gncn.cli.reconstruct import reconstruct
+from gncn.cli.report import report
+from gncn.cli.reproduce import reproduce
 from gncn.cli.settle import settle
 from gncn.cli.train import train
 
@@ -18,4 +20,6 @@ app.command()(reconstruct)
 app.command()(settle)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(reproduce)
+app.command()(report)
 app.add_typer(data_app, name="data")
