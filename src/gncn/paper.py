@@ -136,5 +136,7 @@ SPARSITY: dict[str, tuple[float, float, float]] = {
 }
 """Share of active neurons in the GNCN's layers 1, 2, 3 (journal version, Figure 6)."""
 
-FIRST_EPOCH_BCE: dict[str, dict[str, float]] = {"mnist": {"gncn": 57.0, "gvae": 194.0, "rae": 168.0}}
+FIRST_EPOCH_BCE: dict[str, dict[str, float]] = {
+    "mnist": {"gncn": 57.0, "gvae": 194.0, "rae": 168.0}
+}
 """BCE after the first epoch, by data set and model (Results)."""

@@ -9,6 +9,7 @@ from gncn.cli.report import report
 from gncn.cli.reproduce import reproduce
 from gncn.cli.settle import settle
 from gncn.cli.train import train
+from gncn.cli.tune import tune
 
 app = make_typer(
     "Neural generative coding: train networks that learn p(x) without backprop, and look "
@@ -22,4 +23,5 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(reproduce)
 app.command()(report)
+app.command()(tune)
 app.add_typer(data_app, name="data")

@@ -83,9 +83,7 @@ def reproduce(
         _tell(found, standings, jobs, as_json)
         return
     with _Display(found, standings, jobs) as display:
-        made = do(
-            found, specs, folder, jobs=jobs, redo_stale=redo_stale, on_event=display.on_event
-        )
+        made = do(found, specs, folder, jobs=jobs, redo_stale=redo_stale, on_event=display.on_event)
     bad = [record for record in made if record.status == "failed"]
     if as_json:
         print_json({"records": str(folder), "runs": [_plain(record) for record in made]})

@@ -79,7 +79,7 @@ class Figure(NamedTuple):
         dark = "@media (prefers-color-scheme: dark) { svg { color: #e6eaf0 } }"
         own = f"<style>svg {{ color: #1f2933 }} {dark}</style>"
         head, rest = self.svg.split(">", 1)
-        return f"{head} width=\"480\">{own}{rest}".encode()
+        return f'{head} width="480">{own}{rest}'.encode()
 
 
 class FigureGroup(NamedTuple):
@@ -183,7 +183,7 @@ def _context(findings: Findings) -> dict[str, Any]:
 
 
 def _counts(section: DataSection) -> Counter[str]:
-    return Counter(cell.verdict.kind for cell in section.cells() if cell.verdict is not None)
+    return Counter(verdict.kind for verdict in section.verdicts())
 
 
 def _columns(section: DataSection, keys: Sequence[str]) -> list[str]:
@@ -226,14 +226,12 @@ def _sample_figures(section: DataSection, what: str) -> list[Figure]:
     if not having:
         return []
     order = sorted(having, key=lambda row: {"gvae": 0, "gncn": 1}.get(row.kind, 2))
-    title = f"{section.title}: {what} images"
-    data = having[0].pictures["data"]
-    figures = [Figure(f"data-{_slug(section)}", f"20 {title}", title, png=data)]
+    data, alt = having[0].pictures["data"], f"20 {what} images of {section.title}"
+    figures = [Figure(f"data-{_slug(section)}", alt, f"{what} images", png=data)]
     for row in order:
-        title = f"{section.title}: {row.title}"
         alt = f"20 samples of the {row.title} trained on {section.title}"
         name = f"samples-{row.key}-{_slug(section)}"
-        figures.append(Figure(name, alt, title, png=row.pictures["samples"]))
+        figures.append(Figure(name, alt, row.title, png=row.pictures["samples"]))
     return figures
 
 
@@ -273,7 +271,7 @@ def _completion_figures(section: DataSection) -> list[Figure]:
     for row in having:
         alt = f"{section.title}: the same, completed by the {row.title}"
         name = f"completed-{row.key}-{slug}"
-        title = f"{row.title} ({row.way})"
+        title = f"{row.title} ({row.way})" if row.way else row.title
         figures.append(Figure(name, alt, title, png=row.pictures["completed"]))
     alt = f"{section.title}: the whole images"
     return [*figures, Figure(f"whole-{slug}", alt, "Whole images", png=whole)]

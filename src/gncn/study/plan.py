@@ -136,7 +136,7 @@ class Recipe(Description):
 
     preset: str | None = None
     config: str | None = None
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     trials: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
 
@@ -160,7 +160,7 @@ class StudyModel(Recipe):
     """
 
     title: str = ""
-    on: dict[str, Variant] = {}
+    on: dict[str, Variant] = Field(default_factory=dict)
 
 
 class Targets(Description):
@@ -182,7 +182,7 @@ class Targets(Description):
     m_mse_over_supervised: float | None = None
     top_sparsity: float | None = None
     best: tuple[Literal["log_likelihood", "m_mse"], ...] = ()
-    tried: dict[str, str] = {}
+    tried: dict[str, str] = Field(default_factory=dict)
 
 
 class StudyData(Description):
@@ -196,7 +196,7 @@ class StudyData(Description):
     """
 
     title: str = ""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     trials: int | None = Field(default=None, ge=1)
     targets: Targets | None = None
 

@@ -69,8 +69,10 @@ def draw_points(packed: Mapping[str, str], name: str) -> str:
         colour = shades(index if few else index / len(classes))
         axes.scatter(*chosen.T, s=7, color=colour, linewidths=0, alpha=0.8, rasterized=True)
         if few and labels is not None:
+            across, up = np.median(chosen, axis=0)
             axes.text(
-                *np.median(chosen, axis=0),
+                across,
+                up,
                 str(label),
                 fontsize=13,
                 weight="bold",
@@ -103,8 +105,6 @@ def draw_sparsity(section: DataSection, row: ModelRow, colour: str, name: str) -
 def _axes(axes: Axes, *, x: str, y: str) -> None:
     style(axes, x=x, y=y)
     axes.tick_params(labelsize=9)
-    axes.xaxis.label.set_size(9.5)
-    axes.yaxis.label.set_size(9.5)
 
 
 def to_svg(figure: Figure, name: str) -> str:

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from gncn.circuit import Description
 from gncn.errors import ConfigError, RunError
 from gncn.files import write_atomic
@@ -50,17 +52,17 @@ class Record(Description):
     spec: dict[str, Any]
     started: str
     finished: str
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = Field(default_factory=dict)
     threads: int | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     source: str = ""
-    hardware: dict[str, Any] = {}
-    dataset: dict[str, Any] = {}
+    hardware: dict[str, Any] = Field(default_factory=dict)
+    dataset: dict[str, Any] = Field(default_factory=dict)
     n_synapses: int | None = None
     epoch_kept: int | None = None
     history: tuple[EpochRecord, ...] = ()
-    metrics: dict[str, Any] = {}
-    pictures: dict[str, Any] = {}
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    pictures: dict[str, Any] = Field(default_factory=dict)
     error: dict[str, str] | None = None
 
     @property

@@ -32,7 +32,9 @@ THREADS = "NPROC"
 """The environment variable by which XLA is told how many threads to have."""
 
 
-def run_one(spec: RunSpec, *, report: Report = lambda _: None, scratch: Path | None = None) -> Record:
+def run_one(
+    spec: RunSpec, *, report: Report = lambda _: None, scratch: Path | None = None
+) -> Record:
     """Train and measure one model.
 
     Args:
@@ -88,7 +90,9 @@ def run_one(spec: RunSpec, *, report: Report = lambda _: None, scratch: Path | N
     )
 
 
-def attempt(spec: RunSpec, *, report: Report = lambda _: None, scratch: Path | None = None) -> Record:
+def attempt(
+    spec: RunSpec, *, report: Report = lambda _: None, scratch: Path | None = None
+) -> Record:
     """As `run_one`, but an error becomes the record of a failed run."""
     started = _now()
     try:

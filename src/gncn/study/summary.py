@@ -134,9 +134,11 @@ class DataSection:
     targets: tuple[TargetRow, ...]
     targets_for: str
 
-    def cells(self) -> Iterable[Cell]:
-        """All cells with verdicts on them."""
-        return (cell for row in self.rows for cell in row.cells.values() if cell.verdict)
+    def verdicts(self) -> Iterable[Verdict]:
+        """All verdicts; that on log p(x) once, not again in the paper's convention."""
+        twice = "log_likelihood_paper_convention"
+        cells = (row.cells[key] for row in self.rows for key in COLUMNS if key != twice)
+        return (cell.verdict for cell in cells if cell.verdict is not None)
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,9 @@ def _row(
         verdict = judge(first, published_first, low_is_good=True)
     layers = [record.metrics.get("sparsity", []) for record in records]
     depth = min((len(one) for one in layers if one), default=0)
-    sparsity = [_over([x for x in layers if x], lambda x, i=i: x[i]["active"]) for i in range(depth)]
+    sparsity = [
+        _over([x for x in layers if x], lambda x, i=i: x[i]["active"]) for i in range(depth)
+    ]
     ways = [way for record in records if (way := _dig(record.metrics, "completion", "best_way"))]
     by_trial = sorted(records, key=lambda record: record.trial)
     return ModelRow(
