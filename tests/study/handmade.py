@@ -72,14 +72,17 @@ def record(model, data="mnist", trial=0, *, bce=(), metrics=None, name=None, **f
 def metrics(*, log_p=None, error=None, m_mse=None, supervised=19.0, sparsity=()):
     found = {}
     if log_p is not None:
-        found["likelihood"] = {"mean": log_p, "paper_convention": log_p + 2 * np.log(5000)}
+        found["likelihood"] = {
+            "mean": float(log_p),
+            "paper_convention": float(log_p + 2 * np.log(5000)),
+        }
     if error is not None:
-        one = {"layer": 3, "better_on_validation": "phi", "phi": {"error_percent": error}}
+        one = {"layer": 3, "better_on_validation": "phi", "phi": {"error_percent": float(error)}}
         found["probe"] = [one]
     if m_mse is not None:
         found["completion"] = {
             "best_way": "prior",
-            "ways": {"prior": {"m_mse": m_mse}},
+            "ways": {"prior": {"m_mse": float(m_mse)}},
             "yardsticks": {
                 "supervised": {"m_mse": supervised},
                 "nearest_neighbours": {"m_mse": supervised + 3},

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from gncn.assess import Choices
 from gncn.circuit import Description
@@ -45,7 +45,7 @@ class Evaluation(Description):
 
     @field_validator("measures", "first_trial_only")
     @classmethod
-    def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         Choices(only=names)
         return names
 

@@ -7,11 +7,9 @@ so that several together don't fight over them, and ends if this process does.
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,29 +37,44 @@ class Event(NamedTuple):
     record: Record | None = None
 
 
-@dataclass
 class _Child:
-    spec: RunSpec
-    process: subprocess.Popen[str]
-    result: Path
-    errors: Path
-    news: deque[str] = field(default_factory=deque)
+    """The process of one run; what it says goes to files in its folder."""
 
-    def start_listening(self) -> None:
-        """Collect what it says, in a thread of its own."""
-        threading.Thread(target=self._listen, daemon=True).start()
+    def __init__(self, spec: RunSpec, folder: Path, worker: Sequence[str], threads: int) -> None:
+        folder.mkdir(parents=True)
+        self.spec, self._folder, self._read = spec, folder, 0
+        description = folder / "spec.json"
+        description.write_text(spec.model_dump_json())
+        with (folder / "said").open("w") as said, (folder / "errors").open("w") as errors:
+            self.process = subprocess.Popen(
+                [*worker, str(description), str(self._result)],
+                stdin=subprocess.PIPE,  # never written to; it ends when this process does
+                stdout=said,
+                stderr=errors,
+                env=os.environ | dict.fromkeys(_POOLS, str(threads)),
+                start_new_session=True,  # Ctrl-C is for the parent, which ends its children
+            )
 
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.news.append(line.strip())
+    @property
+    def _result(self) -> Path:
+        return self._folder / "result.json"
+
+    def news(self) -> list[str]:
+        """Whole lines that it has said since it was last asked."""
+        with (self._folder / "said").open("rb") as said:
+            said.seek(self._read)
+            text = said.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return whole.decode(errors="replace").splitlines()
 
     def record(self) -> Record:
         """What it left behind."""
         try:
-            return read_record(self.result)
+            return read_record(self._result)
         except RunError:
-            code, said = self.process.returncode, self.errors.read_text(errors="replace")
+            code = self.process.returncode
+            said = (self._folder / "errors").read_text(errors="replace")
             why = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
             advice = " The system may have run out of memory." if code == -9 else ""
             message = f"The process {why} and left no record.{advice}"
@@ -76,6 +89,8 @@ class _Child:
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
 
 
 def usable_cores() -> int:
@@ -112,13 +127,14 @@ def run_all(
         while waiting or running:
             while waiting and len(running) < jobs:
                 number, spec = waiting.popleft()
-                running.append(_start(spec, scratch / str(number), worker, threads))
+                running.append(_Child(spec, scratch / str(number), worker, threads))
                 yield Event(spec)
             for child in list(running):
                 ended = child.process.poll() is not None
-                while child.news:
-                    yield Event(child.spec, child.news.popleft())
+                for line in child.news():
+                    yield Event(child.spec, line)
                 if ended:
+                    child.stop()
                     running.remove(child)
                     yield Event(child.spec, record=child.record())
             time.sleep(0.05)
@@ -127,23 +143,3 @@ def run_all(
             child.process.terminate()
         for child in running:
             child.stop()
-
-
-def _start(spec: RunSpec, folder: Path, worker: Sequence[str], threads: int) -> _Child:
-    folder.mkdir(parents=True)
-    (folder / "spec.json").write_text(spec.model_dump_json())
-    result, errors = folder / "result.json", folder / "stderr.txt"
-    environment = os.environ | dict.fromkeys(_POOLS, str(threads))
-    with errors.open("w") as stderr:
-        process = subprocess.Popen(
-            [*worker, str(folder / "spec.json"), str(result)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the parent, which ends its children
-        )
-    child = _Child(spec, process, result, errors)
-    child.start_listening()
-    return child
