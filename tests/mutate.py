@@ -23,7 +23,9 @@ TESTS = {
         "evaluation/test_completion",
         "evaluation/test_sparsity",
     ],
-    "study/": ["study/test_verdict", "study/test_report", "study/test_reproduce"],
+    "study/plan": ["study/test_reproduce"],
+    "study/reproduce": ["study/test_reproduce"],
+    "study/": ["study/test_verdict", "study/test_report"],
     "tuning/": ["study/test_tune"],
     "": [
         "test_lateral",

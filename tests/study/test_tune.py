@@ -84,14 +84,14 @@ def test_references_are_targets_or_the_papers_honest_numbers():
 def test_every_setting_of_the_packaged_searches_exists():
     for name in ("paper", "tiny"):
         found = load_search(name)
-        for model, entry in found.models.items():
+        for model in found.models:
             for data in found.data:
                 for end in ("low", "high"):
                     drawn = {
                         k: (list(r.choices[0]) if isinstance(r.choices[0], tuple) else r.choices[0])
                         if r.choices
                         else getattr(r, end)
-                        for k, r in entry.space.items()
+                        for k, r in found.space(model, data).items()
                     }
                     found.config(model, data, drawn)
     with pytest.raises(ConfigError, match="names 'settling.step_size.0', but '0' is no part"):
@@ -103,6 +103,16 @@ def test_every_setting_of_the_packaged_searches_exists():
 
 
 BAD = {"low": 3, "high": 2}
+
+
+def test_bounds_may_differ_on_a_data_set():
+    paper = load_search("paper")
+    assert paper.space("gncn", "mnist")["training.n_epochs"].high == 24
+    assert paper.space("gncn", "caltech-16")["training.n_epochs"].high == 100
+    assert len(paper.space("gncn", "caltech-16")) == len(paper.space("gncn", "mnist"))
+    model = SEARCH["models"]["gncn"] | {"space_on": {"mnist": {}}}
+    with pytest.raises(ConfigError, match="speaks of 'mnist', and the search has the data digits"):
+        Search(**SEARCH | {"models": {"gncn": model}})
 
 
 class Pretence:

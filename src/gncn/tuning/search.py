@@ -90,6 +90,7 @@ class SearchModel(Description):
         on: settings laid over that on single data sets.
         space: what may vary, by name, such as ``settling.step_size``; ``name.2`` is the
             third value of a list.
+        space_on: what may vary otherwise on single data sets, laid over that.
         columns: what counts.
         combine: ``worst``: the greatest shortfall (and a tenth of the mean one, so that
             the others count, too); ``mean``: the mean shortfall.
@@ -101,6 +102,7 @@ class SearchModel(Description):
     settings: dict[str, Any] = Field(default_factory=dict)
     on: dict[str, dict[str, Any]] = Field(default_factory=dict)
     space: dict[str, Range]
+    space_on: dict[str, dict[str, Range]] = Field(default_factory=dict)
     columns: tuple[Column, ...] = Field(min_length=1)
     combine: Literal["worst", "mean"] = "worst"
     reference: Literal["targets", "paper"] = "targets"
@@ -136,6 +138,22 @@ class Search(Description):
     measuring: Measuring = Measuring()
     data: dict[str, SearchData]
     models: dict[str, SearchModel]
+
+    @model_validator(mode="after")
+    def _known_data(self) -> "Search":
+        """Refuse what is said of data that the search doesn't have."""
+        for model, entry in self.models.items():
+            for unknown in {*entry.on, *entry.space_on} - {*self.data}:
+                choices = ", ".join(self.data)
+                raise ConfigError(
+                    f"models.{model} speaks of {unknown!r}, and the search has the data {choices}."
+                )
+        return self
+
+    def space(self, model: str, data: str) -> dict[str, Range]:
+        """What may vary of a model on a data set, by name."""
+        entry = self.models[model]
+        return entry.space | entry.space_on.get(data, {})
 
     def config(
         self,

@@ -105,7 +105,8 @@ class _Task:
         self.search, self.model, self.data, self.out = search, model, data, out
         self.folder, self.data_dir, self.report = folder, data_dir, report
         self.entry = search.models[model]
-        first = {name: _first(bounds) for name, bounds in self.entry.space.items()}
+        self.space = search.space(model, data)
+        first = {name: _first(bounds) for name, bounds in self.space.items()}
         config = self.config(first)
         self.images = development_data(config, search.budget.train_images)
         self.wanted = references(search, model, data, self.images.name, config.model)
@@ -122,7 +123,8 @@ class _Task:
     def description(self) -> dict[str, Any]:
         """What must stay the same for a search to go on."""
         return {
-            "model": self.entry.model_dump(mode="json"),
+            "model": self.entry.model_dump(mode="json", exclude={"space", "space_on"}),
+            "space": {name: bounds.model_dump(mode="json") for name, bounds in self.space.items()},
             "budget": self.search.budget.model_dump(mode="json", exclude={"trials"}),
             "measuring": self.search.measuring.model_dump(mode="json"),
             "seed": self.search.seed,
@@ -165,8 +167,8 @@ class _Task:
 
     def one(self, study: optuna.Study) -> None:
         """Do a trial."""
-        trial = study.ask({name: _distribution(r) for name, r in self.entry.space.items()})
-        values = {name: _value(self.entry.space[name], trial.params[name]) for name in trial.params}
+        trial = study.ask({name: _distribution(r) for name, r in self.space.items()})
+        values = {name: _value(self.space[name], trial.params[name]) for name in trial.params}
         began = time.perf_counter()
         state, result = TrialState.PRUNED, None
         try:
@@ -237,7 +239,7 @@ class _Task:
         }
         write_atomic(self.out / f"{self.name}.json", json.dumps(summary, indent=1) + "\n")
         if best is not None:
-            values = {n: _value(self.entry.space[n], v) for n, v in best.params.items()}
+            values = {n: _value(self.space[n], v) for n, v in best.params.items()}
             config = self.config(values)
             plain = config.data.model_copy(update={"data_dir": None})
             text = config.model_copy(update={"data": plain}).to_toml()
@@ -245,13 +247,12 @@ class _Task:
         return summary
 
     def _plain(self, trial: FrozenTrial) -> dict[str, Any]:
-        space = self.entry.space
         ended = trial.state in SPENT and SECONDS in trial.user_attrs
         return {
             "number": trial.number,
             "state": trial.state.name.lower() if ended else "killed",
             "objective": trial.value if trial.state == TrialState.COMPLETE else None,
-            "settings": {name: _value(space[name], v) for name, v in trial.params.items()},
+            "settings": {name: _value(self.space[name], v) for name, v in trial.params.items()},
             "intermediate": {str(k): v for k, v in trial.intermediate_values.items()},
             **trial.user_attrs,
         }
