@@ -6,14 +6,22 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+from pathlib import Path
 
 import pytest
 
+from gncn.baselines.models import start_baseline
+from gncn.baselines.subject import PixelMixtureModel
+from gncn.config import Config
+from gncn.data import load_dataset
 from gncn.errors import ConfigError, RunError
-from gncn.study.plan import load_study
+from gncn.study.plan import MEASURED, load_study
 from gncn.study.pool import run_all
 from gncn.study.record import read_record, read_records, record_path
 from gncn.study.reproduce import estimate, recorded_study, reproduce, survey
+from gncn.study.run import failed
+from gncn.subject import as_measurable
 
 STUDY = """
 name = "made"
@@ -69,7 +77,7 @@ pathlib.Path(sys.argv[2]).write_text(json.dumps(record))
 DRIVER = """
 import sys
 from pathlib import Path
-from gncn.study.plan import load_study
+from gncn.study.plan import MEASURED, load_study
 from gncn.study.reproduce import reproduce
 study = load_study(sys.argv[1])
 made = reproduce(study, study.runs(), Path(sys.argv[2]), worker=(sys.executable, sys.argv[3]))
@@ -296,6 +304,26 @@ def test_a_damaged_record_is_named(place):
     record_path(out, "gvae", "digits", 0).write_text("{")
     with pytest.raises(RunError, match=r"gvae-0.json is no record of a run.*Delete it"):
         survey(study.runs(), out)
+
+
+def test_a_record_says_nothing_of_folders(place):
+    spec = load(place).runs(data_dir="/somewhere/here")[0]
+    assert spec.config.data.data_dir == "/somewhere/here"
+    assert "somewhere" not in json.dumps(spec.for_record())
+    try:
+        raise ValueError("because")
+    except ValueError:
+        made = failed(spec, "ValueError", "because", traceback.format_exc())
+    assert "because" in made.error["details"]
+    assert str(Path(__file__).parent) not in made.to_json()
+
+
+def test_what_can_be_measured_of_each_kind_is_what_it_offers():
+    assert PixelMixtureModel.measures.fget(None) == MEASURED["gmm"]
+    with pytest.raises(ConfigError, match="generates nothing"):
+        as_measurable(
+            start_baseline(Config(model="dsrn").blueprint(load_dataset("digits")), seed=0)
+        )
 
 
 def test_jobs_must_be_positive(place):

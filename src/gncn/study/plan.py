@@ -91,6 +91,12 @@ class RunSpec(Description):
         """``model/data/trial``."""
         return f"{self.model}/{self.data}/{self.trial}"
 
+    def for_record(self) -> dict[str, Any]:
+        """As JSON, without where the data files lie."""
+        described = self.model_dump(mode="json")
+        described["config"]["data"]["data_dir"] = None
+        return described
+
     def differences(self, recorded: dict[str, Any]) -> list[str]:
         """What of this spec a recorded one says otherwise, in words; empty if nothing.
 

@@ -5,6 +5,7 @@ behind; whoever calls it, here or on another machine, keeps the record.
 """
 
 import os
+import sys
 import tempfile
 import time
 import traceback
@@ -69,7 +70,7 @@ def run_one(
         model=spec.model,
         data=spec.data,
         trial=spec.trial,
-        spec=spec.model_dump(mode="json"),
+        spec=spec.for_record(),
         started=started,
         finished=_now(),
         seconds={
@@ -111,11 +112,11 @@ def failed(
         model=spec.model,
         data=spec.data,
         trial=spec.trial,
-        spec=spec.model_dump(mode="json"),
+        spec=spec.for_record(),
         started=started or _now(),
         finished=_now(),
         source=source_digest(),
-        error={"type": kind, "message": message, "details": details[-4000:]},
+        error={"type": kind, "message": message, "details": _without_places(details)[-4000:]},
     )
 
 
@@ -164,6 +165,14 @@ def source_digest() -> str:
         files = sorted(root.rglob("*.py"))
         named = ((str(path.relative_to(root)), sha256(path.read_bytes())) for path in files)
         return sha256(repr(list(named)).encode())[:12]
+
+
+def _without_places(text: str) -> str:
+    """Tracebacks without the folders that packages happen to be installed in."""
+    for folder in (Path(__file__).parents[2], *map(Path, sys.path), Path(sys.prefix)):
+        if folder.is_absolute() and folder != Path(folder.anchor):
+            text = text.replace(f"{folder}{os.sep}", "")
+    return text
 
 
 def _now() -> str:
