@@ -148,6 +148,7 @@ def test_variants_replace_presets_and_overlay_settings(place):
         (("[models.gvae]", "[models.gncn.on.mnist]\n[models.gvae]"), "names mnist, but"),
         (('split = "validation"', 'split = "train"'), "split"),
         (('name = "made"', 'name = "../made"'), "name"),
+        (("[models.gvae]", '[models."../gvae"]'), "should match pattern"),
     ],
 )
 def test_mistakes_are_named(place, change, message):

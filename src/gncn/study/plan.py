@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -17,6 +17,10 @@ from gncn.circuit import Description
 from gncn.config import Config, overlay, read_settings, read_toml
 from gncn.errors import ConfigError
 from gncn.measures import MEASURES
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+Key = Annotated[str, Field(pattern=NAME)]
+"""What names files."""
 
 MEASURED = {"gmm": ("likelihood", "samples"), "dsrn": ()}
 """What can be measured of a model, by kind, where it isn't everything."""
@@ -224,7 +228,7 @@ class Study(Description):
         models: models, in the report's order.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    name: Key
     title: str = ""
     about: str = ""
     split: Literal["validation", "test"] = "test"
@@ -233,8 +237,8 @@ class Study(Description):
     targets_for: str = "gncn"
     notes: tuple[str, ...] = ()
     evaluation: Evaluation = Evaluation()
-    data: dict[str, StudyData]
-    models: dict[str, StudyModel]
+    data: dict[Key, StudyData]
+    models: dict[Key, StudyModel]
 
     def title_of(self, key: str) -> str:
         """What people call a model or a data set of the study."""

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from gncn.circuit import Description
 from gncn.config import Config, overlay, read_settings, read_toml
 from gncn.errors import ConfigError
+from gncn.study.plan import Key
 
 Column = Literal["bce", "log_likelihood", "error_percent", "m_mse_over_supervised", "top_sparsity"]
 Scalar = bool | int | float | str
@@ -132,12 +133,12 @@ class Search(Description):
         models: models.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    name: Key
     seed: int = Field(default=0, ge=0)
     budget: Budget = Budget()
     measuring: Measuring = Measuring()
-    data: dict[str, SearchData]
-    models: dict[str, SearchModel]
+    data: dict[Key, SearchData]
+    models: dict[Key, SearchModel]
 
     @model_validator(mode="after")
     def _known_data(self) -> "Search":
