@@ -257,7 +257,7 @@ def _row(
         curve=_curve(records, split),
         first_epoch=Cell(first, published_first, verdict),
         sparsity=tuple(one for one in sparsity if one is not None),
-        way=max(set(ways), key=ways.count) if ways else None,
+        way=max(ways, key=ways.count) if ways else None,
         pictures=next((record.pictures for record in by_trial if record.pictures), {}),
     )
 
