@@ -5,6 +5,7 @@ file in the run folder            content
 ================================  ====================================================
 ``metrics-SPLIT.json``            every number; of trial K, ``metrics-SPLIT-K.json``
 ``per-image-SPLIT.safetensors``   log p(x) and squared errors of completion
+``pictures-SPLIT.safetensors``    what figures show: samples, completions, laid-out codes
 ``trials/K/prior.safetensors``    the mixture prior (`gncn.serialise.load_mixture`)
 ``figures/``                      PNGs
 ================================  ====================================================
@@ -138,36 +139,42 @@ def assess(
     which = split if trial == 0 else f"{split}-{trial}"
     numbers = folder.path / f"metrics-{which}.json"
     arrays = folder.path / f"per-image-{which}.safetensors"
-    earlier, per_image = _measured_before(numbers, arrays, metrics)
+    shown = folder.path / f"pictures-{which}.safetensors"
+    earlier, per_image, pictures = _measured_before(numbers, (arrays, shown), metrics)
     metrics = earlier | metrics
     if isinstance(model, Network | Autoencoder):
         metrics["bce"] = mean_statistics(model, subject.target, folder.config).error
-    assessment = _Assessment(folder, subject, choices, mask, trial, metrics, per_image)
+    assessment = _Assessment(folder, subject, choices, mask, trial, metrics, per_image, pictures)
     figures: list[Path] = []
     for name in choices.only or measurable.measures:
         drawn = getattr(assessment, name)()
         figures.extend(path for path in drawn if path not in figures)
     write_atomic(arrays, save_tensors(assessment.per_image))
+    write_atomic(shown, save_tensors(assessment.pictures))
     write_atomic(numbers, json.dumps(metrics, indent=2) + "\n")
     return metrics, figures
 
 
 def _measured_before(
-    numbers: Path, arrays: Path, header: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    numbers: Path, arrays: tuple[Path, Path], header: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What was measured before of the same images with the same settings, to be added to."""
     try:
-        earlier, per_image = json.loads(numbers.read_text()), load_tensors(arrays.read_bytes())
+        earlier = json.loads(numbers.read_text())
+        per_image, pictures = (load_tensors(path.read_bytes()) for path in arrays)
     except (OSError, ValueError, SafetensorError):
-        return {}, {}
+        return {}, {}, {}
     if not isinstance(earlier, dict) or any(earlier.get(k) != v for k, v in header.items()):
-        return {}, {}
-    return earlier, per_image
+        return {}, {}, {}
+    return earlier, per_image, pictures
 
 
 @dataclass(frozen=True)
 class _Assessment:
-    """One measurement a method: puts numbers into `metrics` and returns its figures."""
+    """One measurement a method: puts numbers into `metrics` and returns its figures.
+
+    What figures show, beside numbers, goes into `pictures`.
+    """
 
     folder: RunFolder
     subject: Subject
@@ -176,6 +183,7 @@ class _Assessment:
     trial: int
     metrics: dict[str, Any]
     per_image: dict[str, np.ndarray]
+    pictures: dict[str, np.ndarray]
 
     @cached_property
     def prior(self) -> Prior:
@@ -240,6 +248,7 @@ class _Assessment:
             "note": "Euclidean, of binary draws; a model that copies is much nearer than held-out "
             "images are.",
         }
+        self.pictures["samples"] = means
         figure = self.folder.figure("samples")
         pictures = {
             "Samples (means)": means,
@@ -264,6 +273,11 @@ class _Assessment:
         completed = {
             way: complete(completer, shown, visible) for way, completer in completers.items()
         }
+        self.pictures["visible"] = visible
+        self.pictures["whole"] = shown
+        self.pictures.update(
+            {f"completed_{way}": np.asarray(one) for way, one in completed.items()}
+        )
         figure = self.folder.figure("completions")
         return [draw_completions(figure, shown, visible, completed, self.shape)]
 
@@ -291,6 +305,9 @@ class _Assessment:
         layout = embed(codes, perplexity=min(30.0, (len(codes) - 1) / 3), seed=subject.seed)
         labels = subject.target.labels
         chosen = None if labels is None else labels[layout.indices]
+        self.pictures["embedding"] = layout.positions
+        if chosen is not None:
+            self.pictures["embedding_labels"] = chosen
         return [draw_embedding(self.folder.figure("embedding"), layout.positions, chosen)]
 
 

@@ -9,7 +9,7 @@ effect.  The options of ``[network]`` and ``[settling]`` are those of `gncn.chai
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -463,6 +463,18 @@ def load_config(
     Raises:
         ConfigError: unknown preset, option or value, or a file that isn't TOML.
     """
+    values = read_settings(preset=preset, file=file)
+    for override in overrides:
+        values = overlay(values, _parse_override(override))
+    return Config(**values)
+
+
+def read_settings(*, preset: str | None = None, file: str | Path | None = None) -> dict[str, Any]:
+    """What a preset and a TOML file laid over it say, unchecked and without defaults.
+
+    Raises:
+        ConfigError: unknown preset, or a file that isn't TOML.
+    """
     values: dict[str, Any] = {}
     if preset is not None:
         if preset not in preset_names():
@@ -470,13 +482,16 @@ def load_config(
         text = resources.files("gncn.presets").joinpath(f"{preset}.toml").read_text()
         values = tomllib.loads(text)
     if file is not None:
-        values = _overlay(values, _read_toml(Path(file)))
-    for override in overrides:
-        values = _overlay(values, _parse_override(override))
-    return Config(**values)
+        values = overlay(values, read_toml(Path(file)))
+    return values
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        ConfigError: it can't be read, or isn't TOML.
+    """
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:
@@ -502,12 +517,13 @@ def _parse_override(override: str) -> dict[str, Any]:
     return nested
 
 
-def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings laid over others, section by section."""
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
         if isinstance(under, dict) and isinstance(value, dict):
-            merged[key] = _overlay(under, value)
+            merged[key] = overlay(under, value)
         else:
             merged[key] = value
     return merged

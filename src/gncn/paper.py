@@ -75,3 +75,68 @@ PUBLISHED: dict[str, dict[str, Published]] = {
     },
 }
 """By the name of the data set and of the model (`gncn.config.MODELS`)."""
+
+PAPER_TRIALS = 10
+
+
+class Deviation(NamedTuple):
+    """Standard deviations over the paper's trials, in the fields of `Published`."""
+
+    bce: float | None = None
+    log_likelihood: float | None = None
+    error_percent: float | None = None
+    m_mse: float | None = None
+
+
+DEVIATIONS: dict[str, dict[str, Deviation]] = {
+    "mnist": {
+        "gmm": Deviation(log_likelihood=0.47),
+        "rae": Deviation(0.11, 1.16, 0.31, 0.61),
+        "gvae-cv": Deviation(0.40, 0.38, 0.75, 0.46),
+        "gvae": Deviation(0.96, 0.75, 0.59, 0.31),
+        "gan-ae": Deviation(0.14, 0.17, 0.50, 0.15),
+        "gncn": Deviation(0.11, 0.12, 0.23, 0.11),
+        "dsrn": Deviation(error_percent=0.04),
+    },
+    "kmnist": {
+        "gmm": Deviation(log_likelihood=1.03),
+        "rae": Deviation(0.40, 0.85, 1.16, 0.32),
+        "gvae-cv": Deviation(1.06, 0.83, 0.89, 0.47),
+        "gvae": Deviation(1.89, 0.88, 1.60, 0.37),
+        "gan-ae": Deviation(1.57, 0.58, 0.80, 0.33),
+        "gncn": Deviation(0.23, 0.30, 0.27, 0.11),
+        "dsrn": Deviation(error_percent=0.08),
+    },
+    "fashion-mnist": {
+        "gmm": Deviation(log_likelihood=0.47),
+        "rae": Deviation(0.35, 0.50, 0.52, 2.92),
+        "gvae-cv": Deviation(1.01, 0.43, 0.26, 2.84),
+        "gvae": Deviation(1.41, 0.39, 0.86, 3.28),
+        "gan-ae": Deviation(1.31, 0.48, 0.79, 0.88),
+        "gncn": Deviation(0.24, 0.29, 0.44, 1.48),
+        "dsrn": Deviation(error_percent=0.09),
+    },
+    "caltech-16": {
+        "gmm": Deviation(log_likelihood=0.43),
+        "rae": Deviation(0.51, 0.22, 0.58, 0.91),
+        "gvae-cv": Deviation(0.91, 0.26, 0.42, 1.43),
+        "gvae": Deviation(1.40, 0.54, 0.63, 2.31),
+        "gan-ae": Deviation(2.67, 1.54, 0.92, 0.88),
+        "gncn": Deviation(0.09, 0.15, 0.62, 0.48),
+        "dsrn": Deviation(error_percent=0.01),
+    },
+}
+"""The ± of the paper's tables, by data set and model."""
+
+SPARSITY: dict[str, tuple[float, float, float]] = {
+    "mnist": (0.21, 0.18, 0.16),
+    "kmnist": (0.24, 0.21, 0.18),
+    "fashion-mnist": (0.21, 0.20, 0.18),
+    "caltech-16": (0.21, 0.19, 0.17),
+}
+"""Share of active neurons in the GNCN's layers 1, 2, 3 (journal version, Figure 6)."""
+
+FIRST_EPOCH_BCE: dict[str, dict[str, float]] = {
+    "mnist": {"gncn": 57.0, "gvae": 194.0, "rae": 168.0}
+}
+"""BCE after the first epoch, by data set and model (Results)."""

@@ -77,7 +77,8 @@ class RunFolder:
                     f"{path} already holds a run. Choose another folder with --out, or replace "
                     "the run with --overwrite."
                 )
-            measured = (*path.glob("metrics-*.json"), *path.glob("per-image-*.safetensors"))
+            kinds = ("metrics-*.json", "per-image-*.safetensors", "pictures-*.safetensors")
+            measured = (found for kind in kinds for found in path.glob(kind))
             for old in (*(path / name for name in (CONFIG, RUN, HISTORY)), *measured):
                 old.unlink(missing_ok=True)
             for old in ("trials", "figures"):

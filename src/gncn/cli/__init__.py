@@ -17,7 +17,7 @@ def main() -> None:
     The status is 2 for input that can't be used, 1 for a run that diverged, and 130
     for Ctrl-C.
     """
-    _keep_compiled_programs()
+    keep_compiled_programs()
     from gncn.cli.app import app
 
     console = Console(stderr=True)
@@ -31,7 +31,7 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-def _keep_compiled_programs() -> None:
+def keep_compiled_programs() -> None:
     """Let JAX keep compiled programs in the user's cache, unless told where else to.
 
     ``JAX_COMPILATION_CACHE_DIR`` names another folder; the cache is ``GNCN_CACHE`` or the

@@ -5,8 +5,11 @@ from gncn.cli.compare import compare
 from gncn.cli.data import app as data_app
 from gncn.cli.evaluate import evaluate
 from gncn.cli.reconstruct import reconstruct
+from gncn.cli.report import report
+from gncn.cli.reproduce import reproduce
 from gncn.cli.settle import settle
 from gncn.cli.train import train
+from gncn.cli.tune import tune
 
 app = make_typer(
     "Neural generative coding: train networks that learn p(x) without backprop, and look "
@@ -18,4 +21,7 @@ app.command()(reconstruct)
 app.command()(settle)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(reproduce)
+app.command()(report)
+app.command()(tune)
 app.add_typer(data_app, name="data")

@@ -19,6 +19,9 @@ KMNIST_PART_TEST_IMAGES = 2_000
 KMNIST_PART_VALIDATION_IMAGES = 1_000
 """Images for validation in the same case, unless the caller says otherwise."""
 
+PART_SUFFIX = " (test part only)"
+"""Ends the name of data of which only a part was at hand."""
+
 _KMNIST_PART_HINT = (
     "Where the 60,000 training images can't be had, allow_missing_train=True splits the 10,000 "
     "test images instead; its numbers aren't comparable with published ones."
@@ -188,7 +191,7 @@ def _load_kmnist_part(
         f"{info.homepage}; {_RULE}; the training images were missing: the {len(part)} test images "
         f"are split into {len(train)} for training, {size} for validation and {len(test)} for "
         f"testing (split_seed={split_seed}), so numbers aren't comparable with published ones",
-        suffix=" (test part only)",
+        suffix=PART_SUFFIX,
     )
 
 

@@ -1,0 +1,118 @@
+"""``gncn tune``: choose settings by validation images."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from gncn.cli.options import DataDirOption, JsonOption, console, print_json
+
+
+def tune(
+    search: Annotated[
+        str,
+        typer.Argument(
+            help="A search's TOML file, or one that comes along: `paper` or `tiny`.",
+            metavar="SEARCH",
+        ),
+    ] = "paper",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of its records. Default: `results/tuning/NAME`.", show_default=False
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only these: MODEL or MODEL/DATA, with * for any; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for settings by validation images, with one budget for every model.
+
+    Kill it and start it again: it goes on. Every trial is recorded, also those that were
+    pruned or diverged. The best settings are written as a file for `gncn train --config`.
+    Test images are not looked at. Needs Optuna: `pip install 'gncn[tune]'`.
+
+    **Examples**
+
+    `gncn tune tiny --out runs/tiny-search`
+
+    `gncn tune paper --only gncn/fashion-mnist`
+    """
+    from gncn.errors import ConfigError
+    from gncn.tuning.search import load_search
+
+    found = load_search(search)
+    tasks = [
+        (model, data)
+        for data in found.data
+        for model in found.models
+        if not only or any(_fits(model, data, pattern) for pattern in only)
+    ]
+    if not tasks:
+        raise ConfigError(
+            f"Nothing of the search {found.name!r} fits {', '.join(only or ())}. Models: "
+            f"{', '.join(found.models)}. Data sets: {', '.join(found.data)}."
+        )
+    try:
+        from gncn.tuning.tune import tune as search_on
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise ConfigError("gncn tune needs Optuna: pip install 'gncn[tune]'.") from error
+    folder = out or Path("results") / "tuning" / found.name
+    beside = Path(search).parent if Path(search).suffix == ".toml" else None
+    summaries = []
+    with console.status("tuning") as status:
+        for model, data in tasks:
+            summaries.append(
+                search_on(
+                    found,
+                    model,
+                    data,
+                    folder,
+                    folder=beside,
+                    data_dir=data_dir,
+                    report=status.update,
+                )
+            )
+            console.print(_told(summaries[-1]), highlight=False, soft_wrap=True)
+    if as_json:
+        print_json(summaries)
+        return
+    _show(summaries)
+    console.print(f"records: {folder}", highlight=False, soft_wrap=True)
+
+
+def _fits(model: str, data: str, pattern: str) -> bool:
+    whole = pattern if "/" in pattern else f"{pattern}/*"
+    return fnmatchcase(f"{model}/{data}", whole)
+
+
+def _best(summary: dict[str, Any]) -> dict[str, Any] | None:
+    return next((one for one in summary["trials"] if one["number"] == summary["best"]), None)
+
+
+def _told(summary: dict[str, Any]) -> str:
+    best = _best(summary)
+    reached = "none ended" if best is None else f"the best falls short by {best['objective']:.2f}"
+    return f"{summary['model']} on {summary['data']}: {summary['trials_spent']} trials, {reached}"
+
+
+def _show(summaries: list[dict[str, Any]]) -> None:
+    columns = list(dict.fromkeys(c for s in summaries for c in s["searched"]["wanted"]))
+    table = Table(title="Best trials, validation images", title_justify="left")
+    for name in ("model", "data", "trials", *columns):
+        table.add_column(name, justify="left" if name in ("model", "data") else "right")
+    for summary in summaries:
+        values = (_best(summary) or {}).get("values", {})
+        cells = (f"{values[c]:.3f}" if c in values else "–" for c in columns)
+        table.add_row(summary["model"], summary["data"], str(summary["trials_spent"]), *cells)
+    console.print(table)

@@ -1,0 +1,105 @@
+"""The pictures that a record keeps: sheets of small images and laid-out codes, packed.
+
+A sheet is a greyscale PNG of white paper with dark ink, base64; codes in the plane are
+16-bit integers, base64.  All together take well under 100 kB.
+"""
+
+import base64
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped, UInt8
+
+from gncn.data import Dataset
+from gncn.figures import image_shape, tile
+
+N_SHOWN, PER_ROW = 20, 10
+"""Images of a sheet of data or samples, and how many of them stand in a row."""
+
+N_COMPLETED = 8
+N_POINTS = 1500
+"""Points of the plane at most."""
+
+
+def pack_pictures(
+    shown: Mapping[str, np.ndarray], data: Dataset, split: str, best_way: str | None
+) -> dict[str, Any]:
+    """Pack what the figures of an evaluation show.
+
+    Args:
+        shown: the arrays of ``pictures-SPLIT.safetensors``; may be empty.
+        data: the data.
+        split: whose images are shown.
+        best_way: of completing.
+
+    Returns:
+        ``data``, and as far as measured ``samples``, ``seen``, ``completed`` and
+        ``whole`` (sheets), and ``embedding``.
+    """
+    shape = image_shape(data.n_pixels, data.image_shape)
+    images = getattr(data, split).images
+    packed: dict[str, Any] = {"data": sheet(images[:N_SHOWN], shape)}
+    if "samples" in shown:
+        packed["samples"] = sheet(shown["samples"][:N_SHOWN], shape)
+    if best_way is not None and f"completed_{best_way}" in shown:
+        whole = shown["whole"][:N_COMPLETED]
+        rows = {
+            "seen": np.where(shown["visible"][None, :], whole, 0.3),
+            "completed": shown[f"completed_{best_way}"][:N_COMPLETED],
+            "whole": whole,
+        }
+        packed |= {name: sheet(row, shape, N_COMPLETED) for name, row in rows.items()}
+    if "embedding" in shown:
+        labels = shown.get("embedding_labels")
+        packed["embedding"] = pack_points(shown["embedding"], labels)
+    return packed
+
+
+def sheet(
+    images: Shaped[np.ndarray, "n pixels"], shape: tuple[int, int], per_row: int = PER_ROW
+) -> dict[str, Any]:
+    """Images side by side, as a PNG with its size in pixels."""
+    tiled = tile(images, shape, min(per_row, len(images)), background=0.0)
+    grey = np.round(255 * (1 - np.clip(tiled, 0, 1))).astype(np.uint8)
+    png = base64.b64encode(encode_png(grey)).decode()
+    return {"png": png, "width": grey.shape[1], "height": grey.shape[0]}
+
+
+def encode_png(grey: UInt8[np.ndarray, "height width"]) -> bytes:
+    """A greyscale image as a PNG."""
+    height, width = grey.shape
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), grey], axis=1).tobytes()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
+    parts = (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def pack_points(
+    positions: Float[np.ndarray, "points 2"], labels: Int[np.ndarray, " points"] | None
+) -> dict[str, Any]:
+    """Points of the plane, scaled to 16-bit integers, with their classes."""
+    positions = positions[:N_POINTS]
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    scaled = (positions - low) / np.maximum(high - low, 1e-9) * 65_535
+    packed = {"xy": base64.b64encode(np.round(scaled).astype("<u2").tobytes()).decode()}
+    if labels is not None:
+        packed["labels"] = base64.b64encode(labels[:N_POINTS].astype("<u2").tobytes()).decode()
+    return packed
+
+
+def unpack_points(
+    packed: Mapping[str, str],
+) -> tuple[Float[np.ndarray, "points 2"], Int[np.ndarray, " points"] | None]:
+    """Undo `pack_points`: positions within [0, 1], and classes."""
+    whole = np.frombuffer(base64.b64decode(packed["xy"]), "<u2").reshape(-1, 2)
+    labels = None
+    if "labels" in packed:
+        labels = np.frombuffer(base64.b64decode(packed["labels"]), "<u2").astype(np.int32)
+    return whole / 65_535, labels

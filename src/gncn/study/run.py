@@ -1,0 +1,179 @@
+"""`run_one`: from the description of a run to its record.
+
+It depends on its argument alone (and on where the data files lie), and leaves nothing
+behind; whoever calls it, here or on another machine, keeps the record.
+"""
+
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load as load_tensors
+
+from gncn.assess import assess
+from gncn.data import Dataset
+from gncn.files import sha256
+from gncn.history import EpochRecord
+from gncn.runs import RunFolder
+from gncn.study.pictures import pack_pictures
+from gncn.study.plan import RunSpec
+from gncn.study.record import Record
+from gncn.train import train
+
+Report = Callable[[str], None]
+THREADS = "NPROC"
+"""The environment variable by which XLA is told how many threads to have."""
+
+
+def run_one(
+    spec: RunSpec, *, report: Report = lambda _: None, scratch: Path | None = None
+) -> Record:
+    """Train and measure one model.
+
+    Args:
+        spec: says all.
+        report: told in a few words what is being done.
+        scratch: folder for temporary files; the system's if None.
+
+    Returns:
+        The record of a finished run.
+
+    Raises:
+        GncnError: what `gncn.train.train` and `gncn.assess.assess` raise.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    started, began = _now(), time.perf_counter()
+    report("loading data")
+    config = spec.config
+    data = config.data.load()
+    with tempfile.TemporaryDirectory(prefix="gncn-", dir=scratch) as temporary:
+        folder = RunFolder.create(Path(temporary) / "run", config, data, overwrite=False)
+        result = train(config, data, listeners=[folder, _Reporter(report)])
+        if result.status == "interrupted":
+            raise KeyboardInterrupt
+        folder.finish(result.status, result.epochs_kept)
+        trained = time.perf_counter()
+        metrics, shown = _measure(folder, data, spec, report)
+        about = folder.about
+    ended = time.perf_counter()
+    best_way = metrics.get("completion", {}).get("best_way")
+    return Record(
+        status="finished",
+        model=spec.model,
+        data=spec.data,
+        trial=spec.trial,
+        spec=spec.for_record(),
+        started=started,
+        finished=_now(),
+        seconds={
+            "training": trained - began,
+            "evaluation": ended - trained,
+            "total": ended - began,
+        },
+        threads=int(os.environ[THREADS]) if THREADS in os.environ else None,
+        versions=about["versions"],
+        source=source_digest(),
+        hardware=about["hardware"],
+        dataset=about["data"],
+        n_synapses=about["n_synapses"],
+        epoch_kept=result.epochs_kept[0],
+        history=result.history,
+        metrics=metrics,
+        pictures=pack_pictures(shown, data, spec.split, best_way),
+    )
+
+
+def attempt(
+    spec: RunSpec, *, report: Report = lambda _: None, scratch: Path | None = None
+) -> Record:
+    """As `run_one`, but an error becomes the record of a failed run."""
+    started = _now()
+    try:
+        return run_one(spec, report=report, scratch=scratch)
+    except Exception as error:
+        kind, text = type(error).__name__, traceback.format_exc()
+        return failed(spec, kind, str(error), text, started=started)
+
+
+def failed(
+    spec: RunSpec, kind: str, message: str, details: str, *, started: str | None = None
+) -> Record:
+    """The record of a run that failed."""
+    return Record(
+        status="failed",
+        model=spec.model,
+        data=spec.data,
+        trial=spec.trial,
+        spec=spec.for_record(),
+        started=started or _now(),
+        finished=_now(),
+        source=source_digest(),
+        error={"type": kind, "message": message, "details": _without_places(details)[-4000:]},
+    )
+
+
+def _measure(
+    folder: RunFolder, data: Dataset, spec: RunSpec, report: Report
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    if not spec.evaluation.measures:
+        return {}, {}
+    metrics, _ = assess(
+        folder,
+        data,
+        split=spec.split,
+        choices=spec.evaluation.choices(),
+        seed=spec.evaluation.seed,
+        report=report,
+    )
+    return metrics, load_tensors((folder.path / f"pictures-{spec.split}.safetensors").read_bytes())
+
+
+class _Reporter:
+    """Tells of epochs."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._n_epochs = 0
+
+    def on_start(self, n_epochs: int, n_batches: int) -> None:
+        self._n_epochs = n_epochs
+        self._report(f"epoch 1 of {n_epochs}")
+
+    def on_batch(self, number: int) -> None:
+        """Nothing to tell."""
+
+    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
+        last = records[-1]
+        self._report(
+            f"epoch {last.epoch} of {self._n_epochs} done: validation {last.error_name} "
+            f"{last.validation.error:.2f}"
+        )
+
+
+@cache
+def source_digest() -> str:
+    """First 12 hexadecimal digits of a hash of the library's code."""
+    with resources.as_file(resources.files("gncn")) as root:
+        files = sorted(root.rglob("*.py"))
+        named = ((str(path.relative_to(root)), sha256(path.read_bytes())) for path in files)
+        return sha256(repr(list(named)).encode())[:12]
+
+
+def _without_places(text: str) -> str:
+    """Tracebacks without the folders that packages happen to be installed in."""
+    for folder in (Path(__file__).parents[2], *map(Path, sys.path), Path(sys.prefix)):
+        if folder.is_absolute() and folder != Path(folder.anchor):
+            text = text.replace(f"{folder}{os.sep}", "")
+    return text
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,94 @@
+"""Verdicts: what a number of ours says of the paper's, in four words.
+
+Two numbers are the same if they differ by no more than 1 % of the paper's, or by two
+standard errors of their difference if that is more.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from gncn.compare import Summary
+from gncn.paper import PAPER_SAMPLES, PAPER_TRIALS
+
+Kind = Literal["beaten", "reproduced", "not reached", "not attainable"]
+KINDS: tuple[Kind, ...] = ("beaten", "reproduced", "not reached", "not attainable")
+
+RELATIVE_TOLERANCE = 0.01
+STANDARD_ERRORS = 2.0
+EXCESS = 2 * float(np.log(PAPER_SAMPLES))
+"""Nats that printed log p(x) have too many: 2 log S."""
+
+
+class Verdict(NamedTuple):
+    """A verdict.
+
+    Attributes:
+        kind: in a word or two.
+        reason: why a number isn't attainable; empty otherwise.
+    """
+
+    kind: Kind
+    reason: str = ""
+
+
+def tolerance(ours: Summary, paper: float, paper_deviation: float | None) -> float:
+    """Difference up to which two numbers count as the same.
+
+    Args:
+        ours: over trials.
+        paper: the paper's number, a mean over its trials.
+        paper_deviation: standard deviation over them, if known.
+    """
+    variance = (ours.deviation or 0.0) ** 2 / ours.n_trials
+    variance += (paper_deviation or 0.0) ** 2 / PAPER_TRIALS
+    return max(RELATIVE_TOLERANCE * abs(paper), STANDARD_ERRORS * variance**0.5)
+
+
+def judge(
+    ours: Summary, paper: float, paper_deviation: float | None = None, *, low_is_good: bool
+) -> Verdict:
+    """Whether the paper's number was beaten, reproduced or not reached."""
+    better_by = paper - ours.mean if low_is_good else ours.mean - paper
+    same = tolerance(ours, paper, paper_deviation)
+    if better_by > same:
+        return Verdict("beaten")
+    return Verdict("reproduced" if better_by >= -same else "not reached")
+
+
+def judge_completion(
+    ours: Summary, paper: float, paper_deviation: float | None, supervised: float | None
+) -> Verdict:
+    """As `judge`, for M-MSE: what lies below the supervised yardstick isn't attainable.
+
+    Args:
+        ours: M-MSE over trials.
+        paper: the paper's.
+        paper_deviation: its standard deviation.
+        supervised: M-MSE of a network trained for this mask alone, on the same images.
+    """
+    verdict = judge(ours, paper, paper_deviation, low_is_good=True)
+    if verdict.kind == "not reached" and supervised is not None and paper < supervised:
+        return Verdict(
+            "not attainable",
+            f"{paper:.2f} lies below the {supervised:.2f} of a network trained by backprop for "
+            "this half alone, about the least that any predictor can reach",
+        )
+    return verdict
+
+
+def judge_as_printed(honest: Summary, printed: float, deviation: float | None) -> Verdict:
+    """An honest log p(x) against the printed one, which has 2 log S nats too many.
+
+    Args:
+        honest: ours, with log S subtracted once.
+        printed: the paper's, as printed.
+        deviation: its standard deviation.
+    """
+    verdict = judge(honest, printed, deviation, low_is_good=False)
+    if verdict.kind != "not reached":
+        return verdict
+    return Verdict(
+        "not attainable",
+        f"the printed {printed:.2f} holds 2 log S = {EXCESS:.2f} nats too many and is no log p(x)",
+    )

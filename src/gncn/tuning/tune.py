@@ -1,0 +1,319 @@
+"""`tune`: search for the settings that fall short least, by Optuna's TPE.
+
+Every trial, failed ones included, is kept in a journal, from which a search that was
+killed goes on, and in a JSON file for people.  After each tenth of a training the
+intermediate shortfall is reported; a trial worse than the median of its predecessors
+there is pruned.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from gncn.config import Config
+from gncn.errors import ConfigError, DivergenceError, RunError
+from gncn.files import write_atomic
+from gncn.history import EpochRecord
+from gncn.study.run import source_digest
+from gncn.train import train
+from gncn.tuning.objective import (
+    development_data,
+    measure_columns,
+    objective,
+    references,
+    shortfall,
+    supervised_error,
+)
+from gncn.tuning.search import Range, Search
+
+Report = Callable[[str], None]
+SPENT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+SECONDS = "seconds"
+"""Attribute of all trials that ended by themselves; a killed one has none."""
+
+_TENTHS = 10
+
+
+def tune(
+    search: Search,
+    model: str,
+    data: str,
+    out: Path,
+    *,
+    folder: Path | None = None,
+    data_dir: str | Path | None = None,
+    report: Report = lambda _: None,
+) -> dict[str, Any]:
+    """Spend what is left of one model's budget on one data set.
+
+    Args:
+        search: says what may vary and what counts.
+        model: which of its models.
+        data: which of its data sets.
+        out: folder for the journal, the summary and the best configuration; one that
+            holds them already is added to.
+        folder: what files named in the search are relative to.
+        data_dir: folder of the original data files.
+        report: told what is being done.
+
+    Returns:
+        The summary, as written to ``DATA-MODEL.json``.
+
+    Raises:
+        ConfigError: the search is wrong.
+        RunError: the folder holds another search.
+        KeyboardInterrupt: Ctrl-C; the trial at work will be begun again.
+    """
+    task = _Task(search, model, data, out, folder, data_dir, report)
+    study = task.study()
+    while (left := search.budget.trials - len(task.spent(study))) > 0:
+        report(f"{model} on {data}: {left} trials left")
+        task.one(study)
+        jax.clear_caches()
+        task.write(study)
+    return task.write(study)
+
+
+class _Task:
+    """One model on one data set."""
+
+    def __init__(
+        self,
+        search: Search,
+        model: str,
+        data: str,
+        out: Path,
+        folder: Path | None,
+        data_dir: str | Path | None,
+        report: Report,
+    ) -> None:
+        self.search, self.model, self.data, self.out = search, model, data, out
+        self.folder, self.data_dir, self.report = folder, data_dir, report
+        self.entry = search.models[model]
+        self.space = search.space(model, data)
+        first = {name: _first(bounds) for name, bounds in self.space.items()}
+        config = self.config(first)
+        self.images = development_data(config, search.budget.train_images)
+        self.wanted = references(search, model, data, self.images.name, config.model)
+
+    @property
+    def name(self) -> str:
+        return f"{self.data}-{self.model}"
+
+    def config(self, values: dict[str, Any]) -> Config:
+        return self.search.config(
+            self.model, self.data, values, folder=self.folder, data_dir=self.data_dir
+        )
+
+    def description(self) -> dict[str, Any]:
+        """What must stay the same for a search to go on."""
+        return {
+            "model": self.entry.model_dump(mode="json", exclude={"space", "space_on"}),
+            "space": {name: bounds.model_dump(mode="json") for name, bounds in self.space.items()},
+            "budget": self.search.budget.model_dump(mode="json", exclude={"trials"}),
+            "measuring": self.search.measuring.model_dump(mode="json"),
+            "seed": self.search.seed,
+            "wanted": self.wanted,
+            "data": self.images.fingerprint,
+        }
+
+    def study(self) -> optuna.Study:
+        """The journal's study, begun or gone on with."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.out.mkdir(parents=True, exist_ok=True)
+        path = self.out / f"{self.name}.journal"
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        budget = self.search.budget
+        study = optuna.create_study(
+            study_name=self.name, storage=storage, direction="minimize", load_if_exists=True
+        )
+        study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=budget.random_trials, seed=self.search.seed + len(study.trials)
+        )
+        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=budget.random_trials)
+        known = study.user_attrs.get("search")
+        if known is None:
+            study.set_user_attr("search", self.description())
+        elif known != json.loads(json.dumps(self.description())):
+            changed = [k for k, v in self.description().items() if known.get(k) != v]
+            raise RunError(
+                f"{path} was begun with another search (changed: {', '.join(changed)}). Restore "
+                "it, or begin a new one with another --out."
+            )
+        for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(left.number, state=TrialState.FAIL)  # its process was killed
+            study.enqueue_trial(left.params)
+        return study
+
+    def spent(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Trials that count against the budget: all that ended by themselves."""
+        trials = study.get_trials(deepcopy=False, states=SPENT)
+        return [trial for trial in trials if SECONDS in trial.user_attrs]
+
+    def one(self, study: optuna.Study) -> None:
+        """Do a trial."""
+        trial = study.ask({name: _distribution(r) for name, r in self.space.items()})
+        values = {name: _value(self.space[name], trial.params[name]) for name in trial.params}
+        began = time.perf_counter()
+        state, result = TrialState.PRUNED, None
+        try:
+            result = self._measure(trial, values)
+            state = TrialState.COMPLETE
+        except optuna.TrialPruned:
+            trial.set_user_attr("why", "pruned: worse than the median at this stage")
+        except (DivergenceError, ConfigError) as error:
+            trial.set_user_attr("why", f"{type(error).__name__}: {error}")
+        trial.set_user_attr(SECONDS, time.perf_counter() - began)
+        study.tell(trial, result, state=state)
+
+    def _measure(self, trial: Trial, values: dict[str, Any]) -> float:
+        config = self.config(values)
+        n_synapses, most = config.n_synapses(self.images), self.search.budget.max_synapses
+        if n_synapses is not None and n_synapses > most:
+            raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
+        watch = _Watch(trial, self.wanted, config.training.n_epochs, self.report)
+        fit = train(config, self.images, listeners=[watch])
+        if fit.status == "interrupted":
+            raise KeyboardInterrupt
+        found = measure_columns(
+            fit,
+            self.images,
+            self.entry.columns,
+            self.search.measuring,
+            self._supervised,
+            self.report,
+        )
+        trial.set_user_attr("values", found)
+        value, short = objective(found, self.wanted, self.entry.combine)
+        trial.set_user_attr("shortfalls", short)
+        return value
+
+    def _supervised(self) -> float:
+        """The yardstick, learned once for all models on the data set."""
+        path = self.out / f"{self.data}-supervised.json"
+        measuring = self.search.measuring.model_dump(mode="json")
+        key = {"data": self.images.fingerprint, "measuring": measuring}
+        try:
+            known = json.loads(path.read_text())
+        except (OSError, ValueError):
+            known = {}
+        if {name: known.get(name) for name in key} != key:
+            self.report("training the supervised yardstick")
+            known = key | {"m_mse": supervised_error(self.images, self.search.measuring)}
+            write_atomic(path, json.dumps(known, indent=1) + "\n")
+        return known["m_mse"]
+
+    def write(self, study: optuna.Study) -> dict[str, Any]:
+        """Write the summary, and the best trial's configuration."""
+        trials = study.get_trials(deepcopy=False)
+        done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        best = min(done, key=lambda trial: trial.value or 0.0) if done else None
+        summary = {
+            "about": "Every trial of a search, all numbers of validation images; test images "
+            "were not loaded. Shortfalls are in tenths of the wanted value.",
+            "search": self.search.name,
+            "model": self.model,
+            "data": self.images.name,
+            "searched": self.description(),
+            "trials_allowed": self.search.budget.trials,
+            "trials_spent": len(self.spent(study)),
+            "versions": {name: metadata.version(name) for name in ("gncn", "jax", "optuna")},
+            "source": source_digest(),
+            "best": best.number if best else None,
+            "trials": [self._plain(trial) for trial in trials if trial.state != TrialState.WAITING],
+        }
+        write_atomic(self.out / f"{self.name}.json", json.dumps(summary, indent=1) + "\n")
+        if best is not None:
+            values = {n: _value(self.space[n], v) for n, v in best.params.items()}
+            config = self.config(values)
+            plain = config.data.model_copy(update={"data_dir": None})
+            text = config.model_copy(update={"data": plain}).to_toml()
+            write_atomic(self.out / f"{self.name}-best.toml", text)
+        return summary
+
+    def _plain(self, trial: FrozenTrial) -> dict[str, Any]:
+        ended = trial.state in SPENT and SECONDS in trial.user_attrs
+        return {
+            "number": trial.number,
+            "state": trial.state.name.lower() if ended else "killed",
+            "objective": trial.value if trial.state == TrialState.COMPLETE else None,
+            "settings": {name: _value(self.space[name], v) for name, v in trial.params.items()},
+            "intermediate": {str(k): v for k, v in trial.intermediate_values.items()},
+            **trial.user_attrs,
+        }
+
+
+class _Watch:
+    """Reports the shortfall so far after each tenth of a training, and prunes."""
+
+    def __init__(
+        self, trial: Trial, wanted: dict[str, float], n_epochs: int, report: Report
+    ) -> None:
+        self._trial, self._wanted, self._n_epochs = trial, wanted, n_epochs
+        self._report, self._tenths = report, 0
+
+    def on_start(self, n_epochs: int, n_batches: int) -> None:
+        """Nothing to note."""
+
+    def on_batch(self, number: int) -> None:
+        """Nothing to note."""
+
+    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
+        """Report, and give up if others were better."""
+        record = records[0]
+        name, error = record.error_name, record.validation.error
+        self._report(
+            f"trial {self._trial.number}, epoch {record.epoch} of {self._n_epochs}: validation "
+            f"{name} {error:.2f}"
+        )
+        tenths = _TENTHS * record.epoch // self._n_epochs
+        if name not in self._wanted or tenths == self._tenths or tenths == _TENTHS:
+            return
+        self._tenths = tenths
+        self._trial.report(shortfall(name, error, self._wanted[name]), tenths)
+        if self._trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def _distribution(bounds: Range) -> BaseDistribution:
+    if bounds.choices is not None:
+        return CategoricalDistribution([_key(choice) for choice in bounds.choices])
+    assert bounds.low is not None
+    assert bounds.high is not None
+    if isinstance(bounds.low, int) and isinstance(bounds.high, int):
+        step = 1 if bounds.step is None else int(bounds.step)
+        return IntDistribution(bounds.low, bounds.high, log=bounds.log, step=step)
+    return FloatDistribution(bounds.low, bounds.high, log=bounds.log, step=bounds.step)
+
+
+def _key(choice: Any) -> Any:
+    """A choice as Optuna takes it: lists as JSON."""
+    return json.dumps(choice) if isinstance(choice, tuple) else choice
+
+
+def _value(bounds: Range, drawn: Any) -> Any:
+    """What a drawn value stands for."""
+    if bounds.choices is None:
+        return drawn
+    chosen = next(choice for choice in bounds.choices if _key(choice) == drawn)
+    return list(chosen) if isinstance(chosen, tuple) else chosen
+
+
+def _first(bounds: Range) -> Any:
+    """Some allowed value."""
+    return _value(bounds, _key(bounds.choices[0])) if bounds.choices else bounds.low

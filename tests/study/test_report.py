@@ -1,0 +1,212 @@
+"""The report from records made by hand: numbers, verdicts, missing cells, a sound page."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from handmade import MODELS, metrics, pictures, plausible, record, study
+
+from gncn.errors import RunError
+from gncn.study.page import make_page, write_report
+from gncn.study.plan import Targets
+from gncn.study.summary import as_json, summarise
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks nesting, and collects ids, references and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.references, self.alts, self.text = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if "id" in found:
+            self.ids.append(found["id"])
+        self.references += [found[k] for k in ("src", "href", "xlink:href") if k in found]
+        if tag == "img":
+            self.alts.append(found.get("alt"))
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def row(findings, model, data="mnist"):
+    section = next(one for one in findings.sections if one.key == data)
+    return next(one for one in section.rows if one.key == model)
+
+
+def test_cells_are_means_over_trials_beside_the_papers_numbers():
+    records = [
+        record("gncn", trial=0, bce=(90.0, 50.0), metrics=metrics(log_p=-112, error=3, m_mse=21)),
+        record("gncn", trial=1, bce=(94.0, 52.0), metrics=metrics(log_p=-114, error=4, m_mse=23)),
+        record("rae", bce=(80.0, 52.6)),
+    ]
+    found = summarise(study(), records)
+    cells = row(found, "gncn").cells
+    assert cells["bce"].ours.mean == 51
+    assert cells["bce"].ours.deviation == pytest.approx(np.sqrt(2))
+    assert (cells["bce"].paper, cells["bce"].verdict.kind) == (58.05, "beaten")
+    honest = cells["log_likelihood"]
+    assert honest.ours.mean == -113
+    assert honest.paper == pytest.approx(-98.29 - 2 * np.log(5000))
+    assert honest.verdict.kind == "beaten"
+    assert (honest.printed, honest.as_printed.kind) == (-98.29, "not attainable")
+    convention = cells["log_likelihood_paper_convention"]
+    assert convention.ours.mean == pytest.approx(-113 + 2 * np.log(5000))
+    assert (convention.paper, convention.verdict.kind) == (-98.29, "beaten")
+    assert cells["error_percent"].verdict.kind == "not reached"
+    assert cells["m_mse"].verdict.kind == "not attainable"
+    assert row(found, "gncn").curve[0] == (92.0, pytest.approx(np.sqrt(8)))
+    assert row(found, "gncn").first_epoch.verdict.kind == "not reached"
+    assert row(found, "rae").cells["bce"].verdict.kind == "reproduced"
+    assert row(found, "rae").cells["m_mse"].ours is None
+    section = found.sections[0]
+    kinds = [verdict.kind for verdict in section.verdicts()]
+    assert sorted(kinds) == ["beaten", "beaten", "not attainable", "not reached", "reproduced"]
+    assert section.yardsticks["supervised"].mean == 19
+    assert as_json(found)["data"][0]["models"]["gncn"]["cells"]["bce"]["ours"]["n_trials"] == 2
+
+
+def test_the_classifiers_error_is_its_own():
+    found = summarise(study(), [record("dsrn", bce=(5.0, 2.0))])
+    cells = row(found, "dsrn").cells
+    assert cells["error_percent"].ours.mean == 2.0
+    assert cells["bce"].ours is None
+
+
+def test_the_best_two_are_marked_whichever_way_is_better():
+    values = {"rae": 50.0, "gvae": 70.0, "gncn": 40.0}
+    records = [
+        record(model, bce=(value,), metrics=metrics(log_p=-value))
+        for model, value in values.items()
+    ]
+    found = summarise(study(), records)
+    for key in ("bce", "log_likelihood"):
+        assert {m for m in values if row(found, m).cells[key].best} == {"rae", "gncn"}
+
+
+def test_part_of_the_data_is_compared_with_nothing():
+    part = record("gncn", "kmnist", bce=(1.0,), metrics=metrics(log_p=-1.0), name="kmnist" + PART)
+    whole = record("gncn", "kmnist", trial=1, bce=(142.0,))
+    found = summarise(study(data=("kmnist",)), [part, whole])
+    first, second = found.sections
+    assert (first.name, first.partial, first.published) == ("kmnist", False, True)
+    assert (second.partial, second.published) == (True, False)
+    assert list(second.verdicts()) == []
+    assert second.rows[0].cells["bce"].ours.mean == 1
+    page = make_page(found)
+    assert "part of the data, not comparable with the paper" in page
+
+
+PART = " (test part only)"
+
+
+def test_targets_are_reached_or_not_the_right_way_round():
+    wanted = Targets(
+        bce=50,
+        log_likelihood=-110,
+        error_percent=2.5,
+        m_mse_over_supervised=1.1,
+        top_sparsity=0.2,
+        best=("log_likelihood", "m_mse"),
+        tried={"error_percent": "more | epochs"},
+    )
+    made = study()
+    data = {"mnist": made.data["mnist"].model_copy(update={"targets": wanted})}
+    made = made.model_copy(update={"data": data})
+    own = metrics(log_p=-109, error=3.0, m_mse=20, sparsity=(0.3, 0.19))
+    records = [
+        record("gncn", bce=(49.0,), metrics=own),
+        record("rae", bce=(30.0,), metrics=metrics(log_p=-120, m_mse=19.5)),
+        record("gmm", metrics=metrics(log_p=-100)),  # no neural model
+    ]
+    found = summarise(made, records)
+    reached = [one.reached for one in found.sections[0].targets]
+    assert reached == [True, True, False, True, True, True, False]
+    assert found.sections[0].targets[2].tried == "more | epochs"
+    alone = summarise(made, [record("rae", bce=(30.0,))]).sections[0].targets
+    assert {one.reached for one in alone} == {None}
+
+
+def test_records_of_different_images_are_not_averaged():
+    other = record("gncn", trial=1, bce=(1.0,))
+    other = other.model_copy(update={"dataset": other.dataset | {"fingerprint": "g"}})
+    with pytest.raises(RunError, match="different images and can't be averaged"):
+        summarise(study(), [record("gncn", bce=(1.0,)), other])
+
+
+@pytest.fixture(scope="module")
+def whole():
+    data = ("mnist", "fashion-mnist", "kmnist")
+    records = plausible(data, trials=2, draw=lambda: pictures(seed=3))
+    bad = records[0].model_copy(
+        update={
+            "status": "failed",
+            "trial": 9,
+            "error": {"type": "Crash", "message": "<b>boom</b>", "details": "a < b"},
+        }
+    )
+    return summarise(study(data=data, trials=3, notes=("A <note>.",)), [*records, bad])
+
+
+def test_the_page_is_sound_html_and_needs_no_network(whole):
+    text = make_page(whole)
+    page = Page(text)
+    assert len(page.ids) == len(set(page.ids))
+    assert page.references
+    assert all(one.startswith(("#", "data:image/png;base64,")) for one in page.references)
+    anchors = {one[1:] for one in page.references if one.startswith("#")}
+    assert anchors <= set(page.ids)
+    assert not re.search(r"url\((?!#)", text)
+    assert not re.search(r"@import|<script|<link", text)
+    assert all(page.alts)
+    assert text.count("<svg") == text.count('role="img" aria-label=')
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+    words = " ".join(page.text)
+    assert f"{len(whole.finished)} of {whole.n_planned} finished, 1 failed" in words
+    assert "<b>boom</b>" in words  # as text, not as a tag
+    assert "A <note>." in words
+    for title in MODELS:
+        assert title.upper() in words
+
+
+def test_markdown_tables_are_whole_and_figures_lie_beside_it(whole, tmp_path):
+    written = write_report(whole, tmp_path / "page.html", tmp_path / "docs" / "report.md")
+    text = (tmp_path / "docs" / "report.md").read_text()
+    blocks = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    assert len(blocks) >= 8
+    for block in blocks:
+        lines = block.splitlines()
+        assert re.fullmatch(r"\|( -+:? \|)+", lines[1]), lines[1]
+        assert len({line.count("|") for line in lines}) == 1, block
+    figures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert figures
+    assert {tmp_path / "docs" / one for one in figures} == set(written[2:])
+    assert all(path.stat().st_size > 0 for path in written)
+    svg = next(path for path in written if path.suffix == ".svg").read_text()
+    assert "prefers-color-scheme" in svg
+    Page(svg)
+
+
+def test_an_empty_study_still_makes_a_page():
+    findings = summarise(study(), [])
+    Page(make_page(findings))
+    Page(make_page(summarise(study(), [record("gncn")])))

@@ -1,0 +1,385 @@
+"""Studies: what runs they ask for; going on after a kill; failures, crashes, staleness."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import pytest
+
+from gncn.baselines.models import start_baseline
+from gncn.baselines.subject import PixelMixtureModel
+from gncn.config import Config
+from gncn.data import load_dataset
+from gncn.errors import ConfigError, RunError
+from gncn.study.plan import MEASURED, load_study
+from gncn.study.pool import run_all
+from gncn.study.record import read_record, read_records, record_path
+from gncn.study.reproduce import estimate, recorded_study, reproduce, survey
+from gncn.study.run import failed
+from gncn.subject import as_measurable
+
+STUDY = """
+name = "made"
+split = "validation"
+trials = 2
+
+[evaluation]
+measures = ["samples", "sparsity", "embedding"]
+n_components = [5]
+
+[data.digits]
+
+[models.gncn]
+preset = "digits"
+minutes = 2
+settings.training.n_epochs = 2
+settings.network = { sizes = [12, 12], group_size = 4, max_norm = [4.0, 1.0] }
+
+[models.gvae]
+preset = "gvae"
+trials = 1
+settings.training = { n_epochs = 2, batch_size = 50 }
+settings.backprop = { budget = 8000, n_latent = 5 }
+"""
+
+BAD = """
+[models.bad]
+preset = "digits"
+settings.training.learning_rate = 1e9
+settings.network = { sizes = [12, 12], group_size = 4, max_norm = [1e9, 1e9] }
+"""
+
+WORKER = """
+import json, os, pathlib, sys, time
+spec = json.loads(pathlib.Path(sys.argv[1]).read_text())
+name = "{model}/{data}/{trial}".format(**spec)
+with open(os.environ["LOG"], "a") as log:
+    log.write(f"{name} {os.environ['NPROC']} {os.getpid()}\\n")
+plan = json.loads(os.environ.get("PLAN", "{}")).get(name, "")
+if plan == "crash":
+    print("a deep trouble", file=sys.stderr)
+    os.abort()
+if plan == "sleep":
+    time.sleep(120)
+print("working", flush=True)
+kept = {key: spec[key] for key in ("model", "data", "trial")}
+times = {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:00:10+00:00"}
+seconds = {"total": 10.0, "training": 8.0, "evaluation": 2.0}
+record = {"status": "finished", "spec": spec, "seconds": seconds, **kept, **times}
+pathlib.Path(sys.argv[2]).write_text(json.dumps(record))
+"""
+
+DRIVER = """
+import sys
+from pathlib import Path
+from gncn.study.plan import MEASURED, load_study
+from gncn.study.reproduce import reproduce
+study = load_study(sys.argv[1])
+made = reproduce(study, study.runs(), Path(sys.argv[2]), worker=(sys.executable, sys.argv[3]))
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A study's file and a worker that pretends."""
+    (tmp_path / "study.toml").write_text(STUDY)
+    (tmp_path / "worker.py").write_text(WORKER)
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    return tmp_path
+
+
+def worker(place):
+    return (sys.executable, str(place / "worker.py"))
+
+
+def begun(place):
+    log = place / "log"
+    return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def load(place, *changes):
+    text = STUDY
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (place / "study.toml").write_text(text)
+    return load_study(place / "study.toml")
+
+
+def test_a_study_asks_for_runs_with_seeds_first_trials_first(place):
+    specs = load(place).runs()
+    assert [spec.name for spec in specs] == ["gncn/digits/0", "gvae/digits/0", "gncn/digits/1"]
+    assert [spec.config.seed for spec in specs] == [0, 0, 1]
+    assert specs[0].config.network.sizes == (12, 12)
+    assert specs[0].config.settling.step_size == 0.2  # the preset's
+    assert specs[1].config.backprop.n_latent == 5
+    assert "embedding" in specs[0].evaluation.measures
+    assert "embedding" not in specs[2].evaluation.measures  # of the first trial alone
+    assert load(place).n_runs == 3
+
+
+def test_patterns_choose_runs(place):
+    study = load(place)
+    assert [s.name for s in study.runs(only=["gncn"])] == ["gncn/digits/0", "gncn/digits/1"]
+    assert [s.name for s in study.runs(only=["*/digits/1"])] == ["gncn/digits/1"]
+    with pytest.raises(ConfigError, match=r"No run of the study 'made' fits gncn/mnist.*digits"):
+        study.runs(only=["gncn/mnist"])
+
+
+def test_variants_replace_presets_and_overlay_settings(place):
+    text = '\n[models.gncn.on.digits]\npreset = "mnist"\nsettings.network.max_norm = [1.0, 1.0]\n'
+    spec = load(place, ("\n[models.gvae]", text + "\n[models.gvae]")).runs()[0]
+    assert spec.config.settling.initial_precision == 0.5  # of the other preset
+    assert spec.config.network.max_norm == (1.0, 1.0)
+    assert spec.config.network.sizes == (12, 12)
+    assert spec.config.data.name == "digits"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('"sparsity"', '"spasity"'), "Unknown measure 'spasity'"),
+        (("n_epochs = 2\n", "n_epohs = 2\n"), "gncn/digits of the study 'made'.*n_epohs"),
+        (("[models.gvae]", "[models.gncn.on.mnist]\n[models.gvae]"), "names mnist, but"),
+        (('split = "validation"', 'split = "train"'), "split"),
+        (('name = "made"', 'name = "../made"'), "name"),
+        (("[models.gvae]", '[models."../gvae"]'), "should match pattern"),
+    ],
+)
+def test_mistakes_are_named(place, change, message):
+    with pytest.raises(ConfigError, match=message):
+        load(place, change).runs()
+
+
+def test_every_packaged_study_resolves():
+    for name in ("paper", "tiny"):
+        specs = load_study(name).runs()
+        assert len(specs) == load_study(name).n_runs
+    paper = load_study("paper")
+    assert {spec.split for spec in paper.runs()} == {"test"}
+    assert sum(s.data == "caltech-16" and s.model == "gncn" for s in paper.runs()) == 10
+    assert min(paper._trials(m, d) for m in paper.models for d in paper.data) >= 5
+    with pytest.raises(ConfigError, match="Unknown study 'papre'"):
+        load_study("papre")
+
+
+def test_finished_runs_are_never_repeated_and_failed_ones_are(place, monkeypatch):
+    study, out = load(place), place / "out"
+    monkeypatch.setenv("PLAN", json.dumps({"gvae/digits/0": "crash"}))
+    events = []
+    made = reproduce(study, study.runs(), out, jobs=2, worker=worker(place), on_event=events.append)
+    assert len(made) == 3
+    status = {one.name: one.status for one in made}
+    assert status == {
+        "gncn/digits/0": "finished",
+        "gvae/digits/0": "failed",
+        "gncn/digits/1": "finished",
+    }
+    crashed = read_record(record_path(out, "gvae", "digits", 0))
+    assert "signal 6" in crashed.error["message"]
+    assert "a deep trouble" in crashed.error["details"]
+    assert any(event.text == "working" for event in events)
+    assert {threads for _, threads, _ in begun(place)} == {str(max(len_cores() // 2, 1))}
+    left = estimate(study, survey(study.runs(), out), jobs=1)
+    assert left == (0.0, 1)  # nobody has said how long a gvae takes
+    monkeypatch.setenv("PLAN", "{}")
+    again = reproduce(study, study.runs(), out, worker=worker(place))
+    assert [one.name for one in again] == ["gvae/digits/0"]
+    assert reproduce(study, study.runs(), out, worker=worker(place)) == []
+    assert len(begun(place)) == 4
+    assert recorded_study(out) == study
+    assert not (out / ".scratch").exists()
+
+
+def len_cores():
+    from gncn.study.pool import usable_cores
+
+    return usable_cores()
+
+
+def test_estimates_are_of_runs_done_or_what_the_study_says(place):
+    study, out = load(place), place / "out"
+    assert estimate(study, survey(study.runs(), out), jobs=2) == (120.0, 1)
+    reproduce(study, study.runs(only=["gncn/*/0"]), out, worker=worker(place))
+    assert estimate(study, survey(study.runs(), out), jobs=1) == (10.0, 1)
+
+
+def test_changed_settings_are_refused_and_the_old_record_is_kept(place):
+    study, out = load(place), place / "out"
+    reproduce(study, study.runs(), out, worker=worker(place))
+    changed = load(place, ("n_epochs = 2\n", "n_epochs = 3\n"))
+    standings = survey(changed.runs(), out)
+    assert [one.state for one in standings] == ["stale", "finished", "stale"]
+    assert standings[0].changes == ("training.n_epochs: 2 → 3",)
+    with pytest.raises(
+        RunError, match=r"(?s)2 of the runs.*training.n_epochs: 2 → 3.*--redo-stale"
+    ):
+        reproduce(changed, changed.runs(), out, worker=worker(place))
+    assert len(begun(place)) == 3
+    redone = reproduce(changed, changed.runs(), out, redo_stale=True, worker=worker(place))
+    assert [one.name for one in redone] == ["gncn/digits/0", "gncn/digits/1"]
+    assert len(list((out / "superseded").glob("*.json"))) == 2
+    assert len(read_records(out)) == 3
+    assert {one.state for one in survey(changed.runs(), out)} == {"finished"}
+
+
+def test_a_new_option_at_its_default_makes_nothing_stale(place):
+    spec = load(place).runs()[0]
+    recorded = spec.model_dump(mode="json")
+    assert spec.differences(recorded) == []
+    recorded["config"]["settling"].pop("leak")  # an older version did not know it
+    assert spec.differences(recorded) == []
+    moved = spec.config.data.model_copy(update={"data_dir": "/elsewhere"})
+    config = spec.config.model_copy(update={"data": moved})
+    assert spec.model_copy(update={"config": config}).differences(recorded) == []
+    recorded["config"]["settling"].pop("step_size")  # which has not its default
+    assert spec.differences(recorded) == ["settling.step_size: 0.1 → 0.2"]
+
+
+def test_a_kill_loses_the_run_at_work_and_nothing_else(place, monkeypatch):
+    study, out = load(place), place / "out"
+    monkeypatch.setenv("PLAN", json.dumps({"gvae/digits/0": "sleep"}))
+    (place / "driver.py").write_text(DRIVER)
+    command = [sys.executable, *(str(place / name) for name in ("driver.py", "study.toml", "out"))]
+    driver = subprocess.Popen([*command, str(place / "worker.py")])
+    until(lambda: len(begun(place)) == 2)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    os.kill(int(begun(place)[1][2]), signal.SIGKILL)  # a worker that pretends outlives it
+    first = record_path(out, "gncn", "digits", 0)
+    content, changed = first.read_bytes(), first.stat().st_mtime_ns
+    assert [one.name for one in read_records(out)] == ["gncn/digits/0"]
+    monkeypatch.setenv("PLAN", "{}")
+    made = reproduce(study, study.runs(), out, worker=worker(place))
+    assert [one.name for one in made] == ["gvae/digits/0", "gncn/digits/1"]
+    assert (first.read_bytes(), first.stat().st_mtime_ns) == (content, changed)
+    assert {one.state for one in survey(study.runs(), out)} == {"finished"}
+
+
+def test_a_worker_ends_with_its_parent(place):
+    spec = place / "spec.json"
+    spec.write_text(load(place).runs()[0].model_dump_json())
+    command = [sys.executable, "-m", "gncn.study.worker", str(spec), str(place / "result")]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE)
+    child.stdin.close()
+    assert child.wait(60) == 1
+    assert not (place / "result").exists()
+
+
+def test_ctrl_c_ends_the_processes_at_work(place, monkeypatch):
+    study, out = load(place), place / "out"
+    monkeypatch.setenv("PLAN", json.dumps({"gvae/digits/0": "sleep"}))
+
+    def interrupt(event):
+        if event.spec.model == "gvae":
+            until(lambda: any(name == "gvae/digits/0" for name, *_ in begun(place)))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(study, study.runs(), out, worker=worker(place), on_event=interrupt)
+    pid = next(int(pid) for name, _, pid in begun(place) if name == "gvae/digits/0")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert [one.name for one in read_records(out)] == ["gncn/digits/0"]
+    assert not (out / ".scratch").exists()
+
+
+def test_two_at_once_are_refused(place):
+    study, out = load(place), place / "out"
+
+    def second(_):
+        with pytest.raises(RunError, match="Another `gncn reproduce` is at work"):
+            reproduce(study, study.runs(), out, worker=worker(place))
+
+    reproduce(study, study.runs(only=["gvae"]), out, worker=worker(place), on_event=second)
+
+
+def test_a_damaged_record_is_named(place):
+    study, out = load(place), place / "out"
+    reproduce(study, study.runs(only=["gvae"]), out, worker=worker(place))
+    record_path(out, "gvae", "digits", 0).write_text("{")
+    with pytest.raises(RunError, match=r"gvae-0.json is no record of a run.*Delete it"):
+        survey(study.runs(), out)
+
+
+def test_a_record_says_nothing_of_folders(place):
+    spec = load(place).runs(data_dir="/somewhere/here")[0]
+    assert spec.config.data.data_dir == "/somewhere/here"
+    assert "somewhere" not in json.dumps(spec.for_record())
+    try:
+        raise ValueError("because")
+    except ValueError:
+        made = failed(spec, "ValueError", "because", traceback.format_exc())
+    assert "because" in made.error["details"]
+    assert str(Path(__file__).parent) not in made.to_json()
+
+
+def test_what_can_be_measured_of_each_kind_is_what_it_offers():
+    assert PixelMixtureModel.measures.fget(None) == MEASURED["gmm"]
+    with pytest.raises(ConfigError, match="generates nothing"):
+        as_measurable(
+            start_baseline(Config(model="dsrn").blueprint(load_dataset("digits")), seed=0)
+        )
+
+
+def test_jobs_must_be_positive(place):
+    with pytest.raises(ConfigError, match="received 0"):
+        next(run_all(load(place).runs(), jobs=0, scratch=place))
+
+
+def until(true, seconds=60):
+    for _ in range(20 * seconds):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+WANTED = ("--only", "gncn", "--only", "bad/digits", "--json")
+
+
+def test_a_tiny_study_from_its_file_to_its_page(place):
+    """Real runs in real processes: one of them diverges, and the others go on."""
+    load(place, ("\n[models.gvae]", f"{BAD}\n[models.gvae]"), ("\ntrials = 2", "\ntrials = 1"))
+    out = place / "out"
+    done = cli("reproduce", place / "study.toml", "--out", out, *WANTED, "--jobs", 2)
+    assert done.returncode == 1, done.stderr  # one failed
+    result = json.loads(done.stdout)
+    status = {run["run"]: run["status"] for run in result["runs"]}
+    assert status == {
+        "gncn/digits/0": "finished",
+        "bad/digits/0": "failed",
+    }
+    records = {one.model: one for one in read_records(out)}
+    assert records["bad"].error["type"] == "FitDivergenceError"
+    good = records["gncn"]
+    assert record_path(out, "gncn", "digits", 0).stat().st_size < 200_000
+    assert {"samples", "data", "embedding"} <= set(good.pictures)
+    assert good.epoch_kept == 2
+    assert good.kept.validation.error == pytest.approx(good.metrics["bce"], rel=1e-4)
+    assert good.versions["gncn"]
+    assert good.threads >= 1
+    assert good.dataset["fingerprint"]
+    listed = cli("reproduce", place / "study.toml", "--out", out, *WANTED, "--list")
+    assert {run["state"] for run in json.loads(listed.stdout)["runs"]} == {"finished", "failed"}
+    page, markdown = place / "page.html", place / "docs" / "page.md"
+    reported = cli("report", out, "--html", page, "--markdown", markdown, "--json")
+    assert reported.returncode == 0, reported.stderr
+    assert json.loads(reported.stdout)["failed"] == ["bad/digits/0"]
+    assert "validation images, for choosing settings" in page.read_text()
+    assert "FitDivergenceError" in markdown.read_text()
+
+
+def cli(*arguments):
+    return subprocess.run(
+        [sys.executable, "-c", "from gncn.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
+    )

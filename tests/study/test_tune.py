@@ -1,0 +1,233 @@
+"""Searches: the objective's signs, the budget, going on after a kill, no test images."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import gncn
+from gncn.config import DataConfig
+from gncn.data import Split
+from gncn.errors import ConfigError, RunError
+from gncn.fit import Fit, FitDivergenceError
+from gncn.history import EpochRecord, SplitRecord
+from gncn.tuning import tune as tuning
+from gncn.tuning.objective import development_data, objective, references, shortfall
+from gncn.tuning.search import Search, load_search
+
+SEARCH = {
+    "name": "made",
+    "budget": {"trials": 5, "random_trials": 2, "max_synapses": 60_000},
+    "data": {"digits": {"targets": {"bce": 10.0, "top_sparsity": 0.2}}},
+    "models": {
+        "gncn": {
+            "preset": "digits",
+            "settings": {"training": {"n_epochs": 4}},
+            "columns": ["bce", "top_sparsity"],
+            "space": {
+                "training.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+                "network.max_norm.0": {"low": 1.0, "high": 5.0},
+                "network.sizes": {"choices": [[24, 24, 24], [60, 60, 60]]},
+                "settling.n_settle_steps": {"low": 5, "high": 10},
+            },
+        }
+    },
+}
+
+
+def search(**budget):
+    return Search(**SEARCH | {"budget": SEARCH["budget"] | budget})
+
+
+@pytest.mark.parametrize(
+    ("column", "worse", "better"),
+    [
+        ("bce", 55.0, 45.0),
+        ("error_percent", 3.0, 2.0),
+        ("m_mse_over_supervised", 1.3, 1.0),
+        ("top_sparsity", 0.3, 0.1),
+        ("log_likelihood", -120.0, -100.0),
+    ],
+)
+def test_shortfalls_are_positive_where_worse(column, worse, better):
+    wanted = {"log_likelihood": -110.0, "bce": 50.0, "error_percent": 2.5}
+    wanted |= {"m_mse_over_supervised": 1.1, "top_sparsity": 0.2}
+    assert shortfall(column, worse, wanted[column]) > 0 > shortfall(column, better, wanted[column])
+    assert shortfall(column, wanted[column], wanted[column]) == 0
+
+
+def test_the_worst_column_decides_and_the_mean_breaks_ties():
+    wanted = {"bce": 50.0, "log_likelihood": -110.0}
+    value, short = objective({"bce": 55.0, "log_likelihood": -132.0}, wanted, "worst")
+    assert short == pytest.approx({"bce": 1.0, "log_likelihood": 2.0})
+    assert value == pytest.approx(2.0 + 0.1 * 1.5)
+    better, _ = objective({"bce": 50.0, "log_likelihood": -132.0}, wanted, "worst")
+    assert better < value
+    mean, _ = objective({"bce": 55.0, "log_likelihood": -132.0}, wanted, "mean")
+    assert mean == pytest.approx(1.5)
+
+
+def test_references_are_targets_or_the_papers_honest_numbers():
+    paper = load_search("paper")
+    wanted = references(paper, "gncn", "mnist", "mnist", "gncn")
+    assert wanted["log_likelihood"] == -110.0
+    assert len(wanted) == 5
+    gmm = references(paper, "gmm", "mnist", "mnist", "gmm")
+    assert gmm == {"log_likelihood": pytest.approx(-185.37 - 2 * np.log(5000))}
+    made = load_search("tiny")
+    entry = made.models["gncn"].model_copy(update={"columns": ("log_likelihood",)})
+    with pytest.raises(ConfigError, match=r"counts log_likelihood.*on 'digits'"):
+        references(made.model_copy(update={"models": {"gncn": entry}}), "gncn", "digits", "", "")
+
+
+def test_every_setting_of_the_packaged_searches_exists():
+    for name in ("paper", "tiny"):
+        found = load_search(name)
+        for model in found.models:
+            for data in found.data:
+                for end in ("low", "high"):
+                    drawn = {
+                        k: (list(r.choices[0]) if isinstance(r.choices[0], tuple) else r.choices[0])
+                        if r.choices
+                        else getattr(r, end)
+                        for k, r in found.space(model, data).items()
+                    }
+                    found.config(model, data, drawn)
+    with pytest.raises(ConfigError, match="names 'settling.step_size.0', but '0' is no part"):
+        found.config("gncn", "digits", {"settling.step_size.0": 1.0})
+    with pytest.raises(ConfigError, match="step_sise"):
+        found.config("gncn", "digits", {"settling.step_sise": 1.0})
+    with pytest.raises(ConfigError, match="low=3, high=2"):
+        Search(**SEARCH | {"models": {"a": {"columns": ["bce"], "space": {"b": BAD}}}})
+
+
+BAD = {"low": 3, "high": 2}
+
+
+def test_bounds_may_differ_on_a_data_set():
+    paper = load_search("paper")
+    assert paper.space("gncn", "mnist")["training.n_epochs"].high == 24
+    assert paper.space("gncn", "caltech-16")["training.n_epochs"].high == 100
+    assert len(paper.space("gncn", "caltech-16")) == len(paper.space("gncn", "mnist"))
+    model = SEARCH["models"]["gncn"] | {"space_on": {"mnist": {}}}
+    with pytest.raises(ConfigError, match="speaks of 'mnist', and the search has the data digits"):
+        Search(**SEARCH | {"models": {"gncn": model}})
+
+
+class Pretence:
+    """Instead of training: BCE is best near a learning rate of 1e-2."""
+
+    def __init__(self):
+        self.configs = []
+        self.fail_at = {}
+
+    def __call__(self, config, data, *, listeners=()):
+        number = len(self.configs)
+        self.configs.append(config)
+        if number in self.fail_at:
+            raise self.fail_at[number]
+        history = []
+        for epoch in range(1, config.training.n_epochs + 1):
+            error = 10 + 20 * abs(np.log10(config.training.learning_rate) + 2) + 10 / epoch
+            one = SplitRecord(
+                error=float(error), discrepancy=0.0, layer_discrepancy=(), sparsity=(0.3, 0.18)
+            )
+            record = EpochRecord(
+                trial=0,
+                epoch=epoch,
+                error_name="bce",
+                seconds=0.1,
+                train=one,
+                validation=one,
+                test=one,
+            )
+            history.append(record)
+            for listener in listeners:
+                listener.on_epoch([record], [])
+        return Fit((), tuple(history), "finished", (epoch,))
+
+
+@pytest.fixture
+def pretence(monkeypatch):
+    made = Pretence()
+    monkeypatch.setattr(tuning, "train", made)
+    return made
+
+
+def test_the_budget_is_spent_and_every_trial_recorded(pretence, tmp_path):
+    pretence.fail_at[1] = FitDivergenceError("diverged", Fit((), (), "diverged", ()))
+    summary = tuning.tune(search(trials=12), "gncn", "digits", tmp_path)
+    assert summary == json.loads((tmp_path / "digits-gncn.json").read_text())
+    assert summary["trials_spent"] == len(summary["trials"]) == 12
+    states = [one["state"] for one in summary["trials"]]
+    assert "complete" in states
+    whys = [one["why"] for one in summary["trials"] if "why" in one]
+    assert any("FitDivergenceError: diverged" in why for why in whys)
+    assert any("worse than the median" in why for why in whys)
+    complete = [one for one in summary["trials"] if one["state"] == "complete"]
+    best = min(complete, key=lambda one: one["objective"])
+    assert summary["best"] == best["number"]
+    assert best["values"]["top_sparsity"] == 0.18
+    chosen = gncn.load_config(file=tmp_path / "digits-gncn-best.toml")
+    assert chosen.training.learning_rate == best["settings"]["training.learning_rate"]
+    assert list(chosen.network.sizes) == best["settings"]["network.sizes"]
+    assert chosen.network.max_norm[1:] == (1.0, 1.0)
+    assert len({config.training.learning_rate for config in pretence.configs}) == 12
+
+
+def test_too_many_synapses_cost_a_trial_and_are_not_trained(pretence, tmp_path):
+    summary = tuning.tune(search(max_synapses=10), "gncn", "digits", tmp_path)
+    assert pretence.configs == []
+    assert summary["best"] is None
+    assert all("synapses are more than 10" in one["why"] for one in summary["trials"])
+
+
+def test_a_killed_search_goes_on_and_repeats_the_trial_at_work(pretence, tmp_path):
+    pretence.fail_at[2] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        tuning.tune(search(), "gncn", "digits", tmp_path)
+    summary = tuning.tune(search(), "gncn", "digits", tmp_path)
+    assert summary["trials_spent"] == 5
+    assert [one["state"] for one in summary["trials"]].count("killed") == 1
+    assert pretence.configs[3] == pretence.configs[2]
+    assert len(pretence.configs) == 6
+    assert tuning.tune(search(), "gncn", "digits", tmp_path)["trials_spent"] == 5
+    assert len(pretence.configs) == 6
+    assert tuning.tune(search(trials=6), "gncn", "digits", tmp_path)["trials_spent"] == 6
+    with pytest.raises(RunError, match=r"begun with another search \(changed: budget\)"):
+        tuning.tune(search(max_synapses=9), "gncn", "digits", tmp_path)
+
+
+def test_test_images_are_out_of_reach(monkeypatch, tmp_path):
+    """Other test images change nothing, and none gets to where models are made."""
+    real = gncn.load_dataset("digits")
+    other = Split(1 - real.test.images, real.test.labels)
+    small = load_search("tiny")
+    entry = small.models["gncn"]
+    space = {"training.learning_rate": entry.space["training.learning_rate"]}
+    settings = {"network": {"sizes": [24, 24, 24]}, "training": {"n_epochs": 1}}
+    entry = entry.model_copy(update={"space": space, "settings": settings})
+    budget = small.budget.model_copy(update={"trials": 1, "train_images": 300})
+    small = small.model_copy(update={"models": {"gncn": entry}, "budget": budget})
+    seen, train = [], tuning.train
+
+    def watched(config, data, **options):
+        seen.append(data)
+        return train(config, data, **options)
+
+    monkeypatch.setattr(tuning, "train", watched)
+    values = []
+    for number, data in enumerate((real, dataclasses.replace(real, test=other))):
+        monkeypatch.setattr(DataConfig, "load", lambda _, data=data: data)
+        summary = tuning.tune(small, "gncn", "digits", tmp_path / str(number))
+        assert summary["best"] == 0
+        values.append((summary["trials"][0]["values"], summary["searched"]["data"]))
+    assert values[0] == values[1]
+    assert set(values[0][0]) == {"bce", "error_percent", "top_sparsity"}
+    for data in seen:
+        assert len(data.train) == 300
+        np.testing.assert_array_equal(data.test.images, real.validation.images[:1])
+    made = development_data(gncn.Config(data={"name": "digits"}))
+    assert made.fingerprint != real.fingerprint
+    np.testing.assert_array_equal(made.train.images, real.train.images)
