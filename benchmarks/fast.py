@@ -128,7 +128,7 @@ def configure(way: str, seed: int = 0, n_epochs: int = 1) -> Config:
 def trainer(config: Config, data: Dataset, n_images: int) -> Callable[[Any], tuple[Any, float]]:
     """A function that trains for one epoch of `n_images`, from a state or the start."""
     plan = config.training.plan()
-    few = dataclasses.replace(data.train, images=data.train.images[:n_images], labels=None)
+    few = dataclasses.replace(data.train, images=data.train.array[:n_images], labels=None)
     examples = jax.device_put(examples_of(few))
     rates = jax.tree.map(lambda rate: rate[None], config.training.rates())
 
@@ -175,7 +175,7 @@ def measure(network: Network, data: Dataset, seed: int) -> dict[str, float]:
         as_measurable(network), dataclasses.replace(data, train=few), "validation", seed
     )
     reconstruction = gncn.reconstruct(network, data.validation.images)
-    x, p = data.validation.images, np.clip(reconstruction, 1e-7, 1 - 1e-7)
+    x, p = data.validation.array, np.clip(reconstruction, 1e-7, 1 - 1e-7)
     bce = -np.sum(np.where(x == 1, np.log(p), np.log1p(-p)), axis=1)
     fit, _ = fit_prior(subject)
     likelihood = measure_likelihood(subject, fit.mixture, n_repeats=1, curve=(100,))

@@ -149,16 +149,16 @@ def measure_columns(
             report("log p(x)")
             both = WithPrior(subject.model.decoder, prior)
             bound = prior_log_likelihood(
-                both, subject.target.images, key=subject.key(0), n_samples=measuring.n_samples
+                both, subject.target.array, key=subject.key(0), n_samples=measuring.n_samples
             )
             found["log_likelihood"] = float(bound.mean[0])
         if "m_mse_over_supervised" in columns:
             report("completing images")
             visible = _visible(data, measuring)
-            train = data.train.images
+            train = data.train.array
             ways = subject.model.completers(prior, train, visible, subject.key(4))
             _need(bool(ways), "m_mse_over_supervised")
-            images = subject.target.images
+            images = subject.target.array
             errors = (
                 missing_squared_error(images, complete(way, images, visible), visible).mean
                 for way in ways.values()
@@ -170,9 +170,9 @@ def measure_columns(
 def supervised_error(data: Dataset, measuring: Measuring) -> float:
     """M-MSE of the supervised yardstick on validation images."""
     visible = _visible(data, measuring)
-    validation = data.validation.images
+    validation = data.validation.array
     key = jax.random.fold_in(jax.random.key(measuring.seed), 5)
-    completer = fit_regressor(data.train.images, validation, visible, key=key).completer
+    completer = fit_regressor(data.train.array, validation, visible, key=key).completer
     return missing_squared_error(validation, complete(completer, validation, visible), visible).mean
 
 
