@@ -133,6 +133,18 @@ def test_completion_scores_every_way_beside_yardsticks(subject):
     assert found["best_way"] == "half"
     supervised = found["yardsticks"]["supervised"]["m_mse"]
     assert found["best_way_over_supervised"] == pytest.approx(1.5 / supervised)
+
+
+def test_the_way_of_completing_is_chosen_by_validation_images_alone(subject):
+    white = np.ones_like(subject.data.validation.images)
+    chosen = replace(subject, data=replace(subject.data, validation=Split(white)))
+    visible = visible_pixels("right", (3, 4))
+    found = measure_completion(chosen, subject.model.completers(None, None, visible, None), visible)
+    assert found["ways"]["half"]["m_mse"] < found["ways"]["ones"]["m_mse"]  # on test images
+    assert found["best_way"] == "ones"
+    assert found["validation_m_mse"] == {"ones": pytest.approx(0), "half": pytest.approx(1.5)}
+    ratio = found["ways"]["ones"]["m_mse"] / found["yardsticks"]["supervised"]["m_mse"]
+    assert found["best_way_over_supervised"] == pytest.approx(ratio)
     assert supervised < expected
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from gncn.data import Split
 from gncn.errors import ConfigError
 from gncn.evaluation.annealing import Annealing, annealed_log_likelihood, bracket
 from gncn.evaluation.completion import Completer as AnyCompleter
@@ -200,22 +201,26 @@ def measure_completion(
 ) -> dict[str, Any]:
     """M-MSE of every way to complete, and of three yardsticks in the same run.
 
-    ``per_image`` holds each image's squared error of each way.
+    ``per_image`` holds each image's squared error of each way, ``best_way`` the name of the
+    one with the lowest error on the validation images, whatever the split.
     """
     data = subject.data
-    images = subject.target.array
 
-    def score(completer: AnyCompleter) -> PerImage:
-        return missing_squared_error(images, complete(completer, images, visible), visible)
+    def score(completer: AnyCompleter, *, of: Split = subject.target) -> PerImage:
+        truth = of.array
+        return missing_squared_error(truth, complete(completer, truth, visible), visible)
 
     def summary(found: PerImage) -> dict[str, Any]:
         return {"m_mse": found.mean, "standard_error": found.standard_error}
 
     scores: dict[str, Any] = {}
+    on_validation: dict[str, float] = {}
     for way, completer in completers.items():
         subject.report(f"completing images: {way}")
         found = score(completer)
         scores[way] = summary(found) | {"per_image": found.values}
+        known = found if subject.split == "validation" else score(completer, of=data.validation)
+        on_validation[way] = known.mean
     subject.report("completing images: mean image")
     yardsticks = {"mean_image": summary(score(mean_image(data.train.array)))}
     subject.report("completing images: nearest neighbours")
@@ -229,12 +234,13 @@ def measure_completion(
         data.train.array, data.validation.array, visible, key=subject.key(5), on_epoch=on_epoch
     )
     yardsticks["supervised"] = summary(score(floor.completer))
-    best = min(scores, key=lambda way: scores[way]["m_mse"])
+    best = min(on_validation, key=lambda way: on_validation[way])
     return {
         "n_missing_pixels": int((~visible).sum()),
         "ways": scores,
         "yardsticks": yardsticks,
         "best_way": best,
+        "validation_m_mse": on_validation,
         "best_way_over_supervised": scores[best]["m_mse"] / yardsticks["supervised"]["m_mse"],
     }
 
