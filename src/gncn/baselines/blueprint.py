@@ -22,6 +22,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 BUDGET = 1_400_000
 """Synapses that every model compared in the paper may have."""
 
+LEAST_VARIANCE = 0.025
+"""Of the Gaussian around a code of ``gvae-cv``; the greatest is 1."""
+
 Sizes = tuple[int, ...]
 
 
@@ -44,7 +47,7 @@ class Blueprint(Description):
     hidden: int = Field(gt=0)
     n_latent: int | None = Field(default=None, gt=0)
     n_classes: int | None = Field(default=None, gt=1)
-    variance: float | None = Field(default=None, ge=0.025, le=1)
+    variance: float | None = Field(default=None, ge=LEAST_VARIANCE, le=1)
     penalty: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
