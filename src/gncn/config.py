@@ -355,7 +355,8 @@ class Config(Description):
             ConfigError: the budget is too small, the data have no labels to learn, or
                 the variance is still to be chosen among several.
         """
-        if len(self.variances) > 1:
+        variance, *others = self.variances
+        if others:
             raise ConfigError(
                 "One model has one variance; received "
                 f"backprop.variance={self.backprop.variance!r}. `gncn.train` chooses among several."
@@ -369,7 +370,7 @@ class Config(Description):
             budget=options.budget,
             n_latent=None if self.model == "dsrn" else options.n_latent,
             n_classes=data.n_classes if self.model == "dsrn" else None,
-            variance=options.variance if self.model == "gvae-cv" else None,
+            variance=variance if self.model == "gvae-cv" else None,
             penalty=options.penalty,
         )
 
