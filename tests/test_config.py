@@ -132,8 +132,9 @@ def test_toml_holds_the_sections_of_the_model_alone():
     ("overrides", "section", "absent", "present"),
     [
         (["model=rae"], "training", ["feedback_rate", "precision_rate"], ["clip_norm"]),
-        (["model=rae"], "backprop", ["variance"], ["n_latent", "penalty"]),
+        (["model=rae"], "backprop", ["variance", "adversary_rate"], ["n_latent", "penalty"]),
         (["model=gvae-cv"], "backprop", [], ["n_latent", "variance"]),
+        (["model=gan-ae"], "backprop", ["variance"], ["adversary_rate"]),
         (["model=dsrn"], "backprop", ["n_latent", "variance"], ["penalty"]),
         (["model=gmm"], "mixture", [], ["n_samples"]),
         (["model=gmm", "mixture.emission=means"], "mixture", ["n_samples"], ["floor"]),

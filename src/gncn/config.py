@@ -192,6 +192,7 @@ class BackpropConfig(Description):
         variance: σ² of ``gvae-cv``, within [0.025, 1]; of several, validation images
             choose (`gncn.train.choose_variance`).
         penalty: λ; see `Blueprint`.
+        adversary_rate: of ``gan-ae``; see `Blueprint`.
         weight_scale: of the first weights, relative to √(2 / units below).
     """
 
@@ -199,6 +200,7 @@ class BackpropConfig(Description):
     n_latent: int = Field(default=20, ge=1)
     variance: float | tuple[float, ...] = 0.1
     penalty: float = Field(default=0.0, ge=0)
+    adversary_rate: float = Field(default=1.0, gt=0)
     weight_scale: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
@@ -320,8 +322,9 @@ class Config(Description):
                 yield section, tuple(type(getattr(self, section)).model_fields), named
         if self.model != "gncn":
             yield "training", HEBBIAN_ONLY, named
-            idle = {"gvae-cv": (), "dsrn": ("n_latent", "variance")}
-            yield "backprop", idle.get(self.model, ("variance",)), named
+            of_one = {"gvae-cv": "variance", "gan-ae": "adversary_rate"}
+            idle = tuple(name for model, name in of_one.items() if model != self.model)
+            yield "backprop", idle + (("n_latent",) if self.model == "dsrn" else ()), named
             if self.mixture.emission == "means":
                 yield "mixture", ("n_samples",), "with emission='means'"
             return
@@ -372,6 +375,7 @@ class Config(Description):
             n_classes=data.n_classes if self.model == "dsrn" else None,
             variance=variance if self.model == "gvae-cv" else None,
             penalty=options.penalty,
+            adversary_rate=options.adversary_rate,
         )
 
     @property

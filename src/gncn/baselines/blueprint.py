@@ -40,6 +40,8 @@ class Blueprint(Description):
         variance: of the Gaussian around a code; for ``gvae-cv`` only.
         penalty: λ: of Ω = −λ Σ ‖W‖² over the decoder's weights, or of the L1 norm of
             the classifier's hidden activities.
+        adversary_rate: learning rate of generator and discriminator, relative to the
+            autoencoder's; other than 1 for ``gan-ae`` only.
     """
 
     kind: Kind
@@ -49,6 +51,7 @@ class Blueprint(Description):
     n_classes: int | None = Field(default=None, gt=1)
     variance: float | None = Field(default=None, ge=LEAST_VARIANCE, le=1)
     penalty: float = Field(default=0.0, ge=0)
+    adversary_rate: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
     def _check(self) -> "Blueprint":
@@ -63,6 +66,11 @@ class Blueprint(Description):
                     f"{self.kind!r} {'needs' if needed else 'takes no'} {option}; received "
                     f"{getattr(self, option)!r}."
                 )
+        if self.kind != "gan-ae" and self.adversary_rate != 1:
+            raise ValueError(
+                f"{self.kind!r} has no adversary: adversary_rate must be 1; received "
+                f"{self.adversary_rate!r}."
+            )
         return self
 
     @property
@@ -99,6 +107,7 @@ def plan_blueprint(
     n_classes: int | None = None,
     variance: float | None = None,
     penalty: float = 0.0,
+    adversary_rate: float = 1.0,
 ) -> Blueprint:
     """Make the hidden layers as wide as the budget allows.
 
@@ -110,6 +119,7 @@ def plan_blueprint(
         n_classes: see `Blueprint`.
         variance: see `Blueprint`.
         penalty: see `Blueprint`.
+        adversary_rate: see `Blueprint`.
 
     Returns:
         The blueprint, with at most `budget` synapses.
@@ -130,6 +140,7 @@ def plan_blueprint(
             n_classes=n_classes,
             variance=variance,
             penalty=penalty,
+            adversary_rate=adversary_rate,
         )
 
     least = of_width(1).n_synapses
