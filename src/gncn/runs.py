@@ -3,7 +3,7 @@
 ==================  ========================================================
 file                content
 ==================  ========================================================
-``config.toml``     the resolved configuration, defaults included
+``config.toml``     the resolved configuration: every option with an effect
 ``run.json``        status, versions, seeds, data, hardware and times
 ``history.jsonl``   one line for each trial and epoch (`gncn.history`)
 ``trials/K/``       the model of trial K (`gncn.serialise`)
