@@ -109,6 +109,7 @@ MUTANTS = [
     ("baselines/adversarial.py", 'generator_loss, ("encoder",)', 'generator_loss, ("decoder",)'),
     ("baselines/classifier.py", "-self.blueprint.penalty", "self.blueprint.penalty"),
     ("baselines/descent.py", "by_global_norm(rule.clip_norm)", "by_global_norm(5.0)"),
+    ("baselines/descent.py", "if objective.adversarial else 1", "if False else 1"),
     ("baselines/objective.py", "/ jnp.sum(self.weights)", "/ len(self.weights)"),
     ("baselines/pixel_mixture.py", "self.floor, 1 - self.floor)", "0.01, 0.99)"),
     ("evaluation/likelihood.py", "- np.log(sizes[size])", "+ np.log(sizes[size])"),

@@ -128,6 +128,29 @@ def test_toml_holds_the_sections_of_the_model_alone():
     assert "mixture" in tomllib.loads(gncn.Config(model="gmm").to_toml())
 
 
+@pytest.mark.parametrize(
+    ("overrides", "section", "absent", "present"),
+    [
+        (["model=rae"], "training", ["feedback_rate", "precision_rate"], ["clip_norm"]),
+        (["model=rae"], "backprop", ["variance", "adversary_rate"], ["n_latent", "penalty"]),
+        (["model=gvae-cv"], "backprop", [], ["n_latent", "variance"]),
+        (["model=gan-ae"], "backprop", ["variance"], ["adversary_rate"]),
+        (["model=dsrn"], "backprop", ["n_latent", "variance"], ["penalty"]),
+        (["model=gmm"], "mixture", [], ["n_samples"]),
+        (["model=gmm", "mixture.emission=means"], "mixture", ["n_samples"], ["floor"]),
+        ([], "training", ["clip_norm", "precision_rate"], ["feedback_rate"]),
+        (["network.feedback=tied"], "training", ["feedback_rate"], ["learning_rate"]),
+        ([], "settling", ["self_excitation", "initial_precision"], ["step_size"]),
+    ],
+)
+def test_toml_holds_no_option_without_effect(overrides, section, absent, present):
+    config = gncn.load_config(overrides=overrides)
+    written = tomllib.loads(config.to_toml())
+    assert not {*absent} & {*written[section]}
+    assert {*present} <= {*written[section]}
+    assert gncn.Config(**written) == config
+
+
 def test_options_of_a_baseline_reach_it():
     digits = gncn.load_dataset("digits")
     config = gncn.load_config(

@@ -9,7 +9,7 @@ effect.  The options of ``[network]`` and ``[settling]`` are those of `gncn.chai
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 from pydantic import Field, model_validator
 
-from gncn.baselines.blueprint import BUDGET, KINDS, Blueprint, plan_blueprint
+from gncn.baselines.blueprint import BUDGET, KINDS, LEAST_VARIANCE, Blueprint, plan_blueprint
 from gncn.baselines.models import Baseline, start_baseline
 from gncn.baselines.pixel_mixture import Emission
 from gncn.circuit import (
@@ -42,6 +42,10 @@ from gncn.training import Plan
 T = TypeVar("T")
 Each = T | tuple[T, ...]
 """One value for all layers, or one each."""
+
+
+def _all(value: T | tuple[T, ...]) -> tuple[T, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 class DataConfig(Description):
@@ -197,16 +201,30 @@ class BackpropConfig(Description):
     Attributes:
         budget: synapses at most, which decides the hidden layers' width.
         n_latent: units of an autoencoder's code.
-        variance: σ² of ``gvae-cv``, within [0.025, 1].
+        variance: σ² of ``gvae-cv``, within [0.025, 1]; of several, validation images
+            choose (`gncn.train.choose_variance`).
         penalty: λ; see `Blueprint`.
+        adversary_rate: of ``gan-ae``; see `Blueprint`.
         weight_scale: of the first weights, relative to √(2 / units below).
     """
 
     budget: int = Field(default=BUDGET, ge=1)
     n_latent: int = Field(default=20, ge=1)
-    variance: float = Field(default=0.1, ge=0.025, le=1)
+    variance: float | tuple[float, ...] = 0.1
     penalty: float = Field(default=0.0, ge=0)
+    adversary_rate: float = Field(default=1.0, gt=0)
     weight_scale: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "BackpropConfig":
+        variances = _all(self.variance)
+        wrong = [value for value in variances if not LEAST_VARIANCE <= value <= 1]
+        if wrong or not variances or len(set(variances)) < len(variances):
+            raise ValueError(
+                f"variance must be a number from {LEAST_VARIANCE} to 1, or several different ones "
+                f"to choose from; received {self.variance!r}."
+            )
+        return self
 
 
 class PixelMixtureConfig(Description):
@@ -328,34 +346,37 @@ class Config(Description):
         """Refuse a value that differs from its default but would have no effect."""
         if self.model not in MODELS:
             raise unknown_choice("model", self.model, MODELS)
+        for section, names, why in self._idle_options():
+            refuse_idle(getattr(self, section), names, why, f"{section}.")
+        return self
+
+    def _idle_options(self) -> Iterator[tuple[str, tuple[str, ...], str]]:
+        """Options that have no effect: their section, their names and why."""
         named = f"with model={self.model!r}"
         for section in ("network", "settling", "training", "backprop", "mixture"):
             if section not in self.sections:
-                config = getattr(self, section)
-                refuse_idle(config, type(config).model_fields, named, f"{section}.")
-        network, prefix = self.network, "training."
+                yield section, tuple(type(getattr(self, section)).model_fields), named
         if self.model != "gncn":
-            refuse_idle(self.training, HEBBIAN_ONLY, named, prefix)
-            idle = {"gvae-cv": (), "dsrn": ("n_latent", "variance")}
-            refuse_idle(self.backprop, idle.get(self.model, ("variance",)), named, "backprop.")
+            yield "training", HEBBIAN_ONLY, named
+            of_one = {"gvae-cv": "variance", "gan-ae": "adversary_rate"}
+            idle = tuple(name for model, name in of_one.items() if model != self.model)
+            yield "backprop", idle + (("n_latent",) if self.model == "dsrn" else ()), named
             if self.mixture.emission == "means":
-                refuse_idle(self.mixture, ("n_samples",), "with emission='means'", "mixture.")
-            return self
-        refuse_idle(self.training, BACKPROP_ONLY, named, prefix)
+                yield "mixture", ("n_samples",), "with emission='means'"
+            return
+        network = self.network
+        yield "training", BACKPROP_ONLY, named
         if set(_all(network.competition)) == {"none"}:
             why = "without network.competition"
-            names = ("self_excitation", "lateral_inhibition")
-            refuse_idle(self.settling, names, why, "settling.")
+            yield "settling", ("self_excitation", "lateral_inhibition"), why
         if {*_all(network.precision), network.output_precision} == {"off"}:
             why = "without network.precision"
-            refuse_idle(self.settling, ("initial_precision",), why, "settling.")
-            refuse_idle(self.training, ("precision_rate", "precision_bounds"), why, prefix)
+            yield "settling", ("initial_precision",), why
+            yield "training", ("precision_rate", "precision_bounds"), why
         if network.feedback != "learned":
-            why = "without network.feedback='learned'"
-            refuse_idle(self.training, ("feedback_rate",), why, prefix)
+            yield "training", ("feedback_rate",), "without network.feedback='learned'"
         if network.start != "amortised":
-            refuse_idle(self.training, ("start_rate",), "without network.start='amortised'", prefix)
-        return self
+            yield "training", ("start_rate",), "without network.start='amortised'"
 
     @property
     def sections(self) -> tuple[str, ...]:
@@ -372,8 +393,15 @@ class Config(Description):
         """What a baseline trained by backprop is made of, for these data.
 
         Raises:
-            ConfigError: the budget is too small, or the data have no labels to learn.
+            ConfigError: the budget is too small, the data have no labels to learn, or
+                the variance is still to be chosen among several.
         """
+        variance, *others = self.variances
+        if others:
+            raise ConfigError(
+                "One model has one variance; received "
+                f"backprop.variance={self.backprop.variance!r}. `gncn.train` chooses among several."
+            )
         if self.model == "dsrn" and data.n_classes is None:
             raise ConfigError(f"'dsrn' learns labels, and {data.name!r} has none.")
         options = self.backprop
@@ -383,9 +411,20 @@ class Config(Description):
             budget=options.budget,
             n_latent=None if self.model == "dsrn" else options.n_latent,
             n_classes=data.n_classes if self.model == "dsrn" else None,
-            variance=options.variance if self.model == "gvae-cv" else None,
+            variance=variance if self.model == "gvae-cv" else None,
             penalty=options.penalty,
+            adversary_rate=options.adversary_rate,
         )
+
+    @property
+    def variances(self) -> tuple[float, ...]:
+        """Those of ``gvae-cv`` among which validation images choose; mostly one."""
+        return _all(self.backprop.variance)
+
+    def with_variance(self, variance: float) -> "Config":
+        """The same with one variance, for ``gvae-cv``."""
+        backprop = self.backprop.model_copy(update={"variance": variance})
+        return self.model_copy(update={"backprop": backprop})
 
     def models(self, data: Dataset) -> list[Network] | list[Baseline]:
         """Fresh models, one for each trial, for these data; not for ``gmm``."""
@@ -400,7 +439,7 @@ class Config(Description):
             return None
         if self.model == "gncn":
             return self.network.circuit(data.n_pixels).n_synapses
-        return self.blueprint(data).n_synapses
+        return self.with_variance(self.variances[0]).blueprint(data).n_synapses
 
     def describe(self, data: Dataset) -> str:
         """The model's layers and synapses in a few words.
@@ -417,7 +456,7 @@ class Config(Description):
         if self.model == "gncn":
             sizes = {"network": self.network.circuit(data.n_pixels).sizes}
         else:
-            sizes = self.blueprint(data).parts
+            sizes = self.with_variance(self.variances[0]).blueprint(data).parts
         layers = {name: "-".join(map(str, part)) for name, part in sizes.items()}
         named = [layers["network"]] if len(layers) == 1 else [f"{k} {v}" for k, v in layers.items()]
         return f"{', '.join(named)}; {self.n_synapses(data):,} synapses"
@@ -428,13 +467,12 @@ class Config(Description):
         return [self.seed + trial for trial in range(self.n_trials)]
 
     def to_toml(self) -> str:
-        """The whole configuration, defaults included, as TOML; what applies to the model."""
-        common = {"model", "seed", "n_trials", "data"}
-        return tomli_w.dumps(_without_none(self.model_dump(include=common | {*self.sections})))
-
-
-def _all(value: T | tuple[T, ...]) -> tuple[T, ...]:
-    return value if isinstance(value, tuple) else (value,)
+        """The whole configuration, defaults included, as TOML: all that has an effect."""
+        values = self.model_dump(include={"model", "seed", "n_trials", "data", *self.sections})
+        for section, names, _ in self._idle_options():
+            for name in names:
+                values.get(section, {}).pop(name, None)
+        return tomli_w.dumps(_without_none(values))
 
 
 def preset_names() -> tuple[str, ...]:

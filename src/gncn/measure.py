@@ -282,7 +282,7 @@ def measure_probe(subject: Subject, *, layer: int | None = None) -> tuple[dict[s
             codes["validation"],
             validation,
             max_iterations=100,
-            regularisation=(1e-3, 1e-2, 1e-1),
+            regularisation=(1e-3, 1e-2, 1e-1, 1.0, 10.0),
             on_fit=on_fit,
         )
         score = fitted[name].score(codes[subject.split], labels)

@@ -3,7 +3,7 @@
 ==================  ========================================================
 file                content
 ==================  ========================================================
-``config.toml``     the resolved configuration, defaults included
+``config.toml``     the resolved configuration: every option with an effect
 ``run.json``        status, versions, seeds, data, hardware and times
 ``history.jsonl``   one line for each trial and epoch (`gncn.history`)
 ``trials/K/``       the model of trial K (`gncn.serialise`)
@@ -32,7 +32,7 @@ from gncn.data import Dataset
 from gncn.errors import RunError
 from gncn.evaluation.mixture import Mixture
 from gncn.files import write_atomic
-from gncn.fit import Status
+from gncn.fit import Fit, Status
 from gncn.history import EpochRecord, read_history, write_history
 from gncn.models import Model
 from gncn.network import Network
@@ -218,6 +218,19 @@ class RunFolder:
         """Record how the run ended, and the epochs that the models kept are from."""
         kept = {} if epochs_kept is None else {"epochs_kept": list(epochs_kept)}
         self._update(status=status, finished=_now(), **kept)
+
+    def keep(self, config: Config, result: Fit[Any], **about: Any) -> None:
+        """Hold this training and no earlier one.
+
+        Args:
+            config: what it was trained with, to replace ``config.toml``.
+            result: its models and history.
+            about: what else to record in ``run.json``.
+        """
+        self._history = []
+        write_atomic(self.path / CONFIG, config.to_toml())
+        self.on_epoch(result.history, result.networks)
+        self._update(epochs_kept=list(result.epochs_kept), **about)
 
     def on_start(self, n_epochs: int, n_batches: int) -> None:
         """Nothing to record."""

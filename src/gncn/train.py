@@ -3,7 +3,8 @@
 `choose_variance` trains several GVAE-CVs and chooses among them by validation images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from gncn.baselines.mixture_training import fit_pixel_mixture
@@ -15,6 +16,8 @@ from gncn.fit import Fit, Listener, fit
 
 def train(config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()) -> Fit[Any]:
     """Make the models that a configuration names and train them.
+
+    Of several variances of a GVAE-CV the best is returned (`choose_variance`).
 
     Args:
         config: decides all.
@@ -31,6 +34,8 @@ def train(config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()) 
     """
     if config.model == "gmm":
         return fit_pixel_mixture(data, config.mixture, seeds=config.seeds, listeners=listeners)
+    if len(config.variances) > 1:
+        return choose_variance(config, data, listeners=listeners).fit
     models: Sequence[Any] = config.models(data)
     return fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
 
@@ -53,43 +58,54 @@ class VarianceChoice(NamedTuple):
 def choose_variance(
     config: Config,
     data: Dataset,
-    variances: Sequence[float] = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
     *,
     listeners: Sequence[Listener] = (),
+    on_choice: Callable[[VarianceChoice], None] = lambda _: None,
 ) -> VarianceChoice:
     """Train a GVAE-CV with each of several variances and choose by validation images.
 
     ψ (Eq 21) is a bound on log p(x) whatever the variance, so the highest is the best.
+    Ctrl-C ends it with the best of those that were trained to their end, or else with
+    what there is of the first.
 
     Args:
-        config: of model ``gvae-cv``; its own variance is not looked at.
+        config: of model ``gvae-cv``; tried are its `variances`.
         data: as `config.data.load()` returns them.
-        variances: those to try, within [0.025, 1].
         listeners: told of the progress of each training in turn.
+        on_choice: told of the best so far after each training.
 
     Returns:
         The choice.
 
     Raises:
-        ConfigError: no variance is given, one is out of range, or the model is another.
+        ConfigError: the model is another, or an option is out of range for these data.
+        FitDivergenceError: a training diverged; holds its last good state.
     """
     if config.model != "gvae-cv":
         raise ConfigError(f"Only 'gvae-cv' has a constant variance; received {config.model!r}.")
-    if not variances:
-        raise ConfigError("Give at least one variance to try; received none.")
     validation: dict[float, float] = {}
-    best = None
-    for variance in variances:
-        options = config.model_dump()
-        options["backprop"]["variance"] = variance
-        result = train(Config(**options), data, listeners=listeners)
-        kept = [
-            record.validation.discrepancy
-            for record in result.history
-            if record.epoch == result.epochs_kept[record.trial]
-        ]
-        validation[variance] = sum(kept) / len(kept)
+    best: VarianceChoice | None = None
+    for variance in config.variances:
+        result = train(config.with_variance(variance), data, listeners=listeners)
+        if result.status == "interrupted" and best is not None:
+            return best._replace(fit=replace(best.fit, status="interrupted"))
+        if not result.history:
+            return VarianceChoice(variance, result, validation)
+        validation[variance] = _kept_discrepancy(result)
         if best is None or validation[variance] > validation[best.variance]:
             best = VarianceChoice(variance, result, validation)
+        on_choice(best)
+        if result.status == "interrupted":
+            break
     assert best is not None
     return best
+
+
+def _kept_discrepancy(result: Fit[Any]) -> float:
+    """ψ of the validation images at the epochs kept, averaged over trials."""
+    kept = [
+        record.validation.discrepancy
+        for record in result.history
+        if record.epoch == result.epochs_kept[record.trial]
+    ]
+    return sum(kept) / len(kept)

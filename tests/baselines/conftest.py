@@ -26,8 +26,8 @@ OPTIONS = {
 def small():
     """A function that makes a small model of 6 pixels, with biases that are not 0."""
 
-    def make(kind: str, *, seed: int = 0, penalty: float = 0.0):
-        blueprint = plan_blueprint(kind, 6, budget=220, penalty=penalty, **OPTIONS[kind])
+    def make(kind: str, *, seed: int = 0, **options: float):
+        blueprint = plan_blueprint(kind, 6, budget=220, **OPTIONS[kind], **options)
         model = start_baseline(blueprint, seed=seed)
         rng = np.random.default_rng(seed)
         for part in blueprint.parts:

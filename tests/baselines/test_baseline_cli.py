@@ -85,6 +85,26 @@ def test_runs_are_compared(folder, tmp_path):
     assert run("compare", *runs, "--format", "markdown").stdout.startswith("| model |")
 
 
+def test_a_run_that_chooses_its_variance_says_what_each_reached(tmp_path):
+    variances = ["--set", "backprop.variance=[1.0, 0.1]"]
+    out = tmp_path / "cv"
+    done = run("train", "--model", "gvae-cv", *SMALL, *BUDGET, *variances, "--out", out, "--json")
+    opened = RunFolder.open(out)
+    tried = opened.about["validation_psi_of_variances"]
+    best = max(tried, key=lambda variance: tried[variance])
+    assert set(tried) == {"1.0", "0.1"}
+    assert opened.config.backprop.variance == float(best)
+    assert opened.model().blueprint.variance == float(best)
+    assert [record.epoch for record in opened.history] == [1, 2]
+    assert opened.history[-1].validation.discrepancy == pytest.approx(tried[best])
+    assert opened.about["epochs_kept"] == [2]
+    assert opened.about["status"] == "finished"
+    assert f"variance {best}, of" in done.stderr
+    with pytest.raises(ConfigError, match=r"variance=.* has no effect with model='gvae'"):
+        run("train", "--model", "gvae", *variances, "--out", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [

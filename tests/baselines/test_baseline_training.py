@@ -19,7 +19,7 @@ from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, Encoder, StandardNormal, WithPrior
 from gncn.examples import hold
 from gncn.fit import FitDivergenceError
-from gncn.train import choose_variance
+from gncn.train import choose_variance, train
 from nets import Listens
 
 
@@ -53,6 +53,12 @@ def config(model, **training):
         backprop={"budget": 3000} if model == "dsrn" else {"budget": 3000, "n_latent": 4},
         training={"batch_size": 20, "n_epochs": 2, **training},
     )
+
+
+def with_variances(run, variances):
+    options = run.model_dump()
+    options["backprop"]["variance"] = variances
+    return gncn.Config(**options)
 
 
 @pytest.mark.parametrize("kind", ["rae", "gvae", "gvae-cv", "gan-ae"])
@@ -263,16 +269,46 @@ def test_models_come_apart_as_they_were_stacked(few):
 
 
 def test_the_variance_is_chosen_by_the_bound_on_validation_images(few):
-    run = config("gvae-cv", n_epochs=30, learning_rate=3e-3)
-    choice = choose_variance(run, few, (1.0, 0.1))
+    run = with_variances(config("gvae-cv", n_epochs=30, learning_rate=3e-3), (1.0, 0.1))
+    told = []
+    choice = choose_variance(run, few, on_choice=lambda best: told.append(best.variance))
     assert choice.variance == max(choice.validation, key=lambda v: choice.validation[v])
     assert choice.fit.network.blueprint.variance == choice.variance
     last = choice.fit.history[-1].validation.discrepancy
     assert choice.validation[choice.variance] == pytest.approx(last)
     assert len(set(choice.validation.values())) == 2
+    assert told == [1.0, choice.variance]
+    assert_same(train(run, few).network, choice.fit.network, rtol=0)
     with pytest.raises(ConfigError, match="received 'rae'"):
         choose_variance(config("rae"), few)
-    with pytest.raises(ConfigError, match="at least one variance"):
-        choose_variance(run, few, ())
-    with pytest.raises(ConfigError, match="variance.*0.025.*received 0.01"):
-        choose_variance(run, few, (0.01,))
+    with pytest.raises(ConfigError, match=r"one variance; received.*\(1.0, 0.1\)"):
+        run.models(few)
+
+
+@pytest.mark.parametrize("interrupted", [1, 2])
+def test_choosing_a_variance_ends_with_ctrl_c(few, interrupted):
+    run = with_variances(config("gvae-cv", n_epochs=2), (1.0, 0.1, 0.5))
+    begun = []
+
+    class Impatient:
+        def on_start(self, n_epochs, n_batches):
+            begun.append(n_epochs)
+
+        def on_batch(self, number):
+            pass
+
+        def on_epoch(self, records, networks):
+            if len(begun) == interrupted:
+                raise KeyboardInterrupt
+
+    choice = choose_variance(run, few, listeners=[Impatient()])
+    assert len(begun) == interrupted
+    assert (choice.variance, choice.fit.status) == (1.0, "interrupted")
+    assert len(choice.fit.history) == (1 if interrupted == 1 else 2)
+    assert list(choice.validation) == [1.0]
+
+
+@pytest.mark.parametrize("variance", [0.01, 1.5, (0.1, 0.01), (0.1, 0.1), ()])
+def test_wrong_variances_are_refused(variance):
+    with pytest.raises(ConfigError, match=r"variance must be .*0.025 to 1.*received"):
+        gncn.Config(model="gvae-cv", backprop={"variance": variance})

@@ -54,6 +54,8 @@ def test_a_budget_too_small_says_what_is_needed():
         ("gvae-cv", {"n_latent": 2}, "'gvae-cv' needs variance"),
         ("gvae-cv", {"n_latent": 2, "variance": 0.01}, "variance.*0.025.*received 0.01"),
         ("dsrn", {"n_classes": 3, "n_latent": 2}, "'dsrn' takes no n_latent"),
+        ("rae", {"n_latent": 2, "adversary_rate": 0.1}, "'rae' has no adversary.*received 0.1"),
+        ("gan-ae", {"n_latent": 2, "adversary_rate": 0.0}, "adversary_rate.*received 0.0"),
         ("dsrn", {"n_classes": 1}, "n_classes.*received 1"),
         ("gvae", {"n_latent": 2, "penalty": -1.0}, "penalty.*received -1.0"),
     ],

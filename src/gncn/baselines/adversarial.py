@@ -14,6 +14,9 @@ printed Eq 24's ascent would make fakes look *more* fake, and its derivative is 
 decoder's weights, on which z_f doesn't depend: log D(z_f) and the encoder's are meant (the
 text names them).  The text lets Eq 25 change the encoder too, against its own equation
 and purpose: the discriminator alone is meant.
+
+The last two updates have a learning rate of their own, as in Makhzani et al.
+(`Blueprint.adversary_rate`).
 """
 
 from typing import ClassVar
@@ -74,8 +77,8 @@ class GANAE(Autoencoder):
     discriminator: Dense
     objectives: ClassVar[tuple[Objective, ...]] = (
         Objective(autoencoder_loss, ("encoder", "decoder")),
-        Objective(generator_loss, ("encoder",)),
-        Objective(discriminator_loss, ("discriminator",)),
+        Objective(generator_loss, ("encoder",), adversarial=True),
+        Objective(discriminator_loss, ("discriminator",), adversarial=True),
     )
 
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:

@@ -22,6 +22,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 BUDGET = 1_400_000
 """Synapses that every model compared in the paper may have."""
 
+LEAST_VARIANCE = 0.025
+"""Of the Gaussian around a code of ``gvae-cv``; the greatest is 1."""
+
 Sizes = tuple[int, ...]
 
 
@@ -37,6 +40,8 @@ class Blueprint(Description):
         variance: of the Gaussian around a code; for ``gvae-cv`` only.
         penalty: λ: of Ω = −λ Σ ‖W‖² over the decoder's weights, or of the L1 norm of
             the classifier's hidden activities.
+        adversary_rate: learning rate of generator and discriminator, relative to the
+            autoencoder's; other than 1 for ``gan-ae`` only.
     """
 
     kind: Kind
@@ -44,8 +49,9 @@ class Blueprint(Description):
     hidden: int = Field(gt=0)
     n_latent: int | None = Field(default=None, gt=0)
     n_classes: int | None = Field(default=None, gt=1)
-    variance: float | None = Field(default=None, ge=0.025, le=1)
+    variance: float | None = Field(default=None, ge=LEAST_VARIANCE, le=1)
     penalty: float = Field(default=0.0, ge=0)
+    adversary_rate: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
     def _check(self) -> "Blueprint":
@@ -60,6 +66,11 @@ class Blueprint(Description):
                     f"{self.kind!r} {'needs' if needed else 'takes no'} {option}; received "
                     f"{getattr(self, option)!r}."
                 )
+        if self.kind != "gan-ae" and self.adversary_rate != 1:
+            raise ValueError(
+                f"{self.kind!r} has no adversary: adversary_rate must be 1; received "
+                f"{self.adversary_rate!r}."
+            )
         return self
 
     @property
@@ -96,6 +107,7 @@ def plan_blueprint(
     n_classes: int | None = None,
     variance: float | None = None,
     penalty: float = 0.0,
+    adversary_rate: float = 1.0,
 ) -> Blueprint:
     """Make the hidden layers as wide as the budget allows.
 
@@ -107,6 +119,7 @@ def plan_blueprint(
         n_classes: see `Blueprint`.
         variance: see `Blueprint`.
         penalty: see `Blueprint`.
+        adversary_rate: see `Blueprint`.
 
     Returns:
         The blueprint, with at most `budget` synapses.
@@ -127,6 +140,7 @@ def plan_blueprint(
             n_classes=n_classes,
             variance=variance,
             penalty=penalty,
+            adversary_rate=adversary_rate,
         )
 
     least = of_width(1).n_synapses

@@ -107,7 +107,8 @@ def descend_batch(
         gradient, found = jax.grad(loss, has_aux=True)(parts)
         seen = found if seen is None else seen
         updates, state = _optimizer(plan.rule).update(gradient, state)
-        parts = jax.tree.map(lambda p, u: p - rate * u, parts, updates)
+        step = rate * (model.blueprint.adversary_rate if objective.adversarial else 1)
+        parts = jax.tree.map(lambda p, u, step=step: p - step * u, parts, updates)
         model = eqx.tree_at(lambda m, objective=objective: _parts(m, objective), model, parts)
         states.append(state)
     assert seen is not None

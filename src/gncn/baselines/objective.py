@@ -38,7 +38,10 @@ class Objective(NamedTuple):
         loss: of (model, batch, key): a number, and statistics of each image before the
             update, or None.
         learns: names of the model's fields that this update changes.
+        adversarial: whether its learning rate is that of adversaries, `adversary_rate`
+            of the blueprint times the model's.
     """
 
     loss: Callable[[Any, Batch, PRNGKeyArray], tuple[Float[Array, ""], Statistics | None]]
     learns: tuple[str, ...]
+    adversarial: bool = False

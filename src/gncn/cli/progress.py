@@ -44,8 +44,8 @@ class ProgressBar:
         self._progress.stop()
 
     def on_start(self, n_epochs: int, n_batches: int) -> None:
-        """Show an empty bar of all mini-batches of the run."""
-        self._n_epochs, self._n_batches = n_epochs, n_batches
+        """Show an empty bar of all mini-batches of the run, or of another run."""
+        self._n_epochs, self._n_batches, self._epoch = n_epochs, n_batches, 0
         self._task = self._progress.add_task(
             f"epoch 1/{n_epochs}", total=n_epochs * n_batches, figures="compiling"
         )

@@ -84,6 +84,11 @@ def train(
 
     `gncn train --model gvae --out runs/gvae`
 
+    `gncn train --model gvae-cv --set "backprop.variance=[0.025, 0.05, 0.1]" --out runs/gvae-cv`
+
+    The last trains one after another with each variance and keeps the one with the highest
+    ψ on validation images; `run.json` holds what each reached, `config.toml` the chosen one.
+
     Ctrl-C ends the run and keeps what was trained up to the last whole epoch.
     """
     from gncn.cli import INTERRUPTED
@@ -93,6 +98,7 @@ def train(
     from gncn.fit import FitDivergenceError
     from gncn.report import draw_run
     from gncn.runs import RunFolder
+    from gncn.train import VarianceChoice, choose_variance
     from gncn.train import train as train_models
 
     if model is not None and model not in MODELS:
@@ -114,13 +120,28 @@ def train(
     description = resolved.describe(dataset)
     folder = RunFolder.create(out, resolved, dataset, overwrite=overwrite)
     _introduce(folder.about, description)
+    several = len(resolved.variances) > 1
+
+    def keep(choice: VarianceChoice) -> None:
+        tried = {str(variance): psi for variance, psi in choice.validation.items()}
+        chosen = resolved.with_variance(choice.variance)
+        folder.keep(chosen, choice.fit, validation_psi_of_variances=tried)
+
     with ProgressBar(console) as bar:
         try:
-            result = train_models(resolved, dataset, listeners=[bar, folder])
+            if several:
+                choice = choose_variance(resolved, dataset, listeners=[bar], on_choice=keep)
+                result = choice.fit
+            else:
+                result = train_models(resolved, dataset, listeners=[bar, folder])
         except FitDivergenceError as error:
-            folder.finish("diverged", error.last_good.epochs_kept)
+            folder.finish("diverged", None if several else error.last_good.epochs_kept)
             raise
     folder.finish(result.status, result.epochs_kept)
+    if tried := folder.about.get("validation_psi_of_variances"):
+        told = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
+        chosen = folder.config.backprop.variance
+        console.print(f"variance {chosen}, of ψ on validation images: {told}", highlight=False)
     if result.history:
         figures = draw_run(folder, dataset)
         _conclude(folder, result, [str(path) for path in figures])
