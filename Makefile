@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := pcx ngclearn torch
 
-.PHONY: demo test test-slow mutate bench bench-peers clean
+.PHONY: demo test test-slow mutate bench study-fast bench-peers clean
 .PRECIOUS: .bench/%/.made
 
 demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 minutes)
@@ -44,6 +44,9 @@ $(VENV)/.run: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+
+study-fast: $(VENV)/.dev  ## compare the ways of saving settling steps (hours; goes on where it was)
+	$(BIN)/python -m benchmarks.fast
 
 clean:  ## remove the environments and all runs
 	rm -rf $(VENV) .bench runs

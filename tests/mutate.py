@@ -157,7 +157,8 @@ MUTANTS = [
     ("tuning/tune.py", "study.enqueue_trial(left.params)", "pass"),
     ("completion.py", "/ completer.temperature", "/ 1.0"),
     ("completion.py", "self.sharpness * drive", "drive"),
-    ("completion.py", "error * seen)", "error)"),
+    ("completion.py", 'None if completer.way == "drift" else seen', "None"),
+    ("settling.py", "errors=(error * heard, *", "errors=(error, *"),
 ]
 
 

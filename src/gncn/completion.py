@@ -14,7 +14,7 @@ whole ones, makes it.  `calibrated` finds the one factor on the logits of missin
 that minimises the squared error on images that may be learned from.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -22,14 +22,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
-from gncn.acceleration import with_steps
+from gncn.acceleration import start_memory, with_steps
 from gncn.activations import resolve_activation
-from gncn.discrepancy import Latents, Responses, respond
+from gncn.discrepancy import Latents, respond
 from gncn.errors import ConfigError, unknown_choice
 from gncn.evaluation.bernoulli import log_likelihood_table
 from gncn.inference import descend
 from gncn.network import Network, operands
-from gncn.settling import initial_latents, stepped
+from gncn.settling import initial_latents, settle_step
 
 Way = Literal["drift", "silent", "prior"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -80,7 +80,9 @@ class Completer(eqx.Module):
         self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
     ) -> Float[Array, "images pixels"]:
         """Fill in the pixels that are not `visible`; those of `x` there are not looked at."""
-        pixels, drive = settle_on_visible(self, x, visible)
+        # With the sharpness, which settling doesn't use, the program would be another.
+        plain = eqx.tree_at(lambda one: one.sharpness, self, 1.0)
+        pixels, drive = settle_on_visible(plain, x, visible)
         if self.way != "drift":
             pixels = _output(self.network, self.sharpness * drive)
         return jnp.where(visible[None, :], x, pixels)
@@ -143,25 +145,21 @@ def settle_on_visible(
 
     right = operands(network, network.settling.products)
 
-    def step(latents: Latents, _: None) -> tuple[Latents, None]:
-        responses = respond(network, latents, right)
-        error, pixels = responses.errors[0], latents[0]
+    heard = None if completer.way == "drift" else seen
+
+    def step(carry: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:
+        (after, memory), at = settle_step(network, right, *carry, heard)
+        pixels, error = carry[0][0], at.responses.errors[0]
         assert error is not None
         if completer.way == "drift":
             pixels = jnp.where(seen, pixels, pixels - network.dynamics.step_size[0] * error)
-        else:
-            responses = _silence(responses, error * seen)
-        after = stepped(network, latents, responses, right)
-        return (pixels, *after[1:]), None
+        return ((pixels, *after[1:]), memory), None
 
-    latents, _ = lax.scan(step, latents, None, length=completer.n_settle_steps)
+    first = (latents, start_memory(network, latents))
+    (latents, _), _ = lax.scan(step, first, None, length=completer.n_settle_steps)
     drive = respond(network, latents).drives[0]
     assert drive is not None
     return latents[0], drive
-
-
-def _silence(responses: Responses, error: Float[Array, "images pixels"]) -> Responses:
-    return responses._replace(errors=(error, *responses.errors[1:]))
 
 
 def _start_from_prior(

@@ -333,7 +333,11 @@ class Seen(NamedTuple):
 
 
 def settle_step(
-    network: Network, right: Operands, latents: Latents, memory: Any
+    network: Network,
+    right: Operands,
+    latents: Latents,
+    memory: Any,
+    heard: Float[Array, "*batch pixels"] | None = None,
 ) -> tuple[tuple[Latents, Any], Seen]:
     """One step of settling, with acceleration if the network asks for it.
 
@@ -342,13 +346,19 @@ def settle_step(
         right: its synapses as products take them.
         latents: states of layers 0..L.
         memory: from `start_memory` or the step before.
+        heard: what layer 0's errors are multiplied by on their way up: 0 for a pixel that
+            sends none, 1 for any other; all are heard if None.
 
     Returns:
         The next states and memory, and what was seen.
     """
     point = look_at(network, latents, memory)
-    responses = respond(network, point, right)
-    target = stepped(network, point, responses, right)
+    seen = responses = respond(network, point, right)
+    if heard is not None:
+        error = responses.errors[0]
+        assert error is not None
+        seen = responses._replace(errors=(error * heard, *responses.errors[1:]))
+    target = stepped(network, point, seen, right)
     return advance(network, latents, target, memory), Seen(point, responses, target)
 
 

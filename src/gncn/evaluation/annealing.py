@@ -270,8 +270,7 @@ class _FromPrior(eqx.Module):
         return self.model.log_prior(codes)
 
     def log_tilt(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
-        x = jnp.repeat(self.x, len(codes) // len(self.x), axis=0)
-        return log_likelihood(x, self.model.decode(codes))
+        return _log_likelihood(self.model, self.x, codes)
 
 
 class _FromProposal(eqx.Module):
@@ -304,12 +303,19 @@ class _FromProposal(eqx.Module):
         return eqx.filter_vmap(lambda q, z: q.log_prob(z))(self.proposal, grouped).reshape(-1)
 
     def log_tilt(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
-        x = jnp.repeat(self.x, len(codes) // len(self.x), axis=0)
-        log_joint = self.model.log_prior(codes) + log_likelihood(x, self.model.decode(codes))
+        log_joint = self.model.log_prior(codes) + _log_likelihood(self.model, self.x, codes)
         return log_joint - self.log_base(codes)
 
 
 _Path = _FromPrior | _FromProposal
+
+
+def _log_likelihood(
+    model: LatentModel, x: Float[Array, "images pixels"], codes: Float[Array, "chains dim"]
+) -> Float[Array, " chains"]:
+    """log p(x|z) of the codes of all chains, those of an image next to one another."""
+    repeated = jnp.repeat(x, len(codes) // len(x), axis=0)
+    return log_likelihood(repeated, model.decode(codes))
 
 
 def _estimate(
