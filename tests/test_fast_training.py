@@ -173,3 +173,10 @@ def test_ways_that_do_not_go_together_are_refused(options, training, message):
     data = gncn.from_arrays(train, validation_images=validation, test_images=test)
     with pytest.raises(ConfigError, match=message):
         gncn.fit(network(**options), data, gncn.TrainingConfig(**training))
+
+
+def test_states_of_streamed_images_are_not_kept(tmp_path):
+    np.save(tmp_path / "images.npy", images(30).astype(np.float32))
+    data = gncn.load_file(tmp_path / "images.npy", stream=True, n_validation=5, n_test=5)
+    with pytest.raises(ConfigError, match="keep_states.*is streamed for being larger"):
+        gncn.fit(network(), data, gncn.TrainingConfig(keep_states=True))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from gncn.baselines.descent import descend_epoch, evaluate_baseline, start_descent
 from gncn.baselines.models import Baseline
 from gncn.config import BACKPROP_ONLY, HEBBIAN_ONLY, TrainingConfig, refuse_idle, refuse_real_valued
-from gncn.data import Dataset
+from gncn.data import Dataset, StoredImages
 from gncn.epochs import EpochReport, OnBatch, Statistics, TrainingState
 from gncn.errors import ConfigError, DataError
 from gncn.examples import examples_of, on_device
@@ -68,7 +68,7 @@ def hebbian(
     config = configs[0]
     refuse_idle(config, BACKPROP_ONLY, "for a model that learns without backprop", "training.")
     plan = config.plan()
-    _refuse_plan(networks[0], plan)
+    _refuse_plan(networks[0], plan, data)
     rates = jax.tree.map(lambda *each: jnp.stack(each), *(one.rates() for one in configs))
     train, validation, test = (examples_of(split) for split in data.splits)
     train = on_device(train)
@@ -85,8 +85,8 @@ def hebbian(
     )
 
 
-def _refuse_plan(network: Network, plan: Plan) -> None:
-    """Refuse ways of training that don't go together with the network's way of settling."""
+def _refuse_plan(network: Network, plan: Plan, data: Dataset) -> None:
+    """Refuse ways of training that the network's way of settling or the data rule out."""
     n_steps, n_updates = network.settling.n_settle_steps, plan.updates_per_batch
     if n_steps % n_updates:
         raise ConfigError(
@@ -102,6 +102,11 @@ def _refuse_plan(network: Network, plan: Plan) -> None:
         raise ConfigError(
             "training.keep_states starts from an image's last states, so "
             f"network.start={network.circuit.start!r} would have no effect; choose one of the two."
+        )
+    if plan.keep_states and isinstance(data.train.images, StoredImages):
+        raise ConfigError(
+            "training.keep_states holds the states of all training images in memory, but "
+            f"{data.name!r} is streamed for being larger; train without one of the two."
         )
 
 

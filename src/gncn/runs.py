@@ -271,7 +271,7 @@ def _describe_data(data: Dataset) -> dict[str, Any]:
 def _hardware() -> dict[str, Any]:
     device = jax.devices()[0]
     return {
-        "platform": platform.platform(),
+        "platform": platform.system(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "device": f"{device.platform}: {device.device_kind}",

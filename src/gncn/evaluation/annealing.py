@@ -313,7 +313,7 @@ _Path = _FromPrior | _FromProposal
 def _log_likelihood(
     model: LatentModel, x: Float[Array, "images pixels"], codes: Float[Array, "chains dim"]
 ) -> Float[Array, " chains"]:
-    """log p(x|z) of the codes of all chains, those of an image next to one another."""
+    """Log p(x|z) of the codes of all chains, those of an image next to one another."""
     repeated = jnp.repeat(x, len(codes) // len(x), axis=0)
     return log_likelihood(repeated, model.decode(codes))
 
