@@ -25,6 +25,8 @@ from gncn.epochs import TrainingState
 from gncn.examples import Source, examples_of, on_device
 from gncn.training import start_training, train_epoch
 
+CHUNK = 15
+"""Mini-batches between which trials take turns, as in an epoch of all of MNIST."""
 Epoch = Callable[[], None]
 """Trains for an epoch and waits until it is done."""
 
@@ -38,7 +40,7 @@ def epoch_of(config: Config, source: Source, n_trials: int, together: bool | Non
     states: list[TrainingState] = [start_training(networks, plan.rule, list(range(n_trials)))]
 
     def epoch() -> None:
-        after, _ = train_epoch(states.pop(), source, rates, plan, together=together)
+        after, _ = train_epoch(states.pop(), source, rates, plan, together=together, chunk=CHUNK)
         states.append(jax.block_until_ready(after))
 
     return epoch
@@ -98,8 +100,10 @@ def measure_trials(config: Config, rounds: int, n_images: int, n_trials: int) ->
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="Turns after the first, which doesn't count.")] = 5,
-    images: Annotated[int, typer.Option(help="Images of a streamed epoch.")] = 10_000,
+    rounds: Annotated[int, typer.Option(help="Turns after the first, which doesn't count.")] = 4,
+    images: Annotated[
+        int, typer.Option(help="Images of a streamed epoch; half of them for trials.")
+    ] = 6000,
     trials: Annotated[int, typer.Option(help="Trials in one program.")] = 10,
     steps: Annotated[list[int] | None, typer.Option(help="T; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
@@ -109,7 +113,7 @@ def main(
     for n_steps in steps or (5, 50):
         config = configure(n_settle_steps=n_steps)
         streaming = measure_streaming(config, rounds, images)
-        together = measure_trials(config, rounds, max(200, images // 10), trials)
+        together = measure_trials(config, rounds, images // 2, trials)
         found[f"T={n_steps}"] = {"streaming": streaming, "trials": together}
         for what, figures in {
             "speed, streamed ÷ in memory": streaming["speed_streamed_over_memory"],
