@@ -475,10 +475,35 @@ class Config(Description):
         return tomli_w.dumps(_without_none(values))
 
 
+def packaged_names(folder: str) -> tuple[str, ...]:
+    """Names of the TOML files in a folder of the library: presets, studies, searches."""
+    files = resources.files(f"gncn.{folder}").iterdir()
+    return tuple(sorted(Path(f.name).stem for f in files if f.name.endswith(".toml")))
+
+
+def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
+    """The content of a TOML file, or of one that comes with the library.
+
+    Args:
+        folder: of the library's.
+        kind: what the files are, for the error's text.
+        name: path of a file that ends in .toml, or the name of one of the library's.
+
+    Raises:
+        ConfigError: there is no such file, or it isn't TOML.
+    """
+    if str(name) in packaged_names(folder):
+        with resources.as_file(resources.files(f"gncn.{folder}") / f"{name}.toml") as path:
+            return read_toml(path)
+    if Path(name).suffix == ".toml":
+        return read_toml(Path(name))
+    names = ", ".join(repr(known) for known in packaged_names(folder))
+    raise ConfigError(f"Unknown {kind} {str(name)!r}. Give a .toml file or one of: {names}.")
+
+
 def preset_names() -> tuple[str, ...]:
     """Names of the presets that come with the library."""
-    files = resources.files("gncn.presets").iterdir()
-    return tuple(sorted(Path(f.name).stem for f in files if f.name.endswith(".toml")))
+    return packaged_names("presets")
 
 
 def load_config(

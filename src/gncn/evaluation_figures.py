@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
-from matplotlib import colormaps
 
-from gncn.figures import COLOURS, FAINT, INK, new_figure, save_figure, style, tile
+from gncn.figures import COLOURS, FAINT, INK, new_figure, save_figure, scatter_classes, style, tile
 
 
 def draw_samples(
@@ -141,27 +140,6 @@ def draw_embedding(
     """t-SNE of the top states, coloured by class."""
     figure = new_figure(6.4, 5.6)
     axes = figure.subplots()
-    if labels is None:
-        axes.scatter(*positions.T, s=5, color=COLOURS[0], linewidths=0)
-    else:
-        classes = np.unique(labels)
-        colours = colormaps["tab10" if len(classes) <= 10 else "gist_ncar"]
-        for number, label in enumerate(classes):
-            chosen = positions[labels == label]
-            shade = colours(number if len(classes) <= 10 else number / len(classes))
-            axes.scatter(*chosen.T, s=5, color=shade, linewidths=0, label=str(label))
-            if len(classes) <= 10:
-                across, up = np.median(chosen, axis=0)
-                axes.text(
-                    across,
-                    up,
-                    str(label),
-                    fontsize=13,
-                    weight="bold",
-                    color=INK,
-                    ha="center",
-                    va="center",
-                )
-    axes.set_axis_off()
+    scatter_classes(axes, positions, labels)
     axes.set_title("Top states of held-out images, t-SNE", fontsize=10, color=INK, loc="left")
     return save_figure(figure, path)

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -77,6 +78,32 @@ def tile(
         top, left = top * (height + 1), left * (width + 1)
         sheet[top : top + height, left : left + width] = image.reshape(shape)
     return sheet
+
+
+def scatter_classes(
+    axes: Axes, positions: Float[np.ndarray, "points 2"], labels: Int[np.ndarray, " points"] | None
+) -> None:
+    """Points coloured by class, each of few classes with its name in its midst."""
+    classes = [0] if labels is None else np.unique(labels).tolist()
+    few = len(classes) <= 10
+    shades = colormaps["tab10" if few else "hsv"]
+    for index, label in enumerate(classes):
+        chosen = positions if labels is None else positions[labels == label]
+        colour = shades(index if few else index / len(classes))
+        axes.scatter(*chosen.T, s=6, color=colour, linewidths=0, alpha=0.8, rasterized=True)
+        if few and labels is not None:
+            across, up = np.median(chosen, axis=0)
+            axes.text(
+                across,
+                up,
+                str(label),
+                fontsize=13,
+                weight="bold",
+                color=INK,
+                ha="center",
+                va="center",
+            )
+    axes.set_axis_off()
 
 
 def image_shape(n_pixels: int, known: tuple[int, int] | None) -> tuple[int, int]:

@@ -337,7 +337,7 @@ def settle_step(
     right: Operands,
     latents: Latents,
     memory: Any,
-    heard: Float[Array, "*batch pixels"] | None = None,
+    heard: Bool[Array, "*batch pixels"] | None = None,
 ) -> tuple[tuple[Latents, Any], Seen]:
     """One step of settling, with acceleration if the network asks for it.
 
@@ -346,8 +346,7 @@ def settle_step(
         right: its synapses as products take them.
         latents: states of layers 0..L.
         memory: from `start_memory` or the step before.
-        heard: what layer 0's errors are multiplied by on their way up: 0 for a pixel that
-            sends none, 1 for any other; all are heard if None.
+        heard: pixels that send their errors up; all of them if None.
 
     Returns:
         The next states and memory, and what was seen.

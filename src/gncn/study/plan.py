@@ -6,7 +6,6 @@ settings, then what the study says of the model on that data set, then the data 
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +13,7 @@ from pydantic import Field, field_validator
 
 from gncn.assess import Choices
 from gncn.circuit import Description
-from gncn.config import Config, overlay, read_settings, read_toml
+from gncn.config import Config, overlay, packaged_names, read_packaged, read_settings
 from gncn.errors import ConfigError
 from gncn.measures import MEASURES
 
@@ -342,8 +341,7 @@ def _fits(spec: RunSpec, pattern: str) -> bool:
 
 def study_names() -> tuple[str, ...]:
     """Names of the studies that come with the library."""
-    files = resources.files("gncn.studies").iterdir()
-    return tuple(sorted(Path(f.name).stem for f in files if f.name.endswith(".toml")))
+    return packaged_names("studies")
 
 
 def load_study(study: str | Path) -> Study:
@@ -355,15 +353,7 @@ def load_study(study: str | Path) -> Study:
     Raises:
         ConfigError: it isn't there or isn't TOML, or an option or value is wrong.
     """
-    if str(study) in study_names():
-        with resources.as_file(resources.files("gncn.studies") / f"{study}.toml") as path:
-            values = read_toml(path)
-    elif Path(study).suffix == ".toml":
-        values = read_toml(Path(study))
-    else:
-        names = ", ".join(repr(name) for name in study_names())
-        raise ConfigError(f"Unknown study {str(study)!r}. Give a .toml file or one of: {names}.")
-    found = Study(**values)
+    found = Study(**read_packaged("studies", "study", study))
     for model, entry in found.models.items():
         if unknown := [data for data in entry.on if data not in found.data]:
             raise ConfigError(

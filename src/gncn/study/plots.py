@@ -5,12 +5,12 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gncn.figures import FAINT, INK, new_figure, style
+from gncn.figures import FAINT, INK, new_figure, scatter_classes, style
 from gncn.study.pictures import unpack_points
 from gncn.study.summary import DataSection, ModelRow
 
@@ -61,26 +61,7 @@ def draw_points(packed: Mapping[str, str], name: str) -> str:
     positions, labels = unpack_points(packed)
     figure = new_figure(3.0, 3.0)
     axes = figure.subplots()
-    classes = [0] if labels is None else np.unique(labels).tolist()
-    few = len(classes) <= 10
-    shades = colormaps["tab10" if few else "hsv"]
-    for index, label in enumerate(classes):
-        chosen = positions if labels is None else positions[labels == label]
-        colour = shades(index if few else index / len(classes))
-        axes.scatter(*chosen.T, s=7, color=colour, linewidths=0, alpha=0.8, rasterized=True)
-        if few and labels is not None:
-            across, up = np.median(chosen, axis=0)
-            axes.text(
-                across,
-                up,
-                str(label),
-                fontsize=13,
-                weight="bold",
-                color=INK,
-                ha="center",
-                va="center",
-            )
-    axes.set_axis_off()
+    scatter_classes(axes, positions, labels)
     return to_svg(figure, name)
 
 

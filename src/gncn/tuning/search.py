@@ -3,14 +3,13 @@
 The budget is the search's, not the model's: every model on every data set has the same.
 """
 
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from gncn.circuit import Description
-from gncn.config import Config, overlay, read_settings, read_toml
+from gncn.config import Config, overlay, packaged_names, read_packaged, read_settings
 from gncn.errors import ConfigError
 from gncn.study.plan import Key
 
@@ -206,8 +205,7 @@ def _placed(into: Any, path: list[str], value: Any, name: str) -> Any:
 
 def search_names() -> tuple[str, ...]:
     """Names of the searches that come with the library."""
-    files = resources.files("gncn.searches").iterdir()
-    return tuple(sorted(Path(f.name).stem for f in files if f.name.endswith(".toml")))
+    return packaged_names("searches")
 
 
 def load_search(search: str | Path) -> Search:
@@ -219,10 +217,4 @@ def load_search(search: str | Path) -> Search:
     Raises:
         ConfigError: it isn't there or isn't TOML, or an option or value is wrong.
     """
-    if str(search) in search_names():
-        with resources.as_file(resources.files("gncn.searches") / f"{search}.toml") as path:
-            return Search(**read_toml(path))
-    if Path(search).suffix != ".toml":
-        names = ", ".join(repr(name) for name in search_names())
-        raise ConfigError(f"Unknown search {str(search)!r}. Give a .toml file or one of: {names}.")
-    return Search(**read_toml(Path(search)))
+    return Search(**read_packaged("searches", "search", search))
