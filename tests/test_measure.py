@@ -133,11 +133,13 @@ def test_completion_scores_every_way_beside_yardsticks(subject):
     assert found["best_way"] == "half"
     supervised = found["yardsticks"]["supervised"]["m_mse"]
     assert found["best_way_over_supervised"] == pytest.approx(1.5 / supervised)
+    assert supervised < expected
 
 
 def test_the_way_of_completing_is_chosen_by_validation_images_alone(subject):
-    white = np.ones_like(subject.data.validation.images)
-    chosen = replace(subject, data=replace(subject.data, validation=Split(white)))
+    validation = subject.data.validation
+    validation = Split(np.ones_like(validation.images), validation.labels)
+    chosen = replace(subject, data=replace(subject.data, validation=validation))
     visible = visible_pixels("right", (3, 4))
     found = measure_completion(chosen, subject.model.completers(None, None, visible, None), visible)
     assert found["ways"]["half"]["m_mse"] < found["ways"]["ones"]["m_mse"]  # on test images
@@ -145,7 +147,6 @@ def test_the_way_of_completing_is_chosen_by_validation_images_alone(subject):
     assert found["validation_m_mse"] == {"ones": pytest.approx(0), "half": pytest.approx(1.5)}
     ratio = found["ways"]["ones"]["m_mse"] / found["yardsticks"]["supervised"]["m_mse"]
     assert found["best_way_over_supervised"] == pytest.approx(ratio)
-    assert supervised < expected
 
 
 def test_probe_and_sparsity_take_any_layer(subject):

@@ -391,9 +391,16 @@ def _loop_step(
     moving = loop.moving
     if tolerance is not None:
         moving = moving & jnp.any(speed >= tolerance, axis=-1)
-    latents = tuple(
-        jnp.where(moving[:, None], new, old) for new, old in zip(after, loop.latents, strict=True)
-    )
+
+    def chosen(
+        new: Float[Array, "batch _units"],
+        point: Float[Array, "batch _units"],
+        old: Float[Array, "batch _units"],
+    ) -> Float[Array, "batch _units"]:
+        """What moves goes on, what was just found at rest is there, the rest stays."""
+        return jnp.where(moving[:, None], new, jnp.where(loop.moving[:, None], point, old))
+
+    latents = tuple(map(chosen, after, seen.point, loop.latents))
     return _Loop(latents, memory, moving, loop.n_steps + moving), seen, speed
 
 
