@@ -67,7 +67,7 @@ MUTANTS = [
     ("settling.py", "speed >= tolerance, axis=-1)", "speed >= 2 * tolerance, axis=-1)"),
     ("learning.py", "error = error * share[:, None]", "pass"),
     ("learning.py", "e + rates.feedback_rate * rate * d", "e + rate * d"),
-    ("learning.py", "share = share / jnp.sum(share)", "share = share / batch"),
+    ("learning.py", "return share / jnp.sum(share)", "return share / batch"),
     ("learning.py", "rates.precision_rate * factor * d", "rates.precision_rate * d * 0"),
     ("learning.py", "optax.trace(rule.momentum)", "optax.trace(0.1)"),
     ("network.py", '{"sending": 0, "receiving": 1}', '{"sending": 1, "receiving": 0}'),

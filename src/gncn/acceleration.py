@@ -31,7 +31,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from gncn.network import Network
 
@@ -53,14 +53,12 @@ class Mixing(NamedTuple):
         d_targets: differences G_j − G_{j−1}, likewise.
         residual: the last f, shape (batch, all latent units).
         target: the last G, likewise.
-        n_seen: steps seen.
     """
 
     d_residuals: Float[Array, "memory batch units"]
     d_targets: Float[Array, "memory batch units"]
     residual: Float[Array, "batch units"]
     target: Float[Array, "batch units"]
-    n_seen: Int[Array, ""]
 
 
 def start_memory(network: Network, latents: States) -> Any:
@@ -74,7 +72,7 @@ def start_memory(network: Network, latents: States) -> Any:
             assert memory is not None
             many = jnp.zeros((memory, *flat.shape))
             nothing = jnp.zeros(flat.shape)
-            return Mixing(many, many, nothing, nothing, jnp.zeros((), int))
+            return Mixing(many, many, nothing, nothing)
         case _:
             return latents
 
@@ -127,11 +125,10 @@ def _mix(
 ) -> tuple[Float[Array, "batch units"], Mixing]:
     old, new = (jnp.concatenate(states[1:], axis=-1) for states in (latents, target))
     residual = new - old
-    grown = _norm(residual) > _GROWTH * _norm(memory.residual)
-    first = memory.n_seen == 0
+    grown = _norm(residual) > _GROWTH * _norm(memory.residual)  # from 0 at the first step
     d_residuals, d_targets = (
         jnp.where(
-            (first | grown)[None, :, None],
+            grown[None, :, None],
             0.0,
             jnp.concatenate([(now - before)[None], kept[:-1]]),
         )
@@ -142,7 +139,7 @@ def _mix(
     )
     weights = least_squares(d_residuals, residual)
     mixed = new - jnp.einsum("mb,mbu->bu", weights, d_targets)
-    return mixed, Mixing(d_residuals, d_targets, residual, new, memory.n_seen + 1)
+    return mixed, Mixing(d_residuals, d_targets, residual, new)
 
 
 def least_squares(

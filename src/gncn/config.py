@@ -493,12 +493,15 @@ def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
         ConfigError: there is no such file, or it isn't TOML.
     """
     if str(name) in packaged_names(folder):
-        with resources.as_file(resources.files(f"gncn.{folder}") / f"{name}.toml") as path:
-            return read_toml(path)
+        return _packaged(folder, str(name))
     if Path(name).suffix == ".toml":
         return read_toml(Path(name))
     names = ", ".join(repr(known) for known in packaged_names(folder))
     raise ConfigError(f"Unknown {kind} {str(name)!r}. Give a .toml file or one of: {names}.")
+
+
+def _packaged(folder: str, name: str) -> dict[str, Any]:
+    return tomllib.loads(resources.files(f"gncn.{folder}").joinpath(f"{name}.toml").read_text())
 
 
 def preset_names() -> tuple[str, ...]:
@@ -542,8 +545,7 @@ def read_settings(*, preset: str | None = None, file: str | Path | None = None) 
     if preset is not None:
         if preset not in preset_names():
             raise unknown_choice("preset", preset, preset_names())
-        text = resources.files("gncn.presets").joinpath(f"{preset}.toml").read_text()
-        values = tomllib.loads(text)
+        values = _packaged("presets", preset)
     if file is not None:
         values = overlay(values, read_toml(Path(file)))
     return values

@@ -223,9 +223,7 @@ def hebbian_updates(
     Returns:
         Updates of the shapes of `plastic(network)`.
     """
-    batch = latents[0].shape[0]
-    share = jnp.ones(batch) if weights is None else weights
-    share = share / jnp.sum(share)
+    share = _shares(weights, latents[0].shape[0])
     forward, feedback = [], []
     for connection in network.circuit.connections:
         activity, error = (
@@ -299,6 +297,12 @@ def apply_updates(
     return constrain(network), learner
 
 
+def _shares(weights: Float[Array, " batch"] | None, batch: int) -> Float[Array, " batch"]:
+    """Each image's share in an average; equal ones if there are no weights."""
+    share = jnp.ones(batch) if weights is None else weights
+    return share / jnp.sum(share)
+
+
 def start_updates(
     network: Network,
     start: Latents,
@@ -316,8 +320,7 @@ def start_updates(
     Returns:
         One array for each connection.
     """
-    share = jnp.ones(start[0].shape[0]) if weights is None else weights
-    share = (share / jnp.sum(share))[:, None]
+    share = _shares(weights, start[0].shape[0])[:, None]
     sent = activities(network, start)
     updates = []
     for c in network.circuit.connections:
