@@ -84,6 +84,24 @@ OURS: dict[str, dict[str, Any]] = {
         "tuned": False,
         "overrides": ["network.prediction_activation='identity'", "network.feedback='tied'"],
     },
+    "gncn, fast": {
+        "preset": None,
+        "tuned": True,
+        "overrides": [
+            "network.prediction_activation='identity'",
+            "network.feedback='tied'",
+            "settling.step_rule='newton'",
+            "settling.damping=0.3",
+            "settling.pixel_variance=0.05",
+            "settling.order='sequential'",
+            "settling.step_size=1.0",
+            "settling.n_settle_steps=2",
+            "settling.leak=0.0",
+            "settling.products='bfloat16'",
+            "training.learning_rate=0.012",
+            "training.batch_size=100",
+        ],
+    },
 }
 """Variants of this library: a preset, or None for the defaults, and what overrides it.
 

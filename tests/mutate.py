@@ -36,6 +36,7 @@ TESTS = {
         "test_oracle",
         "test_acceleration",
         "test_fast_training",
+        "test_newton",
     ],
 }
 """The tests that must notice, by the beginning of a mutant's path; the first that fits."""
@@ -110,6 +111,18 @@ MUTANTS = [
     ("baselines/classifier.py", "-self.blueprint.penalty", "self.blueprint.penalty"),
     ("baselines/descent.py", "by_global_norm(rule.clip_norm)", "by_global_norm(5.0)"),
     ("baselines/descent.py", "if objective.adversarial else 1", "if False else 1"),
+    ("baselines/autoencoder.py", "batch.progress / warmup, 1)", "batch.progress / warmup, 2)"),
+    ("baselines/descent.py", "progress=learner.n_updates / n_total", "progress=1.0"),
+    ("newton.py", "return 0.5 * (_weighted(up", "return (_weighted(up"),
+    ("newton.py", "damping + dynamics.leak[index - 1]", "damping"),
+    ("newton.py", "whole += inhibition", "whole -= inhibition"),
+    ("newton.py", "astray = ~(search.size < search.before)", "astray = search.size < 0"),
+    ("settling.py", "if right.inverses else change", "if False else change"),
+    (
+        "acceleration.py",
+        "inverse_curvatures(network, right, last)",
+        "inverse_curvatures(network, right)",
+    ),
     ("baselines/objective.py", "/ jnp.sum(self.weights)", "/ len(self.weights)"),
     ("baselines/pixel_mixture.py", "self.floor, 1 - self.floor)", "0.01, 0.99)"),
     ("evaluation/likelihood.py", "- np.log(sizes[size])", "+ np.log(sizes[size])"),

@@ -246,7 +246,7 @@ def together_jax(settled):
         ({"acceleration": "heavy-ball", "momentum": 1.0}, "less than 1; received 1.0"),
         ({"acceleration": "newton"}, "'none', 'heavy-ball', 'nesterov' or 'anderson'"),
         ({"order": "random"}, "'simultaneous' or 'sequential'; received 'random'"),
-        ({"step_rule": "armijo"}, "'fixed' or 'curvature'; received 'armijo'"),
+        ({"step_rule": "armijo"}, "'fixed', 'curvature' or 'newton'; received 'armijo'"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

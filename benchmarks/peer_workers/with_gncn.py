@@ -10,9 +10,11 @@ from serving import Task, serve
 
 import gncn
 from gncn.config import load_config
+from gncn.epochs import trial
+from gncn.examples import hold
 from gncn.network import Network
 from gncn.settling import settle
-from gncn.training import reconstruction_error, start_training, train_epoch, trial
+from gncn.training import reconstruction_error, start_training, train_epoch
 
 
 @eqx.filter_jit
@@ -50,7 +52,7 @@ class WithGncn:
 
     def learn(self, images: np.ndarray) -> None:
         """Settle and learn."""
-        chunk = jnp.asarray(images.reshape(-1, images.shape[-1]))
+        chunk = jax.device_put(hold(images.reshape(-1, images.shape[-1])))
         self.state, _ = train_epoch(self.state, chunk, self.rates, self.plan)
         jax.block_until_ready(self.state.network)
 

@@ -33,7 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gncn.network import Network
+from gncn.network import Network, Operands, operands
+from gncn.newton import Inverses, inverse_curvatures
 
 States = tuple[Float[Array, "batch _units"], ...]
 """States of layers 0..L, as `gncn.discrepancy.Latents`."""
@@ -258,7 +259,25 @@ def _rivals(network: Network, index: int) -> float | Float[Array, ""]:
 
 def with_steps(network: Network) -> Network:
     """The network with the step sizes that its settling really takes."""
-    if network.settling.step_rule == "fixed":
+    if network.settling.step_rule != "curvature":
         return network
     steps = network.dynamics.step_size / curvature(network)
     return eqx.tree_at(lambda n: n.dynamics.step_size, network, steps)
+
+
+def prepare(network: Network, last: Inverses | None = None) -> tuple[Network, Operands]:
+    """All that settling works out once, before its first step.
+
+    Args:
+        network: the network.
+        last: the inverses that Newton's steps took before the synapses learned, near which
+            those of now are looked for.
+
+    Returns:
+        The network, with the step sizes that its settling really takes, and its synapses
+        as products take them.
+    """
+    right = operands(network, network.settling.products)
+    if network.settling.step_rule == "newton":
+        right = right._replace(inverses=inverse_curvatures(network, right, last))
+    return with_steps(network), right

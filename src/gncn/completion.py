@@ -22,13 +22,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
-from gncn.acceleration import start_memory, with_steps
+from gncn.acceleration import prepare, start_memory
 from gncn.activations import resolve_activation
 from gncn.discrepancy import Latents, respond
 from gncn.errors import ConfigError, unknown_choice
 from gncn.evaluation.bernoulli import log_likelihood_table
 from gncn.inference import descend
-from gncn.network import Network, operands
+from gncn.network import Network
 from gncn.settling import initial_latents, settle_step
 
 Way = Literal["drift", "silent", "prior"]
@@ -137,14 +137,11 @@ def settle_on_visible(
         z^0, where missing pixels have drifted if the way is ``drift``, and the input to
         g^0 from which its prediction z̄^0 is made.
     """
-    network, seen = with_steps(completer.network), visible[None, :]
+    (network, right), seen = prepare(completer.network), visible[None, :]
     x = jnp.where(seen, x, 0.0)
     latents = initial_latents(network, x)
     if completer.prior_codes is not None:
         latents = _start_from_prior(completer, x, visible)
-
-    right = operands(network, network.settling.products)
-
     heard = None if completer.way == "drift" else seen
 
     def step(carry: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:

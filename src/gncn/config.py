@@ -205,6 +205,8 @@ class BackpropConfig(Description):
             choose (`gncn.train.choose_variance`).
         penalty: λ; see `Blueprint`.
         adversary_rate: of ``gan-ae``; see `Blueprint`.
+        kl_warmup: of ``gvae`` and ``gvae-cv``; see `Blueprint`.  ψ of validation images may
+            fall while it lasts: `training.patience` should be longer.
         weight_scale: of the first weights, relative to √(2 / units below).
     """
 
@@ -213,6 +215,7 @@ class BackpropConfig(Description):
     variance: float | tuple[float, ...] = 0.1
     penalty: float = Field(default=0.0, ge=0)
     adversary_rate: float = Field(default=1.0, gt=0)
+    kl_warmup: float = Field(default=0.0, ge=0, le=1)
     weight_scale: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
@@ -358,8 +361,12 @@ class Config(Description):
                 yield section, tuple(type(getattr(self, section)).model_fields), named
         if self.model != "gncn":
             yield "training", HEBBIAN_ONLY, named
-            of_one = {"gvae-cv": "variance", "gan-ae": "adversary_rate"}
-            idle = tuple(name for model, name in of_one.items() if model != self.model)
+            takers = {
+                "variance": ("gvae-cv",),
+                "adversary_rate": ("gan-ae",),
+                "kl_warmup": ("gvae", "gvae-cv"),
+            }
+            idle = tuple(name for name, models in takers.items() if self.model not in models)
             yield "backprop", idle + (("n_latent",) if self.model == "dsrn" else ()), named
             if self.mixture.emission == "means":
                 yield "mixture", ("n_samples",), "with emission='means'"
@@ -414,6 +421,7 @@ class Config(Description):
             variance=variance if self.model == "gvae-cv" else None,
             penalty=options.penalty,
             adversary_rate=options.adversary_rate,
+            kl_warmup=options.kl_warmup,
         )
 
     @property

@@ -31,10 +31,11 @@ import optax
 from jaxtyping import Array, Float, Int
 from pydantic import Field, model_validator
 
+from gncn.acceleration import prepare
 from gncn.circuit import Description
 from gncn.discrepancy import Latents, Responses, activities
 from gncn.errors import ConfigError
-from gncn.network import Network, constrain
+from gncn.network import Network, constrain, product
 from gncn.precision import hold_eigenvalues, precision_update
 from gncn.settling import through_prediction
 
@@ -121,12 +122,15 @@ class Learner(eqx.Module):
         start_optimizer: that of A; None unless the circuit's start is ``amortised``.
         states: settled states of every training image, if they are kept: one array of
             shape (images, J_l) for each latent layer.
+        inverses: those that Newton's steps took last, where the search for the next
+            begins; None for other steps.
     """
 
     optimizer: Any
     n_updates: Int[Array, "*trials"]
     start_optimizer: Any = None
     states: tuple[Float[Array, "*trials images _units"], ...] | None = None
+    inverses: tuple[Float[Array, "*trials _units _units"], ...] | None = None
 
 
 def rates(
@@ -202,6 +206,7 @@ def start_learner(network: Network, rule: Rule, n_kept: int | None = None) -> Le
         None
         if n_kept is None
         else tuple(jnp.full((n_kept, j), circuit.initial_state) for j in circuit.sizes[1:]),
+        prepare(network)[1].inverses if network.settling.step_rule == "newton" else None,
     )
 
 
@@ -235,7 +240,7 @@ def hebbian_updates(
         if network.circuit.feedback == "transposed":
             error = through_prediction(network, responses, connection.target)
         error = error * share[:, None]
-        forward.append(error.T @ activity)
+        forward.append(product(error.T, activity.astype(network.settling.products)))
         if network.circuit.feedback == "learned":
             feedback.append(forward[-1].T)
     precision = []

@@ -33,7 +33,8 @@ from gncn.errors import ConfigError
 Products = Literal["float32", "bfloat16"]
 Order = Literal["simultaneous", "sequential"]
 Acceleration = Literal["none", "heavy-ball", "nesterov", "anderson"]
-StepRule = Literal["fixed", "curvature"]
+_INERTIAL = ("heavy-ball", "nesterov")
+StepRule = Literal["fixed", "curvature", "newton"]
 
 
 class Settling(Description):
@@ -42,9 +43,10 @@ class Settling(Description):
     Attributes:
         n_settle_steps: T, the default number of settling steps.
         tolerance: settle to rest within this (see `gncn.settle`); None for T steps.
-        products: type of the factors in the products of settling, whose sums are in
-            single precision; ``bfloat16`` is faster where the hardware multiplies it, and
-            rounds factors to 8 bits.
+        products: type of the factors in the products of settling and learning, whose sums
+            are in single precision; ``bfloat16`` is faster where the hardware multiplies
+            it, and rounds factors to 8 bits.  `settle` gives responses to the final states
+            in single precision all the same.
         order: ``simultaneous``: all layers move at once (the paper's recipe);
             ``sequential``: one after the other from the bottom up, each seeing where those
             below have gone, so that one step carries news to the top.
@@ -52,7 +54,12 @@ class Settling(Description):
         momentum: μ, for ``heavy-ball`` and ``nesterov``.
         memory: steps that ``anderson`` mixes.
         step_rule: ``fixed``: `step_size` is β; ``curvature``: it is a multiple of the
-            longest step that a bound on the curvature calls safe, in each layer.
+            longest step that a bound on the curvature calls safe, in each layer;
+            ``newton``: Δz is multiplied by the inverse of a layer's curvature, too (see
+            `gncn.newton`).
+        damping: δ, for ``newton``.
+        pixel_variance: z̄ (1 − z̄) that ``newton`` takes Bernoulli pixels to have; ¼ is the
+            most they can have.
     """
 
     n_settle_steps: int = Field(default=50, ge=1)
@@ -63,17 +70,21 @@ class Settling(Description):
     momentum: float | None = Field(default=None, ge=0, lt=1)
     memory: int | None = Field(default=None, ge=1)
     step_rule: StepRule = "fixed"
+    damping: float | None = Field(default=None, gt=0)
+    pixel_variance: float | None = Field(default=None, gt=0, le=0.25)
 
     @model_validator(mode="after")
     def _check(self) -> "Settling":
-        for option, value, kinds in (
-            ("momentum", self.momentum, ("heavy-ball", "nesterov")),
-            ("memory", self.memory, ("anderson",)),
+        for choice, chosen, kinds, option, value in (
+            ("acceleration", self.acceleration, _INERTIAL, "momentum", self.momentum),
+            ("acceleration", self.acceleration, ("anderson",), "memory", self.memory),
+            ("step_rule", self.step_rule, ("newton",), "damping", self.damping),
+            ("step_rule", self.step_rule, ("newton",), "pixel_variance", self.pixel_variance),
         ):
-            if (self.acceleration in kinds) != (value is not None):
+            if (chosen in kinds) != (value is not None):
                 raise ValueError(
-                    f"acceleration in {kinds} needs `{option}`, and no other takes it; received "
-                    f"acceleration={self.acceleration!r}, {option}={value!r}."
+                    f"{choice} in {kinds} needs `{option}`, and no other takes it; received "
+                    f"{choice}={chosen!r}, {option}={value!r}."
                 )
         return self
 
@@ -127,10 +138,13 @@ class Operands(NamedTuple):
     Attributes:
         forward: W^T of each connection.
         feedback: what errors are multiplied by for each connection: E^T, or W in its place.
+        inverses: what Δz of each latent layer is multiplied by; empty unless steps are
+            Newton's.
     """
 
     forward: tuple[Float[Array, "_source _target"], ...]
     feedback: tuple[Float[Array, "_target _source"], ...]
+    inverses: tuple[Float[Array, "_units _units"], ...] = ()
 
 
 def operands(network: Network, products: Products | str = "float32") -> Operands:

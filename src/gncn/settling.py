@@ -26,7 +26,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from gncn.acceleration import advance, look_at, start_memory, with_steps
+from gncn.acceleration import advance, look_at, prepare, start_memory
 from gncn.activations import resolve_activation
 from gncn.discrepancy import Discrepancy, Latents, Responses, compare, discrepancy, respond
 from gncn.errors import ConfigError, DataError
@@ -229,13 +229,22 @@ def stepped(network: Network, latents: Latents, responses: Responses, right: Ope
         right: the synapses as products take them.
     """
     if network.settling.order == "simultaneous":
-        return moved(network, latents, state_changes(network, latents, responses, right))
+        changes = state_changes(network, latents, responses, right)
+        steered = tuple(_steered(right, change, i) for i, change in enumerate(changes, start=1))
+        return moved(network, latents, steered)
     for index in range(1, len(latents)):
-        change = _state_change(network, latents, responses, right, index)
+        change = _steered(right, _state_change(network, latents, responses, right, index), index)
         after = _moved(network, latents, change, index)
         latents = (*latents[:index], after, *latents[index + 1 :])
         responses = compare(network, latents, responses, index)
     return latents
+
+
+def _steered(
+    right: Operands, change: Float[Array, "batch units"], index: int
+) -> Float[Array, "batch units"]:
+    """Δz of a layer; times the inverse of its curvature if steps are Newton's."""
+    return product(change, right.inverses[index - 1]) if right.inverses else change
 
 
 def as_data(
@@ -301,20 +310,40 @@ def settle(
         raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
     x = as_data(network, x)
     latents = initial_latents(network, x) if start is None else (x, *start[1:])
-    network = with_steps(network)
+    ready = prepare(network)
     if keep_discrepancy or keep_latents:
-        return _settle_recording(network, latents, n_steps, tolerance, keep_latents)
+        return _settle_recording(*ready, latents, n_steps, tolerance, keep_latents)
+    return settle_from(*ready, latents, n_steps, tolerance, final=operands(network))
+
+
+def settle_from(
+    network: Network,
+    right: Operands,
+    latents: Latents,
+    n_steps: int,
+    tolerance: float | None,
+    final: Operands,
+) -> Settled:
+    """Settle from given states, with what settling works out beforehand at hand.
+
+    Args:
+        network: from `prepare`.
+        right: likewise.
+        latents: states of layers 0..L to start from.
+        n_steps: T.
+        tolerance: see `settle`.
+        final: the synapses that respond to the final states, where these take T steps.
+    """
     if tolerance is not None:
-        return _settle_to_rest(network, latents, n_steps, tolerance)
-    right = operands(network, network.settling.products)
+        return _settle_to_rest(network, right, latents, n_steps, tolerance)
 
     def step(carry: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:
         return settle_step(network, right, *carry)[0], None
 
     first = (latents, start_memory(network, latents))
     (latents, _), _ = lax.scan(step, first, None, length=n_steps)
-    steps = jnp.full(x.shape[0], n_steps)
-    return Settled(latents, respond(network, latents), steps, None, None)
+    steps = jnp.full(latents[0].shape[0], n_steps)
+    return Settled(latents, respond(network, latents, final), steps, None, None)
 
 
 class Seen(NamedTuple):
@@ -342,8 +371,8 @@ def settle_step(
     """One step of settling, with acceleration if the network asks for it.
 
     Args:
-        network: the network, its steps already those of `with_steps`.
-        right: its synapses as products take them.
+        network: from `prepare`.
+        right: likewise.
         latents: states of layers 0..L.
         memory: from `start_memory` or the step before.
         heard: pixels that send their errors up; all of them if None.
@@ -368,9 +397,11 @@ def _speed(network: Network, seen: Seen) -> Float[Array, "batch latent"]:
     return jnp.stack(speed, axis=-1)
 
 
-def _at_rest(network: Network, latents: Latents) -> tuple[Responses, Float[Array, "batch latent"]]:
-    """Responses to final states, and how fast these would still change."""
-    right = operands(network)
+def _at_rest(
+    network: Network, right: Operands, latents: Latents
+) -> tuple[Responses, Float[Array, "batch latent"]]:
+    """Responses to final states, in single precision, and how fast these would still change."""
+    right = operands(network)._replace(inverses=right.inverses)
     responses = respond(network, latents, right)
     return responses, _speed(
         network, Seen(latents, responses, stepped(network, latents, responses, right))
@@ -404,9 +435,9 @@ def _loop_step(
     return _Loop(latents, memory, moving, loop.n_steps + moving), seen, speed
 
 
-def _settle_to_rest(network: Network, latents: Latents, n_steps: int, tolerance: float) -> Settled:
-    right = operands(network, network.settling.products)
-
+def _settle_to_rest(
+    network: Network, right: Operands, latents: Latents, n_steps: int, tolerance: float
+) -> Settled:
     def unfinished(carry: tuple[Int[Array, ""], _Loop]) -> Bool[Array, ""]:
         step, loop = carry
         return (step < n_steps) & jnp.any(loop.moving)
@@ -417,16 +448,19 @@ def _settle_to_rest(network: Network, latents: Latents, n_steps: int, tolerance:
 
     start = (jnp.zeros((), int), _start_loop(network, latents))
     _, loop = lax.while_loop(unfinished, step, start)
-    responses, speed = _at_rest(network, loop.latents)
+    responses, speed = _at_rest(network, right, loop.latents)
     converged = jnp.all(speed < tolerance, axis=-1)
     return Settled(loop.latents, responses, loop.n_steps, converged, None)
 
 
 def _settle_recording(
-    network: Network, latents: Latents, n_steps: int, tolerance: float | None, keep_latents: bool
+    network: Network,
+    right: Operands,
+    latents: Latents,
+    n_steps: int,
+    tolerance: float | None,
+    keep_latents: bool,
 ) -> Settled:
-    right = operands(network, network.settling.products)
-
     def step(loop: _Loop, _: None) -> tuple[_Loop, tuple]:
         latents = loop.latents
         loop, seen, speed = _loop_step(network, right, loop, tolerance)
@@ -435,7 +469,7 @@ def _settle_recording(
         return loop, (psi, speed, latents if keep_latents else None)
 
     loop, seen = lax.scan(step, _start_loop(network, latents), None, length=n_steps)
-    responses, speed = _at_rest(network, loop.latents)
+    responses, speed = _at_rest(network, right, loop.latents)
     psi = discrepancy(network, loop.latents, responses)
     last = psi, speed, loop.latents if keep_latents else None
     whole = jax.tree.map(lambda most, end: jnp.concatenate([most, end[None]]), seen, last)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from gncn.acceleration import start_memory, with_steps
+from gncn.acceleration import prepare, start_memory
 from gncn.discrepancy import Latents, binary_cross_entropy, discrepancy
 from gncn.epochs import (
     Draw,
@@ -44,8 +44,8 @@ from gncn.learning import (
     start_learner,
     start_updates,
 )
-from gncn.network import Network, operands
-from gncn.settling import Settled, initial_latents, settle, settle_step
+from gncn.network import Network, Operands
+from gncn.settling import Settled, initial_latents, settle, settle_from, settle_step
 
 
 class Plan(NamedTuple):
@@ -133,7 +133,10 @@ def learn_batch(
     if kept is not None:
         start = (x, *(states[draw.chosen] for states in kept))
     if plan.updates_per_batch == 1:
-        settled = settle(network, x, start=start)
+        moving, right = prepare(network, learner.inverses)
+        learner = _remember(learner, right)
+        length = network.settling.n_settle_steps, network.settling.tolerance
+        settled = settle_from(moving, right, start, *length, final=right)
         seen = statistics(network, settled)
         updates = hebbian_updates(network, settled.latents, settled.responses, draw.weights)
         learned, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
@@ -152,6 +155,11 @@ def learn_batch(
         )
         learner = dataclasses.replace(learner, states=states)
     return learned, learner, seen
+
+
+def _remember(learner: Learner, right: Operands) -> Learner:
+    """Keep the inverses just found, if there are any, as the next search's start."""
+    return dataclasses.replace(learner, inverses=right.inverses or None)
 
 
 def _learn_while_settling(
@@ -174,8 +182,8 @@ def _learn_while_settling(
 
     def segment(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Statistics]:
         network, learner, latents, memory = carry
-        moving = with_steps(network)
-        right = operands(network, network.settling.products)
+        moving, right = prepare(network, learner.inverses)
+        learner = _remember(learner, right)
 
         def step(inner: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:
             return settle_step(moving, right, *inner)[0], None

@@ -56,6 +56,8 @@ def test_a_budget_too_small_says_what_is_needed():
         ("dsrn", {"n_classes": 3, "n_latent": 2}, "'dsrn' takes no n_latent"),
         ("rae", {"n_latent": 2, "adversary_rate": 0.1}, "'rae' has no adversary.*received 0.1"),
         ("gan-ae", {"n_latent": 2, "adversary_rate": 0.0}, "adversary_rate.*received 0.0"),
+        ("rae", {"n_latent": 2, "kl_warmup": 0.1}, "'rae' has no D_KL.*received 0.1"),
+        ("gvae", {"n_latent": 2, "kl_warmup": 1.1}, "kl_warmup.*received 1.1"),
         ("dsrn", {"n_classes": 1}, "n_classes.*received 1"),
         ("gvae", {"n_latent": 2, "penalty": -1.0}, "penalty.*received -1.0"),
     ],

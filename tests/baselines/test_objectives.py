@@ -73,6 +73,37 @@ def test_the_loss_is_minus_the_mean_objective_and_the_penalty(small, batch, kind
     np.testing.assert_allclose(model.statistics(batch, KEY).error, at_code, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("progress", "weight"), [(0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (0.9, 1.0)])
+def test_the_divergence_counts_more_and_more_while_warming_up(small, batch, progress, weight):
+    model = small("gvae", kl_warmup=0.4)
+    batch = batch._replace(progress=progress)
+    loss, seen = objective_loss(model, batch, KEY)
+    data_term, divergence = np.asarray(seen.layer_discrepancy, np.float64)[:4].mean(0)
+    np.testing.assert_allclose(loss, -(data_term + weight * divergence), rtol=1e-5)
+    np.testing.assert_allclose(seen.discrepancy, seen.layer_discrepancy.sum(1), rtol=1e-5)
+
+
+def test_an_update_knows_how_much_of_the_run_is_over(small, batch):
+    """Update 1 of 4 with a warm-up over half of them weighs D_KL with ½."""
+    model = small("gvae", kl_warmup=0.5)
+    rule = Rule(optimizer="sgd", clip_norm=1e9)
+    state = start_descent([model], rule, [0])
+    learner = eqx.tree_at(lambda s: s.n_updates, state.learner, jnp.ones((), int))
+    learner = jax.tree.map(lambda leaf: leaf[0] if leaf.ndim else leaf, learner)
+    key = jax.random.fold_in(KEY, 0)
+    expected = jax.grad(
+        lambda m: (
+            -batch.mean(m.see(batch, key).layer_discrepancy @ jnp.asarray([1.0, 0.5])) - m.omega()
+        )
+    )(model)
+    after, *_ = eqx.filter_jit(lambda *a: descend_batch(*a))(
+        model, learner, batch, KEY, jnp.asarray(0.1), Plan(rule, 1, 5), 4
+    )
+    moved = jax.tree.map(lambda new, old: (old - new) / 0.1, after.encoder, model.encoder)
+    for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(expected.encoder), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
 def test_the_adversarial_losses(small, batch):
     model = small("gan-ae", penalty=0.02)
     x = np.asarray(batch.images, np.float64)

@@ -30,9 +30,13 @@ Code = Float[Array, "batch latent"]
 def objective_loss(
     model: "Autoencoder", batch: Batch, key: PRNGKeyArray
 ) -> tuple[Float[Array, ""], Statistics]:
-    """−(mean ψ + Ω), what gradient descent lowers."""
+    """−(mean ψ + Ω), what gradient descent lowers; in a warm-up, D_KL counts for less."""
     seen = model.see(batch, key)
-    return -(batch.mean(seen.discrepancy) + model.omega()), seen
+    psi, warmup = seen.discrepancy, model.blueprint.kl_warmup
+    if warmup:
+        data_term, divergence = jnp.moveaxis(seen.layer_discrepancy, -1, 0)
+        psi = data_term + jnp.minimum(batch.progress / warmup, 1) * divergence
+    return -(batch.mean(psi) + model.omega()), seen
 
 
 class Autoencoder(eqx.Module):

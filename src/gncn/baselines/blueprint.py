@@ -42,6 +42,9 @@ class Blueprint(Description):
             the classifier's hidden activities.
         adversary_rate: learning rate of generator and discriminator, relative to the
             autoencoder's; other than 1 for ``gan-ae`` only.
+        kl_warmup: share of the run over which the weight of D_KL in what is descended
+            rises from 0 to 1, so that fewer units of the code are given up early; for
+            ``gvae`` and ``gvae-cv`` only.
     """
 
     kind: Kind
@@ -52,6 +55,7 @@ class Blueprint(Description):
     variance: float | None = Field(default=None, ge=LEAST_VARIANCE, le=1)
     penalty: float = Field(default=0.0, ge=0)
     adversary_rate: float = Field(default=1.0, gt=0)
+    kl_warmup: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _check(self) -> "Blueprint":
@@ -70,6 +74,10 @@ class Blueprint(Description):
             raise ValueError(
                 f"{self.kind!r} has no adversary: adversary_rate must be 1; received "
                 f"{self.adversary_rate!r}."
+            )
+        if self.kind not in ("gvae", "gvae-cv") and self.kl_warmup:
+            raise ValueError(
+                f"{self.kind!r} has no D_KL: kl_warmup must be 0; received {self.kl_warmup!r}."
             )
         return self
 
@@ -108,6 +116,7 @@ def plan_blueprint(
     variance: float | None = None,
     penalty: float = 0.0,
     adversary_rate: float = 1.0,
+    kl_warmup: float = 0.0,
 ) -> Blueprint:
     """Make the hidden layers as wide as the budget allows.
 
@@ -120,6 +129,7 @@ def plan_blueprint(
         variance: see `Blueprint`.
         penalty: see `Blueprint`.
         adversary_rate: see `Blueprint`.
+        kl_warmup: see `Blueprint`.
 
     Returns:
         The blueprint, with at most `budget` synapses.
@@ -141,6 +151,7 @@ def plan_blueprint(
             variance=variance,
             penalty=penalty,
             adversary_rate=adversary_rate,
+            kl_warmup=kl_warmup,
         )
 
     least = of_width(1).n_synapses

@@ -88,6 +88,7 @@ def descend_batch(
         Model and learner after the updates, and the batch's statistics before them.
     """
     rate = rate * rate_factor(plan.rule, learner.n_updates, n_total)
+    batch = batch._replace(progress=learner.n_updates / n_total)
     states, seen = [], None
     for number, (objective, state) in enumerate(
         zip(model.objectives, learner.optimizer, strict=True)

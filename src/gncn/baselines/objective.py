@@ -20,11 +20,13 @@ class Batch(NamedTuple):
         images: binary pixels.
         weights: 1 for an image, 0 for a filler.
         labels: classes, for a model that learns them.
+        progress: share of the run's updates that came before this mini-batch.
     """
 
     images: Float[Array, "batch pixels"]
     weights: Float[Array, " batch"]
     labels: Int[Array, " batch"] | None = None
+    progress: Float[Array, ""] | float = 1.0
 
     def mean(self, values: Float[Array, " batch"]) -> Float[Array, ""]:
         """Mean over the images that are no fillers."""

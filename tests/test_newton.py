@@ -1,0 +1,247 @@
+"""Newton's steps: curvatures in plain loops, inverses, where they lead, and that ψ never falls."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gncn
+from gncn import newton
+from gncn.acceleration import prepare
+from gncn.epochs import Draw
+from gncn.learning import rates, start_learner
+from gncn.settling import settle
+from gncn.training import learn_batch
+from oracle import Oracle
+from test_acceleration import images, linear, solution, together
+
+STEPS = {"step_rule": "newton", "damping": 0.2, "pixel_variance": 0.25}
+
+
+def network_of(seed=0, *, circuit=None, **numbers):
+    options = {"competition": ("columns", "band"), "group_size": (3, None), "band_width": (None, 1)}
+    circuit = gncn.chain((7, 6, 5), **{**options, "precision": "diagonal", **(circuit or {})})
+    defaults = {"weight_scale": 0.6, "leak": 0.1, "lateral_inhibition": (0.3, 0.2), **STEPS}
+    return gncn.build(circuit, seed=seed, **{**defaults, **numbers})
+
+
+def curvatures(network, pixel_variance=0.25, damping=0.2):
+    """H by loops over neurons."""
+    found = []
+    circuit, dynamics = network.circuit, network.dynamics
+    for index, layer in enumerate(circuit.layers[1:], start=1):
+        n = layer.size
+        h = np.zeros((n, n))
+
+        def sharpness(of, size):
+            p = network.precision[of]
+            if circuit.layers[of].distribution == "bernoulli":
+                return pixel_variance * np.eye(size)
+            p = np.ones(size) if p is None else np.asarray(p, float)
+            return np.diag(p) if p.ndim == 1 else p
+
+        for number, c in enumerate(circuit.connections):
+            if c.source != index:
+                continue
+            w = np.asarray(network.forward_weights[number], float)
+            e = np.asarray(network.feedback_weights[number]) if circuit.has_error_synapses else w.T
+            s = sharpness(c.target, len(w))
+            for i in range(n):
+                for j in range(n):
+                    h[i, j] += 0.5 * (e[i] @ s @ e[j] + w[:, i] @ s @ w[:, j])
+        if index in circuit.predicted:
+            h += sharpness(index, n)
+        strength = float(dynamics.lateral_inhibition[index - 1])
+        if layer.competition == "columns":
+            for i in range(n):
+                for j in range(n):
+                    h[i, j] += strength * (i // layer.group_size == j // layer.group_size)
+        elif layer.competition == "band":
+            h += strength * 2 * layer.band_width * np.eye(n)
+        elif layer.competition == "matrix":
+            h += strength * np.asarray(network.lateral_masks[index]).sum(1).max() * np.eye(n)
+        h += (damping + float(dynamics.leak[index - 1])) * np.eye(n)
+        found.append(h)
+    return found
+
+
+@pytest.mark.parametrize("feedback", ["learned", "tied", "random"])
+@pytest.mark.parametrize("precision", ["diagonal", "full", "off"])
+def test_curvatures_equal_loops_over_neurons(feedback, precision):
+    given = {"initial_precision": 0.6} if precision != "off" else {}
+    network = network_of(circuit={"feedback": feedback, "precision": precision}, **given)
+    if precision == "full":
+        matrix = np.eye(6) + 0.2 * np.random.default_rng(0).normal(size=(6, 6))
+        full = jnp.asarray(matrix @ matrix.T, jnp.float32)
+        network = eqx.tree_at(lambda n: n.precision[1], network, full)
+    found = newton.own_curvatures(network, prepare(network)[1])
+    for h, wanted in zip(found, curvatures(network), strict=True):
+        np.testing.assert_allclose(h, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_mask_of_ones_own_and_gaussian_data():
+    mask = np.triu(np.ones((5, 5)), 1)
+    circuit = gncn.chain(
+        (7, 5), competition="matrix", distribution="gaussian", prediction_activation="identity"
+    )
+    numbers = {"weight_scale": 0.6, "leak": 0.1, "lateral_inhibition": 0.3, **STEPS}
+    network = gncn.build(circuit, seed=0, lateral_masks={1: mask}, **numbers)
+    found = newton.own_curvatures(network, prepare(network)[1])
+    np.testing.assert_allclose(found[0], curvatures(network)[0], rtol=1e-4, atol=1e-5)
+
+
+def positive(seed, n=30, spread=2.0):
+    rng = np.random.default_rng(seed)
+    basis, _ = np.linalg.qr(rng.normal(size=(n, n)))
+    return (basis * 10 ** rng.uniform(-spread / 2, spread / 2, n)) @ basis.T
+
+
+@given(seed=st.integers(0, 1000), off=st.sampled_from([None, 0.0, 0.05, 3.0]))
+@settings(max_examples=20, deadline=None)
+def test_an_inverse_is_good_enough_to_steer_by_whatever_the_guess(seed, off):
+    matrix = positive(seed)
+    guess = None
+    if off is not None:
+        noise = np.random.default_rng(seed + 1).normal(size=matrix.shape)
+        guess = jnp.asarray(np.linalg.inv(matrix) + off * noise, jnp.float32)
+    inverse = newton.invert(jnp.asarray(matrix, jnp.float32), guess)
+    assert np.linalg.norm(np.eye(30) - matrix @ np.asarray(inverse, float)) < newton.TOLERANCE
+
+
+@pytest.mark.parametrize("guess", [None, "near", "far"])
+def test_the_search_goes_to_the_inverse(monkeypatch, guess):
+    monkeypatch.setattr(newton, "TOLERANCE", 1e-3)
+    matrix = positive(0, spread=1.0)
+    wanted = np.linalg.inv(matrix)
+    start = {"near": jnp.asarray(0.9 * wanted), "far": jnp.full((30, 30), 5.0), None: None}[guess]
+    found = newton.invert(jnp.asarray(matrix, jnp.float32), start)
+    np.testing.assert_allclose(found, wanted, atol=2e-3)
+
+
+def test_rounded_products_end_the_search():
+    matrix = jnp.asarray(positive(3, spread=4.0), jnp.float32)  # too hard for 8 bits
+    found = newton.invert(matrix, None, jnp.dtype("bfloat16"))
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("order", ["simultaneous", "sequential"])
+def test_a_step_is_the_plain_one_times_the_inverse(monkeypatch, order):
+    monkeypatch.setattr(newton, "TOLERANCE", 1e-4)
+    network = network_of(order=order, step_size=(0.4, 0.7))
+    oracle, x = Oracle(network), np.asarray(images(3, 7))
+    steer = [np.linalg.inv(h) for h in curvatures(network)]
+    settled = settle(network, x, n_settle_steps=4)
+    for row, image in enumerate(x):
+        z = oracle.settle(image, 0)
+        for _ in range(4):
+            frozen = [np.array(a) for a in z]
+            for layer in (1, 2):
+                seen = frozen if order == "simultaneous" else z
+                h, zbar = oracle.predictions(seen)
+                change = oracle.change(layer, seen, h, oracle.errors(seen, zbar))
+                beta = (0.4, 0.7)[layer - 1]
+                z[layer] = seen[layer] + beta * change @ steer[layer - 1]
+        for layer in (1, 2):
+            np.testing.assert_allclose(settled.latents[layer][row], z[layer], rtol=1e-3, atol=1e-4)
+
+
+def test_one_step_solves_a_layer_of_linear_neurons(monkeypatch):
+    monkeypatch.setattr(newton, "TOLERANCE", 1e-4)
+    circuit = gncn.chain(
+        (6, 4),
+        activation="identity",
+        prediction_activation="identity",
+        distribution="gaussian",
+        feedback="tied",
+    )
+    steps = {**STEPS, "damping": 1e-6, "step_size": 1.0}
+    network = gncn.build(circuit, seed=0, weight_scale=0.6, leak=0.1, **steps)
+    x = np.asarray(images(3))
+    w = np.asarray(network.forward_weights[0], float)
+    wanted = np.linalg.solve(w.T @ w + 0.1 * np.eye(4), w.T @ x.T).T
+    settled = settle(network, x, n_settle_steps=1)
+    np.testing.assert_allclose(settled.latents[1], wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize("order", ["simultaneous", "sequential"])
+def test_it_rests_at_the_solution_and_sooner(order):
+    x = images(4)
+    fast = settle(
+        linear(step_size=0.5, order=order, **STEPS), x, n_settle_steps=500, tolerance=1e-4
+    )
+    assert fast.converged.all()
+    np.testing.assert_allclose(together(fast.latents), solution(linear(), x), atol=2e-3)
+    plain = settle(linear(order=order), x, n_settle_steps=500, tolerance=1e-4)
+    assert np.all(np.asarray(fast.n_steps) < np.asarray(plain.n_steps))
+
+
+def psi_while_settling(seed, pixel_variance, scale):
+    circuit = gncn.chain(
+        (9, 6, 5),
+        activation="identity",
+        prediction_activation="identity",
+        feedback="tied",
+        precision="diagonal",
+    )
+    steps = {**STEPS, "pixel_variance": pixel_variance, "step_size": 1.0, "order": "sequential"}
+    network = gncn.build(
+        circuit, seed=seed, weight_scale=scale, leak=0.0, initial_precision=0.7, **steps
+    )
+    found = settle(network, images(5, 9), n_settle_steps=12, keep_discrepancy=True)
+    return np.asarray(found.trajectory.discrepancy.total)
+
+
+@given(seed=st.integers(0, 10_000), scale=st.floats(0.1, 5.0))
+@settings(max_examples=20, deadline=None)
+def test_psi_never_falls_with_the_bound_on_curvature(seed, scale):
+    psi = psi_while_settling(seed, 0.25, scale)
+    assert np.all(np.diff(psi, axis=0) > -1e-4 * (1 + np.abs(psi[:-1])))
+
+
+def test_psi_may_fall_without_the_bound():
+    assert np.diff(psi_while_settling(0, 0.001, 5.0), axis=0).min() < -1
+
+
+def test_learning_begins_its_search_at_the_last_inverses(monkeypatch):
+    network = network_of(n_settle_steps=3, step_size=0.5)
+    config = gncn.config.TrainingConfig(precision_rate=0.0, learning_rate=0.01)
+    plan, x = config.plan(), images(4, 7)
+    learner = start_learner(network, plan.rule)
+    draw = Draw(jnp.arange(4), jnp.ones(4), jax.random.key(0))
+    for _ in range(3):
+        wanted = prepare(network, learner.inverses)[1].inverses
+        wrong = network
+        network, learner, _ = learn_batch(
+            network, learner, x, draw, rates(learning_rate=0.01), plan, 10
+        )
+        for kept, inverse, h in zip(learner.inverses, wanted, curvatures(wrong), strict=True):
+            np.testing.assert_allclose(kept, inverse, rtol=1e-5, atol=1e-6)
+            assert np.linalg.norm(np.eye(len(h)) - h @ np.asarray(kept, float)) < newton.TOLERANCE
+    # With inverses as they are after an update, the search has nothing left to do.
+    near = prepare(network, learner.inverses)[1].inverses
+    searches = []
+    whole = newton.invert
+    monkeypatch.setattr(
+        newton, "invert", lambda h, guess, dtype: searches.append(guess) or whole(h, guess, dtype)
+    )
+    prepare(network, near)
+    for given_one, inverse in zip(searches, near, strict=True):
+        np.testing.assert_array_equal(given_one, inverse)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"step_rule": "newton", "damping": 0.1}, "needs `pixel_variance`"),
+        ({"step_rule": "newton", "pixel_variance": 0.1}, "needs `damping`"),
+        ({**STEPS, "step_rule": "fixed"}, "no other takes it; received step_rule='fixed', damping"),
+        ({**STEPS, "pixel_variance": 0.3}, "pixel_variance.*0.25.*received 0.3"),
+        ({**STEPS, "damping": 0.0}, "damping.*received 0.0"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(gncn.errors.ConfigError, match=message):
+        linear(**options)
