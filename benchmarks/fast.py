@@ -92,6 +92,17 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
     "curvature bound (T = 20)": {
         "settling": {"n_settle_steps": 20, "step_size": 1.5, "step_rule": "curvature"}
     },
+    "Newton, bfloat16 (T = 5)": {
+        "settling": {
+            **LOW,
+            "n_settle_steps": 5,
+            "step_size": 0.5,
+            "order": "sequential",
+            "step_rule": "newton",
+            "damping": 0.3,
+            "pixel_variance": 0.05,
+        }
+    },
     "sequential (T = 10)": {"settling": SWEPT},
     "sequential, bfloat16 (T = 10)": {"settling": {**SWEPT, **LOW}},
     "amortised start (T = 5)": {

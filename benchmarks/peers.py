@@ -459,7 +459,7 @@ def main(
             bces = {name: worker.bce() for name, worker in all_.items()}
         show_speed(console, times, bces, contestants.peers)
         record: dict[str, Any] = {
-            "command": "make bench-peers",
+            "command": " ".join(["python -m benchmarks.peers", *sys.argv[1:]]),
             "versions": {"gncn": gncn.__version__, **about},
             "device": processor(),
             "task": TASK,

@@ -53,7 +53,8 @@ class WithGncn:
     def learn(self, images: np.ndarray) -> None:
         """Settle and learn."""
         chunk = jax.device_put(hold(images.reshape(-1, images.shape[-1])))
-        self.state, _ = train_epoch(self.state, chunk, self.rates, self.plan)
+        n_batches = len(chunk) // self.plan.batch_size
+        self.state, _ = train_epoch(self.state, chunk, self.rates, self.plan, chunk=n_batches)
         jax.block_until_ready(self.state.network)
 
     def bce(self, images: np.ndarray) -> np.ndarray:

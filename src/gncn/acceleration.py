@@ -31,6 +31,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from gncn.network import Network, Operands, operands
@@ -280,4 +281,5 @@ def prepare(network: Network, last: Inverses | None = None) -> tuple[Network, Op
     right = operands(network, network.settling.products)
     if network.settling.step_rule == "newton":
         right = right._replace(inverses=inverse_curvatures(network, right, last))
-    return with_steps(network), right
+    # Else the compiler may lay them out anew in every step.
+    return with_steps(network), lax.optimization_barrier(right)
