@@ -10,9 +10,10 @@ S^l the layer's own if it is predicted, B^l ones within its columns, and δ is `
 It stands still where Δz = 0, and nowhere else.
 
 The slopes of φ and g are taken to be 1 and ½ (E S E^T + W^T S W) is no less than the
-symmetric part of E S W, so H^l bounds how fast Δz^l falls with z^l: with tied synapses,
-slopes up to 1, pixel_variance = ¼, β ≤ 1 and layers that move one after the other, ψ
-never falls.  Smaller variances, as pixels of learned images have them, dare more.
+symmetric part of E S W, so H^l bounds how fast Δz^l falls with z^l: where Δz is the
+gradient of ψ (no leak, no competition; tied synapses between linear neurons, say),
+pixel_variance = ¼, β ≤ 1 and layers move one after the other, ψ never falls.  Smaller
+variances, as pixels of learned images have them, dare more.
 
 H⁻¹ is found by Newton and Schulz's iteration, X ← X + X (I − H X), which takes
 products alone.  While a network learns, it begins at the inverse of the update before,

@@ -108,7 +108,7 @@ BAD = {"low": 3, "high": 2}
 def test_bounds_may_differ_on_a_data_set():
     paper = load_search("paper")
     assert paper.space("gncn", "mnist")["training.n_epochs"].high == 24
-    assert paper.space("gncn", "caltech-16")["training.n_epochs"].high == 100
+    assert paper.space("gncn", "caltech-16")["training.n_epochs"].high == 40
     assert len(paper.space("gncn", "caltech-16")) == len(paper.space("gncn", "mnist"))
     model = SEARCH["models"]["gncn"] | {"space_on": {"mnist": {}}}
     with pytest.raises(ConfigError, match="speaks of 'mnist', and the search has the data digits"):
