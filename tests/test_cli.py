@@ -180,7 +180,7 @@ def test_own_images_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "mnits"], "Unknown preset 'mnits'. Choose one of: 'digits'"),
+        (["--preset", "mnits"], "Unknown preset 'mnits'. Choose one of: 'caltech', 'digits'"),
         (["--set", "training.n_epoch=2"], "Unknown option 'n_epoch'"),
         (["--data", "minst"], "minst"),
         (["--data", "none.npy"], "none.npy"),

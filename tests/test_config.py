@@ -89,7 +89,9 @@ def test_competition_numbers_without_competition_are_refused():
 
 
 def test_unknown_presets_and_unreadable_files(tmp_path):
-    with pytest.raises(ConfigError, match="Unknown preset 'mnits'. Choose one of: 'digits'"):
+    with pytest.raises(
+        ConfigError, match="Unknown preset 'mnits'. Choose one of: 'caltech', 'digits'"
+    ):
         gncn.load_config(preset="mnits")
     with pytest.raises(ConfigError, match="Can't read"):
         gncn.load_config(file=tmp_path / "none.toml")
