@@ -82,8 +82,9 @@ class Settling(Description):
             ("step_rule", self.step_rule, ("newton",), "pixel_variance", self.pixel_variance),
         ):
             if (chosen in kinds) != (value is not None):
+                named = " or ".join(map(repr, kinds))
                 raise ValueError(
-                    f"{choice} in {kinds} needs `{option}`, and no other takes it; received "
+                    f"{choice}={named} needs `{option}`, and no other takes it; received "
                     f"{choice}={chosen!r}, {option}={value!r}."
                 )
         return self
