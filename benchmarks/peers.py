@@ -14,7 +14,7 @@ have leaky ReLU and φ' in their feedback (with ReLU's, which is 0 at 0 in JAX, 
 would stay at zero for ever).  Of what each library offers, the fastest way was taken.
 
 Off in all four: lateral competition, precision, norm bounds, biases and weight decay.
-What is on in this library's variants is in `OURS`.  jpc isn't on PyPI and is left out.
+What this library's variants do otherwise is in `OURS`.  jpc isn't on PyPI and is left out.
 
 Seconds a batch: settling and learning, compilation excluded, all in turn, round by
 round.

@@ -220,7 +220,7 @@ def test_learning_begins_its_search_at_the_last_inverses(monkeypatch):
         for kept, inverse, h in zip(learner.inverses, wanted, curvatures(wrong), strict=True):
             np.testing.assert_allclose(kept, inverse, rtol=1e-5, atol=1e-6)
             assert np.linalg.norm(np.eye(len(h)) - h @ np.asarray(kept, float)) < newton.TOLERANCE
-    # With inverses as they are after an update, the search has nothing left to do.
+    # The search is handed the inverses of before.
     near = prepare(network, learner.inverses)[1].inverses
     searches = []
     whole = newton.invert

@@ -34,6 +34,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from gncn.lateral import greatest_rivalry
 from gncn.network import Network, Operands, operands
 from gncn.newton import Inverses, inverse_curvatures
 
@@ -225,7 +226,7 @@ def curvature(network: Network) -> Float[Array, " latent"]:
             total[index] += sharpness[index]
         total[index] += dynamics.leak[index - 1]
         if layer.competition != "none":
-            rivals = _rivals(network, index)
+            rivals = greatest_rivalry(layer, network.lateral_masks[index])
             total[index] += jnp.maximum(
                 dynamics.self_excitation[index - 1], dynamics.lateral_inhibition[index - 1] * rivals
             )
@@ -240,22 +241,6 @@ def _greatest(
     if precision.ndim == 1:
         return jnp.max(precision)
     return spectral_norm(precision)
-
-
-def _rivals(network: Network, index: int) -> float | Float[Array, ""]:
-    """Greatest summed influence of a neuron's rivals."""
-    layer = network.circuit.layers[index]
-    match layer.competition:
-        case "columns":
-            assert layer.group_size is not None
-            return layer.group_size - 1.0
-        case "band":
-            assert layer.band_width is not None
-            return 2.0 * layer.band_width
-        case _:
-            mask = network.lateral_masks[index]
-            assert mask is not None
-            return jnp.max(jnp.sum(mask, axis=1))
 
 
 def with_steps(network: Network) -> Network:

@@ -83,3 +83,22 @@ def lateral_drive(
     if layer.competition == "none":
         return jnp.zeros_like(signal)
     return lateral_inhibition * rival_sum(layer, mask, signal) - self_excitation * signal
+
+
+def greatest_rivalry(layer: Layer, mask: Float[Array, "units units"] | None) -> Array:
+    """Greatest summed influence that a neuron's rivals have on it, in units of α_h.
+
+    Args:
+        layer: a layer with competition.
+        mask: its M; None unless competition is ``matrix``.
+    """
+    match layer.competition:
+        case "columns":
+            assert layer.group_size is not None
+            return jnp.asarray(layer.group_size - 1.0)
+        case "band":
+            assert layer.band_width is not None
+            return jnp.asarray(2.0 * layer.band_width)
+        case _:
+            assert mask is not None
+            return jnp.max(jnp.sum(mask, axis=1))

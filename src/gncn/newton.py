@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from gncn.lateral import greatest_rivalry
 from gncn.network import Network, Operands, product
 
 Inverses = tuple[Float[Array, "_units _units"], ...]
@@ -78,8 +79,7 @@ def own_curvatures(network: Network, right: Operands) -> Inverses:
             inhibition = dynamics.lateral_inhibition[index - 1]
             whole += inhibition * (column[:, None] == column[None, :])
         elif layer.competition != "none":
-            mask = network.lateral_masks[index]
-            rivals = 2.0 * (layer.band_width or 0) if mask is None else jnp.max(jnp.sum(mask, 1))
+            rivals = greatest_rivalry(layer, network.lateral_masks[index])
             diagonal += dynamics.lateral_inhibition[index - 1] * rivals
         found.append(whole + diagonal * jnp.eye(layer.size) + _matrix(own, layer.size))
     return tuple(found)

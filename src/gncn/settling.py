@@ -313,7 +313,7 @@ def settle(
     ready = prepare(network)
     if keep_discrepancy or keep_latents:
         return _settle_recording(*ready, latents, n_steps, tolerance, keep_latents)
-    return settle_from(*ready, latents, n_steps, tolerance, final=operands(network))
+    return settle_from(*ready, latents, n_steps, tolerance)
 
 
 def settle_from(
@@ -322,7 +322,7 @@ def settle_from(
     latents: Latents,
     n_steps: int,
     tolerance: float | None,
-    final: Operands,
+    final: Operands | None = None,
 ) -> Settled:
     """Settle from given states, with what settling works out beforehand at hand.
 
@@ -332,7 +332,8 @@ def settle_from(
         latents: states of layers 0..L to start from.
         n_steps: T.
         tolerance: see `settle`.
-        final: the synapses that respond to the final states, where these take T steps.
+        final: the synapses that respond to the final states, where these take T steps; by
+            default in single precision.
     """
     if tolerance is not None:
         return _settle_to_rest(network, right, latents, n_steps, tolerance)

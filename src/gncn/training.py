@@ -133,8 +133,7 @@ def learn_batch(
     if kept is not None:
         start = (x, *(states[draw.chosen] for states in kept))
     if plan.updates_per_batch == 1:
-        moving, right = prepare(network, learner.inverses)
-        learner = _remember(learner, right)
+        moving, right, learner = _prepared(network, learner)
         length = network.settling.n_settle_steps, network.settling.tolerance
         settled = settle_from(moving, right, start, *length, final=right)
         seen = statistics(network, settled)
@@ -157,9 +156,10 @@ def learn_batch(
     return learned, learner, seen
 
 
-def _remember(learner: Learner, right: Operands) -> Learner:
-    """Keep the inverses just found, if there are any, as the next search's start."""
-    return dataclasses.replace(learner, inverses=right.inverses or None)
+def _prepared(network: Network, learner: Learner) -> tuple[Network, Operands, Learner]:
+    """What settling needs, and the learner, which keeps inverses as the next search's start."""
+    moving, right = prepare(network, learner.inverses)
+    return moving, right, dataclasses.replace(learner, inverses=right.inverses or None)
 
 
 def _learn_while_settling(
@@ -182,8 +182,7 @@ def _learn_while_settling(
 
     def segment(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Statistics]:
         network, learner, latents, memory = carry
-        moving, right = prepare(network, learner.inverses)
-        learner = _remember(learner, right)
+        moving, right, learner = _prepared(network, learner)
 
         def step(inner: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:
             return settle_step(moving, right, *inner)[0], None
