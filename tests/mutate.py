@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 TESTS = {
     "baselines/": ["baselines/test_objectives", "baselines/test_pixel_mixture"],
     "completion.py": ["test_network_completion"],
+    "evaluation/recall": ["evaluation/test_recall"],
     "evaluation/": [
         "evaluation/test_likelihood",
         "evaluation/test_mixture",
@@ -168,7 +169,17 @@ MUTANTS = [
     ("tuning/objective.py", "max(short.values()) +", "min(short.values()) +"),
     ("tuning/objective.py", "test=data.validation.subset(np.arange(1))", "test=data.test"),
     ("tuning/tune.py", "study.enqueue_trial(left.params)", "pass"),
-    ("completion.py", "/ completer.temperature", "/ 1.0"),
+    ("completion.py", "x, completer.temperature)", "x, 1.0)"),
+    (
+        "completion.py",
+        "jnp.where(visible[None, :], decode(network, block), 0.0), block",
+        "decode(network, block), block",
+    ),
+    ("evaluation/recall.py", "/ temperature", "/ 1.0"),
+    ("evaluation/recall.py", "return logits[:, seen], jax", "return 0.5 * logits[:, seen], jax"),
+    ("evaluation/recall.py", "shrink * total +", "total +"),
+    ("evaluation/recall.py", "bool), (0, spare))", "bool), (0, spare), constant_values=True)"),
+    ("evaluation/recall.py", "np.delete(codes, chosen, axis=0)", "codes"),
     ("completion.py", "self.sharpness * drive", "drive"),
     ("completion.py", 'None if completer.way == "drift" else seen', "None"),
     ("settling.py", "errors=(error * heard, *", "errors=(error, *"),

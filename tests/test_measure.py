@@ -56,7 +56,7 @@ class Toy:
     def propose(self, model, images, codes, key):
         return laplace_proposal(model, images, codes, key=key)
 
-    def completers(self, prior, images, visible, key):
+    def completers(self, codes, images, visible):
         return {
             "ones": lambda x, visible: jnp.ones_like(x),
             "half": lambda x, visible: jnp.full_like(x, 0.5),
@@ -119,7 +119,7 @@ def test_likelihoods_agree_with_quadrature_on_the_split_asked_for(subject):
 
 def test_completion_scores_every_way_beside_yardsticks(subject):
     visible = visible_pixels("right", (3, 4))
-    ways = subject.model.completers(None, None, visible, None)
+    ways = subject.model.completers(None, None, visible)
     found = measure_completion(subject, ways, visible)
     hidden = subject.data.test.images.reshape(-1, 3, 4)[:, :, 2:].reshape(-1, 6).astype(float)
     assert found["n_missing_pixels"] == 6
@@ -141,7 +141,7 @@ def test_the_way_of_completing_is_chosen_by_validation_images_alone(subject):
     validation = Split(np.ones_like(validation.images), validation.labels)
     chosen = replace(subject, data=replace(subject.data, validation=validation))
     visible = visible_pixels("right", (3, 4))
-    found = measure_completion(chosen, subject.model.completers(None, None, visible, None), visible)
+    found = measure_completion(chosen, subject.model.completers(None, None, visible), visible)
     assert found["ways"]["half"]["m_mse"] < found["ways"]["ones"]["m_mse"]  # on test images
     assert found["best_way"] == "ones"
     assert found["validation_m_mse"] == {"ones": pytest.approx(0), "half": pytest.approx(1.5)}

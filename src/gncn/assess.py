@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 from safetensors import SafetensorError
@@ -34,6 +35,7 @@ from gncn.evaluation.completion import complete, visible_pixels
 from gncn.evaluation.embedding import embed
 from gncn.evaluation.neighbours import nearest_images
 from gncn.evaluation.protocols import Prior
+from gncn.evaluation.recall import EmpiricalPrior
 from gncn.evaluation.sparsity import ACTIVE
 from gncn.evaluation_figures import (
     draw_activity,
@@ -212,6 +214,11 @@ class _Assessment:
             with_own = measure_likelihood(self.subject, own, n_samples=n_samples)
             self.per_image["log_likelihood_own_prior"] = with_own.pop("per_image")
             self.metrics["likelihood_own_prior"] = with_own
+        if self.subject.model.fitted_prior is None:
+            codes = EmpiricalPrior(jnp.asarray(self.subject.codes("train")))
+            remembered = measure_likelihood(self.subject, codes, n_samples=n_samples)
+            self.per_image["log_likelihood_training_codes"] = remembered.pop("per_image")
+            self.metrics["likelihood_training_codes"] = remembered
         self.metrics["likelihood"] = found
         return [self._curve()]
 
@@ -261,9 +268,8 @@ class _Assessment:
         subject = self.subject
         visible = visible_pixels(self.mask, self.shape, seed=subject.seed)
         subject.report("learning to complete images")
-        completers = subject.model.completers(
-            self.prior, subject.data.train.array, visible, subject.key(4)
-        )
+        train = subject.data.train.array
+        completers = subject.model.completers(subject.codes("train"), train, visible)
         found = measure_completion(subject, completers, visible)
         found["missing"] = self.mask if isinstance(self.mask, str) else "a mask"
         for way, score in found["ways"].items():

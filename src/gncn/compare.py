@@ -97,6 +97,12 @@ COLUMNS = {
     "log_likelihood": Column(
         "log p(x), mixture prior", False, _likelihood, lambda p: p.honest_log_likelihood
     ),
+    "log_likelihood_training_codes": Column(
+        "log p(x), training codes",
+        False,
+        _within("likelihood_training_codes", "mean"),
+        lambda _: None,
+    ),
     "log_likelihood_own_prior": Column(
         "log p(x), N(0, I)", False, _within("likelihood_own_prior", "mean"), lambda _: None
     ),

@@ -6,8 +6,9 @@ Visible pixels are clamped; the rest of the network settles on them.  Three ways
             drift to their prediction and send their errors up on the way.
 ``silent``  missing pixels send no error; the completion is their prediction z̄^0.
 ``prior``   as ``silent``, but settling starts from what the prior makes of the visible
-            pixels: the mean of prior samples z^L, weighted by p(visible | z^L)^(1/τ), and
-            the states below at their predictions from it.
+            pixels: the mean of codes z^L, those of training images or samples of a mixture,
+            weighted by p(visible | z^L)^(1/τ), and the states below at their predictions
+            from it.
 
 A prediction made from half an image is less certain than the network, which learned from
 whole ones, makes it.  `calibrated` finds the one factor on the logits of missing pixels
@@ -26,8 +27,8 @@ from gncn.acceleration import prepare, start_memory
 from gncn.activations import resolve_activation
 from gncn.discrepancy import Latents, respond
 from gncn.errors import ConfigError, unknown_choice
-from gncn.evaluation.bernoulli import log_likelihood_table
-from gncn.inference import descend
+from gncn.evaluation.recall import mean_given_visible
+from gncn.inference import decode, descend
 from gncn.network import Network
 from gncn.settling import initial_latents, settle_step
 
@@ -37,11 +38,6 @@ WAYS: tuple[Way, ...] = get_args(Way)
 SHARPNESS = tuple(round(0.4 + 0.05 * i, 2) for i in range(23))
 """Factors on logits that `calibrated` tries: 0.4, 0.45, ... 1.5."""
 
-_CODES_AT_ONCE = 5000
-
-_Sums = tuple[Float[Array, " images"], Float[Array, " images"], Float[Array, "images units"]]
-"""The highest log weight, weights relative to it, and codes so weighted, summed up."""
-
 
 class Completer(eqx.Module):
     """Completes images with a network; callable as evaluation wants it.
@@ -50,7 +46,7 @@ class Completer(eqx.Module):
         network: the network.
         way: see the module's docstring.
         n_settle_steps: T.
-        prior_codes: samples of z^L from the prior; for ``prior`` only.
+        prior_codes: codes z^L of training images, or drawn from a prior; for ``prior`` only.
         temperature: τ; above 1, weights spread over more samples.
         sharpness: factor on the input to g^0 of missing pixels, after settling; not for
             ``drift``, whose missing pixels are states.
@@ -63,7 +59,7 @@ class Completer(eqx.Module):
     way: Way | str = eqx.field(static=True)
     n_settle_steps: int = eqx.field(static=True)
     prior_codes: Float[Array, "samples units"] | None = None
-    temperature: float = 1.0
+    temperature: float | Float[Array, ""] = 1.0
     sharpness: float = 1.0
 
     def __check_init__(self) -> None:
@@ -162,28 +158,15 @@ def settle_on_visible(
 def _start_from_prior(
     completer: Completer, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
 ) -> Latents:
-    """Codes averaged with weights p(visible | z)^(1/τ), in blocks of codes, and the way down."""
+    """Codes averaged with weights p(visible | z)^(1/τ), and the way down."""
     network, codes = completer.network, completer.prior_codes
     assert codes is not None
-    size = min(_CODES_AT_ONCE, len(codes))
-    spare = -len(codes) % size
-    blocks = jnp.pad(codes, ((0, spare), (0, 0))).reshape(-1, size, codes.shape[1])
-    is_code = jnp.pad(jnp.ones(len(codes), bool), (0, spare)).reshape(-1, size)
-    highest = jnp.full(len(x), -jnp.inf)
 
-    def add(
-        sums: _Sums, block: tuple[Float[Array, "block units"], Bool[Array, " block"]]
-    ) -> tuple[_Sums, None]:
-        highest, total, mean = sums
-        logits = jnp.where(visible[None, :], descend(network, block[0])[0], 0.0)
-        fit = log_likelihood_table(x, logits) / completer.temperature
-        fit = jnp.where(block[1][None, :], fit, -jnp.inf)
-        higher = jnp.maximum(highest, jnp.max(fit, axis=1))
-        weights = jnp.exp(fit - higher[:, None])
-        shrink = jnp.exp(highest - higher)
-        total = shrink * total + jnp.sum(weights, axis=1)
-        return (higher, total, shrink[:, None] * mean + weights @ block[0]), None
+    def predict(
+        block: Float[Array, "block units"],
+    ) -> tuple[Float[Array, "block pixels"], Float[Array, "block units"]]:
+        # A missing pixel's logit of 0 costs every code the same log 2.
+        return jnp.where(visible[None, :], decode(network, block), 0.0), block
 
-    nothing = (highest, jnp.zeros(len(x)), jnp.zeros((len(x), codes.shape[1])))
-    (_, total, mean), _ = lax.scan(add, nothing, (blocks, is_code))
-    return (x, *descend(network, mean / total[:, None])[1:])
+    mean = mean_given_visible(predict, codes, x, completer.temperature)
+    return (x, *descend(network, mean)[1:])

@@ -21,7 +21,7 @@ from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture_fit import MixtureFit, choose_mixture, fit_mixture
 from gncn.evaluation.probe import Probe, fit_probe
 from gncn.evaluation.proposals import GaussianProposal
-from gncn.evaluation.protocols import Prior, WithPrior
+from gncn.evaluation.protocols import CodeSampler, Prior, Sampled, WithPrior
 from gncn.evaluation.regressor import fit_regressor
 from gncn.evaluation.scores import PerImage
 from gncn.evaluation.sparsity import sparsity
@@ -89,7 +89,7 @@ def fit_prior(
 
 def measure_likelihood(
     subject: Subject,
-    prior: Prior,
+    prior: CodeSampler,
     *,
     n_samples: int = 5000,
     n_repeats: int = 3,
@@ -99,7 +99,7 @@ def measure_likelihood(
 
     ``per_image`` holds each image's value, averaged over repeats.
     """
-    model = WithPrior(subject.model.decoder, prior)
+    model = Sampled(subject.model.decoder, prior)
     subject.report(f"log p(x) with S = {n_samples}")
     at_s = prior_log_likelihood(
         model, subject.target.array, key=subject.key(0), n_samples=n_samples, n_repeats=n_repeats

@@ -25,6 +25,7 @@ from gncn.errors import ConfigError
 from gncn.evaluation.completion import Completer as AnyCompleter
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import Decoder, LatentModel, Prior
+from gncn.evaluation.recall import fit_recall
 from gncn.inference import decode, encode_layers
 from gncn.measures import MEASURES
 from gncn.models import Model
@@ -32,12 +33,6 @@ from gncn.network import Network
 
 Report = Callable[[str], None]
 """Told in a few words what is being done, for a progress display."""
-
-N_PRIOR_CODES = 300_000
-TEMPERATURE = 3.0
-N_CALIBRATION_IMAGES = 1000
-"""For a network's ``prior`` way: z^L drawn, τ (chosen on MNIST's validation images), and
-training images that sharpness is learned from."""
 
 
 @runtime_checkable
@@ -92,18 +87,16 @@ class Measurable(Protocol):
 
     def completers(
         self,
-        prior: Prior,
+        codes: Float[np.ndarray, "images dim"],
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
-        key: PRNGKeyArray,
     ) -> dict[str, AnyCompleter]:
         """The ways in which the model completes images, by name.
 
         Args:
-            prior: the mixture fitted to the model's codes.
-            images: training images, for what a way has to learn.
+            codes: of the training images.
+            images: the training images.
             visible: which pixels will be seen.
-            key: of all random numbers.
         """
         ...
 
@@ -179,28 +172,24 @@ class NetworkModel:
 
     def completers(
         self,
-        prior: Prior,
+        codes: Float[np.ndarray, "images dim"],
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
-        key: PRNGKeyArray,
     ) -> dict[str, AnyCompleter]:
-        """One for each way of `gncn.completion`.
+        """One for each way of `gncn.completion`, and `gncn.evaluation.recall`.
 
         Eq 4 and ``silent`` settle for twice the network's steps; ``prior``, which starts
-        near its goal, for half of them, with its sharpness learned from `images`.
+        near its goal, for half of them.  Its τ and sharpness are learned from `images`.
         """
         n_steps = self.network.settling.n_settle_steps
-        from_prior = Completer(
-            self.network,
-            "prior",
-            max(n_steps // 2, 1),
-            prior.sample(key, N_PRIOR_CODES),
-            TEMPERATURE,
-        )
+        recall, held_out = fit_recall(self.decoder, codes, images, visible)
+        steps = max(n_steps // 2, 1)
+        from_prior = Completer(self.network, "prior", steps, recall.codes, recall.temperature)
         return {
             "drift": Completer(self.network, "drift", 2 * n_steps),
             "silent": Completer(self.network, "silent", 2 * n_steps),
-            "prior": calibrated(from_prior, images[:N_CALIBRATION_IMAGES], visible),
+            "prior": calibrated(from_prior, held_out, visible),
+            "recall": recall,
         }
 
 

@@ -145,6 +145,24 @@ def test_targets_are_reached_or_not_the_right_way_round():
     assert {one.reached for one in alone} == {None}
 
 
+def test_log_p_may_reach_a_target_with_either_prior_made_of_codes():
+    made = study()
+    wanted = Targets(log_likelihood=-110, best=("log_likelihood",))
+    data = {"mnist": made.data["mnist"].model_copy(update={"targets": wanted})}
+    made = made.model_copy(update={"data": data})
+
+    def of(codes, rival):
+        own = metrics(log_p=-113) | {"likelihood_training_codes": {"mean": codes}}
+        other = metrics(log_p=-120) | {"likelihood_training_codes": {"mean": rival}}
+        records = [record("gncn", metrics=own), record("rae", metrics=other)]
+        return [one.reached for one in summarise(made, records).sections[0].targets]
+
+    assert of(codes=-109.0, rival=-118.0) == [True, True]
+    assert of(codes=-109.0, rival=-108.0) == [True, False]
+    assert of(codes=-115.0, rival=-114.0) == [False, True]
+    assert of(codes=-115.0, rival=-112.0) == [False, False]
+
+
 def test_records_of_different_images_are_not_averaged():
     other = record("gncn", trial=1, bce=(1.0,))
     other = other.model_copy(update={"dataset": other.dataset | {"fingerprint": "g"}})

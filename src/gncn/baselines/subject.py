@@ -14,7 +14,8 @@ from gncn.baselines.variational import GVAE, ConstantVarianceGVAE, encoder_propo
 from gncn.evaluation.blocks import blocks
 from gncn.evaluation.completion import Completer
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
-from gncn.evaluation.protocols import LatentModel, Prior, StandardNormal
+from gncn.evaluation.protocols import LatentModel, StandardNormal
+from gncn.evaluation.recall import fit_recall
 from gncn.measures import MEASURES
 
 _BLOCK = 2000
@@ -89,13 +90,13 @@ class AutoencoderModel:
 
     def completers(
         self,
-        prior: Prior,
+        codes: Float[np.ndarray, "images dim"],
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
-        key: PRNGKeyArray,
     ) -> dict[str, Completer]:
-        """Clamped iteration."""
-        return {"clamped": ClampedCompleter(self.model)}
+        """Clamped iteration, and `gncn.evaluation.recall`."""
+        recall, _ = fit_recall(self.decoder, codes, images, visible)
+        return {"clamped": ClampedCompleter(self.model), "recall": recall}
 
 
 @eqx.filter_jit
@@ -162,10 +163,9 @@ class PixelMixtureModel:
 
     def completers(
         self,
-        prior: Prior,
+        codes: Float[np.ndarray, "images dim"],
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
-        key: PRNGKeyArray,
     ) -> dict[str, Completer]:
         """None."""
         return {}

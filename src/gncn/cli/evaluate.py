@@ -141,10 +141,14 @@ def _rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
         rows.append((last, f"{curve['mean'][-1]:.2f} nats", "a tighter bound"))
         remark = "adds 2 log S; for comparison with published numbers only"
         rows.append(("in the paper's convention", f"{found['paper_convention']:.2f}", remark))
-    if found := metrics.get("likelihood_own_prior"):
-        name = f"log p(x), S = {found['n_samples']:,}"
-        remark = "with the prior that the model was trained with"
-        rows.append((name, f"{found['mean']:.2f} nats", remark))
+    other_priors = {
+        "likelihood_own_prior": "with the prior that the model was trained with",
+        "likelihood_training_codes": "with the codes of training images as the prior",
+    }
+    for key, remark in other_priors.items():
+        if found := metrics.get(key):
+            name = f"log p(x), S = {found['n_samples']:,}"
+            rows.append((name, f"{found['mean']:.2f} nats", remark))
     if found := metrics.get("tight"):
         check, weighed = found["simulated_images"], found["importance_sampling"]
         same = f"{found['n_images']} images; S = 5000 says {found['same_images_at_S_5000']:.2f}"

@@ -4,7 +4,7 @@ Methods must be traceable by JAX (no NumPy inside).  Make a model an `equinox.Mo
 so that its arrays are arguments of the compiled programs and not constants in them.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -38,12 +38,17 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
-class Prior(Protocol):
-    """A distribution over codes."""
+class CodeSampler(Protocol):
+    """A distribution over codes that need not have a density."""
 
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
         """Draw `n` codes."""
         ...
+
+
+@runtime_checkable
+class Prior(CodeSampler, Protocol):
+    """A distribution over codes, with its density."""
 
     def log_prob(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
         """Log density of each code in nats, differentiable."""
@@ -68,16 +73,19 @@ class LatentModel(Sampler, Protocol):
         ...
 
 
-class WithPrior(eqx.Module):
-    """A `LatentModel` made of a decoder and a prior, for instance a fitted mixture.
+_Prior = TypeVar("_Prior", bound=CodeSampler)
+
+
+class Sampled(eqx.Module, Generic[_Prior]):
+    """A `Sampler` made of a decoder and what draws codes, for instance those of images.
 
     Attributes:
         decoder: gives p(x|z).
-        prior: gives p(z).
+        prior: draws codes.
     """
 
     decoder: Decoder
-    prior: Prior
+    prior: _Prior
 
     def decode(self, codes: Float[Array, "codes dim"]) -> Float[Array, "codes pixels"]:
         """Logits that codes predict."""
@@ -86,6 +94,15 @@ class WithPrior(eqx.Module):
     def sample_prior(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
         """Draw `n` codes from the prior."""
         return self.prior.sample(key, n)
+
+
+class WithPrior(Sampled[Prior]):
+    """A `LatentModel` made of a decoder and a prior, for instance a fitted mixture.
+
+    Attributes:
+        decoder: gives p(x|z).
+        prior: gives p(z).
+    """
 
     def log_prior(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
         """Log prior density of each code in nats."""

@@ -29,6 +29,7 @@ from gncn.study.verdict import EXCESS, KINDS
 TITLES = {
     "bce": "BCE",
     "log_likelihood": "log p(x), honest",
+    "log_likelihood_training_codes": "log p(x), training codes as prior",
     "log_likelihood_own_prior": "log p(x), own prior N(0, I)",
     "log_likelihood_tight": "log p(x), tight",
     "log_likelihood_paper_convention": "log p(x) + 2 log S",

@@ -141,29 +141,28 @@ def measure_columns(
     if "error_percent" in columns:
         probe = measure_probe(subject)[0]
         found["error_percent"] = probe[probe["better_on_validation"]]["error_percent"]
-    if {"log_likelihood", "m_mse_over_supervised"} & {*columns}:
+    if "log_likelihood" in columns:
         prior = subject.model.fitted_prior
         if prior is None:
             prior = fit_prior(subject, n_components=measuring.n_components)[0].mixture
-        if "log_likelihood" in columns:
-            report("log p(x)")
-            both = WithPrior(subject.model.decoder, prior)
-            bound = prior_log_likelihood(
-                both, subject.target.array, key=subject.key(0), n_samples=measuring.n_samples
-            )
-            found["log_likelihood"] = float(bound.mean[0])
-        if "m_mse_over_supervised" in columns:
-            report("completing images")
-            visible = _visible(data, measuring)
-            train = data.train.array
-            ways = subject.model.completers(prior, train, visible, subject.key(4))
-            _need(bool(ways), "m_mse_over_supervised")
-            images = subject.target.array
-            errors = (
-                missing_squared_error(images, complete(way, images, visible), visible).mean
-                for way in ways.values()
-            )
-            found["m_mse_over_supervised"] = min(errors) / supervised()
+        report("log p(x)")
+        both = WithPrior(subject.model.decoder, prior)
+        bound = prior_log_likelihood(
+            both, subject.target.array, key=subject.key(0), n_samples=measuring.n_samples
+        )
+        found["log_likelihood"] = float(bound.mean[0])
+    if "m_mse_over_supervised" in columns:
+        report("completing images")
+        visible = _visible(data, measuring)
+        train = data.train.array
+        ways = subject.model.completers(subject.codes("train"), train, visible)
+        _need(bool(ways), "m_mse_over_supervised")
+        images = subject.target.array
+        errors = (
+            missing_squared_error(images, complete(way, images, visible), visible).mean
+            for way in ways.values()
+        )
+        found["m_mse_over_supervised"] = min(errors) / supervised()
     return found
 
 
