@@ -125,6 +125,9 @@ def test_evaluate_measures_what_is_asked_for(trained):
     found = metrics["likelihood"]
     assert found["paper_convention"] == pytest.approx(found["mean"] + 2 * np.log(500), abs=1e-3)
     assert found["mean"] < -metrics["bce"]
+    remembered = metrics["likelihood_training_codes"]
+    assert remembered["mean"] < -metrics["bce"]
+    assert remembered["mean"] != found["mean"]
     assert 0 < metrics["probe"][0]["z"]["error_percent"] < 60
     assert [one["layer"] for one in metrics["probe"]] == [1, 3]
     assert metrics["probe"][0]["z"] != metrics["probe"][1]["z"]
@@ -133,7 +136,7 @@ def test_evaluate_measures_what_is_asked_for(trained):
     assert abs(tight["mean"] - tight["importance_sampling"]["mean"]) < 0.5
     completion = metrics["completion"]
     ways = {way: score["m_mse"] for way, score in completion["ways"].items()}
-    assert set(ways) == {"drift", "silent", "prior"}
+    assert set(ways) == {"drift", "silent", "prior", "recall", "both"}
     assert completion["missing"] == "left"
     assert ways[completion["best_way"]] == min(ways.values())
     for name in ("likelihood", "samples", "completions", "confusion", "activity"):

@@ -22,6 +22,7 @@ from gncn.baselines.subject import AutoencoderModel, PixelMixtureModel
 from gncn.completion import Completer, calibrated
 from gncn.data import Dataset, Split
 from gncn.errors import ConfigError
+from gncn.evaluation.completion import Averaged
 from gncn.evaluation.completion import Completer as AnyCompleter
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import Decoder, LatentModel, Prior
@@ -180,16 +181,19 @@ class NetworkModel:
 
         Eq 4 and ``silent`` settle for twice the network's steps; ``prior``, which starts
         near its goal, for half of them.  Its τ and sharpness are learned from `images`.
+        ``both`` is the mean of ``prior`` and ``recall``.
         """
         n_steps = self.network.settling.n_settle_steps
         recall, held_out = fit_recall(self.decoder, codes, images, visible)
         steps = max(n_steps // 2, 1)
         from_prior = Completer(self.network, "prior", steps, recall.codes, recall.temperature)
+        settled = calibrated(from_prior, held_out, visible)
         return {
             "drift": Completer(self.network, "drift", 2 * n_steps),
             "silent": Completer(self.network, "silent", 2 * n_steps),
-            "prior": calibrated(from_prior, held_out, visible),
+            "prior": settled,
             "recall": recall,
+            "both": Averaged((settled, recall)),
         }
 
 

@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gncn.errors import ConfigError, DataError, DivergenceError
-from gncn.evaluation.completion import HALVES, complete, missing_squared_error, visible_pixels
+from gncn.evaluation.completion import (
+    HALVES,
+    Averaged,
+    complete,
+    missing_squared_error,
+    visible_pixels,
+)
 
 SHAPE = (4, 6)
 
@@ -90,6 +96,14 @@ def test_bad_masks():
         visible_pixels(np.ones(7, bool), SHAPE)
     with pytest.raises(ConfigError, match=r"share must be between 0 and 1; received 1\.5"):
         visible_pixels("random", SHAPE, share=1.5)
+
+
+def test_an_average_is_the_mean_of_its_completers_once_each():
+    x, visible = np.zeros((2, 4), np.uint8), np.array([True, False, True, False])
+    three = [lambda x, visible, v=v: jnp.full_like(x, v) for v in (0.1, 0.2, 0.9)]
+    found = complete(Averaged(tuple(three)), x, visible)
+    np.testing.assert_allclose(found[:, ~visible], 0.4, rtol=1e-6)
+    assert (found[:, visible] == 0).all()
 
 
 def test_bad_completers():

@@ -11,6 +11,7 @@ averaged over images.
 
 from typing import Protocol, runtime_checkable
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
@@ -33,6 +34,24 @@ class Completer(Protocol):
     ) -> Shaped[Array | np.ndarray, "images pixels"]:
         """Complete images whose missing pixels are 0; visible pixels may come back changed."""
         ...
+
+
+class Averaged(eqx.Module):
+    """The mean of what several completers say, whose errors partly cancel.
+
+    Attributes:
+        completers: the several.
+    """
+
+    completers: tuple[Completer, ...]
+
+    def __call__(
+        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
+    ) -> Float[Array, "images pixels"]:
+        """Complete images with each, and average."""
+        return jnp.mean(
+            jnp.stack([jnp.asarray(one(x, visible)) for one in self.completers]), axis=0
+        )
 
 
 def visible_pixels(
