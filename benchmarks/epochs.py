@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 
 import gncn
+from benchmarks.machine import machine
 from benchmarks.speed import configure
 from gncn.config import Config
 from gncn.epochs import TrainingState
@@ -125,11 +126,9 @@ def main(
             spread = f"{figures['least']:.3f}-{figures['greatest']:.3f}"
             console.print(f"T = {n_steps}: {what}: {figures['median']:.3f} ({spread})")
     if out is not None:
-        device = jax.devices()[0]
         record = {
             "command": "python -m benchmarks.epochs --out results/bench-epochs.json",
-            "versions": {"jax": jax.__version__, "gncn": gncn.__version__},
-            "device": f"{device.platform}: {device.device_kind}",
+            **machine(),
             "images": images,
             **found,
         }

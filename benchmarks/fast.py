@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import gncn
+from benchmarks.machine import machine
 from gncn.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
 from gncn.data import Dataset
 from gncn.epochs import trial
@@ -281,8 +282,6 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     names = data or ["mnist", "fashion-mnist"]
     todo = [(name, seed, way) for name in names for seed in range(seeds) for way in WAYS]
-    versions = {"gncn": gncn.__version__, "jax": jax.__version__}
-    device = jax.devices()[0]
     records = []
     with Progress(console=console) as progress:
         task = progress.add_task("runs", total=len(todo))
@@ -301,8 +300,7 @@ def main(
                     "n_epochs": n_epochs,
                     "seconds": spent,
                     **measure(network, loaded, seed),
-                    "device": f"{device.platform}: {device.device_kind}",
-                    "versions": versions,
+                    **machine(),
                 }
                 write_atomic(path, json.dumps(record, indent=2) + "\n")
                 if way == next(iter(WAYS)) and seed == 0:

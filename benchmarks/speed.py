@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gncn
+from benchmarks.machine import machine
 from gncn.config import Config, NetworkConfig, SettlingConfig
 from gncn.examples import hold
 from gncn.training import start_training, train_epoch
@@ -213,11 +214,9 @@ def main(
     for what, found in scaling.items():
         console.print(f"time against {what}: slope {found['slope']:.2f} over {found['sizes']}")
     if out is not None:
-        device = jax.devices()[0]
         record = {
             "command": "make bench",
-            "versions": {"jax": jax.__version__, "gncn": gncn.__version__},
-            "device": f"{device.platform}: {device.device_kind}",
+            **machine(),
             "batch": batch,
             "seconds_a_batch": ratios,
             "epoch": whole,

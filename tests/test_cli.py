@@ -108,7 +108,7 @@ def test_settle_shows_psi_rising_and_stops_at_rest(trained, tmp_path):
 
 def test_evaluate_measures_what_is_asked_for(trained):
     folder, _ = trained
-    measures = ("likelihood", "tight", "samples", "completion", "probe", "sparsity")
+    measures = ("likelihood", "tight", "samples", "completion", "yardsticks", "probe", "sparsity")
     only = [part for name in measures for part in ("--only", name)]
     layers = [part for layer in (1, 3) for part in ("--probe-layer", layer)]
     options = (*only, *layers, "--components", 5, "--samples", 500, "--missing", "left")

@@ -22,6 +22,7 @@ from gncn.measure import (
     measure_probe,
     measure_sparsity,
     measure_tight_likelihood,
+    measure_yardsticks,
 )
 from gncn.measures import MEASURES
 from gncn.subject import Subject
@@ -117,7 +118,7 @@ def test_likelihoods_agree_with_quadrature_on_the_split_asked_for(subject):
     assert abs(own["mean"] - found["mean"]) > 0.01
 
 
-def test_completion_scores_every_way_beside_yardsticks(subject):
+def test_completion_scores_every_way_and_yardsticks_need_no_model(subject):
     visible = visible_pixels("right", (3, 4))
     ways = subject.model.completers(None, None, visible)
     found = measure_completion(subject, ways, visible)
@@ -129,11 +130,12 @@ def test_completion_scores_every_way_beside_yardsticks(subject):
     np.testing.assert_allclose(found["ways"]["ones"]["per_image"], ones)
     mean = subject.data.train.images.reshape(-1, 3, 4)[:, :, 2:].reshape(-1, 6).mean(0)
     expected = ((hidden - mean[None]) ** 2).sum(1).mean()
-    assert found["yardsticks"]["mean_image"]["m_mse"] == pytest.approx(expected, rel=1e-4)
     assert found["best_way"] == "half"
-    supervised = found["yardsticks"]["supervised"]["m_mse"]
-    assert found["best_way_over_supervised"] == pytest.approx(1.5 / supervised)
-    assert supervised < expected
+    yardsticks = measure_yardsticks(subject, visible)["m_mse"]
+    assert yardsticks["mean_image"]["m_mse"] == pytest.approx(expected, rel=1e-4)
+    assert yardsticks["supervised"]["m_mse"] < expected
+    assert yardsticks["nearest_neighbours"]["m_mse"] < expected
+    assert yardsticks["nearest_neighbours"]["k"] >= 1
 
 
 def test_the_way_of_completing_is_chosen_by_validation_images_alone(subject):
@@ -145,8 +147,6 @@ def test_the_way_of_completing_is_chosen_by_validation_images_alone(subject):
     assert found["ways"]["half"]["m_mse"] < found["ways"]["ones"]["m_mse"]  # on test images
     assert found["best_way"] == "ones"
     assert found["validation_m_mse"] == {"ones": pytest.approx(0), "half": pytest.approx(1.5)}
-    ratio = found["ways"]["ones"]["m_mse"] / found["yardsticks"]["supervised"]["m_mse"]
-    assert found["best_way_over_supervised"] == pytest.approx(ratio)
 
 
 def test_probe_and_sparsity_take_any_layer(subject):

@@ -54,6 +54,7 @@ from gncn.measure import (
     measure_probe,
     measure_sparsity,
     measure_tight_likelihood,
+    measure_yardsticks,
 )
 from gncn.measures import MEASURES
 from gncn.network import Network
@@ -271,7 +272,7 @@ class _Assessment:
         train = subject.data.train.array
         completers = subject.model.completers(subject.codes("train"), train, visible)
         found = measure_completion(subject, completers, visible)
-        found["missing"] = self.mask if isinstance(self.mask, str) else "a mask"
+        found["missing"] = self.missing
         for way, score in found["ways"].items():
             self.per_image[f"squared_error_{way}"] = score.pop("per_image")
         self.metrics["completion"] = found
@@ -286,6 +287,17 @@ class _Assessment:
         )
         figure = self.folder.figure("completions")
         return [draw_completions(figure, shown, visible, completed, self.shape)]
+
+    def yardsticks(self) -> list[Path]:
+        visible = visible_pixels(self.mask, self.shape, seed=self.subject.seed)
+        found = measure_yardsticks(self.subject, visible)
+        self.metrics["yardsticks"] = found | {"missing": self.missing}
+        return []
+
+    @property
+    def missing(self) -> str:
+        """What is missing, in words."""
+        return self.mask if isinstance(self.mask, str) else "a mask"
 
     def probe(self) -> list[Path]:
         """Probe the layers chosen; the figure is of the topmost of them."""

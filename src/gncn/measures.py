@@ -1,3 +1,12 @@
 """The names of what ``gncn evaluate`` measures."""
 
-MEASURES = ("likelihood", "tight", "samples", "completion", "probe", "sparsity", "embedding")
+MEASURES = (
+    "likelihood",
+    "tight",
+    "samples",
+    "completion",
+    "yardsticks",
+    "probe",
+    "sparsity",
+    "embedding",
+)

@@ -123,6 +123,14 @@ def test_a_study_asks_for_runs_with_seeds_first_trials_first(place):
     assert load(place).n_runs == 3
 
 
+def test_one_run_on_each_data_set_measures_the_yardsticks():
+    study = load_study("paper")
+    measuring = [spec.name for spec in study.runs() if "yardsticks" in spec.evaluation.measures]
+    assert measuring == [f"rae/{data}/0" for data in study.data]
+    completing = {spec.model for spec in study.runs() if "completion" in spec.evaluation.measures}
+    assert completing == set(study.models) - {"gmm", "dsrn"}
+
+
 def test_patterns_choose_runs(place):
     study = load(place)
     assert [s.name for s in study.runs(only=["gncn"])] == ["gncn/digits/0", "gncn/digits/1"]

@@ -25,7 +25,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="Measure only this; may be repeated. One of: `likelihood`, `tight`, `samples`, "
-            "`completion`, `probe`, `sparsity`, `embedding`. Default: all.",
+            "`completion`, `yardsticks`, `probe`, `sparsity`, `embedding`. Default: all.",
             show_default=False,
         ),
     ] = None,
@@ -160,7 +160,8 @@ def _rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
     if found := metrics.get("completion"):
         for way, score in found["ways"].items():
             rows.append((f"M-MSE, {way}", f"{score['m_mse']:.2f}", f"{found['missing']} missing"))
-        for name, score in found["yardsticks"].items():
+    if found := metrics.get("yardsticks"):
+        for name, score in found["m_mse"].items():
             rows.append((f"M-MSE, {name.replace('_', ' ')}", f"{score['m_mse']:.2f}", "yardstick"))
     for found in metrics.get("probe", []):
         for name, symbol in (("z", "z"), ("phi", "φ(z)")):

@@ -23,8 +23,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Settings to begin with: `mnist`, `fashion-mnist`, `caltech`, `digits` or "
-            "`paper`, or a baseline's name. "
+            help="Settings to begin with: `mnist`, `fashion-mnist`, `kmnist`, `caltech`, `digits` "
+            "or `paper`, or a baseline's name. "
             "Default: the baseline's, or `mnist`, unless --config is given.",
             show_default=False,
         ),

@@ -62,6 +62,11 @@ class Evaluation(Description):
             missing=self.missing,
         )
 
+    def without(self, measure: str) -> "Evaluation":
+        """The same but for one measure."""
+        kept = tuple(name for name in self.measures if name != measure)
+        return self.model_copy(update={"measures": kept})
+
     def of(self, model: str, trial: int) -> "Evaluation":
         """What applies to a trial of a kind of model."""
         possible = MEASURED.get(model, MEASURES)
@@ -277,13 +282,15 @@ class Study(Description):
         Raises:
             ConfigError: a configuration is wrong, or a pattern fits no run.
         """
-        specs = [
-            self._spec(model, data, trial, folder, data_dir)
-            for data in self.data
-            for model in self.models
-            if not self._variant(model, data).skip
-            for trial in range(self._trials(model, data))
-        ]
+        specs = []
+        for data in self.data:
+            here = [
+                self._spec(model, data, trial, folder, data_dir)
+                for model in self.models
+                if not self._variant(model, data).skip
+                for trial in range(self._trials(model, data))
+            ]
+            specs += _with_yardsticks_once(here)
         specs.sort(key=lambda spec: spec.trial)
         chosen = {pattern: [s.name for s in specs if _fits(s, pattern)] for pattern in only}
         if idle := [pattern for pattern, names in chosen.items() if not names]:
@@ -361,3 +368,17 @@ def load_study(study: str | Path) -> Study:
                 f"the data sets {', '.join(found.data)}."
             )
     return found
+
+
+def _with_yardsticks_once(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """The runs on one data set, of which the first that can measures the yardsticks.
+
+    Data and mask alone decide them; every run would find the same.
+    """
+    measuring = [spec for spec in specs if "yardsticks" in spec.evaluation.measures]
+    return [
+        spec.model_copy(update={"evaluation": spec.evaluation.without("yardsticks")})
+        if spec in measuring[1:]
+        else spec
+        for spec in specs
+    ]

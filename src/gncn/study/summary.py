@@ -204,7 +204,7 @@ def _refuse_mixed(key: str, records: Sequence[Record]) -> None:
 def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> DataSection:
     yardsticks = {}
     for yardstick in YARDSTICKS:
-        path = ("completion", "yardsticks", yardstick, "m_mse")
+        path = ("yardsticks", "m_mse", yardstick, "m_mse")
         if found := _over(records, lambda r, path=path: _dig(r.metrics, *path)):
             yardsticks[yardstick] = found
     rows = [
@@ -223,7 +223,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         rows=_with_best(rows),
         yardsticks=yardsticks,
         paper_sparsity=SPARSITY.get(name),
-        targets=_targets(entry.targets, study.targets_for, rows, records),
+        targets=_targets(entry.targets, study.targets_for, rows, yardsticks.get("supervised")),
         targets_for=study.title_of(study.targets_for),
     )
 
@@ -299,14 +299,14 @@ def _with_best(rows: Sequence[ModelRow], n: int = 2) -> tuple[ModelRow, ...]:
 
 
 def _targets(
-    targets: Targets | None, model: str, rows: Sequence[ModelRow], records: Sequence[Record]
+    targets: Targets | None, model: str, rows: Sequence[ModelRow], floor: Summary | None
 ) -> tuple[TargetRow, ...]:
     if targets is None:
         return ()
     row = next((row for row in rows if row.key == model), None)
-    own = [record for record in records if record.model == model]
-    ratio = _over(own, lambda r: _dig(r.metrics, "completion", "best_way_over_supervised"))
     cell = (lambda key: _aimed_at(key, row)) if row else (lambda key: None)
+    error = cell("m_mse")
+    ratio = None if error is None or floor is None else _scaled(error, 1 / floor.mean)
     top = row.sparsity[-1] if row and row.sparsity else None
     plain = (
         ("bce", "BCE, nats", cell("bce"), True),
@@ -336,6 +336,11 @@ def _targets(
             )
         )
     return tuple(found)
+
+
+def _scaled(summary: Summary, factor: float) -> Summary:
+    deviation = None if summary.deviation is None else factor * summary.deviation
+    return Summary(factor * summary.mean, deviation, summary.n_trials)
 
 
 def _aimed_at(key: str, row: ModelRow) -> Summary | None:
