@@ -6,6 +6,9 @@ of the linear probe on the top layer, log p(x) at S = 5000 with a mixture prior.
 probe are fitted to the codes of the first 20,000 training images.  And ψ is followed
 step by step while a network, trained exactly, settles in each way.
 
+With ``--epochs 50 --out results/fifty`` networks are trained for equal epochs instead, and
+``--way`` chooses among the ways.
+
 Every finished run is a record of its own under ``results/fast/``; started again, the study
 goes on with what is missing, and writes the tables and the figure of
 ``docs/performance.md`` from the records.
@@ -157,25 +160,29 @@ def trainer(config: Config, data: Dataset, n_images: int) -> Callable[[Any], tup
     return epoch
 
 
-def train_for(way: str, data: Dataset, seed: int, budget: float) -> tuple[Network, int, float]:
-    """Train for about `budget` seconds, compilation not counted.
-
-    Returns:
-        The network, the epochs and the seconds they took.
-    """
+def epochs_within(way: str, data: Dataset, seed: int, budget: float) -> int:
+    """Whole epochs that take about `budget` seconds, compilation not counted."""
     n_images = len(data.train)
     sample = min(4000, n_images)
     pilot = trainer(configure(way, seed), data, sample)
     pilot(None)
     seconds = min(pilot(None)[1] for _ in range(2)) * n_images / sample
-    n_epochs = max(1, round(budget / seconds))
-    epoch = trainer(configure(way, seed, n_epochs), data, n_images)
+    return max(1, round(budget / seconds))
+
+
+def train_for(way: str, data: Dataset, seed: int, n_epochs: int) -> tuple[Network, float]:
+    """Train a network.
+
+    Returns:
+        The network, and the seconds that its epochs took, the compilation of the first included.
+    """
+    epoch = trainer(configure(way, seed, n_epochs), data, len(data.train))
     state: Any = None
     spent: list[float] = []
     for _ in range(n_epochs):
         state, seconds = epoch(state)
         spent.append(seconds)
-    return trial(state, 0), n_epochs, float(sum(spent))
+    return trial(state, 0), float(sum(spent))
 
 
 def measure(network: Network, data: Dataset, seed: int) -> dict[str, float]:
@@ -272,6 +279,12 @@ def draw(followed: dict[str, dict[str, Any]], path: Path) -> None:
 
 def main(
     seconds: Annotated[float, typer.Option(help="Training time of each run.", min=1)] = 60.0,
+    epochs: Annotated[
+        int | None, typer.Option(help="Train for so many epochs, not for a time.", min=1)
+    ] = None,
+    way: Annotated[
+        list[str] | None, typer.Option(help="Ways; repeat for several. Default: all.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each way.", min=1)] = 3,
     data: Annotated[list[str] | None, typer.Option(help="Data sets; repeat for several.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results/fast"),
@@ -280,49 +293,52 @@ def main(
     """Train networks in each way of saving time, for the same time, and compare them."""
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
-    names = data or ["mnist", "fashion-mnist"]
-    todo = [(name, seed, way) for name in names for seed in range(seeds) for way in WAYS]
+    names, ways = data or ["mnist", "fashion-mnist"], way or list(WAYS)
+    if unknown := [one for one in ways if one not in WAYS]:
+        raise typer.BadParameter(f"no way is called {unknown[0]!r}; there are {', '.join(WAYS)}.")
+    todo = [(name, seed, one) for name in names for seed in range(seeds) for one in ways]
     records = []
     with Progress(console=console) as progress:
         task = progress.add_task("runs", total=len(todo))
-        for name, seed, way in todo:
-            slug = "".join(c if c.isalnum() else "-" for c in way).strip("-")
+        for name, seed, one in todo:
+            slug = "".join(c if c.isalnum() else "-" for c in one).strip("-")
             path = out / f"{name}-{slug}-{seed}.json"
             if not path.exists():
-                progress.update(task, description=f"{name}, {way}, seed {seed}")
+                progress.update(task, description=f"{name}, {one}, seed {seed}")
                 loaded = gncn.load_dataset(name)
-                network, n_epochs, spent = train_for(way, loaded, seed, seconds)
+                n_epochs = epochs or epochs_within(one, loaded, seed, seconds)
+                network, spent = train_for(one, loaded, seed, n_epochs)
                 record = {
                     "data": name,
-                    "way": way,
+                    "way": one,
                     "seed": seed,
-                    "budget": seconds,
+                    "budget": None if epochs else seconds,
                     "n_epochs": n_epochs,
                     "seconds": spent,
                     **measure(network, loaded, seed),
                     **machine(),
                 }
                 write_atomic(path, json.dumps(record, indent=2) + "\n")
-                if way == next(iter(WAYS)) and seed == 0:
+                if one == next(iter(WAYS)) and seed == 0 and not epochs:
                     gncn.save(network, out / ".." / ".." / "runs" / f"fast-{name}")
             records.append(json.loads(path.read_text()))
             progress.advance(task)
     for name in names:
         folder = Path("runs") / f"fast-{name}"
         target = out / f"{name}-psi.json"
-        if folder.exists() and not target.exists():
+        if folder.exists() and not target.exists() and not epochs:
             exact = gncn.load(folder)
             images = gncn.load_dataset(name).validation.images[:1000]
             followed = {
-                way: follow(exact, way, images, 50)
-                for way in WAYS
-                if not {"network", "training"} & WAYS[way].keys()
-                and "tolerance" not in str(WAYS[way])
+                one: follow(exact, one, images, 50)
+                for one in WAYS
+                if not {"network", "training"} & WAYS[one].keys()
+                and "tolerance" not in str(WAYS[one])
             }
             write_atomic(target, json.dumps(followed) + "\n")
         if target.exists():
             draw(json.loads(target.read_text()), docs / "figures" / f"settling-{name}.png")
-        write_atomic(docs / f"fast-{name}.md", table(records, name))
+        write_atomic(docs / f"{out.name}-{name}.md", table(records, name))
         console.print(table(records, name))
 
 
