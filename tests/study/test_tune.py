@@ -157,7 +157,14 @@ def pretence(monkeypatch):
 
 def test_the_budget_is_spent_and_every_trial_recorded(pretence, tmp_path):
     pretence.fail_at[1] = FitDivergenceError("diverged", Fit((), (), "diverged", ()))
-    summary = tuning.tune(search(trials=12), "gncn", "digits", tmp_path)
+    lines = []
+    made = search(trials=12)
+    summary = tuning.tune(made, "gncn", "digits", tmp_path, on_trial=lines.append)
+    assert [line.split(":")[0] for line in lines] == [
+        f"gncn on digits, trial {number} of 12" for number in range(1, 13)
+    ]
+    for line, one in zip(lines, summary["trials"], strict=True):
+        assert (one["why"] if "why" in one else f"bce {one['values']['bce']:.3f}") in line
     assert summary == json.loads((tmp_path / "digits-gncn.json").read_text())
     assert summary["trials_spent"] == len(summary["trials"]) == 12
     states = [one["state"] for one in summary["trials"]]

@@ -81,6 +81,7 @@ def tune(
                     folder=beside,
                     data_dir=data_dir,
                     report=status.update,
+                    on_trial=lambda line: console.print(line, highlight=False, soft_wrap=True),
                 )
             )
             console.print(_told(summaries[-1]), highlight=False, soft_wrap=True)

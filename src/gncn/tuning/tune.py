@@ -58,6 +58,7 @@ def tune(
     folder: Path | None = None,
     data_dir: str | Path | None = None,
     report: Report = lambda _: None,
+    on_trial: Report = lambda _: None,
 ) -> dict[str, Any]:
     """Spend what is left of one model's budget on one data set.
 
@@ -70,6 +71,7 @@ def tune(
         folder: what files named in the search are relative to.
         data_dir: folder of the original data files.
         report: told what is being done.
+        on_trial: told of every trial that has ended.
 
     Returns:
         The summary, as written to ``DATA-MODEL.json``.
@@ -86,6 +88,7 @@ def tune(
         task.one(study)
         jax.clear_caches()
         task.write(study)
+        on_trial(task.told(study))
     return task.write(study)
 
 
@@ -164,6 +167,16 @@ class _Task:
         """Trials that count against the budget: all that ended by themselves."""
         trials = study.get_trials(deepcopy=False, states=SPENT)
         return [trial for trial in trials if SECONDS in trial.user_attrs]
+
+    def told(self, study: optuna.Study) -> str:
+        """The last trial in a line."""
+        spent = self.spent(study)
+        about = spent[-1].user_attrs
+        values = ", ".join(f"{name} {value:.3f}" for name, value in about.get("values", {}).items())
+        return (
+            f"{self.model} on {self.data}, trial {len(spent)} of {self.search.budget.trials}: "
+            f"{values or about['why']} ({about[SECONDS]:.0f} s)"
+        )
 
     def one(self, study: optuna.Study) -> None:
         """Do a trial."""
