@@ -179,18 +179,16 @@ class NetworkModel:
     ) -> dict[str, AnyCompleter]:
         """One for each way of `gncn.completion`, and `gncn.evaluation.recall`.
 
-        Eq 4 and ``silent`` settle for twice the network's steps; ``prior``, which starts
-        near its goal, for half of them.  Its τ and sharpness are learned from `images`.
-        ``both`` is the mean of ``prior`` and ``recall``.
+        All settle for twice the network's steps.  τ and sharpness of ``prior`` are learned
+        from `images`.  ``both`` is the mean of ``prior`` and ``recall``.
         """
-        n_steps = self.network.settling.n_settle_steps
+        n_steps = 2 * self.network.settling.n_settle_steps
         recall, held_out = fit_recall(self.decoder, codes, images, visible)
-        steps = max(n_steps // 2, 1)
-        from_prior = Completer(self.network, "prior", steps, recall.codes, recall.temperature)
+        from_prior = Completer(self.network, "prior", n_steps, recall.codes, recall.temperature)
         settled = calibrated(from_prior, held_out, visible)
         return {
-            "drift": Completer(self.network, "drift", 2 * n_steps),
-            "silent": Completer(self.network, "silent", 2 * n_steps),
+            "drift": Completer(self.network, "drift", n_steps),
+            "silent": Completer(self.network, "silent", n_steps),
             "prior": settled,
             "recall": recall,
             "both": Averaged((settled, recall)),

@@ -204,6 +204,16 @@ def test_finished_runs_are_never_repeated_and_failed_ones_are(place, monkeypatch
     assert not (out / ".scratch").exists()
 
 
+def test_version_control_overlooks_what_is_half_done(place):
+    study, out, seen = load(place), place / "out", []
+
+    def look(event):
+        seen.append((out / ".scratch" / ".gitignore").read_text())
+
+    reproduce(study, study.runs()[:1], out, worker=worker(place), on_event=look)
+    assert set(seen) == {"*\n"}
+
+
 def len_cores():
     from gncn.study.pool import usable_cores
 

@@ -158,6 +158,9 @@ def reproduce(
         left = [one.spec for one in standings if one.state != "finished"]
         made = []
         try:
+            # Records are to be kept in version control; what is half done is not.
+            scratch.mkdir()
+            (scratch / ".gitignore").write_text("*\n")
             with closing(run_all(left, jobs=jobs, scratch=scratch, worker=worker)) as events:
                 for event in events:
                     if event.record is not None:
