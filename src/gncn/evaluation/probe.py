@@ -116,8 +116,10 @@ def fit_probe(
         raise DataError(f"A probe needs at least two classes; all labels are {labels[0]}.")
     scaler = StandardScaler().fit(np.asarray(codes, np.float64))
     # Standardised in double precision, fitted in single: the same classifier in half the time.
-    inputs = scaler.transform(np.asarray(codes, np.float64)).astype(np.float32)
-    held_out = scaler.transform(np.asarray(validation_codes, np.float64)).astype(np.float32)
+    inputs, held_out = (
+        np.asarray(scaler.transform(np.asarray(one, np.float64)), np.float32)
+        for one in (codes, validation_codes)
+    )
     fit = LogisticRegression(tol=tolerance, max_iter=max_iterations, warm_start=True)
     errors: dict[float, float] = {}
     best = None
