@@ -64,6 +64,7 @@ def test_completion_equals_the_loops(way):
 @pytest.mark.parametrize("codes_at_once", [5000, 20, 7])
 def test_the_prior_way_starts_at_samples_weighted_by_the_visible_pixels(monkeypatch, codes_at_once):
     monkeypatch.setattr(gncn.evaluation.recall, "_CODES_AT_ONCE", codes_at_once)
+    jax.clear_caches()  # programs were compiled for another block
     one = completer("prior")
     found = one(jnp.asarray(X), jnp.asarray(VISIBLE))
     oracle = Oracle(one.network)

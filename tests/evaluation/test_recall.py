@@ -41,6 +41,7 @@ def test_missing_pixels_are_means_over_codes_weighted_by_the_visible_ones(
     monkeypatch, codes_at_once, temperature
 ):
     monkeypatch.setattr(gncn.evaluation.recall, "_CODES_AT_ONCE", codes_at_once)
+    jax.clear_caches()  # programs were compiled for another block
     decoder, codes, images = made()
     one = Recall(decoder, jnp.asarray(codes), jnp.asarray(temperature))
     found = complete(one, images, VISIBLE)
