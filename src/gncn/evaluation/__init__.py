@@ -12,6 +12,7 @@ module              what it measures
 `importance`        log p(x) by importance sampling
 `annealing`         log p(x) by annealed importance sampling, with a bound from above
 `completion`        masks, completion, M-MSE
+`recall`            training images' codes as the prior, and completion by them
 `yardsticks`        completion by mean image and by nearest neighbours
 `regressor`         completion by supervised regression, the practical floor
 `probe`             what a linear classifier reads from the codes
