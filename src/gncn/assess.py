@@ -266,8 +266,7 @@ class _Assessment:
         return [draw_samples(figure, pictures, self.shape)]
 
     def completion(self) -> list[Path]:
-        subject = self.subject
-        visible = visible_pixels(self.mask, self.shape, seed=subject.seed)
+        subject, visible = self.subject, self.visible
         subject.report("learning to complete images")
         train = subject.data.train.array
         completers = subject.model.completers(subject.codes("train"), train, visible)
@@ -289,10 +288,14 @@ class _Assessment:
         return [draw_completions(figure, shown, visible, completed, self.shape)]
 
     def yardsticks(self) -> list[Path]:
-        visible = visible_pixels(self.mask, self.shape, seed=self.subject.seed)
-        found = measure_yardsticks(self.subject, visible)
+        found = measure_yardsticks(self.subject, self.visible)
         self.metrics["yardsticks"] = found | {"missing": self.missing}
         return []
+
+    @cached_property
+    def visible(self) -> Bool[np.ndarray, " pixels"]:
+        """Which pixels are seen by what completes images."""
+        return visible_pixels(self.mask, self.shape, seed=self.subject.seed)
 
     @property
     def missing(self) -> str:
