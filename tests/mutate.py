@@ -87,7 +87,7 @@ MUTANTS = [
     ("training.py", "jnp.where(draw.weights > 0, draw.chosen, len(kept[0]))", "draw.chosen"),
     ("learning.py", "rates.start_rate * rates.learning_rate", "rates.learning_rate"),
     ("learning.py", "(settled[c.source] - start[c.source])", "settled[c.source]"),
-    ("settling.py", "responses = compare(network, latents, responses, index)", "pass"),
+    ("settling.py", "responses = compare(network, latents, responses, right, index)", "pass"),
     ("acceleration.py", "at + mu * (now - old)", "at - mu * (now - old)"),
     ("acceleration.py", 'case "nesterov":\n            return target, latents', "case 0: pass"),
     ("acceleration.py", "rest - share[:, None] * q", "rest"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import gncn
 from gncn.circuit import Layer
-from gncn.lateral import lateral_drive
+from gncn.lateral import lateral_drive, rival_sum
 
 
 def dense_v(mask, excitation, inhibition):
@@ -80,3 +80,14 @@ def test_competition_silences_the_weaker_column_mate():
     ]
     assert n_active[0] == 2  # one a column
     assert n_active[0] <= n_active[1]
+
+
+def test_sums_over_columns_have_factors_of_the_type_that_products_take():
+    signal = np.array([[1.0, 1.0 + 2**-9, 3.0]], np.float32)  # the second is 1 in 16 bits
+    layer = Layer(size=3, competition="columns", group_size=3)
+    found = {
+        products: np.asarray(rival_sum(layer, None, jnp.asarray(signal), jnp.dtype(products)))
+        for products in ("float32", "bfloat16")
+    }
+    np.testing.assert_array_equal(found["float32"][0], [4 + 2**-9, 4, 2 + 2**-9])
+    np.testing.assert_array_equal(found["bfloat16"][0], [4, 4 - 2**-9, 2])

@@ -251,13 +251,17 @@ def with_steps(network: Network) -> Network:
     return eqx.tree_at(lambda n: n.dynamics.step_size, network, steps)
 
 
-def prepare(network: Network, last: Inverses | None = None) -> tuple[Network, Operands]:
+def prepare(
+    network: Network, last: Inverses | None = None, *, n_images: int | None = None
+) -> tuple[Network, Operands]:
     """All that settling works out once, before its first step.
 
     Args:
         network: the network.
         last: the inverses that Newton's steps took before the synapses learned, near which
             those of now are looked for.
+        n_images: how many images settle at once.  Diagonal precisions are then repeated for
+            each of them: a CPU multiplies array by array, not row by row, at full speed.
 
     Returns:
         The network, with the step sizes that its settling really takes, and its synapses
@@ -266,5 +270,12 @@ def prepare(network: Network, last: Inverses | None = None) -> tuple[Network, Op
     right = operands(network, network.settling.products)
     if network.settling.step_rule == "newton":
         right = right._replace(inverses=inverse_curvatures(network, right, last))
+    if n_images is not None:
+        right = right._replace(
+            precision=tuple(
+                None if p is None or p.ndim == 2 else jnp.broadcast_to(p, (n_images, len(p)))
+                for p in network.precision
+            )
+        )
     # Else the compiler may lay them out anew in every step.
     return with_steps(network), lax.optimization_barrier(right)

@@ -133,7 +133,7 @@ def settle_on_visible(
         z^0, where missing pixels have drifted if the way is ``drift``, and the input to
         g^0 from which its prediction z̄^0 is made.
     """
-    (network, right), seen = prepare(completer.network), visible[None, :]
+    (network, right), seen = prepare(completer.network, n_images=len(x)), visible[None, :]
     x = jnp.where(seen, x, 0.0)
     latents = initial_latents(network, x)
     if completer.prior_codes is not None:

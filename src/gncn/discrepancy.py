@@ -96,17 +96,20 @@ def respond(network: Network, latents: Latents, right: Operands | None = None) -
         predictions[index] = resolve_activation(layer.prediction_activation, layer.winners)(drive)
     responses = Responses(sent, tuple(drives), tuple(predictions), tuple(none), tuple(none))
     for index in circuit.predicted:
-        responses = _compare(network, latents, responses, index)
+        responses = _compare(network, latents, responses, right, index)
     return responses
 
 
-def compare(network: Network, latents: Latents, responses: Responses, index: int) -> Responses:
+def compare(
+    network: Network, latents: Latents, responses: Responses, right: Operands, index: int
+) -> Responses:
     """Responses after one layer's states have changed, predictions being what they were.
 
     Args:
         network: the network.
         latents: states of layers 0..L, that of layer `index` new.
         responses: to the states before.
+        right: the synapses as products take them.
         index: the latent layer that moved.
 
     Returns:
@@ -117,10 +120,12 @@ def compare(network: Network, latents: Latents, responses: Responses, index: int
     responses = responses._replace(activities=_put(responses.activities, index, activity))
     if index not in network.circuit.predicted:
         return responses
-    return _compare(network, latents, responses, index)
+    return _compare(network, latents, responses, right, index)
 
 
-def _compare(network: Network, latents: Latents, responses: Responses, index: int) -> Responses:
+def _compare(
+    network: Network, latents: Latents, responses: Responses, right: Operands, index: int
+) -> Responses:
     """Deviation and error of one layer from its states, activity and prediction."""
     by_activity = network.circuit.compared == "activity" and index > 0
     actual = responses.activities[index] if by_activity else latents[index]
@@ -128,9 +133,12 @@ def _compare(network: Network, latents: Latents, responses: Responses, index: in
     assert actual is not None
     assert predicted is not None
     deviation = actual - predicted
+    diagonal = right.precision[index] if right.precision else None
+    precision = network.precision[index]
+    error = weigh(precision, deviation) if diagonal is None else deviation * diagonal
     return responses._replace(
         deviations=_put(responses.deviations, index, deviation),
-        errors=_put(responses.errors, index, weigh(network.precision[index], deviation)),
+        errors=_put(responses.errors, index, error),
     )
 
 

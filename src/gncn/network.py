@@ -141,11 +141,14 @@ class Operands(NamedTuple):
         feedback: what errors are multiplied by for each connection: E^T, or W in its place.
         inverses: what Δz of each latent layer is multiplied by; empty unless steps are
             Newton's.
+        precision: diagonal precisions, repeated for every image; None for other layers,
+            empty if not repeated.
     """
 
     forward: tuple[Float[Array, "_source _target"], ...]
     feedback: tuple[Float[Array, "_target _source"], ...]
     inverses: tuple[Float[Array, "_units _units"], ...] = ()
+    precision: tuple[Float[Array, "batch _units"] | None, ...] = ()
 
 
 def operands(network: Network, products: Products | str = "float32") -> Operands:

@@ -159,6 +159,7 @@ def _state_change(
             states if circuit.competing == "state" else activity,
             dynamics.self_excitation[index - 1],
             dynamics.lateral_inhibition[index - 1],
+            right.forward[0].dtype,
         )
     return change - dynamics.leak[index - 1] * states
 
@@ -236,7 +237,7 @@ def stepped(network: Network, latents: Latents, responses: Responses, right: Ope
         change = _steered(right, _state_change(network, latents, responses, right, index), index)
         after = _moved(network, latents, change, index)
         latents = (*latents[:index], after, *latents[index + 1 :])
-        responses = compare(network, latents, responses, index)
+        responses = compare(network, latents, responses, right, index)
     return latents
 
 
@@ -310,7 +311,7 @@ def settle(
         raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
     x = as_data(network, x)
     latents = initial_latents(network, x) if start is None else (x, *start[1:])
-    ready = prepare(network)
+    ready = prepare(network, n_images=len(x))
     if keep_discrepancy or keep_latents:
         return _settle_recording(*ready, latents, n_steps, tolerance, keep_latents)
     return settle_from(*ready, latents, n_steps, tolerance)

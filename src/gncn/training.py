@@ -133,7 +133,7 @@ def learn_batch(
     if kept is not None:
         start = (x, *(states[draw.chosen] for states in kept))
     if plan.updates_per_batch == 1:
-        moving, right, learner = _prepared(network, learner)
+        moving, right, learner = _prepared(network, learner, len(x))
         length = network.settling.n_settle_steps, network.settling.tolerance
         settled = settle_from(moving, right, start, *length, final=right)
         seen = statistics(network, settled)
@@ -156,9 +156,11 @@ def learn_batch(
     return learned, learner, seen
 
 
-def _prepared(network: Network, learner: Learner) -> tuple[Network, Operands, Learner]:
+def _prepared(
+    network: Network, learner: Learner, n_images: int
+) -> tuple[Network, Operands, Learner]:
     """What settling needs, and the learner, which keeps inverses as the next search's start."""
-    moving, right = prepare(network, learner.inverses)
+    moving, right = prepare(network, learner.inverses, n_images=n_images)
     return moving, right, dataclasses.replace(learner, inverses=right.inverses or None)
 
 
@@ -182,7 +184,7 @@ def _learn_while_settling(
 
     def segment(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Statistics]:
         network, learner, latents, memory = carry
-        moving, right, learner = _prepared(network, learner)
+        moving, right, learner = _prepared(network, learner, len(weights))
 
         def step(inner: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:
             return settle_step(moving, right, *inner)[0], None
