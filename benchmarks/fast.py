@@ -6,6 +6,9 @@ of the linear probe on the top layer, log p(x) at S = 5000 with a mixture prior.
 probe are fitted to the codes of the first 20,000 training images.  And ψ is followed
 step by step while a network, trained exactly, settles in each way.
 
+Ways are compared core by core where a process is bound to one (``taskset``): the record
+says how many cores it could use.
+
 With ``--epochs 50 --out results/fifty`` networks are trained for equal epochs instead, and
 ``--way`` chooses among the ways.
 
@@ -120,6 +123,16 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
     "learning while settling (T = 20, 4 updates)": {
         "settling": {**SHORT, **LOW},
         "training": {"updates_per_batch": 4},
+    },
+    "sequential heavy ball, 3 updates (T = 12)": {
+        "settling": {
+            **SWEPT,
+            **LOW,
+            "n_settle_steps": 12,
+            "acceleration": "heavy-ball",
+            "momentum": 0.2,
+        },
+        "training": {"updates_per_batch": 3},
     },
 }
 """What each way changes."""
@@ -320,7 +333,7 @@ def main(
                 }
                 write_atomic(path, json.dumps(record, indent=2) + "\n")
                 if one == next(iter(WAYS)) and seed == 0 and not epochs:
-                    gncn.save(network, out / ".." / ".." / "runs" / f"fast-{name}")
+                    gncn.save(network, Path("runs") / f"fast-{name}")
             records.append(json.loads(path.read_text()))
             progress.advance(task)
     for name in names:
