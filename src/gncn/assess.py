@@ -31,7 +31,7 @@ from safetensors.numpy import save as save_tensors
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.data import Dataset
 from gncn.errors import ConfigError, DataError, unknown_choice
-from gncn.evaluation.completion import complete, visible_pixels
+from gncn.evaluation.completion import complete_in_ways, visible_pixels
 from gncn.evaluation.embedding import embed
 from gncn.evaluation.neighbours import nearest_images
 from gncn.evaluation.protocols import Prior
@@ -269,21 +269,17 @@ class _Assessment:
         subject, visible = self.subject, self.visible
         subject.report("learning to complete images")
         train = subject.data.train.array
-        completers = subject.model.completers(subject.codes("train"), train, visible)
-        found = measure_completion(subject, completers, visible)
+        ways = subject.model.completers(subject.codes("train"), train, visible)
+        found = measure_completion(subject, ways, visible)
         found["missing"] = self.missing
         for way, score in found["ways"].items():
             self.per_image[f"squared_error_{way}"] = score.pop("per_image")
         self.metrics["completion"] = found
         shown = subject.target.array[:12]
-        completed = {
-            way: complete(completer, shown, visible) for way, completer in completers.items()
-        }
+        completed = complete_in_ways(ways, shown, visible)
         self.pictures["visible"] = visible
         self.pictures["whole"] = shown
-        self.pictures.update(
-            {f"completed_{way}": np.asarray(one) for way, one in completed.items()}
-        )
+        self.pictures.update({f"completed_{way}": images for way, images in completed.items()})
         figure = self.folder.figure("completions")
         return [draw_completions(figure, shown, visible, completed, self.shape)]
 

@@ -15,7 +15,7 @@ from gncn.data import Split
 from gncn.errors import ConfigError
 from gncn.evaluation.annealing import Annealing, annealed_log_likelihood, bracket
 from gncn.evaluation.completion import Completer as AnyCompleter
-from gncn.evaluation.completion import complete, missing_squared_error
+from gncn.evaluation.completion import Ways, complete, complete_in_ways, missing_squared_error
 from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture_fit import MixtureFit, choose_mixture, fit_mixture
@@ -196,7 +196,7 @@ def measure_tight_likelihood(
 
 def measure_completion(
     subject: Subject,
-    completers: dict[str, AnyCompleter],
+    ways: Ways,
     visible: Bool[np.ndarray, " pixels"],
 ) -> dict[str, Any]:
     """M-MSE of every way to complete.
@@ -204,15 +204,23 @@ def measure_completion(
     ``per_image`` holds each image's squared error of each way, ``best_way`` the name of the
     one with the lowest error on the validation images, whatever the split.
     """
-    scores: dict[str, Any] = {}
-    on_validation: dict[str, float] = {}
-    for way, completer in completers.items():
-        subject.report(f"completing images: {way}")
-        found = _completed(completer, subject.target, visible)
-        scores[way] = _error_of(found) | {"per_image": found.values}
-        if subject.split != "validation":
-            found = _completed(completer, subject.data.validation, visible)
-        on_validation[way] = found.mean
+
+    def errors(split: str, of: Split) -> dict[str, PerImage]:
+        def on_way(name: str) -> None:
+            subject.report(f"completing {split} images: {name}")
+
+        completed = complete_in_ways(ways, of.array, visible, on_way=on_way)
+        return {
+            way: missing_squared_error(of.array, images, visible)
+            for way, images in completed.items()
+        }
+
+    reported = errors(subject.split, subject.target)
+    chosen_by = (
+        reported if subject.split == "validation" else errors("validation", subject.data.validation)
+    )
+    scores = {way: _error_of(of) | {"per_image": of.values} for way, of in reported.items()}
+    on_validation = {way: of.mean for way, of in chosen_by.items()}
     return {
         "n_missing_pixels": int((~visible).sum()),
         "ways": scores,

@@ -22,8 +22,7 @@ from gncn.baselines.subject import AutoencoderModel, PixelMixtureModel
 from gncn.completion import Completer, calibrated
 from gncn.data import Dataset, Split
 from gncn.errors import ConfigError
-from gncn.evaluation.completion import Averaged
-from gncn.evaluation.completion import Completer as AnyCompleter
+from gncn.evaluation.completion import Averaged, Ways
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import Decoder, LatentModel, Prior
 from gncn.evaluation.recall import fit_recall
@@ -91,7 +90,7 @@ class Measurable(Protocol):
         codes: Float[np.ndarray, "images dim"],
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
-    ) -> dict[str, AnyCompleter]:
+    ) -> Ways:
         """The ways in which the model completes images, by name.
 
         Args:
@@ -176,7 +175,7 @@ class NetworkModel:
         codes: Float[np.ndarray, "images dim"],
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
-    ) -> dict[str, AnyCompleter]:
+    ) -> Ways:
         """One for each way of `gncn.completion`, and `gncn.evaluation.recall`.
 
         All settle for twice the network's steps.  τ and sharpness of ``prior`` are learned
@@ -191,7 +190,7 @@ class NetworkModel:
             "silent": Completer(self.network, "silent", n_steps),
             "prior": settled,
             "recall": recall,
-            "both": Averaged((settled, recall)),
+            "both": Averaged(("prior", "recall")),
         }
 
 

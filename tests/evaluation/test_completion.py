@@ -12,6 +12,7 @@ from gncn.evaluation.completion import (
     HALVES,
     Averaged,
     complete,
+    complete_in_ways,
     missing_squared_error,
     visible_pixels,
 )
@@ -98,12 +99,27 @@ def test_bad_masks():
         visible_pixels("random", SHAPE, share=1.5)
 
 
-def test_an_average_is_the_mean_of_its_completers_once_each():
+def test_every_way_completes_once_and_an_average_is_the_mean_of_those_it_names():
     x, visible = np.zeros((2, 4), np.uint8), np.array([True, False, True, False])
-    three = [lambda x, visible, v=v: jnp.full_like(x, v) for v in (0.1, 0.2, 0.9)]
-    found = complete(Averaged(tuple(three)), x, visible)
-    np.testing.assert_allclose(found[:, ~visible], 0.4, rtol=1e-6)
-    assert (found[:, visible] == 0).all()
+    calls = []
+
+    def way(value):
+        def completer(x, visible):
+            calls.append(value)
+            return jnp.full_like(x, value)
+
+        return completer
+
+    ways = {"a": way(0.1), "b": way(0.2), "c": way(0.9), "mean": Averaged(("a", "c"))}
+    told = []
+    found = complete_in_ways(ways, x, visible, on_way=told.append)
+    assert calls == [0.1, 0.2, 0.9]
+    assert told == list(found) == ["a", "b", "c", "mean"]
+    np.testing.assert_allclose(found["mean"][:, ~visible], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(found["b"][:, ~visible], 0.2, rtol=1e-6)
+    assert (found["mean"][:, visible] == 0).all()
+    with pytest.raises(ConfigError, match=r"way to average in 'mean' 'z'.*one of: 'a'"):
+        complete_in_ways({"a": way(0.1), "mean": Averaged(("a", "z"))}, x, visible)
 
 
 def test_bad_completers():

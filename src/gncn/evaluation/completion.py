@@ -9,9 +9,9 @@ M-MSE (the paper's score) is the squared error summed over an image's missing pi
 averaged over images.
 """
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
@@ -36,22 +36,18 @@ class Completer(Protocol):
         ...
 
 
-class Averaged(eqx.Module):
-    """The mean of what several completers say, whose errors partly cancel.
+class Averaged(NamedTuple):
+    """The mean of what several ways of completing say, whose errors partly cancel.
 
     Attributes:
-        completers: the several.
+        ways: their names.
     """
 
-    completers: tuple[Completer, ...]
+    ways: tuple[str, ...]
 
-    def __call__(
-        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
-    ) -> Float[Array, "images pixels"]:
-        """Complete images with each, and average."""
-        return jnp.mean(
-            jnp.stack([jnp.asarray(one(x, visible)) for one in self.completers]), axis=0
-        )
+
+Ways = Mapping[str, Completer | Averaged]
+"""Ways of completing by their names; means after the ways that they are of."""
 
 
 def visible_pixels(
@@ -149,6 +145,41 @@ def complete(
     if not np.isfinite(completed[:, ~visible]).all():
         raise DivergenceError("The completer filled in values that are not finite.")
     return np.where(visible[None, :], whole, completed)
+
+
+def complete_in_ways(
+    ways: Ways,
+    x: Images,
+    visible: Bool[np.ndarray, " pixels"],
+    *,
+    on_way: Callable[[str], None] = lambda _: None,
+) -> dict[str, Float[np.ndarray, "images pixels"]]:
+    """Fill in the missing pixels of images in several ways, each of them once.
+
+    Args:
+        ways: the ways.
+        x: whole images; see `complete`.
+        visible: True where a pixel is visible.
+        on_way: told the name of the way that comes next.
+
+    Returns:
+        Images for each way, as `complete` returns them.
+
+    Raises:
+        ConfigError: a mean is of a way that doesn't come before it.
+        DataError, DivergenceError: see `complete`.
+    """
+    completed: dict[str, Float[np.ndarray, "images pixels"]] = {}
+    for name, way in ways.items():
+        on_way(name)
+        if not isinstance(way, Averaged):
+            completed[name] = complete(way, x, visible)
+            continue
+        for one in way.ways:
+            if one not in completed:
+                raise unknown_choice(f"way to average in {name!r}", one, tuple(completed))
+        completed[name] = np.mean([completed[one] for one in way.ways], axis=0)
+    return completed
 
 
 def missing_squared_error(

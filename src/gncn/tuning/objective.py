@@ -10,7 +10,12 @@ import numpy as np
 from gncn.config import Config
 from gncn.data import Dataset
 from gncn.errors import ConfigError
-from gncn.evaluation.completion import complete, missing_squared_error, visible_pixels
+from gncn.evaluation.completion import (
+    complete,
+    complete_in_ways,
+    missing_squared_error,
+    visible_pixels,
+)
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.protocols import WithPrior
 from gncn.evaluation.regressor import fit_regressor
@@ -159,8 +164,8 @@ def measure_columns(
         _need(bool(ways), "m_mse_over_supervised")
         images = subject.target.array
         errors = (
-            missing_squared_error(images, complete(way, images, visible), visible).mean
-            for way in ways.values()
+            missing_squared_error(images, completed, visible).mean
+            for completed in complete_in_ways(ways, images, visible).values()
         )
         found["m_mse_over_supervised"] = min(errors) / supervised()
     return found
