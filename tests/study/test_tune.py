@@ -14,7 +14,7 @@ from gncn.fit import Fit, FitDivergenceError
 from gncn.history import EpochRecord, SplitRecord
 from gncn.tuning import tune as tuning
 from gncn.tuning.objective import development_data, objective, references, shortfall
-from gncn.tuning.search import Search, load_search
+from gncn.tuning.search import Range, Search, load_search
 
 SEARCH = {
     "name": "made",
@@ -113,6 +113,39 @@ def test_bounds_may_differ_on_a_data_set():
     model = SEARCH["models"]["gncn"] | {"space_on": {"mnist": {}}}
     with pytest.raises(ConfigError, match="speaks of 'mnist', and the search has the data digits"):
         Search(**SEARCH | {"models": {"gncn": model}})
+
+
+def test_a_data_set_may_begin_with_a_preset_of_its_own():
+    paper = load_search("paper")
+    for data, preset in (("caltech-16", "caltech"), ("fashion-mnist", "fashion-mnist")):
+        found, wanted = paper.config("gncn", data, {}), gncn.load_config(preset=preset)
+        assert found.network == wanted.network
+        assert found.settling.products == "bfloat16"  # laid over every preset
+
+
+def test_a_search_begins_with_what_its_recipe_says(pretence, tmp_path):
+    summary = tuning.tune(search(), "gncn", "digits", tmp_path)
+    first, digits = pretence.configs[0], gncn.load_config(preset="digits")
+    assert first.training.learning_rate == digits.training.learning_rate
+    assert first.network == digits.network
+    assert 5 <= first.settling.n_settle_steps <= 10  # the preset's 20 is out of bounds
+    assert summary["trials"][0]["settings"]["network.max_norm.0"] == 4.0
+    assert pretence.configs[1].training.learning_rate != digits.training.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("bounds", "inside", "outside"),
+    [
+        ({"low": 1, "high": 9, "step": 4}, [1, 5, 9], [0, 4, 13, 5.0]),
+        ({"low": 0.1, "high": 0.7, "step": 0.2}, [0.1, 0.3, 0.7], [0.2, 0.9, None, "0.3"]),
+        ({"low": 0.1, "high": 0.7}, [0.1, 0.25, 0.7], [0.09, 0.71]),
+        ({"choices": [[1, 2], 3]}, [[1, 2], 3], [[1, 3], 1, None]),
+    ],
+)
+def test_what_a_range_allows(bounds, inside, outside):
+    bounds = Range(**bounds)
+    assert all(map(bounds.allows, inside))
+    assert not any(map(bounds.allows, outside))
 
 
 class Pretence:

@@ -137,20 +137,44 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class Recipe(Description):
+class Basis(Description):
     """How a model is made: a preset or a file, and settings laid over it.
 
     Attributes:
         preset: name of a preset.
-        config: a TOML file, relative to the study's.
+        config: a TOML file, relative to that of the study or search.
         settings: laid over both, in the sections of a configuration.
-        trials: how many; the data set's or the study's if None.
-        minutes: about how long a run takes, for estimates before any has ended.
     """
 
     preset: str | None = None
     config: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    def read(self, variant: "Basis", folder: Path | None) -> dict[str, Any]:
+        """Settings, unchecked and without defaults.
+
+        Args:
+            variant: what differs: its settings are laid over these, but a preset or file
+                of its own replaces those here.
+            folder: what files are relative to.
+
+        Raises:
+            ConfigError: an unknown preset, or a file that isn't TOML.
+        """
+        basis = variant if variant.preset or variant.config else self
+        file = None if basis.config is None else (folder or Path()) / basis.config
+        values = read_settings(preset=basis.preset, file=file)
+        return overlay(overlay(values, self.settings), variant.settings)
+
+
+class Recipe(Basis):
+    """How the runs of a model are made.
+
+    Attributes:
+        trials: how many; the data set's or the study's if None.
+        minutes: about how long a run takes, for estimates before any has ended.
+    """
+
     trials: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
 
@@ -325,12 +349,7 @@ class Study(Description):
     def _config(
         self, model: str, data: str, trial: int, folder: Path | None, data_dir: str | Path | None
     ) -> Config:
-        entry, variant = self.models[model], self._variant(model, data)
-        basis = variant if variant.preset or variant.config else entry
-        file = None if basis.config is None else (folder or Path()) / basis.config
-        values = read_settings(preset=basis.preset, file=file)
-        for settings in (entry.settings, variant.settings):
-            values = overlay(values, settings)
+        values = self.models[model].read(self._variant(model, data), folder)
         values["data"] = {"name": data, **self.data[data].settings}
         if data_dir is not None:
             values["data"]["data_dir"] = str(data_dir)

@@ -3,15 +3,16 @@
 The budget is the search's, not the model's: every model on every data set has the same.
 """
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from gncn.circuit import Description
-from gncn.config import Config, overlay, packaged_names, read_packaged, read_settings
+from gncn.config import Config, packaged_names, read_packaged
 from gncn.errors import ConfigError
-from gncn.study.plan import Key
+from gncn.study.plan import Basis, Key
 
 Column = Literal["bce", "log_likelihood", "error_percent", "m_mse_over_supervised", "top_sparsity"]
 Scalar = bool | int | float | str
@@ -79,15 +80,24 @@ class Range(Description):
             raise ConfigError(f"step={self.step} has no effect with log=True.")
         return self
 
+    def allows(self, value: Any) -> bool:
+        """Whether a value is in the range, or one of the choices."""
+        if self.choices is not None:
+            return (tuple(value) if isinstance(value, list) else value) in self.choices
+        assert self.low is not None
+        assert self.high is not None
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        if not isinstance(value, int if whole else int | float):
+            return False
+        steps = 0 if self.step is None else (value - self.low) / self.step
+        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)
 
-class SearchModel(Description):
+
+class SearchModel(Basis):
     """A model to choose settings of.
 
     Attributes:
-        preset: to begin with.
-        config: a TOML file to begin with, relative to the search's.
-        settings: laid over it.
-        on: settings laid over that on single data sets.
+        on: what differs on single data sets.
         space: what may vary, by name, such as ``settling.step_size``; ``name.2`` is the
             third value of a list.
         space_on: what may vary otherwise on single data sets, laid over that.
@@ -97,10 +107,7 @@ class SearchModel(Description):
         reference: what shortfalls are from: the data's ``targets``, or the ``paper``.
     """
 
-    preset: str | None = None
-    config: str | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
-    on: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    on: dict[str, Basis] = Field(default_factory=dict)
     space: dict[str, Range]
     space_on: dict[str, dict[str, Range]] = Field(default_factory=dict)
     columns: tuple[Column, ...] = Field(min_length=1)
@@ -177,9 +184,7 @@ class Search(Description):
             ConfigError: an option or value is wrong.
         """
         entry = self.models[model]
-        file = None if entry.config is None else (folder or Path()) / entry.config
-        settings = read_settings(preset=entry.preset, file=file)
-        settings = overlay(overlay(settings, entry.settings), entry.on.get(data, {}))
+        settings = entry.read(entry.on.get(data, Basis()), folder)
         for name, value in values.items():
             settings = _placed(settings, name.split("."), value, name)
         settings["data"] = {"name": data, **self.data[data].settings}
@@ -201,6 +206,19 @@ def _placed(into: Any, path: list[str], value: Any, name: str) -> Any:
         raise ConfigError(f"The space names {name!r}, but {first!r} is no part of {into!r}.")
     into = into or {}
     return into | {first: _placed(into.get(first), rest, value, name)}
+
+
+def value_at(settings: Any, name: str) -> Any:
+    """What a configuration, as plain values, says of a setting named as in a space.
+
+    One number for all layers is the value of each.  None if there is no such setting.
+    """
+    for part in name.split("."):
+        if isinstance(settings, dict):
+            settings = settings.get(part)
+        elif isinstance(settings, list | tuple):
+            settings = settings[int(part)] if part.isdigit() and int(part) < len(settings) else None
+    return settings
 
 
 def search_names() -> tuple[str, ...]:

@@ -39,7 +39,7 @@ from gncn.tuning.objective import (
     shortfall,
     supervised_error,
 )
-from gncn.tuning.search import Range, Search
+from gncn.tuning.search import Range, Search, value_at
 
 Report = Callable[[str], None]
 SPENT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -158,10 +158,25 @@ class _Task:
                 f"{path} was begun with another search (changed: {', '.join(changed)}). Restore "
                 "it, or begin a new one with another --out."
             )
+        if not study.trials:
+            study.enqueue_trial(self.known_params())
         for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(left.number, state=TrialState.FAIL)  # its process was killed
             study.enqueue_trial(left.params)
         return study
+
+    def known_params(self) -> dict[str, Any]:
+        """What the recipe itself says of the settings that may vary, where the space allows it.
+
+        So a search can't end below what it began with.
+        """
+        recipe = self.config({}).model_dump(mode="json")
+        known = {name: value_at(recipe, name) for name in self.space}
+        return {
+            name: _param(bounds, known[name])
+            for name, bounds in self.space.items()
+            if bounds.allows(known[name])
+        }
 
     def spent(self, study: optuna.Study) -> list[FrozenTrial]:
         """Trials that count against the budget: all that ended by themselves."""
@@ -317,6 +332,11 @@ def _distribution(bounds: Range) -> BaseDistribution:
 def _key(choice: Any) -> Any:
     """A choice as Optuna takes it: lists as JSON."""
     return json.dumps(choice) if isinstance(choice, tuple) else choice
+
+
+def _param(bounds: Range, value: Any) -> Any:
+    """A setting's value as Optuna takes it."""
+    return _key(tuple(value)) if bounds.choices and isinstance(value, list) else value
 
 
 def _value(bounds: Range, drawn: Any) -> Any:
