@@ -15,12 +15,11 @@ whole ones, makes it.  `calibrated` finds the one factor on the logits of missin
 that minimises the squared error on images that may be learned from.
 """
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
 from gncn.acceleration import prepare, start_memory
@@ -30,7 +29,7 @@ from gncn.errors import ConfigError, unknown_choice
 from gncn.evaluation.recall import mean_given_visible
 from gncn.inference import decode, descend
 from gncn.network import Network
-from gncn.settling import initial_latents, settle_step
+from gncn.settling import Carry, initial_latents, repeat, settle_step
 
 Way = Literal["drift", "silent", "prior"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -140,16 +139,15 @@ def settle_on_visible(
         latents = _start_from_prior(completer, x, visible)
     heard = None if completer.way == "drift" else seen
 
-    def step(carry: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:
+    def step(carry: Carry) -> Carry:
         (after, memory), at = settle_step(network, right, *carry, heard)
         pixels, error = carry[0][0], at.responses.errors[0]
         assert error is not None
         if completer.way == "drift":
             pixels = jnp.where(seen, pixels, pixels - network.dynamics.step_size[0] * error)
-        return ((pixels, *after[1:]), memory), None
+        return (pixels, *after[1:]), memory
 
-    first = (latents, start_memory(network, latents))
-    (latents, _), _ = lax.scan(step, first, None, length=completer.n_settle_steps)
+    latents, _ = repeat(step, (latents, start_memory(network, latents)), completer.n_settle_steps)
     drive = respond(network, latents).drives[0]
     assert drive is not None
     return latents[0], drive

@@ -237,8 +237,8 @@ def build(
     )
     start = {
         "off": lambda _: None,
-        "diagonal": lambda j: jnp.full((j,), initial_precision),
-        "full": lambda j: initial_precision * jnp.eye(j),
+        "diagonal": lambda j: jnp.full((j,), initial_precision, jnp.float32),
+        "full": lambda j: initial_precision * jnp.eye(j, dtype=jnp.float32),
     }
     network = Network(
         circuit=circuit,

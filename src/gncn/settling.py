@@ -17,6 +17,7 @@ tolerance in every layer.  (Divided by β, so that a smaller step doesn't pass f
 for states held at or above zero, the change is the one after that.)
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -32,6 +33,13 @@ from gncn.discrepancy import Discrepancy, Latents, Responses, compare, discrepan
 from gncn.errors import ConfigError, DataError
 from gncn.lateral import lateral_drive
 from gncn.network import Network, Operands, operands, product
+
+_UNROLLED = 10
+"""Steps in the body of a loop: between bodies a CPU copies what the loop carries, and a GPU
+waits for the host."""
+
+Carry = tuple[Latents, Any]
+"""States, and what acceleration remembers."""
 
 
 class Trajectory(eqx.Module):
@@ -339,13 +347,18 @@ def settle_from(
     if tolerance is not None:
         return _settle_to_rest(network, right, latents, n_steps, tolerance)
 
-    def step(carry: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:
-        return settle_step(network, right, *carry)[0], None
+    def step(carry: Carry) -> Carry:
+        return settle_step(network, right, *carry)[0]
 
-    first = (latents, start_memory(network, latents))
-    (latents, _), _ = lax.scan(step, first, None, length=n_steps)
+    latents, _ = repeat(step, (latents, start_memory(network, latents)), n_steps)
     steps = jnp.full(latents[0].shape[0], n_steps)
     return Settled(latents, respond(network, latents, final), steps, None, None)
+
+
+def repeat(step: Callable[[Carry], Carry], carry: Carry, n_steps: int) -> Carry:
+    """States and memory after `n_steps` steps of settling."""
+    unroll = min(_UNROLLED, max(n_steps, 1))
+    return lax.scan(lambda c, _: (step(c), None), carry, None, length=n_steps, unroll=unroll)[0]
 
 
 class Seen(NamedTuple):

@@ -45,7 +45,15 @@ from gncn.learning import (
     start_updates,
 )
 from gncn.network import Network, Operands
-from gncn.settling import Settled, initial_latents, settle, settle_from, settle_step
+from gncn.settling import (
+    Carry,
+    Settled,
+    initial_latents,
+    repeat,
+    settle,
+    settle_from,
+    settle_step,
+)
 
 
 class Plan(NamedTuple):
@@ -186,10 +194,10 @@ def _learn_while_settling(
         network, learner, latents, memory = carry
         moving, right, learner = _prepared(network, learner, len(weights))
 
-        def step(inner: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:
-            return settle_step(moving, right, *inner)[0], None
+        def step(inner: Carry) -> Carry:
+            return settle_step(moving, right, *inner)[0]
 
-        (latents, memory), _ = lax.scan(step, (latents, memory), None, length=n_plain)
+        latents, memory = repeat(step, (latents, memory), n_plain)
         (latents, memory), at = settle_step(moving, right, latents, memory)
         updates = hebbian_updates(network, at.point, at.responses, weights)
         steps = jnp.full(len(weights), n_steps)
