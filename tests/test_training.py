@@ -360,21 +360,21 @@ def test_another_process_finds_all_programs_compiled_and_gives_the_same_bytes(tm
     assert after == programs
 
 
-def test_nothing_is_compiled_again_between_epochs():
-    compiled = []
+@pytest.mark.parametrize("precision", ["off", "diagonal", "full"])
+def test_an_epochs_program_is_made_once_for_all_chunks_and_epochs(precision):
+    made = []
 
-    def note(event, duration, **_):
-        if "backend_compile" in event:
-            compiled.append(event)
+    def note(event, duration, **about):
+        if "jaxpr_to_mlir" in event:
+            made.append(about["fun_name"])
 
     jax.monitoring.register_event_duration_secs_listener(note)
     rule = Rule(schedule="cosine")
-    state, _ = learn_epoch([network()], images(13), 5, rule, n_epochs=5)
-    assert compiled  # the listener works
-    state, _ = learn_epoch([network()], images(13), 5, rule, n_epochs=5, state=state)
-    compiled.clear()
-    learn_epoch([network()], images(13), 5, rule, n_epochs=5, state=state)
-    assert not compiled
+    start = gncn.build(gncn.chain((6, 4, 4), precision=precision), seed=0, n_settle_steps=8)
+    jax.clear_caches()
+    state, _ = learn_epoch([start], images(13), 5, rule, n_epochs=5)
+    learn_epoch([start], images(13), 5, rule, n_epochs=5, state=state)
+    assert made.count("jit(_learn_chunk)") == 1
 
 
 def test_training_settles_to_rest_if_the_network_asks_for_it():
