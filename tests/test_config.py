@@ -138,7 +138,7 @@ def test_toml_holds_the_sections_of_the_model_alone():
         (["model=gvae-cv"], "backprop", [], ["n_latent", "variance"]),
         (["model=gan-ae"], "backprop", ["variance", "kl_warmup"], ["adversary_rate"]),
         (["model=gvae"], "backprop", ["variance", "adversary_rate"], ["kl_warmup"]),
-        (["model=dsrn"], "backprop", ["n_latent", "variance"], ["penalty"]),
+        (["model=dsrn"], "backprop", ["n_latent", "variance", "encoder_penalty"], ["penalty"]),
         (["model=gmm"], "mixture", [], ["n_samples"]),
         (["model=gmm", "mixture.emission=means"], "mixture", ["n_samples"], ["floor"]),
         ([], "training", ["clip_norm", "precision_rate"], ["feedback_rate"]),
@@ -163,6 +163,7 @@ def test_options_of_a_baseline_reach_it():
             "backprop.n_latent=7",
             "backprop.variance=0.5",
             "backprop.penalty=0.25",
+            "backprop.encoder_penalty=0.125",
             "backprop.weight_scale=2.0",
         ]
     )
@@ -170,6 +171,7 @@ def test_options_of_a_baseline_reach_it():
     assert model.blueprint.n_latent == 7
     assert model.blueprint.variance == 0.5
     assert model.blueprint.penalty == 0.25
+    assert model.blueprint.encoder_penalty == 0.125
     assert 8500 < model.blueprint.n_synapses <= 9000
     plain = config.model_copy(
         update={"backprop": config.backprop.model_copy(update={"weight_scale": 1.0})}

@@ -204,6 +204,7 @@ class BackpropConfig(Description):
         variance: σ² of ``gvae-cv``, within [0.025, 1]; of several, validation images
             choose (`gncn.train.choose_variance`).
         penalty: λ; see `Blueprint`.
+        encoder_penalty: of autoencoders; see `Blueprint`.
         adversary_rate: of ``gan-ae``; see `Blueprint`.
         kl_warmup: of ``gvae`` and ``gvae-cv``; see `Blueprint`.  ψ of validation images may
             fall while it lasts: `training.patience` should be longer.
@@ -214,6 +215,7 @@ class BackpropConfig(Description):
     n_latent: int = Field(default=20, ge=1)
     variance: float | tuple[float, ...] = 0.1
     penalty: float = Field(default=0.0, ge=0)
+    encoder_penalty: float = Field(default=0.0, ge=0)
     adversary_rate: float = Field(default=1.0, gt=0)
     kl_warmup: float = Field(default=0.0, ge=0, le=1)
     weight_scale: float = Field(default=1.0, gt=0)
@@ -366,8 +368,10 @@ class Config(Description):
                 "adversary_rate": ("gan-ae",),
                 "kl_warmup": ("gvae", "gvae-cv"),
             }
-            idle = tuple(name for name, models in takers.items() if self.model not in models)
-            yield "backprop", idle + (("n_latent",) if self.model == "dsrn" else ()), named
+            idle = [name for name, models in takers.items() if self.model not in models]
+            if self.model == "dsrn":
+                idle += ["n_latent", "encoder_penalty"]
+            yield "backprop", tuple(idle), named
             if self.mixture.emission == "means":
                 yield "mixture", ("n_samples",), "with emission='means'"
             return
@@ -420,6 +424,7 @@ class Config(Description):
             n_classes=data.n_classes if self.model == "dsrn" else None,
             variance=variance if self.model == "gvae-cv" else None,
             penalty=options.penalty,
+            encoder_penalty=options.encoder_penalty,
             adversary_rate=options.adversary_rate,
             kl_warmup=options.kl_warmup,
         )

@@ -60,6 +60,8 @@ def test_a_budget_too_small_says_what_is_needed():
         ("gvae", {"n_latent": 2, "kl_warmup": 1.1}, "kl_warmup.*received 1.1"),
         ("dsrn", {"n_classes": 1}, "n_classes.*received 1"),
         ("gvae", {"n_latent": 2, "penalty": -1.0}, "penalty.*received -1.0"),
+        ("gvae", {"n_latent": 2, "encoder_penalty": -1.0}, "encoder_penalty.*received -1.0"),
+        ("dsrn", {"n_classes": 3, "encoder_penalty": 0.1}, "'dsrn' has no encoder.*received 0.1"),
     ],
 )
 def test_what_does_not_apply_is_refused(kind, options, message):

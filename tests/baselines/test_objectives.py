@@ -38,8 +38,12 @@ def bce(x, logits):
     return -np.sum(x * np.log(p) + (1 - x) * np.log(1 - p), axis=1)
 
 
-def omega(model, penalty):
-    return -penalty * sum(np.sum(np.asarray(w, np.float64) ** 2) for w in model.decoder.weights)
+def omega(model, penalty, encoder_penalty=0.0):
+    decoder, encoder = (
+        sum(np.sum(np.asarray(w, np.float64) ** 2) for w in part.weights)
+        for part in (model.decoder, model.encoder)
+    )
+    return -penalty * decoder - encoder_penalty * encoder
 
 
 def gaussian(model, x):
@@ -57,14 +61,14 @@ def log_sigmoid(a):
 
 @pytest.mark.parametrize("kind", ["rae", "gvae", "gvae-cv"])
 def test_the_loss_is_minus_the_mean_objective_and_the_penalty(small, batch, kind):
-    model = small(kind, penalty=0.02)
+    model = small(kind, penalty=0.02, encoder_penalty=0.03)
     x = np.asarray(batch.images, np.float64)
     mean, std = gaussian(model, x)
     noise = np.asarray(jax.random.normal(jax.random.split(KEY)[0], mean.shape), np.float64)
     psi = -bce(x, forward(model.decoder, mean + std * noise)[-1])
     if kind != "rae":
         psi -= 0.5 * np.sum(mean**2 + std**2 - 1 - np.log(std**2), axis=1)
-    expected = -(psi[:4].mean() + omega(model, 0.02))
+    expected = -(psi[:4].mean() + omega(model, 0.02, 0.03))
     loss, seen = objective_loss(model, batch, KEY)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(seen.discrepancy, psi, rtol=1e-5)
@@ -105,7 +109,7 @@ def test_an_update_knows_how_much_of_the_run_is_over(small, batch):
 
 
 def test_the_adversarial_losses(small, batch):
-    model = small("gan-ae", penalty=0.02)
+    model = small("gan-ae", penalty=0.02, encoder_penalty=0.03)
     x = np.asarray(batch.images, np.float64)
     mean, std = gaussian(model, x)
 
@@ -119,7 +123,9 @@ def test_the_adversarial_losses(small, batch):
     fake = mean + std * noise(draw_key)
     reconstruction = bce(x, forward(model.decoder, fake)[-1])
     loss, seen = autoencoder_loss(model, batch, KEY)
-    np.testing.assert_allclose(loss, reconstruction[:4].mean() - omega(model, 0.02), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss, reconstruction[:4].mean() - omega(model, 0.02, 0.03), rtol=1e-5
+    )
     verdict = log_sigmoid(judge(noise(own_key))) + log_sigmoid(-judge(fake))  # Eq 22, as meant
     np.testing.assert_allclose(seen.discrepancy, -reconstruction + verdict, rtol=1e-5)
 

@@ -110,8 +110,9 @@ class Autoencoder(eqx.Module):
         return self.see(batch, key)._replace(error=binary_cross_entropy(batch.images, logits))
 
     def omega(self) -> Float[Array, ""]:
-        """Ω, the L2 penalty on the decoder, as it stands in ψ."""
-        return -self.blueprint.penalty * self.decoder.squared_norm()
+        """Ω, the L2 penalty on the decoder, as it stands in ψ, and on the encoder if asked for."""
+        on_encoder = self.blueprint.encoder_penalty * self.encoder.squared_norm()
+        return -self.blueprint.penalty * self.decoder.squared_norm() - on_encoder
 
 
 class RAE(Autoencoder):

@@ -40,6 +40,8 @@ class Blueprint(Description):
         variance: of the Gaussian around a code; for ``gvae-cv`` only.
         penalty: λ: of Ω = −λ Σ ‖W‖² over the decoder's weights, or of the L1 norm of
             the classifier's hidden activities.
+        encoder_penalty: the same of the encoder's weights, which the paper leaves free; for
+            autoencoders only.
         adversary_rate: learning rate of generator and discriminator, relative to the
             autoencoder's; other than 1 for ``gan-ae`` only.
         kl_warmup: share of the run over which the weight of D_KL in what is descended
@@ -54,6 +56,7 @@ class Blueprint(Description):
     n_classes: int | None = Field(default=None, gt=1)
     variance: float | None = Field(default=None, ge=LEAST_VARIANCE, le=1)
     penalty: float = Field(default=0.0, ge=0)
+    encoder_penalty: float = Field(default=0.0, ge=0)
     adversary_rate: float = Field(default=1.0, gt=0)
     kl_warmup: float = Field(default=0.0, ge=0, le=1)
 
@@ -70,6 +73,11 @@ class Blueprint(Description):
                     f"{self.kind!r} {'needs' if needed else 'takes no'} {option}; received "
                     f"{getattr(self, option)!r}."
                 )
+        if self.kind == "dsrn" and self.encoder_penalty:
+            raise ValueError(
+                f"'dsrn' has no encoder: encoder_penalty must be 0; received "
+                f"{self.encoder_penalty!r}."
+            )
         if self.kind != "gan-ae" and self.adversary_rate != 1:
             raise ValueError(
                 f"{self.kind!r} has no adversary: adversary_rate must be 1; received "
@@ -115,6 +123,7 @@ def plan_blueprint(
     n_classes: int | None = None,
     variance: float | None = None,
     penalty: float = 0.0,
+    encoder_penalty: float = 0.0,
     adversary_rate: float = 1.0,
     kl_warmup: float = 0.0,
 ) -> Blueprint:
@@ -128,6 +137,7 @@ def plan_blueprint(
         n_classes: see `Blueprint`.
         variance: see `Blueprint`.
         penalty: see `Blueprint`.
+        encoder_penalty: see `Blueprint`.
         adversary_rate: see `Blueprint`.
         kl_warmup: see `Blueprint`.
 
@@ -150,6 +160,7 @@ def plan_blueprint(
             n_classes=n_classes,
             variance=variance,
             penalty=penalty,
+            encoder_penalty=encoder_penalty,
             adversary_rate=adversary_rate,
             kl_warmup=kl_warmup,
         )
