@@ -3,12 +3,15 @@
 The floor of an epoch is the arithmetic of the six dense products of a settling step
 (three predictions W φ, three messages E e), T times for each mini-batch, divided by the
 best rate at which JAX multiplies matrices of those shapes in the same run.  Floor and
-training are measured in turn, so that a change in the machine's speed hits both.
+training are measured in turn, so that a change in the machine's speed hits both.  That is
+done for several sizes of mini-batches, and for wider layers.
 
-Also measured: peak memory of a whole training process, and how time grows with images,
-steps and synapses (slopes of log time against log size; 1 is linear).
+Also measured: how time grows with images, layers, synapses, steps and trials (slopes of log
+time against log size; 1 is linear), and peak memory of whole training processes against the
+size of mini-batches and the width of layers.
 """
 
+import dataclasses
 import itertools
 import json
 import resource
@@ -29,8 +32,9 @@ from rich.table import Table
 
 import gncn
 from benchmarks.machine import machine
-from gncn.config import Config, NetworkConfig, SettlingConfig
+from gncn.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
 from gncn.examples import hold
+from gncn.files import write_atomic
 from gncn.training import start_training, train_epoch
 
 PAPER = {
@@ -45,6 +49,8 @@ PAPER = {
     },
     "settling": {"n_settle_steps": 50},
 }
+SHAPES = (*(((360,) * 3, batch) for batch in (200, 512, 2000)), ((1000,) * 3, 200))
+"""Latent sizes and images of a mini-batch for which training is set against its floor."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "learned E, columns": {},
     "learned E, columns, diagonal precision": {"precision": "diagonal"},
@@ -53,12 +59,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def configure(network: dict[str, Any] | None = None, **settling: Any) -> Config:
+def configure(
+    network: dict[str, Any] | None = None, *, batch: int = 200, n_trials: int = 1, **settling: Any
+) -> Config:
     """The paper's sizes and steps, with some options changed."""
     return Config(
         network=NetworkConfig(**{**PAPER["network"], **(network or {})}),
         settling=SettlingConfig(**{**PAPER["settling"], **settling}),
+        training=TrainingConfig(batch_size=batch, n_epochs=1),
+        n_trials=n_trials,
     )
+
+
+def wide(width: int, n_layers: int = 3) -> dict[str, Any]:
+    """Options of a network of equally wide layers, in columns of ten neurons."""
+    return {"sizes": (width,) * n_layers, "group_size": 10}
 
 
 def seconds(function: Callable[[], Any], repeats: int) -> list[float]:
@@ -111,7 +126,7 @@ def epoch_timer(config: Config, n_images: int) -> Callable[[], Any]:
     examples = jax.device_put(hold(data.train.images[:n_images]))
     plan = config.training.plan()
     state = start_training(config.networks(data.n_pixels), plan.rule, config.seeds)
-    rates = jax.tree.map(lambda rate: rate[None], config.training.rates())
+    rates = jax.tree.map(lambda rate: rate.repeat(config.n_trials), config.training.rates())
     return lambda: train_epoch(state, examples, rates, plan)[0].network
 
 
@@ -120,19 +135,18 @@ def slope(sizes: Sequence[float], times: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
 
 
-def measure_ratio(rounds: int, batch: int) -> dict[str, Any]:
+def measure_ratio(rounds: int, sizes: tuple[int, ...], batch: int) -> dict[str, Any]:
     """Training time over floor for each variant, floor and training in turn."""
-    n_batches = 12
+    n_synapses = 784 * sizes[0] + sum(a * b for a, b in itertools.pairwise(sizes))
+    n_batches = max(1, round(1.2e9 / (batch * n_synapses)))  # about a second of training
     timers = {}
     for name, network in VARIANTS.items():
-        config = configure(network)
-        config = config.model_copy(
-            update={"training": config.training.model_copy(update={"batch_size": batch})}
-        )
+        shape = {} if sizes == PAPER["network"]["sizes"] else wide(sizes[0], len(sizes))
+        config = configure({**shape, **network}, batch=batch)
         timers[name] = epoch_timer(config, n_batches * batch)
     found: dict[str, Any] = {"floor": [], "rate": [], **{name: [] for name in timers}}
     for _ in range(rounds):
-        floor, rate = floor_seconds((784, 360, 360, 360), batch, 50)
+        floor, rate = floor_seconds((784, *sizes), batch, 50)
         found["floor"].append(floor)
         found["rate"].append(rate)
         for name, timer in timers.items():
@@ -141,26 +155,47 @@ def measure_ratio(rounds: int, batch: int) -> dict[str, Any]:
 
 
 def measure_scaling() -> dict[str, Any]:
-    """Time against images, steps and synapses."""
-    images = [400, 800, 1600, 3200]
-    steps = [10, 20, 40, 80]
-    widths = [180, 360, 720]
-    by_images = [min(seconds(epoch_timer(configure(), n), 3)) for n in images]
-    by_steps = [min(seconds(epoch_timer(configure(n_settle_steps=t), 800), 3)) for t in steps]
-    wide = [configure({"sizes": (w, w, w), "group_size": 12}) for w in widths]
-    by_width = [min(seconds(epoch_timer(config, 800), 3)) for config in wide]
-    synapses = [config.network.circuit(784).n_synapses for config in wide]
-    return {
-        "images": {"sizes": images, "seconds": by_images, "slope": slope(images, by_images)},
-        "steps": {"sizes": steps, "seconds": by_steps, "slope": slope(steps, by_steps)},
-        "synapses": {"sizes": synapses, "seconds": by_width, "slope": slope(synapses, by_width)},
+    """Time against images, layers, synapses, steps and trials."""
+    configs = {
+        "images": {n: (configure(), n) for n in (400, 800, 1600, 3200)},
+        "layers": {n: (configure(wide(360, n)), 800) for n in (2, 4, 8)},
+        "synapses": {
+            config.network.circuit(784).n_synapses: (config, 800)
+            for config in (configure(wide(width)) for width in (180, 360, 720))
+        },
+        "steps": {n: (configure(n_settle_steps=n), 800) for n in (10, 20, 40, 80)},
+        "trials": {n: (configure(n_trials=n), 800) for n in (1, 2, 4, 8)},
     }
+    found = {}
+    for what, sizes in configs.items():
+        times = [min(seconds(epoch_timer(*of_size), 3)) for of_size in sizes.values()]
+        found[what] = {"sizes": list(sizes), "seconds": times, "slope": slope([*sizes], times)}
+    return found
 
 
-def measure_epoch() -> dict[str, float]:
-    """One whole MNIST epoch (58,000 images) and peak memory, in a process of its own."""
+def measure_memory() -> dict[str, Any]:
+    """Peak memory of training processes against mini-batch and width, and fitted lines."""
+    found = {}
+    for what, option, sizes in (
+        ("images of a mini-batch", "batch", (200, 1000, 5000)),
+        ("width of layers", "width", (180, 360, 720, 1440)),
+    ):
+        peaks = [measure_epoch(**{option: size})["peak_mib"] for size in sizes]
+        growth, least = np.polyfit(sizes, peaks, 1)
+        found[what] = {
+            "sizes": list(sizes),
+            "peak_mib": peaks,
+            "mib_for_each": float(growth),
+            "mib_without": float(least),
+        }
+    return found
+
+
+def measure_epoch(**options: int) -> dict[str, float]:
+    """An epoch and peak memory, in a process of its own: see `one_epoch`."""
+    asked = [f"--{name}={value}" for name, value in options.items()]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.speed", "--only-epoch"],
+        [sys.executable, "-m", "benchmarks.speed", "--only-epoch", *asked],
         capture_output=True,
         text=True,
         check=True,
@@ -168,29 +203,29 @@ def measure_epoch() -> dict[str, float]:
     return json.loads(done.stdout)
 
 
-def one_epoch() -> dict[str, float]:
-    """Train for one epoch; return its time and this process's peak memory."""
-    config = configure()
+def one_epoch(batch: int, width: int | None) -> dict[str, float]:
+    """Train for one MNIST epoch; return its time and this process's peak memory.
+
+    The network is the paper's, or, if a width is given, one of three layers as wide, which
+    learns from 10,000 images with T = 5: neither changes the memory it needs.
+    """
     data = gncn.load_dataset("mnist")
-    one = config.training.model_copy(update={"n_epochs": 1})
-    result = gncn.fit(config.networks(784), data, one, seeds=config.seeds)
+    config = configure(batch=batch)
+    if width is not None or batch != 200:
+        few = data.train.subset(np.arange(10_000))
+        data = dataclasses.replace(data, train=few)
+        config = configure(wide(width or 360), batch=batch, n_settle_steps=5)
+    result = gncn.fit(config.networks(784), data, config.training, seeds=config.seeds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds": result.history[0].seconds, "peak_mib": peak}
 
 
-def main(
-    rounds: Annotated[int, typer.Option(help="Turns of floor and training.", min=1)] = 5,
-    batch: Annotated[int, typer.Option(help="Images in a mini-batch.", min=1)] = 200,
-    out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
-    only_epoch: Annotated[bool, typer.Option("--only-epoch", hidden=True)] = False,
+def show_ratio(
+    console: Console, ratios: dict[str, Any], sizes: tuple[int, ...], batch: int
 ) -> None:
-    """Measure training against its arithmetic floor, its memory and its scaling."""
-    if only_epoch:
-        typer.echo(json.dumps(one_epoch()))
-        return
-    console = Console()
-    console.print("[bold]784-360-360-360, T = 50[/], batch", batch)
-    ratios = measure_ratio(rounds, batch)
+    """Print training over floor."""
+    network = "-".join(map(str, (784, *sizes)))
+    console.print(f"[bold]{network}, T = 50[/], mini-batches of {batch}")
     table = Table("", "s a batch", "spread", "× floor", "spread")
     for name, times in ratios.items():
         if name == "rate":
@@ -205,24 +240,40 @@ def main(
         )
     console.print(table)
     console.print(f"matrix products at {statistics.median(ratios['rate']):.0f} GFLOP/s")
-    whole = measure_epoch()
+
+
+def main(
+    rounds: Annotated[int, typer.Option(help="Turns of floor and training.", min=1)] = 5,
+    out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
+    only_epoch: Annotated[bool, typer.Option("--only-epoch", hidden=True)] = False,
+    batch: Annotated[int, typer.Option(hidden=True)] = 200,
+    width: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Measure training against its arithmetic floor, its memory and its scaling."""
+    if only_epoch:
+        typer.echo(json.dumps(one_epoch(batch, width)))
+        return
+    console, record = Console(), {"command": "make bench", **machine(), "shapes": []}
+    for sizes, images in SHAPES:
+        ratios = measure_ratio(rounds, sizes, images)
+        show_ratio(console, ratios, sizes, images)
+        record["shapes"].append({"sizes": sizes, "batch": images, "seconds_a_batch": ratios})
+    record["epoch"] = measure_epoch()
     console.print(
-        f"one MNIST epoch (58,000 images, compilation included): {whole['seconds']:.1f} s; peak "
-        f"memory of the process {whole['peak_mib']:.0f} MiB"
+        f"one MNIST epoch (58,000 images, compilation included): {record['epoch']['seconds']:.1f} "
+        f"s; peak memory of the process {record['epoch']['peak_mib']:.0f} MiB"
     )
-    scaling = measure_scaling()
-    for what, found in scaling.items():
+    record["scaling"] = measure_scaling()
+    for what, found in record["scaling"].items():
         console.print(f"time against {what}: slope {found['slope']:.2f} over {found['sizes']}")
+    record["memory"] = measure_memory()
+    for what, found in record["memory"].items():
+        console.print(
+            f"peak memory against {what}: {found['mib_without']:.0f} MiB and "
+            f"{found['mib_for_each']:.3f} MiB for each, over {found['sizes']}"
+        )
     if out is not None:
-        record = {
-            "command": "make bench",
-            **machine(),
-            "batch": batch,
-            "seconds_a_batch": ratios,
-            "epoch": whole,
-            "scaling": scaling,
-        }
-        out.write_text(json.dumps(record, indent=2) + "\n")
+        write_atomic(out, json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":
