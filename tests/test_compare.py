@@ -1,9 +1,11 @@
 """Comparing runs: means and deviations over trials, the best two, the paper's numbers, misfits."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import gncn
 from gncn.compare import compare
@@ -11,7 +13,7 @@ from gncn.errors import ConfigError, RunError
 from gncn.history import EpochRecord, SplitRecord
 from gncn.paper import PUBLISHED
 from gncn.runs import RunFolder
-from gncn.tables import as_json, render
+from gncn.tables import as_json, render, rich_tables
 
 BCE = {"gncn": ([58.0], [2]), "rae": ([51.0, 53.0], [1, 2]), "gvae": ([70.0], [2])}
 
@@ -130,6 +132,19 @@ def test_tables_in_every_form(runs):
     assert not plain["rows"][2]["measures"]["bce"]["among_best_two"]
     with pytest.raises(ConfigError, match="Unknown format 'html'. Choose one of: 'text'"):
         render(found, "html")
+
+
+@pytest.mark.parametrize(("width", "n_tables"), [(120, 1), (66, 2), (48, 5)])
+def test_a_screen_shows_every_number_whole_however_narrow(runs, width, n_tables):
+    console = Console(width=width, record=True, file=io.StringIO())
+    tables = rich_tables(compare(list(runs.values())), console)
+    assert len(tables) == n_tables
+    for table in tables:
+        console.print(table)
+    text = console.export_text()
+    assert "…" not in text
+    for shown in ("52.00 ± 1.41*", "70.00", "52.55", "75.95", *(run.name for run in runs.values())):
+        assert shown in text
 
 
 def test_unpublished_data_have_no_column_of_the_papers(tmp_path):

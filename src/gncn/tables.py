@@ -1,13 +1,16 @@
 """A `Comparison` as text, Markdown, LaTeX or JSON.
 
-Each measure has a column of ours, mean ± standard deviation over trials, and beside it
-the paper's.  The best two of ours are in bold; on paper and screens without bold type,
-text has a star instead.
+Each measure has ours, mean ± standard deviation over trials, and next to it the paper's:
+columns on paper, rows on a screen, where runs stand side by side.  The best two of ours
+are in bold; on paper and screens without bold type, text has a star instead.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gncn.compare import COLUMNS, Comparison, Row, Summary
 from gncn.errors import unknown_choice
@@ -34,16 +37,34 @@ def render(comparison: Comparison, form: str) -> str:
             raise unknown_choice("format", form, FORMATS)
 
 
-def rich_table(comparison: Comparison) -> Table:
-    """The comparison as a table for a terminal."""
+def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
+    """The comparison for a terminal: a column for each run, as many tables as its width needs."""
+    boundless = console.options.update(width=10_000)
+
+    def fits(rows: Sequence[Row]) -> bool:
+        needed = console.measure(_rich_table(comparison, rows), options=boundless).maximum
+        return needed <= console.width
+
+    left, tables = list(comparison.rows), []
+    while left:
+        n = next((n for n in range(len(left), 1, -1) if fits(left[:n])), 1)
+        tables.append(_rich_table(comparison, left[:n]))
+        left = left[n:]
+    return tables
+
+
+def _rich_table(comparison: Comparison, rows: Sequence[Row]) -> Table:
     title = f"{comparison.data}, {comparison.split} images (* is among the best two)"
     table = Table(title=title, title_justify="left")
-    head, *rest = _head(comparison)
-    table.add_column(head)
-    for name in rest:
-        table.add_column(name, justify="right")
-    for row in comparison.rows:
-        table.add_row(*_cells(comparison, row, "[bold]{}[/]*"))
+    table.add_column("run\nmodel")
+    for row in rows:
+        table.add_column(Text(f"{row.run.name}\n{row.model}"), justify="right")
+    cells = [_cells(comparison, row, "[bold]{}[/]*")[1:] for row in rows]
+    for name, *values in zip(_head(comparison)[1:], *cells, strict=True):
+        is_paper = name == "paper"
+        table.add_row(
+            "  the paper's" if is_paper else name, *values, style="dim" if is_paper else None
+        )
     return table
 
 

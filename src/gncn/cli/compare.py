@@ -45,7 +45,7 @@ def compare(
     from gncn.errors import unknown_choice
     from gncn.figures import draw_comparison
     from gncn.runs import RunFolder
-    from gncn.tables import FORMATS, NOTE, render, rich_table
+    from gncn.tables import FORMATS, NOTE, render, rich_tables
     from gncn.tables import as_json as plain
 
     if form not in FORMATS:
@@ -54,7 +54,9 @@ def compare(
     if as_json or form == "json":
         print_json(plain(found))
     elif form == "text":
-        Console().print(rich_table(found))
+        screen = Console()
+        for table in rich_tables(found, screen):
+            screen.print(table)
         console.print(NOTE, style="dim", highlight=False)
     else:
         typer.echo(render(found, form))
