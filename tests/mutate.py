@@ -102,6 +102,7 @@ MUTANTS = [
         "in_axes=(0, None))(key, 7)",
     ),
     ("baselines/autoencoder.py", "return -self.blueprint.penalty", "return self.blueprint.penalty"),
+    ("baselines/autoencoder.py", ".squared_norm() - on_encoder", ".squared_norm() + on_encoder"),
     ("baselines/autoencoder.py", "mean + std * jax", "mean - std * jax"),
     ("baselines/variational.py", "return 0.5 * jnp.sum(mean**2", "return jnp.sum(mean**2"),
     ("baselines/variational.py", "return -kl_to_standard_normal", "return kl_to_standard_normal"),

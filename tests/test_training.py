@@ -360,6 +360,23 @@ def test_another_process_finds_all_programs_compiled_and_gives_the_same_bytes(tm
     assert after == programs
 
 
+def test_nothing_is_compiled_again_between_epochs():
+    compiled = []
+
+    def note(event, duration, **_):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    rule = Rule(schedule="cosine")
+    state, _ = learn_epoch([network()], images(13), 5, rule, n_epochs=5)
+    assert compiled  # the listener works
+    state, _ = learn_epoch([network()], images(13), 5, rule, n_epochs=5, state=state)
+    compiled.clear()
+    learn_epoch([network()], images(13), 5, rule, n_epochs=5, state=state)
+    assert not compiled
+
+
 @pytest.mark.parametrize("precision", ["off", "diagonal", "full"])
 def test_an_epochs_program_is_made_once_for_all_chunks_and_epochs(precision):
     made = []

@@ -170,10 +170,10 @@ class _Task:
 
         So a search can't end below what it began with.
         """
-        recipe = self.config({}).model_dump(mode="json")
+        recipe = self.config({}).model_dump()
         known = {name: value_at(recipe, name) for name in self.space}
         return {
-            name: _param(bounds, known[name])
+            name: _key(known[name])
             for name, bounds in self.space.items()
             if bounds.allows(known[name])
         }
@@ -332,11 +332,6 @@ def _distribution(bounds: Range) -> BaseDistribution:
 def _key(choice: Any) -> Any:
     """A choice as Optuna takes it: lists as JSON."""
     return json.dumps(choice) if isinstance(choice, tuple) else choice
-
-
-def _param(bounds: Range, value: Any) -> Any:
-    """A setting's value as Optuna takes it."""
-    return _key(tuple(value)) if bounds.choices and isinstance(value, list) else value
 
 
 def _value(bounds: Range, drawn: Any) -> Any:
