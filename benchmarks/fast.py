@@ -13,8 +13,8 @@ With ``--epochs 50 --out results/fifty`` networks are trained for equal epochs i
 ``--way`` chooses among the ways.
 
 Every finished run is a record of its own under ``results/fast/``; started again, the study
-goes on with what is missing, and writes the tables and the figure of
-``docs/performance.md`` from the records.
+goes on with what is missing, draws the figures and writes the tables of
+``docs/performance.md``, each between two lines that name it, from the records.
 """
 
 import dataclasses
@@ -276,18 +276,37 @@ def table(records: list[dict[str, Any]], data: str) -> str:
 
 def draw(followed: dict[str, dict[str, Any]], path: Path) -> None:
     """ψ against steps and against time, one line for each way of settling."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(10.5, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for way, found in followed.items():
         psi = np.asarray(found["psi"])
-        left.plot(psi, label=way)
-        right.plot(np.arange(len(psi)) * found["seconds_a_step"] * 1e3, psi, label=way)
+        dashes = "--" if "bfloat16" in way else "-"  # steps as in single precision lie below
+        left.plot(psi, dashes, label=way)
+        right.plot(np.arange(len(psi)) * found["seconds_a_step"] * 1e3, psi, dashes, label=way)
     left.set(xlabel="steps", ylabel="ψ of validation images (nats)")
     right.set(xlabel="milliseconds for 200 images")
     best = max(max(found["psi"]) for found in followed.values())
     left.set_ylim(best - 150, best + 10)
-    right.legend(fontsize=7)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=7)
     figure.savefig(path, dpi=150)
+
+
+def around(document: Path, name: str) -> tuple[str, str]:
+    """What stands before and after the place that two lines of a document name.
+
+    Raises:
+        BadParameter: the document has no such place.
+    """
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    before, found, rest = document.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise typer.BadParameter(
+            f"{document} has no lines {begin.strip()!r} and {end.strip()!r}, between which the "
+            "table is to stand.",
+            param_hint="document",
+        )
+    return before + begin, end + after
 
 
 def main(
@@ -298,10 +317,16 @@ def main(
     way: Annotated[
         list[str] | None, typer.Option(help="Ways; repeat for several. Default: all.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs of each way.", min=1)] = 3,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(help="Seeds; repeat for several. Default: 0, 1 and 2.", min=0),
+    ] = None,
     data: Annotated[list[str] | None, typer.Option(help="Data sets; repeat for several.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results/fast"),
-    docs: Annotated[Path, typer.Option(help="Folder of the documents.")] = Path("docs"),
+    document: Annotated[Path, typer.Option(help="Markdown with a place for each table.")] = Path(
+        "docs/performance.md"
+    ),
+    figures: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("docs/figures"),
 ) -> None:
     """Train networks in each way of saving time, for the same time, and compare them."""
     console = Console()
@@ -309,30 +334,33 @@ def main(
     names, ways = data or ["mnist", "fashion-mnist"], way or list(WAYS)
     if unknown := [one for one in ways if one not in WAYS]:
         raise typer.BadParameter(f"no way is called {unknown[0]!r}; there are {', '.join(WAYS)}.")
-    todo = [(name, seed, one) for name in names for seed in range(seeds) for one in ways]
+    for name in names:
+        around(document, f"{out.name}-{name}")  # or refuse before hours of training
+    seeds = [0, 1, 2] if seed is None else seed
+    todo = [(name, number, one) for name in names for number in seeds for one in ways]
     records = []
     with Progress(console=console) as progress:
         task = progress.add_task("runs", total=len(todo))
-        for name, seed, one in todo:
+        for name, number, one in todo:
             slug = "".join(c if c.isalnum() else "-" for c in one).strip("-")
-            path = out / f"{name}-{slug}-{seed}.json"
+            path = out / f"{name}-{slug}-{number}.json"
             if not path.exists():
-                progress.update(task, description=f"{name}, {one}, seed {seed}")
+                progress.update(task, description=f"{name}, {one}, seed {number}")
                 loaded = gncn.load_dataset(name)
-                n_epochs = epochs or epochs_within(one, loaded, seed, seconds)
-                network, spent = train_for(one, loaded, seed, n_epochs)
+                n_epochs = epochs or epochs_within(one, loaded, number, seconds)
+                network, spent = train_for(one, loaded, number, n_epochs)
                 record = {
                     "data": name,
                     "way": one,
-                    "seed": seed,
+                    "seed": number,
                     "budget": None if epochs else seconds,
                     "n_epochs": n_epochs,
                     "seconds": spent,
-                    **measure(network, loaded, seed),
+                    **measure(network, loaded, number),
                     **machine(),
                 }
                 write_atomic(path, json.dumps(record, indent=2) + "\n")
-                if one == next(iter(WAYS)) and seed == 0 and not epochs:
+                if one == next(iter(WAYS)) and number == 0 and not epochs:
                     gncn.save(network, Path("runs") / f"fast-{name}")
             records.append(json.loads(path.read_text()))
             progress.advance(task)
@@ -350,9 +378,10 @@ def main(
             }
             write_atomic(target, json.dumps(followed) + "\n")
         if target.exists():
-            draw(json.loads(target.read_text()), docs / "figures" / f"settling-{name}.png")
-        write_atomic(docs / f"{out.name}-{name}.md", table(records, name))
+            draw(json.loads(target.read_text()), figures / f"settling-{name}.png")
         console.print(table(records, name))
+        before, after = around(document, f"{out.name}-{name}")
+        write_atomic(document, before + table(records, name) + after)
 
 
 if __name__ == "__main__":
