@@ -28,7 +28,7 @@ bench: $(VENV)/.dev  ## measure speed and memory on this machine
 	$(BIN)/python -m benchmarks.speed --out results/bench.json
 
 bench-peers: $(VENV)/.dev $(PEERS:%=.bench/%/.made)  ## measure it against other libraries
-	$(BIN)/python -m benchmarks.peers $(foreach peer,$(PEERS),--$(peer) .bench/$(peer)/bin/python) --out results/bench-peers.json
+	$(BIN)/python -m benchmarks.peers $(foreach peer,$(PEERS),--$(peer) .bench/$(peer)/bin/python) --out results/bench-peers.json --document docs/performance.md
 
 .bench/%/.made: benchmarks/constraints-%.txt
 	$(PYTHON) -m venv .bench/$*

@@ -35,6 +35,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import gncn
+from benchmarks.document import around, put
 from benchmarks.machine import machine
 from gncn.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
 from gncn.data import Dataset
@@ -291,24 +292,6 @@ def draw(followed: dict[str, dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def around(document: Path, name: str) -> tuple[str, str]:
-    """What stands before and after the place that two lines of a document name.
-
-    Raises:
-        BadParameter: the document has no such place.
-    """
-    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
-    before, found, rest = document.read_text().partition(begin)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise typer.BadParameter(
-            f"{document} has no lines {begin.strip()!r} and {end.strip()!r}, between which the "
-            "table is to stand.",
-            param_hint="document",
-        )
-    return before + begin, end + after
-
-
 def main(
     seconds: Annotated[float, typer.Option(help="Training time of each run.", min=1)] = 60.0,
     epochs: Annotated[
@@ -380,8 +363,7 @@ def main(
         if target.exists():
             draw(json.loads(target.read_text()), figures / f"settling-{name}.png")
         console.print(table(records, name))
-        before, after = around(document, f"{out.name}-{name}")
-        write_atomic(document, before + table(records, name) + after)
+        put(document, f"{out.name}-{name}", table(records, name))
 
 
 if __name__ == "__main__":

@@ -46,9 +46,12 @@ from rich.console import Console
 from rich.table import Table
 
 import gncn
+from benchmarks.document import around, put
 from gncn.errors import ConfigError
 from gncn.files import write_atomic
 
+PLACE = "peers"
+"""The place of the table in a document."""
 WORKERS = Path(__file__).parent / "peer_workers"
 TASK: dict[str, Any] = {
     "sizes": [784, 360, 360, 360],
@@ -397,6 +400,31 @@ def show_curves(
     console.print(table)
 
 
+def markdown(record: Mapping[str, Any]) -> str:
+    """The record's figures as a table: seconds a batch, and seconds to equal BCE."""
+    heads = ["", "seconds a batch of 200", "÷ {fastest}".format(fastest=record["fastest_peer"])]
+    found = record.get("to_equal_bce", [])
+    for one in found:
+        heads += [f"seconds to BCE {one['bce']:.1f}", f"÷ {one['fastest']}"]
+    if found:
+        heads.append("last BCE (seconds)")
+    times = record["seconds_a_batch"]
+    rows = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
+    for name, own in times.items():
+        ratio = statistics.median(ratios(own, times[record["fastest_peer"]]))
+        row = [name, f"{statistics.median(own):.4f}", f"{ratio:.2f}"]
+        for one in found:
+            seconds, times_best = one["seconds"][name], one["ratio"][name]
+            missed = seconds is None or times_best is None
+            row += ["not reached", "–"] if missed else [f"{seconds:.1f}", f"{times_best:.3f}"]
+        if found:
+            seconds, bce = record["curves"][name][-1]
+            known = bce is not None and math.isfinite(bce)
+            row.append(f"{bce:.1f} ({seconds:.0f})" if known else f"diverged ({seconds:.0f})")
+        rows.append(row)
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
 def finite(value: Any) -> Any:
     """The same with infinite numbers as None, for JSON."""
     if isinstance(value, Mapping):
@@ -431,8 +459,13 @@ def main(
     every: Annotated[int, typer.Option(help="Mini-batches between two measured BCEs.")] = 58,
     search: Annotated[int, typer.Option(help="Chunks of `every` to try settings for.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
+    document: Annotated[
+        Path | None, typer.Option(help="Put the table into its place in this Markdown file.")
+    ] = None,
 ) -> None:
     """Measure, print tables and write the record."""
+    if document is not None:
+        around(document, PLACE)  # or refuse before half an hour of measuring
     console, data = Console(), gncn.load_dataset("mnist")
     an_epoch = len(data.train.images) // TASK["batch"]
     if an_epoch % every:
@@ -482,6 +515,8 @@ def main(
             show_curves(console, curves, found, settings)
             record |= {"curves": curves, "to_equal_bce": found}
             save(record, out)
+    if document is not None:
+        put(document, PLACE, markdown(record))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from benchmarks import peers
+from benchmarks.document import put
 
 from gncn import load_config
 from gncn.errors import ConfigError
@@ -143,6 +145,40 @@ def test_ratios_are_taken_round_by_round_and_the_fastest_by_its_median():
     assert peers.ratios(times["a"], times["b"]) == [0.5, 2 / 3, 7.5]
     assert peers.fastest(times, ["a", "b"]) == "a"
     assert peers.fastest(times, ["b"]) == "b"
+
+
+def test_the_table_has_what_was_measured_and_stands_in_its_place(tmp_path):
+    record = {
+        "seconds_a_batch": {"slow": [0.2, 0.4, 0.6], "fast": [0.1, 0.1, 0.2]},
+        "fastest_peer": "fast",
+        "curves": {"slow": [(0.0, 9.0), (3.0, math.inf)], "fast": [(0.0, 9.0), (2.0, 4.5)]},
+        "to_equal_bce": [
+            {
+                "bce": 5.25,
+                "fastest": "fast",
+                "seconds": {"slow": None, "fast": 1.5},
+                "ratio": {"slow": None, "fast": 1.0},
+            }
+        ],
+    }
+    document = tmp_path / "page.md"
+    document.write_text("Above\n<!-- peers -->\nold\n<!-- end of peers -->\nbelow\n")
+    put(document, peers.PLACE, peers.markdown(peers.finite(record)))
+    lines = document.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("Above", "below")
+    assert "old" not in lines
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:-2]]
+    assert cells[0][2:5] == ["÷ fast", "seconds to BCE 5.2", "÷ fast"]
+    assert cells[2] == ["slow", "0.4000", "3.00", "not reached", "–", "diverged (3)"]
+    assert cells[3] == ["fast", "0.1000", "1.00", "1.5", "1.000", "4.5 (2)"]
+
+
+def test_a_document_without_a_place_is_refused(tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text("<!-- end of peers -->\n<!-- peers -->\n")
+    with pytest.raises(typer.BadParameter, match="has no lines '<!-- peers -->'"):
+        put(document, "peers", "")
+    assert document.read_text() == "<!-- end of peers -->\n<!-- peers -->\n"
 
 
 def test_infinite_numbers_are_null_in_the_record():

@@ -10,11 +10,13 @@ file in the run folder            content
 ``figures/``                      PNGs
 ================================  ====================================================
 
-Measured again with the same images and settings, a run's numbers are added to: what isn't
-measured anew stays.
+Among the numbers are the ``seconds`` of each measurement; those of codes and prior belong to
+the first that needs them.  Measured again with the same images and settings, a run's numbers
+are added to: what isn't measured anew stays.
 """
 
 import json
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -149,8 +151,11 @@ def assess(
         metrics["bce"] = mean_statistics(model, subject.target, folder.config).error
     assessment = _Assessment(folder, subject, choices, mask, trial, metrics, per_image, pictures)
     figures: list[Path] = []
+    took = metrics.setdefault("seconds", {})
     for name in choices.only or measurable.measures:
+        began = time.perf_counter()
         drawn = getattr(assessment, name)()
+        took[name] = time.perf_counter() - began
         figures.extend(path for path in drawn if path not in figures)
     write_atomic(arrays, save_tensors(assessment.per_image))
     write_atomic(shown, save_tensors(assessment.pictures))
