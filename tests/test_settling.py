@@ -1,19 +1,15 @@
 """Settling as a computation: batches, compilation, tolerances, trajectories, bad input."""
 
-import dataclasses
-
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 import gncn
-from gncn import settling
 from gncn.discrepancy import binary_cross_entropy
 from gncn.errors import ConfigError, DataError
-from nets import cases, perturb
+from nets import cases
 
 PULLED = {"self_excitation": 0.0, "leak": 0.3}
 
@@ -39,32 +35,6 @@ def test_a_batch_equals_its_stacked_singles(case):
         alone = gncn.settle(network, x[row : row + 1])
         for a, b in zip(together.latents, alone.latents, strict=True):
             np.testing.assert_allclose(a[row], b[0], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("manner", [{}, {"tolerance": 1e-3}, {"acceleration": "anderson"}])
-@pytest.mark.parametrize("n_images", [10, 11])
-def test_many_images_settle_in_blocks_as_they_do_together(monkeypatch, manner, n_images):
-    """11 images make three blocks of four, the last with a filler that leaves no trace."""
-    memory = {"memory": 2} if "acceleration" in manner else {}
-    network = perturb(small(precision="diagonal"), 3)
-    network = dataclasses.replace(
-        network, settling=gncn.Settling(n_settle_steps=40, **manner, **memory)
-    )
-    x, blocks = images(n_images), []
-    together = gncn.settle(network, x)
-    whole = settling._settle_block
-
-    def spied(network, right, latents, *rest):
-        blocks.append(len(latents[0]))
-        return whole(network, right, latents, *rest)
-
-    monkeypatch.setattr(settling, "_settle_block", spied)
-    monkeypatch.setattr(settling, "_CPU_BLOCK", 4)
-    apart = gncn.settle(network, x)
-    assert set(blocks) == {5 if n_images == 10 else 4}
-    for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(apart), strict=True):
-        assert a.shape == b.shape
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 @settings(max_examples=10)

@@ -37,8 +37,6 @@ from gncn.network import Network, Operands, operands, product
 _UNROLLED = 10
 """The most steps in the body of a loop: between bodies a CPU copies what the loop carries, and a
 GPU waits for the host."""
-_CPU_BLOCK = 500
-"""Images that settle together on a CPU, about: more of them leave its caches."""
 
 Carry = tuple[Latents, Any]
 """States, and what acceleration remembers."""
@@ -346,43 +344,6 @@ def settle_from(
         final: the synapses that respond to the final states, where these take T steps; by
             default in single precision.
     """
-    n_images = len(latents[0])
-    n_blocks = round(n_images / _CPU_BLOCK) if jax.default_backend() == "cpu" else 1
-    if n_blocks < 2:
-        return _settle_block(network, right, latents, n_steps, tolerance, final)
-    size = -(-n_images // n_blocks)
-    blocks = tuple(_in_blocks(states, n_blocks, size) for states in latents)
-    right = _for_images(right, size)
-    final = None if final is None else _for_images(final, size)
-    settled = lax.map(
-        lambda block: _settle_block(network, right, block, n_steps, tolerance, final), blocks
-    )
-    return jax.tree.map(lambda values: values.reshape(-1, *values.shape[2:])[:n_images], settled)
-
-
-def _in_blocks(
-    states: Float[Array, "batch _units"], n_blocks: int, size: int
-) -> Float[Array, "blocks size _units"]:
-    """States of images in blocks, the last one filled up with zeros."""
-    missing = n_blocks * size - len(states)
-    return jnp.pad(states, ((0, missing), (0, 0))).reshape(n_blocks, size, -1)
-
-
-def _for_images(right: Operands, n_images: int) -> Operands:
-    """The same operands with precisions repeated for fewer images."""
-    fewer = tuple(None if p is None else p[:n_images] for p in right.precision)
-    return right._replace(precision=fewer)
-
-
-def _settle_block(
-    network: Network,
-    right: Operands,
-    latents: Latents,
-    n_steps: int,
-    tolerance: float | None,
-    final: Operands | None,
-) -> Settled:
-    """Settle images all at once."""
     if tolerance is not None:
         return _settle_to_rest(network, right, latents, n_steps, tolerance)
 
