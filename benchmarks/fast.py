@@ -255,14 +255,14 @@ def follow(network: Network, way: str, images: np.ndarray, n_steps: int) -> dict
     }
 
 
-def table(records: list[dict[str, Any]], data: str) -> str:
-    """Mean ± standard deviation over seeds, one row for each way."""
+def table(records: list[dict[str, Any]]) -> str:
+    """Mean ± standard deviation over seeds, one row for each way, of one data set's records."""
     lines = [
         "| way | runs | epochs | seconds | BCE | probe error % | log p(x) | top sparsity |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for way in WAYS:
-        runs = [r for r in records if r["way"] == way and r["data"] == data]
+        runs = [r for r in records if r["way"] == way]
         if not runs:
             continue
 
@@ -364,11 +364,10 @@ def main(
             write_atomic(target, json.dumps(followed) + "\n")
         if target.exists():
             draw(json.loads(target.read_text()), figures / f"settling-{name}.png")
-        records = [
-            json.loads(path.read_text()) for path in sorted(out.glob(f"{name}-*-[0-9]*.json"))
-        ]
-        console.print(table(records, name))
-        put(document, f"{out.name}-{name}", table(records, name))
+        paths = sorted(out.glob(f"{name}-*-[0-9]*.json"))
+        text = table([json.loads(path.read_text()) for path in paths])
+        console.print(text)
+        put(document, f"{out.name}-{name}", text)
 
 
 if __name__ == "__main__":

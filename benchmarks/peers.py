@@ -401,26 +401,25 @@ def show_curves(
 
 
 def markdown(record: Mapping[str, Any]) -> str:
-    """The record's figures as a table: seconds a batch, and seconds to equal BCE."""
-    heads = ["", "seconds a batch of 200", "÷ {fastest}".format(fastest=record["fastest_peer"])]
+    """The figures of a `finite` record as a table: seconds a batch, and to equal BCE."""
+    times, best = record["seconds_a_batch"], record["fastest_peer"]
     found = record.get("to_equal_bce", [])
+    heads = ["", f"seconds a batch of {TASK['batch']}", f"÷ {best}"]
     for one in found:
         heads += [f"seconds to BCE {one['bce']:.1f}", f"÷ {one['fastest']}"]
     if found:
         heads.append("last BCE (seconds)")
-    times = record["seconds_a_batch"]
     rows = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
     for name, own in times.items():
-        ratio = statistics.median(ratios(own, times[record["fastest_peer"]]))
+        ratio = statistics.median(ratios(own, times[best]))
         row = [name, f"{statistics.median(own):.4f}", f"{ratio:.2f}"]
         for one in found:
-            seconds, times_best = one["seconds"][name], one["ratio"][name]
-            missed = seconds is None or times_best is None
-            row += ["not reached", "–"] if missed else [f"{seconds:.1f}", f"{times_best:.3f}"]
+            seconds, ratio = one["seconds"][name], one["ratio"][name]
+            reached = seconds is not None
+            row += [f"{seconds:.1f}", f"{ratio:.3f}"] if reached else ["not reached", "–"]
         if found:
             seconds, bce = record["curves"][name][-1]
-            known = bce is not None and math.isfinite(bce)
-            row.append(f"{bce:.1f} ({seconds:.0f})" if known else f"diverged ({seconds:.0f})")
+            row.append(f"{'diverged' if bce is None else f'{bce:.1f}'} ({seconds:.0f})")
         rows.append(row)
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -516,7 +515,7 @@ def main(
             record |= {"curves": curves, "to_equal_bce": found}
             save(record, out)
     if document is not None:
-        put(document, PLACE, markdown(record))
+        put(document, PLACE, markdown(finite(record)))
 
 
 if __name__ == "__main__":
