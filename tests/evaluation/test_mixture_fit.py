@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
 from gncn.errors import ConfigError, DataError
 from gncn.evaluation.mixture import COVARIANCES
 from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture
+from gncn.evaluation.mixture_steps import log_joint
 
 SKLEARN = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}
 
@@ -122,6 +124,29 @@ def test_recovers_a_mixture_it_could_have_been_drawn_from():
     np.testing.assert_allclose(np.asarray(fit.mixture.weights)[order], [0.6, 0.3, 0.1], atol=1e-3)
     np.testing.assert_allclose(np.asarray(fit.mixture.means)[order], means, atol=0.15)
     np.testing.assert_allclose(np.asarray(fit.mixture.covariances)[order], covariances, atol=0.2)
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.5])
+@pytest.mark.parametrize("penalised", [False, True])
+def test_pairs_left_out_of_an_e_step_do_not_count(spread, penalised):
+    """Far components and near ones; those that the penalty alone makes near, too."""
+    k, dim = 12, 80
+    codes = clusters(900, dim, k, spread=spread)
+    mixture = fit_mixture(codes, k, start=start(900, k), regularisation=0.3).mixture
+    penalty = np.random.default_rng(1).uniform(0, 100, k) * penalised
+    likeliest = np.random.default_rng(2).integers(0, k, 900)
+    whole = mixture.component_log_prob(jnp.asarray(codes)) + mixture.logits[None]
+    whole = np.asarray(whole, np.float64)
+    found = log_joint(mixture, codes, likeliest, penalty)
+    left_out = np.isneginf(found)
+    assert 0.03 < left_out.mean() < (k - 1) / k
+    np.testing.assert_allclose(found[~left_out], whole[~left_out], rtol=1e-5, atol=2e-3)
+    for subtracted in (0 * penalty, penalty):
+        terms = whole - subtracted[None]
+        shares = np.exp(terms - np.max(terms, axis=1, keepdims=True))
+        assert shares[left_out].max() < 1.01e-12
+        evidence = logsumexp(found - subtracted[None], axis=1)
+        np.testing.assert_allclose(evidence, logsumexp(terms, axis=1), rtol=1e-5, atol=2e-3)
 
 
 def test_one_full_component_has_the_codes_moments():

@@ -19,10 +19,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from scipy.linalg import get_lapack_funcs
 from threadpoolctl import threadpool_limits
 
 from gncn.errors import DataError, unknown_choice
@@ -247,13 +247,12 @@ def whiten_moments(
             "A covariance is not positive definite. Increase the regularisation, or scale the "
             "codes."
         ) from None
-    dim = factors.shape[-1]
+    (invert,) = get_lapack_funcs(("trtri",), dtype=np.float64)
+    inverses = np.empty_like(factors)
     with threadpool_limits(1, user_api="blas"):
-        inverses = [
-            scipy.linalg.solve_triangular(factor, np.eye(dim), lower=True)
-            for factor in factors.reshape(-1, dim, dim)
-        ]
-    return np.stack(inverses).reshape(factors.shape)
+        for index in np.ndindex(factors.shape[:-2]):
+            inverses[index] = invert(factors[index], lower=True)[0]
+    return inverses
 
 
 def _solve_by_component(

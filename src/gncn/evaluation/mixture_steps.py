@@ -1,4 +1,4 @@
-"""The steps of EM for a Gaussian mixture: start, E step on all or some pairs, M step.
+"""The steps of EM for a Gaussian mixture: start, E step, M step.
 
 `gncn.evaluation.mixture_fit` puts them together and explains them.
 """
@@ -7,11 +7,12 @@ import os
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
@@ -22,8 +23,10 @@ from gncn.evaluation.mixture import Covariance, Mixture
 
 Start = Literal["k_means", "random"]
 
-CANDIDATES = 8
-"""Likeliest components of each code that truncated steps visit."""
+_MANY = 64
+"""From so many dimensions on, full components are searched for each code's likeliest ones."""
+_SHARES = (0.15, 0.4)
+"""Shares of the dimensions after which components that are too far are left out."""
 _BLOCK = 4096
 _NO_PART = 1e-12
 """A responsibility below this is taken for 0."""
@@ -78,29 +81,66 @@ def start_responsibilities(
 def log_joint(
     mixture: Mixture,
     codes: Float[np.ndarray, "codes dim"],
-    members: Bool[np.ndarray, "codes components"] | None,
+    likeliest: Int[np.ndarray, " codes"],
+    penalty: Float[np.ndarray, " components"],
 ) -> Float[np.ndarray, "codes components"]:
-    """Terms log π_k N(z_n; μ_k, Σ_k), of all pairs or of members only; -inf for the others."""
-    if members is None:
-        parts = [
-            np.asarray(mixture.component_log_prob(jnp.asarray(codes[rows])))[:n]
-            for rows, n in blocks(len(codes), _BLOCK)
-        ]
-        table = np.concatenate(parts).astype(np.float64)
-    else:
-        table = np.full((len(codes), mixture.n_components), -np.inf)
-        means, whitening = np.asarray(mixture.means), np.asarray(mixture.whitening)
-        constant = np.asarray(mixture.log_normaliser)
+    """Terms log π_k N(z_n; μ_k, Σ_k); -inf for pairs that surely don't count.
 
-        def component(k: int) -> None:
-            chosen = np.flatnonzero(members[:, k])
-            factor = whitening if mixture.covariance == "tied" else whitening[k]
-            white = codes[chosen] - means[k][None, :]
-            white = white @ factor.T if factor.ndim == 2 else white * factor
-            table[chosen, k] = constant[k] - 0.5 * np.sum(white**2, axis=1)
+    Args:
+        mixture: K components.
+        codes: z_n.
+        likeliest: a component for each code, from which the search for better ones begins; the
+            nearer to the truth, the less there is to do.
+        penalty: what else is taken from the terms of a component: a pair is left out only if its
+            share of the sum over k is below 1e-12 with the penalty and without.
+    """
+    if mixture.covariance == "full" and mixture.dim >= _MANY:
+        return _pruned_log_joint(mixture, codes, likeliest, penalty)
+    parts = [
+        np.asarray(mixture.component_log_prob(jnp.asarray(codes[rows])))[:n]
+        for rows, n in blocks(len(codes), _BLOCK)
+    ]
+    return np.concatenate(parts).astype(np.float64) + np.asarray(mixture.logits)[None, :]
 
-        _in_parallel(component, range(mixture.n_components))
-    return table + np.asarray(mixture.logits)[None, :]
+
+def _pruned_log_joint(
+    mixture: Mixture,
+    codes: Float[np.ndarray, "codes dim"],
+    likeliest: Int[np.ndarray, " codes"],
+    penalty: Float[np.ndarray, " components"],
+) -> Float[np.ndarray, "codes components"]:
+    """See `log_joint`.
+
+    A is lower triangular, so the first entries of A(z − μ) need the first of z alone, and their
+    squares bound ‖A(z − μ)‖² from below: enough, most often, to leave a pair out.
+    """
+    ends = [*(int(share * mixture.dim) for share in _SHARES), mixture.dim]
+    means, whitening = np.asarray(mixture.means), np.asarray(mixture.whitening)
+    highest = np.asarray(mixture.log_normaliser + mixture.logits, np.float64)
+    table = np.full((len(codes), mixture.n_components), -np.inf)
+
+    def start(k: int) -> None:
+        own = np.flatnonzero(likeliest == k)
+        white = (codes[own] - means[k][None, :]) @ whitening[k].T
+        table[own, k] = highest[k] - 0.5 * np.sum(white**2, axis=1)
+
+    def search(k: int) -> None:
+        for begin in range(0, len(codes), _BLOCK):
+            rows = np.flatnonzero(likeliest[begin : begin + _BLOCK] != k) + begin
+            bound = np.full(len(rows), highest[k])
+            for done, end in pairwise([0, *ends]):
+                deviations = codes[rows, :end] - means[k, None, :end]
+                bound -= 0.5 * np.sum((deviations @ whitening[k, done:end, :end].T) ** 2, axis=1)
+                counts = (bound >= least[rows]) | (bound - penalty[k] >= least_penalised[rows])
+                rows, bound = rows[counts], bound[counts]
+            table[rows, k] = bound
+
+    everywhere = range(mixture.n_components)
+    _in_parallel(start, everywhere)
+    least = table[np.arange(len(codes)), likeliest] + np.log(_NO_PART)
+    least_penalised = least - penalty[likeliest]
+    _in_parallel(search, everywhere)
+    return table
 
 
 def _in_parallel(function: Callable[[int], None], components: Iterable[int]) -> None:
@@ -108,16 +148,6 @@ def _in_parallel(function: Callable[[int], None], components: Iterable[int]) -> 
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         for done in [pool.submit(function, k) for k in components]:
             done.result()
-
-
-def candidates(
-    log_responsibilities: Float[np.ndarray, "codes components"],
-) -> Bool[np.ndarray, "codes components"]:
-    """The pairs of code and component that truncated steps visit."""
-    likeliest = np.argpartition(log_responsibilities, -CANDIDATES, axis=1)[:, -CANDIDATES:]
-    chosen = log_responsibilities > np.log(_NO_PART)
-    np.put_along_axis(chosen, likeliest, True, axis=1)
-    return chosen
 
 
 def precision_trace(mixture: Mixture) -> Float[np.ndarray, " components"]:
