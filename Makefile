@@ -46,7 +46,7 @@ $(VENV)/.dev: $(VENV)/.run
 	touch $@
 
 study-fast: $(VENV)/.dev  ## compare the ways of saving settling steps (hours; goes on where it was)
-	$(BIN)/python -m benchmarks.fast --seconds 45
+	$(BIN)/python -m benchmarks.fast
 
 clean:  ## remove the environments and all runs
 	rm -rf $(VENV) .bench runs

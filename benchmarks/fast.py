@@ -297,7 +297,7 @@ def draw(followed: dict[str, dict[str, Any]], path: Path) -> None:
 
 
 def main(
-    seconds: Annotated[float, typer.Option(help="Training time of each run.", min=1)] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Training time of each run.", min=1)] = 45.0,
     epochs: Annotated[
         int | None, typer.Option(help="Train for so many epochs, not for a time.", min=1)
     ] = None,
