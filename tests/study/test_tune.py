@@ -248,8 +248,11 @@ def test_test_images_are_out_of_reach(monkeypatch, tmp_path):
     space = {"training.learning_rate": entry.space["training.learning_rate"]}
     settings = {"network": {"sizes": [24, 24, 24]}, "training": {"n_epochs": 1}}
     entry = entry.model_copy(update={"space": space, "settings": settings})
-    budget = small.budget.model_copy(update={"trials": 1, "train_images": 300})
-    small = small.model_copy(update={"models": {"gncn": entry}, "budget": budget})
+    budget = small.budget.model_copy(update={"trials": 1, "train_images": 500})
+    digits = small.data["digits"].model_copy(update={"train_images": 300})
+    small = small.model_copy(
+        update={"models": {"gncn": entry}, "budget": budget, "data": {"digits": digits}}
+    )
     seen, train = [], tuning.train
 
     def watched(config, data, **options):
@@ -263,6 +266,7 @@ def test_test_images_are_out_of_reach(monkeypatch, tmp_path):
         summary = tuning.tune(small, "gncn", "digits", tmp_path / str(number))
         assert summary["best"] == 0
         values.append((summary["trials"][0]["values"], summary["searched"]["data"]))
+        assert summary["searched"]["budget"]["train_images"] == 300
     assert values[0] == values[1]
     assert set(values[0][0]) == {"bce", "error_percent", "top_sparsity"}
     for data in seen:

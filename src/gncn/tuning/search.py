@@ -121,10 +121,12 @@ class SearchData(Description):
     Attributes:
         settings: the section ``[data]``; the name is the key's if not given.
         targets: by column; shortfalls are measured in tenths of their size.
+        train_images: learn from the first so many, whatever the budget says.
     """
 
     settings: dict[str, Any] = Field(default_factory=dict)
     targets: dict[Column, float] = Field(default_factory=dict)
+    train_images: int | None = Field(default=None, ge=1)
 
 
 class Search(Description):
@@ -156,6 +158,11 @@ class Search(Description):
                     f"models.{model} speaks of {unknown!r}, and the search has the data {choices}."
                 )
         return self
+
+    def budget_on(self, data: str) -> Budget:
+        """What every model may spend on a data set."""
+        few = self.data[data].train_images
+        return self.budget if few is None else self.budget.model_copy(update={"train_images": few})
 
     def space(self, model: str, data: str) -> dict[str, Range]:
         """What may vary of a model on a data set, by name."""

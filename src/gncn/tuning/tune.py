@@ -83,7 +83,7 @@ def tune(
     """
     task = _Task(search, model, data, out, folder, data_dir, report)
     study = task.study()
-    while (left := search.budget.trials - len(task.spent(study))) > 0:
+    while (left := task.budget.trials - len(task.spent(study))) > 0:
         report(f"{model} on {data}: {left} trials left")
         task.one(study)
         jax.clear_caches()
@@ -111,7 +111,8 @@ class _Task:
         self.space = search.space(model, data)
         first = {name: _first(bounds) for name, bounds in self.space.items()}
         config = self.config(first)
-        self.images = development_data(config, search.budget.train_images)
+        self.budget = search.budget_on(data)
+        self.images = development_data(config, self.budget.train_images)
         self.wanted = references(search, model, data, self.images.name, config.model)
 
     @property
@@ -128,7 +129,7 @@ class _Task:
         return {
             "model": self.entry.model_dump(mode="json", exclude={"space", "space_on"}),
             "space": {name: bounds.model_dump(mode="json") for name, bounds in self.space.items()},
-            "budget": self.search.budget.model_dump(mode="json", exclude={"trials"}),
+            "budget": self.budget.model_dump(mode="json", exclude={"trials"}),
             "measuring": self.search.measuring.model_dump(mode="json"),
             "seed": self.search.seed,
             "wanted": self.wanted,
@@ -141,7 +142,7 @@ class _Task:
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / f"{self.name}.journal"
         storage = JournalStorage(JournalFileBackend(str(path)))
-        budget = self.search.budget
+        budget = self.budget
         study = optuna.create_study(
             study_name=self.name, storage=storage, direction="minimize", load_if_exists=True
         )
@@ -189,7 +190,7 @@ class _Task:
         about = spent[-1].user_attrs
         values = ", ".join(f"{name} {value:.3f}" for name, value in about.get("values", {}).items())
         return (
-            f"{self.model} on {self.data}, trial {len(spent)} of {self.search.budget.trials}: "
+            f"{self.model} on {self.data}, trial {len(spent)} of {self.budget.trials}: "
             f"{values or about['why']} ({about[SECONDS]:.0f} s)"
         )
 
@@ -211,7 +212,7 @@ class _Task:
 
     def _measure(self, trial: Trial, values: dict[str, Any]) -> float:
         config = self.config(values)
-        n_synapses, most = config.n_synapses(self.images), self.search.budget.max_synapses
+        n_synapses, most = config.n_synapses(self.images), self.budget.max_synapses
         if n_synapses is not None and n_synapses > most:
             raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
         watch = _Watch(trial, self.wanted, config.training.n_epochs, self.report)
@@ -258,7 +259,7 @@ class _Task:
             "model": self.model,
             "data": self.images.name,
             "searched": self.description(),
-            "trials_allowed": self.search.budget.trials,
+            "trials_allowed": self.budget.trials,
             "trials_spent": len(self.spent(study)),
             "versions": {name: metadata.version(name) for name in ("gncn", "jax", "optuna")},
             "source": source_digest(),
