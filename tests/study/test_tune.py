@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -239,6 +240,50 @@ def test_a_killed_search_goes_on_and_repeats_the_trial_at_work(pretence, tmp_pat
         tuning.tune(search(max_synapses=9), "gncn", "digits", tmp_path)
 
 
+def test_finalists_learn_from_all_images(monkeypatch, tmp_path):
+    """Of few images trial 1 is the best, of all the recipe is; a killed search goes on with it."""
+    small = load_search("tiny")
+    entry = small.models["gncn"]
+    space = {"training.learning_rate": entry.space["training.learning_rate"]}
+    entry = entry.model_copy(update={"space": space, "space_on": {}})
+    budget = small.budget.model_copy(update={"trials": 4, "train_images": 300, "finalists": 2})
+    small = small.model_copy(update={"models": {"gncn": entry}, "budget": budget})
+    everything = development_data(small.config("gncn", "digits", {}))
+    learned = []
+
+    def trained(config, data, **options):
+        learned.append((len(data.train), config.training.learning_rate))
+        if len(learned) == 5 and not killed:
+            killed.append(True)
+            raise KeyboardInterrupt
+        return SimpleNamespace(status="finished")
+
+    def measured(fit, data, columns, *options):
+        few = len(data.train) == 300
+        order = [rate for _, rate in dict.fromkeys(learned)]
+        place = order.index(learned[-1][1])
+        worth = (0.30, 0.10, 0.20, 0.25)[place] if few else (0.05, 0.15, 0.10, 0.0)[place]
+        return dict.fromkeys(columns, worth)
+
+    killed: list[bool] = []
+    monkeypatch.setattr(tuning, "train", trained)
+    monkeypatch.setattr(tuning, "measure_columns", measured)
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        tuning.tune(small, "gncn", "digits", tmp_path, on_trial=lines.append)
+    summary = tuning.tune(small, "gncn", "digits", tmp_path, on_trial=lines.append)
+    assert [n for n, _ in learned] == [300] * 4 + [len(everything.train)] * 4
+    assert {*summary["finals"]} == {"0", "1", "2"}
+    assert summary["finals"]["1"]["values"]["bce"] == 0.15
+    assert summary["best"] == 0
+    chosen = gncn.load_config(file=tmp_path / "digits-gncn-best.toml")
+    assert chosen.training.learning_rate == learned[0][1]
+    assert sum("with all images" in line for line in lines) == 3
+    again = tuning.tune(small, "gncn", "digits", tmp_path, on_trial=lines.append)
+    assert again["finals"] == summary["finals"]
+    assert len(learned) == 8
+
+
 def test_test_images_are_out_of_reach(monkeypatch, tmp_path):
     """Other test images change nothing, and none gets to where models are made."""
     real = gncn.load_dataset("digits")
@@ -269,8 +314,8 @@ def test_test_images_are_out_of_reach(monkeypatch, tmp_path):
         assert summary["searched"]["budget"]["train_images"] == 300
     assert values[0] == values[1]
     assert set(values[0][0]) == {"bce", "error_percent", "top_sparsity"}
+    assert [len(data.train) for data in seen] == [300, len(real.train)] * 2
     for data in seen:
-        assert len(data.train) == 300
         np.testing.assert_array_equal(data.test.images, real.validation.images[:1])
     made = development_data(gncn.Config(data={"name": "digits"}))
     assert made.fingerprint != real.fingerprint

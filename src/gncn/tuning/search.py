@@ -26,12 +26,15 @@ class Budget(Description):
         random_trials: of them, drawn at random before the search learns from them; none
             is pruned before as many have ended.
         train_images: learn from the first so many training images only; None: from all.
+        finalists: where there are more images than that, so many of the best trials, and the
+            recipe that the search began with, learn from all of them, and the best of these wins.
         max_synapses: settings with more are refused, at the cost of a trial.
     """
 
     trials: int = Field(default=40, ge=1)
     random_trials: int = Field(default=8, ge=1)
     train_images: int | None = Field(default=None, ge=1)
+    finalists: int = Field(default=1, ge=1)
     max_synapses: int = Field(default=1_400_000, ge=1)
 
 

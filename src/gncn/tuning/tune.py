@@ -4,11 +4,15 @@ Every trial, failed ones included, is kept in a journal, from which a search tha
 killed goes on, and in a JSON file for people.  After each tenth of a training the
 intermediate shortfall is reported; a trial worse than the median of its predecessors
 there is pruned.
+
+Where trials learn from a part of the training images, the best of them and the recipe that the
+search began with learn from all in the end, because what suits few images may not suit many.
 """
 
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,8 +30,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gncn.config import Config
+from gncn.data import Dataset
 from gncn.errors import ConfigError, DivergenceError, RunError
 from gncn.files import write_atomic
+from gncn.fit import Listener
 from gncn.history import EpochRecord
 from gncn.study.run import source_digest
 from gncn.train import train
@@ -45,6 +51,9 @@ Report = Callable[[str], None]
 SPENT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 SECONDS = "seconds"
 """Attribute of all trials that ended by themselves; a killed one has none."""
+
+FINALS = "finals"
+"""Attribute of a search: what came of the trials that learned from all images, by number."""
 
 _TENTHS = 10
 
@@ -89,6 +98,9 @@ def tune(
         jax.clear_caches()
         task.write(study)
         on_trial(task.told(study))
+    while (number := task.next_final(study)) is not None:
+        on_trial(task.final(study, number))
+        jax.clear_caches()
     return task.write(study)
 
 
@@ -129,7 +141,7 @@ class _Task:
         return {
             "model": self.entry.model_dump(mode="json", exclude={"space", "space_on"}),
             "space": {name: bounds.model_dump(mode="json") for name, bounds in self.space.items()},
-            "budget": self.budget.model_dump(mode="json", exclude={"trials"}),
+            "budget": self.budget.model_dump(mode="json", exclude={"trials", "finalists"}),
             "measuring": self.search.measuring.model_dump(mode="json"),
             "seed": self.search.seed,
             "wanted": self.wanted,
@@ -197,7 +209,7 @@ class _Task:
     def one(self, study: optuna.Study) -> None:
         """Do a trial."""
         trial = study.ask({name: _distribution(r) for name, r in self.space.items()})
-        values = {name: _value(self.space[name], trial.params[name]) for name in trial.params}
+        values = {name: _value(self.space[name], drawn) for name, drawn in trial.params.items()}
         began = time.perf_counter()
         state, result = TrialState.PRUNED, None
         try:
@@ -215,43 +227,94 @@ class _Task:
         n_synapses, most = config.n_synapses(self.images), self.budget.max_synapses
         if n_synapses is not None and n_synapses > most:
             raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
-        watch = _Watch(trial, self.wanted, config.training.n_epochs, self.report)
-        fit = train(config, self.images, listeners=[watch])
-        if fit.status == "interrupted":
-            raise KeyboardInterrupt
-        found = measure_columns(
-            fit,
-            self.images,
-            self.entry.columns,
-            self.search.measuring,
-            self._supervised,
-            self.report,
-        )
+        watch = _Pruning(trial, self.wanted, config.training.n_epochs, self.report)
+        found = self._learn(config, self.images, watch)
         trial.set_user_attr("values", found)
         value, short = objective(found, self.wanted, self.entry.combine)
         trial.set_user_attr("shortfalls", short)
         return value
 
-    def _supervised(self) -> float:
-        """The yardstick, learned once for all models on the data set."""
-        path = self.out / f"{self.data}-supervised.json"
+    def _learn(self, config: Config, images: Dataset, watch: Listener) -> dict[str, float]:
+        """Train, and measure the columns that count."""
+        fit = train(config, images, listeners=[watch])
+        if fit.status == "interrupted":
+            raise KeyboardInterrupt
+        entry, measuring = self.entry, self.search.measuring
+        return measure_columns(
+            fit, images, entry.columns, measuring, lambda: self._supervised(images), self.report
+        )
+
+    def _supervised(self, images: Dataset) -> float:
+        """The yardstick, learned once for all models on these images."""
+        which = self.data if images is self.images else f"{self.data}-all"
+        path = self.out / f"{which}-supervised.json"
         measuring = self.search.measuring.model_dump(mode="json")
-        key = {"data": self.images.fingerprint, "measuring": measuring}
+        key = {"data": images.fingerprint, "measuring": measuring}
         try:
             known = json.loads(path.read_text())
         except (OSError, ValueError):
             known = {}
         if {name: known.get(name) for name in key} != key:
             self.report("training the supervised yardstick")
-            known = key | {"m_mse": supervised_error(self.images, self.search.measuring)}
+            known = key | {"m_mse": supervised_error(images, self.search.measuring)}
             write_atomic(path, json.dumps(known, indent=1) + "\n")
         return known["m_mse"]
+
+    @cached_property
+    def all_images(self) -> Dataset:
+        """The data with all training images."""
+        first = {name: _first(bounds) for name, bounds in self.space.items()}
+        return development_data(self.config(first))
+
+    def next_final(self, study: optuna.Study) -> int | None:
+        """The trial that is next to learn from all images; None if none is, or all have."""
+        few = self.budget.train_images
+        if few is None or few >= len(self.all_images.train):
+            return None
+        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        first = [trial for trial in done if trial.params == study.trials[0].params]
+        best = sorted(done, key=_value_of)[: self.budget.finalists]
+        finals = study.user_attrs.get(FINALS, {})
+        wanted = dict.fromkeys(trial.number for trial in [*first[:1], *best])
+        return next((number for number in wanted if str(number) not in finals), None)
+
+    def final(self, study: optuna.Study, number: int) -> str:
+        """Let a trial's settings learn from all images; returns a line that tells of it."""
+        values = self._settings(study.trials[number])
+        config, began = self.config(values), time.perf_counter()
+        watch = _Watch(f"final of trial {number}", config.training.n_epochs, self.report)
+        result: dict[str, Any]
+        try:
+            found = self._learn(config, self.all_images, watch)
+            value, short = objective(found, self.wanted, self.entry.combine)
+            result = {"objective": value, "values": found, "shortfalls": short}
+            told = ", ".join(f"{name} {one:.3f}" for name, one in found.items())
+        except DivergenceError as error:
+            told = f"{type(error).__name__}: {error}"
+            result = {"objective": None, "why": told}
+        result[SECONDS] = time.perf_counter() - began
+        study.set_user_attr(FINALS, study.user_attrs.get(FINALS, {}) | {str(number): result})
+        return (
+            f"{self.model} on {self.data}, trial {number} with all images: {told} "
+            f"({result[SECONDS]:.0f} s)"
+        )
+
+    def _settings(self, trial: FrozenTrial) -> dict[str, Any]:
+        return {name: _value(self.space[name], drawn) for name, drawn in trial.params.items()}
+
+    def _best(self, study: optuna.Study) -> FrozenTrial | None:
+        """The best of those that learned from all images; before the first has, of all trials."""
+        finals = study.user_attrs.get(FINALS, {})
+        ended = {int(n): f["objective"] for n, f in finals.items() if f["objective"] is not None}
+        if ended:
+            return study.trials[min(ended, key=lambda number: ended[number])]
+        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return min(done, key=_value_of, default=None)
 
     def write(self, study: optuna.Study) -> dict[str, Any]:
         """Write the summary, and the best trial's configuration."""
         trials = study.get_trials(deepcopy=False)
-        done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        best = min(done, key=lambda trial: trial.value or 0.0) if done else None
+        best = self._best(study)
         summary = {
             "about": "Every trial of a search, all numbers of validation images; test images "
             "were not loaded. Shortfalls are in tenths of the wanted value.",
@@ -265,11 +328,11 @@ class _Task:
             "source": source_digest(),
             "best": best.number if best else None,
             "trials": [self._plain(trial) for trial in trials if trial.state != TrialState.WAITING],
+            FINALS: study.user_attrs.get(FINALS, {}),
         }
         write_atomic(self.out / f"{self.name}.json", json.dumps(summary, indent=1) + "\n")
         if best is not None:
-            values = {n: _value(self.space[n], v) for n, v in best.params.items()}
-            config = self.config(values)
+            config = self.config(self._settings(best))
             plain = config.data.model_copy(update={"data_dir": None})
             text = config.model_copy(update={"data": plain}).to_toml()
             write_atomic(self.out / f"{self.name}-best.toml", text)
@@ -281,20 +344,17 @@ class _Task:
             "number": trial.number,
             "state": trial.state.name.lower() if ended else "killed",
             "objective": trial.value if trial.state == TrialState.COMPLETE else None,
-            "settings": {name: _value(self.space[name], v) for name, v in trial.params.items()},
+            "settings": self._settings(trial),
             "intermediate": {str(k): v for k, v in trial.intermediate_values.items()},
             **trial.user_attrs,
         }
 
 
 class _Watch:
-    """Reports the shortfall so far after each tenth of a training, and prunes."""
+    """Tells of every epoch."""
 
-    def __init__(
-        self, trial: Trial, wanted: dict[str, float], n_epochs: int, report: Report
-    ) -> None:
-        self._trial, self._wanted, self._n_epochs = trial, wanted, n_epochs
-        self._report, self._tenths = report, 0
+    def __init__(self, name: str, n_epochs: int, report: Report) -> None:
+        self._name, self._n_epochs, self._report = name, n_epochs, report
 
     def on_start(self, n_epochs: int, n_batches: int) -> None:
         """Nothing to note."""
@@ -303,20 +363,39 @@ class _Watch:
         """Nothing to note."""
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
-        """Report, and give up if others were better."""
+        """Tell of it."""
         record = records[0]
-        name, error = record.error_name, record.validation.error
         self._report(
-            f"trial {self._trial.number}, epoch {record.epoch} of {self._n_epochs}: validation "
-            f"{name} {error:.2f}"
+            f"{self._name}, epoch {record.epoch} of {self._n_epochs}: validation "
+            f"{record.error_name} {record.validation.error:.2f}"
         )
-        tenths = _TENTHS * record.epoch // self._n_epochs
+
+
+class _Pruning(_Watch):
+    """Tells of every epoch, reports the shortfall so far after each tenth, and prunes."""
+
+    def __init__(
+        self, trial: Trial, wanted: dict[str, float], n_epochs: int, report: Report
+    ) -> None:
+        super().__init__(f"trial {trial.number}", n_epochs, report)
+        self._trial, self._wanted, self._tenths = trial, wanted, 0
+
+    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
+        """Tell, report, and give up if others were better."""
+        super().on_epoch(records, networks)
+        name, tenths = records[0].error_name, _TENTHS * records[0].epoch // self._n_epochs
         if name not in self._wanted or tenths == self._tenths or tenths == _TENTHS:
             return
         self._tenths = tenths
+        error = records[0].validation.error
         self._trial.report(shortfall(name, error, self._wanted[name]), tenths)
         if self._trial.should_prune():
             raise optuna.TrialPruned
+
+
+def _value_of(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value
 
 
 def _distribution(bounds: Range) -> BaseDistribution:
