@@ -22,7 +22,7 @@ from gncn.baselines.subject import AutoencoderModel, PixelMixtureModel
 from gncn.completion import Completer, calibrated
 from gncn.data import Dataset, Split
 from gncn.errors import ConfigError
-from gncn.evaluation.completion import Averaged, Ways
+from gncn.evaluation.completion import Ways, combine
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import Decoder, LatentModel, Prior
 from gncn.evaluation.recall import fit_recall
@@ -178,20 +178,20 @@ class NetworkModel:
     ) -> Ways:
         """One for each way of `gncn.completion`, and `gncn.evaluation.recall`.
 
-        All settle for twice the network's steps.  τ and sharpness of ``prior`` are learned
-        from `images`.  ``both`` is the mean of ``prior`` and ``recall``.
+        All settle for twice the network's steps.  τ, sharpness and the weights of
+        ``combined``, a sum of ``silent``, ``prior`` and ``recall``, are learned from `images`.
         """
         n_steps = 2 * self.network.settling.n_settle_steps
         recall, held_out = fit_recall(self.decoder, codes, images, visible)
+        silent = Completer(self.network, "silent", n_steps)
         from_prior = Completer(self.network, "prior", n_steps, recall.codes, recall.temperature)
-        settled = calibrated(from_prior, held_out, visible)
-        return {
-            "drift": Completer(self.network, "drift", n_steps),
-            "silent": Completer(self.network, "silent", n_steps),
-            "prior": settled,
+        several = {
+            "silent": calibrated(silent, held_out, visible),
+            "prior": calibrated(from_prior, held_out, visible),
             "recall": recall,
-            "both": Averaged(("prior", "recall")),
         }
+        drift = Completer(self.network, "drift", n_steps)
+        return {"drift": drift, **several, "combined": combine(several, held_out, visible)}
 
 
 def as_measurable(model: Model) -> Measurable:

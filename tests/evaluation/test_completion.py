@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gncn.errors import ConfigError, DataError, DivergenceError
 from gncn.evaluation.completion import (
     HALVES,
-    Averaged,
+    Combined,
+    combine,
     complete,
     complete_in_ways,
     missing_squared_error,
@@ -99,7 +100,7 @@ def test_bad_masks():
         visible_pixels("random", SHAPE, share=1.5)
 
 
-def test_every_way_completes_once_and_an_average_is_the_mean_of_those_it_names():
+def test_every_way_completes_once_and_a_sum_is_of_those_it_names():
     x, visible = np.zeros((2, 4), np.uint8), np.array([True, False, True, False])
     calls = []
 
@@ -110,16 +111,49 @@ def test_every_way_completes_once_and_an_average_is_the_mean_of_those_it_names()
 
         return completer
 
-    ways = {"a": way(0.1), "b": way(0.2), "c": way(0.9), "mean": Averaged(("a", "c"))}
+    ways = {
+        "a": way(0.1),
+        "b": way(0.2),
+        "c": way(0.9),
+        "sum": Combined({"a": 0.5, "c": 0.25}),
+        "more": Combined({"b": 2.0, "c": 1.0}),
+    }
     told = []
     found = complete_in_ways(ways, x, visible, on_way=told.append)
     assert calls == [0.1, 0.2, 0.9]
-    assert told == list(found) == ["a", "b", "c", "mean"]
-    np.testing.assert_allclose(found["mean"][:, ~visible], 0.5, rtol=1e-6)
+    assert told == list(found) == ["a", "b", "c", "sum", "more"]
+    np.testing.assert_allclose(found["sum"][:, ~visible], 0.275, rtol=1e-6)
     np.testing.assert_allclose(found["b"][:, ~visible], 0.2, rtol=1e-6)
-    assert (found["mean"][:, visible] == 0).all()
-    with pytest.raises(ConfigError, match=r"way to average in 'mean' 'z'.*one of: 'a'"):
-        complete_in_ways({"a": way(0.1), "mean": Averaged(("a", "z"))}, x, visible)
+    assert (found["more"][:, ~visible] == 1).all()
+    assert (found["sum"][:, visible] == 0).all()
+    with pytest.raises(ConfigError, match=r"way to combine in 'sum' 'z'.*one of: 'a'"):
+        complete_in_ways({"a": way(0.1), "sum": Combined({"z": 1.0})}, x, visible)
+
+
+def test_weights_of_a_combination_are_least_squares_without_negative_ones():
+    rng = np.random.default_rng(0)
+    x = (rng.uniform(size=(200, 24)) < 0.4).astype(np.uint8)
+    visible = visible_pixels("right", SHAPE)
+    noise = rng.normal(size=(3, 200, 24))
+    told = {
+        "near": x + 0.3 * noise[0],
+        "far": x + 0.6 * noise[1],
+        "wrong": 1 - x + 0.1 * noise[2],
+    }
+
+    def way(name):
+        return lambda blank, mask: jnp.asarray(told[name], jnp.float32)
+
+    ways = {name: way(name) for name in told}
+    weights = combine(ways, x, visible).weights
+    assert list(weights) == list(told)
+    assert weights["wrong"] == 0
+    a = np.stack([told[n][:, ~visible].ravel() for n in ("near", "far")], axis=1)
+    exact = np.linalg.lstsq(a, x[:, ~visible].ravel().astype(float), rcond=None)[0]
+    np.testing.assert_allclose([weights["near"], weights["far"]], exact, rtol=1e-4)
+    assert weights["near"] > 2 * weights["far"] > 0
+    with pytest.raises(ConfigError, match="must be missing; none are"):
+        combine(ways, x, np.ones(24, bool))
 
 
 def test_bad_completers():

@@ -12,7 +12,7 @@ from gncn.baselines.completion import ClampedCompleter
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.baselines.variational import GVAE, ConstantVarianceGVAE, encoder_proposal
 from gncn.evaluation.blocks import blocks
-from gncn.evaluation.completion import Completer
+from gncn.evaluation.completion import Ways, combine
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import LatentModel, StandardNormal
 from gncn.evaluation.recall import fit_recall
@@ -93,10 +93,11 @@ class AutoencoderModel:
         codes: Float[np.ndarray, "images dim"],
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
-    ) -> dict[str, Completer]:
-        """Clamped iteration, and `gncn.evaluation.recall`."""
-        recall, _ = fit_recall(self.decoder, codes, images, visible)
-        return {"clamped": ClampedCompleter(self.model), "recall": recall}
+    ) -> Ways:
+        """Clamped iteration, `gncn.evaluation.recall`, and a sum of both."""
+        recall, held_out = fit_recall(self.decoder, codes, images, visible)
+        several = {"clamped": ClampedCompleter(self.model), "recall": recall}
+        return {**several, "combined": combine(several, held_out, visible)}
 
 
 @eqx.filter_jit
@@ -166,6 +167,6 @@ class PixelMixtureModel:
         codes: Float[np.ndarray, "images dim"],
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
-    ) -> dict[str, Completer]:
+    ) -> Ways:
         """None."""
         return {}

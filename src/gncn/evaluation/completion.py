@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
+from scipy.optimize import nnls
 
 from gncn.errors import ConfigError, DataError, DivergenceError, unknown_choice
 from gncn.evaluation.blocks import blocks, check_positive
@@ -36,18 +37,18 @@ class Completer(Protocol):
         ...
 
 
-class Averaged(NamedTuple):
-    """The mean of what several ways of completing say, whose errors partly cancel.
+class Combined(NamedTuple):
+    """A weighted sum of what several ways of completing say, whose errors partly cancel.
 
     Attributes:
-        ways: their names.
+        weights: of the ways, by their names; what they add up to is held between 0 and 1.
     """
 
-    ways: tuple[str, ...]
+    weights: Mapping[str, float]
 
 
-Ways = Mapping[str, Completer | Averaged]
-"""Ways of completing by their names; means after the ways that they are of."""
+Ways = Mapping[str, Completer | Combined]
+"""Ways of completing by their names; sums after the ways that they are of."""
 
 
 def visible_pixels(
@@ -166,20 +167,45 @@ def complete_in_ways(
         Images for each way, as `complete` returns them.
 
     Raises:
-        ConfigError: a mean is of a way that doesn't come before it.
+        ConfigError: a sum is of a way that doesn't come before it.
         DataError, DivergenceError: see `complete`.
     """
     completed: dict[str, Float[np.ndarray, "images pixels"]] = {}
     for name, way in ways.items():
         on_way(name)
-        if not isinstance(way, Averaged):
+        if not isinstance(way, Combined):
             completed[name] = complete(way, x, visible)
             continue
-        for one in way.ways:
+        for one in way.weights:
             if one not in completed:
-                raise unknown_choice(f"way to average in {name!r}", one, tuple(completed))
-        completed[name] = np.mean([completed[one] for one in way.ways], axis=0)
+                raise unknown_choice(f"way to combine in {name!r}", one, tuple(completed))
+        total = sum(weight * completed[one] for one, weight in way.weights.items())
+        whole = np.asarray(x, np.float32)
+        completed[name] = np.where(visible[None, :], whole, np.clip(total, 0, 1))
     return completed
+
+
+def combine(
+    ways: Mapping[str, Completer], x: Images, visible: Bool[np.ndarray, " pixels"]
+) -> Combined:
+    """The weighted sum of ways, no weight below 0, whose squared error on images is least.
+
+    Args:
+        ways: what to combine.
+        x: whole images that may be learned from.
+        visible: True where a pixel is visible.
+
+    Raises:
+        ConfigError: no pixel is missing.
+        DataError, DivergenceError: see `complete`.
+    """
+    missing = ~visible
+    if not missing.any():
+        raise ConfigError("To complete images some of their pixels must be missing; none are.")
+    told = [complete(way, x, visible)[:, missing].ravel() for way in ways.values()]
+    wanted = np.asarray(x)[:, missing].astype(np.float64).ravel()
+    found = nnls(np.stack(told, axis=1).astype(np.float64), wanted)[0]
+    return Combined(dict(zip(ways, found.tolist(), strict=True)))
 
 
 def missing_squared_error(
