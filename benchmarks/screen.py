@@ -21,12 +21,12 @@ import typer
 from rich.console import Console
 
 from gncn.config import load_config
-from gncn.evaluation.completion import complete_in_ways, missing_squared_error, visible_pixels
+from gncn.evaluation.completion import visible_pixels
 from gncn.evaluation.probe import fit_probe
 from gncn.evaluation.recall import EmpiricalPrior
 from gncn.figures import image_shape
 from gncn.files import write_atomic
-from gncn.measure import measure_likelihood
+from gncn.measure import measure_completion, measure_likelihood
 from gncn.subject import Subject, as_measurable
 from gncn.train import train
 from gncn.tuning.objective import development_data
@@ -44,9 +44,7 @@ def probe_errors(subject: Subject) -> dict[str, float]:
     labels, known = data.train.labels, data.validation.labels
     assert labels is not None
     assert known is not None
-    first = max(len(codes) - N_HELD_BACK, 0)
-    if first < N_HELD_BACK:
-        first = len(codes)
+    first = len(codes) - (N_HELD_BACK if len(codes) >= 2 * N_HELD_BACK else 0)
     errors = []
     for strength in REGULARISATION:
         probe = fit_probe(
@@ -70,27 +68,23 @@ def screen(preset: str, settings: list[str]) -> dict[str, Any]:
     config = load_config(preset=preset, overrides=settings)
     data = development_data(config)
     fit = train(config, data)
-    kept = next(record for record in fit.history if record.epoch == fit.epochs_kept[0])
+    seen = fit.kept[0].validation
     subject = Subject(as_measurable(fit.network), data, "validation")
     codes = subject.codes("train")
     visible = visible_pixels("right", image_shape(data.n_pixels, data.image_shape))
-    images = subject.target.array
     ways = subject.model.completers(codes, data.train.array, visible)
-    completed = complete_in_ways(ways, images, visible)
+    completed = measure_completion(subject, ways, visible)["ways"]
     likelihood = measure_likelihood(subject, EmpiricalPrior(jnp.asarray(codes)), curve=(5000,))
     return {
         "preset": preset,
         "settings": settings,
         "n_synapses": config.n_synapses(data),
         "validation": {
-            "bce": kept.validation.error,
-            "sparsity": kept.validation.sparsity,
+            "bce": seen.error,
+            "sparsity": seen.sparsity,
             "log_likelihood_S_5000_from_training_codes": likelihood["mean"],
             **probe_errors(subject),
-            "m_mse_right_half": {
-                way: missing_squared_error(images, filled, visible).mean
-                for way, filled in completed.items()
-            },
+            "m_mse_right_half": {way: score["m_mse"] for way, score in completed.items()},
         },
     }
 

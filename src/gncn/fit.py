@@ -75,6 +75,11 @@ class Fit(Generic[M]):
         """The network of the first trial."""
         return self.networks[0]
 
+    @property
+    def kept(self) -> tuple[EpochRecord, ...]:
+        """Records of the epochs kept, in the order of `history`; a start has none."""
+        return tuple(r for r in self.history if r.epoch == self.epochs_kept[r.trial])
+
 
 class FitDivergenceError(DivergenceError):
     """Training diverged.

@@ -103,9 +103,5 @@ def choose_variance(
 
 def _kept_discrepancy(result: Fit[Any]) -> float:
     """ψ of the validation images at the epochs kept, averaged over trials."""
-    kept = [
-        record.validation.discrepancy
-        for record in result.history
-        if record.epoch == result.epochs_kept[record.trial]
-    ]
+    kept = [record.validation.discrepancy for record in result.kept]
     return sum(kept) / len(kept)

@@ -130,7 +130,7 @@ def measure_columns(
     Raises:
         ConfigError: a column means nothing for the model.
     """
-    kept = next(r for r in fit.history if r.epoch == fit.epochs_kept[0])
+    kept = fit.kept[0]
     found: dict[str, float] = {}
     if "bce" in columns:
         _need(kept.error_name == "bce", "bce")

@@ -11,7 +11,7 @@ search began with learn from all in the end, because what suits few images may n
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -122,10 +122,10 @@ class _Task:
         self.entry = search.models[model]
         self.space = search.space(model, data)
         first = {name: _first(bounds) for name, bounds in self.space.items()}
-        config = self.config(first)
+        self.any_config = self.config(first)
         self.budget = search.budget_on(data)
-        self.images = development_data(config, self.budget.train_images)
-        self.wanted = references(search, model, data, self.images.name, config.model)
+        self.images = development_data(self.any_config, self.budget.train_images)
+        self.wanted = references(search, model, data, self.images.name, self.any_config.model)
 
     @property
     def name(self) -> str:
@@ -199,12 +199,8 @@ class _Task:
     def told(self, study: optuna.Study) -> str:
         """The last trial in a line."""
         spent = self.spent(study)
-        about = spent[-1].user_attrs
-        values = ", ".join(f"{name} {value:.3f}" for name, value in about.get("values", {}).items())
-        return (
-            f"{self.model} on {self.data}, trial {len(spent)} of {self.budget.trials}: "
-            f"{values or about['why']} ({about[SECONDS]:.0f} s)"
-        )
+        which = f"trial {len(spent)} of {self.budget.trials}"
+        return self._line(which, spent[-1].user_attrs)
 
     def one(self, study: optuna.Study) -> None:
         """Do a trial."""
@@ -228,21 +224,24 @@ class _Task:
         if n_synapses is not None and n_synapses > most:
             raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
         watch = _Pruning(trial, self.wanted, config.training.n_epochs, self.report)
-        found = self._learn(config, self.images, watch)
-        trial.set_user_attr("values", found)
-        value, short = objective(found, self.wanted, self.entry.combine)
-        trial.set_user_attr("shortfalls", short)
+        value, found = self._learn(config, self.images, watch)
+        for name, what in found.items():
+            trial.set_user_attr(name, what)
         return value
 
-    def _learn(self, config: Config, images: Dataset, watch: Listener) -> dict[str, float]:
-        """Train, and measure the columns that count."""
+    def _learn(
+        self, config: Config, images: Dataset, watch: Listener
+    ) -> tuple[float, dict[str, dict[str, float]]]:
+        """Train; returns the objective, and the values and shortfalls of the columns that count."""
         fit = train(config, images, listeners=[watch])
         if fit.status == "interrupted":
             raise KeyboardInterrupt
         entry, measuring = self.entry, self.search.measuring
-        return measure_columns(
+        values = measure_columns(
             fit, images, entry.columns, measuring, lambda: self._supervised(images), self.report
         )
+        value, short = objective(values, self.wanted, entry.combine)
+        return value, {"values": values, "shortfalls": short}
 
     def _supervised(self, images: Dataset) -> float:
         """The yardstick, learned once for all models on these images."""
@@ -263,53 +262,54 @@ class _Task:
     @cached_property
     def all_images(self) -> Dataset:
         """The data with all training images."""
-        first = {name: _first(bounds) for name, bounds in self.space.items()}
-        return development_data(self.config(first))
+        return development_data(self.any_config)
 
     def next_final(self, study: optuna.Study) -> int | None:
         """The trial that is next to learn from all images; None if none is, or all have."""
         few = self.budget.train_images
         if few is None or few >= len(self.all_images.train):
             return None
-        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        done = _complete(study)
         first = [trial for trial in done if trial.params == study.trials[0].params]
         best = sorted(done, key=_value_of)[: self.budget.finalists]
-        finals = study.user_attrs.get(FINALS, {})
+        finals = self._finals(study)
         wanted = dict.fromkeys(trial.number for trial in [*first[:1], *best])
         return next((number for number in wanted if str(number) not in finals), None)
 
     def final(self, study: optuna.Study, number: int) -> str:
         """Let a trial's settings learn from all images; returns a line that tells of it."""
-        values = self._settings(study.trials[number])
-        config, began = self.config(values), time.perf_counter()
+        config = self.config(self._settings(study.trials[number]))
         watch = _Watch(f"final of trial {number}", config.training.n_epochs, self.report)
+        began = time.perf_counter()
         result: dict[str, Any]
         try:
-            found = self._learn(config, self.all_images, watch)
-            value, short = objective(found, self.wanted, self.entry.combine)
-            result = {"objective": value, "values": found, "shortfalls": short}
-            told = ", ".join(f"{name} {one:.3f}" for name, one in found.items())
+            value, found = self._learn(config, self.all_images, watch)
+            result = {"objective": value, **found}
         except DivergenceError as error:
-            told = f"{type(error).__name__}: {error}"
-            result = {"objective": None, "why": told}
+            result = {"objective": None, "why": f"{type(error).__name__}: {error}"}
         result[SECONDS] = time.perf_counter() - began
-        study.set_user_attr(FINALS, study.user_attrs.get(FINALS, {}) | {str(number): result})
-        return (
-            f"{self.model} on {self.data}, trial {number} with all images: {told} "
-            f"({result[SECONDS]:.0f} s)"
-        )
+        study.set_user_attr(FINALS, self._finals(study) | {str(number): result})
+        return self._line(f"trial {number} with all images", result)
+
+    def _finals(self, study: optuna.Study) -> dict[str, dict[str, Any]]:
+        return study.user_attrs.get(FINALS, {})
+
+    def _line(self, which: str, about: Mapping[str, Any]) -> str:
+        """What came of a trial, in a line."""
+        values = ", ".join(f"{name} {value:.3f}" for name, value in about.get("values", {}).items())
+        what = values or about["why"]
+        return f"{self.model} on {self.data}, {which}: {what} ({about[SECONDS]:.0f} s)"
 
     def _settings(self, trial: FrozenTrial) -> dict[str, Any]:
         return {name: _value(self.space[name], drawn) for name, drawn in trial.params.items()}
 
     def _best(self, study: optuna.Study) -> FrozenTrial | None:
         """The best of those that learned from all images; before the first has, of all trials."""
-        finals = study.user_attrs.get(FINALS, {})
-        ended = {int(n): f["objective"] for n, f in finals.items() if f["objective"] is not None}
+        finals = self._finals(study).items()
+        ended = [(f["objective"], int(n)) for n, f in finals if f["objective"] is not None]
         if ended:
-            return study.trials[min(ended, key=lambda number: ended[number])]
-        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return min(done, key=_value_of, default=None)
+            return study.trials[min(ended)[1]]
+        return min(_complete(study), key=_value_of, default=None)
 
     def write(self, study: optuna.Study) -> dict[str, Any]:
         """Write the summary, and the best trial's configuration."""
@@ -328,7 +328,7 @@ class _Task:
             "source": source_digest(),
             "best": best.number if best else None,
             "trials": [self._plain(trial) for trial in trials if trial.state != TrialState.WAITING],
-            FINALS: study.user_attrs.get(FINALS, {}),
+            FINALS: self._finals(study),
         }
         write_atomic(self.out / f"{self.name}.json", json.dumps(summary, indent=1) + "\n")
         if best is not None:
@@ -391,6 +391,10 @@ class _Pruning(_Watch):
         self._trial.report(shortfall(name, error, self._wanted[name]), tenths)
         if self._trial.should_prune():
             raise optuna.TrialPruned
+
+
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def _value_of(trial: FrozenTrial) -> float:
