@@ -30,7 +30,10 @@ Status = Literal["finished", "interrupted", "diverged"]
 M = TypeVar("M", bound=Model)
 
 WORST_NATS_PER_PIXEL = 10 * np.log(2)
-"""A mean reconstruction error above this (ten times that of tossing coins) is divergence."""
+"""A mean reconstruction error above this (ten times that of tossing coins) is divergence.
+
+An autoencoder's may lie above it before anything is learned; in its first epoch up to twice
+that of the first mini-batch is none."""
 
 
 @runtime_checkable
@@ -149,7 +152,7 @@ def fit(
             after, report = method.learn(state, tell)
             wait(report.batch_error)
             seconds = time.perf_counter() - began
-            diverged = _divergence(report, data.n_pixels, epoch, method.advice)
+            diverged = _divergence(report, data.n_pixels, epoch, method)
             if diverged:
                 kept = Fit(tuple(unstack(best.stacked)), tuple(history), "diverged", best.epochs)
                 raise FitDivergenceError(diverged, kept)
@@ -226,10 +229,13 @@ def _method(
     )
 
 
-def _divergence(report: EpochReport, n_pixels: int, epoch: int, advice: str) -> str | None:
+def _divergence(report: EpochReport, n_pixels: int, epoch: int, method: Method) -> str | None:
     """What to say of an epoch that diverged; None if it didn't."""
     errors = np.asarray(report.batch_error)
-    bad = ~(errors <= WORST_NATS_PER_PIXEL * n_pixels)
+    worst = np.full(errors.shape[1], WORST_NATS_PER_PIXEL * n_pixels)
+    if method.free_start and epoch == 1:
+        worst = np.maximum(worst, 2 * np.nan_to_num(errors[0], nan=0.0, posinf=0.0))
+    bad = ~(errors <= worst[None, :])
     bad[-1] |= ~np.isfinite(report.mean.discrepancy)
     if not bad.any():
         return None
@@ -237,5 +243,5 @@ def _divergence(report: EpochReport, n_pixels: int, epoch: int, advice: str) -> 
     return (
         f"Training diverged at mini-batch {batch + 1} of epoch {epoch} (trial {index}): the "
         f"reconstruction error is {errors[batch, index]:.4g} per image. The networks are kept as "
-        f"they were after epoch {epoch - 1}. {advice}"
+        f"they were after epoch {epoch - 1}. {method.advice}"
     )

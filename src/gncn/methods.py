@@ -32,6 +32,8 @@ class Method:
         monitored: which statistic of the validation images tells how good a model is:
             ``error`` (low is good) or ``discrepancy`` (high is good).
         advice: what to do about divergence.
+        free_start: whether an untrained model may err by any amount, as its weights start at
+            any scale, without having diverged.
     """
 
     start: TrainingState
@@ -39,6 +41,7 @@ class Method:
     evaluate: Callable[[TrainingState], tuple[Statistics, Statistics]]
     monitored: str
     advice: str
+    free_start: bool
 
 
 def hebbian(
@@ -82,6 +85,7 @@ def hebbian(
         "error",
         "Lower settling.step_size (β) or training.learning_rate, or hold the synapses with "
         "network.norm='clipped'.",
+        free_start=False,
     )
 
 
@@ -155,4 +159,5 @@ def descent(
         ),
         models[0].monitored,
         "Lower training.learning_rate or training.clip_norm.",
+        free_start=True,
     )

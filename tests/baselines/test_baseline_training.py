@@ -18,7 +18,8 @@ from gncn.errors import ConfigError, DataError
 from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, Encoder, StandardNormal, WithPrior
 from gncn.examples import hold
-from gncn.fit import FitDivergenceError
+from gncn.fit import WORST_NATS_PER_PIXEL, FitDivergenceError
+from gncn.report import mean_statistics
 from gncn.train import choose_variance, train
 from nets import Listens
 
@@ -203,6 +204,16 @@ def test_divergence_keeps_the_last_good_state(few):
     with pytest.raises(FitDivergenceError, match="learning_rate or training.clip_norm") as caught:
         gncn.fit(start, few, run.training)
     assert_same(caught.value.last_good.network, start[0], rtol=0)
+
+
+def test_weights_may_start_at_any_scale(few):
+    """A decoder that is far off before it has learned anything has not diverged."""
+    run = config("rae", n_epochs=2)
+    started = jax.tree.map(lambda w: 4 * w if eqx.is_array(w) else w, run.models(few)[0])
+    limit = WORST_NATS_PER_PIXEL * few.n_pixels
+    assert mean_statistics(started, few.train, run).error > 2 * limit
+    seen = [one.train.error for one in gncn.fit(started, few, run.training).history]
+    assert seen[0] > limit > seen[1]
 
 
 def test_a_diverged_classifier_is_noticed(few):

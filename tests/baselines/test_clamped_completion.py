@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gncn.baselines.completion import ClampedCompleter, complete_clamped
+from gncn.baselines.completion import PLACES, ClampedCompleter, complete_clamped
 from gncn.evaluation.completion import (
     Completer,
     complete,
@@ -44,6 +44,23 @@ def test_images_stop_by_themselves(completer, visible, digits):
         alone = complete_clamped(completer, x[index : index + 1], jnp.asarray(visible))
         assert int(alone.n_steps[0]) == int(together.n_steps[index])
         np.testing.assert_allclose(alone.images[0], together.images[index], atol=1e-5)
+
+
+def test_a_queue_of_images_gives_what_a_plain_loop_does(completer, visible, digits):
+    """Also where most images wait for others to stop."""
+    images = np.where(visible, digits.train.images[: 2 * PLACES + 50], 0).astype(np.float32)
+    found = complete_clamped(completer, jnp.asarray(images), jnp.asarray(visible))
+    n_steps = np.zeros(len(images), int)
+    moving = np.ones(len(images), bool)
+    for _ in range(completer.max_steps):
+        after = np.where(visible, images, completer.model.reconstruct(jnp.asarray(images)))
+        n_steps += moving
+        rests = np.abs(after - images).max(axis=1) < completer.tolerance
+        images = np.where(moving[:, None], after, images)
+        moving &= ~rests
+    np.testing.assert_array_equal(found.n_steps, n_steps)
+    np.testing.assert_array_equal(found.converged, ~moving)
+    np.testing.assert_allclose(found.images, images, atol=1e-5)
 
 
 def test_too_few_steps_are_told(completer, visible, digits):

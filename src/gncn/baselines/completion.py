@@ -3,7 +3,8 @@
     x_{t+1} = x on visible pixels, and logistic(decode(encode(x_t))) on missing ones
 
 from missing pixels of 0.  Each image stops by itself, when no missing pixel has moved by
-as much as the tolerance; so a batch gives what its images give alone.
+as much as the tolerance; so a batch gives what its images give alone.  Some images take
+many times the steps of others: each that stops makes room for the next one.
 """
 
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gncn.baselines.autoencoder import Autoencoder
+
+PLACES = 200
+"""Images that are iterated at a time."""
 
 
 class Completed(NamedTuple):
@@ -51,6 +55,24 @@ class ClampedCompleter(eqx.Module):
         return complete_clamped(self, x, visible).images
 
 
+class _Queue(NamedTuple):
+    """Images on their way to rest.
+
+    Attributes:
+        images: as far as they have come.
+        n_steps: steps that each has taken.
+        converged: whether each has come to rest.
+        places: numbers of the images being iterated.
+        following: number of the image to begin with next.
+    """
+
+    images: Float[Array, "rows pixels"]
+    n_steps: Int[Array, " rows"]
+    converged: Bool[Array, " rows"]
+    places: Int[Array, " places"]
+    following: Int[Array, ""]
+
+
 @eqx.filter_jit
 def complete_clamped(
     completer: ClampedCompleter, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
@@ -65,18 +87,32 @@ def complete_clamped(
     Returns:
         The images, with the steps taken and whether each came to rest.
     """
-    seen = visible[None, :]
+    seen, n_images = visible[None, :], len(x)
+    n_places = min(PLACES, n_images)
 
-    def step(state: tuple[Int[Array, ""], Completed]) -> tuple[Int[Array, ""], Completed]:
-        number, (images, n_steps, resting) = state
-        after = jnp.where(seen, images, completer.model.reconstruct(images))
-        moved = jnp.max(jnp.abs(after - images), axis=-1)
-        images = jnp.where(resting[:, None], images, after)
-        n_steps = jnp.where(resting, n_steps, number + 1)
-        return number + 1, Completed(images, n_steps, resting | (moved < completer.tolerance))
+    def step(queue: _Queue) -> _Queue:
+        at = queue.places
+        before = queue.images[at]
+        after = jnp.where(seen, before, completer.model.reconstruct(before))
+        rests = jnp.max(jnp.abs(after - before), axis=-1) < completer.tolerance
+        n_steps = queue.n_steps[at] + 1
+        stops = rests | (n_steps >= completer.max_steps)
+        following = queue.following + jnp.cumsum(stops) - 1
+        return _Queue(
+            images=queue.images.at[at].set(after),
+            n_steps=queue.n_steps.at[at].set(n_steps),
+            converged=queue.converged.at[at].set(rests),
+            places=jnp.where(stops, jnp.minimum(following, n_images), at),
+            following=queue.following + jnp.sum(stops),
+        )
 
-    def unfinished(state: tuple[Int[Array, ""], Completed]) -> Bool[Array, ""]:
-        return (state[0] < completer.max_steps) & ~jnp.all(state[1].converged)
-
-    start = Completed(jnp.where(seen, x, 0.0), jnp.zeros(len(x), int), jnp.zeros(len(x), bool))
-    return lax.while_loop(unfinished, step, (jnp.zeros((), int), start))[1]
+    # The last row is no image: places are left to it when there is none to follow.
+    start = _Queue(
+        images=jnp.pad(jnp.where(seen, x, 0.0), ((0, 1), (0, 0))),
+        n_steps=jnp.zeros(n_images + 1, int),
+        converged=jnp.zeros(n_images + 1, bool),
+        places=jnp.arange(n_places),
+        following=jnp.asarray(n_places),
+    )
+    end = lax.while_loop(lambda queue: jnp.any(queue.places < n_images), step, start)
+    return Completed(end.images[:-1], end.n_steps[:-1], end.converged[:-1])
