@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from gncn.baselines.models import Baseline
 from gncn.config import TrainingConfig, refuse_unequal
@@ -32,8 +33,8 @@ M = TypeVar("M", bound=Model)
 WORST_NATS_PER_PIXEL = 10 * np.log(2)
 """A mean reconstruction error above this (ten times that of tossing coins) is divergence.
 
-An autoencoder's may lie above it before anything is learned; in its first epoch up to twice
-that of the first mini-batch is none."""
+An autoencoder's may lie above it before anything is learned; then up to twice that of the first
+mini-batch is none."""
 
 
 @runtime_checkable
@@ -146,13 +147,16 @@ def fit(
     best = _Best(state.network, (0,) * len(models), np.full(len(models), -np.inf))
     history: list[EpochRecord] = []
     status: Status = "finished"
+    worst = np.zeros(len(models))
     try:
         for epoch in range(1, config.n_epochs + 1):
             began = time.perf_counter()
             after, report = method.learn(state, tell)
             wait(report.batch_error)
             seconds = time.perf_counter() - began
-            diverged = _divergence(report, data.n_pixels, epoch, method)
+            if epoch == 1:
+                worst = _worst_error(report, data.n_pixels, method.free_start)
+            diverged = _divergence(report, worst, epoch, method.advice)
             if diverged:
                 kept = Fit(tuple(unstack(best.stacked)), tuple(history), "diverged", best.epochs)
                 raise FitDivergenceError(diverged, kept)
@@ -229,12 +233,22 @@ def _method(
     )
 
 
-def _divergence(report: EpochReport, n_pixels: int, epoch: int, method: Method) -> str | None:
+def _worst_error(
+    first: EpochReport, n_pixels: int, free_start: bool
+) -> Float[np.ndarray, " trials"]:
+    """The error of a mini-batch above which each trial has diverged."""
+    at_start = np.asarray(first.batch_error)[0]
+    worst = np.full(len(at_start), WORST_NATS_PER_PIXEL * n_pixels)
+    if not free_start:
+        return worst
+    return np.maximum(worst, 2 * np.nan_to_num(at_start, nan=0.0, posinf=0.0))
+
+
+def _divergence(
+    report: EpochReport, worst: Float[np.ndarray, " trials"], epoch: int, advice: str
+) -> str | None:
     """What to say of an epoch that diverged; None if it didn't."""
     errors = np.asarray(report.batch_error)
-    worst = np.full(errors.shape[1], WORST_NATS_PER_PIXEL * n_pixels)
-    if method.free_start and epoch == 1:
-        worst = np.maximum(worst, 2 * np.nan_to_num(errors[0], nan=0.0, posinf=0.0))
     bad = ~(errors <= worst[None, :])
     bad[-1] |= ~np.isfinite(report.mean.discrepancy)
     if not bad.any():
@@ -243,5 +257,5 @@ def _divergence(report: EpochReport, n_pixels: int, epoch: int, method: Method) 
     return (
         f"Training diverged at mini-batch {batch + 1} of epoch {epoch} (trial {index}): the "
         f"reconstruction error is {errors[batch, index]:.4g} per image. The networks are kept as "
-        f"they were after epoch {epoch - 1}. {method.advice}"
+        f"they were after epoch {epoch - 1}. {advice}"
     )
