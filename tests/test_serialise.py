@@ -210,6 +210,7 @@ def test_mixtures_come_back_to_the_bit(tmp_path, covariance):
         ({"means": np.zeros(3, np.float32)}, {"covariance": "diagonal"}, "means must be a matrix"),
         ({"logits": np.zeros(3, np.float32)}, {"covariance": "diagonal"}, r"shape \(2,\)"),
         ({"whitening": np.zeros(2, np.float32)}, {"covariance": "diagonal"}, r"shape \(2, 3\)"),
+        ({"whitening": np.ones((2, 3, 3), np.float32)}, {"covariance": "full"}, r"shape \(2, 6\)"),
         ({"means": np.full((2, 3), np.nan, np.float32)}, {"covariance": "diagonal"}, "not finite"),
     ],
 )

@@ -34,6 +34,8 @@ from gncn.network import Dynamics, Network, Settling
 NETWORK, BASELINE, PIXELS = "gncn-network-1", "gncn-baseline-1", "gncn-mixture-1"
 DESCRIPTION = "model.json"
 MIXTURE = ("logits", "means", "whitening")
+TRIANGULAR: tuple[Covariance, ...] = ("full", "tied")
+"""Covariances of mixtures whose whitening is kept as triangular matrices."""
 DYNAMICS = ("step_size", "leak", "self_excitation", "lateral_inhibition")
 MAX_DESCRIPTION_BYTES = 1 << 20
 
@@ -111,9 +113,7 @@ def load(folder: str | Path) -> Any:
         case Blueprint():
             return _assemble_baseline(shape, arrays)
         case _:
-            mixture = Mixture(
-                **{n: jnp.asarray(a) for n, a in arrays.items()}, covariance=shape.covariance
-            )
+            mixture = _assemble_mixture(arrays, shape.covariance)
             return PixelMixture(mixture, shape.floor, shape.emission)
 
 
@@ -157,7 +157,7 @@ def _arrays(model: Model) -> dict[str, Any]:
                         arrays[f"{group}.{index}"] = array
             return arrays | {f"dynamics.{name}": getattr(model.dynamics, name) for name in DYNAMICS}
         case PixelMixture():
-            return {name: getattr(model.mixture, name) for name in MIXTURE}
+            return _mixture_arrays(model.mixture)
         case _:
             return {
                 f"{part}.{group}.{index}": array
@@ -184,9 +184,10 @@ def array_shapes(shape: Circuit | Blueprint | PixelMixtureShape) -> dict[str, tu
 
 
 def _mixture_shapes(n: int, dim: int, covariance: Covariance) -> dict[str, tuple[int, ...]]:
+    n_kept = dim * (dim + 1) // 2
     whitening: dict[Covariance, tuple[int, ...]] = {
-        "full": (n, dim, dim),
-        "tied": (dim, dim),
+        "full": (n, n_kept),
+        "tied": (n_kept,),
         "diagonal": (n, dim),
         "spherical": (n,),
     }
@@ -295,7 +296,7 @@ def save_mixture(mixture: Mixture, path: str | Path) -> None:
     Raises:
         RunError: the file can't be written.
     """
-    arrays = {name: np.ascontiguousarray(getattr(mixture, name)) for name in MIXTURE}
+    arrays = _mixture_arrays(mixture)
     write_atomic(Path(path), save_tensors(arrays, metadata={"covariance": mixture.covariance}))
 
 
@@ -321,4 +322,31 @@ def load_mixture(path: str | Path) -> Mixture:
         raise RunError(f"{path}: means must be a matrix; received {arrays['means'].shape}.")
     n, dim = arrays["means"].shape
     _check_arrays(path, arrays, _mixture_shapes(n, dim, covariance))
-    return Mixture(**{name: jnp.asarray(arrays[name]) for name in MIXTURE}, covariance=covariance)
+    return _assemble_mixture(arrays, covariance)
+
+
+def _mixture_arrays(mixture: Mixture) -> dict[str, np.ndarray]:
+    """Arrays to save: of matrices, which are lower triangular, that triangle row by row."""
+    arrays = {name: np.ascontiguousarray(getattr(mixture, name)) for name in MIXTURE}
+    if mixture.covariance in TRIANGULAR:
+        rows, columns = np.tril_indices(mixture.dim)
+        kept = arrays["whitening"][..., rows, columns]
+        # Fancy indexing leaves other strides, of which safetensors would know nothing.
+        arrays["whitening"] = np.ascontiguousarray(kept)
+    return arrays
+
+
+def _assemble_mixture(arrays: dict[str, np.ndarray], covariance: Covariance) -> Mixture:
+    whitening = arrays["whitening"]
+    if covariance in TRIANGULAR:
+        dim = arrays["means"].shape[1]
+        whole = np.zeros((*whitening.shape[:-1], dim, dim), np.float32)
+        rows, columns = np.tril_indices(dim)
+        whole[..., rows, columns] = whitening
+        whitening = whole
+    return Mixture(
+        jnp.asarray(arrays["logits"]),
+        jnp.asarray(arrays["means"]),
+        jnp.asarray(whitening),
+        covariance,
+    )
