@@ -10,6 +10,7 @@ shapes, types and values of the arrays must be those that it calls for.
 """
 
 import json
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from gncn.baselines.models import CLASSES, Baseline
 from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureShape
 from gncn.circuit import Circuit
 from gncn.errors import ConfigError, RunError
-from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture
+from gncn.evaluation.mixture import COVARIANCES, TRIANGULAR, Covariance, Mixture
 from gncn.files import sha256, write_atomic
 from gncn.models import Model
 from gncn.network import Dynamics, Network, Settling
@@ -34,8 +35,6 @@ from gncn.network import Dynamics, Network, Settling
 NETWORK, BASELINE, PIXELS = "gncn-network-1", "gncn-baseline-1", "gncn-mixture-1"
 DESCRIPTION = "model.json"
 MIXTURE = ("logits", "means", "whitening")
-TRIANGULAR: tuple[Covariance, ...] = ("full", "tied")
-"""Covariances of mixtures whose whitening is kept as triangular matrices."""
 DYNAMICS = ("step_size", "leak", "self_excitation", "lateral_inhibition")
 MAX_DESCRIPTION_BYTES = 1 << 20
 
@@ -56,9 +55,7 @@ def save(network: Model, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     description = _describe(network)
-    content = save_tensors(
-        {name: np.ascontiguousarray(array) for name, array in _arrays(network).items()}
-    )
+    content = _tensors(_arrays(network))
     digest = sha256(content)
     tensors = f"model-{digest[:12]}.safetensors"
     try:
@@ -296,8 +293,8 @@ def save_mixture(mixture: Mixture, path: str | Path) -> None:
     Raises:
         RunError: the file can't be written.
     """
-    arrays = _mixture_arrays(mixture)
-    write_atomic(Path(path), save_tensors(arrays, metadata={"covariance": mixture.covariance}))
+    metadata = {"covariance": mixture.covariance}
+    write_atomic(Path(path), _tensors(_mixture_arrays(mixture), metadata))
 
 
 def load_mixture(path: str | Path) -> Mixture:
@@ -325,14 +322,19 @@ def load_mixture(path: str | Path) -> Mixture:
     return _assemble_mixture(arrays, covariance)
 
 
-def _mixture_arrays(mixture: Mixture) -> dict[str, np.ndarray]:
+def _tensors(arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> bytes:
+    """The content of a safetensors file, which would know nothing of an array's strides."""
+    return save_tensors(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=metadata
+    )
+
+
+def _mixture_arrays(mixture: Mixture) -> dict[str, Any]:
     """Arrays to save: of matrices, which are lower triangular, that triangle row by row."""
-    arrays = {name: np.ascontiguousarray(getattr(mixture, name)) for name in MIXTURE}
+    arrays: dict[str, Any] = {name: getattr(mixture, name) for name in MIXTURE}
     if mixture.covariance in TRIANGULAR:
         rows, columns = np.tril_indices(mixture.dim)
-        kept = arrays["whitening"][..., rows, columns]
-        # Fancy indexing leaves other strides, of which safetensors would know nothing.
-        arrays["whitening"] = np.ascontiguousarray(kept)
+        arrays["whitening"] = np.asarray(mixture.whitening)[..., rows, columns]
     return arrays
 
 

@@ -59,16 +59,13 @@ class _Queue(NamedTuple):
     """Images on their way to rest.
 
     Attributes:
-        images: as far as they have come.
-        n_steps: steps that each has taken.
-        converged: whether each has come to rest.
+        reached: how far they have come; the last row is no image, and takes the places that
+            no image follows to.
         places: numbers of the images being iterated.
         following: number of the image to begin with next.
     """
 
-    images: Float[Array, "rows pixels"]
-    n_steps: Int[Array, " rows"]
-    converged: Bool[Array, " rows"]
+    reached: Completed
     places: Int[Array, " places"]
     following: Int[Array, ""]
 
@@ -91,28 +88,25 @@ def complete_clamped(
     n_places = min(PLACES, n_images)
 
     def step(queue: _Queue) -> _Queue:
-        at = queue.places
-        before = queue.images[at]
+        reached, at, following = queue
+        before = reached.images[at]
         after = jnp.where(seen, before, completer.model.reconstruct(before))
         rests = jnp.max(jnp.abs(after - before), axis=-1) < completer.tolerance
-        n_steps = queue.n_steps[at] + 1
+        n_steps = reached.n_steps[at] + 1
         stops = rests | (n_steps >= completer.max_steps)
-        following = queue.following + jnp.cumsum(stops) - 1
-        return _Queue(
-            images=queue.images.at[at].set(after),
-            n_steps=queue.n_steps.at[at].set(n_steps),
-            converged=queue.converged.at[at].set(rests),
-            places=jnp.where(stops, jnp.minimum(following, n_images), at),
-            following=queue.following + jnp.sum(stops),
+        reached = Completed(
+            reached.images.at[at].set(after),
+            reached.n_steps.at[at].set(n_steps),
+            reached.converged.at[at].set(rests),
         )
+        next_ones = jnp.minimum(following + jnp.cumsum(stops) - 1, n_images)
+        return _Queue(reached, jnp.where(stops, next_ones, at), following + jnp.sum(stops))
 
-    # The last row is no image: places are left to it when there is none to follow.
-    start = _Queue(
-        images=jnp.pad(jnp.where(seen, x, 0.0), ((0, 1), (0, 0))),
-        n_steps=jnp.zeros(n_images + 1, int),
-        converged=jnp.zeros(n_images + 1, bool),
-        places=jnp.arange(n_places),
-        following=jnp.asarray(n_places),
+    reached = Completed(
+        jnp.pad(jnp.where(seen, x, 0.0), ((0, 1), (0, 0))),
+        jnp.zeros(n_images + 1, int),
+        jnp.zeros(n_images + 1, bool),
     )
+    start = _Queue(reached, jnp.arange(n_places), jnp.asarray(n_places))
     end = lax.while_loop(lambda queue: jnp.any(queue.places < n_images), step, start)
-    return Completed(end.images[:-1], end.n_steps[:-1], end.converged[:-1])
+    return Completed(*(rows[:-1] for rows in end.reached))

@@ -29,6 +29,8 @@ from gncn.errors import DataError, unknown_choice
 
 Covariance = Literal["full", "tied", "diagonal", "spherical"]
 COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
+TRIANGULAR: tuple[Covariance, ...] = ("full", "tied")
+"""Covariances whose whitening is made of triangular matrices."""
 
 _HIGHEST = lax.Precision.HIGHEST
 _BLOCK = 128
@@ -80,7 +82,7 @@ class Mixture(eqx.Module):
     @property
     def cholesky(self) -> Float[Array, "..."]:
         """C = A^{-1}, Σ = C C^T, shaped like `whitening`."""
-        if self.covariance in ("full", "tied"):
+        if self.covariance in TRIANGULAR:
             identity = jnp.broadcast_to(jnp.eye(self.dim), self.whitening.shape)
             return solve_triangular(self.whitening, identity, lower=True)
         return 1 / self.whitening
@@ -100,7 +102,7 @@ class Mixture(eqx.Module):
     def log_normaliser(self) -> Float[Array, " components"]:
         """log|A_k| − ½ J log 2π, the log density at each component's mean."""
         diagonal = self.whitening
-        if self.covariance in ("full", "tied"):
+        if self.covariance in TRIANGULAR:
             diagonal = jnp.diagonal(diagonal, axis1=-2, axis2=-1)
         if self.covariance == "spherical":
             log_determinant = self.dim * jnp.log(diagonal)
