@@ -76,6 +76,7 @@ def test_references_are_targets_or_the_papers_honest_numbers():
     assert len(wanted) == 5
     gmm = references(paper, "gmm", "mnist", "mnist", "gmm")
     assert gmm == {"log_likelihood": pytest.approx(-185.37 - 2 * np.log(5000))}
+    assert references(paper, "gmm", "kmnist", "kmnist", "gmm") == {"log_likelihood": -239.0}
     made = load_search("tiny")
     entry = made.models["gncn"].model_copy(update={"columns": ("log_likelihood",)})
     with pytest.raises(ConfigError, match=r"counts log_likelihood.*on 'digits'"):
@@ -238,6 +239,20 @@ def test_a_killed_search_goes_on_and_repeats_the_trial_at_work(pretence, tmp_pat
     assert tuning.tune(search(trials=6), "gncn", "digits", tmp_path)["trials_spent"] == 6
     with pytest.raises(RunError, match=r"begun with another search \(changed: budget\)"):
         tuning.tune(search(max_synapses=9), "gncn", "digits", tmp_path)
+
+
+def test_what_differs_on_another_data_set_is_no_other_search(pretence, tmp_path):
+    tuning.tune(search(), "gncn", "digits", tmp_path)
+    entry = SEARCH["models"]["gncn"]
+    data = SEARCH["data"] | {"other": SEARCH["data"]["digits"]}
+    for named in ("other", "digits"):
+        on = {named: {"reference": "targets"}}
+        changed = Search(**SEARCH | {"data": data, "models": {"gncn": entry | {"on": on}}})
+        if named == "other":
+            assert tuning.tune(changed, "gncn", "digits", tmp_path)["trials_spent"] == 5
+        else:
+            with pytest.raises(RunError, match=r"begun with another search \(changed: model\)"):
+                tuning.tune(changed, "gncn", "digits", tmp_path)
 
 
 def test_finalists_learn_from_all_images(monkeypatch, tmp_path):

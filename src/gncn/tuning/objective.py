@@ -70,8 +70,9 @@ def references(
         ConfigError: there is none for a column.
     """
     entry = search.models[model]
+    reference = search.reference(model, data)
     known: Mapping[str, float | None] = {**search.data[data].targets}
-    if entry.reference == "paper":
+    if reference == "paper":
         paper = PUBLISHED.get(data_name, {}).get(kind, Published())
         known = {
             "bce": paper.bce,
@@ -82,7 +83,7 @@ def references(
     if missing := [column for column in entry.columns if column not in found]:
         raise ConfigError(
             f"models.{model} counts {', '.join(missing)}, for which there is no number with "
-            f"reference={entry.reference!r} on {data!r}. Set data.{data}.targets, or take it out "
+            f"reference={reference!r} on {data!r}. Set data.{data}.targets, or take it out "
             "of columns."
         )
     return found

@@ -15,6 +15,7 @@ from gncn.errors import ConfigError
 from gncn.study.plan import Basis, Key
 
 Column = Literal["bce", "log_likelihood", "error_percent", "m_mse_over_supervised", "top_sparsity"]
+Reference = Literal["targets", "paper"]
 Scalar = bool | int | float | str
 
 
@@ -96,6 +97,16 @@ class Range(Description):
         return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)
 
 
+class SearchVariant(Basis):
+    """What differs on one data set.
+
+    Attributes:
+        reference: see `SearchModel`; None: the model's.
+    """
+
+    reference: Reference | None = None
+
+
 class SearchModel(Basis):
     """A model to choose settings of.
 
@@ -110,12 +121,12 @@ class SearchModel(Basis):
         reference: what shortfalls are from: the data's ``targets``, or the ``paper``.
     """
 
-    on: dict[str, Basis] = Field(default_factory=dict)
+    on: dict[str, SearchVariant] = Field(default_factory=dict)
     space: dict[str, Range]
     space_on: dict[str, dict[str, Range]] = Field(default_factory=dict)
     columns: tuple[Column, ...] = Field(min_length=1)
     combine: Literal["worst", "mean"] = "worst"
-    reference: Literal["targets", "paper"] = "targets"
+    reference: Reference = "targets"
 
 
 class SearchData(Description):
@@ -172,6 +183,11 @@ class Search(Description):
         entry = self.models[model]
         return entry.space | entry.space_on.get(data, {})
 
+    def reference(self, model: str, data: str) -> Reference:
+        """What a model's shortfalls on a data set are from."""
+        entry = self.models[model]
+        return entry.on.get(data, SearchVariant()).reference or entry.reference
+
     def config(
         self,
         model: str,
@@ -194,7 +210,7 @@ class Search(Description):
             ConfigError: an option or value is wrong.
         """
         entry = self.models[model]
-        settings = entry.read(entry.on.get(data, Basis()), folder)
+        settings = entry.read(entry.on.get(data, SearchVariant()), folder)
         for name, value in values.items():
             settings = _placed(settings, name.split("."), value, name)
         settings["data"] = {"name": data, **self.data[data].settings}

@@ -138,8 +138,10 @@ class _Task:
 
     def description(self) -> dict[str, Any]:
         """What must stay the same for a search to go on."""
+        variants = {name: variant for name, variant in self.entry.on.items() if name == self.data}
+        entry = self.entry.model_copy(update={"on": variants})
         return {
-            "model": self.entry.model_dump(mode="json", exclude={"space", "space_on"}),
+            "model": entry.model_dump(mode="json", exclude={"space", "space_on"}),
             "space": {name: bounds.model_dump(mode="json") for name, bounds in self.space.items()},
             "budget": self.budget.model_dump(mode="json", exclude={"trials", "finalists"}),
             "measuring": self.search.measuring.model_dump(mode="json"),
