@@ -136,7 +136,7 @@ def test_evaluate_measures_what_is_asked_for(trained):
     assert abs(tight["mean"] - tight["importance_sampling"]["mean"]) < 0.5
     completion = metrics["completion"]
     ways = {way: score["m_mse"] for way, score in completion["ways"].items()}
-    assert set(ways) == {"drift", "silent", "prior", "recall", "combined"}
+    assert set(ways) == {"drift", "silent", "recall", "refined", "combined"}
     assert completion["missing"] == "left"
     assert ways[completion["best_way"]] == min(ways.values())
     for name in ("likelihood", "samples", "completions", "confusion", "activity"):

@@ -1,4 +1,4 @@
-"""Completion with a network: Eq 4, silent pixels, and a start from the prior."""
+"""Completion with a network: Eq 4, silent pixels, and settling from codes."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn.completion import WAYS, Completer, calibrated, settle_on_visible
+from gncn.completion import WAYS, Completer, SettleFrom, calibrated
 from gncn.errors import ConfigError
 from gncn.evaluation.completion import complete
 from oracle import Oracle
@@ -28,17 +28,18 @@ def network():
 
 
 def completer(way, n_steps=6):
-    codes = jax.random.normal(jax.random.key(0), (20, 4)) if way == "prior" else None
-    return Completer(network(), way, n_steps, codes, 2.0)
+    return Completer(network(), way, n_steps)
 
 
-def loops(oracle, x, way, n_steps, latents=None):
+def loops(oracle, x, way, n_steps):
     """Eq 4 or its silent form, one image at a time."""
-    z = (
-        [np.where(VISIBLE, x, 0.0), *(np.zeros(s) for s in SIZES[1:])]
-        if latents is None
-        else latents
-    )
+    z = settle(oracle, way, [np.where(VISIBLE, x, 0.0), *(np.zeros(s) for s in SIZES[1:])], n_steps)
+    filled = z[0] if way == "drift" else oracle.predictions(z)[1][0]
+    return np.where(VISIBLE, x, filled)
+
+
+def settle(oracle, way, z, n_steps):
+    """States after some steps."""
     for _ in range(n_steps):
         h, zbar = oracle.predictions(z)
         e = oracle.errors(z, zbar)
@@ -49,8 +50,7 @@ def loops(oracle, x, way, n_steps, latents=None):
             e[0] = e[0] * VISIBLE
         beta = oracle.numbers["step_size"]
         z = [pixels, *(z[k] + beta[k - 1] * oracle.change(k, z, h, e) for k in (1, 2))]
-    filled = z[0] if way == "drift" else oracle.predictions(z)[1][0]
-    return np.where(VISIBLE, x, filled)
+    return z
 
 
 @pytest.mark.parametrize("way", ["drift", "silent"])
@@ -61,29 +61,20 @@ def test_completion_equals_the_loops(way):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("codes_at_once", [5000, 20, 7])
-def test_the_prior_way_starts_at_samples_weighted_by_the_visible_pixels(monkeypatch, codes_at_once):
-    monkeypatch.setattr(gncn.evaluation.recall, "_CODES_AT_ONCE", codes_at_once)
-    jax.clear_caches()  # programs were compiled for another block
-    one = completer("prior")
-    found = one(jnp.asarray(X), jnp.asarray(VISIBLE))
-    oracle = Oracle(one.network)
-    softplus, (w0, w1) = lambda v: np.log1p(np.exp(v)), (oracle.W[1, 0], oracle.W[2, 1])
-    codes = np.asarray(one.prior_codes, float)
-
-    def descend(z2):
-        z1 = np.tanh(softplus(z2) @ w1.T)
-        return z1, 1 / (1 + np.exp(-(softplus(z1) @ w0.T)))
-
-    for x, result in zip(X, found, strict=True):
-        p = descend(codes)[1][:, VISIBLE]
-        log_p = np.log(np.where(x[VISIBLE][None] > 0, p, 1 - p)).sum(1) / 2.0
-        share = np.exp(log_p - log_p.max())
-        z2 = (share / share.sum()) @ codes
-        start = [np.where(VISIBLE, x, 0.0).astype(float), descend(z2)[0], z2]
-        np.testing.assert_allclose(
-            result, loops(oracle, x.astype(float), "silent", 6, start), rtol=1e-3, atol=1e-4
-        )
+def test_settling_from_codes_equals_the_loops():
+    codes = np.asarray(jax.random.normal(jax.random.key(0), (3, 4)), float)
+    settle_from = SettleFrom(network(), 6)
+    logits, tops = settle_from(
+        jnp.asarray(X), jnp.asarray(VISIBLE), jnp.asarray(codes, jnp.float32)
+    )
+    oracle = Oracle(settle_from.network)
+    for x, code, logit, top in zip(X.astype(float), codes, logits, tops, strict=True):
+        below = np.tanh(np.log1p(np.exp(code)) @ oracle.W[2, 1].T)
+        z = settle(oracle, "silent", [np.where(VISIBLE, x, 0.0), below, code], 6)
+        np.testing.assert_allclose(top, z[2], rtol=1e-3, atol=1e-4)
+        p = oracle.predictions(z)[1][0]
+        np.testing.assert_allclose(jax.nn.sigmoid(logit), p, rtol=1e-3, atol=1e-4)
+        assert np.abs(z[2] - code).max() > 1e-2
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -106,7 +97,7 @@ def test_with_nothing_missing_it_is_reconstruction():
     one, everything = completer("silent"), jnp.ones(6, bool)
     kept = one(jnp.asarray(X), everything)
     np.testing.assert_array_equal(kept, X)
-    prediction = jax.nn.sigmoid(settle_on_visible(one, jnp.asarray(X), everything)[1])
+    prediction = jax.nn.sigmoid(one.settle(jnp.asarray(X), everything)[1])
     settled = gncn.settle(network(), X, n_settle_steps=6)
     np.testing.assert_allclose(prediction, settled.reconstruction, rtol=1e-5, atol=1e-6)
 
@@ -114,13 +105,13 @@ def test_with_nothing_missing_it_is_reconstruction():
 def test_sharpness_scales_logits_and_is_learned_from_images():
     plain = completer("silent", 12)
     x, visible = jnp.asarray(X), jnp.asarray(VISIBLE)
-    logits = settle_on_visible(plain, x, visible)[1]
+    logits = plain.settle(x, visible)[1]
     sharp = Completer(plain.network, "silent", 12, sharpness=2.5)
     expected = jnp.where(visible[None], x, jax.nn.sigmoid(2.5 * logits))
     np.testing.assert_allclose(sharp(x, visible), expected, rtol=1e-5)
     # Images that continue as 1.3 times the network's logits say, on average.
     many = np.repeat(X, 4000, axis=0)
-    target = np.asarray(jax.nn.sigmoid(1.3 * settle_on_visible(plain, x, visible)[1]))
+    target = np.asarray(jax.nn.sigmoid(1.3 * logits))
     drawn = np.random.default_rng(0).uniform(size=many.shape) < np.repeat(target, 4000, axis=0)
     whole = np.where(VISIBLE[None], many, drawn).astype(np.float32)
     found = calibrated(plain, whole, VISIBLE).sharpness
@@ -130,18 +121,10 @@ def test_sharpness_scales_logits_and_is_learned_from_images():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"way": "guess"}, "Unknown way 'guess'.*'drift', 'silent', 'prior'"),
-        ({"way": "prior"}, "needs them"),
-        ({"way": "silent", "prior_codes": jnp.zeros((3, 4))}, "belong to way='prior'"),
+        ({"way": "guess"}, "Unknown way 'guess'.*'drift', 'silent'"),
         ({"way": "drift", "sharpness": 0.8}, r"no sharpness; received 0\.8"),
     ],
 )
 def test_options_that_do_not_go_together(options, message):
     with pytest.raises(ConfigError, match=message):
         Completer(network(), n_settle_steps=3, **options)
-
-
-def test_the_prior_way_needs_binary_pixels():
-    real = gncn.build(gncn.chain((6, 4), distribution="gaussian"), seed=0)
-    with pytest.raises(ConfigError, match="real-valued"):
-        Completer(real, "prior", 3, jnp.zeros((2, 4)))

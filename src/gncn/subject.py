@@ -19,13 +19,14 @@ from gncn.activations import resolve_activation
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.baselines.subject import AutoencoderModel, PixelMixtureModel
-from gncn.completion import Completer, calibrated
+from gncn.completion import Completer, SettleFrom, calibrated
 from gncn.data import Dataset, Split
 from gncn.errors import ConfigError
 from gncn.evaluation.completion import Ways, combine
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import Decoder, LatentModel, Prior
 from gncn.evaluation.recall import fit_recall
+from gncn.evaluation.refined import fit_refined
 from gncn.inference import decode, encode_layers
 from gncn.measures import MEASURES
 from gncn.models import Model
@@ -176,21 +177,22 @@ class NetworkModel:
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
     ) -> Ways:
-        """One for each way of `gncn.completion`, and `gncn.evaluation.recall`.
+        """The ways of `gncn.completion`, recalled codes as they are and refined, and a sum.
 
-        All settle for twice the network's steps.  τ, sharpness and the weights of
-        ``combined``, a sum of ``silent``, ``prior`` and ``recall``, are learned from `images`.
+        Refining settles for the network's steps; the ways that begin with states of 0 settle
+        for twice as many.  τ, sharpness and the weights of ``combined``, a sum of ``silent``,
+        ``recall`` and ``refined``, are learned from `images`.
         """
-        n_steps = 2 * self.network.settling.n_settle_steps
+        n_steps = self.network.settling.n_settle_steps
         recall, held_out = fit_recall(self.decoder, codes, images, visible)
-        silent = Completer(self.network, "silent", n_steps)
-        from_prior = Completer(self.network, "prior", n_steps, recall.codes, recall.temperature)
+        silent = Completer(self.network, "silent", 2 * n_steps)
+        settle = SettleFrom(self.network, n_steps)
         several = {
             "silent": calibrated(silent, held_out, visible),
-            "prior": calibrated(from_prior, held_out, visible),
             "recall": recall,
+            "refined": fit_refined(self.decoder, settle, recall.codes, held_out, visible),
         }
-        drift = Completer(self.network, "drift", n_steps)
+        drift = Completer(self.network, "drift", 2 * n_steps)
         return {"drift": drift, **several, "combined": combine(several, held_out, visible)}
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gncn.baselines.completion import PLACES, ClampedCompleter, complete_clamped
+from gncn.baselines.completion import PLACES, ClampedCompleter, EncodeAgain, complete_clamped
 from gncn.evaluation.completion import (
     Completer,
     complete,
@@ -82,3 +82,17 @@ def test_it_completes_better_than_blanks_and_never_looks(completer, visible, dig
     x = jnp.asarray(images[:5], jnp.float32)
     peeking = completer(x, jnp.asarray(visible))
     np.testing.assert_array_equal(peeking, completer(jnp.asarray(blank[:5]), jnp.asarray(visible)))
+
+
+def test_encoding_again_begins_with_what_a_code_makes_of_missing_pixels(completer, visible, digits):
+    model = completer.model
+    x = jnp.asarray(np.where(visible, digits.test.images[:4], 0), jnp.float32)
+    codes = model.encode(jnp.asarray(digits.train.images[:4], jnp.float32))
+    logits, improved = EncodeAgain(model)(x, jnp.asarray(visible), codes)
+    decoded = 1 / (1 + np.exp(-np.asarray(model.decode(codes))))
+    guess = np.asarray(x).copy()
+    guess[:, ~visible] = decoded[:, ~visible]
+    expected = model.encode(jnp.asarray(guess))
+    np.testing.assert_allclose(improved, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits, model.decode(expected), rtol=1e-4, atol=1e-4)
+    assert np.abs(improved - codes).max() > 0.1

@@ -11,7 +11,7 @@ import gncn.evaluation.recall
 from gncn.evaluation.completion import complete
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.protocols import Sampled
-from gncn.evaluation.recall import TEMPERATURES, EmpiricalPrior, Recall, fit_recall
+from gncn.evaluation.recall import TEMPERATURES, EmpiricalPrior, Recall, fit_recall, likeliest
 
 VISIBLE = np.array([1, 1, 0, 1, 0, 0], bool)
 
@@ -56,6 +56,17 @@ def test_missing_pixels_are_means_over_codes_weighted_by_the_visible_ones(
         expected = np.average(p, axis=0, weights=weights)
         np.testing.assert_allclose(filled[~VISIBLE], expected[~VISIBLE], rtol=1e-4)
         np.testing.assert_array_equal(filled[VISIBLE], x[VISIBLE])
+
+
+@pytest.mark.parametrize("codes_at_once", [5000, 7])
+@pytest.mark.parametrize("n", [1, 9, 40])
+def test_the_likeliest_codes_come_best_first(monkeypatch, codes_at_once, n):
+    monkeypatch.setattr(gncn.evaluation.recall, "_CODES_AT_ONCE", codes_at_once)
+    decoder, codes, images = made()
+    found = likeliest(decoder.decode, jnp.asarray(codes), jnp.asarray(images, jnp.float32), n)
+    p = probabilities(decoder, codes)
+    terms = np.where(images[:, None] > 0, p[None], 1 - p[None]).prod(axis=2)
+    np.testing.assert_array_equal(found, np.argsort(-terms, axis=1)[:, :n])
 
 
 def test_the_log_likelihood_is_that_of_the_mixture_of_all_codes():

@@ -81,8 +81,8 @@ def metrics(*, log_p=None, error=None, m_mse=None, supervised=19.0, sparsity=())
         found["probe"] = [one]
     if m_mse is not None:
         found["completion"] = {
-            "best_way": "prior",
-            "ways": {"prior": {"m_mse": float(m_mse)}},
+            "best_way": "refined",
+            "ways": {"refined": {"m_mse": float(m_mse)}},
         }
         found["yardsticks"] = {
             "m_mse": {
@@ -113,7 +113,7 @@ def pictures(images=None, labels=None, seed=0):
         "embedding": rng.normal(size=(len(images), 2)) + 4 * labels[:, None] % 7,
         "embedding_labels": labels,
     }
-    return pack_pictures(shown, data, "test", "prior")
+    return pack_pictures(shown, data, "test", "refined")
 
 
 def plausible(data=("mnist", "fashion-mnist", "caltech-16", "kmnist"), trials=3, draw=pictures):

@@ -1,15 +1,19 @@
-"""Completion by an autoencoder: clamped iteration to a fixed point.
+"""Completion by an autoencoder: clamped iteration to a fixed point, and codes improved once.
 
     x_{t+1} = x on visible pixels, and logistic(decode(encode(x_t))) on missing ones
 
 from missing pixels of 0.  Each image stops by itself, when no missing pixel has moved by
 as much as the tolerance; so a batch gives what its images give alone.  Some images take
 many times the steps of others: each that stops makes room for the next one.
+
+`EncodeAgain` is one such step that begins with what a code makes of the missing pixels, for
+`gncn.evaluation.refined`.
 """
 
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -53,6 +57,27 @@ class ClampedCompleter(eqx.Module):
     ) -> Float[Array, "images pixels"]:
         """Fill in the pixels that are not `visible`; those of `x` there are not looked at."""
         return complete_clamped(self, x, visible).images
+
+
+class EncodeAgain(eqx.Module):
+    """Improves codes by encoding the images that they complete.
+
+    Attributes:
+        model: the autoencoder.
+    """
+
+    model: Autoencoder
+
+    def __call__(
+        self,
+        x: Float[Array, "images pixels"],
+        visible: Bool[Array, " pixels"],
+        codes: Float[Array, "images latent"],
+    ) -> tuple[Float[Array, "images pixels"], Float[Array, "images latent"]]:
+        """Logits of all pixels, and the codes of the completed images."""
+        guess = jax.nn.sigmoid(self.model.decode(codes))
+        codes = self.model.encode(jnp.where(visible[None, :], x, guess))
+        return self.model.decode(codes), codes
 
 
 class _Queue(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from gncn.baselines.autoencoder import RAE, Autoencoder
-from gncn.baselines.completion import ClampedCompleter
+from gncn.baselines.completion import ClampedCompleter, EncodeAgain
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.baselines.variational import GVAE, ConstantVarianceGVAE, encoder_proposal
 from gncn.evaluation.blocks import blocks
@@ -16,6 +16,7 @@ from gncn.evaluation.completion import Ways, combine
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import LatentModel, StandardNormal
 from gncn.evaluation.recall import fit_recall
+from gncn.evaluation.refined import fit_refined
 from gncn.measures import MEASURES
 
 _BLOCK = 2000
@@ -94,9 +95,14 @@ class AutoencoderModel:
         images: Shaped[np.ndarray, "images pixels"],
         visible: Bool[np.ndarray, " pixels"],
     ) -> Ways:
-        """Clamped iteration, `gncn.evaluation.recall`, and a sum of both."""
+        """Clamped iteration, recalled codes as they are and refined, and a sum of all."""
         recall, held_out = fit_recall(self.decoder, codes, images, visible)
-        several = {"clamped": ClampedCompleter(self.model), "recall": recall}
+        encode = EncodeAgain(self.model)
+        several = {
+            "clamped": ClampedCompleter(self.model),
+            "recall": recall,
+            "refined": fit_refined(self.decoder, encode, recall.codes, held_out, visible),
+        }
         return {**several, "combined": combine(several, held_out, visible)}
 
 

@@ -30,8 +30,10 @@ N_HELD_OUT = 500
 
 _CODES_AT_ONCE = 5000
 
-_Sums = tuple[Float[Array, " images"], Float[Array, " images"], Float[Array, "images size"]]
+_Sums = tuple[Float[Array, " images"], Float[Array, " images"], Float[Array, "images missing"]]
 """The highest log weight, weights relative to it, and values so weighted, summed up."""
+_Best = tuple[Float[Array, "images n"], Int[Array, "images n"]]
+"""Log-likelihoods of the likeliest codes so far, and their numbers."""
 
 
 class EmpiricalPrior(eqx.Module):
@@ -76,57 +78,73 @@ def _expected_pixels(
     seen: Int[Array, " seen"],
     missing: Int[Array, " missing"],
 ) -> Float[Array, "images missing"]:
-    def predict(
-        codes: Float[Array, "block dim"],
-    ) -> tuple[Float[Array, "block seen"], Float[Array, "block missing"]]:
-        logits = recall.decoder.decode(codes)
-        return logits[:, seen], jax.nn.sigmoid(logits[:, missing])
-
-    return mean_given_visible(predict, recall.codes, x[:, seen], recall.temperature)
-
-
-def mean_given_visible(
-    predict: Callable[
-        [Float[Array, "block dim"]], tuple[Float[Array, "block seen"], Float[Array, "block size"]]
-    ],
-    codes: Float[Array, "codes dim"],
-    x: Float[Array, "images seen"],
-    temperature: float | Float[Array, ""],
-) -> Float[Array, "images size"]:
-    """Σ_n w_n v(z_n) for each image, w_n ∝ p(x|z_n)^(1/τ), in blocks of codes.
-
-    Args:
-        predict: gives a block of codes' logits of the pixels in `x`, and v.
-        codes: z_n.
-        x: the visible pixels of images.
-        temperature: τ.
-    """
-    size = min(_CODES_AT_ONCE, len(codes))
-    spare = -len(codes) % size
-    blocks = jnp.pad(codes, ((0, spare), (0, 0))).reshape(-1, size, codes.shape[1])
-    is_code = jnp.pad(jnp.ones(len(codes), bool), (0, spare)).reshape(-1, size)
+    """Σ_n w_n logistic(a(z_n)) of the missing pixels, in blocks of codes."""
+    blocks, number = _in_blocks(recall.codes)
+    x = x[:, seen]
 
     def add(
-        sums: _Sums, block: tuple[Float[Array, "block dim"], Bool[Array, " block"]]
+        sums: _Sums, block: tuple[Float[Array, "block dim"], Int[Array, " block"]]
     ) -> tuple[_Sums, None]:
         highest, total, mean = sums
-        logits, values = predict(block[0])
-        fit = log_likelihood_table(x, logits) / temperature
-        fit = jnp.where(block[1][None, :], fit, -jnp.inf)
+        logits = recall.decoder.decode(block[0])
+        values = jax.nn.sigmoid(logits[:, missing])
+        fit = log_likelihood_table(x, logits[:, seen]) / recall.temperature
+        fit = jnp.where(block[1][None, :] >= 0, fit, -jnp.inf)
         higher = jnp.maximum(highest, jnp.max(fit, axis=1))
         weights = jnp.exp(fit - higher[:, None])
         shrink = jnp.exp(highest - higher)
         total = shrink * total + jnp.sum(weights, axis=1)
         return (higher, total, shrink[:, None] * mean + weights @ values), None
 
-    values = jax.eval_shape(predict, blocks[0])[1]
     nothing = (
         jnp.full(len(x), -jnp.inf),
         jnp.zeros(len(x)),
-        jnp.zeros((len(x), values.shape[1])),
+        jnp.zeros((len(x), len(missing))),
     )
-    (_, total, mean), _ = lax.scan(add, nothing, (blocks, is_code))
+    (_, total, mean), _ = lax.scan(add, nothing, (blocks, number))
     return mean / total[:, None]
+
+
+def likeliest(
+    predict: Callable[[Float[Array, "block dim"]], Float[Array, "block seen"]],
+    codes: Float[Array, "codes dim"],
+    x: Float[Array, "images seen"],
+    n: int,
+) -> Int[Array, "images n"]:
+    """Numbers of the `n` codes with the highest p(x|z_n) for each image, best first.
+
+    Args:
+        predict: gives a block of codes' logits of the pixels in `x`.
+        codes: z_n.
+        x: the visible pixels of images.
+        n: how many; no more than there are codes.
+    """
+
+    def merge(
+        best: _Best, block: tuple[Float[Array, "block dim"], Int[Array, " block"]]
+    ) -> tuple[_Best, None]:
+        fit = jnp.where(
+            block[1][None, :] >= 0, log_likelihood_table(x, predict(block[0])), -jnp.inf
+        )
+        fits = jnp.concatenate([best[0], fit], axis=1)
+        numbers = jnp.concatenate([best[1], jnp.broadcast_to(block[1][None, :], fit.shape)], axis=1)
+        fit, chosen = lax.top_k(fits, n)
+        return (fit, jnp.take_along_axis(numbers, chosen, axis=1)), None
+
+    nothing = jnp.full((len(x), n), -jnp.inf), jnp.full((len(x), n), -1)
+    (_, numbers), _ = lax.scan(merge, nothing, _in_blocks(codes))
+    return numbers
+
+
+def _in_blocks(
+    codes: Float[Array, "codes dim"],
+) -> tuple[Float[Array, "blocks size dim"], Int[Array, "blocks size"]]:
+    """Codes in blocks of equal length, and their numbers; -1 for what fills up the last."""
+    size = min(_CODES_AT_ONCE, len(codes))
+    spare = -len(codes) % size
+    blocks = jnp.pad(codes, ((0, spare), (0, 0))).reshape(-1, size, codes.shape[1])
+    number = jnp.pad(jnp.arange(len(codes)), (0, spare), constant_values=-1)
+    return blocks, number.reshape(-1, size)
 
 
 def fit_recall(
