@@ -1,34 +1,16 @@
 """Recall: the training images' codes as a prior, against loops over codes."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Float
+from linear import VISIBLE, Linear, made
 
 import gncn.evaluation.recall
 from gncn.evaluation.completion import complete
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.protocols import Sampled
 from gncn.evaluation.recall import TEMPERATURES, EmpiricalPrior, Recall, fit_recall, likeliest
-
-VISIBLE = np.array([1, 1, 0, 1, 0, 0], bool)
-
-
-class Linear(eqx.Module):
-    weights: Float[Array, "dim pixels"]
-
-    def decode(self, codes: Float[Array, "codes dim"]) -> Float[Array, "codes pixels"]:
-        return codes @ self.weights
-
-
-def made(n=40, seed=0):
-    rng = np.random.default_rng(seed)
-    decoder = Linear(jnp.asarray(rng.normal(size=(3, 6)), jnp.float32))
-    codes = rng.normal(size=(n, 3)).astype(np.float32)
-    images = (rng.uniform(size=(5, 6)) < 0.5).astype(np.uint8)
-    return decoder, codes, images
 
 
 def probabilities(decoder, codes):

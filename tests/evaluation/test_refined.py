@@ -6,20 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array, Bool, Float
+from linear import VISIBLE, Linear, made
 
 import gncn.evaluation.recall
 from gncn.errors import ConfigError
 from gncn.evaluation.completion import complete
 from gncn.evaluation.refined import Refined, candidates, expected, fit_refined
-
-VISIBLE = np.array([1, 1, 0, 1, 0, 0], bool)
-
-
-class Linear(eqx.Module):
-    weights: Float[Array, "dim pixels"]
-
-    def decode(self, codes: Float[Array, "codes dim"]) -> Float[Array, "codes pixels"]:
-        return codes @ self.weights
 
 
 class Nudge(eqx.Module):
@@ -37,14 +29,6 @@ class Nudge(eqx.Module):
     ) -> tuple[Float[Array, "images pixels"], Float[Array, "images dim"]]:
         codes = codes + self.rate * (x * visible[None, :]) @ self.decoder.weights.T
         return self.gain * jnp.tanh(self.decoder.decode(codes)), codes
-
-
-def made(n=40, n_images=5):
-    rng = np.random.default_rng(0)
-    decoder = Linear(jnp.asarray(rng.normal(size=(3, 6)), jnp.float32))
-    codes = rng.normal(size=(n, 3)).astype(np.float32)
-    images = (rng.uniform(size=(n_images, 6)) < 0.5).astype(np.uint8)
-    return decoder, codes, images
 
 
 def fit(x, logits):

@@ -25,7 +25,7 @@ from gncn.evaluation.completion import complete, missing_squared_error
 from gncn.evaluation.protocols import Decoder
 
 TEMPERATURES = (1.0, 2.0, 3.0, 5.0)
-"""Values of τ that `fit_recall` tries."""
+"""Values of τ that are tried."""
 N_HELD_OUT = 500
 
 _CODES_AT_ONCE = 5000

@@ -185,8 +185,11 @@ class Search(Description):
 
     def reference(self, model: str, data: str) -> Reference:
         """What a model's shortfalls on a data set are from."""
-        entry = self.models[model]
-        return entry.on.get(data, SearchVariant()).reference or entry.reference
+        return self.variant(model, data).reference or self.models[model].reference
+
+    def variant(self, model: str, data: str) -> SearchVariant:
+        """What differs of a model on a data set."""
+        return self.models[model].on.get(data, SearchVariant())
 
     def config(
         self,
@@ -209,8 +212,7 @@ class Search(Description):
         Raises:
             ConfigError: an option or value is wrong.
         """
-        entry = self.models[model]
-        settings = entry.read(entry.on.get(data, SearchVariant()), folder)
+        settings = self.models[model].read(self.variant(model, data), folder)
         for name, value in values.items():
             settings = _placed(settings, name.split("."), value, name)
         settings["data"] = {"name": data, **self.data[data].settings}
