@@ -23,12 +23,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import Field, model_validator
 
 from gncn.activations import resolve_activation
 from gncn.circuit import Circuit, Connection, Description, per_layer
 from gncn.errors import ConfigError
+from gncn.hardware import multiplies_bfloat16
 
 Products = Literal["float32", "bfloat16"]
 Order = Literal["simultaneous", "sequential"]
@@ -44,9 +46,9 @@ class Settling(Description):
         n_settle_steps: T, the default number of settling steps.
         tolerance: settle to rest within this (see `gncn.settle`); None for T steps.
         products: type of the factors in the products of settling and learning, whose sums
-            are in single precision; ``bfloat16`` is faster where the hardware multiplies
-            it, and rounds factors to 8 bits.  `settle` gives responses to the final states
-            in single precision all the same.
+            are in single precision; ``bfloat16`` rounds factors to 8 bits, and is faster
+            where the hardware has units for it (elsewhere as fast as ``float32``).
+            `settle` gives responses to the final states in single precision all the same.
         order: ``simultaneous``: all layers move at once (the paper's recipe);
             ``sequential``: one after the other from the bottom up, each seeing where those
             below have gone, so that one step carries news to the top.
@@ -163,7 +165,15 @@ def operands(network: Network, products: Products | str = "float32") -> Operands
 def product(
     left: Float[Array, "batch sending"], right: Float[Array, "sending receiving"]
 ) -> Float[Array, "batch receiving"]:
-    """Multiply, with both factors of the right one's type, and sum in single precision."""
+    """Multiply, with both factors of the right one's type, and sum in single precision.
+
+    A product of two numbers in bfloat16 has a place in single precision.  So hardware without
+    units for bfloat16 multiplies the rounded factors in single precision: the same numbers.
+    """
+    if right.dtype == jnp.bfloat16 and not multiplies_bfloat16():
+        # Rounded this way, since XLA drops a conversion there and back.
+        left = lax.reduce_precision(left.astype(jnp.float32), exponent_bits=8, mantissa_bits=7)
+        return jnp.matmul(left, right.astype(jnp.float32))
     return jnp.matmul(left.astype(right.dtype), right, preferred_element_type=jnp.float32)
 
 
