@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 from gncn.errors import ConfigError, DataError, DivergenceError
 from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.likelihood import prior_log_likelihood
+from gncn.evaluation.mixture import mixture_from_moments
 from gncn.evaluation.proposals import GaussianProposal, Proposal, laplace_proposal
 from gncn.evaluation.protocols import LatentModel, WithPrior
 
@@ -175,6 +176,25 @@ def test_laplace_is_exact_for_a_gaussian_prior_and_dull_decoder(one_component, s
     covariance = proposal.factor[0] @ proposal.factor[0].T
     # Never wider than prior samples look, whose covariance is known to a few percent.
     np.testing.assert_allclose(covariance, dull.prior.covariances[0], rtol=0.15, atol=0.05)
+
+
+def test_laplace_looks_at_the_likeliest_components(one_component, some_images):
+    """A mixture of many, all but one far from the data, is as good as that one alone."""
+    own = one_component.prior
+    far = 100.0 * np.random.default_rng(0).choice([-1, 1], size=(12, 2))
+    means = np.concatenate([far, np.asarray(own.means)])
+    moments = np.concatenate([np.tile(np.eye(2), (12, 1, 1)), np.asarray(own.covariances)])
+    # Of weights that leave the width of all samples that of the one component.
+    many = mixture_from_moments(np.array([1e-9] * 12 + [1.0]), means, moments)
+    start = jnp.zeros((2, 2))
+    one, other = (
+        laplace_proposal(
+            WithPrior(one_component, prior), some_images[:2], start, key=jax.random.key(7)
+        )
+        for prior in (own, many)
+    )
+    np.testing.assert_allclose(one.mean, other.mean, atol=0.01)
+    np.testing.assert_allclose(one.factor, other.factor, rtol=0.05, atol=0.01)
 
 
 def test_with_prior_joins_a_decoder_and_a_prior(continuous, some_images):

@@ -168,6 +168,40 @@ def test_mixture_is_a_pytree_of_three_arrays(known):
     assert (mixture.n_components, mixture.dim) == (N, DIM)
 
 
+def test_near_a_code_a_few_components_stand_for_all():
+    """Those that likeliest drew it, weights counted; there slope and curvature are the same."""
+    rng = np.random.default_rng(5)
+    means, factors = rng.normal(size=(20, 4)), 0.2 * rng.normal(size=(20, 4, 4))
+    spreads = factors @ np.swapaxes(factors, 1, 2) + 0.02 * np.eye(4)
+    weights = rng.dirichlet(0.3 * np.ones(20)) + 1e-6
+    mixture = mixture_from_moments(weights, means, spreads)
+    for code in rng.normal(size=(5, 4)):
+        terms = np.log(weights) + [
+            multivariate_normal(mean, covariance).logpdf(code)
+            for mean, covariance in zip(means, spreads, strict=True)
+        ]
+        likeliest = np.argsort(terms)[::-1]
+        assert terms[likeliest[8]] < terms[likeliest[0]] - 5
+        z = jnp.asarray(code, jnp.float32)
+        near = mixture.near(z)
+        assert set(np.asarray(near.means[:, 0])) == set(np.asarray(mixture.means[likeliest[:8], 0]))
+        for of in (jax.grad, jax.hessian):
+            whole, part = (of(lambda z, m=m: m.log_prob(z[None])[0])(z) for m in (mixture, near))
+            np.testing.assert_allclose(part, whole, rtol=0.02, atol=0.02 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize(("covariance", "n"), [("full", 8), ("diagonal", 20), ("spherical", 20)])
+def test_a_mixture_that_costs_little_stands_for_itself(covariance, n):
+    rng = np.random.default_rng(6)
+    spreads = {
+        "full": np.broadcast_to(np.eye(3), (n, 3, 3)),
+        "diagonal": np.ones((n, 3)),
+        "spherical": np.ones(n),
+    }[covariance]
+    mixture = mixture_from_moments(np.ones(n), rng.normal(size=(n, 3)), spreads, covariance)
+    assert mixture.near(jnp.zeros(3)) is mixture
+
+
 def test_standard_normal():
     prior = StandardNormal(3)
     z = np.asarray(prior.sample(jax.random.key(0), 10_000))

@@ -34,6 +34,8 @@ TRIANGULAR: tuple[Covariance, ...] = ("full", "tied")
 
 _HIGHEST = lax.Precision.HIGHEST
 _BLOCK = 128
+_NEAR = 8
+"""Components that stand for a mixture near a code."""
 _AT_ONCE = 1 << 24
 """Whitened numbers held at once for densities of a few codes."""
 
@@ -141,6 +143,19 @@ class Mixture(eqx.Module):
     ) -> Float[Array, "codes components"]:
         """p(k|z), the probability that each component drew each code."""
         return jax.nn.softmax(self.component_log_prob(codes) + self.logits[None, :], axis=-1)
+
+    def near(self, code: Float[Array, " dim"]) -> "Mixture":
+        """The mixture of the few components that likeliest drew a code, if all are costly.
+
+        Around the code its log density differs by a constant, but for what the components
+        left out contribute, which in many dimensions is next to nothing.
+        """
+        if self.covariance != "full" or self.n_components <= _NEAR:
+            return self
+        joint = self.component_log_prob(code[None])[0] + self.logits
+        chosen = lax.top_k(joint, _NEAR)[1]
+        parts = (self.logits[chosen], self.means[chosen], self.whitening[chosen])
+        return Mixture(*parts, covariance=self.covariance)
 
     @eqx.filter_jit
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from gncn.errors import DataError
 from gncn.evaluation.bernoulli import binary_images, log_likelihood
 from gncn.evaluation.blocks import blocks, check_positive
-from gncn.evaluation.protocols import Images, LatentModel
+from gncn.evaluation.protocols import Images, LatentModel, WithPrior
 
 _PRIOR_DRAWS = 2000
 
@@ -124,7 +124,8 @@ def laplace_proposal(
 
     Adam climbs log p(x, z) from `codes`, in units of the prior's standard deviations and
     with a rate that decays to 0; then Σ^{-1} = −∂² log p(x, z).  Directions in which that
-    is flatter than the prior's widest get the prior's width.
+    is flatter than the prior's widest get the prior's width.  Since any proposal will do, the
+    curvature is that of what the prior is near the peak, for a mixture its likeliest components.
 
     Args:
         model: anything with `decode`, `sample_prior` and `log_prior`.
@@ -179,7 +180,7 @@ def _climb(
     """The codes at the posteriors' peaks, and minus the second derivative there."""
 
     def joint(
-        images: Float[Array, "images pixels"], codes: Float[Array, "images dim"]
+        model: LatentModel, images: Float[Array, "images pixels"], codes: Float[Array, "images dim"]
     ) -> Float[Array, ""]:
         return jnp.sum(model.log_prior(codes) + log_likelihood(images, model.decode(codes)))
 
@@ -189,7 +190,7 @@ def _climb(
         carry: tuple[Float[Array, "images dim"], optax.OptState], _: None
     ) -> tuple[tuple[Float[Array, "images dim"], optax.OptState], None]:
         moved, state = carry
-        downhill = jax.grad(lambda u: -joint(x, start + widths[None, :] * u))(moved)
+        downhill = jax.grad(lambda u: -joint(model, x, start + widths[None, :] * u))(moved)
         update, state = optimiser.update(downhill, state)
         return (moved + jnp.asarray(update), state), None
 
@@ -201,6 +202,7 @@ def _climb(
         one: tuple[Float[Array, " pixels"], Float[Array, " dim"]],
     ) -> Shaped[Array, "dim dim"]:
         image, code = one
-        return -jax.hessian(lambda z: joint(image[None], z[None]))(code)
+        local = model.near(code) if isinstance(model, WithPrior) else model
+        return -jax.hessian(lambda z: joint(local, image[None], z[None]))(code)
 
     return peak, lax.map(curvature, (x, peak))

@@ -73,6 +73,15 @@ class LatentModel(Sampler, Protocol):
         ...
 
 
+@runtime_checkable
+class LocalPrior(Prior, Protocol):
+    """A prior whose density is cheaper to compute near a given code."""
+
+    def near(self, code: Float[Array, " dim"]) -> Prior:
+        """A prior whose log density differs around `code` by hardly more than a constant."""
+        ...
+
+
 _Prior = TypeVar("_Prior", bound=CodeSampler)
 
 
@@ -107,6 +116,12 @@ class WithPrior(Sampled[Prior]):
     def log_prior(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
         """Log prior density of each code in nats."""
         return self.prior.log_prob(codes)
+
+    def near(self, code: Float[Array, " dim"]) -> "WithPrior":
+        """The model with what its prior is near a code, if that is cheaper."""
+        if not isinstance(self.prior, LocalPrior):
+            return self
+        return WithPrior(self.decoder, self.prior.near(code))
 
 
 class StandardNormal(eqx.Module):
