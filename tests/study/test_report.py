@@ -84,6 +84,17 @@ def test_cells_are_means_over_trials_beside_the_papers_numbers():
     assert as_json(found)["data"][0]["models"]["gncn"]["cells"]["bce"]["ours"]["n_trials"] == 2
 
 
+@pytest.mark.parametrize(
+    ("best", "kind"), [(19.1, "not attainable"), (18.9, "not reached"), (None, "not attainable")]
+)
+def test_a_yardstick_that_a_model_beats_puts_nothing_out_of_reach(best, kind):
+    records = [record("gncn", metrics=metrics(m_mse=22.0)), record("rae")]
+    if best is not None:
+        records.append(record("gvae", metrics=metrics(m_mse=best)))
+    found = summarise(study(), records)
+    assert row(found, "gncn").cells["m_mse"].verdict.kind == kind
+
+
 def test_the_classifiers_error_is_its_own():
     found = summarise(study(), [record("dsrn", bce=(5.0, 2.0))])
     cells = row(found, "dsrn").cells

@@ -207,11 +207,13 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         path = ("yardsticks", "m_mse", yardstick, "m_mse")
         if found := _over(records, lambda r, path=path: _dig(r.metrics, *path)):
             yardsticks[yardstick] = found
-    rows = [
-        _row(study, model, name, same, yardsticks.get("supervised"))
+    by_model = {
+        model: same
         for model in study.models
         if (same := [record for record in records if record.model == model])
-    ]
+    }
+    floor = _floor(yardsticks.get("supervised"), by_model.values())
+    rows = [_row(study, model, name, same, floor) for model, same in by_model.items()]
     entry = study.data[key]
     return DataSection(
         key=key,
@@ -228,6 +230,18 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
     )
 
 
+def _floor(supervised: Summary | None, models: Iterable[Sequence[Record]]) -> Summary | None:
+    """The supervised yardstick of M-MSE, unless a model is below it: then it bounds nothing."""
+    found = [_column("m_mse", records) for records in models]
+    beaten = supervised and any(one and one.mean < supervised.mean for one in found)
+    return None if beaten else supervised
+
+
+def _column(key: str, records: Sequence[Record]) -> Summary | None:
+    find = COLUMNS[key].find
+    return _over(records, lambda r: find(r.kept, r.metrics, r.spec["split"]))
+
+
 def _row(
     study: Study, model: str, data: str, records: Sequence[Record], floor: Summary | None
 ) -> ModelRow:
@@ -236,9 +250,8 @@ def _row(
     spread = DEVIATIONS.get(data, {}).get(kind, Deviation())
     split = records[0].spec["split"]
     cells = {}
-    for key, column in COLUMNS.items():
-        found = _over(records, lambda r, f=column.find: f(r.kept, r.metrics, split))
-        cells[key] = _cell(key, found, paper, spread, floor)
+    for key in COLUMNS:
+        cells[key] = _cell(key, _column(key, records), paper, spread, floor)
     first = _over(records, lambda r: _bce(r, split)[0] if _bce(r, split) else None)
     published_first = FIRST_EPOCH_BCE.get(data, {}).get(kind)
     verdict = None

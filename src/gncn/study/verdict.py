@@ -65,14 +65,15 @@ def judge_completion(
         ours: M-MSE over trials.
         paper: the paper's.
         paper_deviation: its standard deviation.
-        supervised: M-MSE of a network trained for this mask alone, on the same images.
+        supervised: M-MSE of a network trained for this mask alone, on the same images; None
+            if there is none, or a model is below it.
     """
     verdict = judge(ours, paper, paper_deviation, low_is_good=True)
     if verdict.kind == "not reached" and supervised is not None and paper < supervised:
         return Verdict(
             "not attainable",
             f"{paper:.2f} lies below the {supervised:.2f} of a network trained by backprop for "
-            "this half alone, about the least that any predictor can reach",
+            "this half alone, and no model here is below that",
         )
     return verdict
 
