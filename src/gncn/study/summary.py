@@ -212,7 +212,8 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         for model in study.models
         if (same := [record for record in records if record.model == model])
     }
-    floor = _floor(yardsticks.get("supervised"), by_model.values())
+    supervised = yardsticks.get("supervised")
+    floor = _floor(supervised, by_model.values())
     rows = [_row(study, model, name, same, floor) for model, same in by_model.items()]
     entry = study.data[key]
     return DataSection(
@@ -225,7 +226,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         rows=_with_best(rows),
         yardsticks=yardsticks,
         paper_sparsity=SPARSITY.get(name),
-        targets=_targets(entry.targets, study.targets_for, rows, yardsticks.get("supervised")),
+        targets=_targets(entry.targets, study.targets_for, rows, supervised),
         targets_for=study.title_of(study.targets_for),
     )
 
@@ -238,6 +239,7 @@ def _floor(supervised: Summary | None, models: Iterable[Sequence[Record]]) -> Su
 
 
 def _column(key: str, records: Sequence[Record]) -> Summary | None:
+    """Ours of one of `COLUMNS`, over the trials of a model."""
     find = COLUMNS[key].find
     return _over(records, lambda r: find(r.kept, r.metrics, r.spec["split"]))
 
@@ -249,9 +251,7 @@ def _row(
     paper = PUBLISHED.get(data, {}).get(kind, Published())
     spread = DEVIATIONS.get(data, {}).get(kind, Deviation())
     split = records[0].spec["split"]
-    cells = {}
-    for key in COLUMNS:
-        cells[key] = _cell(key, _column(key, records), paper, spread, floor)
+    cells = {key: _cell(key, _column(key, records), paper, spread, floor) for key in COLUMNS}
     first = _over(records, lambda r: _bce(r, split)[0] if _bce(r, split) else None)
     published_first = FIRST_EPOCH_BCE.get(data, {}).get(kind)
     verdict = None
@@ -312,14 +312,14 @@ def _with_best(rows: Sequence[ModelRow], n: int = 2) -> tuple[ModelRow, ...]:
 
 
 def _targets(
-    targets: Targets | None, model: str, rows: Sequence[ModelRow], floor: Summary | None
+    targets: Targets | None, model: str, rows: Sequence[ModelRow], supervised: Summary | None
 ) -> tuple[TargetRow, ...]:
     if targets is None:
         return ()
     row = next((row for row in rows if row.key == model), None)
     cell = (lambda key: _aimed_at(key, row)) if row else (lambda key: None)
     error = cell("m_mse")
-    ratio = None if error is None or floor is None else _scaled(error, 1 / floor.mean)
+    ratio = None if error is None or supervised is None else _scaled(error, 1 / supervised.mean)
     top = row.sparsity[-1] if row and row.sparsity else None
     plain = (
         ("bce", "BCE, nats", cell("bce"), True),

@@ -57,22 +57,22 @@ def judge(
 
 
 def judge_completion(
-    ours: Summary, paper: float, paper_deviation: float | None, supervised: float | None
+    ours: Summary, paper: float, paper_deviation: float | None, floor: float | None
 ) -> Verdict:
-    """As `judge`, for M-MSE: what lies below the supervised yardstick isn't attainable.
+    """As `judge`, for M-MSE: what lies below the floor isn't attainable.
 
     Args:
         ours: M-MSE over trials.
         paper: the paper's.
         paper_deviation: its standard deviation.
-        supervised: M-MSE of a network trained for this mask alone, on the same images; None
-            if there is none, or a model is below it.
+        floor: M-MSE of a network trained for this mask alone, on the same images; None if there
+            is none, or a model is below it.
     """
     verdict = judge(ours, paper, paper_deviation, low_is_good=True)
-    if verdict.kind == "not reached" and supervised is not None and paper < supervised:
+    if verdict.kind == "not reached" and floor is not None and paper < floor:
         return Verdict(
             "not attainable",
-            f"{paper:.2f} lies below the {supervised:.2f} of a network trained by backprop for "
+            f"{paper:.2f} lies below the {floor:.2f} of a network trained by backprop for "
             "this half alone, and no model here is below that",
         )
     return verdict
