@@ -158,7 +158,7 @@ MUTANTS = [
     ("evaluation/sparsity.py", "states > ACTIVE", "jnp.abs(states) > ACTIVE"),
     ("study/verdict.py", "paper - ours.mean if low_is_good", "ours.mean - paper if low_is_good"),
     ("study/verdict.py", "better_by >= -same", "better_by >= 0"),
-    ("study/verdict.py", "paper < supervised", "paper > supervised"),
+    ("study/verdict.py", "paper < floor", "paper > floor"),
     ("study/verdict.py", "** 2 / PAPER_TRIALS", "** 2"),
     ("study/summary.py", "sign * ours.mean <= sign * wanted", "ours.mean <= wanted"),
     ("study/summary.py", "(1 if low else -1) * found.mean", "found.mean"),
