@@ -1,15 +1,19 @@
 """Settling as a computation: batches, compilation, tolerances, trajectories, bad input."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from jax.extend.core import jaxprs_in_params
 
 import gncn
+from gncn.circuit import Circuit, Connection, Layer
 from gncn.discrepancy import binary_cross_entropy
 from gncn.errors import ConfigError, DataError
-from nets import cases
+from gncn.settling import initial_latents
+from nets import cases, perturb
 
 PULLED = {"self_excitation": 0.0, "leak": 0.3}
 
@@ -165,6 +169,97 @@ def test_settling_can_go_on_from_earlier_states():
     rest = gncn.settle(network, x, n_settle_steps=7, start=half.latents)
     for a, b in zip(rest.latents, whole.latents, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def products(jaxpr, rows):
+    """How many matrix products with that many rows a program computes, loops counted out."""
+    found = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            found += equation.invars[0].aval.shape[0] == rows
+        times = equation.params.get("length", 1)
+        for inner in jaxprs_in_params(equation.params):
+            found += times * products(inner, rows)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "saved"),
+    [
+        ({}, (5, 8, 9, 9)),
+        ({"order": "sequential"}, (3, 3, 3, 3)),
+        ({"acceleration": "heavy-ball", "momentum": 0.5}, (0, 0, 0, 0)),
+        ({"products": "bfloat16"}, (0, 0, 0, 0)),
+        ({"feedback": "transposed"}, (0, 0, 0, 0)),
+    ],
+)
+@pytest.mark.parametrize(("number", "n_steps"), [(0, 1), (1, 2), (2, 3), (3, 20)])
+def test_no_product_is_computed_that_is_the_same_for_every_image(options, saved, number, n_steps):
+    """With three latent layers the first steps need 1, 3 and 5 products in place of 6."""
+    feedback = options.get("feedback", "learned")
+    manner = {name: value for name, value in options.items() if name != "feedback"}
+    circuit = gncn.chain((6, 5, 4, 3), feedback=feedback, activation="tanh")
+    network, x = gncn.build(circuit, seed=0, **manner), images(7)
+
+    def count(**given):
+        run = jax.make_jaxpr(lambda x: gncn.settle(network, x, n_settle_steps=n_steps, **given))
+        return products(run(x).jaxpr, rows=7)
+
+    start = initial_latents(network, x)
+    assert count(start=start) == 6 * n_steps + 3  # at the end, predictions
+    assert count(start=start) - count() == saved[number]
+
+    whole = gncn.settle(network, x, n_settle_steps=n_steps)
+    one_by_one = gncn.settle(network, x, n_settle_steps=n_steps, start=start)
+    for a, b in zip(whole.latents, one_by_one.latents, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+        assert a.shape == b.shape
+
+
+@pytest.mark.parametrize(
+    ("options", "manner"),
+    [
+        ({"activation": "relu", "precision": "full", "competing": "activity"}, {}),
+        ({"activation": "tanh", "precision": "diagonal"}, {"order": "sequential"}),
+        ({"activation": "tanh"}, {"step_rule": "newton", "damping": 1.0, "pixel_variance": 0.25}),
+        ({"activation": "tanh"}, {"acceleration": "nesterov", "momentum": 0.5}),
+        ({"activation": "tanh", "feedback": "transposed"}, {"step_rule": "curvature"}),
+        ({"activation": "k_winners", "winners": 3, "competing": "activity"}, {}),
+    ],
+)
+def test_what_settling_leaves_out_changes_nothing(options, manner):
+    """As recorded, where nothing is left out; columns, a band, connections past a layer."""
+    seen = {"distribution": "gaussian", "prediction_activation": "identity"}
+    hidden = {"prediction_activation": "tanh"} | options
+    whole = {name: hidden.pop(name) for name in ("feedback", "competing") if name in hidden}
+    rivals = (
+        {"size": 6, "competition": "columns", "group_size": 3},
+        {"size": 6, "competition": "band", "band_width": 1},
+        {"size": 6, "competition": "columns", "group_size": 2},
+    )
+    top = {name: hidden[name] for name in ("activation", "winners") if name in hidden}
+    circuit = Circuit(
+        layers=(
+            Layer(size=6, **seen),
+            Layer(**rivals[0], **hidden),
+            Layer(**rivals[1], **hidden),
+            Layer(**rivals[2], **top),
+        ),
+        connections=tuple(
+            Connection(source=source, target=target)
+            for source, target in ((1, 0), (2, 1), (3, 2), (3, 0), (3, 1))
+        ),
+        **whole,
+    )
+    strong = {"self_excitation": 0.2, "lateral_inhibition": 0.5, "weight_scale": 0.5}
+    network = perturb(gncn.build(circuit, seed=1, n_settle_steps=9, **strong, **manner), seed=1)
+    for start in (None, tuple(images(4, 6) for _ in range(4))):
+        recorded = gncn.settle(network, images(4), start=start, keep_discrepancy=True)
+        plain = gncn.settle(network, images(4), start=start)
+        for a, b in zip(plain.latents, recorded.latents, strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+        for a, b in zip(plain.responses.drives[:3], recorded.responses.drives[:3], strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
 
 
 def test_bce_is_finite_and_exact_for_extreme_logits():

@@ -38,7 +38,7 @@ from gncn.lateral import greatest_rivalry
 from gncn.network import Network, Operands, operands
 from gncn.newton import Inverses, inverse_curvatures
 
-States = tuple[Float[Array, "batch _units"], ...]
+States = tuple[Float[Array, "#batch _units"], ...]
 """States of layers 0..L, as `gncn.discrepancy.Latents`."""
 
 _NEGLIGIBLE = 1e-3

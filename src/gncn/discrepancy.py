@@ -21,11 +21,12 @@ from jaxtyping import Array, Float
 from gncn.activations import resolve_activation
 from gncn.network import Network, Operands, operands, product
 
-Latents = tuple[Float[Array, "batch _units"], ...]
-"""States z^0 (the data), z^1, ..., z^L; arrays of shape (batch, J_l)."""
+Latents = tuple[Float[Array, "#batch _units"], ...]
+"""States z^0 (the data), z^1, ..., z^L; arrays of shape (batch, J_l), or (1, J_l) where a layer's
+states are the same for all images."""
 
-ByLayer = tuple[Float[Array, "batch _units"] | None, ...]
-"""One array of shape (batch, J_l) for each of the layers 0..L, or None for a layer."""
+ByLayer = tuple[Float[Array, "#batch _units"] | None, ...]
+"""One array of the shape of its states for each of the layers 0..L, or None for a layer."""
 
 
 class Responses(NamedTuple):
@@ -142,7 +143,7 @@ def _compare(
     )
 
 
-def _put(values: ByLayer, index: int, value: Float[Array, "batch units"]) -> ByLayer:
+def _put(values: ByLayer, index: int, value: Float[Array, "#batch units"]) -> ByLayer:
     return (*values[:index], value, *values[index + 1 :])
 
 

@@ -143,7 +143,8 @@ def learn_batch(
     if plan.updates_per_batch == 1:
         moving, right, learner = _prepared(network, learner, len(x))
         length = network.settling.n_settle_steps, network.settling.tolerance
-        settled = settle_from(moving, right, start, *length, final=right)
+        alike = kept is None and network.circuit.start == "constant"
+        settled = settle_from(moving, right, start, *length, final=right, alike=alike)
         seen = statistics(network, settled)
         updates = hebbian_updates(network, settled.latents, settled.responses, draw.weights)
         learned, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
