@@ -3,12 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import gncn
 from gncn.circuit import Layer
-from gncn.lateral import deal, lateral_drive, rival_sum
+from gncn.lateral import lateral_drive, rival_sum
 
 
 def dense_v(mask, excitation, inhibition):
@@ -91,20 +91,3 @@ def test_sums_over_columns_have_factors_of_the_type_that_products_take():
     }
     np.testing.assert_array_equal(found["float32"][0], [4 + 2**-9, 4, 2 + 2**-9])
     np.testing.assert_array_equal(found["bfloat16"][0], [4, 4 - 2**-9, 2])
-
-
-@settings(max_examples=20)
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 99))
-def test_dealt_columns_have_the_same_rivals(columns, group, seed):
-    layer = Layer(size=columns * group, competition="columns", group_size=group)
-    signal = np.random.default_rng(seed).normal(size=(3, layer.size)).astype(np.float32)
-    dealt = deal(layer, jnp.asarray(signal))
-    for place in range(group):  # the first of every column, then the second of every column
-        np.testing.assert_array_equal(
-            dealt[:, place * columns : (place + 1) * columns], signal[:, place::group]
-        )
-    np.testing.assert_array_equal(deal(layer, dealt, back=True), signal)
-    np.testing.assert_array_equal(deal(layer, dealt.T, axis=0, back=True), signal.T)
-    found = deal(layer, rival_sum(layer, None, dealt, dealt=True), back=True)
-    wanted = rival_sum(layer, None, jnp.asarray(signal))
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
