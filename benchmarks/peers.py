@@ -17,7 +17,8 @@ Off in all four: lateral competition, precision, norm bounds, biases and weight 
 What this library's variants do otherwise is in `OURS`.  jpc isn't on PyPI and is left out.
 
 Seconds a batch: settling and learning, compilation excluded, all in turn, round by
-round.
+round, in a few sets of processes, since where a process's arrays come to lie moves its
+times by some per cent.
 
 Time to equal BCE: all learn in turn, chunk by chunk, each with the best of a few
 learning rates and β, chosen by validation BCE after an epoch; only seconds of settling
@@ -38,7 +39,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -234,6 +235,37 @@ def time_in_turn(workers: Mapping[str, Worker], rounds: int, chunk: int) -> dict
         for name, worker in workers.items():
             times[name].append(worker.learn() / chunk)
     return times
+
+
+class Timed(NamedTuple):
+    """What timing found of each contestant.
+
+    Attributes:
+        seconds: a batch, in each round of each set of processes.
+        bce: after the timed batches.
+        about: versions of what it uses.
+    """
+
+    seconds: dict[str, list[float]]
+    bce: dict[str, float]
+    about: dict[str, dict[str, str]]
+
+
+def time_processes(contestants: Contestants, starts: int, rounds: int, chunk: int) -> Timed:
+    """Time all in turn, in several sets of processes, one after the other.
+
+    Where a process's arrays come to lie makes it faster or slower for as long as it lives,
+    by more than rounds differ.
+    """
+    settings = {name: FIXED if is_tunable(name) else OWN for name in contestants.names}
+    timed = Timed({name: [] for name in settings}, {}, {})
+    for _ in range(starts):
+        with contestants.start(settings, chunk, rounds) as workers:
+            for name, seconds in time_in_turn(workers, rounds, chunk).items():
+                timed.seconds[name].extend(seconds)
+            timed.bce.update({name: worker.bce() for name, worker in workers.items()})
+            timed.about.update({name: worker.about for name, worker in workers.items()})
+    return timed
 
 
 def learn_in_turn(workers: Mapping[str, Worker], n_chunks: int) -> dict[str, Curve]:
@@ -452,7 +484,10 @@ def main(
     pcx: Annotated[Path | None, typer.Option(help="A Python that has pcx.")] = None,
     ngclearn: Annotated[Path | None, typer.Option(help="A Python that has ngc-learn 3.")] = None,
     torch: Annotated[Path | None, typer.Option(help="A Python that has PyTorch.")] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds of timing.", min=1)] = 5,
+    rounds: Annotated[int, typer.Option(help="Rounds of timing, each time.", min=1)] = 5,
+    starts: Annotated[
+        int, typer.Option(help="Times that all processes start anew to be timed.", min=1)
+    ] = 3,
     batches: Annotated[int, typer.Option(help="Mini-batches of a round.", min=1)] = 10,
     epochs: Annotated[int, typer.Option(help="Epochs of learning; 0: only time.", min=0)] = 5,
     every: Annotated[int, typer.Option(help="Mini-batches between two measured BCEs.")] = 58,
@@ -481,14 +516,8 @@ def main(
         left_out = [name for name in PEERS if name not in contestants.peers]
         if left_out:
             console.print(f"without an interpreter, and left out: {', '.join(left_out)}")
-        with contestants.start(
-            {name: FIXED if is_tunable(name) else OWN for name in contestants.names},
-            batches,
-            rounds,
-        ) as all_:
-            about = {name: worker.about for name, worker in all_.items()}
-            times = time_in_turn(all_, rounds, batches)
-            bces = {name: worker.bce() for name, worker in all_.items()}
+        timed = time_processes(contestants, starts, rounds, batches)
+        times, bces, about = timed.seconds, timed.bce, timed.about
         show_speed(console, times, bces, contestants.peers)
         record: dict[str, Any] = {
             "command": " ".join(["python -m benchmarks.peers", *sys.argv[1:]]),

@@ -1,5 +1,6 @@
 """The peer benchmark's bookkeeping, with workers that only pretend to learn."""
 
+import contextlib
 import json
 import math
 import sys
@@ -87,6 +88,30 @@ def test_all_take_turns_and_the_diverged_stop(tmp_path):
     assert {name: len(own) for name, own in times.items()} == {"good": 2, "bad": 2}
     good.close()
     bad.close()
+
+
+def test_timing_starts_all_processes_anew(tmp_path):
+    class Contestants:
+        names = ("plain JAX", "gncn, fast")
+
+        def __init__(self):
+            self.started = []
+
+        @contextlib.contextmanager
+        def start(self, settings, chunk, n_chunks):
+            self.started.append((settings, chunk, n_chunks))
+            workers = {name: fake_worker(tmp_path, name=name) for name in settings}
+            yield workers
+            for worker in workers.values():
+                worker.close()
+
+    contestants = Contestants()
+    timed = peers.time_processes(contestants, starts=3, rounds=2, chunk=4)
+    settings = {"plain JAX": peers.FIXED, "gncn, fast": peers.OWN}
+    assert contestants.started == [(settings, 4, 2)] * 3
+    assert {name: len(own) for name, own in timed.seconds.items()} == dict.fromkeys(settings, 6)
+    assert timed.bce == dict.fromkeys(settings, 100 / 5 + 0.5)  # after two rounds, not six
+    assert set(timed.about) == set(settings)
 
 
 def test_chunks_see_every_image_once_an_epoch_and_keep_their_seed(monkeypatch):
