@@ -187,6 +187,7 @@ def products(jaxpr, rows):
     ("options", "saved"),
     [
         ({}, (5, 8, 9, 9)),
+        ({"precision": "diagonal"}, (5, 8, 9, 9)),
         ({"order": "sequential"}, (3, 3, 3, 3)),
         ({"acceleration": "heavy-ball", "momentum": 0.5}, (0, 0, 0, 0)),
         ({"products": "bfloat16"}, (0, 0, 0, 0)),
@@ -196,9 +197,9 @@ def products(jaxpr, rows):
 @pytest.mark.parametrize(("number", "n_steps"), [(0, 1), (1, 2), (2, 3), (3, 20)])
 def test_no_product_is_computed_that_is_the_same_for_every_image(options, saved, number, n_steps):
     """With three latent layers the first steps need 1, 3 and 5 products in place of 6."""
-    feedback = options.get("feedback", "learned")
-    manner = {name: value for name, value in options.items() if name != "feedback"}
-    circuit = gncn.chain((6, 5, 4, 3), feedback=feedback, activation="tanh")
+    wiring = {name: options[name] for name in ("feedback", "precision") if name in options}
+    manner = {name: value for name, value in options.items() if name not in wiring}
+    circuit = gncn.chain((6, 5, 4, 3), activation="tanh", **wiring)
     network, x = gncn.build(circuit, seed=0, **manner), images(7)
 
     def count(**given):
