@@ -67,3 +67,22 @@ def test_bad_layout_options():
         embed(codes)
     with pytest.raises(ConfigError, match="n_points must be above 0"):
         embed(codes, n_points=0)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7])
+def test_codes_of_a_collapsed_encoder_lie_at_the_origin(noise):
+    """t-SNE crashed on them."""
+    codes = np.array([[0.7, -0.2, 0.0]]) * (1 + noise * np.random.default_rng(0).random((40, 3)))
+    layout = embed(codes.astype(np.float32), perplexity=10.0)
+    np.testing.assert_array_equal(layout.positions, np.zeros((40, 2)))
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-3, 1e15])
+def test_codes_are_laid_out_whatever_their_units(scale):
+    clusters = np.repeat([[0.0, 0.0], [1.0, 1.0]], 20, axis=0)
+    codes = scale * (clusters + 0.05 * np.random.default_rng(0).random((40, 2)))
+    positions = embed(codes.astype(np.float32), perplexity=5.0).positions
+    centres = positions[:20].mean(axis=0), positions[20:].mean(axis=0)
+    apart = np.linalg.norm(centres[0] - centres[1])
+    for cluster, centre in zip((positions[:20], positions[20:]), centres, strict=True):
+        assert np.linalg.norm(cluster - centre, axis=1).max() < apart

@@ -36,7 +36,8 @@ def embed(
 
     Returns:
         Which codes were chosen and where they are.  Distances between clusters and
-        their sizes mean little.
+        their sizes mean little.  Codes that are all the same but for rounding, as those of
+        a collapsed encoder, are all at the origin.
 
     Raises:
         ConfigError: a number is not positive, or perplexity is too large.
@@ -46,6 +47,10 @@ def embed(
     if perplexity >= n:
         raise ConfigError(f"perplexity must be below the {n} points drawn; received {perplexity}.")
     indices = np.sort(np.random.default_rng(seed).permutation(len(codes))[:n])
-    layout = TSNE(perplexity=perplexity, init="pca", random_state=seed)
     chosen = np.asarray(codes, np.float32)[indices]
-    return Embedding(indices, np.asarray(layout.fit_transform(chosen)))
+    spread = np.max(np.ptp(chosen, axis=0))
+    if spread <= 4 * np.finfo(np.float32).eps * np.max(np.abs(chosen)):
+        return Embedding(indices, np.zeros((n, 2), np.float32))
+    # In units of their spread, since scikit-learn crashes where single precision underflows.
+    layout = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+    return Embedding(indices, np.asarray(layout.fit_transform(chosen / spread)))
