@@ -263,8 +263,9 @@ def time_processes(contestants: Contestants, starts: int, rounds: int, chunk: in
         with contestants.start(settings, chunk, rounds) as workers:
             for name, seconds in time_in_turn(workers, rounds, chunk).items():
                 timed.seconds[name].extend(seconds)
-            timed.bce.update({name: worker.bce() for name, worker in workers.items()})
-            timed.about.update({name: worker.about for name, worker in workers.items()})
+            if not timed.bce:  # the same in every set
+                timed.bce.update({name: worker.bce() for name, worker in workers.items()})
+                timed.about.update({name: worker.about for name, worker in workers.items()})
     return timed
 
 
@@ -516,8 +517,7 @@ def main(
         left_out = [name for name in PEERS if name not in contestants.peers]
         if left_out:
             console.print(f"without an interpreter, and left out: {', '.join(left_out)}")
-        timed = time_processes(contestants, starts, rounds, batches)
-        times, bces, about = timed.seconds, timed.bce, timed.about
+        times, bces, about = time_processes(contestants, starts, rounds, batches)
         show_speed(console, times, bces, contestants.peers)
         record: dict[str, Any] = {
             "command": " ".join(["python -m benchmarks.peers", *sys.argv[1:]]),
