@@ -123,6 +123,11 @@ def initial_latents(network: Network, x: Float[Array, "batch pixels"]) -> Latent
     return tuple(states)
 
 
+def starts_alike(network: Network, given: Latents | None) -> bool:
+    """Whether all images start from the same states: none were given, nor do any depend on x."""
+    return given is None and network.circuit.start == "constant"
+
+
 def state_changes(
     network: Network, latents: Latents, responses: Responses, right: Operands | None = None
 ) -> Latents:
@@ -322,7 +327,7 @@ def settle(
     ready = prepare(network, n_images=len(x))
     if keep_discrepancy or keep_latents:
         return _settle_recording(*ready, latents, n_steps, tolerance, keep_latents)
-    alike = start is None and network.circuit.start == "constant"
+    alike = starts_alike(network, start)
     return settle_from(*ready, latents, n_steps, tolerance, alike=alike)
 
 

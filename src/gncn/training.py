@@ -53,6 +53,7 @@ from gncn.settling import (
     settle,
     settle_from,
     settle_step,
+    starts_alike,
 )
 
 
@@ -143,7 +144,7 @@ def learn_batch(
     if plan.updates_per_batch == 1:
         moving, right, learner = _prepared(network, learner, len(x))
         length = network.settling.n_settle_steps, network.settling.tolerance
-        alike = kept is None and network.circuit.start == "constant"
+        alike = starts_alike(network, kept)
         settled = settle_from(moving, right, start, *length, final=right, alike=alike)
         seen = statistics(network, settled)
         updates = hebbian_updates(network, settled.latents, settled.responses, draw.weights)
