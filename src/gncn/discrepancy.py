@@ -88,7 +88,7 @@ def respond(network: Network, latents: Latents, right: Operands | None = None) -
     for weights, connection in zip(right.forward, circuit.connections, strict=True):
         source = sent[connection.source]
         assert source is not None
-        drive = product(source, weights)
+        drive = product(source, weights.matrix)
         earlier = drives[connection.target]
         drives[connection.target] = drive if earlier is None else earlier + drive
     for index in circuit.predicted:

@@ -38,7 +38,10 @@ class Examples(eqx.Module):
         """The images of these indices, as a model takes them."""
         rows = jnp.asarray(self.stored)[chosen]
         if rows.dtype == jnp.uint8:
-            rows = jnp.unpackbits(rows, axis=-1, count=self.n_pixels)
+            bits = jnp.unpackbits(rows, axis=-1, count=self.n_pixels)
+            # A root changes neither 0 nor 1, and is too dear to XLA to be taken twice: else it
+            # unpacks the image anew, slowly, wherever one of the first steps looks at it.
+            return jnp.sqrt(bits.astype(jnp.float32))
         return rows.astype(jnp.float32)
 
     def classes(self, chosen: Int[Array, " batch"]) -> Int[Array, " batch"] | None:

@@ -135,6 +135,28 @@ class Network(eqx.Module):
     dynamics: Dynamics
 
 
+class Factor(eqx.Module):
+    """The right-hand factor of a product, as it stands in memory.
+
+    Attributes:
+        stored: the matrix, or its transpose.
+        transposed: whether it is the transpose.
+    """
+
+    stored: Float[Array, "_rows _columns"]
+    transposed: bool = eqx.field(static=True)
+
+    @property
+    def matrix(self) -> Float[Array, "sending receiving"]:
+        """The factor.  A product of single precision takes a transpose as it stands."""
+        return self.stored.T if self.transposed else self.stored
+
+    @property
+    def dtype(self) -> Any:
+        """Type of its numbers."""
+        return self.stored.dtype
+
+
 class Operands(NamedTuple):
     """The right-hand factors of settling's products, as the products take them.
 
@@ -147,19 +169,31 @@ class Operands(NamedTuple):
             empty if not repeated.
     """
 
-    forward: tuple[Float[Array, "_source _target"], ...]
-    feedback: tuple[Float[Array, "_target _source"], ...]
+    forward: tuple[Factor, ...]
+    feedback: tuple[Factor, ...]
     inverses: tuple[Float[Array, "_units _units"], ...] = ()
     precision: tuple[Float[Array, "batch _units"] | None, ...] = ()
 
 
 def operands(network: Network, products: Products | str = "float32") -> Operands:
-    """Lay the synapses out for settling, once for all of its steps."""
+    """Have the synapses ready for settling, once for all of its steps.
+
+    Error synapses and theirs are used as they stand where products are of single precision:
+    to lay them out takes longer than it saves.  In bfloat16 it saves half the time.  And where
+    W serves both ways one of the two products would be slower.
+    """
     dtype = jnp.dtype(products)
-    forward = tuple(w.T.astype(dtype) for w in network.forward_weights)
+    in_place = network.circuit.has_error_synapses and dtype == jnp.float32
+
+    def transpose(weights: Float[Array, "receiving sending"]) -> Factor:
+        return Factor(weights if in_place else weights.T.astype(dtype), transposed=in_place)
+
+    forward = tuple(map(transpose, network.forward_weights))
     if network.circuit.has_error_synapses:
-        return Operands(forward, tuple(e.T.astype(dtype) for e in network.feedback_weights))
-    return Operands(forward, tuple(w.astype(dtype) for w in network.forward_weights))
+        return Operands(forward, tuple(map(transpose, network.feedback_weights)))
+    return Operands(
+        forward, tuple(Factor(w.astype(dtype), transposed=False) for w in network.forward_weights)
+    )
 
 
 def product(

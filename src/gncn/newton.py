@@ -143,7 +143,7 @@ def invert(
 def _through(network: Network, right: Operands, number: int) -> Float[Array, "units units"]:
     """What a connection adds to its source's curvature: ½ (E S E^T + W^T S W)."""
     sharpness = _sharpness(network, network.circuit.connections[number].target)
-    down, up = right.forward[number], right.feedback[number]
+    down, up = right.forward[number].matrix, right.feedback[number].matrix
     if not network.circuit.has_error_synapses:
         return _weighted(down, sharpness, up)
     return 0.5 * (_weighted(up.T, sharpness, up) + _weighted(down, sharpness, down.T))

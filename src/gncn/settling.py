@@ -190,7 +190,7 @@ def _bottom_up(
         assert error is not None
         if circuit.feedback == "transposed":
             error = through_prediction(network, responses, connection.target)
-        messages.append(product(error, right.feedback[number]))
+        messages.append(product(error, right.feedback[number].matrix))
     return sum(messages[1:], start=messages[0])
 
 
