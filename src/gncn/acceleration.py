@@ -277,8 +277,5 @@ def prepare(
                 for p in network.precision
             )
         )
-    network = with_steps(network)
-    if right.forward[0].transposed:
-        return network, right._replace(precision=lax.optimization_barrier(right.precision))
     # Else the compiler may lay them out anew in every step.
-    return network, lax.optimization_barrier(right)
+    return with_steps(network), lax.optimization_barrier(right)

@@ -178,9 +178,9 @@ class Operands(NamedTuple):
 def operands(network: Network, products: Products | str = "float32") -> Operands:
     """Have the synapses ready for settling, once for all of its steps.
 
-    Error synapses and theirs are used as they stand where products are of single precision:
-    to lay them out takes longer than it saves.  In bfloat16 it saves half the time.  And where
-    W serves both ways one of the two products would be slower.
+    W and E are used as they stand where products are of single precision: to lay them out takes
+    longer than it saves.  In bfloat16 it saves half the time.  Without E, W serves both ways, and
+    its transpose is laid out for one of them.
     """
     dtype = jnp.dtype(products)
     in_place = network.circuit.has_error_synapses and dtype == jnp.float32
