@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from jax.extend.core import jaxprs_in_params
 
 import gncn
+from gncn import settling
 from gncn.circuit import Circuit, Connection, Layer
 from gncn.discrepancy import binary_cross_entropy
 from gncn.errors import ConfigError, DataError
@@ -217,6 +218,29 @@ def test_no_product_is_computed_that_is_the_same_for_every_image(options, saved,
         assert a.shape == b.shape
 
 
+@pytest.mark.parametrize(("n_images", "size"), [(4, 4), (5, 3), (8, 4), (9, 3)])
+@pytest.mark.parametrize("tolerance", [None, 1e-3])
+def test_a_cpu_settles_many_images_in_equal_blocks(n_images, size, tolerance, monkeypatch):
+    network, x = small(precision="diagonal"), images(n_images)
+
+    def rows():
+        run = jax.make_jaxpr(lambda x: gncn.settle(network, x, n_settle_steps=9, **rest))
+        found = run(x).jaxpr
+        return {of for of in range(2, 10) if products(found, rows=of)}
+
+    rest = {"tolerance": tolerance}
+    whole = gncn.settle(network, x, n_settle_steps=900, **rest)
+    assert rows() == {n_images}
+    monkeypatch.setattr(settling, "_BLOCK", 4)
+    assert rows() == {size}
+    in_blocks = gncn.settle(network, x, n_settle_steps=900, **rest)
+    for a, b in zip(jax.tree.leaves(in_blocks), jax.tree.leaves(whole), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert rows() == {n_images}
+
+
 @pytest.mark.parametrize(
     ("options", "manner"),
     [
@@ -228,8 +252,13 @@ def test_no_product_is_computed_that_is_the_same_for_every_image(options, saved,
         ({"activation": "k_winners", "winners": 3, "competing": "activity"}, {}),
     ],
 )
-def test_what_settling_leaves_out_changes_nothing(options, manner):
-    """As recorded, where nothing is left out; columns, a band, connections past a layer."""
+@pytest.mark.parametrize("block", [1000, 2])
+def test_what_settling_leaves_out_changes_nothing(options, manner, block, monkeypatch):
+    """As recorded, where nothing is left out; columns, a band, connections past a layer.
+
+    Blocks change nothing either: five images in three blocks of two, the last filled up.
+    """
+    monkeypatch.setattr(settling, "_BLOCK", block)
     seen = {"distribution": "gaussian", "prediction_activation": "identity"}
     hidden = {"prediction_activation": "tanh"} | options
     whole = {name: hidden.pop(name) for name in ("feedback", "competing") if name in hidden}
@@ -254,9 +283,9 @@ def test_what_settling_leaves_out_changes_nothing(options, manner):
     )
     strong = {"self_excitation": 0.2, "lateral_inhibition": 0.5, "weight_scale": 0.5}
     network = perturb(gncn.build(circuit, seed=1, n_settle_steps=9, **strong, **manner), seed=1)
-    for start in (None, tuple(images(4, 6) for _ in range(4))):
-        recorded = gncn.settle(network, images(4), start=start, keep_discrepancy=True)
-        plain = gncn.settle(network, images(4), start=start)
+    for start in (None, tuple(images(5, 6) for _ in range(4))):
+        recorded = gncn.settle(network, images(5), start=start, keep_discrepancy=True)
+        plain = gncn.settle(network, images(5), start=start)
         for a, b in zip(plain.latents, recorded.latents, strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
         for a, b in zip(plain.responses.drives[:3], recorded.responses.drives[:3], strict=True):

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn.epochs import trial
+from gncn import settling
+from gncn.epochs import Draw, trial
 from gncn.errors import ConfigError, DataError
 from gncn.examples import hold
 from gncn.fit import FitDivergenceError
@@ -27,7 +28,14 @@ from gncn.learning import (
     rates,
     start_learner,
 )
-from gncn.training import Plan, evaluate, start_training, statistics, train_epoch
+from gncn.training import (
+    Plan,
+    evaluate,
+    learn_batch,
+    start_training,
+    statistics,
+    train_epoch,
+)
 from nets import Listens, perturb
 
 OPTIONS = {
@@ -90,6 +98,25 @@ def test_an_epoch_is_its_batches_in_turn_the_short_one_by_its_own_mean():
     assert float(report.mean.error[0]) == pytest.approx(np.concatenate(errors).mean(), rel=1e-5)
     for found, batch in zip(report.batch_error[:, 0], errors, strict=True):
         assert float(found) == pytest.approx(batch.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["diagonal", "full"])
+def test_synapses_learn_the_same_from_images_that_settle_in_blocks(precision, monkeypatch):
+    start, rule, x = network(precision=precision), Rule(optimizer="sgd"), images(7)
+    learner = start_learner(start, rule)
+    draw = Draw(jnp.arange(7), jnp.asarray([1.0] * 6 + [0.0]), jax.random.key(0))
+
+    def learn():
+        plan = Plan(rule, 1, 7)
+        return learn_batch(
+            start, learner, jnp.asarray(x, jnp.float32), draw, rates(0.5, 0.7, 0.02), plan, 1
+        )
+
+    whole = learn()
+    monkeypatch.setattr(settling, "_BLOCK", 3)
+    in_blocks = learn()
+    assert_networks_close(in_blocks[0], whole[0])
+    assert_networks_close(in_blocks[2], whole[2])
 
 
 def test_a_batch_larger_than_the_data_is_all_the_data():

@@ -38,6 +38,9 @@ _UNROLLED = 10
 """The most steps in the body of a loop: between bodies a CPU copies what the loop carries, and a
 GPU waits for the host."""
 
+_BLOCK = 1000
+"""The most images that settle together on a CPU: more don't fit in its caches."""
+
 Carry = tuple[Latents, Any]
 """States, and what acceleration remembers."""
 
@@ -343,6 +346,10 @@ def settle_from(
 ) -> Settled:
     """Settle from given states, with what settling works out beforehand at hand.
 
+    A CPU settles many images block after block, so that what a step works on stays in its
+    caches.  Blocks are of one size, the last filled up with blank images: no image's states
+    depend on another's.
+
     Args:
         network: from `prepare`.
         right: likewise.
@@ -353,6 +360,42 @@ def settle_from(
             default in single precision.
         alike: all images start from the same states.
     """
+
+    def together(latents: Latents, right: Operands, final: Operands | None) -> Settled:
+        return _settle_block(network, right, latents, n_steps, tolerance, final, alike=alike)
+
+    n_images = len(latents[0])
+    n_blocks = -(-n_images // _BLOCK)
+    if n_blocks == 1 or jax.default_backend() != "cpu":
+        return together(latents, right, final)
+    size = -(-n_images // n_blocks)
+
+    def split(states: Float[Array, "batch _units"]) -> Float[Array, "blocks size _units"]:
+        filled = jnp.pad(states, ((0, n_blocks * size - n_images), (0, 0)))
+        return filled.reshape(n_blocks, size, -1)
+
+    factors = _cut(right, size), None if final is None else _cut(final, size)
+    settled = lax.map(lambda block: together(block, *factors), tuple(map(split, latents)))
+    return jax.tree.map(lambda of: of.reshape(-1, *of.shape[2:])[:n_images], settled)
+
+
+def _cut(right: Operands, n_images: int) -> Operands:
+    """The same operands for fewer images: all rows of a repeated precision are alike."""
+    precision = tuple(None if p is None else p[:n_images] for p in right.precision)
+    return right._replace(precision=precision)
+
+
+def _settle_block(
+    network: Network,
+    right: Operands,
+    latents: Latents,
+    n_steps: int,
+    tolerance: float | None,
+    final: Operands | None,
+    *,
+    alike: bool,
+) -> Settled:
+    """Settle images all at once; see `settle_from`."""
     if tolerance is not None:
         return _settle_to_rest(network, right, latents, n_steps, tolerance)
     n_taken = 0
