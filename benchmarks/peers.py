@@ -32,7 +32,6 @@ import contextlib
 import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -48,6 +47,7 @@ from rich.table import Table
 
 import gncn
 from benchmarks.document import around, put
+from benchmarks.machine import processor
 from gncn.errors import ConfigError
 from gncn.files import write_atomic
 
@@ -470,15 +470,6 @@ def save(record: Mapping[str, Any], out: Path | None) -> None:
     """Write what is known so far, if it is to be written."""
     if out is not None:
         write_atomic(out, json.dumps(finite(record), indent=2, allow_nan=False) + "\n")
-
-
-def processor() -> str:
-    """The processor's name and how many cores may be used."""
-    names = [platform.processor() or platform.machine()]
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(os.sched_getaffinity(0))} cores"
 
 
 def main(

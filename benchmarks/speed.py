@@ -256,22 +256,8 @@ def show_ratio(
     console.print(f"matrix products at {statistics.median(ratios['rate']):.0f} GFLOP/s")
 
 
-def main(
-    rounds: Annotated[int, typer.Option(help="Turns of floor and training.", min=1)] = 5,
-    out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
-    only_epoch: Annotated[bool, typer.Option("--only-epoch", hidden=True)] = False,
-    batch: Annotated[int, typer.Option(hidden=True)] = 200,
-    width: Annotated[int | None, typer.Option(hidden=True)] = None,
-) -> None:
-    """Measure training against its arithmetic floor, its memory and its scaling."""
-    if only_epoch:
-        typer.echo(json.dumps(one_epoch(batch, width)))
-        return
-    console, record = Console(), {"command": "make bench", **machine(), "shapes": []}
-    for sizes, images in SHAPES:
-        ratios = measure_ratio(rounds, sizes, images)
-        show_ratio(console, ratios, sizes, images)
-        record["shapes"].append({"sizes": sizes, "batch": images, "seconds_a_batch": ratios})
+def measure_rest(console: Console, record: dict[str, Any]) -> None:
+    """Measure and print an epoch, scaling and memory, and record them."""
     record["epoch"] = measure_epoch()
     console.print(
         f"one MNIST epoch (58,000 images, compilation included): {record['epoch']['seconds']:.1f} "
@@ -286,6 +272,31 @@ def main(
             f"peak memory against {what}: {found['mib_without']:.0f} MiB and "
             f"{found['mib_for_each']:.3f} MiB for each, over {found['sizes']}"
         )
+
+
+def main(
+    rounds: Annotated[int, typer.Option(help="Turns of floor and training.", min=1)] = 5,
+    out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
+    only_ratios: Annotated[
+        bool, typer.Option("--only-ratios", help="Leave out the epoch, scaling and memory.")
+    ] = False,
+    only_epoch: Annotated[bool, typer.Option("--only-epoch", hidden=True)] = False,
+    batch: Annotated[int, typer.Option(hidden=True)] = 200,
+    width: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Measure training against its arithmetic floor, its memory and its scaling."""
+    if only_epoch:
+        typer.echo(json.dumps(one_epoch(batch, width)))
+        return
+    console = Console()
+    command = " ".join(["python -m benchmarks.speed", *sys.argv[1:]])
+    record: dict[str, Any] = {"command": command, **machine(), "shapes": []}
+    for sizes, images in SHAPES:
+        ratios = measure_ratio(rounds, sizes, images)
+        show_ratio(console, ratios, sizes, images)
+        record["shapes"].append({"sizes": sizes, "batch": images, "seconds_a_batch": ratios})
+    if not only_ratios:
+        measure_rest(console, record)
     if out is not None:
         write_atomic(out, json.dumps(record, indent=2) + "\n")
 
