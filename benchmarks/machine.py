@@ -1,13 +1,13 @@
 """What a record says of the machine and the versions it was measured with."""
 
 import contextlib
-import os
 import platform
 from pathlib import Path
 
 import jax
 
 import gncn
+from gncn.study.pool import usable_cores
 
 
 def machine() -> dict[str, dict[str, str] | str]:
@@ -20,17 +20,10 @@ def machine() -> dict[str, dict[str, str] | str]:
     }
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def processor() -> str:
     """The processor's name and how many of its cores this process may use."""
     names = [platform.processor() or platform.machine()]
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {cores()} cores"
+    return f"{names[0]}, {usable_cores()} cores"

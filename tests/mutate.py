@@ -77,7 +77,7 @@ MUTANTS = [
     ("settling.py", 'and network.circuit.feedback != "transposed"', ""),
     ("settling.py", "n_blocks == 1 or", "True or"),
     ("settling.py", "p[:n_images] for p in right", "p for p in right"),
-    ("settling.py", "jnp.pad(states, ((0,", "jnp.pad(states, ((n_blocks * size - n_images,"),
+    ("settling.py", "jnp.pad(states, ((0,", "jnp.pad(states, ((-n_images % size,"),
     ("settling.py", "alike = starts_alike(network, start)", "alike = True"),
     ("training.py", "alike = starts_alike(network, kept)", "alike = True"),
     ("settling.py", "(new - old) / beta", "(new - old)"),

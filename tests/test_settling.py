@@ -222,13 +222,13 @@ def test_no_product_is_computed_that_is_the_same_for_every_image(options, saved,
 @pytest.mark.parametrize("tolerance", [None, 1e-3])
 def test_a_cpu_settles_many_images_in_equal_blocks(n_images, size, tolerance, monkeypatch):
     network, x = small(precision="diagonal"), images(n_images)
+    rest = {"tolerance": tolerance}
 
     def rows():
         run = jax.make_jaxpr(lambda x: gncn.settle(network, x, n_settle_steps=9, **rest))
         found = run(x).jaxpr
         return {of for of in range(2, 10) if products(found, rows=of)}
 
-    rest = {"tolerance": tolerance}
     whole = gncn.settle(network, x, n_settle_steps=900, **rest)
     assert rows() == {n_images}
     monkeypatch.setattr(settling, "_BLOCK", 4)

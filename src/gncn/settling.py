@@ -371,7 +371,7 @@ def settle_from(
     size = -(-n_images // n_blocks)
 
     def split(states: Float[Array, "batch _units"]) -> Float[Array, "blocks size _units"]:
-        filled = jnp.pad(states, ((0, n_blocks * size - n_images), (0, 0)))
+        filled = jnp.pad(states, ((0, -n_images % size), (0, 0)))
         return filled.reshape(n_blocks, size, -1)
 
     factors = _cut(right, size), None if final is None else _cut(final, size)
