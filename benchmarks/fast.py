@@ -65,16 +65,19 @@ SETTLING: dict[str, Any] = {
 }
 TRAINING: dict[str, Any] = {"learning_rate": 2e-3, "schedule": "cosine", "precision_rate": 0.0}
 
+EXACT = {"n_settle_steps": 50, "step_size": 0.1}
 SHORT = {"n_settle_steps": 20, "step_size": 0.2}
 SWEPT = {"n_settle_steps": 10, "step_size": (0.4, 0.3, 0.3), "order": "sequential"}
 LOW = {"products": "bfloat16"}
+LARGE = {"batch_size": 500, "learning_rate": 1e-3}
 WAYS: dict[str, dict[str, dict[str, Any]]] = {
-    "exact (T = 50)": {"settling": {"n_settle_steps": 50, "step_size": 0.1}},
+    "exact (T = 50)": {"settling": EXACT},
+    "exact, mini-batches of 500 (T = 50)": {"settling": EXACT, "training": LARGE},
     "longer steps (T = 20)": {"settling": SHORT},
     "bfloat16 (T = 20)": {"settling": {**SHORT, **LOW}},
     "bfloat16, mini-batches of 500 (T = 16)": {
         "settling": {"n_settle_steps": 16, "step_size": 0.25, **LOW},
-        "training": {"batch_size": 500, "learning_rate": 1e-3},
+        "training": LARGE,
     },
     "to rest (T ≤ 50)": {"settling": {"n_settle_steps": 50, "step_size": 0.2, "tolerance": 0.05}},
     "heavy ball (T = 12)": {
@@ -141,6 +144,8 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 """What each way changes."""
+ONLY_EPOCHS = ("exact, mini-batches of 500 (T = 50)",)
+"""Ways that need many epochs: without `--epochs` or their name they are left out."""
 N_CODES = 20_000
 """Training images whose codes prior and probe are fitted to."""
 
@@ -302,7 +307,10 @@ def main(
         int | None, typer.Option(help="Train for so many epochs, not for a time.", min=1)
     ] = None,
     way: Annotated[
-        list[str] | None, typer.Option(help="Ways; repeat for several. Default: all.")
+        list[str] | None,
+        typer.Option(
+            help="Ways; repeat for several. Default: all that suit --seconds or --epochs."
+        ),
     ] = None,
     seed: Annotated[
         list[int] | None,
@@ -318,7 +326,8 @@ def main(
     """Train networks in each way of saving time, for the same time, and compare them."""
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
-    names, ways = data or ["mnist", "fashion-mnist"], way or list(WAYS)
+    names = data or ["mnist", "fashion-mnist"]
+    ways = way or [one for one in WAYS if epochs or one not in ONLY_EPOCHS]
     if unknown := [one for one in ways if one not in WAYS]:
         raise typer.BadParameter(f"no way is called {unknown[0]!r}; there are {', '.join(WAYS)}.")
     for name in names:

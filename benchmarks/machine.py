@@ -2,12 +2,16 @@
 
 import contextlib
 import platform
+import re
 from pathlib import Path
 
 import jax
 
 import gncn
 from gncn.study.pool import usable_cores
+
+UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
+"""Names, on x86, of units that multiply vectors, the fastest first."""
 
 
 def machine() -> dict[str, dict[str, str] | str]:
@@ -21,9 +25,12 @@ def machine() -> dict[str, dict[str, str] | str]:
 
 
 def processor() -> str:
-    """The processor's name and how many of its cores this process may use."""
-    names = [platform.processor() or platform.machine()]
+    """The processor's name, its widest vector units, and how many cores this process may use."""
+    name, units = platform.processor() or platform.machine(), set()
     with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {usable_cores()} cores"
+        told = Path("/proc/cpuinfo").read_text()
+        if found := re.search(r"^model name\s*: (.+)$", told, re.MULTILINE):
+            name = found[1]
+        units = set(re.findall(r"\w+", told))
+    widest = next((unit for unit in UNITS if unit in units), None)
+    return ", ".join(filter(None, (name, widest, f"cores: {usable_cores()}")))

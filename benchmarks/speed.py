@@ -4,7 +4,9 @@ The floor of an epoch is the arithmetic of the six dense products of a settling 
 (three predictions W φ, three messages E e), T times for each mini-batch, divided by the
 best rate at which JAX multiplies matrices of those shapes in the same run.  Floor and
 training are measured in turn, so that a change in the machine's speed hits both.  That is
-done for several sizes of mini-batches, and for wider layers.
+done for several sizes of mini-batches, and for wider layers.  So is a loop of those six
+products and nothing else, the least that JAX can make of them: training adds the functions
+φ and g, competition and precision, and nine products a mini-batch to learn.
 
 Also measured: how time grows with images, layers, synapses, steps and trials (slopes of log
 time against log size; 1 is linear), and peak memory of whole training processes against the
@@ -58,6 +60,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "learned E, columns, full precision": {"precision": "full"},
     "tied E, columns, diagonal precision": {"feedback": "tied", "precision": "diagonal"},
 }
+PRODUCTS = "the six products alone, in a loop"
 
 
 def configure(
@@ -131,6 +134,23 @@ def epoch_timer(config: Config, n_images: int) -> Callable[[], Any]:
     return lambda: train_epoch(state, examples, rates, plan)[0].network
 
 
+def products_timer(sizes: tuple[int, ...], batch: int, n_batches: int) -> Callable[[], Any]:
+    """A call that does the six products of a step, and what chains them, for `n_batches`."""
+    shapes = list(itertools.pairwise(sizes))
+    key = jax.random.key(0)
+    forward = [jax.random.normal(key, shape) / shape[1] for shape in shapes]
+    feedback = [jax.random.normal(key, shape[::-1]) / shape[0] for shape in shapes]
+    start = [jax.random.normal(key, (batch, size)) for size in sizes[1:]]
+
+    def step(states: list[jax.Array], _: None) -> tuple[list[jax.Array], None]:
+        errors = [z @ w.T for z, w in zip(states, forward, strict=True)]
+        messages = [e @ w.T for e, w in zip(errors, feedback, strict=True)]
+        return [z + 0.1 * m for z, m in zip(states, messages, strict=True)], None
+
+    loop = jax.jit(lambda states: lax.scan(step, states, length=50 * n_batches, unroll=10)[0])
+    return lambda: loop(start)
+
+
 def slope(sizes: Sequence[float], times: Sequence[float]) -> float:
     """Exponent p of time ∝ size^p, by least squares on logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
@@ -145,6 +165,7 @@ def measure_ratio(rounds: int, sizes: tuple[int, ...], batch: int) -> dict[str, 
         shape = {} if sizes == PAPER["network"]["sizes"] else wide(sizes[0], len(sizes))
         config = configure({**shape, **network}, batch=batch)
         timers[name] = epoch_timer(config, n_batches * batch)
+    timers[PRODUCTS] = products_timer((784, *sizes), batch, n_batches)
     found: dict[str, Any] = {"floor": [], "rate": [], **{name: [] for name in timers}}
     for _ in range(rounds):
         floor, rate = floor_seconds((784, *sizes), batch, 50)

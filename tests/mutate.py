@@ -90,6 +90,11 @@ MUTANTS = [
     ("network.py", '{"sending": 0, "receiving": 1}', '{"sending": 1, "receiving": 0}'),
     ("network.py", 'if connection.norm == "clipped"', 'if connection.norm == "unit"'),
     ("epochs.py", "(jnp.arange(batch_size) < left)", "(jnp.arange(batch_size) >= 0)"),
+    (
+        "epochs.py",
+        'jax.default_backend() != "cpu" if together is None',
+        "False if together is None",
+    ),
     ("feed.py", "first * batch_size : (first", "0 : (first"),
     (
         "examples.py",

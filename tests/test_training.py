@@ -1,6 +1,7 @@
 """Learning over mini-batches: order, short batches, rates, trials, and the same bits twice."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn import settling
+from gncn import epochs, settling
 from gncn.epochs import Draw, trial
 from gncn.errors import ConfigError, DataError
 from gncn.examples import hold
@@ -252,6 +253,35 @@ def test_trials_at_once_equal_trials_one_after_the_other(options):
         for together in (False, True)
     )
     assert_networks_close((a.network, seen_a), (b.network, seen_b), rtol=1e-3)
+
+
+def products_on_a_gpu(n_trials, monkeypatch):
+    """The products of an epoch's program as it is lowered for CUDA, for which no GPU is needed."""
+    learn_chunk, caught = epochs._learn_chunk, []
+
+    def catch(*arguments):
+        caught.extend(arguments)
+        raise InterruptedError
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(epochs, "_learn_chunk", catch)
+    networks = [network(seed, precision="diagonal") for seed in range(n_trials)]
+    with pytest.raises(InterruptedError):
+        learn_epoch(networks, images(10), 5, Rule())
+    monkeypatch.undo()
+    arrays, rest = eqx.partition(caught, eqx.is_array)
+    program = jax.jit(lambda arrays: learn_chunk(*eqx.combine(arrays, rest)))
+    lowered = program.trace(arrays).lower(lowering_platforms=("cuda",)).as_text()
+    assert "custom_call" not in lowered  # nothing for which a GPU would wait for the host
+    return re.findall(r"stablehlo\.dot_general.* -> tensor<(\S*)f32>", lowered)
+
+
+def test_on_a_gpu_all_trials_share_the_products_of_one(monkeypatch):
+    alone, seven = (products_on_a_gpu(n_trials, monkeypatch) for n_trials in (1, 7))
+    assert len(seven) == len(alone) > 0
+    columns_at_the_start, n_steps = "1x2x", ""  # whatever the trial
+    assert {shape for shape in seven if "7" not in shape} == {columns_at_the_start, n_steps}
+    assert not any("7" in shape for shape in alone)
 
 
 def numbered(number: float):
