@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gncn
+from benchmarks.machine import command
 from gncn.baselines.blueprint import KINDS, Kind
 from gncn.baselines.descent import descend_epoch, start_descent
 from gncn.examples import examples_of
@@ -131,8 +132,7 @@ def main(
     console.print(table)
     if out is not None:
         record = {
-            "command": "python -m benchmarks.baselines --torch PYTHON --out "
-            "results/bench-baselines.json",
+            "command": command(),
             "versions": {"jax": jax.__version__, "gncn": gncn.__version__, **theirs.about},
             "images": n_images,
             "batch": 200,

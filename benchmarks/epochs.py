@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 import gncn
-from benchmarks.machine import machine
+from benchmarks.machine import command, machine
 from benchmarks.speed import configure
 from gncn.config import Config
 from gncn.epochs import TrainingState
@@ -127,7 +127,7 @@ def main(
             console.print(f"T = {n_steps}: {what}: {figures['median']:.3f} ({spread})")
     if out is not None:
         record = {
-            "command": "python -m benchmarks.epochs --out results/bench-epochs.json",
+            "command": command(),
             **machine(),
             "images": images,
             **found,

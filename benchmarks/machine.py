@@ -1,8 +1,10 @@
-"""What a record says of the machine and the versions it was measured with."""
+"""What a record says of the command, the machine and the versions it was measured with."""
 
 import contextlib
 import platform
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import jax
@@ -12,6 +14,11 @@ from gncn.study.pool import usable_cores
 
 UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 """Names, on x86, of units that multiply vectors, the fastest first."""
+
+
+def command() -> str:
+    """The command line that this benchmark was started with."""
+    return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
 
 
 def machine() -> dict[str, dict[str, str] | str]:

@@ -47,7 +47,7 @@ from rich.table import Table
 
 import gncn
 from benchmarks.document import around, put
-from benchmarks.machine import processor
+from benchmarks.machine import command, processor
 from gncn.errors import ConfigError
 from gncn.files import write_atomic
 
@@ -511,7 +511,7 @@ def main(
         times, bces, about = time_processes(contestants, starts, rounds, batches)
         show_speed(console, times, bces, contestants.peers)
         record: dict[str, Any] = {
-            "command": " ".join(["python -m benchmarks.peers", *sys.argv[1:]]),
+            "command": command(),
             "versions": {"gncn": gncn.__version__, **about},
             "device": processor(),
             "task": TASK,

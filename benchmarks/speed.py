@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gncn
-from benchmarks.machine import machine
+from benchmarks.machine import command, machine
 from gncn.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
 from gncn.examples import hold
 from gncn.files import write_atomic
@@ -310,8 +310,7 @@ def main(
         typer.echo(json.dumps(one_epoch(batch, width)))
         return
     console = Console()
-    command = " ".join(["python -m benchmarks.speed", *sys.argv[1:]])
-    record: dict[str, Any] = {"command": command, **machine(), "shapes": []}
+    record: dict[str, Any] = {"command": command(), **machine(), "shapes": []}
     for sizes, images in SHAPES:
         ratios = measure_ratio(rounds, sizes, images)
         show_ratio(console, ratios, sizes, images)
