@@ -79,6 +79,10 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
         "settling": {"n_settle_steps": 16, "step_size": 0.25, **LOW},
         "training": LARGE,
     },
+    "bfloat16, mini-batches of 500 (T = 20)": {
+        "settling": {"n_settle_steps": 20, "step_size": 0.25, **LOW},
+        "training": LARGE,
+    },
     "to rest (T ≤ 50)": {"settling": {"n_settle_steps": 50, "step_size": 0.2, "tolerance": 0.05}},
     "heavy ball (T = 12)": {
         "settling": {
@@ -144,7 +148,7 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 """What each way changes."""
-ONLY_EPOCHS = ("exact, mini-batches of 500 (T = 50)",)
+ONLY_EPOCHS = ("exact, mini-batches of 500 (T = 50)", "bfloat16, mini-batches of 500 (T = 20)")
 """Ways that need many epochs: without `--epochs` or their name they are left out."""
 N_CODES = 20_000
 """Training images whose codes prior and probe are fitted to."""
