@@ -1,6 +1,5 @@
 """What a record says of the command, the machine and the versions it was measured with."""
 
-import contextlib
 import platform
 import re
 import shlex
@@ -10,6 +9,7 @@ from pathlib import Path
 import jax
 
 import gncn
+from gncn.hardware import cpuinfo
 from gncn.study.pool import usable_cores
 
 UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
@@ -33,11 +33,9 @@ def machine() -> dict[str, dict[str, str] | str]:
 
 def processor() -> str:
     """The processor's name, its widest vector units, and how many cores this process may use."""
-    name, units = platform.processor() or platform.machine(), set()
-    with contextlib.suppress(OSError):
-        told = Path("/proc/cpuinfo").read_text()
-        if found := re.search(r"^model name\s*: (.+)$", told, re.MULTILINE):
-            name = found[1]
-        units = set(re.findall(r"\w+", told))
+    told = cpuinfo()
+    found = re.search(r"^model name\s*: (.+)$", told, re.MULTILINE)
+    name = found[1] if found else platform.processor() or platform.machine()
+    units = re.findall(r"\w+", told)
     widest = next((unit for unit in UNITS if unit in units), None)
     return ", ".join(filter(None, (name, widest, f"cores: {usable_cores()}")))

@@ -5,7 +5,7 @@ The floor of an epoch is the arithmetic of the six dense products of a settling 
 best rate at which JAX multiplies matrices of those shapes in the same run.  Floor and
 training are measured in turn, so that a change in the machine's speed hits both.  That is
 done for several sizes of mini-batches, and for wider layers.  So is a loop of those six
-products and nothing else, the least that JAX can make of them: training adds the functions
+products and nothing else, which shows what JAX makes of them: training adds the functions
 φ and g, competition and precision, and nine products a mini-batch to learn.
 
 Also measured: how time grows with images, layers, synapses, steps and trials (slopes of log

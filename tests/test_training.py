@@ -263,12 +263,12 @@ def products_on_a_gpu(n_trials, monkeypatch):
         caught.extend(arguments)
         raise InterruptedError
 
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(epochs, "_learn_chunk", catch)
     networks = [network(seed, precision="diagonal") for seed in range(n_trials)]
-    with pytest.raises(InterruptedError):
-        learn_epoch(networks, images(10), 5, Rule())
-    monkeypatch.undo()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(epochs, "_learn_chunk", catch)
+        with pytest.raises(InterruptedError):
+            learn_epoch(networks, images(10), 5, Rule())
     arrays, rest = eqx.partition(caught, eqx.is_array)
     program = jax.jit(lambda arrays: learn_chunk(*eqx.combine(arrays, rest)))
     lowered = program.trace(arrays).lower(lowering_platforms=("cuda",)).as_text()

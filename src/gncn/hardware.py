@@ -20,10 +20,14 @@ def multiplies_bfloat16() -> bool:
     return jax.default_backend() != "cpu" or _cpu_multiplies_bfloat16()
 
 
+def cpuinfo() -> str:
+    """What Linux says of the processor; nothing on other systems."""
+    try:
+        return _CPUINFO.read_text()
+    except OSError:
+        return ""
+
+
 @functools.cache
 def _cpu_multiplies_bfloat16() -> bool:
-    try:
-        told = _CPUINFO.read_text()
-    except OSError:
-        return False
-    return not _NATIVE.isdisjoint(re.findall(r"\w+", told))
+    return not _NATIVE.isdisjoint(re.findall(r"\w+", cpuinfo()))
