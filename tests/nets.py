@@ -63,6 +63,9 @@ class Case:
             if circuit.layers[layer].competition == "matrix"
         }
         depth = circuit.n_latent
+        competing = any(layer.competition != "none" for layer in circuit.layers)
+        excitation, inhibition = (tuple(rng.uniform(0.05, 0.3, depth)) for _ in range(2))
+        lateral = {"self_excitation": excitation, "lateral_inhibition": inhibition}
         network = gncn.build(
             circuit,
             seed=self.seed,
@@ -70,10 +73,9 @@ class Case:
             order=self.order,
             step_size=tuple(rng.uniform(0.05, 0.3, depth)),
             leak=tuple(rng.uniform(0.01, 0.2, depth)),
-            self_excitation=tuple(rng.uniform(0.05, 0.3, depth)),
-            lateral_inhibition=tuple(rng.uniform(0.05, 0.3, depth)),
             weight_scale=0.6,
             lateral_masks=masks,
+            **(lateral if competing else {}),
         )
         shape = (self.batch, circuit.sizes[0])
         binary = circuit.layers[0].distribution == "bernoulli"

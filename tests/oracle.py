@@ -167,7 +167,9 @@ class Oracle:
         for layer in range(1, len(z)):
             beta = self.numbers["step_size"][layer - 1]
             if self.order == "sequential":  # errors where those below have gone
-                e = self.errors([*moved, *z[layer:]], zbar)
+                gone = [*moved, *z[layer:]]
+                h, zbar = self.predictions(gone)
+                e = self.errors(gone, zbar)
             new = z[layer] + beta * self.change(layer, z, h, e)
             if self.circuit.layers[layer].non_negative:
                 new = np.array([max(v, 0.0) for v in new])

@@ -28,7 +28,13 @@ def images(n, pixels=6):
     return jnp.asarray(np.random.default_rng(2).integers(0, 2, (n, pixels)), jnp.float32)
 
 
-def linear(seed=0, **options):
+def converging(circuit):
+    """The circuit of two latent layers with a connection from the top to the data, too."""
+    skip = gncn.Connection(source=2, target=0)
+    return circuit.model_copy(update={"connections": (*circuit.connections, skip)})
+
+
+def linear(seed=0, skip=False, **options):
     """A network whose Δz is linear in z: settling is the solution of linear equations."""
     circuit = gncn.chain(
         (6, 5, 4),
@@ -38,6 +44,7 @@ def linear(seed=0, **options):
         feedback="tied",
         precision="diagonal",
     )
+    circuit = converging(circuit) if skip else circuit
     numbers = {"weight_scale": 0.6, "leak": 0.1, "initial_precision": 0.7, "step_size": 0.1}
     return gncn.build(circuit, seed=seed, **{**numbers, **options})
 
@@ -89,6 +96,8 @@ def test_momentum_equals_its_rule_in_loops(kind, order, non_negative):
         before, now = plain, plain
         for _ in range(6):
             ahead = [z + 0.4 * (z - old) for z, old in zip(now, before, strict=True)]
+            if non_negative:
+                ahead = [ahead[0], *(np.maximum(z, 0) for z in ahead[1:])]
             start = ahead if kind == "nesterov" else now
             target = oracle.step([np.array(z) for z in start])
             if kind == "heavy-ball":
@@ -147,6 +156,16 @@ def test_nonlinear_networks_rest_where_plain_settling_does(options):
     assert plain.converged.all()
     assert fast.converged.all()
     np.testing.assert_allclose(together(fast.latents), together(plain.latents), atol=0.03)
+
+
+@pytest.mark.parametrize("options", ACCELERATIONS, ids=names)
+def test_states_held_at_zero_stay_there_when_they_come_to_rest(options):
+    circuit = gncn.chain((6, 5, 4), non_negative=True, activation="identity", feedback="tied")
+    fast = {key: 0.8 if key == "momentum" else value for key, value in options.items()}
+    network = gncn.build(circuit, seed=2, weight_scale=0.6, leak=0.05, **fast)
+    settled = settle(network, images(4), n_settle_steps=500, tolerance=0.05)
+    assert settled.converged.all()
+    assert min(float(z.min()) for z in settled.latents[1:]) == 0.0
 
 
 @pytest.mark.parametrize("options", ACCELERATIONS, ids=names)
@@ -213,12 +232,33 @@ def test_curvature_adds_up_the_blocks():
     np.testing.assert_allclose(curvature(network), [bottom, top], rtol=1e-5)
 
 
+def test_curvature_couples_layers_that_predict_the_same():
+    circuit = converging(gncn.chain((6, 5, 4), precision="diagonal"))
+    network = gncn.build(circuit, seed=0, weight_scale=0.6, leak=0.2, initial_precision=0.7)
+    w, e = network.forward_weights, network.feedback_weights
+    w0, w1, w2, e0, e1, e2 = (float(spectral_norm(matrix)) for matrix in (*w, *e))
+    bottom = 0.25 * e0 * (w0 + w2) + 0.7 * w1 + 0.7 + 0.2
+    top = 0.7 * w1 * e1 + 0.7 * e1 + 0.25 * e2 * (w0 + w2) + 0.2
+    np.testing.assert_allclose(curvature(network), [bottom, top], rtol=1e-5)
+
+
+def test_curvature_knows_no_rivalry_of_a_neuron_with_itself():
+    columns = gncn.chain((6, 6), competition="columns", group_size=3)
+    matrix = gncn.chain((6, 6), competition="matrix")
+    mask = np.kron(np.eye(2), np.ones((3, 3)))
+    numbers = {"seed": 0, "lateral_inhibition": 0.4, "self_excitation": 0.0}
+    same = gncn.build(matrix, lateral_masks={1: mask}, **numbers)
+    np.testing.assert_allclose(curvature(same), curvature(gncn.build(columns, **numbers)))
+
+
+@pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("order", ["simultaneous", "sequential"])
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=10)
-def test_a_step_from_the_bound_is_stable_and_much_longer_ones_are_not(order, seed):
+def test_a_step_from_the_bound_is_stable_and_much_longer_ones_are_not(skip, order, seed):
     def radius(step_size):
-        network = with_steps(linear(seed, step_size=step_size, step_rule="curvature", order=order))
+        network = linear(seed, skip, step_size=step_size, step_rule="curvature", order=order)
+        network = with_steps(network)
 
         def step(flat):
             latents = (jnp.zeros((1, 6)), flat[None, :5], flat[None, 5:])

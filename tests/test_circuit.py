@@ -48,6 +48,7 @@ def test_a_circuit_survives_json():
         ({"sizes": (4, 10), "activation": "rleu"}, "Unknown activation 'rleu'.*'relu'"),
         ({"sizes": (4, 10), "activation": "k_winners"}, "needs `winners`"),
         ({"sizes": (4, 10), "activation": "k_winners", "winners": 11}, "winners=11 exceeds"),
+        ({"sizes": (4, 10), "winners": 3}, "`winners` is for .*received winners=3 with"),
         ({"sizes": (4, 10, 5), "precision": ("off", "full")}, "one value for all or 1 values"),
         ({"sizes": (4, 10), "output_precision": "full"}, "Bernoulli layer has no precision"),
         ({"sizes": (4, 10), "output_activation": "relu"}, "prediction_activation='sigmoid'"),
@@ -105,6 +106,9 @@ def test_wirings_that_make_no_sense_are_refused():
         ({"weight_scale": 0.0}, "weight_scale"),
         ({"initial_precision": -1.0}, "initial_precision"),
         ({"lateral_masks": {1: np.eye(3)}}, r"for layers \[\]; received masks for \[1\]"),
+        ({"self_excitation": 0.4}, "self_excitation=0.4 has no effect .* without competition"),
+        ({"lateral_inhibition": 0.4}, "lateral_inhibition=0.4 has no effect"),
+        ({"initial_precision": 0.4}, "initial_precision=0.4 has no effect .* without precision"),
     ],
 )
 def test_wrong_numbers_are_refused(options, message):

@@ -76,6 +76,10 @@ def test_a_file_overlays_a_preset_and_overrides_overlay_both(tmp_path):
         (["backprop.budget=9"], "backprop.budget=9 has no effect with model='gncn'"),
         (["mixture.floor=0.1"], "mixture.floor=0.1 has no effect with model='gncn'"),
         (["training.patience=0"], "patience.*received 0"),
+        (
+            ["network.precision=diagonal", "settling.initial_precision=20.0"],
+            r"initial_precision=20.0 must lie within training.precision_bounds=\(0.1, 10.0\)",
+        ),
     ],
 )
 def test_wrong_settings_are_refused(overrides, message):

@@ -117,6 +117,23 @@ def test_an_amortised_start_is_a_pass_up_and_learns_by_the_delta_rule():
         )
 
 
+def test_an_amortised_start_is_scheduled_as_synapses_are():
+    """The first of two updates has the whole rate with a cosine, and none while rates warm up."""
+    start, x = network(start="amortised"), images(8)
+    for options, share in (({"schedule": "cosine"}, 1.0), ({"warmup_fraction": 0.5}, 0.0)):
+        scheduled = Rule(optimizer="sgd", **options)
+        learned = {}
+        for rule in (RULE, scheduled):
+            state = start_training([start], rule, [0])
+            every = jax.tree.map(lambda rate: rate[None], RATES)
+            plan = Plan(rule, 2, 8)  # an epoch is one update of two
+            state, _ = train_epoch(state, hold(x), every, plan)
+            learned[rule] = [np.asarray(a) for a in trial(state, 0).start_weights]
+        for plain, found in zip(learned[RULE], learned[scheduled], strict=True):
+            assert np.abs(plain).max() > 1e-4
+            np.testing.assert_allclose(found, share * plain, rtol=1e-5, atol=1e-7)
+
+
 def test_an_amortised_start_comes_nearer_to_where_settling_ends():
     x = images(30)
     state, _ = train(network(start="amortised", feedback="tied"), x, batch_size=10, n_epochs=40)

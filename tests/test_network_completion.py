@@ -53,6 +53,34 @@ def settle(oracle, way, z, n_steps):
     return z
 
 
+def test_silent_pixels_stay_silent_when_layers_move_in_turn():
+    """With a skip connection the data's errors change between two layers' moves."""
+    circuit = gncn.Circuit(
+        layers=(
+            gncn.Layer(size=6, prediction_activation="sigmoid", distribution="bernoulli"),
+            gncn.Layer(size=5, activation="softplus", prediction_activation="tanh"),
+            gncn.Layer(size=4, activation="softplus"),
+        ),
+        connections=tuple(
+            gncn.Connection(source=source, target=target)
+            for source, target in ((1, 0), (2, 1), (2, 0))
+        ),
+    )
+    skipping = gncn.build(circuit, seed=0, weight_scale=0.5, step_size=0.3, order="sequential")
+    oracle = Oracle(skipping)
+    found = Completer(skipping, "silent", 5)(jnp.asarray(X), jnp.asarray(VISIBLE))
+    for x, completed in zip(X, found, strict=True):
+        z = [np.where(VISIBLE, x, 0.0), *(np.zeros(s) for s in SIZES[1:])]
+        for _ in range(5):
+            for layer in (1, 2):
+                h, zbar = oracle.predictions(z)
+                e = oracle.errors(z, zbar)
+                e[0] = e[0] * VISIBLE
+                z[layer] = z[layer] + 0.3 * oracle.change(layer, z, h, e)
+        expected = np.where(VISIBLE, x, oracle.predictions(z)[1][0])
+        np.testing.assert_allclose(completed, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("way", ["drift", "silent"])
 def test_completion_equals_the_loops(way):
     found = completer(way)(jnp.asarray(X), jnp.asarray(VISIBLE))

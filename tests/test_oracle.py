@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
 import gncn
@@ -65,11 +66,13 @@ def test_settling_discrepancy_and_updates_equal_the_loops(case):
     compare_with_oracle(network, x, weights=[1.0, 0.3, 2.0])
 
 
-def test_skip_connections_equal_the_loops():
+@pytest.mark.parametrize("feedback", ["learned", "transposed"])
+@pytest.mark.parametrize("order", ["simultaneous", "sequential"])
+def test_skip_connections_equal_the_loops(order, feedback):
     circuit = Circuit(
         layers=(
             Layer(size=4, prediction_activation="sigmoid", distribution="bernoulli"),
-            Layer(size=3, activation="tanh", prediction_activation="relu", precision="full"),
+            Layer(size=3, activation="tanh", prediction_activation="softplus", precision="full"),
             Layer(size=5, activation="softplus", prediction_activation="tanh"),
             Layer(size=2, activation="identity"),
         ),
@@ -80,7 +83,9 @@ def test_skip_connections_equal_the_loops():
             Connection(source=3, target=0),
             Connection(source=3, target=1),
         ),
+        feedback=feedback,
+        initial_state=0.1,
     )
-    network = gncn.build(circuit, seed=3, n_settle_steps=6, weight_scale=0.5)
+    network = gncn.build(circuit, seed=3, n_settle_steps=6, weight_scale=0.5, order=order)
     x = np.random.default_rng(0).integers(0, 2, (3, 4)).astype(np.float32)
     compare_with_oracle(network, x, weights=[1.0, 1.0, 1.0])

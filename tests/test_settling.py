@@ -64,7 +64,7 @@ def test_bfloat16_rounds_the_factors_of_every_step_and_nothing_else(feedback, to
 
     options = {"feedback": feedback, "prediction_activation": "tanh"}
     circuit = gncn.chain((6, 5, 4), activation="relu", **options)
-    numbers = {"n_settle_steps": 1, "weight_scale": 0.7, "self_excitation": 0.0, **PULLED}
+    numbers = {"n_settle_steps": 1, "weight_scale": 0.7, "leak": PULLED["leak"]}
     exact = gncn.build(circuit, seed=1, **numbers)
     low = gncn.build(circuit, seed=1, products="bfloat16", **numbers)
     rng = np.random.default_rng(0)
@@ -170,6 +170,25 @@ def test_settling_can_go_on_from_earlier_states():
     rest = gncn.settle(network, x, n_settle_steps=7, start=half.latents)
     for a, b in zip(rest.latents, whole.latents, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_one_row_of_states_to_start_from_stands_for_all_images():
+    network, x = small(), images(3)
+    row = tuple(jnp.full((1, size), 0.3) for size in network.circuit.sizes)
+    found = gncn.settle(network, x, start=row)
+    rows = gncn.settle(network, x, start=tuple(jnp.repeat(z, 3, axis=0) for z in row))
+    for a, b in zip(found.latents, rows.latents, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda z: z[:-1], lambda z: z[2:], lambda z: (z[0], z[2], z[1])]
+)
+def test_states_to_start_from_have_the_shapes_of_layers(change):
+    network, x = small(), images(3)
+    start = change(gncn.settle(network, x).latents)
+    with pytest.raises(DataError, match=r"start must hold the states of layers 0.*received \[\("):
+        gncn.settle(network, x, start=start)
 
 
 def products(jaxpr, rows):

@@ -512,6 +512,22 @@ def test_divergence_stops_says_where_and_keeps_the_last_good_state():
     assert e.value.last_good.status == "diverged"
 
 
+def test_what_the_last_update_of_an_epoch_broke_is_not_kept():
+    start = network(norm="off")
+    config = gncn.TrainingConfig(n_epochs=3, batch_size=50, learning_rate=1e15)  # one mini-batch
+    heard = []
+
+    class Hears(Listens):
+        def on_epoch(self, records, networks):
+            heard.append(records)
+
+    with pytest.raises(FitDivergenceError, match="last mini-batch of epoch 1.*after epoch 0") as e:
+        gncn.fit(start, dataset(), config, listeners=[Hears()])
+    assert_networks_close(e.value.last_good.network, start, rtol=0)
+    assert e.value.last_good.history == ()
+    assert heard == []
+
+
 def test_ctrl_c_keeps_what_was_trained():
     class Impatient(Listens):
         def on_start(self, n_epochs, n_batches):
@@ -591,6 +607,26 @@ def test_misfits_are_refused():
     other = config.model_copy(update={"batch_size": 50, "learning_rate": 0.1})
     with pytest.raises(ConfigError, match=r"learning_rate.*training.batch_size=\[200, 50\]"):
         gncn.fit([network(), network()], dataset(), [config, other], seeds=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("wiring", "options", "message"),
+    [
+        ({"feedback": "tied"}, {"feedback_rate": 0.3}, "feedback_rate=0.3 has no effect without"),
+        ({}, {"precision_rate": 0.5}, "precision_rate=0.5 has no effect without network.prec"),
+        ({}, {"precision_bounds": (0.5, 2.0)}, "precision_bounds=.* has no effect"),
+        ({}, {"start_rate": 0.1}, "start_rate=0.1 has no effect without network.start"),
+        ({}, {"clip_norm": 1.0}, "clip_norm=1.0 has no effect"),
+    ],
+)
+def test_options_without_effect_are_refused(wiring, options, message):
+    plain = gncn.build(gncn.chain((6, 4), **wiring), seed=0)
+    config = gncn.TrainingConfig(n_epochs=1, **options)
+    with pytest.raises(ConfigError, match=message):
+        gncn.fit(plain, dataset(), config)
+    configs = [gncn.TrainingConfig(n_epochs=1), config]
+    with pytest.raises(ConfigError):  # in whichever trial
+        gncn.fit([plain, plain], dataset(), configs, seeds=[0, 1])
 
 
 @pytest.mark.parametrize(

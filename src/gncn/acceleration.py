@@ -4,8 +4,8 @@ A plain step is z ← G(z) = P(z + β Δz(z)), with P the hold at zero of layers
 non-negative.  With z' the states before the last step,
 
 ==============  ==========================================================
-heavy ball      z ← P(z + β Δz(z) + μ (z − z'))                  (Polyak)
-Nesterov        y = z + μ (z − z'),   z ← P(y + β Δz(y))
+heavy ball      z ← P(G(z) + μ (z − z'))                         (Polyak)
+Nesterov        y = P(z + μ (z − z')),   z ← G(y)
 Anderson, m     z ← P(G(z) − Σ_j c_j (G_j − G_{j−1})), over the last m steps,
                 c the least-squares solution of f ≈ Σ_j c_j (f_j − f_{j−1}),
                 where f = G(z) − z
@@ -18,9 +18,10 @@ adds nothing new is left out, and an image whose f has more than doubled starts 
 Steps from a curvature bound: β^l is `step_size` over
 
     κ^l = max|Σ⁻¹| terms of the layer itself + the norms of its blocks of the Jacobian
-        = Σ_c s_c ‖E_c‖ ‖W_c‖ + p^l + ‖V^l‖ + γ^l + couplings to the layers above and below
+        = Σ_c s_c ‖E_c‖ Σ_c' ‖W_c'‖ + p^l + ‖V^l‖ + γ^l + couplings to the layers above and below
 
-(‖·‖ the spectral norm, s_c the greatest slope of the error of connection c's target).
+(‖·‖ the spectral norm; c are the layer's connections, c' all that predict the same target
+as c, and s_c is the greatest slope of that target's error).
 For tied synapses and step_size ≤ 1 the Jacobian of a step then has no eigenvalue beyond
 the unit circle (block Gershgorin), except for what self-excitation pushes outward.
 """
@@ -84,7 +85,7 @@ def look_at(network: Network, latents: States, memory: Any) -> States:
     """The states at which Δz is taken: ahead of the present ones with Nesterov's."""
     if network.settling.acceleration != "nesterov":
         return latents
-    return _ahead(network, latents, latents, memory)
+    return _held(network, _ahead(network, latents, latents, memory))
 
 
 def advance(network: Network, latents: States, target: States, memory: Any) -> tuple[States, Any]:
@@ -215,9 +216,12 @@ def curvature(network: Network) -> Float[Array, " latent"]:
         else forward
     )
     total = [jnp.zeros(())] * len(circuit.layers)
+    reach = [jnp.zeros(())] * len(circuit.layers)
+    for down, connection in zip(forward, circuit.connections, strict=True):
+        reach[connection.target] += down
     for up, down, connection in zip(feedback, forward, circuit.connections, strict=True):
         slope = sharpness[connection.target]
-        total[connection.source] += slope * up * down
+        total[connection.source] += slope * up * reach[connection.target]
         if connection.target > 0:
             total[connection.source] += slope * up
             total[connection.target] += slope * down

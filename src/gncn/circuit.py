@@ -10,8 +10,9 @@ from layer l+1 (Eqs 1 and 5).  Other wirings are other lists of connections: wit
 `chain` writes the paper's circuit in one call.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -26,19 +27,40 @@ Norm = Literal["off", "unit", "clipped"]
 Start = Literal["constant", "amortised"]
 Axis = Literal["sending", "receiving"]
 
+MOST_NEURONS = 1 << 24
+"""Of a layer: larger numbers are mistakes, or meant to do harm."""
+
 T = TypeVar("T")
 
 
 class Description(BaseModel):
     """Base of all descriptions: frozen, and deaf to no unknown option."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
     def __init__(self, **options: Any) -> None:
         try:
             super().__init__(**options)
         except ValidationError as error:
             raise ConfigError(explain(error, type(self))) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, options: Any) -> Any:
+        """Refuse ``true`` and ``"3"`` where numbers are wanted, which pydantic would convert."""
+        for name, field in cls.model_fields.items():
+            value = options.get(name) if isinstance(options, dict) else None
+            if isinstance(value, bool | str) and _only_numbers(field.annotation):
+                raise ValueError(f"{name} must be a number; received {value!r}.")
+        return options
+
+
+def _only_numbers(annotation: Any) -> bool:
+    """Whether a type is int or float, or one of them or None."""
+    kinds = set(get_args(annotation)) - {type(None)} or {annotation}
+    return kinds <= {int, float}
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -69,7 +91,7 @@ class Layer(Description):
         size: number of neurons J_l.
         activation: φ^l, a name or a callable; unused for layer 0, which sends nothing.
         prediction_activation: g^l, applied to what the layers above predict of this one.
-        winners: how many neurons survive; for ``activation="k_winners"`` only.
+        winners: how many neurons survive; for ``k_winners`` as either activation only.
         non_negative: hold the states at or above zero.
         competition: who inhibits whom.  ``columns``: neighbours in groups of
             `group_size`; ``band``: neurons at most `band_width` apart; ``matrix``: a
@@ -81,7 +103,7 @@ class Layer(Description):
             alone, ``bernoulli``.
     """
 
-    size: int = Field(gt=0)
+    size: int = Field(gt=0, le=MOST_NEURONS)
     activation: str | Callable[..., Any] = "relu"
     prediction_activation: str | Callable[..., Any] = "identity"
     winners: int | None = Field(default=None, gt=0)
@@ -96,7 +118,15 @@ class Layer(Description):
     def _check(self) -> "Layer":
         resolve_activation(self.activation, self.winners)
         resolve_activation(self.prediction_activation, self.winners)
-        _needed_together("winners", self.winners, "activation", self.activation, K_WINNERS)
+        if self.winners is not None and K_WINNERS not in (
+            self.activation,
+            self.prediction_activation,
+        ):
+            raise ValueError(
+                f"`winners` is for activation={K_WINNERS!r} or prediction_activation="
+                f"{K_WINNERS!r}; received winners={self.winners} with activation="
+                f"{self.activation!r}, prediction_activation={self.prediction_activation!r}."
+            )
         _needed_together("group_size", self.group_size, "competition", self.competition, "columns")
         _needed_together("band_width", self.band_width, "competition", self.competition, "band")
         if self.winners is not None and self.winners > self.size:
@@ -136,7 +166,8 @@ def _needed_together(
 
 
 def _divisors(n: int) -> str:
-    return ", ".join(str(k) for k in range(1, n + 1) if n % k == 0)
+    small = [k for k in range(1, math.isqrt(n) + 1) if n % k == 0]
+    return ", ".join(str(k) for k in sorted({*small, *(n // k for k in small)}))
 
 
 class Connection(Description):

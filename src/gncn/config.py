@@ -80,6 +80,11 @@ class DataConfig(Description):
     n_test: int | None = None
     stream: bool = False
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the data are a file of the user's own."""
+        return self.name.endswith((".npy", ".npz"))
+
     def load(self) -> Dataset:
         """Load the data.
 
@@ -91,7 +96,7 @@ class DataConfig(Description):
         of_files = {name: getattr(self, name) for name in (*own, "n_test")}
         of_files = {name: value for name, value in of_files.items() if value is not None}
         both = {"n_validation": self.n_validation, "split_seed": self.split_seed}
-        if self.name.endswith((".npy", ".npz")):
+        if self.is_file:
             if self.data_dir is not None or self.allow_missing_train:
                 raise ConfigError(
                     "data_dir and allow_missing_train apply to data sets by name; "
@@ -292,6 +297,24 @@ def refuse_idle(config: Description, names: Iterable[str], why: str, prefix: str
             raise ConfigError(f"{prefix}{name}={value!r} has no effect {why}.")
 
 
+def idle_in_learning(
+    has_precision: bool, feedback: str, start: str
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Options of learning that have no effect on a circuit: their names and why.
+
+    Args:
+        has_precision: whether any layer learns a precision.
+        feedback: see `gncn.circuit.Circuit`.
+        start: likewise.
+    """
+    if not has_precision:
+        yield ("precision_rate", "precision_bounds"), "without network.precision"
+    if feedback != "learned":
+        yield ("feedback_rate",), "without network.feedback='learned'"
+    if start != "amortised":
+        yield ("start_rate",), "without network.start='amortised'"
+
+
 def refuse_unequal(configs: Sequence[TrainingConfig]) -> None:
     """Refuse configurations of trials that one program can't train.
 
@@ -337,7 +360,7 @@ class Config(Description):
     """
 
     model: str = "gncn"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 31)
     n_trials: int = Field(default=1, ge=1)
     data: DataConfig = DataConfig()
     network: NetworkConfig = NetworkConfig()
@@ -353,6 +376,13 @@ class Config(Description):
             raise unknown_choice("model", self.model, MODELS)
         for section, names, why in self._idle_options():
             refuse_idle(getattr(self, section), names, why, f"{section}.")
+        lowest, highest = self.training.precision_bounds
+        initial = self.settling.initial_precision
+        if self.model == "gncn" and self._has_precision and not lowest <= initial <= highest:
+            raise ConfigError(
+                f"settling.initial_precision={initial} must lie within training.precision_bounds="
+                f"{self.training.precision_bounds}, to which learning would move it at once."
+            )
         return self
 
     def _idle_options(self) -> Iterator[tuple[str, tuple[str, ...], str]]:
@@ -380,14 +410,24 @@ class Config(Description):
         if set(_all(network.competition)) == {"none"}:
             why = "without network.competition"
             yield "settling", ("self_excitation", "lateral_inhibition"), why
-        if {*_all(network.precision), network.output_precision} == {"off"}:
-            why = "without network.precision"
-            yield "settling", ("initial_precision",), why
-            yield "training", ("precision_rate", "precision_bounds"), why
-        if network.feedback != "learned":
-            yield "training", ("feedback_rate",), "without network.feedback='learned'"
-        if network.start != "amortised":
-            yield "training", ("start_rate",), "without network.start='amortised'"
+        if not self._has_precision:
+            yield "settling", ("initial_precision",), "without network.precision"
+        for names, why in idle_in_learning(self._has_precision, network.feedback, network.start):
+            yield "training", names, why
+
+    @property
+    def _has_precision(self) -> bool:
+        network = self.network
+        return {*_all(network.precision), network.output_precision} != {"off"}
+
+    def with_whole_paths(self) -> "Config":
+        """The same, with paths that mean the same wherever they are read."""
+        data, whole = self.data, {}
+        if data.is_file:
+            whole["name"] = str(Path(data.name).expanduser().absolute())
+        if data.data_dir is not None:
+            whole["data_dir"] = str(Path(data.data_dir).expanduser().absolute())
+        return self.model_copy(update={"data": data.model_copy(update=whole)})
 
     @property
     def sections(self) -> tuple[str, ...]:
@@ -574,7 +614,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise ConfigError(f"Can't read {path}: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from error
 
 
@@ -586,9 +626,12 @@ def _parse_override(override: str) -> dict[str, Any]:
             f"{override!r}."
         )
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        parsed = {"value": text.strip()}
+    if set(parsed) != {"value"}:
+        raise ConfigError(f"An override sets one option; received several lines: {override!r}.")
+    value = parsed["value"]
     nested: Any = value
     for part in reversed(name.strip().split(".")):
         nested = {part: nested}

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from gncn.activations import resolve_activation
 from gncn.network import Network, Operands, operands, product
@@ -84,27 +84,29 @@ def respond(network: Network, latents: Latents, right: Operands | None = None) -
     right = operands(network) if right is None else right
     sent = activities(network, latents)
     none: list[Float[Array, "batch _units"] | None] = [None] * len(circuit.layers)
-    drives, predictions = list(none), list(none)
+    drives = list(none)
     for weights, connection in zip(right.forward, circuit.connections, strict=True):
         source = sent[connection.source]
         assert source is not None
         drive = product(source, weights.matrix)
         earlier = drives[connection.target]
         drives[connection.target] = drive if earlier is None else earlier + drive
+    responses = Responses(sent, tuple(drives), tuple(none), tuple(none), tuple(none))
     for index in circuit.predicted:
-        layer, drive = circuit.layers[index], drives[index]
-        assert drive is not None
-        predictions[index] = resolve_activation(layer.prediction_activation, layer.winners)(drive)
-    responses = Responses(sent, tuple(drives), tuple(predictions), tuple(none), tuple(none))
-    for index in circuit.predicted:
+        responses = _predict(network, responses, index)
         responses = _compare(network, latents, responses, right, index)
     return responses
 
 
 def compare(
-    network: Network, latents: Latents, responses: Responses, right: Operands, index: int
+    network: Network,
+    latents: Latents,
+    responses: Responses,
+    right: Operands,
+    index: int,
+    heard: Bool[Array, "*batch pixels"] | None = None,
 ) -> Responses:
-    """Responses after one layer's states have changed, predictions being what they were.
+    """Responses after one layer's states have changed, as far as layers above it hear of them.
 
     Args:
         network: the network.
@@ -112,16 +114,42 @@ def compare(
         responses: to the states before.
         right: the synapses as products take them.
         index: the latent layer that moved.
+        heard: pixels that send their errors up; all of them if None.
 
     Returns:
-        Responses with the layer's activity, deviation and error renewed.
+        Responses with the layer's activity, deviation and error renewed, and all that is
+        predicted of those layers that some layer above predicts, too.
     """
-    layer = network.circuit.layers[index]
+    circuit = network.circuit
+    layer, before = circuit.layers[index], responses.activities[index]
+    assert before is not None
     activity = resolve_activation(layer.activation, layer.winners)(latents[index])
     responses = responses._replace(activities=_put(responses.activities, index, activity))
-    if index not in network.circuit.predicted:
+    for weights, connection in zip(right.forward, circuit.connections, strict=True):
+        target = connection.target
+        sources = [c.source for c in circuit.connections if c.target == target]
+        if connection.source != index or max(sources) <= index:
+            continue
+        drive = responses.drives[target]
+        assert drive is not None
+        drive = drive + product(activity - before, weights.matrix)
+        responses = responses._replace(drives=_put(responses.drives, target, drive))
+        responses = _compare(network, latents, _predict(network, responses, target), right, target)
+        if target == 0 and heard is not None:
+            error = responses.errors[0]
+            assert error is not None
+            responses = responses._replace(errors=_put(responses.errors, 0, error * heard))
+    if index not in circuit.predicted:
         return responses
     return _compare(network, latents, responses, right, index)
+
+
+def _predict(network: Network, responses: Responses, index: int) -> Responses:
+    """The prediction of one layer from its drive (Eq 5)."""
+    layer, drive = network.circuit.layers[index], responses.drives[index]
+    assert drive is not None
+    prediction = resolve_activation(layer.prediction_activation, layer.winners)(drive)
+    return responses._replace(predictions=_put(responses.predictions, index, prediction))
 
 
 def _compare(

@@ -108,4 +108,4 @@ def greatest_rivalry(layer: Layer, mask: Float[Array, "units units"] | None) -> 
             return jnp.asarray(2.0 * layer.band_width)
         case _:
             assert mask is not None
-            return jnp.max(jnp.sum(mask, axis=1))
+            return jnp.max(jnp.sum(mask, axis=1) - jnp.diag(mask))  # nobody is his own rival

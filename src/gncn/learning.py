@@ -342,10 +342,24 @@ def learn_start(
     rates: Rates,
     rule: Rule,
     n_total: int,
+    n_updates: Int[Array, ""],
 ) -> tuple[Network, Learner]:
-    """Take one step of A along `updates`; arguments as for `apply_updates`."""
+    """Take one step of A along `updates`.
+
+    Args:
+        network: the network.
+        learner: the learner's state.
+        updates: from `start_updates`.
+        rates: learning rates.
+        rule: optimiser and schedule.
+        n_total: number of updates of the whole run, for the schedule.
+        n_updates: those made before this mini-batch: A's rate is that of its first.
+
+    Returns:
+        The network and learner after the step.
+    """
     steps, state = direction(rule).update(updates, learner.start_optimizer)
-    rate = rates.start_rate * rates.learning_rate * rate_factor(rule, learner.n_updates, n_total)
+    rate = rates.start_rate * rates.learning_rate * rate_factor(rule, n_updates, n_total)
     weights = tuple(
         a + rate * d
         for a, d in zip(network.start_weights, cast(tuple[Array, ...], steps), strict=True)

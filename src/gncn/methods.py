@@ -12,7 +12,14 @@ import jax.numpy as jnp
 
 from gncn.baselines.descent import descend_epoch, evaluate_baseline, start_descent
 from gncn.baselines.models import Baseline
-from gncn.config import BACKPROP_ONLY, HEBBIAN_ONLY, TrainingConfig, refuse_idle, refuse_real_valued
+from gncn.config import (
+    BACKPROP_ONLY,
+    HEBBIAN_ONLY,
+    TrainingConfig,
+    idle_in_learning,
+    refuse_idle,
+    refuse_real_valued,
+)
 from gncn.data import Dataset, StoredImages
 from gncn.epochs import EpochReport, OnBatch, Statistics, TrainingState
 from gncn.errors import ConfigError, DataError
@@ -68,8 +75,12 @@ def hebbian(
             f"The network's layer 0 has {layer.size} neurons, but images of {data.name!r} have "
             f"{data.n_pixels} pixels; build the circuit with sizes=({data.n_pixels}, ...)."
         )
-    config = configs[0]
-    refuse_idle(config, BACKPROP_ONLY, "for a model that learns without backprop", "training.")
+    config, circuit = configs[0], networks[0].circuit
+    has_precision = any(one.precision != "off" for one in circuit.layers)
+    for one in configs:
+        refuse_idle(one, BACKPROP_ONLY, "for a model that learns without backprop", "training.")
+        for names, why in idle_in_learning(has_precision, circuit.feedback, circuit.start):
+            refuse_idle(one, names, why, "training.")
     plan = config.plan()
     _refuse_plan(networks[0], plan, data)
     rates = jax.tree.map(lambda *each: jnp.stack(each), *(one.rates() for one in configs))

@@ -216,6 +216,11 @@ def product(
     return jnp.matmul(left.astype(right.dtype), right, preferred_element_type=jnp.float32)
 
 
+SELF_EXCITATION, LATERAL_INHIBITION = 0.13, 0.125
+"""α_e and α_h of the paper."""
+INITIAL_PRECISION = 1.0
+
+
 def build(
     circuit: Circuit,
     *,
@@ -223,10 +228,10 @@ def build(
     seed: int | None = None,
     step_size: float | Sequence[float] = 0.1,
     leak: float | Sequence[float] = 0.001,
-    self_excitation: float | Sequence[float] = 0.13,
-    lateral_inhibition: float | Sequence[float] = 0.125,
+    self_excitation: float | Sequence[float] = SELF_EXCITATION,
+    lateral_inhibition: float | Sequence[float] = LATERAL_INHIBITION,
     weight_scale: float = 0.05,
-    initial_precision: float = 1.0,
+    initial_precision: float = INITIAL_PRECISION,
     lateral_masks: Mapping[int, np.ndarray] | None = None,
     **settling: Any,
 ) -> Network:
@@ -248,8 +253,8 @@ def build(
         settling: the options of `Settling`, such as ``n_settle_steps=50``.
 
     Raises:
-        ConfigError: a number is out of range, a mask is missing or has another shape,
-            or the start is one from which exact gradients never leave.
+        ConfigError: a number is out of range or would have no effect, a mask is missing or has
+            another shape, or the start is one from which exact gradients never leave.
     """
     if (key is None) == (seed is None):
         raise ConfigError("Give `build` a key or a seed, and not both.")
@@ -271,6 +276,11 @@ def build(
         raise ConfigError(f"weight_scale must be above 0; received {weight_scale}.")
     if not initial_precision > 0:
         raise ConfigError(f"initial_precision must be above 0; received {initial_precision}.")
+    if all(layer.competition == "none" for layer in circuit.layers):
+        _refuse_idle("self_excitation", self_excitation, SELF_EXCITATION, "competition")
+        _refuse_idle("lateral_inhibition", lateral_inhibition, LATERAL_INHIBITION, "competition")
+    if all(layer.precision == "off" for layer in circuit.layers):
+        _refuse_idle("initial_precision", initial_precision, INITIAL_PRECISION, "precision")
     _refuse_dead_start(circuit)
 
     sizes = circuit.sizes
@@ -304,6 +314,11 @@ def build(
         dynamics=Dynamics(**numbers),
     )
     return constrain(network)
+
+
+def _refuse_idle(name: str, value: object, default: float, without: str) -> None:
+    if value != default:
+        raise ConfigError(f"{name}={value!r} has no effect on a circuit without {without}.")
 
 
 def constrain(network: Network) -> Network:

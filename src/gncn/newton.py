@@ -16,15 +16,17 @@ pixel_variance = ¼, β ≤ 1 and layers move one after the other, ψ never fall
 variances, as pixels of learned images have them, dare more.
 
 H⁻¹ is found by Newton and Schulz's iteration, X ← X + X (I − H X), which takes
-products alone.  While a network learns, it begins at the inverse of the update before,
-and one or two iterations are enough.
+products alone, to where I − H X is small, or no longer shrinks: factors in bfloat16 can't
+invert a badly conditioned H, and the X with the smallest I − H X is then taken.  While a
+network learns, the search begins at the inverse of the update before, and one or two
+iterations are enough.
 """
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from gncn.lateral import greatest_rivalry
 from gncn.network import Network, Operands, product
@@ -35,23 +37,29 @@ Inverses = tuple[Float[Array, "_units _units"], ...]
 TOLERANCE = 0.9
 """Frobenius norm of I − H X at which an inverse is good enough to steer by."""
 MOST_ITERATIONS = 60
+PATIENCE = 4
+"""Iterations without a smaller I − H X after which rounding has stopped the search."""
 
 
-class _Search(NamedTuple):
+class Search(NamedTuple):
     """What Newton and Schulz's iteration carries.
 
     Attributes:
         inverse: X.
         residual: I − H X.
-        size: its Frobenius norm.
-        before: that of the iteration before.
+        best: the X with the smallest I − H X since the search began, or left the guess.
+        size: the Frobenius norm of I − H X of the best.
+        idle: iterations since then.
+        afresh: whether the search has left the guess.
         n: iterations done.
     """
 
     inverse: Float[Array, "units units"]
     residual: Float[Array, "units units"]
+    best: Float[Array, "units units"]
     size: Float[Array, ""]
-    before: Float[Array, ""]
+    idle: Int[Array, ""]
+    afresh: Bool[Array, ""]
     n: Int[Array, ""]
 
 
@@ -101,7 +109,7 @@ def inverse_curvatures(
         (None,) * len(curvatures) if guess is None else tuple(x.astype(jnp.float32) for x in guess)
     )
     return tuple(
-        invert(h, x, dtype).astype(dtype) for h, x in zip(curvatures, guesses, strict=True)
+        invert(h, x, dtype).best.astype(dtype) for h, x in zip(curvatures, guesses, strict=True)
     )
 
 
@@ -109,35 +117,52 @@ def invert(
     matrix: Float[Array, "units units"],
     guess: Float[Array, "units units"] | None = None,
     dtype: jnp.dtype | type = jnp.float32,
-) -> Float[Array, "units units"]:
-    """The inverse of a symmetric, positive definite matrix, by products alone.
+) -> Search:
+    """Search the inverse of a symmetric, positive definite matrix, by products alone.
 
     Args:
         matrix: H.
         guess: where to begin, if I − H X is small there.
         dtype: of the factors of products, whose sums are in single precision.
+
+    Returns:
+        The search at its end; `Search.best` is the inverse, as near as it got.
     """
     identity = jnp.eye(len(matrix))
     # From here the iteration always gets there: I − H X has its eigenvalues in [0, 1).
     safe = identity / jnp.max(jnp.sum(jnp.abs(matrix), axis=1))
 
-    def look(inverse: Float[Array, "units units"], before: Float[Array, ""], n: Array) -> _Search:
-        residual = identity - product(matrix, inverse.astype(dtype))
-        return _Search(inverse, residual, jnp.linalg.norm(residual), before, n)
+    def residual_of(inverse: Float[Array, "units units"]) -> Float[Array, "units units"]:
+        return identity - product(matrix, inverse.astype(dtype))
 
-    def unfinished(search: _Search) -> Array:
-        # Below 1 the size is squared by an iteration, until rounding stops that.
-        rounding = (search.before < 1) & (search.size > 2 * search.before**2)
-        return (search.size > TOLERANCE) & ~rounding & (search.n < MOST_ITERATIONS)
+    def unfinished(search: Search) -> Array:
+        good = search.size <= TOLERANCE  # not if it is no number
+        return ~good & (search.idle < PATIENCE) & (search.n < MOST_ITERATIONS)
 
-    def better(search: _Search) -> _Search:
+    def go_on(search: Search) -> Search:
+        # A guess that gets no better, and never was near, is left at once.
+        leave = ~search.afresh & (search.idle > 0) & ~(search.size < 1)
         step = product(search.inverse, search.residual.astype(dtype))
-        astray = ~(search.size < search.before)  # the guess was no good
-        after = jnp.where(astray, safe, search.inverse + step)
-        return look(after, jnp.where(astray, jnp.inf, search.size), search.n + 1)
+        inverse = jnp.where(leave, safe, search.inverse + step)
+        residual = residual_of(inverse)
+        size = jnp.linalg.norm(residual)
+        better = leave | (size < search.size)
+        return Search(
+            inverse,
+            residual,
+            jnp.where(better, inverse, search.best),
+            jnp.where(better, size, search.size),
+            jnp.where(better, 0, search.idle + 1),
+            search.afresh | leave,
+            search.n + 1,
+        )
 
-    start = look(safe if guess is None else guess, jnp.asarray(jnp.inf), jnp.zeros((), int))
-    return lax.while_loop(unfinished, better, start).inverse
+    start = safe if guess is None else guess
+    residual = residual_of(start)
+    size = jnp.linalg.norm(residual)
+    zero = jnp.zeros((), int)
+    begun = Search(start, residual, start, size, zero, jnp.asarray(guess is None), zero)
+    return lax.while_loop(unfinished, go_on, begun)
 
 
 def _through(network: Network, right: Operands, number: int) -> Float[Array, "units units"]:

@@ -236,7 +236,13 @@ def _moved(
     return jax.nn.relu(states) if network.circuit.layers[index].non_negative else states
 
 
-def stepped(network: Network, latents: Latents, responses: Responses, right: Operands) -> Latents:
+def stepped(
+    network: Network,
+    latents: Latents,
+    responses: Responses,
+    right: Operands,
+    heard: Bool[Array, "*batch pixels"] | None = None,
+) -> Latents:
     """States after one plain step, in the network's order.
 
     Args:
@@ -244,6 +250,7 @@ def stepped(network: Network, latents: Latents, responses: Responses, right: Ope
         latents: states of layers 0..L.
         responses: `respond` of the same states.
         right: the synapses as products take them.
+        heard: pixels that send their errors up; all of them if None.
     """
     if network.settling.order == "simultaneous":
         changes = state_changes(network, latents, responses, right)
@@ -253,7 +260,7 @@ def stepped(network: Network, latents: Latents, responses: Responses, right: Ope
         change = _steered(right, _state_change(network, latents, responses, right, index), index)
         after = _moved(network, latents, change, index)
         latents = (*latents[:index], after, *latents[index + 1 :])
-        responses = compare(network, latents, responses, right, index)
+        responses = compare(network, latents, responses, right, index, heard)
     return latents
 
 
@@ -310,14 +317,15 @@ def settle(
             network's own; without any, every image takes T steps.
         keep_discrepancy: return ψ and the size of the change before and after every step.
         keep_latents: return the states before and after every step, too.
-        start: states to start from; by default `initial_latents`.
+        start: states of layers 0..L to start from, each of shape (batch, J_l), or (1, J_l) for
+            all images alike; layer 0 is not looked at.  By default `initial_latents`.
 
     Returns:
         States, responses, step counts and, on request, the trajectory.
 
     Raises:
         ConfigError: `n_settle_steps` is below 1 or `tolerance` not above 0.
-        DataError: `x` has the wrong shape or values; see `as_data`.
+        DataError: `x` has the wrong shape or values, see `as_data`; or `start` has.
     """
     n_steps = network.settling.n_settle_steps if n_settle_steps is None else n_settle_steps
     tolerance = network.settling.tolerance if tolerance is None else tolerance
@@ -326,12 +334,27 @@ def settle(
     if tolerance is not None and not tolerance > 0:
         raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
     x = as_data(network, x)
-    latents = initial_latents(network, x) if start is None else (x, *start[1:])
+    latents = initial_latents(network, x) if start is None else _given(network, x, start)
     ready = prepare(network, n_images=len(x))
     if keep_discrepancy or keep_latents:
         return _settle_recording(*ready, latents, n_steps, tolerance, keep_latents)
     alike = starts_alike(network, start)
     return settle_from(*ready, latents, n_steps, tolerance, alike=alike)
+
+
+def _given(network: Network, x: Float[Array, "batch pixels"], start: Latents) -> Latents:
+    """States to start from that a user gave, one row for each image."""
+    sizes, n_images = network.circuit.sizes, len(x)
+    shapes = [tuple(np.shape(states)) for states in start]
+    allowed = [((n_images, size), (1, size)) for size in sizes]
+    pairs = zip(shapes[1:], allowed[1:], strict=False)
+    if len(start) != len(sizes) or any(shape not in fitting for shape, fitting in pairs):
+        raise DataError(
+            f"start must hold the states of layers 0..{len(sizes) - 1}, of shapes "
+            f"{[fitting[0] for fitting in allowed]} (or one row for all images); received {shapes}."
+        )
+    above = (jnp.asarray(states, jnp.float32) for states in start[1:])
+    return (x, *(jnp.broadcast_to(z, (n_images, z.shape[1])) for z in above))
 
 
 def settle_from(
@@ -422,7 +445,7 @@ def _wake(network: Network, right: Operands, latents: Latents, n_steps: int) -> 
 
     Until news of the data reaches a layer, its states are the same for all images, and one
     row stands for them: no product is computed that is the same for every image.  That saves
-    9 of the 6 T products of three latent layers.
+    9 of the 6 T products of three latent layers, 3 of them in sequential order.
 
     Returns:
         The states once all layers have heard of the data, and the steps taken.
@@ -491,7 +514,7 @@ def settle_step(
         error = responses.errors[0]
         assert error is not None
         seen = responses._replace(errors=(error * heard, *responses.errors[1:]))
-    target = stepped(network, point, seen, right)
+    target = stepped(network, point, seen, right, heard)
     return advance(network, latents, target, memory), Seen(point, responses, target)
 
 

@@ -137,6 +137,7 @@ def learn_batch(
         value for each image.
     """
     n_total = n_total * plan.updates_per_batch
+    n_before = learner.n_updates
     kept = learner.states
     start = initial_latents(network, x)
     if kept is not None:
@@ -156,7 +157,9 @@ def learn_batch(
         )
     if network.circuit.start == "amortised":
         updates = start_updates(network, start, latents, draw.weights)
-        learned, learner = learn_start(learned, learner, updates, rates, plan.rule, n_total)
+        learned, learner = learn_start(
+            learned, learner, updates, rates, plan.rule, n_total, n_before
+        )
     if kept is not None:
         places = jnp.where(draw.weights > 0, draw.chosen, len(kept[0]))  # fillers: nowhere
         states = tuple(
