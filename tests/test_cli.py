@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import gncn
+from gncn.cli.options import print_json
 from gncn.runs import RunFolder
 
 FAST = ["--preset", "digits", "--epochs", "2", "--set", "network.sizes=[12,12,12]"]
@@ -157,8 +158,38 @@ def test_evaluate_measures_what_is_asked_for(trained):
     assert (prior.n_components, prior.dim) == (5, 12)
 
 
+def test_evaluate_drops_earlier_numbers_only_when_told(tmp_path):
+    folder = tmp_path / "run"
+    assert run("train", *FAST, "--epochs", 1, "--out", folder).returncode == 0
+    options = ["--only", "sparsity", "--components", 2]
+    assert run("evaluate", folder, *options).returncode == 0
+    before = (folder / "metrics-validation.json").read_bytes()
+    done = run("evaluate", folder, "--only", "probe")
+    assert done.returncode == 2
+    text = re.sub(r"\s+", " ", done.stderr)
+    assert "measured with other settings (n_components: [2] → [65])" in text
+    assert "--replace" in text
+    assert (folder / "metrics-validation.json").read_bytes() == before
+    replaced = run("evaluate", folder, "--only", "samples", "--components", 3, "--replace")
+    assert replaced.returncode == 0, replaced.stderr
+    found = json.loads((folder / "metrics-validation.json").read_text())
+    assert found["settings"]["n_components"] == [3]
+    assert "sparsity" not in found
+    (folder / "metrics-validation.json").write_text("{")
+    damaged = run("evaluate", folder, "--only", "sparsity", "--components", 3)
+    assert damaged.returncode == 2
+    assert "can't be read" in re.sub(r"\s+", " ", damaged.stderr)
+
+
 def test_evaluate_refuses_what_it_cannot_do(trained):
     folder, _ = trained
+    wrong = run("evaluate", folder, "--only", "sparsity", "--covariance", "round")
+    assert "Unknown covariance 'round'" in wrong.stderr
+    wrong = run("evaluate", folder, "--only", "sparsity", "--components", -5)
+    assert "positive numbers; received (-5,)" in re.sub(r"\s+", " ", wrong.stderr)
+    (folder.parent / "empty.npy").write_bytes(b"")
+    wrong = run("evaluate", folder, "--missing", folder.parent / "empty.npy")
+    assert "damaged, cut short" in re.sub(r"\s+", " ", wrong.stderr)
     assert "Unknown measure 'fid'" in run("evaluate", folder, "--only", "fid").stderr
     assert "Unknown missing 'middle'" in run("evaluate", folder, "--missing", "middle").stderr
     assert "received 'train'" in run("evaluate", folder, "--split", "train").stderr
@@ -197,6 +228,13 @@ def test_own_images_from_a_file(tmp_path):
         (["--set", "network.group_size=7"], "can't be divided into columns of 7"),
         (["--epochs", "0"], "n_epochs"),
         (["--data-dir", "/nowhere"], "/nowhere"),
+        (["--seed", "99999999999999999999999"], "seed"),
+        (["--set", "training.learning_rate=0.1\nbatch_size=9"], "received several lines"),
+        (["--set", "training.batch_size=true"], "batch_size must be a number; received True"),
+        (["--set", "training.batch_size='3'"], "batch_size must be a number; received '3'"),
+        (["--set", "training.learning_rate=inf"], "learning_rate"),
+        (["--set", "network.initial_state=nan"], "finite number"),
+        (["--set", "training.updates_per_batch=7"], "updates_per_batch must divide"),
     ],
 )
 def test_bad_input_gets_one_clear_message_and_status_2(tmp_path, arguments, message):
@@ -292,6 +330,26 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path):
     assert last >= 1
     assert f"after epoch {last}" in re.sub(r"\s+", " ", errors)
     assert run("reconstruct", tmp_path / "run").returncode == 0
+
+
+def test_ctrl_c_is_told_wherever_it_comes(trained):
+    folder, _ = trained
+    hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    strike = "import os; os.kill(os.getpid(), signal.SIGINT)"
+    for place in ("gncn.assess.assess", "gncn.cli.keep_compiled_programs"):
+        module, _, name = place.rpartition(".")
+        patch = f"import {module} as m; m.{name} = lambda *a, **k: exec({strike!r})"
+        code = f"{hear}; from gncn.cli import main; {patch}; main()"
+        command = [sys.executable, "-c", code, "evaluate", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 130
+        assert "Interrupted." in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_json_has_no_number_that_json_does_not_know(capsys):
+    print_json({"a": np.array([1.0, np.nan]), "b": (float("inf"), 2), "c": np.float32(3)})
+    assert json.loads(capsys.readouterr().out) == {"a": [1.0, None], "b": [None, 2], "c": 3.0}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """Types, binarisation and users' own arrays: `gncn.data` without its files."""
 
+import contextlib
+import zipfile
+
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gncn.data import Dataset, Split, binarise, from_arrays, load_file
@@ -264,6 +267,15 @@ class TestFromArrays:
             ),
             ({"n_validation": 6}, DataError, "Can't split 6"),
             ({"image_shape": (3, 3)}, DataError, "makes 9 pixels"),
+            ({"image_shape": (-2, -2)}, DataError, r"both positive; received \(-2, -2\)"),
+            ({"train_images": bits() + 0j}, DataError, "floating type; received complex128"),
+            ({"train_images": bits().astype(str)}, DataError, "floating type; received <U"),
+            ({"train_images": bits().astype("m8[s]")}, DataError, "received timedelta64"),
+            (
+                {"train_images": np.zeros((6, 4), [("a", "u1")])},
+                DataError,
+                "floating type; received",
+            ),
         ],
     )
     def test_bad_input_is_refused(self, arguments, error, message):
@@ -303,6 +315,43 @@ class TestLoadFile:
         path.write_bytes(path.read_bytes()[:200])
         with pytest.raises(DataError, match="damaged, cut short"):
             load_file(path)
+
+    @given(data=st.data())
+    @settings(max_examples=150, deadline=None)
+    @pytest.mark.parametrize("kind", ["npy", "npz"])
+    def test_whatever_harm_is_done_to_a_file_the_error_is_ours(self, tmp_path_factory, kind, data):
+        path = tmp_path_factory.getbasetemp() / f"harmed.{kind}"
+        save = {
+            "npy": np.save,
+            "npz": lambda file, array: np.savez_compressed(file, train_images=array),
+        }
+        save[kind](path, bits(100))
+        content = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            place = data.draw(st.one_of(st.integers(0, 127), st.integers(0, len(content) - 1)))
+            content[place] = data.draw(st.integers(0, 255))
+        path.write_bytes(content)
+        for stream in (False, True) if kind == "npy" else (False,):
+            with contextlib.suppress(DataError, ConfigError):
+                load_file(path, stream=stream)
+
+    def test_archives_that_pass_for_something_else_are_refused(self, tmp_path):
+        np.savez(tmp_path / "a.npz", train_images=bits(9))
+        (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+        for stream in (False, True):
+            with pytest.raises(DataError, match="holds several arrays"):
+                load_file(tmp_path / "a.npy", stream=stream)
+        np.save(tmp_path / "b.npy", bits(9))
+        (tmp_path / "b.npy").rename(tmp_path / "b.npz")
+        with pytest.raises(DataError, match="holds one array"):
+            load_file(tmp_path / "b.npz")
+        with zipfile.ZipFile(tmp_path / "c.npz", "w") as archive:
+            archive.writestr("train_images", "words")
+        with pytest.raises(DataError, match="'train_images', which is no array"):
+            load_file(tmp_path / "c.npz")
+        (tmp_path / "d.npy").write_bytes(b"")
+        with pytest.raises(DataError, match="damaged, cut short"):
+            load_file(tmp_path / "d.npy")
 
     def test_missing_and_foreign_files_are_refused(self, tmp_path):
         with pytest.raises(DataError, match="There is no file"):

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gncn.cli.data import app
-from gncn.data import dataset_info, dataset_names, registry
+from gncn.data import dataset_info, dataset_names, embedded, registry
 from gncn.data.content import to_idx
 from gncn.errors import ConfigError, DataError
 
@@ -95,6 +95,16 @@ class TestVerify:
         run("verify", "mnist")
         monkeypatch.setattr("gncn.data.embedded.MNIST_DIGEST", "sha256:0")
         assert "was altered" in run("verify", "mnist", code=1)
+
+    def test_damaged(self, folder, monkeypatch, tmp_path):
+        whole = embedded.files("gncn.data").joinpath("assets", "mnist.npz").read_bytes()
+        for place in (30_000, 500_000, len(whole) - 1000):
+            content = bytearray(whole)
+            content[place] ^= 0x55
+            (tmp_path / "assets").mkdir(exist_ok=True)
+            (tmp_path / "assets" / "mnist.npz").write_bytes(content)
+            monkeypatch.setattr(embedded, "files", lambda _: tmp_path)
+            assert "embedded MNIST" in run("verify", "mnist", code=1)
 
 
 class TestFetch:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
@@ -40,9 +41,11 @@ def saved(tmp_path):
     return network, tmp_path / "net"
 
 
+@pytest.mark.parametrize("start", ["constant", "amortised"])
 @settings(max_examples=20)
-@given(cases())
-def test_what_is_loaded_is_what_was_saved(tmp_path_factory, case):
+@given(data=st.data())
+def test_what_is_loaded_is_what_was_saved(tmp_path_factory, start, data):
+    case = data.draw(cases(start=start))
     network, x = case.build()
     folder = tmp_path_factory.mktemp("saved")
     gncn.save(network, folder)
@@ -123,7 +126,23 @@ def put_tensors(folder, change):
     [
         (lambda f: (f / "model.json").unlink(), "no model"),
         (lambda f: (f / "model.json").write_text("{"), "not JSON"),
-        (lambda f: (f / "model.json").write_text("[1]"), "must say format"),
+        (lambda f: (f / "model.json").write_text("[1]"), "must hold a JSON object"),
+        (lambda f: (f / "model.json").write_text("[" * 200_000), "not JSON"),
+        (lambda f: edit(f, lambda d: d.update(tensors="x" * 5000)), "Can't read xxx.*too long"),
+        (
+            lambda f: edit(f, lambda d: d["circuit"].update(initial_state=float("nan"))),
+            "initial_state: .*finite",
+        ),
+        (
+            lambda f: edit(f, lambda d: d["circuit"]["layers"][1].update(size=10**18 + 1)),
+            "size: .* less than or equal to 16777216",
+        ),
+        (
+            lambda f: put_tensors(
+                f, lambda a: a.update({"dynamics.step_size": np.array([0.1, -1], np.float32)})
+            ),
+            "step sizes must be above 0",
+        ),
         (lambda f: (f / "model.json").write_bytes(b"x" * (2 << 20)), "larger than"),
         (lambda f: edit(f, lambda d: d.update(format="pickle")), "it says 'pickle'"),
         (lambda f: edit(f, lambda d: d.update(settling=9)), "needs 'settling' of type dict"),
@@ -140,7 +159,7 @@ def put_tensors(folder, change):
             "'bfloat16'; received 'int8'",
         ),
         (lambda f: edit(f, lambda d: d.update(tensors="../x")), "outside its folder"),
-        (lambda f: edit(f, lambda d: d.update(tensors="gone.safetensors")), "missing"),
+        (lambda f: edit(f, lambda d: d.update(tensors="gone.safetensors")), "No such file"),
         (lambda f: edit(f, lambda d: d.update(sha256="0" * 64)), "damaged or altered"),
         (
             lambda f: edit(f, lambda d: d["circuit"].update(feedback="x")),

@@ -5,9 +5,11 @@ disk is full or the folder can't be written, the old file is still there.
 """
 
 import hashlib
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from gncn.errors import RunError
 
@@ -42,6 +44,29 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path, max_bytes: int | None = None) -> dict[str, Any]:
+    """The JSON object in a file, which may come from a stranger.
+
+    Args:
+        path: the file.
+        max_bytes: the most that such a file can have.
+
+    Raises:
+        RunError: it can't be read, is too large, or holds something else.
+    """
+    try:
+        if max_bytes is not None and path.stat().st_size > max_bytes:
+            raise RunError(f"{path} is larger than {max_bytes} bytes: not what it should be.")
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"Can't read {path}: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path} must hold a JSON object; it holds {str(found)[:80]!r}.")
+    return found
 
 
 def sha256(content: bytes) -> str:

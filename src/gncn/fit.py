@@ -19,7 +19,7 @@ from jaxtyping import Float
 from gncn.baselines.models import Baseline
 from gncn.config import TrainingConfig, refuse_unequal
 from gncn.data import Dataset
-from gncn.epochs import EpochReport, TrainingState, unstack
+from gncn.epochs import EpochReport, Statistics, TrainingState, unstack
 from gncn.errors import ConfigError, DivergenceError
 from gncn.history import EpochRecord, error_name, split_record
 from gncn.interrupts import interrupts_held, wait
@@ -158,27 +158,29 @@ def fit(
                 worst = _worst_error(report, data.n_pixels, method.free_start)
             diverged = _divergence(report, worst, epoch, method.advice)
             if diverged:
-                kept = Fit(tuple(unstack(best.stacked)), tuple(history), "diverged", best.epochs)
-                raise FitDivergenceError(diverged, kept)
+                raise _divergence_of(best, history, diverged)
             on_validation, on_test = method.evaluate(after)
             wait(on_test.error)
+            if diverged := _broken((on_validation, on_test), epoch, method.advice):
+                raise _divergence_of(best, history, diverged)
+            score = np.asarray(getattr(on_validation, method.monitored))
+            score = -score if method.monitored == "error" else score
+            better = best.updated(after, epoch, score, always=config.patience is None)
             records = [
                 EpochRecord(
                     trial=index,
                     epoch=epoch,
                     error_name=name,
                     seconds=seconds,
+                    kept=better.epochs[index] == epoch,
                     train=split_record(report.mean, index),
                     validation=split_record(on_validation, index),
                     test=split_record(on_test, index),
                 )
                 for index in range(len(models))
             ]
-            score = np.asarray(getattr(on_validation, method.monitored))
-            score = -score if method.monitored == "error" else score
             with interrupts_held():  # networks, history and what listeners write agree
-                state = after
-                best = best.updated(state, epoch, score, always=config.patience is None)
+                state, best = after, better
                 history.extend(records)
                 for listener in listeners:
                     listener.on_epoch(records, unstack(best.stacked))
@@ -242,6 +244,24 @@ def _worst_error(
     if not free_start:
         return worst
     return np.maximum(worst, 2 * np.nan_to_num(at_start, nan=0.0, posinf=0.0))
+
+
+def _broken(evaluated: Sequence[Statistics], epoch: int, advice: str) -> str | None:
+    """What to say of models that the last update of an epoch broke; None if it didn't."""
+    for statistics in evaluated:
+        bad = ~(np.isfinite(statistics.error) & np.isfinite(statistics.discrepancy))
+        if bad.any():
+            return (
+                f"Training diverged at the last mini-batch of epoch {epoch} (trial "
+                f"{np.flatnonzero(bad)[0]}): held-out images then have errors that are not finite. "
+                f"The networks are kept as they were after epoch {epoch - 1}. {advice}"
+            )
+    return None
+
+
+def _divergence_of(best: _Best, history: Sequence[EpochRecord], message: str) -> FitDivergenceError:
+    kept = Fit(tuple(unstack(best.stacked)), tuple(history), "diverged", best.epochs)
+    return FitDivergenceError(message, kept)
 
 
 def _divergence(

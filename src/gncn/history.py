@@ -52,6 +52,7 @@ class EpochRecord(BaseModel):
             classifier's ``error_percent``, or ``negative_log_likelihood``.
         seconds: time spent learning, all trials together (the first epoch's includes
             compilation).
+        kept: whether the model to keep is from this epoch, as far as was known then.
         train: seen while learning, each batch before its update.
         validation: after the epoch.
         test: after the epoch.
@@ -62,6 +63,7 @@ class EpochRecord(BaseModel):
     epoch: int
     error_name: ErrorName
     seconds: float
+    kept: bool = True
     train: SplitRecord
     validation: SplitRecord
     test: SplitRecord
@@ -104,5 +106,11 @@ def read_history(path: Path) -> list[EpochRecord]:
         return [EpochRecord(**json.loads(line)) for line in lines]
     except OSError as error:
         raise RunError(f"Can't read {path}: {error.strerror or error}.") from error
-    except (ValueError, TypeError, ValidationError) as error:
-        raise RunError(f"{path} is not a history of training: {error}") from error
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise RunError(
+            f"{path} is not a history of training: {place}: {problem['msg'].lower()}."
+        ) from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RunError(f"{path} is not a history of training: {error}.") from error

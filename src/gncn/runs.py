@@ -11,7 +11,8 @@ file                content
 ==================  ========================================================
 
 Everything is written atomically and after every epoch, so a run that is killed
-leaves a folder that later commands can take.
+leaves a folder that later commands can take.  A run that is to be replaced waits in
+``.replaced/`` until the new one has an epoch to show.
 """
 
 import json
@@ -31,14 +32,16 @@ from gncn.config import Config, load_config
 from gncn.data import Dataset
 from gncn.errors import RunError
 from gncn.evaluation.mixture import Mixture
-from gncn.files import write_atomic
+from gncn.files import read_json, sha256, write_atomic
 from gncn.fit import Fit, Status
 from gncn.history import EpochRecord, read_history, write_history
 from gncn.models import Model
 from gncn.network import Network
-from gncn.serialise import load, load_mixture, save
+from gncn.serialise import DESCRIPTION, load, load_mixture, save
 
 CONFIG, RUN, HISTORY = "config.toml", "run.json", "history.jsonl"
+REPLACED, MOVING = ".replaced", ".replaced.moving"
+"""Where a run waits that is to be replaced, and where it is gathered before."""
 PACKAGES = ("gncn", "jax", "jaxlib", "equinox", "optax", "numpy")
 
 
@@ -71,26 +74,23 @@ class RunFolder:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; choose a folder for the run.")
-        if (path / CONFIG).exists():
-            if not overwrite:
-                raise RunError(
-                    f"{path} already holds a run. Choose another folder with --out, or replace "
-                    "the run with --overwrite."
-                )
-            kinds = ("metrics-*.json", "per-image-*.safetensors", "pictures-*.safetensors")
-            measured = (found for kind in kinds for found in path.glob(kind))
-            for old in (*(path / name for name in (CONFIG, RUN, HISTORY)), *measured):
-                old.unlink(missing_ok=True)
-            for old in ("trials", "figures"):
-                shutil.rmtree(path / old, ignore_errors=True)
-        elif path.exists() and any(path.iterdir()):
-            raise RunError(f"{path} holds files that are no run; choose an empty or new folder.")
         try:
+            if any((path / name).exists() for name in (CONFIG, REPLACED, MOVING)):
+                if not overwrite:
+                    raise RunError(
+                        f"{path} already holds a run. Choose another folder with --out, or replace "
+                        "the run with --overwrite."
+                    )
+                _set_aside(path)
+            elif path.exists() and any(path.iterdir()):
+                raise RunError(
+                    f"{path} holds files that are no run; choose an empty or new folder."
+                )
             (path / "figures").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"Can't make the folder {path}: {error.strerror or error}.") from error
         folder = cls(path)
-        write_atomic(path / CONFIG, config.to_toml())
+        write_atomic(path / CONFIG, config.with_whole_paths().to_toml())
         folder._update(
             status="running",
             started=_now(),
@@ -104,6 +104,34 @@ class RunFolder:
             command=sys.argv,
         )
         return folder
+
+    @property
+    def has_epochs(self) -> bool:
+        """Whether an epoch has come to its end."""
+        return (self.path / HISTORY).exists()
+
+    @property
+    def waits(self) -> bool:
+        """Whether a run waits to be replaced: this one has no epoch yet."""
+        return (self.path / REPLACED).is_dir()
+
+    def give_up(self) -> None:
+        """Leave the folder as it was found, as no epoch came to its end.
+
+        Raises:
+            RunError: it can't be written.
+        """
+        aside = self.path / REPLACED
+        try:
+            _remove(_entries(self.path))
+            if aside.is_dir():
+                for entry in aside.iterdir():
+                    entry.rename(self.path / entry.name)
+                aside.rmdir()
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+        except OSError as error:
+            raise RunError(f"Can't restore {self.path}: {error.strerror or error}.") from error
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
@@ -128,12 +156,16 @@ class RunFolder:
 
     @property
     def about(self) -> dict[str, Any]:
-        """The content of ``run.json``."""
-        path = self.path / RUN
-        try:
-            return json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} can't be read: {error}") from error
+        """The content of ``run.json``.
+
+        Raises:
+            RunError: it can't be read, or doesn't say which data the run saw.
+        """
+        about = read_json(self.path / RUN)
+        data = about.get("data")
+        if not isinstance(data, dict) or not {"name", "fingerprint"} <= data.keys():
+            raise RunError(f"{self.path / RUN} doesn't say which data the run saw: it is damaged.")
+        return about
 
     @property
     def history(self) -> list[EpochRecord]:
@@ -163,11 +195,18 @@ class RunFolder:
         """
         folder = self.path / "trials" / str(trial)
         if not folder.is_dir():
-            found = sorted(int(f.name) for f in (self.path / "trials").glob("[0-9]*"))
+            names = (entry.name for entry in (self.path / "trials").glob("*"))
+            found = sorted(int(name) for name in names if name.isdecimal())
+            older = f" The run that it was to replace lies in {self.path / REPLACED}."
             raise RunError(
                 f"{self.path} has no trained model of trial {trial}; it has trials {found}."
+                + (older if self.waits else "")
             )
         return load(folder)
+
+    def model_digest(self, trial: int = 0) -> str:
+        """First 12 hexadecimal digits of a hash of one trial's model."""
+        return sha256((self.path / "trials" / str(trial) / DESCRIPTION).read_bytes())[:12]
 
     def prior_path(self, trial: int = 0) -> Path:
         """Where the mixture prior of one trial goes."""
@@ -209,9 +248,16 @@ class RunFolder:
         return data
 
     def figure(self, name: str) -> Path:
-        """Where the figure of this name goes; its folder exists."""
+        """Where the figure of this name goes; its folder exists.
+
+        Raises:
+            RunError: its folder can't be made.
+        """
         folder = self.path / "figures"
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"Can't make the folder {folder}: {error.strerror or error}.") from error
         return folder / f"{name}.png"
 
     def finish(self, status: Status, epochs_kept: Sequence[int] | None = None) -> None:
@@ -244,10 +290,39 @@ class RunFolder:
         for index, network in enumerate(networks):
             save(network, self.path / "trials" / str(index))
         write_history(self.path / HISTORY, self._history)
+        shutil.rmtree(self.path / REPLACED, ignore_errors=True)
 
     def _update(self, **values: Any) -> None:
-        before = self.about if (self.path / RUN).exists() else {}
+        before = read_json(self.path / RUN) if (self.path / RUN).exists() else {}
         write_atomic(self.path / RUN, json.dumps(before | values, indent=2) + "\n")
+
+
+def _entries(path: Path) -> list[Path]:
+    """What a run folder holds of its run; the configuration, which tells a run folder, last."""
+    names = [RUN, HISTORY, "trials", "figures", CONFIG]
+    kinds = ("metrics-*.json", "per-image-*.safetensors", "pictures-*.safetensors")
+    measured = [found for kind in kinds for found in path.glob(kind)]
+    return [*measured, *(path / name for name in names if (path / name).exists())]
+
+
+def _remove(entries: Sequence[Path]) -> None:
+    for entry in entries:
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _set_aside(path: Path) -> None:
+    """Move the run that a folder holds aside; killed midway, it goes on the next time."""
+    aside, moving = path / REPLACED, path / MOVING
+    if aside.is_dir():  # the run that was to replace it was killed in its first epoch
+        _remove(_entries(path))
+        return
+    moving.mkdir(exist_ok=True)
+    for entry in _entries(path):
+        entry.rename(moving / entry.name)
+    moving.rename(aside)
 
 
 def _now() -> str:

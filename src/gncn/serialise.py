@@ -28,7 +28,7 @@ from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureShape
 from gncn.circuit import Circuit
 from gncn.errors import ConfigError, RunError
 from gncn.evaluation.mixture import COVARIANCES, TRIANGULAR, Covariance, Mixture
-from gncn.files import sha256, write_atomic
+from gncn.files import read_json, sha256, write_atomic
 from gncn.models import Model
 from gncn.network import Dynamics, Network, Settling
 
@@ -36,6 +36,13 @@ NETWORK, BASELINE, PIXELS = "gncn-network-1", "gncn-baseline-1", "gncn-mixture-1
 DESCRIPTION = "model.json"
 MIXTURE = ("logits", "means", "whitening")
 DYNAMICS = ("step_size", "leak", "self_excitation", "lateral_inhibition")
+SYNAPSES = (
+    "forward_weights",
+    "feedback_weights",
+    "start_weights",
+    "precision",
+    "lateral_masks",
+)
 MAX_DESCRIPTION_BYTES = 1 << 20
 
 
@@ -65,9 +72,9 @@ def save(network: Model, folder: str | Path) -> Path:
     write_atomic(folder / tensors, content)
     whole = {**description, "tensors": tensors, "sha256": digest}
     write_atomic(folder / DESCRIPTION, json.dumps(whole, indent=2) + "\n")
-    for stale in folder.glob("model-*.safetensors"):
-        if stale.name != tensors:
-            stale.unlink(missing_ok=True)
+    for left in (*folder.glob("model-*.safetensors"), *folder.glob(".model-*")):
+        if left.name != tensors:  # of an earlier model, or by a process that was killed
+            left.unlink(missing_ok=True)
     return folder / DESCRIPTION
 
 
@@ -90,9 +97,13 @@ def load(folder: str | Path) -> Any:
     path = folder / name
     if Path(name).name != name:
         raise RunError(f"{folder / DESCRIPTION} names arrays outside its folder: {name!r}.")
-    if not path.is_file():
-        raise RunError(f"{path} is missing, though {DESCRIPTION} calls for it.")
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        why = error.strerror or error
+        raise RunError(
+            f"Can't read {name[:80]} in {folder}, which {DESCRIPTION} calls for: {why}."
+        ) from error
     if sha256(content) != description["sha256"]:
         raise RunError(
             f"{path} is damaged or altered: its SHA-256 is {sha256(content)}, and {DESCRIPTION} "
@@ -148,7 +159,7 @@ def _arrays(model: Model) -> dict[str, Any]:
     match model:
         case Network():
             arrays = {}
-            for group in ("forward_weights", "feedback_weights", "precision", "lateral_masks"):
+            for group in SYNAPSES:
                 for index, array in enumerate(getattr(model, group)):
                     if array is not None:
                         arrays[f"{group}.{index}"] = array
@@ -211,13 +222,8 @@ def _network_shapes(circuit: Circuit) -> dict[str, tuple[int, ...]]:
 def _read_description(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"There is no model in {path.parent}: {path.name} is missing.")
-    if path.stat().st_size > MAX_DESCRIPTION_BYTES:
-        raise RunError(f"{path} is larger than {MAX_DESCRIPTION_BYTES} bytes: not a description.")
-    try:
-        description = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise RunError(f"{path} is not JSON: {error}") from error
-    found = description.get("format") if isinstance(description, dict) else description
+    description = read_json(path, MAX_DESCRIPTION_BYTES)
+    found = description.get("format")
     if found not in tuple(_SHAPES):
         allowed = ", ".join(repr(name) for name in _SHAPES)
         raise RunError(f"{path} must say format {allowed}; it says {str(found)[:80]!r}.")
@@ -260,6 +266,10 @@ def _assemble(circuit: Circuit, settling: Settling, arrays: dict[str, np.ndarray
         found = (arrays.get(f"{name}.{index}") for index in range(n))
         return tuple(None if array is None else jnp.asarray(array) for array in found)
 
+    if not (arrays["dynamics.step_size"] > 0).all():
+        raise RunError(
+            f"A network's step sizes must be above 0; received {arrays['dynamics.step_size']}."
+        )
     n_connections, n_layers = len(circuit.connections), len(circuit.layers)
     return Network(
         circuit=circuit,

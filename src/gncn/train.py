@@ -1,6 +1,7 @@
 """`train`: from a configuration and its data to trained models, whatever their kind.
 
-`choose_variance` trains several GVAE-CVs and chooses among them by validation images.
+`choose_variance` trains several GVAE-CVs and chooses among them by validation images;
+`train_run` does either and keeps a run folder up to date.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,8 +11,9 @@ from typing import Any, NamedTuple
 from gncn.baselines.mixture_training import fit_pixel_mixture
 from gncn.config import Config
 from gncn.data import Dataset
-from gncn.errors import ConfigError
-from gncn.fit import Fit, Listener, fit
+from gncn.errors import ConfigError, GncnError
+from gncn.fit import Fit, FitDivergenceError, Listener, fit
+from gncn.runs import RunFolder
 
 
 def train(config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()) -> Fit[Any]:
@@ -99,6 +101,61 @@ def choose_variance(
             break
     assert best is not None
     return best
+
+
+def train_run(
+    folder: RunFolder, config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()
+) -> Fit[Any]:
+    """Train what a run is to hold, and keep its folder up to date.
+
+    Of several variances of a GVAE-CV the folder holds the best so far, with its own
+    configuration, and ``run.json`` what each reached.
+
+    Args:
+        folder: the run, just created.
+        config: what it was created with.
+        data: as `config.data.load()` returns them.
+        listeners: told of the progress.
+
+    Returns:
+        The models that the folder holds in the end, and their history.
+
+    Raises:
+        ConfigError: an option is out of range for these data.
+        DataError: the data don't fit the model.
+        FitDivergenceError: training diverged; the folder holds the last good state, or of
+            several variances the best that was trained to its end.
+
+    Where no epoch comes to its end, a run that was to be replaced is put back; and if an
+    option or the data are refused, a new folder is taken away.
+    """
+    several = len(config.variances) > 1
+
+    def keep(choice: VarianceChoice) -> None:
+        tried = {str(variance): psi for variance, psi in choice.validation.items()}
+        chosen = config.with_variance(choice.variance)
+        folder.keep(chosen, choice.fit, validation_psi_of_variances=tried)
+
+    try:
+        if several:
+            result = choose_variance(config, data, listeners=listeners, on_choice=keep).fit
+        else:
+            result = train(config, data, listeners=[*listeners, folder])
+    except FitDivergenceError as error:
+        if folder.waits:
+            folder.give_up()
+        else:
+            folder.finish("diverged", None if several else error.last_good.epochs_kept)
+        raise
+    except GncnError:
+        if not folder.has_epochs:
+            folder.give_up()
+        raise
+    if folder.waits:
+        folder.give_up()
+    else:
+        folder.finish(result.status, result.epochs_kept)
+    return result
 
 
 def _kept_discrepancy(result: Fit[Any]) -> float:

@@ -17,11 +17,11 @@ def main() -> None:
     The status is 2 for input that can't be used, 1 for a run that diverged, and 130
     for Ctrl-C.
     """
-    keep_compiled_programs()
-    from gncn.cli.app import app
-
     console = Console(stderr=True)
     try:
+        keep_compiled_programs()
+        from gncn.cli.app import app
+
         app()
     except GncnError as error:
         console.print(f"[bold red]Error:[/] {_escape(str(error))}", highlight=False)
@@ -29,6 +29,20 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("Interrupted.")
         sys.exit(INTERRUPTED)
+    except SystemExit as ended:
+        if _by_ctrl_c(ended):  # Typer ends the process without a word
+            console.print("Interrupted.")
+        raise
+
+
+def _by_ctrl_c(ended: SystemExit) -> bool:
+    """Whether an exit is what became of an interrupt that no command dealt with."""
+    cause: BaseException | None = ended
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def keep_compiled_programs() -> None:

@@ -56,13 +56,20 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is random here.", min=0)] = 0,
     trial: TrialOption = 0,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Drop what was measured before with another seed or settings."
+        ),
+    ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a trained model: likelihood, samples, completion, probe, sparsity, codes.
 
     Writes `metrics-SPLIT.json` and figures to the run folder, the prior beside the network,
-    and prints a table. Choose settings by `validation`; look at `test` once.
+    and prints a table. What was measured before with the same settings is added to. Choose
+    settings by `validation`; look at `test` once.
 
     **Examples**
 
@@ -102,6 +109,7 @@ def evaluate(
             choices=choices,
             seed=seed,
             trial=trial,
+            replace=replace,
             report=report,
         )
     if as_json:

@@ -77,13 +77,23 @@ def reproduce(
     found = load_study(study)
     folder = out or Path("results") / found.name
     beside = Path(study).parent if Path(study).suffix == ".toml" else None
+    every = found.runs(folder=beside, data_dir=data_dir)
     specs = found.runs(folder=beside, only=only or (), data_dir=data_dir)
+    wanted = {spec.name for spec in specs}
     standings = survey(specs, folder)
     if show:
         _tell(found, standings, jobs, as_json)
         return
     with _Display(found, standings, jobs) as display:
-        made = do(found, specs, folder, jobs=jobs, redo_stale=redo_stale, on_event=display.on_event)
+        made = do(
+            found,
+            every,
+            folder,
+            wanted=wanted,
+            jobs=jobs,
+            redo_stale=redo_stale,
+            on_event=display.on_event,
+        )
     bad = [record for record in made if record.status == "failed"]
     if as_json:
         print_json({"records": str(folder), "runs": [_plain(record) for record in made]})

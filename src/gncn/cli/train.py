@@ -96,11 +96,9 @@ def train(
     from gncn.cli.progress import ProgressBar
     from gncn.config import MODELS, load_config
     from gncn.errors import unknown_choice
-    from gncn.fit import FitDivergenceError
     from gncn.report import draw_run
     from gncn.runs import RunFolder
-    from gncn.train import VarianceChoice, choose_variance
-    from gncn.train import train as train_models
+    from gncn.train import train_run
 
     if model is not None and model not in MODELS:
         raise unknown_choice("model", model, MODELS)
@@ -121,29 +119,13 @@ def train(
     description = resolved.describe(dataset)
     folder = RunFolder.create(out, resolved, dataset, overwrite=overwrite)
     _introduce(folder.about, description)
-    several = len(resolved.variances) > 1
-
-    def keep(choice: VarianceChoice) -> None:
-        tried = {str(variance): psi for variance, psi in choice.validation.items()}
-        chosen = resolved.with_variance(choice.variance)
-        folder.keep(chosen, choice.fit, validation_psi_of_variances=tried)
-
     with ProgressBar(console) as bar:
-        try:
-            if several:
-                choice = choose_variance(resolved, dataset, listeners=[bar], on_choice=keep)
-                result = choice.fit
-            else:
-                result = train_models(resolved, dataset, listeners=[bar, folder])
-        except FitDivergenceError as error:
-            folder.finish("diverged", None if several else error.last_good.epochs_kept)
-            raise
-    folder.finish(result.status, result.epochs_kept)
-    if tried := folder.about.get("validation_psi_of_variances"):
-        told = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
-        chosen = folder.config.backprop.variance
-        console.print(f"variance {chosen}, of ψ on validation images: {told}", highlight=False)
+        result = train_run(folder, resolved, dataset, listeners=[bar])
     if result.history:
+        if tried := folder.about.get("validation_psi_of_variances"):
+            told = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
+            chosen = folder.config.backprop.variance
+            console.print(f"variance {chosen}, of ψ on validation images: {told}", highlight=False)
         figures = draw_run(folder, dataset)
         _conclude(folder, result, [str(path) for path in figures])
     if as_json:
@@ -154,7 +136,8 @@ def train(
             after = " and ".join(str(epoch) for epoch in sorted({*result.epochs_kept}))
             kept = f"{out} holds the networks as they were after epoch {after}."
         else:
-            kept = "the first epoch had not ended, so there is nothing to keep."
+            back = f" The run that {out} held is back." if folder.has_epochs else ""
+            kept = f"the first epoch had not ended, so there is nothing to keep.{back}"
         console.print(f"Interrupted; {kept}", soft_wrap=True)
         sys.exit(INTERRUPTED)
 

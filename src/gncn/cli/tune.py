@@ -38,7 +38,7 @@ def tune(
 
     Kill it and start it again: it goes on. Every trial is recorded, also those that were
     pruned or diverged. The best settings are written as a file for `gncn train --config`.
-    Test images are not looked at. Needs Optuna: `pip install 'gncn[tune]'`.
+    Test images are not looked at. Needs Optuna: `pip install optuna`.
 
     **Examples**
 
@@ -66,7 +66,7 @@ def tune(
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
-        raise ConfigError("gncn tune needs Optuna: pip install 'gncn[tune]'.") from error
+        raise ConfigError("gncn tune needs Optuna: pip install optuna.") from error
     folder = out or Path("results") / "tuning" / found.name
     beside = Path(search).parent if Path(search).suffix == ".toml" else None
     summaries = []

@@ -1,20 +1,20 @@
 """Users' own data: `from_arrays` (in memory) and `load_file` (.npy, .npz)."""
 
-import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, Integer
+from jaxtyping import Float32, Int32, Integer, Shaped
 
 from gncn.data.binarise import DEFAULT_THRESHOLD, Binarisation, binarise, check_rule
+from gncn.data.reading import read_npy, read_npz
 from gncn.data.stored import StoredImages, map_file
 from gncn.data.types import Dataset, Images, Split, split_off
 from gncn.errors import ConfigError, DataError
 
-Raw = Float[np.ndarray, "..."] | Integer[np.ndarray, "..."] | Bool[np.ndarray, "..."]
-"""Images as users have them: (n, pixels) or (n, rows, cols), any real type."""
+Raw = Shaped[np.ndarray, "..."]
+"""Images as users have them: (n, pixels) or (n, rows, cols), any real type, which is checked."""
 
 RawLabels = Integer[np.ndarray, "_"]
 """Labels as users have them: integers from 0."""
@@ -215,27 +215,15 @@ def load_file(
 def _read_members(path: Path) -> dict[str, np.ndarray]:
     if path.suffix not in (".npy", ".npz"):
         raise DataError(f"Expected a .npy or .npz file; received {path}. Save it with NumPy.")
-    if not path.is_file():
-        raise DataError(f"There is no file {path}. Correct the path.")
-    try:
-        with path.open("rb") as stream:
-            loaded = np.load(stream, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"train_images": loaded}
-            unknown = sorted(set(loaded.files) - set(_MEMBERS))
-            if unknown or "train_images" not in loaded.files:
-                raise DataError(
-                    f"{path} must hold train_images and may hold {', '.join(_MEMBERS[1:])}; "
-                    f"received {', '.join(sorted(loaded.files)) or 'no array'}. Rename the arrays."
-                )
-            return {member: loaded[member] for member in loaded.files}
-    except DataError:
-        raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    if path.suffix == ".npy":
+        return {"train_images": read_npy(path)}
+    members = read_npz(path)
+    if set(members) - set(_MEMBERS) or "train_images" not in members:
         raise DataError(
-            f"{path} is damaged, cut short or holds pickled objects: {error}. Save it again with "
-            "`numpy.save` or `numpy.savez`."
-        ) from error
+            f"{path} must hold train_images and may hold {', '.join(_MEMBERS[1:])}; "
+            f"received {', '.join(sorted(members)) or 'no array'}. Rename the arrays."
+        )
+    return members
 
 
 def _store(
@@ -313,6 +301,12 @@ def _check_sizes(
 def _image_shape(
     images: Raw, image_shape: tuple[int, int] | None, what: str
 ) -> tuple[int, int] | None:
+    if images.dtype.kind not in "biuf":
+        raise DataError(
+            f"{what} must be of a boolean, integer or floating type; received {images.dtype}."
+        )
+    if image_shape is not None and min(image_shape) < 1:
+        raise DataError(f"image_shape must be (rows, cols), both positive; received {image_shape}.")
     if images.ndim not in (2, 3) or 0 in images.shape:
         raise DataError(
             f"{what} must have the shape (n, pixels) or (n, rows, cols), none of them 0; received "

@@ -24,6 +24,7 @@ from importlib.resources import files
 import numpy as np
 from jaxtyping import UInt8
 
+from gncn.data.reading import UNREADABLE
 from gncn.errors import DataError
 
 MNIST_DIGEST = "sha256:a1d5bd90714c117b10f29362d69938eaad7b2f3370c164d10c4bf6b9aeb79f2c"
@@ -107,7 +108,7 @@ def read_packed_mnist() -> dict[str, UInt8[np.ndarray, "..."]]:
     try:
         with asset.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _MEMBERS}
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DataError(f"The embedded MNIST, {asset}, can't be read: {error}. {advice}") from error
     received = arrays_digest(arrays)
     if received != MNIST_DIGEST:

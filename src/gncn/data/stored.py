@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
+from gncn.data.reading import read_npy
 from gncn.errors import DataError
 
 BLOCK_BYTES = 2**23
@@ -127,13 +128,8 @@ def map_file(path: Path) -> tuple[np.memmap, tuple[int, ...]]:
             "`numpy.save`."
         )
     identity = identify(path)
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(
-            f"{path} is damaged, cut short or holds pickled objects: {error}. Save it again with "
-            "`numpy.save`."
-        ) from error
+    array = read_npy(path, mmap_mode="r")
+    assert isinstance(array, np.memmap)
     if not array.flags.c_contiguous:
         raise DataError(
             f"{path} holds its images interleaved (Fortran order), so that none can be read "

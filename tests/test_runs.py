@@ -1,0 +1,260 @@
+"""Run folders: what replaces what and when, what strangers may have written, what is kept."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+import gncn
+from gncn import runs
+from gncn.compare import compare
+from gncn.errors import ConfigError, RunError
+from gncn.fit import FitDivergenceError
+from gncn.runs import RunFolder
+from gncn.train import train_run
+
+CONFIG = gncn.Config(
+    data={"name": "digits"},
+    network={"sizes": (12, 8)},
+    settling={"n_settle_steps": 4},
+    training={"n_epochs": 2, "batch_size": 650},
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return CONFIG.data.load()
+
+
+def changed(**sections):
+    values = CONFIG.model_dump()
+    return gncn.Config(
+        **{k: {**v, **sections.get(k, {})} if k in sections else v for k, v in values.items()}
+    )
+
+
+def train(path, data, config=CONFIG, *, overwrite=False, listeners=()):
+    folder = RunFolder.create(path, config, data, overwrite=overwrite)
+    train_run(folder, config, data, listeners=listeners)
+    return folder
+
+
+def content(path):
+    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
+
+
+REFUSED = {"training": {"updates_per_batch": 3}}
+DIVERGING = {"settling": {"step_size": 1e4}}
+
+
+class Impatient:
+    """Presses Ctrl-C, or kills, when training begins."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def on_start(self, n_epochs, n_batches):
+        raise self.error
+
+    def on_batch(self, number):
+        pass
+
+    def on_epoch(self, records, networks):
+        pass
+
+
+@pytest.mark.parametrize("end", ["refused", "diverged", "interrupted"])
+def test_a_run_is_replaced_when_the_new_one_has_an_epoch_and_not_before(tmp_path, data, end):
+    path = tmp_path / "run"
+    train(path, data)
+    (path / "metrics-test.json").write_text("{}")
+    (path / "notes.txt").write_text("mine")
+    before = content(path)
+    match end:
+        case "refused":
+            with pytest.raises(ConfigError, match="updates_per_batch must divide"):
+                train(path, data, changed(**REFUSED), overwrite=True)
+        case "diverged":
+            with pytest.raises(FitDivergenceError):
+                train(path, data, changed(**DIVERGING), overwrite=True)
+        case _:
+            begun = RunFolder.create(path, CONFIG, data, overwrite=True)
+            assert begun.waits
+            assert not begun.has_epochs
+            begun.give_up()
+    assert content(path) == before
+    train(path, data, changed(training={"n_epochs": 1}), overwrite=True)
+    assert len(RunFolder.open(path).history) == 1
+    assert not (path / "metrics-test.json").exists()
+    assert (path / "notes.txt").read_text() == "mine"
+    assert not (path / ".replaced").exists()
+
+
+def test_a_kill_in_the_first_epoch_leaves_the_run_that_was_to_be_replaced(tmp_path, data):
+    path = tmp_path / "run"
+    train(path, data)
+    before = content(path)
+    RunFolder.create(path, changed(training={"n_epochs": 9}), data, overwrite=True)  # and killed
+    with pytest.raises(RunError, match="no trained model of trial 0.*it was to replace lies in"):
+        RunFolder.open(path).model()
+    with pytest.raises(RunError, match="already holds a run"):
+        RunFolder.create(path, CONFIG, data, overwrite=False)
+    again = RunFolder.create(path, CONFIG, data, overwrite=True)  # once more, and given up
+    again.give_up()
+    assert content(path) == before
+
+
+@pytest.mark.parametrize("n_moved", range(5))
+def test_a_kill_while_a_run_is_set_aside_loses_nothing(tmp_path, data, n_moved, monkeypatch):
+    path = tmp_path / "run"
+    train(path, data)
+    before = content(path)
+    left = iter([True] * n_moved + [False])
+    rename = runs.Path.rename
+
+    def killed(self, target):
+        if not next(left):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            RunFolder.create(path, CONFIG, data, overwrite=True)
+    RunFolder.create(path, CONFIG, data, overwrite=True).give_up()
+    assert content(path) == before
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path, data):
+    path = tmp_path / "run"
+    with pytest.raises(ConfigError, match="updates_per_batch must divide"):
+        train(path, data, changed(**REFUSED))
+    assert not path.exists()
+    with pytest.raises(FitDivergenceError):  # what diverged is worth a look
+        train(path, data, changed(**DIVERGING))
+    assert RunFolder.open(path).about["status"] == "diverged"
+
+
+def test_paths_mean_the_same_from_everywhere(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 2, (80, 64)).astype(np.uint8)
+    np.save(tmp_path / "own.npy", images)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = changed(data={"name": "own.npy"}, training={"n_epochs": 1})
+    train(tmp_path / "run", config.data.load(), config)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(RunFolder.open(tmp_path / "run").data().train) == 64
+    relative = changed(data={"data_dir": "files"}).with_whole_paths()
+    assert relative.data.data_dir == str(tmp_path / "elsewhere" / "files")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "must hold a JSON object"),
+        ("{}", "doesn't say which data"),
+        ('{"data": {"name": "digits"}}', "doesn't say which data"),
+        ("[" * 200_000, "is not JSON"),
+        ("{", "is not JSON"),
+    ],
+)
+def test_a_damaged_account_of_a_run_is_refused(tmp_path, data, text, message):
+    folder = RunFolder.create(tmp_path / "run", CONFIG, data, overwrite=False)
+    (tmp_path / "run" / "run.json").write_text(text)
+    for look in (lambda: folder.about, folder.data, lambda: compare([folder.path])):
+        with pytest.raises(RunError, match=message):
+            look()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("", "Expecting value"), ("{}", "trial: field required"), ("[" * 200_000, ""), ("7", "")],
+)
+def test_a_damaged_history_is_refused_in_plain_words(tmp_path, data, line, message):
+    folder = train(tmp_path / "run", data, changed(training={"n_epochs": 1}))
+    (tmp_path / "run" / "history.jsonl").write_text(line + "\n")
+    with pytest.raises(RunError, match=f"history.jsonl is not a history.*{message}") as error:
+        folder.history  # noqa: B018
+    assert "pydantic" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [{"probe": [{}]}, {"completion": 5}, {"likelihood": {"mean": "hi"}}, {"trial": []}],
+)
+def test_damaged_numbers_are_refused(tmp_path, data, metrics):
+    folder = train(tmp_path / "run", data, changed(training={"n_epochs": 1}))
+    (tmp_path / "run" / "metrics-test.json").write_text(json.dumps({"trial": 0} | metrics))
+    with pytest.raises(RunError, match=r"can't be (used|read).*gncn evaluate .* --replace"):
+        compare([folder.path])
+
+
+def test_folders_that_are_no_trials_are_overlooked(tmp_path, data):
+    folder = train(tmp_path / "run", data, changed(training={"n_epochs": 1}))
+    (tmp_path / "run" / "trials" / "0.bak").mkdir()
+    with pytest.raises(RunError, match=r"it has trials \[0\]"):
+        folder.model(3)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_can_only_be_read_is_named(tmp_path, data):
+    folder = train(tmp_path / "run", data, changed(training={"n_epochs": 1}))
+    folder.path.chmod(0o555)
+    with pytest.raises(RunError, match="Can't make the folder"):
+        folder.figure("x")
+    with pytest.raises(RunError, match="Can't make the folder"):
+        RunFolder.create(folder.path, CONFIG, data, overwrite=True)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, data, monkeypatch):
+    folder = train(tmp_path / "run", data, changed(training={"n_epochs": 1}))
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(runs.Path, "mkdir", refused)
+    with pytest.raises(RunError, match="Can't make the folder .*figures: Permission denied"):
+        folder.figure("x")
+    with pytest.raises(RunError, match="Can't make the folder .*: Permission denied"):
+        RunFolder.create(folder.path, CONFIG, data, overwrite=True)
+
+
+def test_a_killed_run_is_compared_by_the_epoch_that_it_holds(tmp_path, data):
+    """With patience the model kept is the best one, which need not be the last."""
+
+    class KilledError(Exception):
+        pass
+
+    class Killer(Impatient):
+        def on_start(self, n_epochs, n_batches):
+            self.kept = []
+
+        def on_epoch(self, records, networks):
+            self.kept.append(records[0].kept)
+            if len(self.kept) > 2 and not self.kept[-1]:
+                raise KilledError
+
+    config = changed(
+        training={"n_epochs": 60, "patience": 20, "learning_rate": 0.02, "batch_size": 100}
+    )
+    folder = RunFolder.create(tmp_path / "run", config, data, overwrite=False)
+    models = config.models(data)
+    listeners = [folder, Killer(None)]
+    with pytest.raises(KilledError):
+        gncn.fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
+    history = folder.history
+    best = min(history, key=lambda record: record.validation.error)
+    assert best.epoch < history[-1].epoch
+    assert [r.epoch for r in history if r.kept][-1] == best.epoch
+    assert "epochs_kept" not in folder.about
+    (row,) = compare([folder.path], split="validation").rows
+    assert row.values["bce"].mean == best.validation.error
+
+
+def test_what_a_killed_process_left_of_a_model_is_cleared_away(tmp_path, data):
+    folder = train(tmp_path / "run", data, changed(training={"n_epochs": 1}))
+    left = folder.path / "trials" / "0" / ".model-abc.safetensors.gih7jyhn"
+    left.write_text("half a file")
+    gncn.save(folder.model(), left.parent)
+    assert not left.exists()
