@@ -11,6 +11,7 @@ import pytest
 import typer
 from benchmarks import peers
 from benchmarks.document import put
+from rich.console import Console
 
 from gncn import load_config
 from gncn.errors import ConfigError
@@ -147,22 +148,22 @@ def test_seconds_to_a_bce_lie_on_the_line_between_measurements():
     assert peers.seconds_to([(0.0, 9.0), (1.0, math.inf)], 8.0) is None
 
 
-def test_targets_are_the_leading_peers_and_ratios_to_the_peer_that_was_first_there():
+def test_targets_are_the_lowest_of_peers_and_ratios_to_the_peer_that_was_first_there():
     curves = {
         "slow": [(0.0, 100.0), (4.0, 50.0), (8.0, 25.0)],
         "quick": [(0.0, 100.0), (2.0, 60.0), (4.0, 20.0)],
         "ours": [(0.0, 100.0), (0.5, 20.0), (1.0, 10.0)],
         "diverged": [(0.0, 100.0), (1.0, math.inf)],
     }
-    names = ["slow", "quick"]
-    assert peers.leader(curves, names) == "quick"
+    names = ["slow", "quick", "diverged"]
     once, twice = peers.compare_curves(curves, names, 1, (1, 2, 3))
-    assert (once["epochs"], once["bce"], once["fastest"]) == (1, 60.0, "quick")
-    assert once["seconds"] == {"slow": 3.2, "quick": 2.0, "ours": 0.25, "diverged": None}
+    assert (once["epochs"], once["bce"], once["fastest"]) == (1, 50.0, "quick")
+    assert once["seconds"] == {"slow": 4.0, "quick": 2.5, "ours": 0.3125, "diverged": None}
     assert once["ratio"] == {"slow": 1.6, "quick": 1.0, "ours": 0.125, "diverged": None}
     assert twice["bce"] == 20.0
     assert twice["seconds"]["slow"] is None
     assert twice["ratio"]["ours"] == 0.125
+    assert peers.compare_curves(curves, ["diverged"], 1, (1,)) == []
 
 
 def test_ratios_are_taken_round_by_round_and_the_fastest_by_its_median():
@@ -223,13 +224,42 @@ def test_our_variants_are_configurations_of_the_same_task(name):
         assert config.settling.products == "float32"
 
 
-def test_peers_of_one_rule_share_the_setting_of_least_bce_and_the_tuned_keep_theirs():
+def test_all_choose_from_as_many_rates_and_peers_of_one_rule_share_the_best_setting():
     rules = {name: peers.learning_rule(name) for name in peers.PEERS}
     assert rules["pcx"] == rules["ngc-learn"] != rules["plain JAX"]
     tried = [(1e-3, 0.1, 5.0), (2e-3, 0.1, math.inf), (3e-3, 0.05, 4.0), (4e-3, 0.1, 6.0)]
     tried = [{"rate": rate, "step_size": beta, "bce": bce} for rate, beta, bce in tried]
     assert peers.choose({rules["pcx"]: tried}, "ngc-learn") == {"rate": 3e-3, "step_size": 0.05}
-    assert peers.choose({}, next(iter(peers.OURS))) == {"rate": None, "step_size": None}
+    numbers = {
+        name: len({setting["rate"] for setting in peers.settings_for(name)})
+        for name in (*peers.PEERS, *peers.OURS)
+    }
+    assert set(numbers.values()) == {3}
+    assert all(s["step_size"] is None for s in peers.settings_for("gncn, fast"))
+
+
+def test_every_setting_is_tried_of_every_learning_rule():
+    class Contestants:
+        names = ("plain JAX", "pcx", "ngc-learn", "gncn, fast")
+
+        @contextlib.contextmanager
+        def start(self, settings, chunk, n_chunks, stand_in=False):
+            assert stand_in
+            assert (chunk, n_chunks) == (4, 2)
+            yield settings
+
+    def learn(settings, n_chunks):
+        return {name: [(0.0, 200.0), (1.0, 1000 * one["rate"])] for name, one in settings.items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peers, "learn_in_turn", learn)
+        tried = peers.try_settings(Console(quiet=True), Contestants(), 4, 2)
+    rules = {name: peers.learning_rule(name) for name in Contestants.names}
+    assert list(tried) == [rules["plain JAX"], rules["pcx"], "gncn, fast"]
+    assert [(t["rate"], t["step_size"]) for t in tried[rules["pcx"]]] == [
+        (s["rate"], s["step_size"]) for s in peers.SETTINGS
+    ]
+    assert peers.choose(tried, "gncn, fast") == {"rate": 6e-3, "step_size": None}
 
 
 @pytest.mark.parametrize("peer", peers.PEERS.values())

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -104,6 +105,40 @@ def test_rows_hold_means_deviations_and_the_papers_numbers(runs):
     assert compare([runs["gvae"]], split="validation").rows[0].values["bce"].mean == 77
 
 
+def test_a_mixture_evaluated_counts_as_evaluated(runs):
+    evaluated(runs["gmm"], 0, likelihood={"mean": -149.0, "n_samples": 100})
+    (row,) = compare([runs["gmm"]]).rows
+    assert row.values["log_likelihood"].mean == -149.0
+    assert "log_likelihood" not in row.published  # the paper's is of S = 5000
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "what"),
+    [
+        ({"likelihood": {"n_samples": 5000}}, {"likelihood": {"n_samples": 100}}, "S of log"),
+        ({"completion": {"missing": "right"}}, {"completion": {"missing": "a mask"}}, "missing"),
+    ],
+)
+def test_numbers_of_different_conditions_are_not_compared(runs, one, other, what):
+    evaluated(runs["gvae"], 0, **one)
+    evaluated(runs["rae"], 0, **one)
+    evaluated(runs["rae"], 1, **one)
+    compare([runs["gvae"], runs["rae"]])
+    evaluated(runs["rae"], 1, **other)
+    with pytest.raises(RunError, match=f"{what}.*{runs['rae']}, trial 1: (100|a mask)"):
+        compare([runs["gvae"], runs["rae"]])
+
+
+def test_the_paper_completed_the_right_half(runs):
+    for missing, there in (("right", True), ("left", False)):
+        ways = {"a": {"m_mse": 3.0}}
+        found = {"best_way": "a", "ways": ways, "missing": missing}
+        evaluated(runs["gvae"], 0, completion=found)
+        (row,) = compare([runs["gvae"]]).rows
+        assert row.values["m_mse"].mean == 3.0
+        assert ("m_mse" in row.published) == there
+
+
 def test_the_best_two_are_the_lowest_or_the_highest(runs):
     found = compare(list(runs.values()))
     assert found.best("bce") == {runs["rae"], runs["gncn"]}
@@ -120,8 +155,10 @@ def test_tables_in_every_form(runs):
     latex = render(found, "latex")
     assert r"\textbf{52.00 $\pm$ 1.41} & 52.55" in latex
     assert r"Err (\%)" in latex
-    columns = latex.splitlines()[0].count("r") - len(r"\begin{tabular}") + 13
-    assert columns > 0
+    columns = re.match(r"\\begin\{tabular\}\{(l+r+)\}", latex)[1]
+    rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert len(rows) > len(runs)
+    assert {line.count("&") + 1 for line in rows} == {len(columns)}
     plain = json.loads(json.dumps(as_json(found)))
     assert plain["rows"][1]["measures"]["bce"] == {
         "mean": 52.0,

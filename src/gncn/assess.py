@@ -11,8 +11,8 @@ file in the run folder            content
 ================================  ====================================================
 
 Among the numbers are the ``seconds`` of each measurement; those of codes and prior belong to
-the first that needs them.  Measured again with the same images and settings, a run's numbers
-are added to: what isn't measured anew stays.
+the first that needs them.  Files are written after each measurement.  Measured again with the
+same model, images and settings, a run's numbers are added to: what isn't measured anew stays.
 """
 
 import json
@@ -32,9 +32,11 @@ from safetensors.numpy import save as save_tensors
 
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.data import Dataset
-from gncn.errors import ConfigError, DataError, unknown_choice
+from gncn.data.reading import read_npy
+from gncn.errors import ConfigError, RunError, unknown_choice
 from gncn.evaluation.completion import complete_in_ways, visible_pixels
 from gncn.evaluation.embedding import embed
+from gncn.evaluation.mixture import COVARIANCES
 from gncn.evaluation.neighbours import nearest_images
 from gncn.evaluation.protocols import Prior
 from gncn.evaluation.recall import EmpiricalPrior
@@ -48,7 +50,7 @@ from gncn.evaluation_figures import (
     draw_samples,
 )
 from gncn.figures import image_shape
-from gncn.files import write_atomic
+from gncn.files import read_json, write_atomic
 from gncn.measure import (
     fit_prior,
     measure_completion,
@@ -63,7 +65,7 @@ from gncn.network import Network
 from gncn.report import mean_statistics
 from gncn.runs import RunFolder
 from gncn.serialise import save_mixture
-from gncn.subject import Report, Subject, as_measurable
+from gncn.subject import Measurable, Report, Subject, as_measurable
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,14 @@ class Choices:
         for name in self.only or ():
             if name not in MEASURES:
                 raise unknown_choice("measure", name, MEASURES)
+        if self.covariance not in COVARIANCES:
+            raise unknown_choice("covariance", self.covariance, COVARIANCES)
+        if not self.n_components or min(self.n_components) < 1:
+            raise ConfigError(
+                f"n_components must be one or more positive numbers; received {self.n_components}."
+            )
+        if self.n_samples < 1:
+            raise ConfigError(f"n_samples must be positive; received {self.n_samples}.")
 
 
 def assess(
@@ -100,6 +110,7 @@ def assess(
     choices: Choices = Choices(),
     seed: int = 0,
     trial: int = 0,
+    replace: bool = False,
     report: Report = lambda _: None,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Measure a model of a run and write numbers and figures to its folder.
@@ -111,30 +122,32 @@ def assess(
         choices: what to measure and how.
         seed: of all that is random.
         trial: number of the model in the run.
+        replace: drop what was measured before with another seed or settings.
         report: told what is being done.
 
     Returns:
         The numbers, and the paths of the figures.
 
     Raises:
-        ConfigError: an option is unknown or doesn't apply to these data.
+        ConfigError: an option is unknown or doesn't apply to this model or these data.
+        RunError: the run was measured with another seed or settings, or the numbers can't
+            be read, and `replace` is false.
     """
     model = folder.model(trial)
     measurable = as_measurable(model)
-    for name in choices.only or ():
-        if name not in measurable.measures:
-            raise ConfigError(
-                f"{name!r} can't be measured of the model {folder.config.model!r}; what can is "
-                f"{', '.join(measurable.measures)}."
-            )
+    measures = _measures(choices, measurable, folder.config.model, data)
     mask = _mask(choices.missing, image_shape(data.n_pixels, data.image_shape))
     subject = Subject(measurable, data, split, seed, report)
+    if "probe" in measures:
+        for layer in choices.probe_layers:
+            subject.check_layer(layer)
     metrics: dict[str, Any] = {
         "split": split,
         "n_images": len(subject.target),
         "trial": trial,
         "seed": seed,
         "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "model": folder.model_digest(trial),
         "settings": {
             "n_components": list(choices.n_components),
             "covariance": choices.covariance,
@@ -145,35 +158,65 @@ def assess(
     numbers = folder.path / f"metrics-{which}.json"
     arrays = folder.path / f"per-image-{which}.safetensors"
     shown = folder.path / f"pictures-{which}.safetensors"
-    earlier, per_image, pictures = _measured_before(numbers, (arrays, shown), metrics)
+    earlier, per_image, pictures = (
+        ({}, {}, {}) if replace else _measured_before(numbers, (arrays, shown), metrics, report)
+    )
     metrics = earlier | metrics
     if isinstance(model, Network | Autoencoder):
         metrics["bce"] = mean_statistics(model, subject.target, folder.config).error
     assessment = _Assessment(folder, subject, choices, mask, trial, metrics, per_image, pictures)
     figures: list[Path] = []
     took = metrics.setdefault("seconds", {})
-    for name in choices.only or measurable.measures:
+    for name in measures:
         began = time.perf_counter()
         drawn = getattr(assessment, name)()
         took[name] = time.perf_counter() - began
         figures.extend(path for path in drawn if path not in figures)
-    write_atomic(arrays, save_tensors(assessment.per_image))
-    write_atomic(shown, save_tensors(assessment.pictures))
-    write_atomic(numbers, json.dumps(metrics, indent=2) + "\n")
+        write_atomic(arrays, save_tensors(assessment.per_image))
+        write_atomic(shown, save_tensors(assessment.pictures))
+        write_atomic(numbers, json.dumps(metrics, indent=2) + "\n")
     return metrics, figures
 
 
+def _measures(
+    choices: Choices, measurable: Measurable, kind: str, data: Dataset
+) -> tuple[str, ...]:
+    """What is to be measured: what was asked for, or else all that can be."""
+    possible = measurable.measures
+    for name in choices.only or ():
+        if name not in possible:
+            raise ConfigError(
+                f"{name!r} can't be measured of the model {kind!r}; what can is "
+                f"{', '.join(possible)}."
+            )
+    if any(split.labels is None for split in data.splits):
+        if "probe" in (choices.only or ()):
+            raise ConfigError(f"A probe needs labels, and the data {data.name!r} have none.")
+        possible = tuple(name for name in possible if name != "probe")
+    return choices.only or possible
+
+
 def _measured_before(
-    numbers: Path, arrays: tuple[Path, Path], header: dict[str, Any]
+    numbers: Path, arrays: tuple[Path, Path], header: dict[str, Any], report: Report
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What was measured before of the same images with the same settings, to be added to."""
+    """What was measured before of the same model and images, to be added to."""
+    if not numbers.exists():
+        return {}, {}, {}
+    advice = "Give --replace (replace=True) to measure anew and drop what is there."
     try:
-        earlier = json.loads(numbers.read_text())
+        earlier = read_json(numbers)
         per_image, pictures = (load_tensors(path.read_bytes()) for path in arrays)
-    except (OSError, ValueError, SafetensorError):
+    except (OSError, SafetensorError, RunError) as error:
+        raise RunError(f"What was measured before can't be read: {error} {advice}") from error
+    if earlier.get("model") != header["model"]:
+        report("the model has changed since it was measured: all is measured anew")
         return {}, {}, {}
-    if not isinstance(earlier, dict) or any(earlier.get(k) != v for k, v in header.items()):
-        return {}, {}, {}
+    then, now = ({"seed": h.get("seed")} | (h.get("settings") or {}) for h in (earlier, header))
+    if changed := [f"{k}: {then.get(k)} → {v}" for k, v in now.items() if then.get(k) != v]:
+        raise RunError(
+            f"{numbers} was measured with other settings ({'; '.join(changed)}). Ask for the same. "
+            f"{advice}"
+        )
     return earlier, per_image, pictures
 
 
@@ -337,10 +380,7 @@ def _mask(missing: str, shape: tuple[int, int]) -> str | np.ndarray:
     if not missing.endswith(".npy"):
         visible_pixels(missing, shape)
         return missing
-    try:
-        mask = np.load(missing, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"Can't read the mask {missing}: {error}") from error
+    mask = read_npy(Path(missing))
     if mask.dtype != bool:
         raise ConfigError(f"The mask {missing} must hold booleans; received {mask.dtype}.")
     visible_pixels(mask, shape)

@@ -4,7 +4,6 @@ Errors and BCE come from each run's history, at the epochs kept; everything else
 ``metrics-SPLIT*.json`` that ``gncn evaluate`` wrote, one file for each trial evaluated.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gncn.errors import ConfigError, RunError
+from gncn.files import read_json
 from gncn.history import EpochRecord
-from gncn.paper import PUBLISHED, Published
+from gncn.paper import Published, published
 from gncn.runs import RunFolder
 
 SPLITS = ("validation", "test")
@@ -40,14 +40,17 @@ class Column(NamedTuple):
     Attributes:
         title: heading.
         low_is_good: whether less is better.
-        find: the number, from a trial's kept `EpochRecord`, metrics and the split's name.
+        find: the number, unchecked, from a trial's kept `EpochRecord`, metrics and the split's
+            name.
         published: the paper's number.
+        ranked: whether models are ranked by it: not if it is of a few images only.
     """
 
     title: str
     low_is_good: bool
-    find: Callable[[EpochRecord | None, dict[str, Any], str], float | None]
+    find: Callable[[EpochRecord | None, dict[str, Any], str], Any]
     published: Callable[[Published], float | None]
+    ranked: bool = True
 
 
 def _error(name: str) -> Callable[[EpochRecord | None, dict[str, Any], str], float | None]:
@@ -59,8 +62,8 @@ def _error(name: str) -> Callable[[EpochRecord | None, dict[str, Any], str], flo
     return find
 
 
-def _within(*path: str) -> Callable[[EpochRecord | None, dict[str, Any], str], float | None]:
-    def find(_: EpochRecord | None, metrics: dict[str, Any], split: str) -> float | None:
+def _within(*path: str) -> Callable[[EpochRecord | None, dict[str, Any], str], Any]:
+    def find(_: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
         value: Any = metrics
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
@@ -69,15 +72,16 @@ def _within(*path: str) -> Callable[[EpochRecord | None, dict[str, Any], str], f
     return find
 
 
-def _likelihood(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> float | None:
+def _likelihood(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
+    """As evaluated; of a GMM that wasn't, as training's end found it."""
+    if (found := _within("likelihood", "mean")(record, metrics, split)) is not None:
+        return found
     if record is not None and record.error_name == "negative_log_likelihood":
         return -getattr(record, split).error
-    return _within("likelihood", "mean")(record, metrics, split)
+    return None
 
 
-def _classification(
-    record: EpochRecord | None, metrics: dict[str, Any], split: str
-) -> float | None:
+def _classification(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
     if record is not None and record.error_name == "error_percent":
         return getattr(record, split).error
     probes = metrics.get("probe")
@@ -87,7 +91,7 @@ def _classification(
     return top[top["better_on_validation"]]["error_percent"]
 
 
-def _completion(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> float | None:
+def _completion(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
     best = metrics.get("completion", {}).get("best_way")
     return _within("completion", "ways", str(best), "m_mse")(record, metrics, split)
 
@@ -107,7 +111,11 @@ COLUMNS = {
         "log p(x), N(0, I)", False, _within("likelihood_own_prior", "mean"), lambda _: None
     ),
     "log_likelihood_tight": Column(
-        "log p(x), tight", False, _within("tight", "mean"), lambda _: None
+        "log p(x), annealed",
+        False,
+        _within("tight", "mean"),
+        lambda _: None,
+        ranked=False,
     ),
     "log_likelihood_paper_convention": Column(
         "log p(x) + 2 log S",
@@ -168,7 +176,9 @@ class Comparison:
         )
 
     def best(self, key: str, n: int = 2) -> set[Path]:
-        """The runs with the `n` best of our numbers in a column."""
+        """The runs with the `n` best of our numbers in a column; none if it ranks nobody."""
+        if not COLUMNS[key].ranked:
+            return set()
         known = [(row.values[key].mean, row.run) for row in self.rows if key in row.values]
         ranked = sorted(known, reverse=not COLUMNS[key].low_is_good)
         return {run for _, run in ranked[:n]}
@@ -186,7 +196,8 @@ def compare(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
 
     Raises:
         ConfigError: the split is unknown, or runs are given twice.
-        RunError: a folder holds no run, or the runs saw different images or splits.
+        RunError: a folder holds no run, or the runs saw different images or splits, or were
+            measured with different S or different pixels missing.
     """
     if split not in SPLITS:
         raise ConfigError(f"Compare on 'validation' or 'test' images; received {split!r}.")
@@ -208,26 +219,76 @@ def compare(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
             f"{told}. Train them with the same data.* settings."
         )
     name, fingerprint = next((data["name"], data["fingerprint"]) for data in seen.values())
-    rows = tuple(_row(folder, name, split) for folder in folders)
+    metrics = [_metrics(folder, split) for folder in folders]
+    conditions = _conditions(folders, metrics)
+    rows = tuple(
+        _row(folder, of, name, split, conditions)
+        for folder, of in zip(folders, metrics, strict=True)
+    )
     return Comparison(name, fingerprint, split, rows)
 
 
-def _row(folder: RunFolder, data: str, split: str) -> Row:
+CONDITIONS = {
+    "S of log p(x)": _within("likelihood", "n_samples"),
+    "missing pixels": _within("completion", "missing"),
+}
+"""What numbers of different runs must have in common."""
+
+
+def _conditions(
+    folders: Sequence[RunFolder], metrics: Sequence[dict[int, dict[str, Any]]]
+) -> dict[str, Any]:
+    """The S and the missing pixels that all numbers are of; None where nothing was measured.
+
+    Raises:
+        RunError: they are not of the same.
+    """
+    common = {}
+    for what, find in CONDITIONS.items():
+        found = {
+            f"{folder.path}, trial {trial}": value
+            for folder, trials in zip(folders, metrics, strict=True)
+            for trial, one in trials.items()
+            if (value := _plain(find(None, one, ""))) is not None
+        }
+        if len(set(found.values())) > 1:
+            told = "; ".join(f"{run}: {value}" for run, value in found.items())
+            raise RunError(
+                f"These runs were measured under different conditions ({what}): {told}. Measure "
+                "them alike with `gncn evaluate`."
+            )
+        common[what] = next(iter(found.values()), None)
+    return common
+
+
+def _plain(value: Any) -> int | str | None:
+    """A condition, or None for what can't be one."""
+    return value if isinstance(value, int | str) else None
+
+
+def _row(
+    folder: RunFolder,
+    metrics: dict[int, dict[str, Any]],
+    data: str,
+    split: str,
+    conditions: dict[str, Any],
+) -> Row:
     about, history = folder.about, folder.history
     model = about.get("model", "gncn")
     kept = dict(enumerate(about.get("epochs_kept", [])))
-    last = {record.trial: record.epoch for record in history}
+    last = {record.trial: record.epoch for record in history if record.kept}
     records = {r.trial: r for r in history if r.epoch == kept.get(r.trial, last[r.trial])}
-    metrics = _metrics(folder, split)
     values = {}
     for key, column in COLUMNS.items():
         trials = sorted({*records, *metrics})
-        found = [column.find(records.get(k), metrics.get(k, {}), split) for k in trials]
+        found = [
+            _found(folder, column.find, records.get(k), metrics.get(k, {}), split) for k in trials
+        ]
         known = np.array([value for value in found if value is not None])
         if len(known):
             deviation = float(known.std(ddof=1)) if len(known) > 1 else None
             values[key] = Summary(float(known.mean()), deviation, len(known))
-    paper = PUBLISHED.get(data, {}).get(model, Published())
+    paper = published(data, model, *conditions.values())
     cells = {key: column.published(paper) for key, column in COLUMNS.items()}
     return Row(
         folder.path,
@@ -236,6 +297,30 @@ def _row(folder: RunFolder, data: str, split: str) -> Row:
         values,
         {key: value for key, value in cells.items() if value is not None},
         _curve(history, split),
+    )
+
+
+def _found(
+    folder: RunFolder,
+    find: Callable[[EpochRecord | None, dict[str, Any], str], Any],
+    record: EpochRecord | None,
+    metrics: dict[str, Any],
+    split: str,
+) -> float | None:
+    """A number from files that may be damaged."""
+    try:
+        value = find(record, metrics, split)
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise _malformed(folder, split, f"{type(error).__name__}: {error}") from error
+    if value is not None and not isinstance(value, int | float):
+        raise _malformed(folder, split, f"{str(value)[:80]!r} is no number")
+    return value
+
+
+def _malformed(folder: RunFolder, split: str, why: str) -> RunError:
+    return RunError(
+        f"The numbers measured of {folder.path} can't be used: {why}. Make them again with "
+        f"`gncn evaluate {folder.path} --split {split} --replace`."
     )
 
 
@@ -253,11 +338,11 @@ def _metrics(folder: RunFolder, split: str) -> dict[int, dict[str, Any]]:
     found = {}
     for path in sorted(folder.path.glob(f"metrics-{split}*.json")):
         try:
-            metrics = json.loads(path.read_text())
+            metrics = read_json(path)
             found[int(metrics["trial"])] = metrics
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (RunError, ValueError, TypeError, KeyError) as error:
             raise RunError(
                 f"{path} can't be read: {error}. Make it again with `gncn evaluate {folder.path} "
-                f"--split {split}`."
+                f"--split {split} --replace`."
             ) from error
     return found

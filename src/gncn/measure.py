@@ -281,10 +281,7 @@ def measure_probe(subject: Subject, *, layer: int | None = None) -> tuple[dict[s
     labels = subject.target.labels
     if train is None or validation is None or labels is None:
         raise ConfigError("A probe needs labels, and these data have none.")
-    n_layers = subject.n_layers
-    chosen = n_layers if layer is None else layer
-    if not 1 <= chosen <= n_layers:
-        raise ConfigError(f"A probe's layer must be from 1 to {n_layers}; received {layer}.")
+    chosen = subject.n_layers if layer is None else subject.check_layer(layer)
     states = {name: layers[chosen - 1] for name, layers in subject.states.items()}
     activities = {name: subject.model.activities(chosen, z) for name, z in states.items()}
     results: dict[str, Any] = {"layer": chosen}

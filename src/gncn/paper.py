@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 PAPER_SAMPLES = 5000
+PAPER_MISSING = "right"
+"""The half of an image that is completed."""
 
 
 class Published(NamedTuple):
@@ -77,6 +79,28 @@ PUBLISHED: dict[str, dict[str, Published]] = {
 """By the name of the data set and of the model (`gncn.config.MODELS`)."""
 
 PAPER_TRIALS = 10
+
+
+def published(
+    data: str, model: str, n_samples: int | None = None, missing: str | None = None
+) -> Published:
+    """The paper's numbers that ours may be compared with.
+
+    Args:
+        data: name of the data set.
+        model: name of the model.
+        n_samples: S of our log p(x); None if it isn't measured.
+        missing: the pixels that we complete, likewise.
+
+    Returns:
+        The numbers, but for those that were measured in another way.
+    """
+    found = PUBLISHED.get(data, {}).get(model, Published())
+    if n_samples not in (None, PAPER_SAMPLES):
+        found = found._replace(log_likelihood=None)
+    if missing not in (None, PAPER_MISSING):
+        found = found._replace(m_mse=None)
+    return found
 
 
 class Deviation(NamedTuple):

@@ -264,4 +264,16 @@ class Subject:
     @property
     def n_layers(self) -> int:
         """Number of latent layers."""
-        return len(self.states[self.split])
+        return len(self.model.group_sizes())
+
+    def check_layer(self, layer: int) -> int:
+        """The number of a latent layer, 1..L, as given.
+
+        Raises:
+            ConfigError: the model has no such layer.
+        """
+        if not 1 <= layer <= self.n_layers:
+            raise ConfigError(
+                f"A probe's layer must be from 1 to {self.n_layers}; received {layer}."
+            )
+        return layer

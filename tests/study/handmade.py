@@ -109,7 +109,7 @@ def pictures(images=None, labels=None, seed=0):
         "samples": soft,
         "visible": np.tile(np.arange(side) < side // 2, side),
         "whole": images[:12],
-        "completed_prior": soft[:12].astype(np.float32),
+        "completed_refined": soft[:12].astype(np.float32),
         "embedding": rng.normal(size=(len(images), 2)) + 4 * labels[:, None] % 7,
         "embedding_labels": labels,
     }

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from handmade import MODELS, metrics, pictures, plausible, record, study
 
+import gncn
 from gncn.errors import RunError
+from gncn.paper import PUBLISHED
 from gncn.study.page import make_page, write_report
-from gncn.study.plan import Targets
+from gncn.study.plan import Evaluation, Targets
 from gncn.study.summary import as_json, summarise
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -181,6 +183,53 @@ def test_records_of_different_images_are_not_averaged():
         summarise(study(), [record("gncn", bce=(1.0,)), other])
 
 
+def evaluation(**options):
+    return Evaluation(**options).model_dump(mode="json")
+
+
+def test_trials_of_different_settings_are_not_averaged():
+    def with_epochs(trial, n_epochs, **evaluated):
+        config = gncn.Config(seed=trial, training={"n_epochs": n_epochs}).model_dump(mode="json")
+        spec = {"split": "test", "config": config, "evaluation": evaluation(**evaluated)}
+        return record("gncn", trial=trial, bce=(1.0,), spec=spec)
+
+    alike = [with_epochs(0, 4), with_epochs(1, 4, measures=("likelihood",))]
+    assert row(summarise(study(), alike), "gncn").n_trials == 2
+    with pytest.raises(RunError, match=r"gncn/mnist/0 and gncn/mnist/1.*n_epochs: 4 → 9"):
+        summarise(study(), [with_epochs(0, 4), with_epochs(1, 9)])
+    with pytest.raises(RunError, match=r"evaluation.n_samples: 5000 → 100"):
+        summarise(study(), [with_epochs(0, 4), with_epochs(1, 4, n_samples=100)])
+
+
+def test_trials_that_the_study_does_not_ask_for_are_left_out():
+    records = [record("gncn", trial=trial, bce=(1.0 + trial,)) for trial in range(4)]
+    assert row(summarise(study(trials=2), records), "gncn").cells["bce"].ours.mean == 1.5
+
+
+@pytest.mark.parametrize(
+    ("options", "without"),
+    [({"n_samples": 100}, "log_likelihood"), ({"missing": "left"}, "m_mse")],
+)
+def test_what_the_paper_measured_otherwise_is_not_compared(options, without):
+    one = record("gncn", bce=(50.0,), metrics=metrics(log_p=-100.0, m_mse=20.0))
+    plain = row(summarise(study(), [one]), "gncn").cells
+    other = row(summarise(study(evaluation=Evaluation(**options)), [one]), "gncn").cells
+    for key in ("bce", "log_likelihood", "m_mse"):
+        assert plain[key].verdict is not None
+        assert (other[key].paper is None) == (other[key].verdict is None) == (key == without)
+    text = make_page(summarise(study(evaluation=Evaluation(**options)), [one]))
+    assert ("of the right half of an image" in text) == (without != "m_mse")
+
+
+def test_validation_images_get_no_verdict():
+    spec = {"split": "validation", "config": {"model": "gncn"}}
+    one = record("gncn", bce=(50.0,), metrics=metrics(log_p=-100.0), spec=spec)
+    found = row(summarise(study(split="validation"), [one]), "gncn")
+    assert found.cells["bce"].paper == PUBLISHED["mnist"]["gncn"].bce
+    assert {cell.verdict for cell in found.cells.values()} == {None}
+    assert found.first_epoch.verdict is None
+
+
 @pytest.fixture(scope="module")
 def whole():
     data = ("mnist", "fashion-mnist", "kmnist")
@@ -188,7 +237,7 @@ def whole():
     bad = records[0].model_copy(
         update={
             "status": "failed",
-            "trial": 9,
+            "trial": 2,
             "error": {"type": "Crash", "message": "<b>boom</b>", "details": "a < b"},
         }
     )
@@ -215,6 +264,8 @@ def test_the_page_is_sound_html_and_needs_no_network(whole):
     assert "A <note>." in words
     for title in MODELS:
         assert title.upper() in words
+    for name in ("MNIST", "FASHION-MNIST"):
+        assert f"{name}: the same, completed by the GNCN" in page.alts
 
 
 def test_markdown_tables_are_whole_and_figures_lie_beside_it(whole, tmp_path):

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
+import gncn
 from gncn.baselines.models import start_baseline
 from gncn.baselines.subject import PixelMixtureModel
 from gncn.config import Config, load_config
 from gncn.data import load_dataset
 from gncn.errors import ConfigError, RunError
-from gncn.study.plan import MEASURED, load_study
+from gncn.study.plan import MEASURED, Evaluation, RunSpec, load_study
 from gncn.study.pool import run_all
 from gncn.study.record import read_record, read_records, record_path
 from gncn.study.reproduce import estimate, recorded_study, reproduce, survey
-from gncn.study.run import failed
+from gncn.study.run import failed, run_one
 from gncn.subject import as_measurable
 
 STUDY = """
@@ -158,11 +159,26 @@ def test_variants_replace_presets_and_overlay_settings(place):
         (('split = "validation"', 'split = "train"'), "split"),
         (('name = "made"', 'name = "../made"'), "name"),
         (("[models.gvae]", '[models."../gvae"]'), "should match pattern"),
+        (("[evaluation]", '[evaluation]\nmissing = "middle"'), "'middle'"),
+        (("[evaluation]", '[evaluation]\ncovariance = "round"'), "covariance.*received 'round'"),
+        (("n_components = [5]", "n_components = []"), "n_components"),
+        (("n_components = [5]", "n_components = [0]"), "n_components"),
+        (
+            ("[data.digits]", '[data.digits.targets]\ntried = {bec = "x"}\n[data.digits]'),
+            "Unknown target 'bec'",
+        ),
     ],
 )
 def test_mistakes_are_named(place, change, message):
     with pytest.raises(ConfigError, match=message):
         load(place, change).runs()
+
+
+def test_targets_are_for_a_model_of_the_study(place):
+    targets = ("[data.digits]", "[data.digits.targets]\nbce = 1\n[data.digits]")
+    assert load(place, targets).targets_for == "gncn"
+    with pytest.raises(ConfigError, match="targets_for='gncnn' is no model of the study 'made'"):
+        load(place, targets, ('name = "made"', 'name = "made"\ntargets_for = "gncnn"'))
 
 
 def test_every_packaged_study_resolves():
@@ -172,7 +188,7 @@ def test_every_packaged_study_resolves():
     paper = load_study("paper")
     assert {spec.split for spec in paper.runs()} == {"test"}
     assert sum(s.data == "caltech-16" and s.model == "gncn" for s in paper.runs()) == 10
-    assert min(paper._trials(m, d) for m in paper.models for d in paper.data) >= 5
+    assert min(paper.n_trials(m, d) for m in paper.models for d in paper.data) >= 5
     with pytest.raises(ConfigError, match="Unknown study 'papre'"):
         load_study("papre")
 
@@ -245,6 +261,21 @@ def test_changed_settings_are_refused_and_the_old_record_is_kept(place):
     assert len(list((out / "superseded").glob("*.json"))) == 2
     assert len(read_records(out)) == 3
     assert {one.state for one in survey(changed.runs(), out)} == {"finished"}
+
+
+def test_stale_records_are_set_aside_whichever_runs_are_wanted(place):
+    study, out = load(place), place / "out"
+    reproduce(study, study.runs(), out, worker=worker(place))
+    changed = load(place, ("n_epochs = 2\n", "n_epochs = 3\n"))
+    first = {"gncn/digits/0"}
+    with pytest.raises(RunError, match="2 of the runs"):
+        reproduce(changed, changed.runs(), out, wanted=first, worker=worker(place))
+    options = {"wanted": first, "redo_stale": True, "worker": worker(place)}
+    redone = reproduce(changed, changed.runs(), out, **options)
+    assert [one.name for one in redone] == ["gncn/digits/0"]
+    assert len(list((out / "superseded").glob("*.json"))) == 2
+    states = [one.state for one in survey(changed.runs(), out)]
+    assert states == ["finished", "finished", "missing"]
 
 
 def test_a_new_option_at_its_default_makes_nothing_stale(place):
@@ -336,6 +367,25 @@ def test_a_record_says_nothing_of_folders(place):
         made = failed(spec, "ValueError", "because", traceback.format_exc())
     assert "because" in made.error["details"]
     assert str(Path(__file__).parent) not in made.to_json()
+
+
+def test_of_several_variances_the_best_is_measured_and_recorded():
+    config = gncn.Config(
+        model="gvae-cv",
+        data={"name": "digits"},
+        training={"n_epochs": 3, "batch_size": 50, "learning_rate": 3e-3},
+        backprop={"budget": 8000, "n_latent": 5, "variance": (0.1, 1.0)},
+    )
+    evaluation = Evaluation(measures=("sparsity",))
+    spec = RunSpec(
+        model="a", data="digits", trial=0, config=config, split="validation", evaluation=evaluation
+    )
+    record = run_one(spec)
+    psi = record.validation_psi_of_variances
+    assert max(psi, key=psi.get) == "0.1"  # the last one trained is the other
+    assert [one.epoch for one in record.history] == [1, 2, 3]
+    assert record.kept.validation.discrepancy == pytest.approx(psi["0.1"])
+    assert record.metrics["bce"] == pytest.approx(record.kept.validation.error, rel=1e-4)
 
 
 def test_what_can_be_measured_of_each_kind_is_what_it_offers():

@@ -10,7 +10,7 @@ import pytest
 import gncn
 from gncn.config import DataConfig
 from gncn.data import Split
-from gncn.errors import ConfigError, RunError
+from gncn.errors import ConfigError, DataError, RunError
 from gncn.fit import Fit, FitDivergenceError
 from gncn.history import EpochRecord, SplitRecord
 from gncn.tuning import tune as tuning
@@ -171,7 +171,7 @@ class Pretence:
             record = EpochRecord(
                 trial=0,
                 epoch=epoch,
-                error_name="bce",
+                error_name="negative_log_likelihood" if config.model == "gmm" else "bce",
                 seconds=0.1,
                 train=one,
                 validation=one,
@@ -188,6 +188,17 @@ def pretence(monkeypatch):
     made = Pretence()
     monkeypatch.setattr(tuning, "train", made)
     return made
+
+
+def unlabelled(monkeypatch):
+    """From now on data have no labels."""
+    digits = gncn.load_dataset("digits")
+    bare = {
+        name: dataclasses.replace(getattr(digits, name), labels=None)
+        for name in ("train", "validation", "test")
+    }
+    data = dataclasses.replace(digits, **bare, n_classes=None)
+    monkeypatch.setattr(DataConfig, "load", lambda _: data)
 
 
 def test_the_budget_is_spent_and_every_trial_recorded(pretence, tmp_path):
@@ -223,6 +234,59 @@ def test_too_many_synapses_cost_a_trial_and_are_not_trained(pretence, tmp_path):
     assert pretence.configs == []
     assert summary["best"] is None
     assert all("synapses are more than 10" in one["why"] for one in summary["trials"])
+
+
+def test_a_search_for_what_is_not_there_ends_at_once(pretence, monkeypatch, tmp_path):
+    entry = SEARCH["models"]["gncn"] | {"columns": ["error_percent", "bce"]}
+    data = {"digits": {"targets": {"bce": 10.0, "error_percent": 3.0}}}
+    gmm = Search(**SEARCH | {"models": {"gmm": {**GMM, "columns": ["bce"]}}})
+    with pytest.raises(ConfigError, match="'bce' means nothing for this model"):
+        tuning.tune(gmm, "gmm", "digits", tmp_path / "a")
+    for _ in range(2):  # and again at the same trial
+        with pytest.raises(ConfigError, match="'bce' means nothing for this model"):
+            tuning.tune(gmm, "gmm", "digits", tmp_path / "a")
+    middle = {"measuring": {"missing": "middle"}}
+    with pytest.raises(ConfigError, match="Unknown missing 'middle'"):
+        tuning.tune(Search(**SEARCH | middle), "gncn", "digits", tmp_path / "b")
+    labelled = Search(**SEARCH | {"models": {"gncn": entry}, "data": data})
+    pretence.configs.clear()
+    unlabelled(monkeypatch)
+    with pytest.raises(ConfigError, match="'error_percent' needs labels, and the data 'digits'"):
+        tuning.tune(labelled, "gncn", "digits", tmp_path / "c")
+    assert pretence.configs == []
+
+
+GMM = {"preset": "gmm", "space": {"mixture.n_components": {"low": 2, "high": 5}}}
+
+
+def test_settings_whose_results_cannot_be_measured_cost_a_trial(pretence, monkeypatch, tmp_path):
+    whole, numbers = tuning.measure_columns, iter(range(100))
+
+    def measured(*arguments):
+        if next(numbers) == 1:
+            raise DataError("no mixture can be fitted")
+        return whole(*arguments)
+
+    monkeypatch.setattr(tuning, "measure_columns", measured)
+    summary = tuning.tune(search(), "gncn", "digits", tmp_path)
+    whys = [one.get("why") for one in summary["trials"]]
+    assert whys.count("DataError: no mixture can be fitted") == 1
+    assert summary["trials_spent"] == 5
+    assert [one["state"] for one in summary["trials"]].count("killed") == 0
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"low": 0, "high": 10, "step": 2.5}, r"step=2.5 leads from whole.*low=0.0"),
+        ({"low": 0.0, "high": 1.0, "log": True}, "low above 0; received low=0.0"),
+        ({"low": 0.0, "high": 1.0, "step": 0.0}, "step must be above 0; received 0.0"),
+        ({"low": 1.0, "high": 2.0, "step": 0.5, "log": True}, "no effect with log=True"),
+    ],
+)
+def test_ranges_that_nothing_can_be_drawn_from_are_refused(bounds, message):
+    with pytest.raises(ConfigError, match=message):
+        Range(**bounds)
 
 
 def test_a_killed_search_goes_on_and_repeats_the_trial_at_work(pretence, tmp_path):

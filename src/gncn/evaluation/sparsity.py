@@ -58,7 +58,9 @@ def _layer(states: Float[Array, "images units"]) -> Sparsity:
 
 
 def hoyer(states: Float[Array, "images units"]) -> Float[Array, " images"]:
-    """Hoyer's measure of each image's states; needs two units or more."""
+    """Hoyer's measure of each image's states; of a single unit, which can't be denser, 1."""
+    if states.shape[1] == 1:
+        return jnp.ones(len(states))
     root = jnp.sqrt(states.shape[1])
     length = jnp.sqrt(jnp.sum(states**2, axis=1))
     ratio = jnp.sum(jnp.abs(states), axis=1) / jnp.where(length > 0, length, 1)

@@ -4,7 +4,7 @@ Each run's configuration is put together from below: the model's preset or file,
 settings, then what the study says of the model on that data set, then the data and seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,9 @@ from pydantic import Field, field_validator
 from gncn.assess import Choices
 from gncn.circuit import Description
 from gncn.config import Config, overlay, packaged_names, read_packaged, read_settings
-from gncn.errors import ConfigError
+from gncn.errors import ConfigError, unknown_choice
+from gncn.evaluation.completion import visible_pixels
+from gncn.evaluation.mixture import Covariance
 from gncn.measures import MEASURES
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -41,10 +43,17 @@ class Evaluation(Description):
     measures: tuple[str, ...] = MEASURES
     first_trial_only: tuple[str, ...] = ("embedding",)
     n_samples: int = Field(default=5000, ge=1)
-    n_components: tuple[int, ...] = (65,)
-    covariance: str = "full"
+    n_components: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(65,), min_length=1)
+    covariance: Covariance = "full"
     missing: str = "right"
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("missing")
+    @classmethod
+    def _known_pixels(cls, missing: str) -> str:
+        if not missing.endswith(".npy"):
+            visible_pixels(missing, (2, 2))
+        return missing
 
     @field_validator("measures", "first_trial_only")
     @classmethod
@@ -111,20 +120,33 @@ class RunSpec(Description):
         Where data lie doesn't count: records hold a fingerprint.  An option that the
         record doesn't know is the same if it has its default.
         """
-        now, then = _flat(self.model_dump(mode="json")), _flat(recorded)
-        defaults = _flat(
-            {
-                "config": Config(model=self.config.model).model_dump(mode="json"),
-                "evaluation": Evaluation().model_dump(mode="json"),
-            }
-        )
-        changes = []
-        for name in sorted({*now, *then} - {"config.data.data_dir"}):
-            before = then.get(name, defaults.get(name, "unset"))
-            after = now.get(name, "unset")
-            if before != after:
-                changes.append(f"{name.removeprefix('config.')}: {before!r} → {after!r}")
-        return changes
+        return differences(recorded, self.model_dump(mode="json"))
+
+
+def differences(
+    before: dict[str, Any], after: dict[str, Any], *, but_for: Collection[str] = ()
+) -> list[str]:
+    """What two specs of a model, as JSON, say differently, in words.
+
+    Args:
+        before: one, or what an older version of the library recorded of it: an option that
+            is missing has its default.
+        after: the other, likewise.
+        but_for: options that don't matter, such as ``config.seed``.
+    """
+    defaults = _flat(
+        {
+            "config": Config(model=after["config"]["model"]).model_dump(mode="json"),
+            "evaluation": Evaluation().model_dump(mode="json"),
+        }
+    )
+    then, now = defaults | _flat(before), defaults | _flat(after)
+    changes = []
+    for name in sorted({*now, *then} - {"config.data.data_dir", *but_for}):
+        old, new = then.get(name, "unset"), now.get(name, "unset")
+        if old != new:
+            changes.append(f"{name.removeprefix('config.')}: {old!r} → {new!r}")
+    return changes
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -222,6 +244,16 @@ class Targets(Description):
     best: tuple[Literal["log_likelihood", "m_mse"], ...] = ()
     tried: dict[str, str] = Field(default_factory=dict)
 
+    @field_validator("tried")
+    @classmethod
+    def _known_columns(cls, tried: dict[str, str]) -> dict[str, str]:
+        """Columns are those of targets, and ``best_`` before those of `best`."""
+        plain = [name for name in cls.model_fields if name not in ("best", "tried")]
+        for name in tried:
+            if name not in (known := [*plain, "best_log_likelihood", "best_m_mse"]):
+                raise unknown_choice("target", name, known)
+        return tried
+
 
 class StudyData(Description):
     """A data set of the study.
@@ -276,12 +308,7 @@ class Study(Description):
     @property
     def n_runs(self) -> int:
         """How many runs the study asks for."""
-        return sum(
-            self._trials(model, data)
-            for data in self.data
-            for model in self.models
-            if not self._variant(model, data).skip
-        )
+        return sum(self.n_trials(model, data) for data in self.data for model in self.models)
 
     def minutes(self, model: str, data: str) -> float | None:
         """About how long a run takes, as the study says."""
@@ -311,8 +338,7 @@ class Study(Description):
             here = [
                 self._spec(model, data, trial, folder, data_dir)
                 for model in self.models
-                if not self._variant(model, data).skip
-                for trial in range(self._trials(model, data))
+                for trial in range(self.n_trials(model, data))
             ]
             specs += _with_yardsticks_once(here)
         specs.sort(key=lambda spec: spec.trial)
@@ -329,8 +355,13 @@ class Study(Description):
     def _variant(self, model: str, data: str) -> Variant:
         return self.models[model].on.get(data, Variant())
 
-    def _trials(self, model: str, data: str) -> int:
+    def n_trials(self, model: str, data: str) -> int:
+        """How many runs of a model on a data set it asks for."""
+        if model not in self.models or data not in self.data:
+            return 0
         entry, variant = self.models[model], self._variant(model, data)
+        if variant.skip:
+            return 0
         return variant.trials or entry.trials or self.data[data].trials or self.trials
 
     def _spec(
@@ -380,6 +411,12 @@ def load_study(study: str | Path) -> Study:
         ConfigError: it isn't there or isn't TOML, or an option or value is wrong.
     """
     found = Study(**read_packaged("studies", "study", study))
+    aimed = [key for key, entry in found.data.items() if entry.targets is not None]
+    if aimed and found.targets_for not in found.models:
+        raise ConfigError(
+            f"targets_for={found.targets_for!r} is no model of the study {found.name!r}, which has "
+            f"{', '.join(found.models)}."
+        )
     for model, entry in found.models.items():
         if unknown := [data for data in entry.on if data not in found.data]:
             raise ConfigError(

@@ -37,6 +37,8 @@ class Record(Description):
         hardware: what the run ran on.
         dataset: name, fingerprint, source and number of images.
         n_synapses: all that the model learns.
+        validation_psi_of_variances: of a GVAE-CV, where several were tried: the model
+            measured has the one with the highest.
         epoch_kept: the epoch that the model measured is from.
         history: of training.
         metrics: as ``gncn evaluate`` writes them.
@@ -59,6 +61,7 @@ class Record(Description):
     hardware: dict[str, Any] = Field(default_factory=dict)
     dataset: dict[str, Any] = Field(default_factory=dict)
     n_synapses: int | None = None
+    validation_psi_of_variances: dict[str, float] = Field(default_factory=dict)
     epoch_kept: int | None = None
     history: tuple[EpochRecord, ...] = ()
     metrics: dict[str, Any] = Field(default_factory=dict)

@@ -8,7 +8,7 @@ record is finished and says what the study says is never done again.
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -114,6 +114,7 @@ def reproduce(
     specs: Sequence[RunSpec],
     folder: Path,
     *,
+    wanted: Collection[str] | None = None,
     jobs: int = 1,
     redo_stale: bool = False,
     worker: Sequence[str] = WORKER,
@@ -123,11 +124,12 @@ def reproduce(
 
     Args:
         study: the study, kept beside the records for the report.
-        specs: those of its runs that are wanted.
+        specs: all its runs.
         folder: of the records; made if need be.
+        wanted: names of those to do; all if None.
         jobs: runs at a time.
-        redo_stale: do runs again whose record is of other settings; the old record goes
-            to ``superseded/``.
+        redo_stale: records of other settings than the study's, of whichever run, go to
+            ``superseded/``, and those that are wanted are made again.
         worker: see `run_all`.
         on_event: told the news.
 
@@ -155,7 +157,11 @@ def reproduce(
             supersede(folder, one.record)
         scratch = folder / ".scratch"
         shutil.rmtree(scratch, ignore_errors=True)
-        left = [one.spec for one in standings if one.state != "finished"]
+        left = [
+            one.spec
+            for one in standings
+            if one.state != "finished" and (wanted is None or one.spec.name in wanted)
+        ]
         made = []
         try:
             # Records are to be kept in version control; what is half done is not.
@@ -193,8 +199,9 @@ def _explain_stale(stale: Sequence[Standing], folder: Path) -> str:
     more = f"\n  and {len(stale) - 5} more" if len(stale) > 5 else ""
     return (
         f"{len(stale)} of the runs recorded in {folder} had other settings than the study has "
-        f"now:\n{shown}{more}\nRestore the settings, record elsewhere (--out), or do these runs "
-        "again with --redo-stale, which keeps the old records under superseded/."
+        f"now:\n{shown}{more}\nRestore the settings, record elsewhere (--out), or let "
+        "--redo-stale put these records under superseded/ and do again those of the runs that "
+        "are wanted."
     )
 
 

@@ -26,7 +26,7 @@ from gncn.runs import RunFolder
 from gncn.study.pictures import pack_pictures
 from gncn.study.plan import RunSpec
 from gncn.study.record import Record
-from gncn.train import train
+from gncn.train import train_run
 
 Report = Callable[[str], None]
 THREADS = "NPROC"
@@ -47,7 +47,7 @@ def run_one(
         The record of a finished run.
 
     Raises:
-        GncnError: what `gncn.train.train` and `gncn.assess.assess` raise.
+        GncnError: what `gncn.train.train_run` and `gncn.assess.assess` raise.
         KeyboardInterrupt: Ctrl-C.
     """
     started, began = _now(), time.perf_counter()
@@ -56,10 +56,9 @@ def run_one(
     data = config.data.load()
     with tempfile.TemporaryDirectory(prefix="gncn-", dir=scratch) as temporary:
         folder = RunFolder.create(Path(temporary) / "run", config, data, overwrite=False)
-        result = train(config, data, listeners=[folder, _Reporter(report)])
+        result = train_run(folder, config, data, listeners=[_Reporter(report)])
         if result.status == "interrupted":
             raise KeyboardInterrupt
-        folder.finish(result.status, result.epochs_kept)
         trained = time.perf_counter()
         metrics, shown = _measure(folder, data, spec, report)
         about = folder.about
@@ -84,6 +83,7 @@ def run_one(
         hardware=about["hardware"],
         dataset=about["data"],
         n_synapses=about["n_synapses"],
+        validation_psi_of_variances=about.get("validation_psi_of_variances", {}),
         epoch_kept=result.epochs_kept[0],
         history=result.history,
         metrics=metrics,

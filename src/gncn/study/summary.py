@@ -13,8 +13,16 @@ import numpy as np
 from gncn.compare import COLUMNS, Summary
 from gncn.data.loaders import PART_SUFFIX
 from gncn.errors import RunError
-from gncn.paper import DEVIATIONS, FIRST_EPOCH_BCE, PUBLISHED, SPARSITY, Deviation, Published
-from gncn.study.plan import Study, Targets
+from gncn.paper import (
+    DEVIATIONS,
+    FIRST_EPOCH_BCE,
+    PUBLISHED,
+    SPARSITY,
+    Deviation,
+    Published,
+    published,
+)
+from gncn.study.plan import Study, Targets, differences
 from gncn.study.record import Record
 from gncn.study.verdict import Verdict, judge, judge_as_printed, judge_completion
 
@@ -32,6 +40,10 @@ DIAGNOSTIC = ("error_percent", "m_mse")
 AIMS = {"log_likelihood": "log p(x) honest, better prior", "m_mse": "M-MSE"}
 BY_FITTED_CODES = ("log_likelihood", "log_likelihood_training_codes")
 """Honest log p(x) with a prior made of codes: a target may be reached by either."""
+PAPER_SPLIT = "test"
+"""The images that the paper's numbers are of: other images get no verdicts."""
+LOOSE = 1.0
+"""Nats between two bounds from which on an estimate isn't tight."""
 YARDSTICKS = {
     "supervised": "a network trained by backprop for this half alone",
     "nearest_neighbours": "nearest neighbours",
@@ -59,6 +71,20 @@ class Cell(NamedTuple):
     best: bool = False
 
 
+class Tight(NamedTuple):
+    """An annealed estimate of log p(x), and what it is worth.
+
+    Attributes:
+        n_images: of how many images it is.
+        standard_error: over these, in nats.
+        gap: between bounds from below and above, on images that the model simulated, in nats.
+    """
+
+    n_images: int
+    standard_error: float
+    gap: float
+
+
 @dataclass(frozen=True)
 class ModelRow:
     """A model on one data set.
@@ -75,6 +101,7 @@ class ModelRow:
         sparsity: share of active neurons by layer.
         way: how it completed images best.
         pictures: of its first trial that has some.
+        tight: how log p(x) of a few images was bounded, of the first trial that has it.
     """
 
     key: str
@@ -88,6 +115,7 @@ class ModelRow:
     sparsity: tuple[Summary, ...]
     way: str | None
     pictures: dict[str, Any]
+    tight: Tight | None
 
 
 class TargetRow(NamedTuple):
@@ -171,14 +199,14 @@ def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0)
 
     Args:
         study: says what models and data are called, and the targets.
-        records: of its runs; those of models and data that it doesn't have are left out.
+        records: of its runs; those of runs that it doesn't ask for are left out.
         n_superseded: records that were replaced.
 
     Raises:
-        RunError: runs that belong together saw different images, or were measured on
-            different splits.
+        RunError: runs that belong together saw different images, were measured on
+            different splits, or differ in their settings.
     """
-    ours = [one for one in records if one.model in study.models and one.data in study.data]
+    ours = [one for one in records if one.trial < study.n_trials(one.model, one.data)]
     finished = [one for one in ours if one.status == "finished"]
     sections = []
     for key in study.data:
@@ -191,6 +219,15 @@ def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0)
     return Findings(study, tuple(sections), tuple(finished), failures, study.n_runs, n_superseded)
 
 
+TRIAL_OPTIONS = (
+    "trial",
+    "config.seed",
+    "evaluation.measures",
+    "evaluation.first_trial_only",
+)
+"""In what trials of a model on one data set may differ and still be averaged."""
+
+
 def _refuse_mixed(key: str, records: Sequence[Record]) -> None:
     seen = {(record.dataset["fingerprint"], record.spec["split"]) for record in records}
     if len(seen) > 1:
@@ -199,6 +236,15 @@ def _refuse_mixed(key: str, records: Sequence[Record]) -> None:
             f"The records of {key!r} are of different images and can't be averaged: {told}. "
             "`gncn reproduce --redo-stale` makes them alike."
         )
+    first: dict[str, Record] = {}
+    for record in records:
+        one = first.setdefault(record.model, record)
+        if changes := differences(one.spec, record.spec, but_for=TRIAL_OPTIONS):
+            raise RunError(
+                f"The records {one.name} and {record.name} are of different settings and can't "
+                f"be averaged: {'; '.join(changes[:4])}. `gncn reproduce --redo-stale` makes "
+                "them alike."
+            )
 
 
 def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> DataSection:
@@ -248,14 +294,16 @@ def _row(
     study: Study, model: str, data: str, records: Sequence[Record], floor: Summary | None
 ) -> ModelRow:
     kind = records[0].spec["config"]["model"]
-    paper = PUBLISHED.get(data, {}).get(kind, Published())
+    paper = published(data, kind, study.evaluation.n_samples, study.evaluation.missing)
     spread = DEVIATIONS.get(data, {}).get(kind, Deviation())
     split = records[0].spec["split"]
     cells = {key: _cell(key, _column(key, records), paper, spread, floor) for key in COLUMNS}
+    if split != PAPER_SPLIT:
+        cells = {k: c._replace(verdict=None, as_printed=None) for k, c in cells.items()}
     first = _over(records, lambda r: _bce(r, split)[0] if _bce(r, split) else None)
     published_first = FIRST_EPOCH_BCE.get(data, {}).get(kind)
     verdict = None
-    if first is not None and published_first is not None:
+    if first is not None and published_first is not None and split == PAPER_SPLIT:
         verdict = judge(first, published_first, low_is_good=True)
     layers = [record.metrics.get("sparsity", []) for record in records]
     depth = min((len(one) for one in layers if one), default=0)
@@ -276,7 +324,15 @@ def _row(
         sparsity=tuple(one for one in sparsity if one is not None),
         way=max(ways, key=ways.count) if ways else None,
         pictures=next((record.pictures for record in by_trial if record.pictures), {}),
+        tight=next((one for record in by_trial if (one := _tight(record)) is not None), None),
     )
+
+
+def _tight(record: Record) -> Tight | None:
+    found = record.metrics.get("tight", {})
+    if "simulated_images" not in found:
+        return None
+    return Tight(found["n_images"], found["standard_error"], found["simulated_images"]["gap"])
 
 
 def _cell(
@@ -302,6 +358,8 @@ def _cell(
 def _with_best(rows: Sequence[ModelRow], n: int = 2) -> tuple[ModelRow, ...]:
     """Mark the best `n` of each column, where there are more than `n`."""
     for key, column in COLUMNS.items():
+        if not column.ranked:
+            continue
         known = [(c.ours.mean, row.key) for row in rows if (c := row.cells[key]).ours is not None]
         ranked = sorted(known, reverse=not column.low_is_good)
         best = {model for _, model in ranked[:n]} if len(known) > n else set()
@@ -404,7 +462,8 @@ def _curve(records: Sequence[Record], split: str) -> tuple[tuple[float, float], 
 
 def number(value: float, decimals: int = 2) -> str:
     """A number with a true minus sign."""
-    return f"{value:.{decimals}f}".replace("-", "−")
+    rounded = round(value, decimals) + 0.0  # no −0
+    return f"{rounded:.{decimals}f}".replace("-", "−")
 
 
 def with_spread(summary: Summary, decimals: int = 2) -> str:

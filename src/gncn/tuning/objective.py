@@ -172,6 +172,19 @@ def measure_columns(
     return found
 
 
+def check_measurable(columns: tuple[Column, ...], measuring: Measuring, data: Dataset) -> None:
+    """Refuse what can't be measured of these data before anything is trained.
+
+    Raises:
+        ConfigError: they have no labels, or pixels can't be missing as the search says.
+    """
+    if "error_percent" in columns and any(split.labels is None for split in data.splits):
+        raise ConfigError(
+            f"The column 'error_percent' needs labels, and the data {data.name!r} have none."
+        )
+    _visible(data, measuring)
+
+
 def supervised_error(data: Dataset, measuring: Measuring) -> float:
     """M-MSE of the supervised yardstick on validation images."""
     visible = _visible(data, measuring)

@@ -82,7 +82,20 @@ class Range(Description):
             raise ConfigError(f"needs low ≤ high, or choices; received {received}.")
         elif self.log and self.step is not None:
             raise ConfigError(f"step={self.step} has no effect with log=True.")
+        elif self.log and self.low <= 0:
+            raise ConfigError(f"log=True needs low above 0; received low={self.low}.")
+        elif self.step is not None and not self.step > 0:
+            raise ConfigError(f"step must be above 0; received {self.step}.")
+        elif self._whole and isinstance(self.step, float):
+            raise ConfigError(
+                f"step={self.step} leads from whole numbers to others; write low={self.low}.0."
+            )
         return self
+
+    @property
+    def _whole(self) -> bool:
+        """Whether only whole numbers lie between."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
 
     def allows(self, value: Any) -> bool:
         """Whether a value is in the range, or one of the choices."""
@@ -90,8 +103,7 @@ class Range(Description):
             return (tuple(value) if isinstance(value, list) else value) in self.choices
         assert self.low is not None
         assert self.high is not None
-        whole = isinstance(self.low, int) and isinstance(self.high, int)
-        if not isinstance(value, int if whole else int | float):
+        if not isinstance(value, int if self._whole else int | float):
             return False
         steps = 0 if self.step is None else (value - self.low) / self.step
         return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)

@@ -31,13 +31,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gncn.config import Config
 from gncn.data import Dataset
-from gncn.errors import ConfigError, DivergenceError, RunError
+from gncn.errors import ConfigError, DataError, DivergenceError, GncnError, RunError
 from gncn.files import write_atomic
 from gncn.fit import Listener
 from gncn.history import EpochRecord
 from gncn.study.run import source_digest
 from gncn.train import train
 from gncn.tuning.objective import (
+    check_measurable,
     development_data,
     measure_columns,
     objective,
@@ -104,6 +105,13 @@ def tune(
     return task.write(study)
 
 
+class _UnfitError(Exception):
+    """The settings of a trial are no good; says why."""
+
+    def __init__(self, error: GncnError) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+
+
 class _Task:
     """One model on one data set."""
 
@@ -125,6 +133,7 @@ class _Task:
         self.any_config = self.config(first)
         self.budget = search.budget_on(data)
         self.images = development_data(self.any_config, self.budget.train_images)
+        check_measurable(self.entry.columns, search.measuring, self.images)
         self.wanted = references(search, model, data, self.images.name, self.any_config.model)
 
     @property
@@ -215,16 +224,19 @@ class _Task:
             state = TrialState.COMPLETE
         except optuna.TrialPruned:
             trial.set_user_attr("why", "pruned: worse than the median at this stage")
-        except (DivergenceError, ConfigError) as error:
-            trial.set_user_attr("why", f"{type(error).__name__}: {error}")
+        except _UnfitError as error:
+            trial.set_user_attr("why", str(error))
         trial.set_user_attr(SECONDS, time.perf_counter() - began)
         study.tell(trial, result, state=state)
 
     def _measure(self, trial: Trial, values: dict[str, Any]) -> float:
-        config = self.config(values)
-        n_synapses, most = config.n_synapses(self.images), self.budget.max_synapses
-        if n_synapses is not None and n_synapses > most:
-            raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
+        try:
+            config = self.config(values)
+            n_synapses, most = config.n_synapses(self.images), self.budget.max_synapses
+            if n_synapses is not None and n_synapses > most:
+                raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
+        except ConfigError as error:
+            raise _UnfitError(error) from error
         watch = _Pruning(trial, self.wanted, config.training.n_epochs, self.report)
         value, found = self._learn(config, self.images, watch)
         for name, what in found.items():
@@ -235,13 +247,19 @@ class _Task:
         self, config: Config, images: Dataset, watch: Listener
     ) -> tuple[float, dict[str, dict[str, float]]]:
         """Train; returns the objective, and the values and shortfalls of the columns that count."""
-        fit = train(config, images, listeners=[watch])
+        entry, measuring = self.entry, self.search.measuring
+        try:
+            fit = train(config, images, listeners=[watch])
+        except (ConfigError, DataError, DivergenceError) as error:
+            raise _UnfitError(error) from error
         if fit.status == "interrupted":
             raise KeyboardInterrupt
-        entry, measuring = self.entry, self.search.measuring
-        values = measure_columns(
-            fit, images, entry.columns, measuring, lambda: self._supervised(images), self.report
-        )
+        try:
+            values = measure_columns(
+                fit, images, entry.columns, measuring, lambda: self._supervised(images), self.report
+            )
+        except DataError as error:  # such as codes that no mixture can be fitted to
+            raise _UnfitError(error) from error
         value, short = objective(values, self.wanted, entry.combine)
         return value, {"values": values, "shortfalls": short}
 
@@ -287,8 +305,8 @@ class _Task:
         try:
             value, found = self._learn(config, self.all_images, watch)
             result = {"objective": value, **found}
-        except DivergenceError as error:
-            result = {"objective": None, "why": f"{type(error).__name__}: {error}"}
+        except _UnfitError as error:
+            result = {"objective": None, "why": str(error)}
         result[SECONDS] = time.perf_counter() - began
         study.set_user_attr(FINALS, self._finals(study) | {str(number): result})
         return self._line(f"trial {number} with all images", result)
@@ -319,7 +337,7 @@ class _Task:
         best = self._best(study)
         summary = {
             "about": "Every trial of a search, all numbers of validation images; test images "
-            "were not loaded. Shortfalls are in tenths of the wanted value.",
+            "were set aside when loaded. Shortfalls are in tenths of the wanted value.",
             "search": self.search.name,
             "model": self.model,
             "data": self.images.name,
@@ -410,7 +428,8 @@ def _distribution(bounds: Range) -> BaseDistribution:
     assert bounds.low is not None
     assert bounds.high is not None
     if isinstance(bounds.low, int) and isinstance(bounds.high, int):
-        step = 1 if bounds.step is None else int(bounds.step)
+        step = 1 if bounds.step is None else bounds.step
+        assert isinstance(step, int)
         return IntDistribution(bounds.low, bounds.high, log=bounds.log, step=step)
     return FloatDistribution(bounds.low, bounds.high, log=bounds.log, step=bounds.step)
 
