@@ -19,6 +19,7 @@ goes on with what is missing, draws the figures and writes the tables of
 
 import dataclasses
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -280,8 +281,10 @@ def table(records: list[dict[str, Any]]) -> str:
             sd = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
             return f"{statistics.mean(values):.{digits}f}{sd}"
 
+        epochs = sorted({run["n_epochs"] for run in runs})
+        shown = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]}–{epochs[-1]}"
         lines.append(
-            f"| {way} | {len(runs)} | {runs[0]['n_epochs']} | {spread('seconds', 0)} | "
+            f"| {way} | {len(runs)} | {shown} | {spread('seconds', 0)} | "
             f"{spread('bce', 2)} | {spread('probe_error_percent', 2)} | "
             f"{spread('log_likelihood', 2)} | {spread('top_sparsity', 3)} |"
         )
@@ -295,14 +298,31 @@ def draw(followed: dict[str, dict[str, Any]], path: Path) -> None:
     for way, found in followed.items():
         psi = np.asarray(found["psi"])
         dashes = "--" if "bfloat16" in way else "-"  # steps as in single precision lie below
-        left.plot(psi, dashes, label=way)
-        right.plot(np.arange(len(psi)) * found["seconds_a_step"] * 1e3, psi, dashes, label=way)
+        label = re.sub(r" \(T = \d+\)", "", way)  # all are followed for as many steps
+        left.plot(psi, dashes, label=label)
+        right.plot(np.arange(len(psi)) * found["seconds_a_step"] * 1e3, psi, dashes, label=label)
     left.set(xlabel="steps", ylabel="ψ of validation images (nats)")
     right.set(xlabel="milliseconds for 200 images")
     best = max(max(found["psi"]) for found in followed.values())
     left.set_ylim(best - 150, best + 10)
     figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=7)
     figure.savefig(path, dpi=150)
+
+
+def refuse_other_lengths(path: Path, budget: float | None, n_epochs: int | None) -> None:
+    """Refuse to go on with a study whose runs were longer or shorter.
+
+    Raises:
+        BadParameter: the record's length is another.
+    """
+    record = json.loads(path.read_text())
+    if record["budget"] != budget or n_epochs not in (None, record["n_epochs"]):
+        was = (
+            f"{record['budget']:g} seconds" if record["budget"] else f"{record['n_epochs']} epochs"
+        )
+        raise typer.BadParameter(
+            f"{path} is of {was}; ask for as many, or write to another folder with --out."
+        )
 
 
 def main(
@@ -343,7 +363,9 @@ def main(
         for name, number, one in todo:
             slug = "".join(c if c.isalnum() else "-" for c in one).strip("-")
             path = out / f"{name}-{slug}-{number}.json"
-            if not path.exists():
+            if path.exists():
+                refuse_other_lengths(path, None if epochs else seconds, epochs)
+            else:
                 progress.update(task, description=f"{name}, {one}, seed {number}")
                 loaded = gncn.load_dataset(name)
                 n_epochs = epochs or epochs_within(one, loaded, number, seconds)

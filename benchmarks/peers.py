@@ -1,10 +1,11 @@
 """Measure this library against what a user would otherwise pick; `make bench-peers`.
 
 All train the same network, 784-360-360-360, on the same binary MNIST images in the same
-order from the same first weights (but for this library, whose first weights are its
-own), with T = 50 settling steps from states at zero, mini-batches of 200 and Adam, in
-single precision on the CPU.  Each runs in a process of its own, from a Python
-environment of its own if it needs other packages; only one computes at a time.
+order from the same first weights (but for this library, whose first weights are its own,
+and which shuffles each chunk of mini-batches again), with T = 50 settling steps from states
+at zero, mini-batches of 200 and Adam, in single precision on the CPU.  Each runs in a
+process of its own, from a Python environment of its own if it needs other packages; only
+one computes at a time.
 
 Plain JAX: one jitted program a mini-batch, the T steps in a scan.  Plain PyTorch: an
 eager loop without autograd.  Both have φ = ReLU, and W^T without φ' for feedback.  pcx:
@@ -21,8 +22,9 @@ round, in a few sets of processes, since where a process's arrays come to lie mo
 times by some per cent.
 
 Time to equal BCE: all learn in turn, chunk by chunk, each with the best of a few
-learning rates and β, chosen by validation BCE after an epoch; only seconds of settling
-and learning count.  (Peers with the same φ and φ' compute the same up to rounding, as
+learning rates and β, chosen by validation BCE after a short run (an epoch, unless told
+otherwise); only seconds of settling and learning count.  Targets are the lowest BCE that
+a peer has after some epochs.  (Peers with the same φ and φ' compute the same up to rounding, as
 their BCE after the timed batches shows, so the plain JAX loop tries settings for all.)
 Without norm bounds a network's BCE has no floor but a copy of the image, so equal BCE
 says how fast it is fitted, not how good a generative model it is.
@@ -72,7 +74,6 @@ PEERS: dict[str, dict[str, Any]] = {
 OURS: dict[str, dict[str, Any]] = {
     "gncn, exact, columns and precision": {
         "preset": None,
-        "tuned": False,
         "overrides": [
             "network.competition='columns'",
             "network.group_size=[12, 12, 18]",
@@ -85,12 +86,11 @@ OURS: dict[str, dict[str, Any]] = {
     },
     "gncn, exact, neither": {
         "preset": None,
-        "tuned": False,
         "overrides": ["network.prediction_activation='identity'", "network.feedback='tied'"],
     },
     "gncn, fast": {
         "preset": None,
-        "tuned": True,
+        "rates": (6e-3, 1.2e-2, 2.4e-2),
         "overrides": [
             "network.prediction_activation='identity'",
             "network.feedback='tied'",
@@ -102,29 +102,28 @@ OURS: dict[str, dict[str, Any]] = {
             "settling.n_settle_steps=2",
             "settling.leak=0.0",
             "settling.products='bfloat16'",
-            "training.learning_rate=0.012",
             "training.batch_size=100",
         ],
     },
 }
 """Variants of this library: a preset, or None for the defaults, and what overrides it.
 
-Between the two come `TASK`'s sizes, batch and seed, and, unless the variant is tuned
-already, a learning rate and β chosen as the peers' are.  BCE is measured after T = 50
-steps of its own settling.
+Between the two come `TASK`'s sizes, batch and seed, and a learning rate and β chosen as the
+peers' are; of a variant with a β of its own, only one of its ``rates``.  BCE is measured
+after T = 50 steps of its own settling.
 """
 
 SETTINGS = tuple(
-    {"rate": rate, "step_size": beta} for beta in (0.05, 0.1) for rate in (2e-3, 4e-3, 8e-3)
+    {"rate": rate, "step_size": beta} for beta in (0.05, 0.1) for rate in (4e-3, 8e-3, 1.6e-2)
 )
-"""What the peers, and variants that aren't tuned already, may choose from."""
+"""What the peers, and variants without rates of their own, may choose from."""
 
 Setting = Mapping[str, float | None]
 """A learning rate and β; None leaves a variant of this library its own."""
 
 OWN: Setting = {"rate": None, "step_size": None}
 FIXED: Setting = {"rate": 1e-3, "step_size": 0.1}
-"""Of all that aren't tuned already, while seconds a batch are measured."""
+"""Of all that choose from `SETTINGS`, while seconds a batch are measured."""
 
 Curve = list[tuple[float, float]]
 """Seconds of learning, and validation BCE then."""
@@ -257,7 +256,9 @@ def time_processes(contestants: Contestants, starts: int, rounds: int, chunk: in
     Where a process's arrays come to lie makes it faster or slower for as long as it lives,
     by more than rounds differ.
     """
-    settings = {name: FIXED if is_tunable(name) else OWN for name in contestants.names}
+    settings = {
+        name: FIXED if settings_for(name) is SETTINGS else OWN for name in contestants.names
+    }
     timed = Timed({name: [] for name in settings}, {}, {})
     for _ in range(starts):
         with contestants.start(settings, chunk, rounds) as workers:
@@ -307,37 +308,32 @@ def seconds_to(curve: Curve, target: float) -> float | None:
     return None
 
 
-def leader(curves: Mapping[str, Curve], names: Sequence[str]) -> str:
-    """Who has the lowest BCE when the first of `names` is through."""
-    budget = min(curves[name][-1][0] for name in names)
-
-    def bce(name: str) -> float:
-        return min(bce for seconds, bce in curves[name] if seconds <= budget)
-
-    return min(names, key=bce)
+def lowest(curves: Mapping[str, Curve], names: Sequence[str], point: int) -> float:
+    """The lowest BCE at a point of the curves; infinite if all have diverged before."""
+    bces = [curves[name][point][1] for name in names if point < len(curves[name])]
+    return min(bces, default=math.inf)
 
 
 def compare_curves(
     curves: Mapping[str, Curve], peers: Sequence[str], chunks_an_epoch: int, epochs: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Seconds of everyone to the BCE that the leading peer has after some epochs.
+    """Seconds of everyone to the lowest BCE that a peer has after some epochs.
 
     Args:
         curves: of everyone, one point a chunk.
-        peers: among whom the leader is.
+        peers: whose BCEs are targets.
         chunks_an_epoch: points of an epoch.
-        epochs: after how many the leader's BCE is a target.
+        epochs: after how many; left out where all peers have diverged by then.
 
     Returns:
         For each target: ``epochs``, ``bce``, ``seconds`` of everyone (None: not
         reached), ``fastest`` peer and ``ratio`` of everyone's seconds to its.
     """
-    first = leader(curves, peers)
     found = []
     for n in epochs:
-        if n * chunks_an_epoch >= len(curves[first]):
+        target = lowest(curves, peers, n * chunks_an_epoch)
+        if math.isinf(target):
             continue
-        target = curves[first][n * chunks_an_epoch][1]
         seconds = {name: seconds_to(curve, target) for name, curve in curves.items()}
         there = {k: s for k, s in seconds.items() if k in peers and s is not None}
         best = min(there, key=lambda name: there[name])
@@ -348,9 +344,11 @@ def compare_curves(
     return found
 
 
-def is_tunable(name: str) -> bool:
-    """Whether a contestant's learning rate and β are to be chosen."""
-    return name in PEERS or not OURS[name]["tuned"]
+def settings_for(name: str) -> Sequence[Setting]:
+    """What a contestant may choose from."""
+    if name in OURS and "rates" in OURS[name]:
+        return [{**OWN, "rate": rate} for rate in OURS[name]["rates"]]
+    return SETTINGS
 
 
 def learning_rule(name: str) -> str:
@@ -363,35 +361,33 @@ def learning_rule(name: str) -> str:
 def try_settings(
     console: Console,
     contestants: Contestants,
-    settings: Sequence[Setting],
     chunk: int,
     n_chunks: int,
 ) -> dict[str, list[dict[str, Any]]]:
-    """BCE after a short run with each setting, of each learning rule that is to be tuned.
+    """BCE after a short run with each setting, of each learning rule.
 
     Peers that learn by the same rule compute the same, so the plain JAX loop stands in.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for name in contestants.names:
         rule = learning_rule(name)
-        if rule in found or not is_tunable(name):
+        if rule in found:
             continue
         found[rule] = []
-        for setting in settings:
+        for setting in settings_for(name):
             with contestants.start({name: setting}, chunk, n_chunks, stand_in=True) as workers:
                 bce = learn_in_turn(workers, n_chunks)[name][-1][1]
             found[rule].append({**setting, "bce": bce})
-        tried = ", ".join(f"{t['rate']:g}, {t['step_size']:g}: {t['bce']:.1f}" for t in found[rule])
+        tried = ", ".join(
+            f"{one['rate']:g}, {one['step_size'] or 'own'}: {one['bce']:.1f}" for one in found[rule]
+        )
         console.print(f"{rule}: BCE by rate and β after {chunk * n_chunks} mini-batches: {tried}")
     return found
 
 
 def choose(tried: Mapping[str, Sequence[Mapping[str, Any]]], name: str) -> Setting:
-    """The setting of least BCE of those tried; a tuned variant's own."""
-    rule = learning_rule(name)
-    if rule not in tried:
-        return OWN
-    best = min(tried[rule], key=lambda one: one["bce"])
+    """The setting of least BCE of those tried."""
+    best = min(tried[learning_rule(name)], key=lambda one: one["bce"])
     return {"rate": best["rate"], "step_size": best["step_size"]}
 
 
@@ -523,16 +519,18 @@ def main(
         }
         save(record, out)
         if epochs:
-            tried = try_settings(console, contestants, SETTINGS, every, search)
+            tried = try_settings(console, contestants, every, search)
             settings = {name: choose(tried, name) for name in contestants.names}
             record |= {"tried": tried, "settings": settings}
             save(record, out)
             with contestants.start(settings, every, n_chunks) as all_:
                 curves = learn_in_turn(all_, n_chunks)
+            record |= {"curves": curves}
+            save(record, out)
             targets = sorted({n for n in (1, 3, 5) if n <= epochs})
             found = compare_curves(curves, contestants.peers, an_epoch // every, targets)
             show_curves(console, curves, found, settings)
-            record |= {"curves": curves, "to_equal_bce": found}
+            record |= {"to_equal_bce": found}
             save(record, out)
     if document is not None:
         put(document, PLACE, markdown(finite(record)))
