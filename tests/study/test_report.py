@@ -278,6 +278,7 @@ def test_markdown_tables_are_whole_and_figures_lie_beside_it(whole, tmp_path):
         assert re.fullmatch(r"\|( -+:? \|)+", lines[1]), lines[1]
         assert len({line.count("|") for line in lines}) == 1, block
     figures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    figures += re.findall(r'<img src="([^"]+)" alt="[^"]+" width="\d+">', text)
     assert figures
     assert {tmp_path / "docs" / one for one in figures} == set(written[2:])
     assert all(path.stat().st_size > 0 for path in written)

@@ -1,5 +1,7 @@
 """Training the Gaussian mixture on pixels: EM, then log p(x) of every split.
 
+Of training images it is that of the first, as many as the larger of the other splits holds.
+
 EM knows no mini-batches, and its steps are too dear to evaluate each one; so a trial has
 one record, made when EM has ended.
 """
@@ -89,11 +91,11 @@ def fit_pixel_mixture(
             )
             seconds = time.perf_counter() - began
             model = PixelMixture(fit.mixture, config.floor, config.emission)
-
+            n_train = max(len(data.validation), len(data.test))
             train, validation, test = (
                 _record(model, images, config.n_samples, seed)
                 for images in (
-                    data.train.array[: len(data.test)],
+                    data.train.array[:n_train],
                     data.validation.array,
                     data.test.array,
                 )
