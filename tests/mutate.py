@@ -231,7 +231,8 @@ MUTANTS = [
     ("evaluation/recall.py", "np.delete(codes, chosen, axis=0)", "codes"),
     ("completion.py", "self.sharpness * drive", "drive"),
     ("completion.py", 'heard = None if way == "drift" else seen', "heard = None"),
-    ("settling.py", "errors=(error * heard, *", "errors=(error, *"),
+    ("settling.py", "hear(responses, heard), right", "responses, right"),
+    ("settling.py", "right, index, heard)", "right, index)"),
 ]
 
 

@@ -296,6 +296,11 @@ class Circuit(Description):
         return self.feedback in ("learned", "random")
 
     @property
+    def has_precision(self) -> bool:
+        """Whether some layer learns a precision."""
+        return any(layer.precision != "off" for layer in self.layers)
+
+    @property
     def n_synapses(self) -> int:
         """Adaptable or fixed synapses between neurons: W, E, A and Σ⁻¹ (lateral V not counted)."""
         between = sum(self.sizes[c.source] * self.sizes[c.target] for c in self.connections)

@@ -135,13 +135,20 @@ def compare(
         drive = drive + product(activity - before, weights.matrix)
         responses = responses._replace(drives=_put(responses.drives, target, drive))
         responses = _compare(network, latents, _predict(network, responses, target), right, target)
-        if target == 0 and heard is not None:
-            error = responses.errors[0]
-            assert error is not None
-            responses = responses._replace(errors=_put(responses.errors, 0, error * heard))
+        if target == 0:
+            responses = hear(responses, heard)
     if index not in circuit.predicted:
         return responses
     return _compare(network, latents, responses, right, index)
+
+
+def hear(responses: Responses, heard: Bool[Array, "*batch pixels"] | None) -> Responses:
+    """Responses in which only the pixels that are `heard` send errors up; all of them if None."""
+    if heard is None:
+        return responses
+    error = responses.errors[0]
+    assert error is not None
+    return responses._replace(errors=_put(responses.errors, 0, error * heard))
 
 
 def _predict(network: Network, responses: Responses, index: int) -> Responses:

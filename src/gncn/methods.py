@@ -76,10 +76,9 @@ def hebbian(
             f"{data.n_pixels} pixels; build the circuit with sizes=({data.n_pixels}, ...)."
         )
     config, circuit = configs[0], networks[0].circuit
-    has_precision = any(one.precision != "off" for one in circuit.layers)
     for one in configs:
         refuse_idle(one, BACKPROP_ONLY, "for a model that learns without backprop", "training.")
-        for names, why in idle_in_learning(has_precision, circuit.feedback, circuit.start):
+        for names, why in idle_in_learning(circuit.has_precision, circuit.feedback, circuit.start):
             refuse_idle(one, names, why, "training.")
     plan = config.plan()
     _refuse_plan(networks[0], plan, data)

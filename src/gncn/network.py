@@ -279,7 +279,7 @@ def build(
     if all(layer.competition == "none" for layer in circuit.layers):
         _refuse_idle("self_excitation", self_excitation, SELF_EXCITATION, "competition")
         _refuse_idle("lateral_inhibition", lateral_inhibition, LATERAL_INHIBITION, "competition")
-    if all(layer.precision == "off" for layer in circuit.layers):
+    if not circuit.has_precision:
         _refuse_idle("initial_precision", initial_precision, INITIAL_PRECISION, "precision")
     _refuse_dead_start(circuit)
 

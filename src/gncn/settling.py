@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from gncn.acceleration import advance, look_at, prepare, start_memory
 from gncn.activations import resolve_activation
-from gncn.discrepancy import Discrepancy, Latents, Responses, compare, discrepancy, respond
+from gncn.discrepancy import Discrepancy, Latents, Responses, compare, discrepancy, hear, respond
 from gncn.errors import ConfigError, DataError
 from gncn.lateral import lateral_drive
 from gncn.network import Network, Operands, operands, product
@@ -509,12 +509,8 @@ def settle_step(
         The next states and memory, and what was seen.
     """
     point = look_at(network, latents, memory)
-    seen = responses = respond(network, point, right)
-    if heard is not None:
-        error = responses.errors[0]
-        assert error is not None
-        seen = responses._replace(errors=(error * heard, *responses.errors[1:]))
-    target = stepped(network, point, seen, right, heard)
+    responses = respond(network, point, right)
+    target = stepped(network, point, hear(responses, heard), right, heard)
     return advance(network, latents, target, memory), Seen(point, responses, target)
 
 
