@@ -51,7 +51,7 @@ import gncn
 from benchmarks.document import around, put
 from benchmarks.machine import command, processor
 from gncn.errors import ConfigError
-from gncn.files import write_atomic
+from gncn.files import jsonable, write_atomic
 
 PLACE = "peers"
 """The place of the table in a document."""
@@ -430,7 +430,7 @@ def show_curves(
 
 
 def markdown(record: Mapping[str, Any]) -> str:
-    """The figures of a `finite` record as a table: seconds a batch, and to equal BCE."""
+    """The figures of a record as a table: seconds a batch, and to equal BCE."""
     times, best = record["seconds_a_batch"], record["fastest_peer"]
     found = record.get("to_equal_bce", [])
     heads = ["", f"seconds a batch of {TASK['batch']}", f"÷ {best}"]
@@ -453,19 +453,10 @@ def markdown(record: Mapping[str, Any]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def finite(value: Any) -> Any:
-    """The same with infinite numbers as None, for JSON."""
-    if isinstance(value, Mapping):
-        return {key: finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def save(record: Mapping[str, Any], out: Path | None) -> None:
     """Write what is known so far, if it is to be written."""
     if out is not None:
-        write_atomic(out, json.dumps(finite(record), indent=2, allow_nan=False) + "\n")
+        write_atomic(out, json.dumps(jsonable(record), indent=2, allow_nan=False) + "\n")
 
 
 def main(
@@ -533,7 +524,7 @@ def main(
             record |= {"to_equal_bce": found}
             save(record, out)
     if document is not None:
-        put(document, PLACE, markdown(finite(record)))
+        put(document, PLACE, markdown(jsonable(record)))
 
 
 if __name__ == "__main__":

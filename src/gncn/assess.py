@@ -189,7 +189,7 @@ def _measures(
                 f"{name!r} can't be measured of the model {kind!r}; what can is "
                 f"{', '.join(possible)}."
             )
-    if any(split.labels is None for split in data.splits):
+    if data.n_classes is None:
         if "probe" in (choices.only or ()):
             raise ConfigError(f"A probe needs labels, and the data {data.name!r} have none.")
         possible = tuple(name for name in possible if name != "probe")

@@ -6,10 +6,14 @@ disk is full or the folder can't be written, the old file is still there.
 
 import hashlib
 import json
+import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gncn.errors import RunError
 
@@ -67,6 +71,19 @@ def read_json(path: Path, max_bytes: int | None = None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RunError(f"{path} must hold a JSON object; it holds {str(found)[:80]!r}.")
     return found
+
+
+def jsonable(value: Any) -> Any:
+    """The same in JSON's types; numbers that are not finite, which JSON doesn't know, are None."""
+    if isinstance(value, Mapping):
+        return {key: jsonable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(one) for one in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return jsonable(value.tolist())
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sha256(content: bytes) -> str:

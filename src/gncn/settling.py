@@ -38,7 +38,7 @@ _UNROLLED = 10
 """The most steps in the body of a loop: between bodies a CPU copies what the loop carries, and a
 GPU waits for the host."""
 
-_BLOCK = 1000
+_BLOCK = 512
 """The most images that settle together on a CPU: more don't fit in its caches."""
 
 Carry = tuple[Latents, Any]

@@ -1,14 +1,13 @@
 """Options and output that several commands share."""
 
 import json
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
+
+from gncn.files import jsonable
 
 RunArgument = Annotated[
     Path, typer.Argument(help="A run folder, as made by `gncn train --out RUN`.", metavar="RUN")
@@ -33,17 +32,4 @@ console = Console(stderr=True)
 
 def print_json(value: Any) -> None:
     """Print a result as JSON on standard output."""
-    typer.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    """The same in JSON's types; numbers that are not finite, which JSON doesn't know, are null."""
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, Path):
-        return str(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    typer.echo(json.dumps(jsonable(value), indent=2, allow_nan=False))

@@ -178,7 +178,7 @@ def check_measurable(columns: tuple[Column, ...], measuring: Measuring, data: Da
     Raises:
         ConfigError: they have no labels, or pixels can't be missing as the search says.
     """
-    if "error_percent" in columns and any(split.labels is None for split in data.splits):
+    if "error_percent" in columns and data.n_classes is None:
         raise ConfigError(
             f"The column 'error_percent' needs labels, and the data {data.name!r} have none."
         )

@@ -86,14 +86,14 @@ class Range(Description):
             raise ConfigError(f"log=True needs low above 0; received low={self.low}.")
         elif self.step is not None and not self.step > 0:
             raise ConfigError(f"step must be above 0; received {self.step}.")
-        elif self._whole and isinstance(self.step, float):
+        elif self.whole and isinstance(self.step, float):
             raise ConfigError(
                 f"step={self.step} leads from whole numbers to others; write low={self.low}.0."
             )
         return self
 
     @property
-    def _whole(self) -> bool:
+    def whole(self) -> bool:
         """Whether only whole numbers lie between."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
@@ -103,7 +103,7 @@ class Range(Description):
             return (tuple(value) if isinstance(value, list) else value) in self.choices
         assert self.low is not None
         assert self.high is not None
-        if not isinstance(value, int if self._whole else int | float):
+        if not isinstance(value, int if self.whole else int | float):
             return False
         steps = 0 if self.step is None else (value - self.low) / self.step
         return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)

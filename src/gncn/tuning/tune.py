@@ -427,10 +427,9 @@ def _distribution(bounds: Range) -> BaseDistribution:
         return CategoricalDistribution([_key(choice) for choice in bounds.choices])
     assert bounds.low is not None
     assert bounds.high is not None
-    if isinstance(bounds.low, int) and isinstance(bounds.high, int):
-        step = 1 if bounds.step is None else bounds.step
-        assert isinstance(step, int)
-        return IntDistribution(bounds.low, bounds.high, log=bounds.log, step=step)
+    if bounds.whole:
+        step = 1 if bounds.step is None else int(bounds.step)
+        return IntDistribution(int(bounds.low), int(bounds.high), log=bounds.log, step=step)
     return FloatDistribution(bounds.low, bounds.high, log=bounds.log, step=bounds.step)
 
 
