@@ -1,6 +1,7 @@
 """The peer benchmark's bookkeeping, with workers that only pretend to learn."""
 
 import contextlib
+import json
 import math
 import sys
 from pathlib import Path
@@ -205,6 +206,11 @@ def test_a_document_without_a_place_is_refused(tmp_path):
     with pytest.raises(typer.BadParameter, match="has no lines '<!-- peers -->'"):
         put(document, "peers", "")
     assert document.read_text() == "<!-- end of peers -->\n<!-- peers -->\n"
+
+
+def test_infinite_numbers_are_null_in_the_record():
+    record = jsonable({"a": [1.0, math.inf], "b": {"c": (math.nan, "x")}})
+    assert json.dumps(record, allow_nan=False) == '{"a": [1.0, null], "b": {"c": [null, "x"]}}'
 
 
 @pytest.mark.parametrize("name", peers.OURS)
