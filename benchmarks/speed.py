@@ -6,8 +6,9 @@ best rate at which JAX multiplies matrices of those shapes in the same run.  (Tr
 leaves nine of these 6 T out, those that are the same for every image, and does six more to
 learn: 297 for 300 with T = 50.)  Floor and training are measured in turn, so that a change
 in the machine's speed hits both.  That is done for several sizes of mini-batches, and for
-wider layers.  So is a loop of those six products and nothing else, which shows what JAX
-makes of them: training adds the functions φ and g, competition and precision.
+wider layers.  Between them stand what training is made of: a loop of those six products and
+nothing else, which shows what JAX makes of them; settling, which adds the functions φ and g;
+and settling with competition.
 
 Also measured: how time grows with images, layers, synapses, steps and trials (slopes of log
 time against log size; 1 is linear), and peak memory of whole training processes against the
@@ -36,9 +37,11 @@ from rich.table import Table
 
 import gncn
 from benchmarks.machine import command, machine
+from gncn.acceleration import prepare
 from gncn.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
 from gncn.examples import hold
 from gncn.files import write_atomic
+from gncn.settling import initial_latents, settle_from
 from gncn.training import start_training, train_epoch
 
 PAPER = {
@@ -62,6 +65,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "tied E, columns, diagonal precision": {"feedback": "tied", "precision": "diagonal"},
 }
 PRODUCTS = "the six products alone, in a loop"
+SETTLING: dict[str, dict[str, Any]] = {
+    "settling alone, without columns": {"competition": "none", "group_size": None},
+    "settling alone, columns": {},
+}
 
 
 def configure(
@@ -152,6 +159,22 @@ def products_timer(sizes: tuple[int, ...], batch: int, n_batches: int) -> Callab
     return lambda: loop(start)
 
 
+def settle_timer(config: Config, n_batches: int) -> Callable[[], Any]:
+    """A call that settles a mini-batch of MNIST `n_batches` times, as training does."""
+    images = gncn.load_dataset("mnist").train.images[: config.training.batch_size]
+    x = jax.device_put(images.astype(np.float32))
+    network = config.networks(images.shape[1])[0]
+
+    @jax.jit
+    def states(network: gncn.Network, x: jax.Array) -> Any:
+        ready = prepare(network, n_images=len(x))
+        start = initial_latents(network, x)
+        n_steps = network.settling.n_settle_steps
+        return settle_from(*ready, start, n_steps, None, alike=True).latents
+
+    return lambda: [states(network, x) for _ in range(n_batches)]
+
+
 def slope(sizes: Sequence[float], times: Sequence[float]) -> float:
     """Exponent p of time ∝ size^p, by least squares on logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
@@ -161,11 +184,16 @@ def measure_ratio(rounds: int, sizes: tuple[int, ...], batch: int) -> dict[str, 
     """Training time over floor for each variant, floor and training in turn."""
     n_synapses = 784 * sizes[0] + sum(a * b for a, b in itertools.pairwise(sizes))
     n_batches = max(1, round(1.2e9 / (batch * n_synapses)))  # about a second of training
+    shape = {} if sizes == PAPER["network"]["sizes"] else wide(sizes[0], len(sizes))
+
+    def shaped(network: dict[str, Any]) -> Config:
+        return configure({**shape, **network}, batch=batch)
+
     timers = {}
     for name, network in VARIANTS.items():
-        shape = {} if sizes == PAPER["network"]["sizes"] else wide(sizes[0], len(sizes))
-        config = configure({**shape, **network}, batch=batch)
-        timers[name] = epoch_timer(config, n_batches * batch)
+        timers[name] = epoch_timer(shaped(network), n_batches * batch)
+    for name, network in SETTLING.items():
+        timers[name] = settle_timer(shaped(network), n_batches)
     timers[PRODUCTS] = products_timer((784, *sizes), batch, n_batches)
     found: dict[str, Any] = {"floor": [], "rate": [], **{name: [] for name in timers}}
     for _ in range(rounds):

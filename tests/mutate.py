@@ -70,6 +70,8 @@ MUTANTS = [
         "jnp.repeat(sums, layer.group_size, axis=1) - signal",
         "jnp.repeat(sums, layer.group_size, axis=1)",
     ),
+    ("lateral.py", "n_columns += missing", "n_columns -= 1"),
+    ("activations.py", "0.5 * jnp.tanh(0.5 * x) + 0.5", "0.5 * jnp.tanh(x) + 0.5"),
     ("lateral.py", "signal @ mask.T", "signal @ mask"),
     ("settling.py", "return change - dynamics.leak", "return change + dynamics.leak"),
     ("settling.py", "change = change - lateral_drive(", "change = change + lateral_drive("),

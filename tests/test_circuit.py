@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gncn
+from gncn.activations import resolve_activation
 from gncn.circuit import Circuit, Connection, Layer
 from gncn.errors import ConfigError
 from gncn.network import constrain
@@ -168,6 +169,14 @@ def test_a_layers_weights_are_drawn_with_the_scale_asked_for():
     network = gncn.build(gncn.chain((300, 200)), seed=0, weight_scale=0.07)
     for weights in (network.forward_weights[0], network.feedback_weights[0]):
         assert float(jnp.std(weights)) == pytest.approx(0.07, rel=4 / np.sqrt(2 * weights.size))
+
+
+def test_the_sigmoid_is_the_logistic_function_and_stays_within_its_range():
+    drive = np.concatenate([np.linspace(-30, 30, 4001), [-1e30, -200.0, 200.0, 1e30]])
+    found = resolve_activation("sigmoid")(jnp.asarray(drive, jnp.float32)[None])
+    expected = 1 / (1 + np.exp(-np.clip(drive, -700, 700)))
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=2e-7)
+    assert 0 <= found.min() <= found.max() <= 1
 
 
 def test_a_registered_callable_is_an_activation():

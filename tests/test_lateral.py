@@ -29,7 +29,7 @@ def drive(layer, signal, excitation, inhibition, mask=None):
 
 
 @given(
-    columns=st.integers(1, 5),
+    columns=st.integers(1, 5) | st.integers(9, 18),  # from 9 the last tile is filled up
     group=st.integers(1, 6),
     seed=st.integers(0, 1000),
     excitation=st.floats(0, 1),

@@ -26,6 +26,15 @@ def heaviside(x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
     return (x > 0).astype(x.dtype)
 
 
+def sigmoid(x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
+    """Logistic function 1 / (1 + e^−x), as ½ tanh(x/2) + ½.
+
+    On a CPU that is faster than e^−x and a division, and as near to the truth: within 2e-7.
+    Below x = −16 it may be 0; what needs log σ(x) computes it from x.
+    """
+    return 0.5 * jnp.tanh(0.5 * x) + 0.5
+
+
 def k_winners(x: Float[Array, "batch units"], winners: int) -> Float[Array, "batch units"]:
     """Keep each image's `winners` largest positive values; the others become 0.
 
@@ -43,7 +52,7 @@ _REGISTRY: dict[str, Activation] = {
     "leaky_relu": jax.nn.leaky_relu,
     "softplus": jax.nn.softplus,
     "tanh": jnp.tanh,
-    "sigmoid": jax.nn.sigmoid,
+    "sigmoid": sigmoid,
     "sign": jnp.sign,
     "heaviside": heaviside,
 }
