@@ -37,11 +37,9 @@ from rich.table import Table
 
 import gncn
 from benchmarks.machine import command, machine
-from gncn.acceleration import prepare
 from gncn.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
 from gncn.examples import hold
 from gncn.files import write_atomic
-from gncn.settling import initial_latents, settle_from
 from gncn.training import start_training, train_epoch
 
 PAPER = {
@@ -164,14 +162,7 @@ def settle_timer(config: Config, n_batches: int) -> Callable[[], Any]:
     images = gncn.load_dataset("mnist").train.images[: config.training.batch_size]
     x = jax.device_put(images.astype(np.float32))
     network = config.networks(images.shape[1])[0]
-
-    @jax.jit
-    def states(network: gncn.Network, x: jax.Array) -> Any:
-        ready = prepare(network, n_images=len(x))
-        start = initial_latents(network, x)
-        n_steps = network.settling.n_settle_steps
-        return settle_from(*ready, start, n_steps, None, alike=True).latents
-
+    states = jax.jit(lambda network, x: gncn.settle(network, x).latents)
     return lambda: [states(network, x) for _ in range(n_batches)]
 
 
