@@ -4,11 +4,12 @@ The floor of an epoch is the arithmetic of the six dense products of a settling 
 (three predictions W φ, three messages E e), T times for each mini-batch, divided by the
 best rate at which JAX multiplies matrices of those shapes in the same run.  (Training
 leaves nine of these 6 T out, those that are the same for every image, and does six more to
-learn: 297 for 300 with T = 50.)  Floor and training are measured in turn, so that a change
-in the machine's speed hits both.  That is done for several sizes of mini-batches, and for
-wider layers.  Between them stand what training is made of: a loop of those six products and
-nothing else, which shows what JAX makes of them; settling, which adds the functions φ and g;
-and settling with competition.
+learn: 297 for 300 with T = 50.)  The floor is measured anew just before each second of
+training, so that a change in the machine's speed hits both, and what is told of is the median
+of such turns' ratios.  That is done for several sizes of mini-batches, and for wider layers.
+Beside it stands what training is made of: a loop of those six products and nothing else, which
+shows what JAX makes of them; settling, which adds the functions φ and g; and settling with
+competition.
 
 Also measured: how time grows with images, layers, synapses, steps and trials (slopes of log
 time against log size; 1 is linear), and peak memory of whole training processes against the
@@ -16,6 +17,7 @@ size of mini-batches and the width of layers.
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import re
@@ -33,6 +35,7 @@ import numpy as np
 import typer
 from jax import lax
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 import gncn
@@ -62,6 +65,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "learned E, columns, full precision": {"precision": "full"},
     "tied E, columns, diagonal precision": {"feedback": "tied", "precision": "diagonal"},
 }
+CHAIN_FLOP = 1e10
+"""Arithmetic of one measurement of one product's rate: about 50 ms of two cores."""
 PRODUCTS = "the six products alone, in a loop"
 SETTLING: dict[str, dict[str, Any]] = {
     "settling alone, without columns": {"competition": "none", "group_size": None},
@@ -97,12 +102,21 @@ def seconds(function: Callable[[], Any], repeats: int) -> list[float]:
     return times
 
 
-def product_rate(rows: int, inner: int, columns: int) -> float:
-    """Best rate of ``(rows, inner) @ (inner, columns)`` in FLOP/s, over both layouts."""
+def fastest(function: Callable[[], Any]) -> float:
+    """The shorter time of two calls."""
+    times = []
+    for _ in range(2):
+        began = time.perf_counter()
+        jax.block_until_ready(function())
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def product_chain(rows: int, inner: int, columns: int, n: int) -> Callable[[], Any]:
+    """A call that does ``(rows, inner) @ (inner, columns)`` n times, in the better layout."""
     key = jax.random.key(0)
     left = jax.random.normal(key, (rows, inner))
-    n = 60
-    best = 0.0
+    chains: dict[float, Callable[[], Any]] = {}
     for transposed in (False, True):
         right = jax.random.normal(key, (columns, inner) if transposed else (inner, columns))
 
@@ -114,20 +128,19 @@ def product_rate(rows: int, inner: int, columns: int) -> float:
 
             return lax.scan(step, left, None, length=n)[1]
 
-        fastest = min(seconds(lambda right=right, chain=chain: chain(left, right), 5))
-        best = max(best, 2 * rows * inner * columns * n / fastest)
-    return best
+        call = functools.partial(chain, left, right)
+        chains[min(seconds(call, 5))] = call
+    return chains[min(chains)]
 
 
-def floor_seconds(sizes: tuple[int, ...], batch: int, n_steps: int) -> tuple[float, float]:
-    """Time of the dense products of one mini-batch's settling, and the rate in GFLOP/s."""
-    total_flop = total_seconds = 0.0
+def floor_timer(sizes: tuple[int, ...], batch: int, n_steps: int) -> Callable[[], float]:
+    """A call that measures how long the dense products of one mini-batch's settling take."""
+    chains = []
     for below, above in itertools.pairwise(sizes):
+        n = max(5, round(CHAIN_FLOP / (2 * batch * above * below)))
         for shape in ((batch, above, below), (batch, below, above)):
-            flop = 2 * shape[0] * shape[1] * shape[2] * n_steps
-            total_flop += flop
-            total_seconds += flop / product_rate(*shape)
-    return total_seconds, total_flop / total_seconds / 1e9
+            chains.append((product_chain(*shape, n), n_steps / n))
+    return lambda: sum(share * fastest(chain) for chain, share in chains)
 
 
 def epoch_timer(config: Config, n_images: int) -> Callable[[], Any]:
@@ -172,7 +185,7 @@ def slope(sizes: Sequence[float], times: Sequence[float]) -> float:
 
 
 def measure_ratio(rounds: int, sizes: tuple[int, ...], batch: int) -> dict[str, Any]:
-    """Training time over floor for each variant, floor and training in turn."""
+    """Time of each variant of training and of its parts, each time just after the floor's."""
     n_synapses = 784 * sizes[0] + sum(a * b for a, b in itertools.pairwise(sizes))
     n_batches = max(1, round(1.2e9 / (batch * n_synapses)))  # about a second of training
     shape = {} if sizes == PAPER["network"]["sizes"] else wide(sizes[0], len(sizes))
@@ -186,13 +199,15 @@ def measure_ratio(rounds: int, sizes: tuple[int, ...], batch: int) -> dict[str, 
     for name, network in SETTLING.items():
         timers[name] = settle_timer(shaped(network), n_batches)
     timers[PRODUCTS] = products_timer((784, *sizes), batch, n_batches)
-    found: dict[str, Any] = {"floor": [], "rate": [], **{name: [] for name in timers}}
-    for _ in range(rounds):
-        floor, rate = floor_seconds((784, *sizes), batch, 50)
-        found["floor"].append(floor)
-        found["rate"].append(rate)
+    floor = floor_timer((784, *sizes), batch, 50)
+    for timer in timers.values():
+        jax.block_until_ready(timer())
+    found: dict[str, Any] = {name: {"floor": [], "seconds": []} for name in timers}
+    what = f"mini-batches of {batch}, {sizes[0]} wide"
+    for _ in track(range(rounds), what, console=Console(stderr=True), transient=True):
         for name, timer in timers.items():
-            found[name].append(statistics.median(seconds(timer, 3)) / n_batches)
+            found[name]["floor"].append(floor())
+            found[name]["seconds"].append(fastest(timer) / n_batches)
     return found
 
 
@@ -275,26 +290,28 @@ def peak_mib() -> float:
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 2**10
 
 
-def show_ratio(
-    console: Console, ratios: dict[str, Any], sizes: tuple[int, ...], batch: int
-) -> None:
-    """Print training over floor."""
+def show_ratio(console: Console, found: dict[str, Any], sizes: tuple[int, ...], batch: int) -> None:
+    """Print each variant's time over the floor."""
     network = "-".join(map(str, (784, *sizes)))
     console.print(f"[bold]{network}, T = 50[/], mini-batches of {batch}")
-    table = Table("", "s a batch", "spread", "× floor", "spread")
-    for name, times in ratios.items():
-        if name == "rate":
-            continue
-        relative = [t / f for t, f in zip(times, ratios["floor"], strict=True)]
+    floors = [floor for turns in found.values() for floor in turns["floor"]]
+    table = Table("", "s a batch", "× floor", "middle half of the turns", "best × best floor")
+    for name, turns in found.items():
+        relative = np.divide(turns["seconds"], turns["floor"])
+        low, middle, high = np.quantile(relative, (0.25, 0.5, 0.75))
         table.add_row(
             name,
-            f"{statistics.median(times):.4f}",
-            f"{min(times):.4f}-{max(times):.4f}",
-            f"{statistics.median(relative):.3f}",
-            f"{min(relative):.3f}-{max(relative):.3f}",
+            f"{statistics.median(turns['seconds']):.4f}",
+            f"{middle:.3f}",
+            f"{low:.3f}-{high:.3f}",
+            f"{min(turns['seconds']) / min(floors):.3f}",
         )
     console.print(table)
-    console.print(f"matrix products at {statistics.median(ratios['rate']):.0f} GFLOP/s")
+    floor = statistics.median(floors)
+    products = 4 * 50 * batch * sum(a * b for a, b in itertools.pairwise((784, *sizes)))
+    console.print(
+        f"floor: {floor:.4f} s a batch, matrix products at {products / floor / 1e9:.0f} GFLOP/s"
+    )
 
 
 def measure_rest(console: Console, record: dict[str, Any]) -> None:
@@ -316,7 +333,7 @@ def measure_rest(console: Console, record: dict[str, Any]) -> None:
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="Turns of floor and training.", min=1)] = 5,
+    rounds: Annotated[int, typer.Option(help="Turns of each, the floor before it.", min=1)] = 11,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
     only_ratios: Annotated[
         bool, typer.Option("--only-ratios", help="Leave out the epoch, scaling and memory.")
@@ -332,9 +349,9 @@ def main(
     console = Console()
     record: dict[str, Any] = {"command": command(), **machine(), "shapes": []}
     for sizes, images in SHAPES:
-        ratios = measure_ratio(rounds, sizes, images)
-        show_ratio(console, ratios, sizes, images)
-        record["shapes"].append({"sizes": sizes, "batch": images, "seconds_a_batch": ratios})
+        found = measure_ratio(rounds, sizes, images)
+        show_ratio(console, found, sizes, images)
+        record["shapes"].append({"sizes": sizes, "batch": images, "seconds_a_batch": found})
     if not only_ratios:
         measure_rest(console, record)
     if out is not None:

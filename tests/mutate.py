@@ -65,11 +65,7 @@ MUTANTS = [
     ("discrepancy.py", "softplus(logits) - x * logits", "softplus(logits) + x * logits"),
     ("discrepancy.py", 'circuit.compared == "activity" and index > 0', "index < 0"),
     ("lateral.py", "- self_excitation * signal", "+ self_excitation * signal"),
-    (
-        "lateral.py",
-        "jnp.repeat(sums, layer.group_size, axis=1) - signal",
-        "jnp.repeat(sums, layer.group_size, axis=1)",
-    ),
+    ("lateral.py", "(sums - columns).reshape", "(sums - 0 * columns).reshape"),
     ("lateral.py", "n_columns += missing", "n_columns -= 1"),
     ("activations.py", "0.5 * jnp.tanh(0.5 * x) + 0.5", "0.5 * jnp.tanh(x) + 0.5"),
     ("lateral.py", "signal @ mask.T", "signal @ mask"),
