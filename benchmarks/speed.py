@@ -91,9 +91,8 @@ def wide(width: int, n_layers: int = 3) -> dict[str, Any]:
     return {"sizes": (width,) * n_layers, "group_size": 10}
 
 
-def seconds(function: Callable[[], Any], repeats: int) -> list[float]:
-    """Times of `repeats` calls after one that compiles."""
-    jax.block_until_ready(function())
+def timed(function: Callable[[], Any], repeats: int) -> list[float]:
+    """Times of `repeats` calls."""
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -102,14 +101,10 @@ def seconds(function: Callable[[], Any], repeats: int) -> list[float]:
     return times
 
 
-def fastest(function: Callable[[], Any]) -> float:
-    """The shorter time of two calls."""
-    times = []
-    for _ in range(2):
-        began = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - began)
-    return min(times)
+def seconds(function: Callable[[], Any], repeats: int) -> list[float]:
+    """Times of `repeats` calls after one that compiles."""
+    jax.block_until_ready(function())
+    return timed(function, repeats)
 
 
 def product_chain(rows: int, inner: int, columns: int, n: int) -> Callable[[], Any]:
@@ -140,7 +135,7 @@ def floor_timer(sizes: tuple[int, ...], batch: int, n_steps: int) -> Callable[[]
         n = max(5, round(CHAIN_FLOP / (2 * batch * above * below)))
         for shape in ((batch, above, below), (batch, below, above)):
             chains.append((product_chain(*shape, n), n_steps / n))
-    return lambda: sum(share * fastest(chain) for chain, share in chains)
+    return lambda: sum(share * min(timed(chain, 2)) for chain, share in chains)
 
 
 def epoch_timer(config: Config, n_images: int) -> Callable[[], Any]:
@@ -207,7 +202,7 @@ def measure_ratio(rounds: int, sizes: tuple[int, ...], batch: int) -> dict[str, 
     for _ in track(range(rounds), what, console=Console(stderr=True), transient=True):
         for name, timer in timers.items():
             found[name]["floor"].append(floor())
-            found[name]["seconds"].append(fastest(timer) / n_batches)
+            found[name]["seconds"].append(min(timed(timer, 2)) / n_batches)
     return found
 
 
