@@ -24,7 +24,7 @@ import gncn
 from benchmarks.machine import command
 from gncn.baselines.blueprint import KINDS, Kind
 from gncn.baselines.descent import descend_epoch, start_descent
-from gncn.examples import examples_of
+from gncn.training.examples import examples_of
 
 WORKER = Path(__file__).with_name("torch_baselines.py")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from gncn.files import write_atomic
+from gncn.base.files import write_atomic
 
 
 def around(document: Path, name: str) -> tuple[str, str]:

@@ -21,10 +21,10 @@ from rich.console import Console
 import gncn
 from benchmarks.machine import command, machine
 from benchmarks.speed import configure
-from gncn.config import Config
-from gncn.epochs import TrainingState
-from gncn.examples import Source, examples_of, on_device
-from gncn.training import start_training, train_epoch
+from gncn.runs.config import Config
+from gncn.training.epochs import TrainingState
+from gncn.training.examples import Source, examples_of, on_device
+from gncn.training.hebbian import start_training, train_epoch
 
 CHUNK = 15
 """Mini-batches between which trials take turns, as in an epoch of all of MNIST."""

@@ -38,15 +38,15 @@ from rich.progress import Progress
 import gncn
 from benchmarks.document import around, put
 from benchmarks.machine import machine
-from gncn.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
+from gncn.base.files import write_atomic
+from gncn.core.network import Network
 from gncn.data import Dataset
-from gncn.epochs import trial
-from gncn.examples import examples_of
-from gncn.files import write_atomic
-from gncn.measure import fit_prior, measure_likelihood, measure_probe
-from gncn.network import Network
-from gncn.subject import Subject, as_measurable
-from gncn.training import start_training, train_epoch
+from gncn.evaluation.measure import fit_prior, measure_likelihood, measure_probe
+from gncn.evaluation.subject import Subject, as_measurable
+from gncn.runs.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
+from gncn.training.epochs import trial
+from gncn.training.examples import examples_of
+from gncn.training.hebbian import start_training, train_epoch
 
 NETWORK: dict[str, Any] = {
     "sizes": (360, 360, 360),

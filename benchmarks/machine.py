@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 import gncn
-from gncn.hardware import cpuinfo
+from gncn.base.hardware import cpuinfo
 from gncn.study.pool import usable_cores
 
 UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")

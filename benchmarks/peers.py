@@ -50,8 +50,8 @@ from rich.table import Table
 import gncn
 from benchmarks.document import around, put
 from benchmarks.machine import command, processor
-from gncn.errors import ConfigError
-from gncn.files import jsonable, write_atomic
+from gncn.base.errors import ConfigError
+from gncn.base.files import jsonable, write_atomic
 
 PLACE = "peers"
 """The place of the table in a document."""

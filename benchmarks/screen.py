@@ -20,16 +20,16 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from gncn.config import load_config
+from gncn.base.files import write_atomic
 from gncn.evaluation.completion import visible_pixels
+from gncn.evaluation.measure import measure_completion, measure_likelihood
 from gncn.evaluation.probe import fit_probe
 from gncn.evaluation.recall import EmpiricalPrior
-from gncn.figures import image_shape
-from gncn.files import write_atomic
-from gncn.measure import measure_completion, measure_likelihood
-from gncn.subject import Subject, as_measurable
-from gncn.train import train
-from gncn.tuning.objective import development_data
+from gncn.evaluation.subject import Subject, as_measurable
+from gncn.figures.drawing import image_shape
+from gncn.runs.config import load_config
+from gncn.runs.train import train
+from gncn.study.objective import development_data
 
 REGULARISATION = (0.01, 0.03, 0.1)
 N_HELD_BACK = 8000

@@ -40,10 +40,10 @@ from rich.table import Table
 
 import gncn
 from benchmarks.machine import command, machine
-from gncn.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
-from gncn.examples import hold
-from gncn.files import write_atomic
-from gncn.training import start_training, train_epoch
+from gncn.base.files import write_atomic
+from gncn.runs.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
+from gncn.training.examples import hold
+from gncn.training.hebbian import start_training, train_epoch
 
 PAPER = {
     "network": {

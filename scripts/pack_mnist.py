@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from gncn.base.errors import GncnError
+from gncn.base.files import write_atomic
 from gncn.data.content import read_idx_file
 from gncn.data.embedded import MNIST_DIGEST, arrays_digest, pack_images, write_archive
 from gncn.data.registry import dataset_info
-from gncn.errors import GncnError
-from gncn.files import write_atomic
 
 OUTPUT = Path(__file__).resolve().parent.parent / "src" / "gncn" / "data" / "assets" / "mnist.npz"
 
@@ -30,7 +30,7 @@ def pack(folder: Path) -> dict[str, UInt8[np.ndarray, "..."]]:
         The members of the archive, in their order; see `gncn.data.embedded`.
 
     Raises:
-        gncn.errors.DataError: a file is damaged or altered.
+        gncn.base.errors.DataError: a file is damaged or altered.
         OSError: a file is missing or can't be read.
     """
     info = dataset_info("mnist")

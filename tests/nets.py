@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import gncn
-from gncn.network import Network
+from gncn.core.network import Network
 
 SMOOTH = ("identity", "softplus", "tanh", "sigmoid")
 ANY = (*SMOOTH, "relu", "relu6", "leaky_relu", "sign", "heaviside", "k_winners")
@@ -32,7 +32,7 @@ def perturb(network: Network, seed: int) -> Network:
 
 
 class Listens:
-    """A `gncn.fit.Listener` that does nothing; tests say what theirs do."""
+    """A `gncn.training.fit.Listener` that does nothing; tests say what theirs do."""
 
     def on_start(self, n_epochs, n_batches):
         pass

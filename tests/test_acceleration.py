@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gncn
-from gncn.acceleration import curvature, least_squares, spectral_norm, with_steps
-from gncn.errors import ConfigError
-from gncn.settling import settle
+from gncn.base.errors import ConfigError
+from gncn.core.acceleration import curvature, least_squares, spectral_norm, with_steps
+from gncn.core.settling import settle
 from oracle import Oracle
 
 ACCELERATIONS = [

@@ -6,10 +6,10 @@ import json
 import pytest
 
 import gncn
-from gncn import assess as assessing
-from gncn.assess import Choices, assess
-from gncn.errors import ConfigError, DataError
-from gncn.runs import RunFolder
+from gncn.base.errors import ConfigError, DataError
+from gncn.runs import assess as assessing
+from gncn.runs.assess import Choices, assess
+from gncn.runs.folder import RunFolder
 
 CONFIG = gncn.Config(
     data={"name": "digits"},

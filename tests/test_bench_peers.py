@@ -14,8 +14,8 @@ from benchmarks.document import put
 from rich.console import Console
 
 from gncn import load_config
-from gncn.errors import ConfigError
-from gncn.files import jsonable
+from gncn.base.errors import ConfigError
+from gncn.base.files import jsonable
 
 FAKE = """
 import sys

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn.activations import resolve_activation
-from gncn.circuit import Circuit, Connection, Layer
-from gncn.errors import ConfigError
-from gncn.network import constrain
+from gncn.base.errors import ConfigError
+from gncn.core.activations import resolve_activation
+from gncn.core.circuit import Circuit, Connection, Layer
+from gncn.core.network import constrain
 
 PAPER = gncn.load_config(preset="paper").network.circuit(784)
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 import gncn
 from gncn.cli.options import print_json
-from gncn.runs import RunFolder
+from gncn.runs.folder import RunFolder
 
 FAST = ["--preset", "digits", "--epochs", "2", "--set", "network.sizes=[12,12,12]"]
 FAST += ["--set", "network.group_size=4"]
@@ -336,7 +336,7 @@ def test_ctrl_c_is_told_wherever_it_comes(trained):
     folder, _ = trained
     hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     strike = "import os; os.kill(os.getpid(), signal.SIGINT)"
-    for place in ("gncn.assess.assess", "gncn.cli.keep_compiled_programs"):
+    for place in ("gncn.runs.assess.assess", "gncn.cli.keep_compiled_programs"):
         module, _, name = place.rpartition(".")
         patch = f"import {module} as m; m.{name} = lambda *a, **k: exec({strike!r})"
         code = f"{hear}; from gncn.cli import main; {patch}; main()"

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 import gncn
-from gncn.compare import compare
-from gncn.errors import ConfigError, RunError
-from gncn.history import EpochRecord, SplitRecord
-from gncn.paper import PUBLISHED
-from gncn.runs import RunFolder
-from gncn.tables import as_json, render, rich_tables
+from gncn.base.errors import ConfigError, RunError
+from gncn.runs.folder import RunFolder
+from gncn.study.compare import compare
+from gncn.study.paper import PUBLISHED
+from gncn.study.tables import as_json, render, rich_tables
+from gncn.training.history import EpochRecord, SplitRecord
 
 BCE = {"gncn": ([58.0], [2]), "rae": ([51.0, 53.0], [1, 2]), "gvae": ([70.0], [2])}
 

@@ -5,8 +5,8 @@ import tomllib
 import pytest
 
 import gncn
-from gncn.config import preset_names
-from gncn.errors import ConfigError
+from gncn.base.errors import ConfigError
+from gncn.runs.config import preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gncn.base.errors import ConfigError, DataError
 from gncn.data import Dataset, Split, binarise, from_arrays, load_file
 from gncn.data.embedded import pack_images, unpack_images, write_archive
 from gncn.data.types import split_off
-from gncn.errors import ConfigError, DataError
 
 unit_images = hnp.arrays(
     np.float32,

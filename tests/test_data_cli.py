@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from gncn.base.errors import ConfigError, DataError
 from gncn.cli.data import app
 from gncn.data import dataset_info, dataset_names, embedded, registry
 from gncn.data.content import to_idx
-from gncn.errors import ConfigError, DataError
 
 
 @pytest.fixture

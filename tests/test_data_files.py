@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from gncn.base.errors import ConfigError, DataError
 from gncn.data import (
     AlteredFileError,
     MissingFileError,
@@ -31,7 +32,6 @@ from gncn.data.content import (
 )
 from gncn.data.download import download
 from gncn.data.locate import obtain
-from gncn.errors import ConfigError, DataError
 
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 N_TRAIN, N_TEST = 30, 12

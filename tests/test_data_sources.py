@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gncn.base.errors import DataError
 from gncn.data import MissingFileError, dataset_info, load_dataset
 from gncn.data.content import read_idx_file
 from gncn.data.embedded import arrays_digest, read_mnist, read_packed_mnist
-from gncn.errors import DataError
 
 DATA = os.environ.get("GNCN_DATA")
 needs_data = pytest.mark.skipif(

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn.epochs import trial
-from gncn.errors import ConfigError
-from gncn.examples import hold
-from gncn.learning import Rule, apply_updates, hebbian_updates, rates, start_learner
-from gncn.network import operands
-from gncn.settling import initial_latents, settle, settle_step
-from gncn.training import Plan, start_training, statistics, train_epoch
+from gncn.base.errors import ConfigError
+from gncn.core.learning import Rule, apply_updates, hebbian_updates, rates, start_learner
+from gncn.core.network import operands
+from gncn.core.settling import initial_latents, settle, settle_step
+from gncn.training.epochs import trial
+from gncn.training.examples import hold
+from gncn.training.hebbian import Plan, start_training, statistics, train_epoch
 from oracle import Oracle
 
 RULE = Rule(optimizer="sgd")

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gncn import hardware, network
+from gncn.base import hardware
+from gncn.core import network
 
 X86 = "processor : 0\nflags : fpu sse2 avx2 {}\n"
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn.circuit import Circuit, Connection, Layer
-from gncn.errors import ConfigError, DataError
-from gncn.inference import encode_layers
+from gncn.base.errors import ConfigError, DataError
+from gncn.core.circuit import Circuit, Connection, Layer
+from gncn.core.inference import encode_layers
 
 
 def network(**options):

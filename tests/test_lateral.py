@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gncn
-from gncn.circuit import Layer
-from gncn.lateral import lateral_drive, rival_sum
+from gncn.core.circuit import Layer
+from gncn.core.lateral import lateral_drive, rival_sum
 
 
 def dense_v(mask, excitation, inhibition):

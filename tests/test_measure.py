@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float
 
+from gncn.base.errors import ConfigError
 from gncn.data import Dataset, Split
-from gncn.errors import ConfigError
 from gncn.evaluation.annealing import Annealing
 from gncn.evaluation.completion import visible_pixels
-from gncn.evaluation.proposals import laplace_proposal
-from gncn.evaluation.protocols import StandardNormal
-from gncn.measure import (
+from gncn.evaluation.measure import (
     fit_prior,
     measure_completion,
     measure_likelihood,
@@ -24,8 +22,10 @@ from gncn.measure import (
     measure_tight_likelihood,
     measure_yardsticks,
 )
-from gncn.measures import MEASURES
-from gncn.subject import Subject
+from gncn.evaluation.names import MEASURES
+from gncn.evaluation.proposals import laplace_proposal
+from gncn.evaluation.protocols import StandardNormal
+from gncn.evaluation.subject import Subject
 
 
 class Linear(eqx.Module):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn.completion import WAYS, Completer, SettleFrom, calibrated
-from gncn.errors import ConfigError
+from gncn.base.errors import ConfigError
 from gncn.evaluation.completion import complete
+from gncn.evaluation.network_completion import WAYS, Completer, SettleFrom, calibrated
 from oracle import Oracle
 
 SIZES = (6, 5, 4)

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gncn
-from gncn import newton
-from gncn.acceleration import prepare
-from gncn.epochs import Draw
-from gncn.learning import rates, start_learner
-from gncn.network import product
-from gncn.settling import settle
-from gncn.training import learn_batch
+from gncn.core import newton
+from gncn.core.acceleration import prepare
+from gncn.core.learning import rates, start_learner
+from gncn.core.network import product
+from gncn.core.settling import settle
+from gncn.training.epochs import Draw
+from gncn.training.hebbian import learn_batch
 from oracle import Oracle
 from test_acceleration import converging, images, linear, solution, together
 
@@ -226,7 +226,7 @@ def test_psi_may_fall_without_the_bound():
 
 def test_learning_begins_its_search_at_the_last_inverses(monkeypatch):
     network = network_of(n_settle_steps=3, step_size=0.5)
-    config = gncn.config.TrainingConfig(precision_rate=0.0, learning_rate=0.01)
+    config = gncn.runs.config.TrainingConfig(precision_rate=0.0, learning_rate=0.01)
     plan, x = config.plan(), images(4, 7)
     learner = start_learner(network, plan.rule)
     draw = Draw(jnp.arange(4), jnp.ones(4), jax.random.key(0))
@@ -262,5 +262,5 @@ def test_learning_begins_its_search_at_the_last_inverses(monkeypatch):
     ],
 )
 def test_wrong_options_are_refused(options, message):
-    with pytest.raises(gncn.errors.ConfigError, match=message):
+    with pytest.raises(gncn.base.errors.ConfigError, match=message):
         linear(**options)

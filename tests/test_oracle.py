@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 
 import gncn
-from gncn.circuit import Circuit, Connection, Layer
-from gncn.learning import hebbian_updates
+from gncn.core.circuit import Circuit, Connection, Layer
+from gncn.core.learning import hebbian_updates
 from nets import cases
 from oracle import Oracle
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn import runs
-from gncn.compare import compare
-from gncn.errors import ConfigError, RunError
-from gncn.fit import FitDivergenceError
-from gncn.runs import RunFolder
-from gncn.train import train_run
+from gncn.base.errors import ConfigError, RunError
+from gncn.runs import folder as runs
+from gncn.runs.folder import RunFolder
+from gncn.runs.train import train_run
+from gncn.study.compare import compare
+from gncn.training.fit import FitDivergenceError
 
 CONFIG = gncn.Config(
     data={"name": "digits"},

@@ -12,10 +12,10 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 import gncn
-from gncn.errors import ConfigError, RunError
+from gncn.base.errors import ConfigError, RunError
+from gncn.base.files import sha256, write_atomic
 from gncn.evaluation.mixture_fit import fit_mixture
-from gncn.files import sha256, write_atomic
-from gncn.serialise import load_mixture, save_mixture
+from gncn.runs.serialise import load_mixture, save_mixture
 from nets import cases
 
 
@@ -84,7 +84,7 @@ def test_a_kill_between_the_two_files_leaves_the_old_network(saved, monkeypatch)
             raise KeyboardInterrupt
         write_atomic(path, content)
 
-    monkeypatch.setattr("gncn.serialise.write_atomic", killed)
+    monkeypatch.setattr("gncn.runs.serialise.write_atomic", killed)
     other = gncn.build(network.circuit, seed=9, lateral_masks={2: np.zeros((4, 4))})
     with pytest.raises(KeyboardInterrupt):
         gncn.save(other, folder)
@@ -98,7 +98,7 @@ def test_a_full_disk_is_told_and_loses_nothing(saved, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gncn.files.os.fsync", full)
+    monkeypatch.setattr("gncn.base.files.os.fsync", full)
     with pytest.raises(RunError, match="No space left on device.*unchanged"):
         gncn.save(network, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from jax.extend.core import jaxprs_in_params
 
 import gncn
-from gncn import settling
-from gncn.circuit import Circuit, Connection, Layer
-from gncn.discrepancy import binary_cross_entropy
-from gncn.errors import ConfigError, DataError
-from gncn.settling import initial_latents
+from gncn.base.errors import ConfigError, DataError
+from gncn.core import settling
+from gncn.core.circuit import Circuit, Connection, Layer
+from gncn.core.discrepancy import binary_cross_entropy
+from gncn.core.settling import initial_latents
 from nets import cases, perturb
 
 PULLED = {"self_excitation": 0.0, "leak": 0.3}

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import gncn
-import gncn.epochs
-import gncn.feed
+import gncn.training.epochs
+import gncn.training.feed
+from gncn.base.errors import ConfigError, DataError
 from gncn.data import StoredImages
-from gncn.errors import ConfigError, DataError
 from nets import Listens
 
 CONFIG = gncn.TrainingConfig(n_epochs=2, batch_size=8, evaluation_batch_size=3)
@@ -60,8 +60,10 @@ def test_streamed_training_is_training_in_memory(tmp_path, monkeypatch, dtype, o
         np.testing.assert_array_equal(a.images[-1], b.images[-1])
         np.testing.assert_array_equal(a.subset(np.array([4, 1])).array, b.images[[4, 1]])
     image_bytes = 12 * np.dtype(dtype).itemsize
-    monkeypatch.setattr(gncn.feed, "STREAMED_BYTES", 2 * 2 * 8 * image_bytes + 1)  # 2 batches
-    monkeypatch.setattr(gncn.epochs, "CHUNKS", 1)
+    monkeypatch.setattr(
+        gncn.training.feed, "STREAMED_BYTES", 2 * 2 * 8 * image_bytes + 1
+    )  # 2 batches
+    monkeypatch.setattr(gncn.training.epochs, "CHUNKS", 1)
     kind = "gaussian" if options.get("binarisation") == "none" else "bernoulli"
     networks = [network(kind, 0), network(kind, 1)]
     told = []
@@ -112,7 +114,7 @@ def replace(path: Path):
 def test_a_file_that_goes_away_is_an_error_that_names_it(tmp_path, monkeypatch, harm, message):
     path = tmp_path / "mine.npy"
     np.save(path, values(np.float64))
-    monkeypatch.setattr(gncn.feed, "STREAMED_BYTES", 1)
+    monkeypatch.setattr(gncn.training.feed, "STREAMED_BYTES", 1)
 
     class Harms(Listens):
         def on_batch(self, number):

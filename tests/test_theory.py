@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 
 import gncn
-from gncn.discrepancy import respond
-from gncn.learning import hebbian_updates
-from gncn.settling import initial_latents, state_changes
+from gncn.core.discrepancy import respond
+from gncn.core.learning import hebbian_updates
+from gncn.core.settling import initial_latents, state_changes
 from nets import SMOOTH, cases, perturb
 
 EXACT = {"competition": "none", "feedback": "transposed"}
@@ -101,7 +101,7 @@ def test_tied_and_transposed_feedback_agree_where_all_derivatives_are_one(case):
 
 def test_precision_learning_finds_the_covariance_of_the_deviations():
     """The fixed point of Eq 7 is Σ = E[d dᵀ]."""
-    from gncn.precision import hold_eigenvalues, precision_update
+    from gncn.core.precision import hold_eigenvalues, precision_update
 
     rng = np.random.default_rng(0)
     root = rng.normal(size=(4, 4))
@@ -120,7 +120,7 @@ def test_precision_learning_finds_the_covariance_of_the_deviations():
 
 
 def test_eigenvalues_are_held_and_the_matrix_is_exactly_symmetric():
-    from gncn.precision import hold_eigenvalues
+    from gncn.core.precision import hold_eigenvalues
 
     rng = np.random.default_rng(1)
     for scale in (0.01, 1.0, 100.0):

@@ -15,12 +15,9 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn import epochs, settling
-from gncn.epochs import Draw, trial
-from gncn.errors import ConfigError, DataError
-from gncn.examples import hold
-from gncn.fit import FitDivergenceError
-from gncn.learning import (
+from gncn.base.errors import ConfigError, DataError
+from gncn.core import settling
+from gncn.core.learning import (
     Rule,
     apply_updates,
     direction,
@@ -29,7 +26,11 @@ from gncn.learning import (
     rates,
     start_learner,
 )
-from gncn.training import (
+from gncn.training import epochs
+from gncn.training.epochs import Draw, trial
+from gncn.training.examples import hold
+from gncn.training.fit import FitDivergenceError
+from gncn.training.hebbian import (
     Plan,
     evaluate,
     learn_batch,

@@ -9,12 +9,12 @@ import numpy as np
 from serving import Task, serve
 
 import gncn
-from gncn.config import load_config
-from gncn.epochs import trial
-from gncn.examples import hold
-from gncn.network import Network
-from gncn.settling import settle
-from gncn.training import reconstruction_error, start_training, train_epoch
+from gncn.core.network import Network
+from gncn.core.settling import settle
+from gncn.runs.config import load_config
+from gncn.training.epochs import trial
+from gncn.training.examples import hold
+from gncn.training.hebbian import reconstruction_error, start_training, train_epoch
 
 
 @eqx.filter_jit

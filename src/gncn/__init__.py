@@ -6,16 +6,16 @@ Read the modules in this order: `data` → `circuit`, `network` (the model) →
 `baselines` are the systems compared with, `evaluation` measures all, `compare` tabulates.
 """
 
-from gncn.activations import activation_names, register_activation
-from gncn.circuit import Circuit, Connection, Layer, chain
-from gncn.config import Config, TrainingConfig, load_config
+from gncn.core.activations import activation_names, register_activation
+from gncn.core.circuit import Circuit, Connection, Layer, chain
+from gncn.core.discrepancy import total_discrepancy
+from gncn.core.inference import decode, encode, reconstruct
+from gncn.core.network import Network, Settling, build
+from gncn.core.settling import Settled, settle
 from gncn.data import Dataset, Split, from_arrays, load_dataset, load_file
-from gncn.discrepancy import total_discrepancy
-from gncn.fit import Fit, fit
-from gncn.inference import decode, encode, reconstruct
-from gncn.network import Network, Settling, build
-from gncn.serialise import load, save
-from gncn.settling import Settled, settle
+from gncn.runs.config import Config, TrainingConfig, load_config
+from gncn.runs.serialise import load, save
+from gncn.training.fit import Fit, fit
 
 __version__ = "0.1.0"
 

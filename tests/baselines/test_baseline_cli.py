@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.cli.app import app
-from gncn.errors import ConfigError, DataError, RunError
-from gncn.runs import RunFolder
+from gncn.runs.folder import RunFolder
 
 SMALL = ["--data", "digits", "--epochs", "2", "--batch-size", "100"]
 BUDGET = ["--set", "backprop.budget=6000"]

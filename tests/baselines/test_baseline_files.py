@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import gncn
+from gncn.base.errors import RunError
 from gncn.baselines.blueprint import KINDS
 from gncn.baselines.pixel_mixture import PixelMixture
-from gncn.errors import RunError
 from gncn.evaluation.mixture import COVARIANCES, mixture_from_moments
 
 

@@ -8,19 +8,19 @@ import pytest
 from scipy.spatial.distance import cdist
 
 import gncn
+from gncn.base.errors import ConfigError, DataError
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.descent import descend_epoch, evaluate_baseline, start_descent
 from gncn.baselines.objective import Batch
 from gncn.baselines.variational import encoder_proposal
 from gncn.data import Dataset, Split
-from gncn.epochs import unstack
-from gncn.errors import ConfigError, DataError
 from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, Encoder, StandardNormal, WithPrior
-from gncn.examples import hold
-from gncn.fit import WORST_NATS_PER_PIXEL, FitDivergenceError
-from gncn.report import mean_statistics
-from gncn.train import choose_variance, train
+from gncn.runs.pictures import mean_statistics
+from gncn.runs.train import choose_variance, train
+from gncn.training.epochs import unstack
+from gncn.training.examples import hold
+from gncn.training.fit import WORST_NATS_PER_PIXEL, FitDivergenceError
 from nets import Listens
 
 

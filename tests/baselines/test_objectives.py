@@ -17,8 +17,8 @@ from gncn.baselines.autoencoder import objective_loss
 from gncn.baselines.classifier import classification_loss
 from gncn.baselines.descent import descend_batch, start_descent
 from gncn.baselines.variational import kl_to_standard_normal
-from gncn.learning import Learner, Rule
-from gncn.training import Plan
+from gncn.core.learning import Learner, Rule
+from gncn.training.hebbian import Plan
 
 KEY = jax.random.key(7)
 

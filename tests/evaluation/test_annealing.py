@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gncn.errors import ConfigError, DataError, DivergenceError
+from gncn.base.errors import ConfigError, DataError, DivergenceError
 from gncn.evaluation.annealing import (
     Annealing,
     annealed_log_likelihood,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gncn.errors import ConfigError, DataError, DivergenceError
+from gncn.base.errors import ConfigError, DataError, DivergenceError
 from gncn.evaluation.completion import (
     HALVES,
     Combined,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from gncn.errors import ConfigError, DataError, DivergenceError
+from gncn.base.errors import ConfigError, DataError, DivergenceError
 from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture import mixture_from_moments

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gncn.errors import ConfigError, DataError, DivergenceError
+from gncn.base.errors import ConfigError, DataError, DivergenceError
 from gncn.evaluation.bernoulli import log_likelihood, log_likelihood_table
 from gncn.evaluation.likelihood import LikelihoodCurve, prior_log_likelihood
 

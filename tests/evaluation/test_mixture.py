@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from gncn.errors import ConfigError, DataError
+from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.mixture import COVARIANCES, Mixture, mixture_from_moments
 from gncn.evaluation.protocols import Prior, StandardNormal
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
-from gncn.errors import ConfigError, DataError
+from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.mixture import COVARIANCES
 from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture
 from gncn.evaluation.mixture_steps import log_joint

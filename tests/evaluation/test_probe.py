@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from gncn.errors import ConfigError, DataError
+from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.probe import fit_probe
 
 

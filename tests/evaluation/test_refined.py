@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 from linear import VISIBLE, Linear, made
 
 import gncn.evaluation.recall
-from gncn.errors import ConfigError
+from gncn.base.errors import ConfigError
 from gncn.evaluation.completion import complete
 from gncn.evaluation.refined import Refined, candidates, expected, fit_refined
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gncn.errors import ConfigError
+from gncn.base.errors import ConfigError
 from gncn.evaluation.embedding import embed
 from gncn.evaluation.sparsity import gini, hoyer, sparsity
 

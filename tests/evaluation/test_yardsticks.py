@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from gncn.errors import ConfigError
+from gncn.base.errors import ConfigError
 from gncn.evaluation.completion import complete, missing_squared_error, visible_pixels
 from gncn.evaluation.neighbours import nearest_images
 from gncn.evaluation.regressor import fit_regressor

@@ -3,11 +3,11 @@
 import numpy as np
 
 from gncn.data import Dataset, Split
-from gncn.history import EpochRecord, SplitRecord
-from gncn.paper import PUBLISHED
+from gncn.study.paper import PUBLISHED
 from gncn.study.pictures import pack_pictures
 from gncn.study.plan import Study
 from gncn.study.record import Record
+from gncn.training.history import EpochRecord, SplitRecord
 
 MODELS = ("gmm", "rae", "gvae-cv", "gvae", "gan-ae", "gncn", "dsrn")
 SIDE = 28

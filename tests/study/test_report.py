@@ -8,9 +8,9 @@ import pytest
 from handmade import MODELS, metrics, pictures, plausible, record, study
 
 import gncn
-from gncn.errors import RunError
-from gncn.paper import PUBLISHED
+from gncn.base.errors import RunError
 from gncn.study.page import make_page, write_report
+from gncn.study.paper import PUBLISHED
 from gncn.study.plan import Evaluation, Targets
 from gncn.study.summary import as_json, summarise
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 import gncn
+from gncn.base.errors import ConfigError, RunError
 from gncn.baselines.models import start_baseline
 from gncn.baselines.subject import PixelMixtureModel
-from gncn.config import Config, load_config
 from gncn.data import load_dataset
-from gncn.errors import ConfigError, RunError
+from gncn.evaluation.subject import as_measurable
+from gncn.runs.config import Config, load_config
 from gncn.study.plan import MEASURED, Evaluation, RunSpec, load_study
 from gncn.study.pool import run_all
 from gncn.study.record import read_record, read_records, record_path
 from gncn.study.reproduce import estimate, recorded_study, reproduce, survey
 from gncn.study.run import failed, run_one
-from gncn.subject import as_measurable
 
 STUDY = """
 name = "made"

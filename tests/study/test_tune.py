@@ -6,16 +6,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from gncn.tuning import tune as tuning
 
 import gncn
-from gncn.config import DataConfig
+from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.data import Split
-from gncn.errors import ConfigError, DataError, RunError
-from gncn.fit import Fit, FitDivergenceError
-from gncn.history import EpochRecord, SplitRecord
-from gncn.tuning import tune as tuning
-from gncn.tuning.objective import development_data, objective, references, shortfall
-from gncn.tuning.search import Range, Search, load_search
+from gncn.runs.config import DataConfig
+from gncn.study.objective import development_data, objective, references, shortfall
+from gncn.study.search import Range, Search, load_search
+from gncn.training.fit import Fit, FitDivergenceError
+from gncn.training.history import EpochRecord, SplitRecord
 
 SEARCH = {
     "name": "made",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gncn.compare import Summary
+from gncn.study.compare import Summary
 from gncn.study.verdict import EXCESS, judge, judge_as_printed, judge_completion, tolerance
 
 

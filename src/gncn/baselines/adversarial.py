@@ -30,7 +30,7 @@ from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.dense import Dense
 from gncn.baselines.objective import Batch, Objective
 from gncn.baselines.variational import split_gaussian
-from gncn.training import Statistics
+from gncn.training.hebbian import Statistics
 
 
 def autoencoder_loss(

@@ -20,9 +20,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.dense import Dense
 from gncn.baselines.objective import Batch, Objective
-from gncn.discrepancy import binary_cross_entropy
-from gncn.epochs import Statistics
+from gncn.core.discrepancy import binary_cross_entropy
 from gncn.evaluation.sparsity import ACTIVE
+from gncn.training.epochs import Statistics
 
 Code = Float[Array, "batch latent"]
 

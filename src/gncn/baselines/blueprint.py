@@ -13,8 +13,8 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from gncn.circuit import Description
-from gncn.errors import ConfigError, unknown_choice
+from gncn.base.errors import ConfigError, unknown_choice
+from gncn.core.circuit import Description
 
 Kind = Literal["rae", "gvae", "gvae-cv", "gan-ae", "dsrn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.dense import Dense
 from gncn.baselines.objective import Batch, Objective
-from gncn.epochs import Statistics
 from gncn.evaluation.sparsity import ACTIVE
+from gncn.training.epochs import Statistics
 
 
 def classification_loss(

@@ -4,7 +4,7 @@
 
 ‖g‖ is the Euclidean norm of all of an objective's gradient together and c is 5 ("we
 re-scaled the gradients by re-projecting them to a Gaussian ball with radius of 5.0").
-Mini-batches, trials and statistics are those of `gncn.epochs`.
+Mini-batches, trials and statistics are those of `gncn.training.epochs`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.baselines.models import Baseline
 from gncn.baselines.objective import Batch, Objective
-from gncn.epochs import (
+from gncn.core.learning import Learner, Rule, direction, rate_factor
+from gncn.training.epochs import (
     Draw,
     EpochReport,
     OnBatch,
@@ -28,9 +29,8 @@ from gncn.epochs import (
     run_epoch,
     stack_trials,
 )
-from gncn.examples import Examples, Source
-from gncn.learning import Learner, Rule, direction, rate_factor
-from gncn.training import Plan
+from gncn.training.examples import Examples, Source
+from gncn.training.hebbian import Plan
 
 
 def _batch(examples: Examples, draw: Draw) -> Batch:
@@ -123,7 +123,7 @@ def descend_epoch(
     plan: Plan,
     on_batch: OnBatch | None = None,
 ) -> tuple[TrainingState, EpochReport]:
-    """Learn once from every image; see `gncn.training.train_epoch`."""
+    """Learn once from every image; see `gncn.training.hebbian.train_epoch`."""
     n_total = -(-len(source) // plan.batch_size) * plan.n_epochs
     learn = eqx.Partial(_descend_drawn, plan=plan, n_total=n_total)
     return run_epoch(state, source, plan.batch_size, learn, rates, on_batch)

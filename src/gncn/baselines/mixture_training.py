@@ -14,15 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from gncn.base.interrupts import interrupts_held
 from gncn.baselines.pixel_mixture import PixelMixture
-from gncn.config import PixelMixtureConfig, refuse_real_valued
 from gncn.data import Dataset
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.protocols import WithPrior
-from gncn.fit import Fit, Listener, Status
-from gncn.history import EpochRecord, SplitRecord, error_name
-from gncn.interrupts import interrupts_held
+from gncn.runs.config import PixelMixtureConfig, refuse_real_valued
+from gncn.training.fit import Fit, Listener, Status
+from gncn.training.history import EpochRecord, SplitRecord, error_name
 
 
 def log_likelihood_of(

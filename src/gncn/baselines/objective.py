@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from gncn.epochs import Statistics
+from gncn.training.epochs import Statistics
 
 
 class Batch(NamedTuple):

@@ -1,4 +1,4 @@
-"""Baselines as `gncn.subject.Measurable`, so that one set of measurements serves all models."""
+"""Baselines as `gncn.evaluation.subject.Measurable`, so that one set of measurements serves all models."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.baselines.variational import GVAE, ConstantVarianceGVAE, encoder_proposal
 from gncn.evaluation.blocks import blocks
 from gncn.evaluation.completion import Ways, combine
+from gncn.evaluation.names import MEASURES
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import LatentModel, StandardNormal
 from gncn.evaluation.recall import fit_recall
 from gncn.evaluation.refined import fit_refined
-from gncn.measures import MEASURES
 
 _BLOCK = 2000
 

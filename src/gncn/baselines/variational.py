@@ -78,7 +78,7 @@ class ConstantVarianceGVAE(Autoencoder):
         ψ = Σ_j [x_j log z⁰_j + (1 − x_j) log(1 − z⁰_j)] − D_KL(N(μ, σ² I) ‖ N(0, I))
 
     The constant, within [0.025, 1], is chosen on validation images
-    (`gncn.train.choose_variance`).
+    (`gncn.runs.train.choose_variance`).
     The divergence keeps its constant ½ J (σ² − 1 − log σ²), so that ψ stays a bound on
     log p(x), which can be compared between variances.
 

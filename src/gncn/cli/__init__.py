@@ -6,7 +6,7 @@ import sys
 import typer
 from rich.console import Console
 
-from gncn.errors import GncnError
+from gncn.base.errors import GncnError
 
 WRONG_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 

@@ -41,12 +41,12 @@ def compare(
     """
     from rich.console import Console
 
-    from gncn.compare import compare as compare_runs
-    from gncn.errors import unknown_choice
-    from gncn.figures import draw_comparison
-    from gncn.runs import RunFolder
-    from gncn.tables import FORMATS, NOTE, render, rich_tables
-    from gncn.tables import as_json as plain
+    from gncn.base.errors import unknown_choice
+    from gncn.figures.drawing import draw_comparison
+    from gncn.runs.folder import RunFolder
+    from gncn.study.compare import compare as compare_runs
+    from gncn.study.tables import FORMATS, NOTE, render, rich_tables
+    from gncn.study.tables import as_json as plain
 
     if form not in FORMATS:
         raise unknown_choice("format", form, FORMATS)

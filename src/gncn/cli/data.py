@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gncn.base.errors import DataError
 from gncn.data import (
     DatasetInfo,
     FileStatus,
@@ -20,7 +21,6 @@ from gncn.data import (
     present,
 )
 from gncn.data.embedded import read_packed_mnist
-from gncn.errors import DataError
 
 app = typer.Typer(
     no_args_is_help=True,

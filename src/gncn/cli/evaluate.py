@@ -79,8 +79,8 @@ def evaluate(
 
     `gncn evaluate runs/mnist --only probe --probe-layer 1 --probe-layer 2 --probe-layer 3`
     """
-    from gncn.assess import Choices, assess
-    from gncn.runs import RunFolder
+    from gncn.runs.assess import Choices, assess
+    from gncn.runs.folder import RunFolder
 
     folder = RunFolder.open(run)
     choices = Choices(

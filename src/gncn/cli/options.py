@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from gncn.files import jsonable
+from gncn.base.files import jsonable
 
 RunArgument = Annotated[
     Path, typer.Argument(help="A run folder, as made by `gncn train --out RUN`.", metavar="RUN")

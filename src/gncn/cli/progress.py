@@ -14,11 +14,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from gncn.history import EpochRecord
+from gncn.training.history import EpochRecord
 
 
 class ProgressBar:
-    """A `gncn.fit.Listener` that draws a bar, or writes a line an epoch off a terminal."""
+    """A `gncn.training.fit.Listener` that draws a bar, or writes a line an epoch off a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

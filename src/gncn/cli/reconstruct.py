@@ -35,12 +35,12 @@ def reconstruct(
 
     **Example:** `gncn reconstruct runs/mnist --split test --n 30`
     """
+    from gncn.base.errors import RunError
     from gncn.baselines.autoencoder import Autoencoder
-    from gncn.errors import RunError
-    from gncn.figures import ERROR_LABELS
-    from gncn.network import Network
-    from gncn.report import choose_split, draw_reconstruction_figure, mean_statistics
-    from gncn.runs import RunFolder
+    from gncn.core.network import Network
+    from gncn.figures.drawing import ERROR_LABELS
+    from gncn.runs.folder import RunFolder
+    from gncn.runs.pictures import choose_split, draw_reconstruction_figure, mean_statistics
 
     folder = RunFolder.open(run)
     model, data = folder.model(trial), folder.data(data_dir)

@@ -43,7 +43,7 @@ def report(
 
     `gncn report results/paper --markdown docs/reproduction.md`
     """
-    from gncn.errors import RunError
+    from gncn.base.errors import RunError
     from gncn.study.page import write_report
     from gncn.study.plan import load_study
     from gncn.study.record import SUPERSEDED, read_records

@@ -51,9 +51,9 @@ def settle(
     """
     import numpy as np
 
-    from gncn.errors import ConfigError
-    from gncn.report import choose_split, draw_watched, watch
-    from gncn.runs import RunFolder
+    from gncn.base.errors import ConfigError
+    from gncn.runs.folder import RunFolder
+    from gncn.runs.pictures import choose_split, draw_watched, watch
 
     folder = RunFolder.open(run)
     network, data = folder.network(trial), folder.data(data_dir)

@@ -92,13 +92,13 @@ def train(
 
     Ctrl-C ends the run and keeps what was trained up to the last whole epoch.
     """
+    from gncn.base.errors import unknown_choice
     from gncn.cli import INTERRUPTED
     from gncn.cli.progress import ProgressBar
-    from gncn.config import MODELS, load_config
-    from gncn.errors import unknown_choice
-    from gncn.report import draw_run
-    from gncn.runs import RunFolder
-    from gncn.train import train_run
+    from gncn.runs.config import MODELS, load_config
+    from gncn.runs.folder import RunFolder
+    from gncn.runs.pictures import draw_run
+    from gncn.runs.train import train_run
 
     if model is not None and model not in MODELS:
         raise unknown_choice("model", model, MODELS)

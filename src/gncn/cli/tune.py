@@ -46,8 +46,8 @@ def tune(
 
     `gncn tune paper --only gncn/fashion-mnist`
     """
-    from gncn.errors import ConfigError
-    from gncn.tuning.search import load_search
+    from gncn.base.errors import ConfigError
+    from gncn.study.search import load_search
 
     found = load_search(search)
     tasks = [
@@ -62,7 +62,7 @@ def tune(
             f"{', '.join(found.models)}. Data sets: {', '.join(found.data)}."
         )
     try:
-        from gncn.tuning.tune import tune as search_on
+        from gncn.study.tune import tune as search_on
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise

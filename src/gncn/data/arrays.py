@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32, Integer, Shaped
 
+from gncn.base.errors import ConfigError, DataError
 from gncn.data.binarise import DEFAULT_THRESHOLD, Binarisation, binarise, check_rule
 from gncn.data.reading import read_npy, read_npz
 from gncn.data.stored import StoredImages, map_file
 from gncn.data.types import Dataset, Images, Split, split_off
-from gncn.errors import ConfigError, DataError
 
 Raw = Shaped[np.ndarray, "..."]
 """Images as users have them: (n, pixels) or (n, rows, cols), any real type, which is checked."""

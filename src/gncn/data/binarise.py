@@ -5,8 +5,8 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float32
 
+from gncn.base.errors import ConfigError, unknown_choice
 from gncn.data.types import Images
-from gncn.errors import ConfigError, unknown_choice
 
 Binarisation = Literal["threshold", "stochastic", "none"]
 """How intensities become images; see `binarise`."""

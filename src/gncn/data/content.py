@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, UInt8
 
+from gncn.base.errors import DataError
 from gncn.data.registry import DataFile, DatasetInfo, Part, owner_of
 from gncn.data.types import Split
-from gncn.errors import DataError
 
 _IDX_UINT8 = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"

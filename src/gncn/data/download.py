@@ -13,9 +13,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from gncn.base.errors import DataError
 from gncn.data.content import AlteredFileError, MissingFileError, verified_content
 from gncn.data.registry import DataFile, DatasetInfo
-from gncn.errors import DataError
 
 _TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 16

@@ -24,8 +24,8 @@ from importlib.resources import files
 import numpy as np
 from jaxtyping import UInt8
 
+from gncn.base.errors import DataError
 from gncn.data.reading import UNREADABLE
-from gncn.errors import DataError
 
 MNIST_DIGEST = "sha256:a1d5bd90714c117b10f29362d69938eaad7b2f3370c164d10c4bf6b9aeb79f2c"
 """Hash of the embedded arrays, packed (see `arrays_digest`)."""

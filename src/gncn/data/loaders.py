@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from gncn.base.errors import ConfigError
 from gncn.data.binarise import DEFAULT_THRESHOLD
 from gncn.data.content import MissingFileError, parse_idx, parse_silhouettes
 from gncn.data.embedded import read_mnist
 from gncn.data.locate import obtain
 from gncn.data.registry import DataFile, DatasetInfo, dataset_info
 from gncn.data.types import Dataset, Split, split_off
-from gncn.errors import ConfigError
 
 KMNIST_PART_TEST_IMAGES = 2_000
 """Images kept for testing when only KMNIST's test part is at hand."""

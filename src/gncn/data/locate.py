@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gncn.base.errors import DataError
 from gncn.data.content import AlteredFileError, ForeignFileError, MissingFileError, read_verified
 from gncn.data.download import download
 from gncn.data.registry import DataFile, DatasetInfo
-from gncn.errors import DataError
 
 
 @dataclass(frozen=True)

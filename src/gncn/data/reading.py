@@ -11,7 +11,7 @@ from typing import IO, Literal
 
 import numpy as np
 
-from gncn.errors import DataError
+from gncn.base.errors import DataError
 
 UNREADABLE = (
     OSError,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from gncn.errors import unknown_choice
+from gncn.base.errors import unknown_choice
 
 Part = Literal["train_images", "train_labels", "test_images", "test_labels", "all"]
 """What a file holds."""

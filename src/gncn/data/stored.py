@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
+from gncn.base.errors import DataError
 from gncn.data.reading import read_npy
-from gncn.errors import DataError
 
 BLOCK_BYTES = 2**23
 """Bytes of a file that are looked at once when all of it is."""

@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 
+from gncn.base.errors import DataError
 from gncn.data.stored import StoredImages
-from gncn.errors import DataError
 
 Images = UInt8[np.ndarray, "n pixels"] | Float32[np.ndarray, "n pixels"]
 """Binary images (uint8, each pixel 0 or 1) or real-valued ones (float32, in [0, 1])."""

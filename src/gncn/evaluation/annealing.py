@@ -30,7 +30,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
-from gncn.errors import ConfigError, DataError, unknown_choice
+from gncn.base.errors import ConfigError, DataError, unknown_choice
 from gncn.evaluation.bernoulli import binary_images, log_likelihood, sample_pixels
 from gncn.evaluation.blocks import blocks, check_positive
 from gncn.evaluation.hmc import Draws, Points, transition, visit

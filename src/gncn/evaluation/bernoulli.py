@@ -6,7 +6,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from gncn.errors import DataError
+from gncn.base.errors import DataError
 from gncn.evaluation.protocols import Images
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int
 
-from gncn.errors import ConfigError
+from gncn.base.errors import ConfigError
 
 
 def check_positive(**numbers: float | int) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 from scipy.optimize import nnls
 
-from gncn.errors import ConfigError, DataError, DivergenceError, unknown_choice
+from gncn.base.errors import ConfigError, DataError, DivergenceError, unknown_choice
 from gncn.evaluation.blocks import blocks, check_positive
 from gncn.evaluation.protocols import Images
 from gncn.evaluation.scores import PerImage

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.manifold import TSNE
 
-from gncn.errors import ConfigError
+from gncn.base.errors import ConfigError
 from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.protocols import Codes
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from gncn.errors import DivergenceError
+from gncn.base.errors import DivergenceError
 from gncn.evaluation.bernoulli import binary_images, log_likelihood
 from gncn.evaluation.blocks import blocks, check_positive
 from gncn.evaluation.proposals import Proposal, of_images

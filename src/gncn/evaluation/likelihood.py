@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from gncn.errors import ConfigError, DivergenceError
+from gncn.base.errors import ConfigError, DivergenceError
 from gncn.evaluation.bernoulli import binary_images, log_likelihood_table
 from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.protocols import Images, Sampler

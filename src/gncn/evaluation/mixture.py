@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy.linalg import get_lapack_funcs
 from threadpoolctl import threadpool_limits
 
-from gncn.errors import DataError, unknown_choice
+from gncn.base.errors import DataError, unknown_choice
 
 Covariance = Literal["full", "tied", "diagonal", "spherical"]
 COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)

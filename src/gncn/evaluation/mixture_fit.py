@@ -30,7 +30,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-from gncn.errors import ConfigError, DataError, DivergenceError, unknown_choice
+from gncn.base.errors import ConfigError, DataError, DivergenceError, unknown_choice
 from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture, mixture_from_moments
 from gncn.evaluation.mixture_steps import (

@@ -17,7 +17,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from gncn.errors import ConfigError, unknown_choice
+from gncn.base.errors import ConfigError, unknown_choice
 from gncn.evaluation.blocks import blocks
 from gncn.evaluation.mixture import Covariance, Mixture
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.neighbors import NearestNeighbors
 
-from gncn.errors import ConfigError
+from gncn.base.errors import ConfigError
 from gncn.evaluation.protocols import Images
 
 

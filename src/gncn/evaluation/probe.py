@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
 from sklearn.preprocessing import StandardScaler
 
-from gncn.errors import ConfigError, DataError
+from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.protocols import Codes
 

@@ -15,7 +15,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from gncn.errors import DataError
+from gncn.base.errors import DataError
 from gncn.evaluation.bernoulli import binary_images, log_likelihood
 from gncn.evaluation.blocks import blocks, check_positive
 from gncn.evaluation.protocols import Images, LatentModel, WithPrior

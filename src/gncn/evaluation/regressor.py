@@ -16,7 +16,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
-from gncn.errors import ConfigError, unknown_choice
+from gncn.base.errors import ConfigError, unknown_choice
 from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.completion import complete, missing_squared_error
 from gncn.evaluation.protocols import Images

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from gncn.errors import ConfigError
+from gncn.base.errors import ConfigError
 from gncn.evaluation.neighbours import nearest_images
 from gncn.evaluation.protocols import Images
 

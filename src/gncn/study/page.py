@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gncn.compare import COLUMNS
-from gncn.files import write_atomic
+from gncn.base.files import write_atomic
+from gncn.study.compare import COLUMNS
 from gncn.study.plots import PALETTE, draw_curves, draw_points, draw_sparsity
 from gncn.study.summary import (
     DIAGNOSTIC,

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
 from gncn.data import Dataset
-from gncn.figures import image_shape, tile
+from gncn.figures.drawing import image_shape, tile
 
 N_SHOWN, PER_ROW = 20, 10
 """Images of a sheet of data or samples, and how many of them stand in a row."""

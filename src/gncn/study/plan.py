@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from gncn.assess import Choices
-from gncn.circuit import Description
-from gncn.config import Config, overlay, packaged_names, read_packaged, read_settings
-from gncn.errors import ConfigError, unknown_choice
+from gncn.base.errors import ConfigError, unknown_choice
+from gncn.core.circuit import Description
 from gncn.evaluation.completion import visible_pixels
 from gncn.evaluation.mixture import Covariance
-from gncn.measures import MEASURES
+from gncn.evaluation.names import MEASURES
+from gncn.runs.assess import Choices
+from gncn.runs.config import Config, overlay, packaged_names, read_packaged, read_settings
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 Key = Annotated[str, Field(pattern=NAME)]
@@ -31,7 +31,7 @@ class Evaluation(Description):
     """What is measured of every trained model, as by ``gncn evaluate``.
 
     Attributes:
-        measures: names from `gncn.measures.MEASURES`; of a model only those that apply.
+        measures: names from `gncn.evaluation.names.MEASURES`; of a model only those that apply.
         first_trial_only: those that are measured of the first trial alone.
         n_samples: S for log p(x).
         n_components: of the mixture prior; validation chooses among several.
@@ -62,7 +62,7 @@ class Evaluation(Description):
         return names
 
     def choices(self) -> Choices:
-        """As `gncn.assess.assess` wants it."""
+        """As `gncn.runs.assess.assess` wants it."""
         return Choices(
             only=self.measures,
             n_components=self.n_components,
@@ -398,7 +398,7 @@ def _fits(spec: RunSpec, pattern: str) -> bool:
 
 def study_names() -> tuple[str, ...]:
     """Names of the studies that come with the library."""
-    return packaged_names("studies")
+    return packaged_names("study.studies")
 
 
 def load_study(study: str | Path) -> Study:
@@ -410,7 +410,7 @@ def load_study(study: str | Path) -> Study:
     Raises:
         ConfigError: it isn't there or isn't TOML, or an option or value is wrong.
     """
-    found = Study(**read_packaged("studies", "study", study))
+    found = Study(**read_packaged("study.studies", "study", study))
     aimed = [key for key, entry in found.data.items() if entry.targets is not None]
     if aimed and found.targets_for not in found.models:
         raise ConfigError(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gncn.figures import FAINT, INK, new_figure, scatter_classes, style
+from gncn.figures.drawing import FAINT, INK, new_figure, scatter_classes, style
 from gncn.study.pictures import unpack_points
 from gncn.study.summary import DataSection, ModelRow
 

@@ -13,7 +13,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gncn.errors import ConfigError, RunError
+from gncn.base.errors import ConfigError, RunError
 from gncn.study.plan import RunSpec
 from gncn.study.record import Record, read_record
 from gncn.study.run import THREADS, failed

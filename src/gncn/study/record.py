@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from gncn.circuit import Description
-from gncn.errors import ConfigError, RunError
-from gncn.files import write_atomic
-from gncn.history import EpochRecord
+from gncn.base.errors import ConfigError, RunError
+from gncn.base.files import write_atomic
+from gncn.core.circuit import Description
+from gncn.training.history import EpochRecord
 
 SUPERSEDED = "superseded"
 

@@ -13,10 +13,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from gncn.base.errors import ConfigError, RunError
+from gncn.base.files import write_atomic
 from gncn.data import dataset_info, present
 from gncn.data.loaders import PART_SUFFIX
-from gncn.errors import ConfigError, RunError
-from gncn.files import write_atomic
 from gncn.study.plan import RunSpec, Study
 from gncn.study.pool import WORKER, Event, run_all
 from gncn.study.record import Record, read_record, record_path, supersede, write_record

@@ -18,15 +18,15 @@ from typing import Any
 
 from safetensors.numpy import load as load_tensors
 
-from gncn.assess import assess
+from gncn.base.files import sha256
 from gncn.data import Dataset
-from gncn.files import sha256
-from gncn.history import EpochRecord
-from gncn.runs import RunFolder
+from gncn.runs.assess import assess
+from gncn.runs.folder import RunFolder
+from gncn.runs.train import train_run
 from gncn.study.pictures import pack_pictures
 from gncn.study.plan import RunSpec
 from gncn.study.record import Record
-from gncn.train import train_run
+from gncn.training.history import EpochRecord
 
 Report = Callable[[str], None]
 THREADS = "NPROC"
@@ -47,7 +47,7 @@ def run_one(
         The record of a finished run.
 
     Raises:
-        GncnError: what `gncn.train.train_run` and `gncn.assess.assess` raise.
+        GncnError: what `gncn.runs.train.train_run` and `gncn.runs.assess.assess` raise.
         KeyboardInterrupt: Ctrl-C.
     """
     started, began = _now(), time.perf_counter()

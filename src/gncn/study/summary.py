@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gncn.compare import COLUMNS, Summary
+from gncn.base.errors import RunError
 from gncn.data.loaders import PART_SUFFIX
-from gncn.errors import RunError
-from gncn.paper import (
+from gncn.study.compare import COLUMNS, Summary
+from gncn.study.paper import (
     DEVIATIONS,
     FIRST_EPOCH_BCE,
     PUBLISHED,
@@ -95,7 +95,7 @@ class ModelRow:
         kind: ``config.model``.
         n_trials: finished runs.
         n_synapses: all that it learns.
-        cells: by the keys of `gncn.compare.COLUMNS`.
+        cells: by the keys of `gncn.study.compare.COLUMNS`.
         curve: BCE after each epoch that all trials reached: mean over trials, deviation.
         first_epoch: BCE after the first.
         sparsity: share of active neurons by layer.

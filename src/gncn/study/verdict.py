@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from gncn.compare import Summary
-from gncn.paper import PAPER_SAMPLES, PAPER_TRIALS
+from gncn.study.compare import Summary
+from gncn.study.paper import PAPER_SAMPLES, PAPER_TRIALS
 
 Kind = Literal["beaten", "reproduced", "not reached", "not attainable"]
 KINDS: tuple[Kind, ...] = ("beaten", "reproduced", "not reached", "not attainable")

@@ -18,7 +18,7 @@ def main(spec_path: Path, result_path: Path) -> None:
     keep_compiled_programs()
     import json
 
-    from gncn.files import write_atomic
+    from gncn.base.files import write_atomic
     from gncn.study.plan import RunSpec
     from gncn.study.run import attempt
 

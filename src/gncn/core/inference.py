@@ -1,0 +1,142 @@
+"""Using a trained network: reconstruct images, encode them, decode codes.
+
+`settle` works on one batch and keeps everything; the functions here take any number
+of images, as NumPy arrays or JAX arrays, go through them in blocks so that memory
+stays bounded, and return NumPy arrays.
+"""
+
+from collections.abc import Iterator
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+from gncn.base.errors import ConfigError
+from gncn.core.activations import resolve_activation
+from gncn.core.discrepancy import Latents
+from gncn.core.network import Network
+from gncn.core.settling import Settled, as_data, settle
+
+_settle = eqx.filter_jit(settle)
+
+
+def _blocks(
+    network: Network, images: Shaped[np.ndarray | Array, "..."], batch_size: int
+) -> Iterator[Settled]:
+    """Settle block by block; only what the caller takes from a block stays in memory."""
+    values = as_data(network, np.asarray(images))
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1; received {batch_size}.")
+    for first in range(0, len(values), batch_size):
+        yield _settle(network, values[first : first + batch_size])
+
+
+def reconstruct(
+    network: Network, images: Shaped[np.ndarray | Array, "..."], *, batch_size: int = 500
+) -> Float[np.ndarray, "images pixels"]:
+    """The network's predictions z̄^0 of images, after settling on them.
+
+    Args:
+        network: the network.
+        images: values in [0, 1], one image a row.
+        batch_size: images settled at once.
+
+    Returns:
+        For binary data each pixel's probability of being 1.
+
+    Raises:
+        DataError: the images have another shape, or values outside [0, 1].
+    """
+    settled = _blocks(network, images, batch_size)
+    return np.concatenate([np.asarray(block.reconstruction) for block in settled])
+
+
+def encode(
+    network: Network,
+    images: Shaped[np.ndarray | Array, "..."],
+    *,
+    layer: int | None = None,
+    activities: bool = False,
+    batch_size: int = 500,
+) -> Float[np.ndarray, "images units"]:
+    """The settled states z^l of a layer, or the activities φ(z^l), as codes of images.
+
+    Args:
+        network: the network.
+        images: values in [0, 1], one image a row.
+        layer: which layer, 1..L; by default the top.
+        activities: return φ(z) instead of z.
+        batch_size: images settled at once.
+
+    Raises:
+        ConfigError: there is no such latent layer.
+        DataError: the images have another shape, or values outside [0, 1].
+    """
+    top = network.circuit.n_latent
+    chosen = top if layer is None else layer
+    if not 1 <= chosen <= top:
+        raise ConfigError(f"layer must be from 1 to {top}, the latent layers; received {layer}.")
+    settled = _blocks(network, images, batch_size)
+    field = (block.responses.activities if activities else block.latents for block in settled)
+    return np.concatenate([np.asarray(layers[chosen]) for layers in field])
+
+
+def encode_layers(
+    network: Network, images: Shaped[np.ndarray | Array, "..."], *, batch_size: int = 500
+) -> list[Float[np.ndarray, "images _units"]]:
+    """The settled states z^1..z^L of images, from settling once; see `encode`."""
+    settled = _blocks(network, images, batch_size)
+    kept = [[np.asarray(z) for z in block.latents[1:]] for block in settled]
+    return [np.concatenate(parts) for parts in zip(*kept, strict=True)]
+
+
+def descend(network: Network, codes: Float[Array, "codes units"]) -> Latents:
+    """Go down from states of the top layer alone, each layer set to its prediction (Eq 5).
+
+    z^l = g^l(W^l φ(z^{l+1})) down to layer 1.  Where errors compare activities, a layer
+    is predicted as an activity, so the prediction itself is sent on; otherwise φ is
+    applied to it first.
+
+    Args:
+        network: the network; its top layer must be the only one that nothing predicts.
+        codes: states z^L.
+
+    Returns:
+        At index 0 the input to g^0 for each pixel (for binary data, the logit of its
+        probability), then the states of layers 1..L.
+
+    Raises:
+        ConfigError: several layers have no prediction.
+    """
+    circuit = network.circuit
+    top = circuit.n_latent
+    if circuit.predicted != tuple(range(top)):
+        raise ConfigError(
+            f"Going down starts from one top layer, {top}; here layers "
+            f"{sorted(set(range(top + 1)) - set(circuit.predicted))} have no prediction."
+        )
+    sent: dict[int, Float[Array, "codes _units"]] = {}
+    states: list[Float[Array, "codes _units"]] = [codes] * (top + 1)
+    for index in reversed(range(top + 1)):
+        layer = circuit.layers[index]
+        phi = resolve_activation(layer.activation, layer.winners)
+        if index == top:
+            sent[index] = phi(codes)
+            continue
+        drives = [
+            sent[c.source] @ weights.T
+            for weights, c in zip(network.forward_weights, circuit.connections, strict=True)
+            if c.target == index
+        ]
+        drive = sum(drives[1:], start=drives[0])
+        if index == 0:
+            states[0] = drive
+            continue
+        states[index] = resolve_activation(layer.prediction_activation, layer.winners)(drive)
+        sent[index] = states[index] if circuit.compared == "activity" else phi(states[index])
+    return tuple(states)
+
+
+def decode(network: Network, codes: Float[Array, "codes units"]) -> Float[Array, "codes pixels"]:
+    """The pixels that states of the top layer predict, as input to g^0; see `descend`."""
+    return descend(network, codes)[0]

@@ -1,0 +1,355 @@
+"""Pictures of a network: reconstructions, weights, activity, settling, learning curves.
+
+Each function takes arrays or records and a path and writes one PNG.  Figures are drawn
+without a display, with one restrained style for all.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from gncn.base.files import write_atomic
+from gncn.training.history import EpochRecord
+
+INK, FAINT = "#1f2933", "#9aa5b1"
+COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#7b4ea3", "#a32b4f", "#4a5568")
+ERROR_LABELS = {
+    "bce": "BCE (nats per image)",
+    "squared_error": "squared error per image",
+    "error_percent": "classification error (%)",
+    "negative_log_likelihood": "−log p(x) (nats per image)",
+}
+
+
+def new_figure(width: float | int, height: float | int) -> Figure:
+    """An empty figure of the given size in inches, laid out automatically."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG, atomically."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def style(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
+    """Labels, a light grid and no box."""
+    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    axes.set_xlabel(x, fontsize=9, color=INK)
+    axes.set_ylabel(y, fontsize=9, color=INK)
+    axes.tick_params(labelsize=8, colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)
+
+
+def tile(
+    images: Shaped[np.ndarray, "n pixels"],
+    shape: tuple[int, int],
+    columns: int,
+    *,
+    background: float,
+) -> Float[np.ndarray, "height width"]:
+    """Lay images out in a grid with a gap of one pixel.
+
+    Args:
+        images: one a row.
+        shape: rows and columns of an image.
+        columns: images side by side.
+        background: value of the gaps and of empty places.
+    """
+    rows = -(-len(images) // columns)
+    height, width = shape
+    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), background, np.float32)
+    for index, image in enumerate(images):
+        top, left = divmod(index, columns)
+        top, left = top * (height + 1), left * (width + 1)
+        sheet[top : top + height, left : left + width] = image.reshape(shape)
+    return sheet
+
+
+def scatter_classes(
+    axes: Axes, positions: Float[np.ndarray, "points 2"], labels: Int[np.ndarray, " points"] | None
+) -> None:
+    """Points coloured by class, each of few classes with its name in its midst."""
+    classes = [0] if labels is None else np.unique(labels).tolist()
+    few = len(classes) <= 10
+    shades = colormaps["tab10" if few else "hsv"]
+    for index, label in enumerate(classes):
+        chosen = positions if labels is None else positions[labels == label]
+        colour = shades(index if few else index / len(classes))
+        axes.scatter(*chosen.T, s=6, color=colour, linewidths=0, alpha=0.8, rasterized=True)
+        if few and labels is not None:
+            across, up = np.median(chosen, axis=0)
+            axes.text(
+                across,
+                up,
+                str(label),
+                fontsize=13,
+                weight="bold",
+                color=INK,
+                ha="center",
+                va="center",
+            )
+    axes.set_axis_off()
+
+
+def image_shape(n_pixels: int, known: tuple[int, int] | None) -> tuple[int, int]:
+    """The shape to draw an image in: the known one, a square, or one row of pixels."""
+    if known is not None:
+        return known
+    side = round(n_pixels**0.5)
+    return (side, side) if side * side == n_pixels else (1, n_pixels)
+
+
+def draw_reconstructions(
+    path: Path,
+    originals: Shaped[np.ndarray, "n pixels"],
+    reconstructions: Float[np.ndarray, "n pixels"],
+    errors: Float[np.ndarray, " n"],
+    shape: tuple[int, int],
+    error_label: str,
+) -> Path:
+    """Originals above their reconstructions, with each image's error beneath."""
+    per_row = min(len(originals), 10)
+    bands = -(-len(originals) // per_row)
+    figure = new_figure(0.85 * per_row + 0.6, 2.0 * bands + 0.5)
+    grid = figure.subplots(2 * bands, per_row, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for index in range(len(originals)):
+        band, column = divmod(index, per_row)
+        above, below = grid[2 * band, column], grid[2 * band + 1, column]
+        above.imshow(originals[index].reshape(shape), cmap="gray_r", vmin=0, vmax=1)
+        below.imshow(reconstructions[index].reshape(shape), cmap="gray_r", vmin=0, vmax=1)
+        below.text(
+            0.5,
+            -0.06,
+            f"{errors[index]:.0f}",
+            transform=below.transAxes,
+            ha="center",
+            va="top",
+            fontsize=8,
+            color=INK,
+        )
+    figure.suptitle(
+        f"Originals above, reconstructions below, with the {error_label}", fontsize=10, color=INK
+    )
+    return save_figure(figure, path)
+
+
+def draw_learning_curve(path: Path, history: Sequence[EpochRecord]) -> Path:
+    """Reconstruction error, ψ and sparsity against epochs; one faint line for each trial."""
+    figure = new_figure(11.0, 3.4)
+    error_axes, psi_axes, sparsity_axes = figure.subplots(1, 3)
+    trials = sorted({record.trial for record in history})
+    epochs = sorted({record.epoch for record in history})
+    splits = ("train", "validation", "test")
+    for colour, split in zip(COLOURS, splits, strict=False):
+        for axes, field in ((error_axes, "error"), (psi_axes, "discrepancy")):
+            lines = np.array(
+                [
+                    [getattr(getattr(r, split), field) for r in history if r.trial == trial]
+                    for trial in trials
+                ]
+            )
+            _mean_and_trials(axes, epochs, lines, colour, split)
+    depth = len(history[0].validation.sparsity)
+    for layer in range(depth):
+        lines = np.array(
+            [
+                [r.validation.sparsity[layer] for r in history if r.trial == trial]
+                for trial in trials
+            ]
+        )
+        _mean_and_trials(
+            sparsity_axes, epochs, lines, COLOURS[layer % len(COLOURS)], f"layer {layer + 1}"
+        )
+    label = ERROR_LABELS[history[0].error_name]
+    style(error_axes, title="Error (lower is better)", x="epoch", y=label)
+    style(psi_axes, title="Objective ψ (higher is better)", x="epoch", y="nats per image")
+    style(sparsity_axes, title="Active neurons, validation", x="epoch", y="share with z > 1e-6")
+    sparsity_axes.set_ylim(0, None)
+    for axes in (error_axes, psi_axes, *([sparsity_axes] if depth else [])):
+        axes.legend(fontsize=8, frameon=False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return save_figure(figure, path)
+
+
+def draw_comparison(
+    path: Path, curves: Mapping[str, Sequence[float]], models: Mapping[str, str], what: str
+) -> Path:
+    """BCE against epochs, one line for each run (the paper's Figure 4).
+
+    Args:
+        path: the PNG.
+        curves: BCE after each epoch, by run.
+        models: each run's model; runs of one model are told apart by their names.
+        what: which images the BCE is of.
+    """
+    figure = new_figure(6.4, 4.0)
+    axes = figure.subplots()
+    shown = [models[run] for run in curves]
+    for number, (run, curve) in enumerate(curves.items()):
+        alone = shown.count(models[run]) == 1
+        axes.plot(
+            range(1, len(curve) + 1),
+            curve,
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=("-", "--", ":")[number // len(COLOURS) % 3],
+            marker="o" if len(curve) < 30 else "",
+            markersize=3,
+            label=models[run] if alone else f"{models[run]} ({run})",
+        )
+    style(axes, title=f"Reconstruction of {what}", x="epoch", y=ERROR_LABELS["bce"])
+    axes.legend(fontsize=8, frameon=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return save_figure(figure, path)
+
+
+def _mean_and_trials(
+    axes: Axes,
+    epochs: Sequence[int],
+    lines: Float[np.ndarray, "trials epochs"],
+    colour: str,
+    label: str,
+) -> None:
+    marker = "o" if len(epochs) < 30 else ""
+    axes.plot(epochs, lines.mean(0), color=colour, label=label, marker=marker, markersize=3)
+    if len(lines) > 1:
+        axes.plot(epochs, lines.T, color=colour, alpha=0.25, linewidth=0.7)
+
+
+def draw_weights(
+    path: Path,
+    weights: Float[np.ndarray, "pixels units"],
+    shape: tuple[int, int],
+    n_shown: int,
+    what: str = "neurons of layer 1 adds to the image's logits",
+) -> Path:
+    """The pictures that single neurons of layer 1 paint: columns of W^0 as images."""
+    shown = weights[:, : min(n_shown, weights.shape[1])].T
+    columns = min(20, len(shown))
+    bound = float(np.quantile(np.abs(shown), 0.995)) or 1.0
+    sheet = tile(shown, shape, columns, background=np.nan)
+    figure = new_figure(10.0, 9.3 * sheet.shape[0] / sheet.shape[1] + 0.4)
+    axes = figure.subplots()
+    axes.set_facecolor("white")
+    picture = axes.imshow(sheet, cmap="RdBu_r", vmin=-bound, vmax=bound)
+    axes.set_axis_off()
+    axes.set_title(
+        f"What each of {len(shown)} {what}",
+        fontsize=10,
+        color=INK,
+        loc="left",
+    )
+    bar = figure.colorbar(picture, ax=axes, fraction=0.02, pad=0.01)
+    bar.ax.tick_params(labelsize=8, colors=INK)
+    return save_figure(figure, path)
+
+
+def draw_columns(
+    path: Path,
+    latents: Sequence[Float[np.ndarray, "n units"]],
+    group_sizes: Sequence[int | None],
+    labels: Sequence[str],
+) -> Path:
+    """Who is active: for a few images, the positive states of every layer, by column.
+
+    Args:
+        path: the PNG.
+        latents: states of layers 1..L.
+        group_sizes: neurons of a column in each layer; None without columns.
+        labels: what to call each image.
+    """
+    figure = new_figure(1.6 * len(labels) + 1.2, 2.1 * len(latents) + 0.7)
+    grid = figure.subplots(len(latents), len(labels), squeeze=False)
+    for row, (states, group) in enumerate(
+        zip(reversed(latents), reversed(list(group_sizes)), strict=True)
+    ):
+        layer = len(latents) - row
+        active = np.maximum(states, 0)
+        top = float(active.max()) or 1.0
+        width = group or round(states.shape[1] ** 0.5)
+        for column, axes in enumerate(grid[row]):
+            spare = -states.shape[1] % width
+            picture = np.pad(active[column], (0, spare)).reshape(-1, width).T
+            axes.imshow(picture, cmap="Blues", vmin=0, vmax=top, aspect="auto")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_color(FAINT)
+            share = np.mean(states[column] > 1e-6)
+            axes.set_xlabel(f"{share:.0%} active", fontsize=7, color=INK)
+            if row == 0:
+                axes.set_title(labels[column], fontsize=9, color=INK)
+            if column == 0:
+                kind = f"{states.shape[1] // group} columns of {group}" if group else "no columns"
+                axes.set_ylabel(f"layer {layer}\n{kind}", fontsize=8, color=INK)
+    figure.suptitle(
+        "Settled states; each vertical strip of a panel is one column of competing neurons",
+        fontsize=10,
+        color=INK,
+    )
+    return save_figure(figure, path)
+
+
+def draw_settling(
+    path: Path,
+    original: Shaped[np.ndarray, " pixels"],
+    predictions: Float[np.ndarray, "steps pixels"],
+    discrepancy: Float[np.ndarray, "steps predicted"],
+    latents: Sequence[Float[np.ndarray, "steps units"]],
+    shape: tuple[int, int],
+) -> Path:
+    """One image settling: the network's prediction of it, ψ and the states, step by step.
+
+    Args:
+        path: the PNG.
+        original: the image.
+        predictions: z̄^0 before and after every step.
+        discrepancy: the terms of ψ, likewise.
+        latents: states of layers 1..L, likewise.
+        shape: rows and columns of the image.
+    """
+    n_steps = len(predictions) - 1
+    shown = np.unique(np.round(np.linspace(0, n_steps, 9)).astype(int))
+    figure = new_figure(11.0, 6.6)
+    strip, plots = figure.subfigures(2, 1, height_ratios=[1, 2.6], squeeze=False)[:, 0]
+    pictures = [(original, "seen"), *((predictions[t], f"step {t}") for t in shown)]
+    for axes, (picture, title) in zip(
+        strip.subplots(1, len(pictures), squeeze=False)[0], pictures, strict=True
+    ):
+        axes.imshow(picture.reshape(shape), cmap="gray_r", vmin=0, vmax=1)
+        axes.set_title(title, fontsize=8, color=INK)
+        axes.set_axis_off()
+    psi_axes, *state_axes = plots.subplots(1, 1 + len(latents))
+    steps = np.arange(n_steps + 1)
+    psi_axes.plot(steps, discrepancy.sum(1), color=INK, linewidth=2, label="ψ")
+    for index in range(discrepancy.shape[1]):
+        psi_axes.plot(
+            steps,
+            discrepancy[:, index],
+            color=COLOURS[index % len(COLOURS)],
+            linewidth=1,
+            label=f"layer {index}",
+        )
+    style(psi_axes, title="Total discrepancy ψ and its parts", x="step", y="nats")
+    psi_axes.legend(fontsize=8, frameon=False)
+    for layer, (axes, states) in enumerate(zip(state_axes, latents, strict=True), start=1):
+        strongest = np.argsort(-states[-1])[:20]
+        axes.plot(steps, states, color=FAINT, linewidth=0.4, alpha=0.25)
+        axes.plot(steps, states[:, strongest], linewidth=1)
+        style(axes, title=f"Layer {layer}: 20 most active in colour", x="step", y="z")
+    return save_figure(figure, path)

@@ -1,1 +1,0 @@
-"""Configurations that come with the library, as TOML files; see `gncn.config`."""

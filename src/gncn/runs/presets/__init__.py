@@ -1,0 +1,1 @@
+"""Configurations that come with the library, as TOML files; see `gncn.runs.config`."""

@@ -1,0 +1,348 @@
+"""Comparing runs: one table over models, trials averaged, the paper's numbers beside ours.
+
+Errors and BCE come from each run's history, at the epochs kept; everything else from the
+``metrics-SPLIT*.json`` that ``gncn evaluate`` wrote, one file for each trial evaluated.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gncn.base.errors import ConfigError, RunError
+from gncn.base.files import read_json
+from gncn.runs.folder import RunFolder
+from gncn.study.paper import Published, published
+from gncn.training.history import EpochRecord
+
+SPLITS = ("validation", "test")
+
+
+class Summary(NamedTuple):
+    """A number over trials.
+
+    Attributes:
+        mean: over the trials that have it.
+        deviation: standard deviation over them; None for one.
+        n_trials: how many.
+    """
+
+    mean: float
+    deviation: float | None
+    n_trials: int
+
+
+class Column(NamedTuple):
+    """A measure, and where it is found.
+
+    Attributes:
+        title: heading.
+        low_is_good: whether less is better.
+        find: the number, unchecked, from a trial's kept `EpochRecord`, metrics and the split's
+            name.
+        published: the paper's number.
+        ranked: whether models are ranked by it: not if it is of a few images only.
+    """
+
+    title: str
+    low_is_good: bool
+    find: Callable[[EpochRecord | None, dict[str, Any], str], Any]
+    published: Callable[[Published], float | None]
+    ranked: bool = True
+
+
+def _error(name: str) -> Callable[[EpochRecord | None, dict[str, Any], str], float | None]:
+    def find(record: EpochRecord | None, _: dict[str, Any], split: str) -> float | None:
+        if record is None or record.error_name != name:
+            return None
+        return getattr(record, split).error
+
+    return find
+
+
+def _within(*path: str) -> Callable[[EpochRecord | None, dict[str, Any], str], Any]:
+    def find(_: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
+        value: Any = metrics
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+    return find
+
+
+def _likelihood(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
+    """As evaluated; of a GMM that wasn't, as training's end found it."""
+    if (found := _within("likelihood", "mean")(record, metrics, split)) is not None:
+        return found
+    if record is not None and record.error_name == "negative_log_likelihood":
+        return -getattr(record, split).error
+    return None
+
+
+def _classification(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
+    if record is not None and record.error_name == "error_percent":
+        return getattr(record, split).error
+    probes = metrics.get("probe")
+    if not probes:
+        return None
+    top = max(probes, key=lambda probe: probe["layer"])
+    return top[top["better_on_validation"]]["error_percent"]
+
+
+def _completion(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
+    best = metrics.get("completion", {}).get("best_way")
+    return _within("completion", "ways", str(best), "m_mse")(record, metrics, split)
+
+
+COLUMNS = {
+    "bce": Column("BCE", True, _error("bce"), lambda p: p.bce),
+    "log_likelihood": Column(
+        "log p(x), mixture prior", False, _likelihood, lambda p: p.honest_log_likelihood
+    ),
+    "log_likelihood_training_codes": Column(
+        "log p(x), training codes",
+        False,
+        _within("likelihood_training_codes", "mean"),
+        lambda _: None,
+    ),
+    "log_likelihood_own_prior": Column(
+        "log p(x), N(0, I)", False, _within("likelihood_own_prior", "mean"), lambda _: None
+    ),
+    "log_likelihood_tight": Column(
+        "log p(x), annealed",
+        False,
+        _within("tight", "mean"),
+        lambda _: None,
+        ranked=False,
+    ),
+    "log_likelihood_paper_convention": Column(
+        "log p(x) + 2 log S",
+        False,
+        _within("likelihood", "paper_convention"),
+        lambda p: p.log_likelihood,
+    ),
+    "error_percent": Column("Err (%)", True, _classification, lambda p: p.error_percent),
+    "m_mse": Column("M-MSE", True, _completion, lambda p: p.m_mse),
+}
+"""The table's measures in their order."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run.
+
+    Attributes:
+        run: its folder.
+        model: its model's name.
+        n_synapses: all that the model learns, if it has synapses.
+        values: ours, by the keys of `COLUMNS`; those not measured are missing.
+        published: the paper's, likewise.
+        curves: mean BCE over trials after each epoch; empty for models without.
+    """
+
+    run: Path
+    model: str
+    n_synapses: int | None
+    values: dict[str, Summary]
+    published: dict[str, float]
+    curves: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs on the same images.
+
+    Attributes:
+        data: name of the data set.
+        fingerprint: of its arrays.
+        split: the images that numbers are of.
+        rows: one for each run, as given.
+    """
+
+    data: str
+    fingerprint: str
+    split: str
+    rows: tuple[Row, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Keys of the columns for which some run or the paper has a number."""
+        return tuple(
+            key
+            for key in COLUMNS
+            if any(key in row.values or key in row.published for row in self.rows)
+        )
+
+    def best(self, key: str, n: int = 2) -> set[Path]:
+        """The runs with the `n` best of our numbers in a column; none if it ranks nobody."""
+        if not COLUMNS[key].ranked:
+            return set()
+        known = [(row.values[key].mean, row.run) for row in self.rows if key in row.values]
+        ranked = sorted(known, reverse=not COLUMNS[key].low_is_good)
+        return {run for _, run in ranked[:n]}
+
+
+def compare(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
+    """Gather the numbers of several runs.
+
+    Args:
+        runs: run folders.
+        split: ``validation`` or ``test``.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ConfigError: the split is unknown, or runs are given twice.
+        RunError: a folder holds no run, or the runs saw different images or splits, or were
+            measured with different S or different pixels missing.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"Compare on 'validation' or 'test' images; received {split!r}.")
+    paths = [Path(run) for run in runs]
+    resolved = [path.resolve() for path in paths]
+    twice = [
+        str(path) for path, place in zip(paths, resolved, strict=True) if resolved.count(place) > 1
+    ]
+    if twice:
+        raise ConfigError(f"Give each run once; received {', '.join(twice)}.")
+    folders = [RunFolder.open(path) for path in paths]
+    seen = {folder.path: folder.about["data"] for folder in folders}
+    if len({data["fingerprint"] for data in seen.values()}) > 1:
+        told = ", ".join(
+            f"{path} {data['name']!r} ({data['fingerprint']})" for path, data in seen.items()
+        )
+        raise RunError(
+            "Runs can be compared on the same images alone, split alike; these saw different ones: "
+            f"{told}. Train them with the same data.* settings."
+        )
+    name, fingerprint = next((data["name"], data["fingerprint"]) for data in seen.values())
+    metrics = [_metrics(folder, split) for folder in folders]
+    conditions = _conditions(folders, metrics)
+    rows = tuple(
+        _row(folder, of, name, split, conditions)
+        for folder, of in zip(folders, metrics, strict=True)
+    )
+    return Comparison(name, fingerprint, split, rows)
+
+
+CONDITIONS = {
+    "S of log p(x)": _within("likelihood", "n_samples"),
+    "missing pixels": _within("completion", "missing"),
+}
+"""What numbers of different runs must have in common."""
+
+
+def _conditions(
+    folders: Sequence[RunFolder], metrics: Sequence[dict[int, dict[str, Any]]]
+) -> dict[str, Any]:
+    """The S and the missing pixels that all numbers are of; None where nothing was measured.
+
+    Raises:
+        RunError: they are not of the same.
+    """
+    common = {}
+    for what, find in CONDITIONS.items():
+        found = {
+            f"{folder.path}, trial {trial}": value
+            for folder, trials in zip(folders, metrics, strict=True)
+            for trial, one in trials.items()
+            if (value := _plain(find(None, one, ""))) is not None
+        }
+        if len(set(found.values())) > 1:
+            told = "; ".join(f"{run}: {value}" for run, value in found.items())
+            raise RunError(
+                f"These runs were measured under different conditions ({what}): {told}. Measure "
+                "them alike with `gncn evaluate`."
+            )
+        common[what] = next(iter(found.values()), None)
+    return common
+
+
+def _plain(value: Any) -> int | str | None:
+    """A condition, or None for what can't be one."""
+    return value if isinstance(value, int | str) else None
+
+
+def _row(
+    folder: RunFolder,
+    metrics: dict[int, dict[str, Any]],
+    data: str,
+    split: str,
+    conditions: dict[str, Any],
+) -> Row:
+    about, history = folder.about, folder.history
+    model = about.get("model", "gncn")
+    kept = dict(enumerate(about.get("epochs_kept", [])))
+    last = {record.trial: record.epoch for record in history if record.kept}
+    records = {r.trial: r for r in history if r.epoch == kept.get(r.trial, last[r.trial])}
+    values = {}
+    for key, column in COLUMNS.items():
+        trials = sorted({*records, *metrics})
+        found = [
+            _found(folder, column.find, records.get(k), metrics.get(k, {}), split) for k in trials
+        ]
+        known = np.array([value for value in found if value is not None])
+        if len(known):
+            deviation = float(known.std(ddof=1)) if len(known) > 1 else None
+            values[key] = Summary(float(known.mean()), deviation, len(known))
+    paper = published(data, model, *conditions.values())
+    cells = {key: column.published(paper) for key, column in COLUMNS.items()}
+    return Row(
+        folder.path,
+        model,
+        about.get("n_synapses"),
+        values,
+        {key: value for key, value in cells.items() if value is not None},
+        _curve(history, split),
+    )
+
+
+def _found(
+    folder: RunFolder,
+    find: Callable[[EpochRecord | None, dict[str, Any], str], Any],
+    record: EpochRecord | None,
+    metrics: dict[str, Any],
+    split: str,
+) -> float | None:
+    """A number from files that may be damaged."""
+    try:
+        value = find(record, metrics, split)
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise _malformed(folder, split, f"{type(error).__name__}: {error}") from error
+    if value is not None and not isinstance(value, int | float):
+        raise _malformed(folder, split, f"{str(value)[:80]!r} is no number")
+    return value
+
+
+def _malformed(folder: RunFolder, split: str, why: str) -> RunError:
+    return RunError(
+        f"The numbers measured of {folder.path} can't be used: {why}. Make them again with "
+        f"`gncn evaluate {folder.path} --split {split} --replace`."
+    )
+
+
+def _curve(history: Sequence[EpochRecord], split: str) -> tuple[float, ...]:
+    """Mean BCE over trials after each epoch."""
+    by_epoch: dict[int, list[float]] = {}
+    for record in history:
+        if record.error_name == "bce":
+            by_epoch.setdefault(record.epoch, []).append(getattr(record, split).error)
+    return tuple(float(np.mean(by_epoch[epoch])) for epoch in sorted(by_epoch))
+
+
+def _metrics(folder: RunFolder, split: str) -> dict[int, dict[str, Any]]:
+    """What ``gncn evaluate`` measured, by trial."""
+    found = {}
+    for path in sorted(folder.path.glob(f"metrics-{split}*.json")):
+        try:
+            metrics = read_json(path)
+            found[int(metrics["trial"])] = metrics
+        except (RunError, ValueError, TypeError, KeyError) as error:
+            raise RunError(
+                f"{path} can't be read: {error}. Make it again with `gncn evaluate {folder.path} "
+                f"--split {split} --replace`."
+            ) from error
+    return found

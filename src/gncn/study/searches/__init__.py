@@ -1,0 +1,1 @@
+"""Searches that come with the library, one TOML file each; see `gncn.study.search`."""

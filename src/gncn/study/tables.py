@@ -1,0 +1,158 @@
+"""A `Comparison` as text, Markdown, LaTeX or JSON.
+
+Each measure has ours, mean ± standard deviation over trials, and next to it the paper's:
+columns on paper, rows on a screen, where runs stand side by side.  The best two of ours
+are in bold; on paper and screens without bold type, text has a star instead.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gncn.base.errors import unknown_choice
+from gncn.study.compare import COLUMNS, Comparison, Row, Summary
+
+FORMATS = ("text", "markdown", "latex", "json")
+NOTE = (
+    "log p(x) is a lower bound on average, from S prior samples; the paper's numbers beside it "
+    "are its printed ones less 2 log S, and stand as printed beside log p(x) + 2 log S."
+)
+
+
+def render(comparison: Comparison, form: str) -> str:
+    """The comparison as Markdown or LaTeX.
+
+    Raises:
+        ConfigError: the form is unknown.
+    """
+    match form:
+        case "markdown":
+            return _markdown(comparison)
+        case "latex":
+            return _latex(comparison)
+        case _:
+            raise unknown_choice("format", form, FORMATS)
+
+
+def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
+    """The comparison for a terminal: a column for each run, as many tables as its width needs."""
+    boundless = console.options.update(width=10_000)
+
+    def fits(rows: Sequence[Row]) -> bool:
+        needed = console.measure(_rich_table(comparison, rows), options=boundless).maximum
+        return needed <= console.width
+
+    left, tables = list(comparison.rows), []
+    while left:
+        n = next((n for n in range(len(left), 1, -1) if fits(left[:n])), 1)
+        tables.append(_rich_table(comparison, left[:n]))
+        left = left[n:]
+    return tables
+
+
+def _rich_table(comparison: Comparison, rows: Sequence[Row]) -> Table:
+    title = f"{comparison.data}, {comparison.split} images (* is among the best two)"
+    table = Table(title=title, title_justify="left")
+    table.add_column("run\nmodel")
+    for row in rows:
+        table.add_column(Text(f"{row.run.name}\n{row.model}"), justify="right")
+    cells = [_cells(comparison, row, "[bold]{}[/]*")[1:] for row in rows]
+    for name, *values in zip(_head(comparison)[1:], *cells, strict=True):
+        is_paper = name == "paper"
+        table.add_row(
+            "  the paper's" if is_paper else name, *values, style="dim" if is_paper else None
+        )
+    return table
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain values, at full precision."""
+    best = {key: comparison.best(key) for key in comparison.columns}
+    return {
+        "data": {"name": comparison.data, "fingerprint": comparison.fingerprint},
+        "split": comparison.split,
+        "note": NOTE,
+        "rows": [
+            {
+                "run": str(row.run),
+                "model": row.model,
+                "n_synapses": row.n_synapses,
+                "measures": {
+                    key: {
+                        **row.values[key]._asdict(),
+                        "among_best_two": row.run in best[key],
+                    }
+                    for key in comparison.columns
+                    if key in row.values
+                },
+                "published": row.published,
+                "bce_by_epoch": list(row.curves),
+            }
+            for row in comparison.rows
+        ],
+    }
+
+
+def _head(comparison: Comparison) -> list[str]:
+    names = ["model", "synapses"]
+    for key in comparison.columns:
+        names.append(COLUMNS[key].title)
+        if _has_paper(comparison, key):
+            names.append("paper")
+    return names
+
+
+def _has_paper(comparison: Comparison, key: str) -> bool:
+    return any(key in row.published for row in comparison.rows)
+
+
+def _cells(comparison: Comparison, row: Row, bold: str, missing: str = "–") -> list[str]:
+    cells = [row.model, missing if row.n_synapses is None else f"{row.n_synapses:,}"]
+    for key in comparison.columns:
+        ours = missing
+        if key in row.values:
+            ours = _number(row.values[key])
+            ours = bold.format(ours) if row.run in comparison.best(key) else ours
+        cells.append(ours)
+        if _has_paper(comparison, key):
+            published = row.published.get(key)
+            cells.append(missing if published is None else f"{published:.2f}")
+    return cells
+
+
+def _number(summary: Summary) -> str:
+    spread = "" if summary.deviation is None else f" ± {summary.deviation:.2f}"
+    return f"{summary.mean:.2f}{spread}"
+
+
+def _markdown(comparison: Comparison) -> str:
+    head = _head(comparison)
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    lines += [_cells(comparison, row, "**{}**") for row in comparison.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _latex(comparison: Comparison) -> str:
+    head = _head(comparison)
+    lines = [r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\hline"]
+    lines += [" & ".join(_escape(name) for name in head) + r" \\", r"\hline"]
+    for row in comparison.rows:
+        cells = _cells(comparison, row, r"\textbf{{{}}}", "--")
+        lines.append(" & ".join(_escape(cell) for cell in cells) + r" \\")
+    return "\n".join([*lines, r"\hline", r"\end{tabular}"])
+
+
+def _escape(text: str) -> str:
+    for plain, written in (
+        ("%", r"\%"),
+        ("±", r"$\pm$"),
+        ("log p(x)", r"$\log p(x)$"),
+        ("N(0, I)", r"$\mathcal{N}(0, I)$"),
+        ("2 log S", r"$2 \log S$"),
+        ("_", r"\_"),
+    ):
+        text = text.replace(plain, written)
+    return text

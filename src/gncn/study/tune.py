@@ -1,0 +1,451 @@
+"""`tune`: search for the settings that fall short least, by Optuna's TPE.
+
+Every trial, failed ones included, is kept in a journal, from which a search that was
+killed goes on, and in a JSON file for people.  After each tenth of a training the
+intermediate shortfall is reported; a trial worse than the median of its predecessors
+there is pruned.
+
+Where trials learn from a part of the training images, the best of them and the recipe that the
+search began with learn from all in the end, because what suits few images may not suit many.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from gncn.base.errors import ConfigError, DataError, DivergenceError, GncnError, RunError
+from gncn.base.files import write_atomic
+from gncn.data import Dataset
+from gncn.runs.config import Config
+from gncn.runs.train import train
+from gncn.study.objective import (
+    check_measurable,
+    development_data,
+    measure_columns,
+    objective,
+    references,
+    shortfall,
+    supervised_error,
+)
+from gncn.study.run import source_digest
+from gncn.study.search import Range, Search, value_at
+from gncn.training.fit import Listener
+from gncn.training.history import EpochRecord
+
+Report = Callable[[str], None]
+SPENT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+SECONDS = "seconds"
+"""Attribute of all trials that ended by themselves; a killed one has none."""
+
+FINALS = "finals"
+"""Attribute of a search: what came of the trials that learned from all images, by number."""
+
+_TENTHS = 10
+
+
+def tune(
+    search: Search,
+    model: str,
+    data: str,
+    out: Path,
+    *,
+    folder: Path | None = None,
+    data_dir: str | Path | None = None,
+    report: Report = lambda _: None,
+    on_trial: Report = lambda _: None,
+) -> dict[str, Any]:
+    """Spend what is left of one model's budget on one data set.
+
+    Args:
+        search: says what may vary and what counts.
+        model: which of its models.
+        data: which of its data sets.
+        out: folder for the journal, the summary and the best configuration; one that
+            holds them already is added to.
+        folder: what files named in the search are relative to.
+        data_dir: folder of the original data files.
+        report: told what is being done.
+        on_trial: told of every trial that has ended.
+
+    Returns:
+        The summary, as written to ``DATA-MODEL.json``.
+
+    Raises:
+        ConfigError: the search is wrong.
+        RunError: the folder holds another search.
+        KeyboardInterrupt: Ctrl-C; the trial at work will be begun again.
+    """
+    task = _Task(search, model, data, out, folder, data_dir, report)
+    study = task.study()
+    while (left := task.budget.trials - len(task.spent(study))) > 0:
+        report(f"{model} on {data}: {left} trials left")
+        task.one(study)
+        jax.clear_caches()
+        task.write(study)
+        on_trial(task.told(study))
+    while (number := task.next_final(study)) is not None:
+        on_trial(task.final(study, number))
+        jax.clear_caches()
+    return task.write(study)
+
+
+class _UnfitError(Exception):
+    """The settings of a trial are no good; says why."""
+
+    def __init__(self, error: GncnError) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+
+
+class _Task:
+    """One model on one data set."""
+
+    def __init__(
+        self,
+        search: Search,
+        model: str,
+        data: str,
+        out: Path,
+        folder: Path | None,
+        data_dir: str | Path | None,
+        report: Report,
+    ) -> None:
+        self.search, self.model, self.data, self.out = search, model, data, out
+        self.folder, self.data_dir, self.report = folder, data_dir, report
+        self.entry = search.models[model]
+        self.space = search.space(model, data)
+        first = {name: _first(bounds) for name, bounds in self.space.items()}
+        self.any_config = self.config(first)
+        self.budget = search.budget_on(data)
+        self.images = development_data(self.any_config, self.budget.train_images)
+        check_measurable(self.entry.columns, search.measuring, self.images)
+        self.wanted = references(search, model, data, self.images.name, self.any_config.model)
+
+    @property
+    def name(self) -> str:
+        return f"{self.data}-{self.model}"
+
+    def config(self, values: dict[str, Any]) -> Config:
+        return self.search.config(
+            self.model, self.data, values, folder=self.folder, data_dir=self.data_dir
+        )
+
+    def description(self) -> dict[str, Any]:
+        """What must stay the same for a search to go on."""
+        variants = {name: variant for name, variant in self.entry.on.items() if name == self.data}
+        entry = self.entry.model_copy(update={"on": variants})
+        return {
+            "model": entry.model_dump(mode="json", exclude={"space", "space_on"}),
+            "space": {name: bounds.model_dump(mode="json") for name, bounds in self.space.items()},
+            "budget": self.budget.model_dump(mode="json", exclude={"trials", "finalists"}),
+            "measuring": self.search.measuring.model_dump(mode="json"),
+            "seed": self.search.seed,
+            "wanted": self.wanted,
+            "data": self.images.fingerprint,
+        }
+
+    def study(self) -> optuna.Study:
+        """The journal's study, begun or gone on with."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.out.mkdir(parents=True, exist_ok=True)
+        path = self.out / f"{self.name}.journal"
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        budget = self.budget
+        study = optuna.create_study(
+            study_name=self.name, storage=storage, direction="minimize", load_if_exists=True
+        )
+        study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=budget.random_trials, seed=self.search.seed + len(study.trials)
+        )
+        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=budget.random_trials)
+        known = study.user_attrs.get("search")
+        if known is None:
+            study.set_user_attr("search", self.description())
+        elif known != json.loads(json.dumps(self.description())):
+            changed = [k for k, v in self.description().items() if known.get(k) != v]
+            raise RunError(
+                f"{path} was begun with another search (changed: {', '.join(changed)}). Restore "
+                "it, or begin a new one with another --out."
+            )
+        if not study.trials:
+            study.enqueue_trial(self.known_params())
+        for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(left.number, state=TrialState.FAIL)  # its process was killed
+            study.enqueue_trial(left.params)
+        return study
+
+    def known_params(self) -> dict[str, Any]:
+        """What the recipe itself says of the settings that may vary, where the space allows it.
+
+        So a search can't end below what it began with.
+        """
+        recipe = self.config({}).model_dump()
+        known = {name: value_at(recipe, name) for name in self.space}
+        return {
+            name: _key(known[name])
+            for name, bounds in self.space.items()
+            if bounds.allows(known[name])
+        }
+
+    def spent(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Trials that count against the budget: all that ended by themselves."""
+        trials = study.get_trials(deepcopy=False, states=SPENT)
+        return [trial for trial in trials if SECONDS in trial.user_attrs]
+
+    def told(self, study: optuna.Study) -> str:
+        """The last trial in a line."""
+        spent = self.spent(study)
+        which = f"trial {len(spent)} of {self.budget.trials}"
+        return self._line(which, spent[-1].user_attrs)
+
+    def one(self, study: optuna.Study) -> None:
+        """Do a trial."""
+        trial = study.ask({name: _distribution(r) for name, r in self.space.items()})
+        values = {name: _value(self.space[name], drawn) for name, drawn in trial.params.items()}
+        began = time.perf_counter()
+        state, result = TrialState.PRUNED, None
+        try:
+            result = self._measure(trial, values)
+            state = TrialState.COMPLETE
+        except optuna.TrialPruned:
+            trial.set_user_attr("why", "pruned: worse than the median at this stage")
+        except _UnfitError as error:
+            trial.set_user_attr("why", str(error))
+        trial.set_user_attr(SECONDS, time.perf_counter() - began)
+        study.tell(trial, result, state=state)
+
+    def _measure(self, trial: Trial, values: dict[str, Any]) -> float:
+        try:
+            config = self.config(values)
+            n_synapses, most = config.n_synapses(self.images), self.budget.max_synapses
+            if n_synapses is not None and n_synapses > most:
+                raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
+        except ConfigError as error:
+            raise _UnfitError(error) from error
+        watch = _Pruning(trial, self.wanted, config.training.n_epochs, self.report)
+        value, found = self._learn(config, self.images, watch)
+        for name, what in found.items():
+            trial.set_user_attr(name, what)
+        return value
+
+    def _learn(
+        self, config: Config, images: Dataset, watch: Listener
+    ) -> tuple[float, dict[str, dict[str, float]]]:
+        """Train; returns the objective, and the values and shortfalls of the columns that count."""
+        entry, measuring = self.entry, self.search.measuring
+        try:
+            fit = train(config, images, listeners=[watch])
+        except (ConfigError, DataError, DivergenceError) as error:
+            raise _UnfitError(error) from error
+        if fit.status == "interrupted":
+            raise KeyboardInterrupt
+        try:
+            values = measure_columns(
+                fit, images, entry.columns, measuring, lambda: self._supervised(images), self.report
+            )
+        except DataError as error:  # such as codes that no mixture can be fitted to
+            raise _UnfitError(error) from error
+        value, short = objective(values, self.wanted, entry.combine)
+        return value, {"values": values, "shortfalls": short}
+
+    def _supervised(self, images: Dataset) -> float:
+        """The yardstick, learned once for all models on these images."""
+        which = self.data if images is self.images else f"{self.data}-all"
+        path = self.out / f"{which}-supervised.json"
+        measuring = self.search.measuring.model_dump(mode="json")
+        key = {"data": images.fingerprint, "measuring": measuring}
+        try:
+            known = json.loads(path.read_text())
+        except (OSError, ValueError):
+            known = {}
+        if {name: known.get(name) for name in key} != key:
+            self.report("training the supervised yardstick")
+            known = key | {"m_mse": supervised_error(images, self.search.measuring)}
+            write_atomic(path, json.dumps(known, indent=1) + "\n")
+        return known["m_mse"]
+
+    @cached_property
+    def all_images(self) -> Dataset:
+        """The data with all training images."""
+        return development_data(self.any_config)
+
+    def next_final(self, study: optuna.Study) -> int | None:
+        """The trial that is next to learn from all images; None if none is, or all have."""
+        few = self.budget.train_images
+        if few is None or few >= len(self.all_images.train):
+            return None
+        done = _complete(study)
+        first = [trial for trial in done if trial.params == study.trials[0].params]
+        best = sorted(done, key=_value_of)[: self.budget.finalists]
+        finals = self._finals(study)
+        wanted = dict.fromkeys(trial.number for trial in [*first[:1], *best])
+        return next((number for number in wanted if str(number) not in finals), None)
+
+    def final(self, study: optuna.Study, number: int) -> str:
+        """Let a trial's settings learn from all images; returns a line that tells of it."""
+        config = self.config(self._settings(study.trials[number]))
+        watch = _Watch(f"final of trial {number}", config.training.n_epochs, self.report)
+        began = time.perf_counter()
+        result: dict[str, Any]
+        try:
+            value, found = self._learn(config, self.all_images, watch)
+            result = {"objective": value, **found}
+        except _UnfitError as error:
+            result = {"objective": None, "why": str(error)}
+        result[SECONDS] = time.perf_counter() - began
+        study.set_user_attr(FINALS, self._finals(study) | {str(number): result})
+        return self._line(f"trial {number} with all images", result)
+
+    def _finals(self, study: optuna.Study) -> dict[str, dict[str, Any]]:
+        return study.user_attrs.get(FINALS, {})
+
+    def _line(self, which: str, about: Mapping[str, Any]) -> str:
+        """What came of a trial, in a line."""
+        values = ", ".join(f"{name} {value:.3f}" for name, value in about.get("values", {}).items())
+        what = values or about["why"]
+        return f"{self.model} on {self.data}, {which}: {what} ({about[SECONDS]:.0f} s)"
+
+    def _settings(self, trial: FrozenTrial) -> dict[str, Any]:
+        return {name: _value(self.space[name], drawn) for name, drawn in trial.params.items()}
+
+    def _best(self, study: optuna.Study) -> FrozenTrial | None:
+        """The best of those that learned from all images; before the first has, of all trials."""
+        finals = self._finals(study).items()
+        ended = [(f["objective"], int(n)) for n, f in finals if f["objective"] is not None]
+        if ended:
+            return study.trials[min(ended)[1]]
+        return min(_complete(study), key=_value_of, default=None)
+
+    def write(self, study: optuna.Study) -> dict[str, Any]:
+        """Write the summary, and the best trial's configuration."""
+        trials = study.get_trials(deepcopy=False)
+        best = self._best(study)
+        summary = {
+            "about": "Every trial of a search, all numbers of validation images; test images "
+            "were set aside when loaded. Shortfalls are in tenths of the wanted value.",
+            "search": self.search.name,
+            "model": self.model,
+            "data": self.images.name,
+            "searched": self.description(),
+            "trials_allowed": self.budget.trials,
+            "trials_spent": len(self.spent(study)),
+            "versions": {name: metadata.version(name) for name in ("gncn", "jax", "optuna")},
+            "source": source_digest(),
+            "best": best.number if best else None,
+            "trials": [self._plain(trial) for trial in trials if trial.state != TrialState.WAITING],
+            FINALS: self._finals(study),
+        }
+        write_atomic(self.out / f"{self.name}.json", json.dumps(summary, indent=1) + "\n")
+        if best is not None:
+            config = self.config(self._settings(best))
+            plain = config.data.model_copy(update={"data_dir": None})
+            text = config.model_copy(update={"data": plain}).to_toml()
+            write_atomic(self.out / f"{self.name}-best.toml", text)
+        return summary
+
+    def _plain(self, trial: FrozenTrial) -> dict[str, Any]:
+        ended = trial.state in SPENT and SECONDS in trial.user_attrs
+        return {
+            "number": trial.number,
+            "state": trial.state.name.lower() if ended else "killed",
+            "objective": trial.value if trial.state == TrialState.COMPLETE else None,
+            "settings": self._settings(trial),
+            "intermediate": {str(k): v for k, v in trial.intermediate_values.items()},
+            **trial.user_attrs,
+        }
+
+
+class _Watch:
+    """Tells of every epoch."""
+
+    def __init__(self, name: str, n_epochs: int, report: Report) -> None:
+        self._name, self._n_epochs, self._report = name, n_epochs, report
+
+    def on_start(self, n_epochs: int, n_batches: int) -> None:
+        """Nothing to note."""
+
+    def on_batch(self, number: int) -> None:
+        """Nothing to note."""
+
+    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
+        """Tell of it."""
+        record = records[0]
+        self._report(
+            f"{self._name}, epoch {record.epoch} of {self._n_epochs}: validation "
+            f"{record.error_name} {record.validation.error:.2f}"
+        )
+
+
+class _Pruning(_Watch):
+    """Tells of every epoch, reports the shortfall so far after each tenth, and prunes."""
+
+    def __init__(
+        self, trial: Trial, wanted: dict[str, float], n_epochs: int, report: Report
+    ) -> None:
+        super().__init__(f"trial {trial.number}", n_epochs, report)
+        self._trial, self._wanted, self._tenths = trial, wanted, 0
+
+    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
+        """Tell, report, and give up if others were better."""
+        super().on_epoch(records, networks)
+        name, tenths = records[0].error_name, _TENTHS * records[0].epoch // self._n_epochs
+        if name not in self._wanted or tenths == self._tenths or tenths == _TENTHS:
+            return
+        self._tenths = tenths
+        error = records[0].validation.error
+        self._trial.report(shortfall(name, error, self._wanted[name]), tenths)
+        if self._trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _value_of(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value
+
+
+def _distribution(bounds: Range) -> BaseDistribution:
+    if bounds.choices is not None:
+        return CategoricalDistribution([_key(choice) for choice in bounds.choices])
+    assert bounds.low is not None
+    assert bounds.high is not None
+    if bounds.whole:
+        step = 1 if bounds.step is None else int(bounds.step)
+        return IntDistribution(int(bounds.low), int(bounds.high), log=bounds.log, step=step)
+    return FloatDistribution(bounds.low, bounds.high, log=bounds.log, step=bounds.step)
+
+
+def _key(choice: Any) -> Any:
+    """A choice as Optuna takes it: lists as JSON."""
+    return json.dumps(choice) if isinstance(choice, tuple) else choice
+
+
+def _value(bounds: Range, drawn: Any) -> Any:
+    """What a drawn value stands for."""
+    if bounds.choices is None:
+        return drawn
+    chosen = next(choice for choice in bounds.choices if _key(choice) == drawn)
+    return list(chosen) if isinstance(chosen, tuple) else chosen
+
+
+def _first(bounds: Range) -> Any:
+    """Some allowed value."""
+    return _value(bounds, _key(bounds.choices[0])) if bounds.choices else bounds.low

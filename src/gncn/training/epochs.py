@@ -1,0 +1,372 @@
+"""Epochs of mini-batches, whatever a model is and however it learns.
+
+An epoch is a few calls of one compiled program, each for a *chunk* of mini-batches, so
+that between them progress can be told and Ctrl-C be heard.  How many mini-batches a call
+does is a number that the program is given: it loops until it has done them, the last,
+shorter chunk with the same program, and results don't depend on the chunks at all.
+State is handed from call to call without being copied.  A program holds no callback to
+the host, so JAX can keep it in its compilation cache.
+
+Calls return before they are done; at most `LEAD` chunks are under way at once.
+
+Trials are models of one kind that differ in their seeds (or in numbers such as β):
+their arrays carry a leading axis, and one program trains them all.  On a GPU they run at
+once, for one trial leaves most of it idle.  On a CPU one follows the other, chunk by
+chunk: one trial keeps all cores busy, and what it works on stays in their caches.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+
+from gncn.base.interrupts import wait
+from gncn.training.examples import Examples, Source, on_device
+from gncn.training.feed import chunks
+
+CHUNKS = 20
+"""Calls of the program in an epoch, and so how often progress is told of."""
+LEAD = 2
+"""Chunks under way at once: the device has the next one at hand when it ends one."""
+EVALUATED_BLOCKS = 10
+"""Blocks of images that one call evaluates."""
+
+
+class Statistics(NamedTuple):
+    """Means over images, or one image's values with a leading batch axis.
+
+    Attributes:
+        error: reconstruction error: BCE in nats for Bernoulli data, squared error for
+            Gaussian data, summed over pixels; of a classifier, the error in %.
+        discrepancy: ψ in nats; of a baseline, the ψ that it ascends.
+        layer_discrepancy: its terms, one for each predicted layer.
+        sparsity: share of active neurons, z > 1e-6, of each latent layer.
+        n_steps: settling steps taken; None for a model that doesn't settle.
+    """
+
+    error: Float[Array, "*images"]
+    discrepancy: Float[Array, "*images"]
+    layer_discrepancy: Float[Array, "*images predicted"]
+    sparsity: Float[Array, "*images latent"]
+    n_steps: Float[Array, "*images"] | None
+
+
+class TrainingState(eqx.Module):
+    """Everything that training carries from one epoch to the next.
+
+    Attributes:
+        network: the networks, or models of another kind, with a leading axis of trials.
+        learner: the learners, likewise.
+        key: one random key for each trial; the order of epoch t comes from
+            ``fold_in(key, t)``.
+        epoch: epochs done.
+    """
+
+    network: Any
+    learner: Any
+    key: Shaped[PRNGKeyArray, " trials"]
+    epoch: Int[Array, ""]
+
+
+class EpochReport(NamedTuple):
+    """What an epoch saw while it learned.
+
+    Attributes:
+        mean: statistics averaged over the epoch's images, leading axis trials.
+        batch_error: mean reconstruction error of every mini-batch.
+    """
+
+    mean: Statistics
+    batch_error: Float[Array, "batches trials"]
+
+
+class Draw(NamedTuple):
+    """Which images make up a mini-batch.
+
+    Attributes:
+        chosen: their indices.
+        weights: 1 for an image, 0 for a filler.
+        key: a random key of the mini-batch's own.
+    """
+
+    chosen: Int[Array, " batch"]
+    weights: Float[Array, " batch"]
+    key: PRNGKeyArray
+
+
+Learn = Callable[[Any, Any, Examples, Draw, Any], tuple[Any, Any, Statistics]]
+"""What one mini-batch does to one trial: (model, learner, examples, draw, options) to
+(model, learner, statistics of each image).  Part of what a program is compiled for, so it
+must equal itself from epoch to epoch: a function of a module, or an `equinox.Partial`."""
+
+See = Callable[[Any, Examples, Draw], Statistics]
+"""Statistics of each image of a block, from (model, examples, draw); as `Learn`."""
+
+OnBatch = Callable[[int], None]
+"""Is told the number, from 0, of the last mini-batch that is done."""
+
+Scalar = Int[Array | np.ndarray, ""]
+"""An integer that a program is given, rather than compiled for."""
+
+
+def stack_trials(
+    models: Sequence[Any], learners: Sequence[Any], seeds: Sequence[int]
+) -> TrainingState:
+    """The state before the first epoch: all arrays stacked along a leading axis of trials."""
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
+    return TrainingState(_stack(models), _stack(learners), keys, jnp.zeros((), int))
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def trial(state: TrainingState, index: int) -> Any:
+    """The network, or other model, of one trial, without the leading axis."""
+    return unstack(state.network)[index]
+
+
+def unstack(models: Any) -> list[Any]:
+    """Models of all trials, without the leading axis of their arrays."""
+    n_trials = len(jax.tree.leaves(models)[0])
+    return [jax.tree.map(lambda leaf, k=k: leaf[k], models) for k in range(n_trials)]
+
+
+def run_epoch(
+    state: TrainingState,
+    source: Source,
+    batch_size: int,
+    learn: Learn,
+    options: Any = None,
+    on_batch: OnBatch | None = None,
+    *,
+    chunk: int | None = None,
+    together: bool | None = None,
+) -> tuple[TrainingState, EpochReport]:
+    """Learn once from every image, without replacement, in an order of each trial's own.
+
+    The last, short mini-batch is filled up with images of weight 0.
+
+    Args:
+        state: models and learners; left as it is.
+        source: the images; on the device if they are to stay there between epochs.
+        batch_size: images of a mini-batch.
+        learn: what one mini-batch does to one trial.
+        options: handed to `learn`, each array with a leading axis of trials.
+        on_batch: told of the progress after each chunk.
+        chunk: mini-batches of a chunk; by default such that there are `CHUNKS` of them.
+        together: run trials at once rather than one after the other; by default unless
+            on a CPU.
+
+    Returns:
+        The state after the epoch, and what was seen.
+
+    Raises:
+        DataError: the file of streamed images can't be read, or has changed.
+    """
+    n_images = len(source)
+    n_batches = -(-n_images // batch_size)
+    length = -(-n_batches // CHUNKS) if chunk is None else chunk
+    together = jax.default_backend() != "cpu" if together is None else together
+    keys, order = _draw_order(state.key, state.epoch, n_images)
+    models, learners = jax.tree.map(jnp.copy, (state.network, state.learner))  # to be used up
+    seen: list[Statistics] = []
+    under_way: deque[tuple[int, Array]] = deque()
+
+    def finish_one() -> None:
+        number, error = under_way.popleft()
+        wait(error)
+        if on_batch is not None:
+            on_batch(number)
+
+    with closing(chunks(on_device(source), np.asarray(order), batch_size, length)) as feed:
+        for first, count, examples, indices in feed:
+            given = _LearnChunk(
+                learn, n_images, together, examples, indices, first, count, keys, options
+            )
+            (models, learners), sums = _learn_chunk(given, (models, learners))
+            seen.append(sums)
+            under_way.append((int(first + count) - 1, sums.error))
+            if len(under_way) == LEAD:
+                finish_one()
+    while under_way:
+        finish_one()
+    report = _report(seen, n_images, batch_size)
+    return TrainingState(models, learners, state.key, state.epoch + 1), report
+
+
+@eqx.filter_jit
+def _draw_order(
+    key: Shaped[PRNGKeyArray, " trials"], epoch: Int[Array, ""], n_images: int
+) -> tuple[Shaped[PRNGKeyArray, " trials"], Int[Array, "trials images"]]:
+    """Each trial's key for the epoch, and the order in which it sees the images."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key, epoch)
+    return keys, jax.vmap(lambda key: jax.random.permutation(key, n_images))(keys)
+
+
+class _LearnChunk(NamedTuple):
+    """What a call of `_learn_chunk` is given beside the state; arrays are no constants of it.
+
+    Attributes:
+        learn: what one mini-batch does.
+        n_images: images of the epoch.
+        together: run trials at once.
+        examples: what `indices` are indices of.
+        indices: of the images of each mini-batch.
+        first: number of the chunk's first mini-batch.
+        n_batches: mini-batches to do.
+        keys: of the epoch.
+        options: for `learn`.
+    """
+
+    learn: Learn
+    n_images: int
+    together: bool
+    examples: Examples
+    indices: Int[np.ndarray, "chunk trials batch"]
+    first: Scalar
+    n_batches: Scalar
+    keys: Shaped[PRNGKeyArray, " trials"]
+    options: Any
+
+
+def _weights(number: Scalar, batch_size: int, n_images: Scalar | int) -> Float[Array, " batch"]:
+    """1 for the images that mini-batch or block `number` has, 0 for those that fill it up."""
+    left = n_images - number * batch_size
+    return (jnp.arange(batch_size) < left).astype(jnp.float32)
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _learn_chunk(chunk: _LearnChunk, carry: tuple[Any, Any]) -> tuple[tuple[Any, Any], Statistics]:
+    """Learn from `chunk.n_batches` mini-batches.
+
+    Returns:
+        Models and learners, and the sums over each mini-batch of the statistics of its
+        images; of those mini-batches that the chunk doesn't have, 0.
+    """
+    length, _, batch_size = chunk.indices.shape
+
+    def one(
+        model: Any,
+        learner: Any,
+        indices: Int[Array, "chunk batch"],
+        key: PRNGKeyArray,
+        options: Any,
+    ) -> tuple[tuple[Any, Any], Statistics]:
+        def step(place: Int[Array, ""], model: Any, learner: Any) -> tuple[Any, Any, Statistics]:
+            number = chunk.first + place
+            weights = _weights(number, batch_size, chunk.n_images)
+            draw = Draw(indices[place], weights, jax.random.fold_in(key, number))
+            model, learner, seen = chunk.learn(model, learner, chunk.examples, draw, options)
+            return model, learner, _sums(weights, seen)
+
+        def body(place: Int[Array, ""], carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+            model, learner, sums = step(place, *carry[:2])
+            filled = jax.tree.map(lambda a, value: a.at[place].set(value), carry[2], sums)
+            return model, learner, filled
+
+        shapes = jax.eval_shape(step, jnp.zeros((), int), model, learner)[2]
+        empty = jax.tree.map(lambda s: jnp.zeros((length, *s.shape), s.dtype), shapes)
+        model, learner, sums = lax.fori_loop(0, chunk.n_batches, body, (model, learner, empty))
+        return (model, learner), sums
+
+    each = (*carry, jnp.moveaxis(chunk.indices, 1, 0), chunk.keys, chunk.options)
+    if len(chunk.keys) == 1:
+        result = one(*jax.tree.map(lambda leaf: leaf[0], each))
+        return jax.tree.map(lambda leaf: leaf[None], result)
+    return jax.vmap(one)(*each) if chunk.together else lax.map(lambda trial: one(*trial), each)
+
+
+def _sums(weights: Float[Array, " batch"], seen: Statistics) -> Statistics:
+    return jax.tree.map(lambda value: jnp.tensordot(weights, value, axes=1), seen)
+
+
+def _report(seen: Sequence[Statistics], n_images: int, batch_size: int) -> EpochReport:
+    """Put together what the chunks saw, each with axes of trials and mini-batches.
+
+    Done on the host, so that what is summed up is compiled for no particular chunks.
+    """
+    n_batches = -(-n_images // batch_size)
+    sums = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, :n_batches], *seen)
+    images = np.full((n_batches, 1), batch_size, np.float32)
+    images[-1] = n_images - (n_batches - 1) * batch_size
+    return EpochReport(_mean(sums, n_images), jnp.asarray(sums.error.T / images))
+
+
+@eqx.filter_jit
+def _mean(sums: Statistics, n_images: int) -> Statistics:
+    """Means over images from sums with axes of trials and mini-batches or blocks."""
+    return jax.tree.map(lambda values: jnp.sum(values, axis=1) / n_images, sums)
+
+
+def average(models: Any, source: Source, batch_size: int, see: See) -> Statistics:
+    """Average statistics over images, in blocks so that memory stays bounded.
+
+    One program serves splits of every size.
+
+    Args:
+        models: with a leading axis of trials.
+        source: the images.
+        batch_size: images of a block.
+        see: statistics of each image.
+
+    Returns:
+        Means, with a leading axis of trials.
+    """
+    n_images = len(source)
+    n_blocks = -(-n_images // batch_size)
+    sums = []
+    for first in range(0, n_blocks, EVALUATED_BLOCKS):
+        rows = first * batch_size + np.arange(EVALUATED_BLOCKS * batch_size)
+        block = _SeeBlocks(
+            see,
+            batch_size,
+            source.gather(np.minimum(rows, n_images - 1)),
+            np.asarray(n_images),
+            np.asarray(first),
+            np.asarray(min(EVALUATED_BLOCKS, n_blocks - first)),
+        )
+        sums.append(_see_blocks(block, models))
+    joined = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *sums)
+    return _mean(joined, n_images)
+
+
+class _SeeBlocks(NamedTuple):
+    """What a call of `_see_blocks` is given beside the models; see `_LearnChunk`."""
+
+    see: See
+    batch_size: int
+    examples: Examples
+    n_images: Scalar
+    first: Scalar
+    n_blocks: Scalar
+
+
+@eqx.filter_jit
+def _see_blocks(blocks: _SeeBlocks, models: Any) -> Statistics:
+    """Sums of statistics over each block, with axes of trials and blocks."""
+
+    def step(place: Int[Array, ""], model: Any) -> Statistics:
+        number = blocks.first + place
+        weights = _weights(number, blocks.batch_size, blocks.n_images)
+        chosen = place * blocks.batch_size + jnp.arange(blocks.batch_size)
+        key = jax.random.fold_in(jax.random.key(0), number)
+        return _sums(weights, blocks.see(model, blocks.examples, Draw(chosen, weights, key)))
+
+    def one(model: Any) -> Statistics:
+        def body(place: Int[Array, ""], sums: Statistics) -> Statistics:
+            return jax.tree.map(lambda a, value: a.at[place].set(value), sums, step(place, model))
+
+        shapes = jax.eval_shape(step, jnp.zeros((), int), model)
+        empty = jax.tree.map(lambda s: jnp.zeros((EVALUATED_BLOCKS, *s.shape), s.dtype), shapes)
+        return lax.fori_loop(0, blocks.n_blocks, body, empty)
+
+    # One trial after another: vmap would widen every block's memory by their number.
+    return lax.map(one, models)

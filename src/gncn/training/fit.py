@@ -1,0 +1,281 @@
+"""`fit`: train models on a data set, epoch by epoch, and record what happens.
+
+This is the edge between the pure epochs of a `gncn.training.methods.Method` and the world: it
+measures time, evaluates, tells a `Listener` (a progress bar, a run folder), stops a run
+that diverges or no longer improves, and on Ctrl-C returns what was trained up to the
+last whole epoch.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from gncn.base.errors import ConfigError, DivergenceError
+from gncn.base.interrupts import interrupts_held, wait
+from gncn.baselines.models import Baseline
+from gncn.core.network import Network
+from gncn.data import Dataset
+from gncn.runs.config import TrainingConfig, refuse_unequal
+from gncn.runs.models import Model
+from gncn.training.epochs import EpochReport, Statistics, TrainingState, unstack
+from gncn.training.history import EpochRecord, error_name, split_record
+from gncn.training.methods import Method, descent, hebbian
+
+Status = Literal["finished", "interrupted", "diverged"]
+M = TypeVar("M", bound=Model)
+
+WORST_NATS_PER_PIXEL = 10 * np.log(2)
+"""A mean reconstruction error above this (ten times that of tossing coins) is divergence.
+
+An autoencoder's may lie above it before anything is learned; then up to twice that of the first
+mini-batch is none."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Is told of a run's progress."""
+
+    def on_start(self, n_epochs: int, n_batches: int) -> None:
+        """Training begins: so many epochs of so many mini-batches."""
+
+    def on_batch(self, number: int) -> None:
+        """All mini-batches up to `number` (from 0) of the present epoch are done.
+
+        It is called some twenty times in an epoch, not for every mini-batch.
+        """
+
+    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
+        """An epoch is done; one record and one model for each trial.
+
+        With early stopping the models are those to keep, which may be of earlier epochs.
+        """
+
+
+@dataclass(frozen=True)
+class Fit(Generic[M]):
+    """The result of training.
+
+    Attributes:
+        networks: one for each trial, as they were after the last whole epoch, or, with
+            early stopping, after the best one.
+        history: one record for each trial and epoch.
+        status: ``finished``, ``interrupted`` by Ctrl-C, or ``diverged``.
+        epochs_kept: the epoch that each of `networks` is from; 0 is the start.
+    """
+
+    networks: tuple[M, ...]
+    history: tuple[EpochRecord, ...]
+    status: Status
+    epochs_kept: tuple[int, ...]
+
+    @property
+    def network(self) -> M:
+        """The network of the first trial."""
+        return self.networks[0]
+
+    @property
+    def kept(self) -> tuple[EpochRecord, ...]:
+        """Records of the epochs kept, in the order of `history`; a start has none."""
+        return tuple(r for r in self.history if r.epoch == self.epochs_kept[r.trial])
+
+
+class FitDivergenceError(DivergenceError):
+    """Training diverged.
+
+    Attributes:
+        last_good: networks and history up to the last epoch that ended well.
+    """
+
+    def __init__(self, message: str, last_good: Fit[Any]) -> None:
+        super().__init__(message)
+        self.last_good = last_good
+
+
+def fit(
+    network: M | Sequence[M],
+    data: Dataset,
+    config: TrainingConfig | Sequence[TrainingConfig] | None = None,
+    *,
+    seeds: int | Sequence[int] = 0,
+    listeners: Sequence[Listener] = (),
+) -> Fit[M]:
+    """Train one model, or several of one kind and size at once.
+
+    Args:
+        network: the network or baseline, or one for each trial.
+        data: learned from is `data.train`; `data.validation` and `data.test` are
+            evaluated after every epoch and have no influence, unless
+            `config.patience` makes validation decide when to stop.
+        config: length, batch size, optimiser and rates; or one for each trial, which may
+            differ in their rates. Trials may also differ in the numbers of `Dynamics`.
+        seeds: decides the order of images, one seed for each trial.
+        listeners: told of the progress.
+
+    Returns:
+        The trained models and the history of training.
+
+    Raises:
+        ConfigError: the models differ in kind or size, or from seeds or configurations
+            in number, the configurations differ in more than rates, or an option doesn't
+            apply.
+        DataError: the data do not fit the models.
+        FitDivergenceError: training diverged; holds the last good state.
+    """
+    models = [network] if not isinstance(network, Sequence) else list(network)
+    seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+    if isinstance(config, Sequence):
+        configs = list(config)
+    else:
+        configs = [config or TrainingConfig()] * len(models)
+    method = _method(models, data, configs, seeds)
+    config = configs[0]
+    n_batches = -(-len(data.train) // config.batch_size)
+    for listener in listeners:
+        listener.on_start(config.n_epochs, n_batches)
+
+    def tell(number: int) -> None:
+        for listener in listeners:
+            listener.on_batch(number)
+
+    state, name = method.start, error_name(models[0])
+    best = _Best(state.network, (0,) * len(models), np.full(len(models), -np.inf))
+    history: list[EpochRecord] = []
+    status: Status = "finished"
+    worst = np.zeros(len(models))
+    try:
+        for epoch in range(1, config.n_epochs + 1):
+            began = time.perf_counter()
+            after, report = method.learn(state, tell)
+            wait(report.batch_error)
+            seconds = time.perf_counter() - began
+            if epoch == 1:
+                worst = _worst_error(report, data.n_pixels, method.free_start)
+            diverged = _divergence(report, worst, epoch, method.advice)
+            if diverged:
+                raise _divergence_of(best, history, diverged)
+            on_validation, on_test = method.evaluate(after)
+            wait(on_test.error)
+            if diverged := _broken((on_validation, on_test), epoch, method.advice):
+                raise _divergence_of(best, history, diverged)
+            score = np.asarray(getattr(on_validation, method.monitored))
+            score = -score if method.monitored == "error" else score
+            better = best.updated(after, epoch, score, always=config.patience is None)
+            records = [
+                EpochRecord(
+                    trial=index,
+                    epoch=epoch,
+                    error_name=name,
+                    seconds=seconds,
+                    kept=better.epochs[index] == epoch,
+                    train=split_record(report.mean, index),
+                    validation=split_record(on_validation, index),
+                    test=split_record(on_test, index),
+                )
+                for index in range(len(models))
+            ]
+            with interrupts_held():  # networks, history and what listeners write agree
+                state, best = after, better
+                history.extend(records)
+                for listener in listeners:
+                    listener.on_epoch(records, unstack(best.stacked))
+            if config.patience is not None and epoch - max(best.epochs) >= config.patience:
+                break
+    except KeyboardInterrupt:
+        status = "interrupted"
+    return Fit(tuple(unstack(best.stacked)), tuple(history), status, best.epochs)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The models to keep: of the best epoch, or of the last if none is to be preferred."""
+
+    stacked: Any
+    epochs: tuple[int, ...]
+    scores: np.ndarray
+
+    def updated(
+        self, state: TrainingState, epoch: int, scores: np.ndarray, *, always: bool
+    ) -> "_Best":
+        """After an epoch, with each trial's score on the validation images."""
+        better = scores > self.scores if not always else np.ones_like(scores, bool)
+
+        def choose(old: Any, new: Any) -> Any:
+            shape = (len(better),) + (1,) * (new.ndim - 1)
+            return jnp.where(better.reshape(shape), new, old)
+
+        return _Best(
+            state.network if better.all() else jax.tree.map(choose, self.stacked, state.network),
+            tuple(epoch if new else old for new, old in zip(better, self.epochs, strict=True)),
+            np.where(better, scores, self.scores),
+        )
+
+
+def _method(
+    models: list[Any], data: Dataset, configs: list[TrainingConfig], seeds: list[int]
+) -> Method:
+    if not models or not len(models) == len(seeds) == len(configs):
+        raise ConfigError(
+            "fit needs one seed for each network, and one configuration for all or for each; "
+            f"received {len(models)} networks and {len(seeds)} seeds and {len(configs)} "
+            "configurations."
+        )
+    refuse_unequal(configs)
+    for kind, method in ((Network, hebbian), (Baseline, descent)):
+        if all(isinstance(model, kind) for model in models):
+            return method(models, data, configs, seeds)
+    raise ConfigError(
+        "fit trains networks, or baselines of one kind; received "
+        f"{sorted({type(model).__name__ for model in models})}."
+    )
+
+
+def _worst_error(
+    first: EpochReport, n_pixels: int, free_start: bool
+) -> Float[np.ndarray, " trials"]:
+    """The error of a mini-batch above which each trial has diverged."""
+    at_start = np.asarray(first.batch_error)[0]
+    worst = np.full(len(at_start), WORST_NATS_PER_PIXEL * n_pixels)
+    if not free_start:
+        return worst
+    return np.maximum(worst, 2 * np.nan_to_num(at_start, nan=0.0, posinf=0.0))
+
+
+def _broken(evaluated: Sequence[Statistics], epoch: int, advice: str) -> str | None:
+    """What to say of models that the last update of an epoch broke; None if it didn't."""
+    for statistics in evaluated:
+        bad = ~(np.isfinite(statistics.error) & np.isfinite(statistics.discrepancy))
+        if bad.any():
+            return (
+                f"Training diverged at the last mini-batch of epoch {epoch} (trial "
+                f"{np.flatnonzero(bad)[0]}): held-out images then have errors that are not finite. "
+                f"The networks are kept as they were after epoch {epoch - 1}. {advice}"
+            )
+    return None
+
+
+def _divergence_of(best: _Best, history: Sequence[EpochRecord], message: str) -> FitDivergenceError:
+    kept = Fit(tuple(unstack(best.stacked)), tuple(history), "diverged", best.epochs)
+    return FitDivergenceError(message, kept)
+
+
+def _divergence(
+    report: EpochReport, worst: Float[np.ndarray, " trials"], epoch: int, advice: str
+) -> str | None:
+    """What to say of an epoch that diverged; None if it didn't."""
+    errors = np.asarray(report.batch_error)
+    bad = ~(errors <= worst[None, :])
+    bad[-1] |= ~np.isfinite(report.mean.discrepancy)
+    if not bad.any():
+        return None
+    batch, index = np.argwhere(bad)[0]
+    return (
+        f"Training diverged at mini-batch {batch + 1} of epoch {epoch} (trial {index}): the "
+        f"reconstruction error is {errors[batch, index]:.4g} per image. The networks are kept as "
+        f"they were after epoch {epoch - 1}. {advice}"
+    )

@@ -1,0 +1,116 @@
+"""What is recorded of training: one `EpochRecord` for each trial and epoch.
+
+A history is a list of records.  On disk it is ``history.jsonl``, one JSON object a
+line, rewritten whole and atomically after every epoch.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gncn.base.errors import RunError
+from gncn.base.files import write_atomic
+from gncn.baselines.autoencoder import Autoencoder
+from gncn.baselines.classifier import DSRN
+from gncn.core.network import Network
+from gncn.runs.models import Model
+from gncn.training.epochs import Statistics
+
+ErrorName = Literal["bce", "squared_error", "error_percent", "negative_log_likelihood"]
+
+
+class SplitRecord(BaseModel):
+    """Means over the images of one split.
+
+    Attributes:
+        error: what `EpochRecord.error_name` says: for most models the reconstruction
+            error summed over pixels (BCE in nats, or squared error).
+        discrepancy: ψ in nats; of a baseline, what it ascends.
+        layer_discrepancy: its terms, from layer 0 upward.
+        sparsity: share of active neurons of layers 1..L, or of an encoder's layers.
+        n_steps: settling steps taken; None for a model that doesn't settle.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    error: float
+    discrepancy: float
+    layer_discrepancy: tuple[float, ...]
+    sparsity: tuple[float, ...]
+    n_steps: float | None = None
+
+
+class EpochRecord(BaseModel):
+    """One trial after one epoch.
+
+    Attributes:
+        trial: number of the trial, from 0.
+        epoch: epochs done.
+        error_name: what `SplitRecord.error` is: ``bce`` or ``squared_error``, a
+            classifier's ``error_percent``, or ``negative_log_likelihood``.
+        seconds: time spent learning, all trials together (the first epoch's includes
+            compilation).
+        kept: whether the model to keep is from this epoch, as far as was known then.
+        train: seen while learning, each batch before its update.
+        validation: after the epoch.
+        test: after the epoch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    trial: int
+    epoch: int
+    error_name: ErrorName
+    seconds: float
+    kept: bool = True
+    train: SplitRecord
+    validation: SplitRecord
+    test: SplitRecord
+
+
+def error_name(model: Model) -> ErrorName:
+    """How the error that is recorded of this model is called."""
+    if isinstance(model, Network):
+        bernoulli = model.circuit.layers[0].distribution == "bernoulli"
+        return "bce" if bernoulli else "squared_error"
+    if isinstance(model, Autoencoder):
+        return "bce"
+    return "error_percent" if isinstance(model, DSRN) else "negative_log_likelihood"
+
+
+def split_record(statistics: Statistics, trial: int) -> SplitRecord:
+    """Take one trial's means out of `Statistics` with a leading axis of trials."""
+    return SplitRecord(
+        error=float(statistics.error[trial]),
+        discrepancy=float(statistics.discrepancy[trial]),
+        layer_discrepancy=tuple(map(float, statistics.layer_discrepancy[trial])),
+        sparsity=tuple(map(float, statistics.sparsity[trial])),
+        n_steps=None if statistics.n_steps is None else float(statistics.n_steps[trial]),
+    )
+
+
+def write_history(path: Path, history: Sequence[EpochRecord]) -> None:
+    """Write a history, replacing the file."""
+    write_atomic(path, "".join(record.model_dump_json() + "\n" for record in history))
+
+
+def read_history(path: Path) -> list[EpochRecord]:
+    """Read a history.
+
+    Raises:
+        RunError: the file is missing or malformed.
+    """
+    try:
+        lines = path.read_text().splitlines()
+        return [EpochRecord(**json.loads(line)) for line in lines]
+    except OSError as error:
+        raise RunError(f"Can't read {path}: {error.strerror or error}.") from error
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise RunError(
+            f"{path} is not a history of training: {place}: {problem['msg'].lower()}."
+        ) from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RunError(f"{path} is not a history of training: {error}.") from error
