@@ -13,8 +13,8 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
+from gncn.base.description import Description
 from gncn.base.errors import ConfigError, unknown_choice
-from gncn.core.circuit import Description
 
 Kind = Literal["rae", "gvae", "gvae-cv", "gan-ae", "dsrn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

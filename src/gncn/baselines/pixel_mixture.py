@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import Field
 
-from gncn.core.circuit import Description
+from gncn.base.description import Description
 from gncn.evaluation.bernoulli import log_likelihood_table
 from gncn.evaluation.mixture import Covariance, Mixture
 

@@ -12,10 +12,11 @@ from layer l+1 (Eqs 1 and 5).  Other wirings are other lists of connections: wit
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from gncn.base.description import Description
 from gncn.base.errors import ConfigError
 from gncn.core.activations import K_WINNERS, resolve_activation
 
@@ -31,57 +32,6 @@ MOST_NEURONS = 1 << 24
 """Of a layer: larger numbers are mistakes, or meant to do harm."""
 
 T = TypeVar("T")
-
-
-class Description(BaseModel):
-    """Base of all descriptions: frozen, and deaf to no unknown option."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
-    )
-
-    def __init__(self, **options: Any) -> None:
-        try:
-            super().__init__(**options)
-        except ValidationError as error:
-            raise ConfigError(explain(error, type(self))) from None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers_are_numbers(cls, options: Any) -> Any:
-        """Refuse ``true`` and ``"3"`` where numbers are wanted, which pydantic would convert."""
-        for name, field in cls.model_fields.items():
-            value = options.get(name) if isinstance(options, dict) else None
-            if isinstance(value, bool | str) and _only_numbers(field.annotation):
-                raise ValueError(f"{name} must be a number; received {value!r}.")
-        return options
-
-
-def _only_numbers(annotation: Any) -> bool:
-    """Whether a type is int or float, or one of them or None."""
-    kinds = set(get_args(annotation)) - {type(None)} or {annotation}
-    return kinds <= {int, float}
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say in plain words what pydantic found wrong: option, value received, values allowed."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        place = ".".join(str(part) for part in problem["loc"])
-        received = problem.get("input")
-        match problem["type"]:
-            case "extra_forbidden":
-                choices = ", ".join(repr(name) for name in model.model_fields)
-                lines.append(f"Unknown option {place!r} for {model.__name__}. Options: {choices}.")
-            case "missing":
-                lines.append(f"{model.__name__} needs the option {place!r}.")
-            case "value_error":
-                lines.append(f"{model.__name__}: {problem.get('ctx', {}).get('error')}")
-            case _:
-                lines.append(
-                    f"{model.__name__}.{place}: {problem['msg'].lower()}; received {received!r}."
-                )
-    return "\n".join(lines)
 
 
 class Layer(Description):

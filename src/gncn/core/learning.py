@@ -31,9 +31,9 @@ import optax
 from jaxtyping import Array, Float, Int
 from pydantic import Field, model_validator
 
+from gncn.base.description import Description
 from gncn.base.errors import ConfigError
 from gncn.core.acceleration import prepare
-from gncn.core.circuit import Description
 from gncn.core.discrepancy import Latents, Responses, activities
 from gncn.core.network import Network, constrain, product
 from gncn.core.precision import hold_eigenvalues, precision_update

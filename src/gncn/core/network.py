@@ -27,10 +27,11 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import Field, model_validator
 
+from gncn.base.description import Description
 from gncn.base.errors import ConfigError
 from gncn.base.hardware import multiplies_bfloat16
 from gncn.core.activations import resolve_activation
-from gncn.core.circuit import Circuit, Connection, Description, per_layer
+from gncn.core.circuit import Circuit, Connection, per_layer
 
 Products = Literal["float32", "bfloat16"]
 Order = Literal["simultaneous", "sequential"]

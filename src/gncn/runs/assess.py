@@ -30,27 +30,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from gncn.base.errors import ConfigError, RunError, unknown_choice
+from gncn.base.files import read_json, write_atomic
 from gncn.baselines.autoencoder import Autoencoder
+from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.data.reading import read_npy
-from gncn.base.errors import ConfigError, RunError, unknown_choice
 from gncn.evaluation.completion import complete_in_ways, visible_pixels
 from gncn.evaluation.embedding import embed
-from gncn.evaluation.mixture import COVARIANCES
-from gncn.evaluation.neighbours import nearest_images
-from gncn.evaluation.protocols import Prior
-from gncn.evaluation.recall import EmpiricalPrior
-from gncn.evaluation.sparsity import ACTIVE
-from gncn.figures.evaluation import (
-    draw_activity,
-    draw_completions,
-    draw_confusion,
-    draw_embedding,
-    draw_likelihood_curve,
-    draw_samples,
-)
-from gncn.figures.drawing import image_shape
-from gncn.base.files import read_json, write_atomic
 from gncn.evaluation.measure import (
     fit_prior,
     measure_completion,
@@ -60,12 +47,25 @@ from gncn.evaluation.measure import (
     measure_tight_likelihood,
     measure_yardsticks,
 )
+from gncn.evaluation.mixture import COVARIANCES
 from gncn.evaluation.names import MEASURES
-from gncn.core.network import Network
-from gncn.runs.pictures import mean_statistics
-from gncn.runs.folder import RunFolder
-from gncn.runs.serialise import save_mixture
+from gncn.evaluation.neighbours import nearest_images
+from gncn.evaluation.protocols import Prior
+from gncn.evaluation.recall import EmpiricalPrior
+from gncn.evaluation.sparsity import ACTIVE
 from gncn.evaluation.subject import Measurable, Report, Subject, as_measurable
+from gncn.figures.drawing import image_shape
+from gncn.figures.evaluation import (
+    draw_activity,
+    draw_completions,
+    draw_confusion,
+    draw_embedding,
+    draw_likelihood_curve,
+    draw_samples,
+)
+from gncn.runs.folder import RunFolder
+from gncn.runs.pictures import mean_statistics
+from gncn.runs.serialise import save_mixture
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 from pydantic import Field, model_validator
 
+from gncn.base.description import Description
+from gncn.base.errors import ConfigError, DataError, unknown_choice
 from gncn.baselines.blueprint import BUDGET, KINDS, LEAST_VARIANCE, Blueprint, plan_blueprint
 from gncn.baselines.models import Baseline, start_baseline
 from gncn.baselines.pixel_mixture import Emission
@@ -25,18 +27,16 @@ from gncn.core.circuit import (
     Circuit,
     Compared,
     Competition,
-    Description,
     Feedback,
     Norm,
     Precision,
     Start,
     chain,
 )
-from gncn.data import Dataset, load_dataset, load_file
-from gncn.base.errors import ConfigError, DataError, unknown_choice
-from gncn.evaluation.mixture import Covariance
 from gncn.core.learning import Rates, Rule, rates
 from gncn.core.network import Network, Settling, build
+from gncn.data import Dataset, load_dataset, load_file
+from gncn.evaluation.mixture import Covariance
 from gncn.training.hebbian import Plan
 
 T = TypeVar("T")

@@ -28,16 +28,16 @@ from typing import Any
 
 import jax
 
-from gncn.runs.config import Config, load_config
-from gncn.data import Dataset
 from gncn.base.errors import RunError
-from gncn.evaluation.mixture import Mixture
 from gncn.base.files import read_json, sha256, write_atomic
+from gncn.core.network import Network
+from gncn.data import Dataset
+from gncn.evaluation.mixture import Mixture
+from gncn.runs.config import Config, load_config
+from gncn.runs.models import Model
+from gncn.runs.serialise import DESCRIPTION, load, load_mixture, save
 from gncn.training.fit import Fit, Status
 from gncn.training.history import EpochRecord, read_history, write_history
-from gncn.runs.models import Model
-from gncn.core.network import Network
-from gncn.runs.serialise import DESCRIPTION, load, load_mixture, save
 
 CONFIG, RUN, HISTORY = "config.toml", "run.json", "history.jsonl"
 REPLACED, MOVING = ".replaced", ".replaced.moving"

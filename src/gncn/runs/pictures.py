@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gncn.base.errors import ConfigError, unknown_choice
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.descent import evaluate_baseline
 from gncn.baselines.models import Baseline
 from gncn.baselines.pixel_mixture import PixelMixture
-from gncn.runs.config import Config
-from gncn.data import Dataset, Split
 from gncn.core.discrepancy import binary_cross_entropy, respond
-from gncn.base.errors import ConfigError, unknown_choice
-from gncn.training.examples import examples_of
+from gncn.core.network import Network
+from gncn.core.settling import Settled, settle
+from gncn.data import Dataset, Split
 from gncn.figures.drawing import (
     ERROR_LABELS,
     draw_columns,
@@ -24,11 +24,11 @@ from gncn.figures.drawing import (
     draw_weights,
     image_shape,
 )
-from gncn.training.history import SplitRecord, error_name, split_record
-from gncn.core.network import Network
+from gncn.runs.config import Config
 from gncn.runs.folder import RunFolder
-from gncn.core.settling import Settled, settle
+from gncn.training.examples import examples_of
 from gncn.training.hebbian import evaluate, reconstruction_error
+from gncn.training.history import SplitRecord, error_name, split_record
 
 SPLITS = ("train", "validation", "test")
 

@@ -21,16 +21,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from gncn.base.errors import ConfigError, RunError
+from gncn.base.files import read_json, sha256, write_atomic
 from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.dense import Dense
 from gncn.baselines.models import CLASSES, Baseline
 from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureShape
 from gncn.core.circuit import Circuit
-from gncn.base.errors import ConfigError, RunError
-from gncn.evaluation.mixture import COVARIANCES, TRIANGULAR, Covariance, Mixture
-from gncn.base.files import read_json, sha256, write_atomic
-from gncn.runs.models import Model
 from gncn.core.network import Dynamics, Network, Settling
+from gncn.evaluation.mixture import COVARIANCES, TRIANGULAR, Covariance, Mixture
+from gncn.runs.models import Model
 
 NETWORK, BASELINE, PIXELS = "gncn-network-1", "gncn-baseline-1", "gncn-mixture-1"
 DESCRIPTION = "model.json"

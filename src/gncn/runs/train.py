@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from gncn.baselines.mixture_training import fit_pixel_mixture
-from gncn.runs.config import Config
-from gncn.data import Dataset
 from gncn.base.errors import ConfigError, GncnError
-from gncn.training.fit import Fit, FitDivergenceError, Listener, fit
+from gncn.baselines.mixture_training import fit_pixel_mixture
+from gncn.data import Dataset
+from gncn.runs.config import Config
 from gncn.runs.folder import RunFolder
+from gncn.training.fit import Fit, FitDivergenceError, Listener, fit
 
 
 def train(config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()) -> Fit[Any]:

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from gncn.base.description import Description
 from gncn.base.errors import ConfigError, unknown_choice
-from gncn.core.circuit import Description
 from gncn.evaluation.completion import visible_pixels
 from gncn.evaluation.mixture import Covariance
 from gncn.evaluation.names import MEASURES

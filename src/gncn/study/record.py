@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from gncn.base.description import Description
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import write_atomic
-from gncn.core.circuit import Description
 from gncn.training.history import EpochRecord
 
 SUPERSEDED = "superseded"

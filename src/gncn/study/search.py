@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from gncn.base.description import Description
 from gncn.base.errors import ConfigError
-from gncn.core.circuit import Description
 from gncn.runs.config import Config, packaged_names, read_packaged
 from gncn.study.plan import Basis, Key
 
