@@ -15,7 +15,7 @@ import gncn
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import sha256, write_atomic
 from gncn.evaluation.mixture_fit import fit_mixture
-from gncn.runs.serialise import load_mixture, save_mixture
+from gncn.runs.priors import load_mixture, save_mixture
 from nets import cases
 
 
@@ -84,7 +84,7 @@ def test_a_kill_between_the_two_files_leaves_the_old_network(saved, monkeypatch)
             raise KeyboardInterrupt
         write_atomic(path, content)
 
-    monkeypatch.setattr("gncn.runs.serialise.write_atomic", killed)
+    monkeypatch.setattr("gncn.runs.model_files.write_atomic", killed)
     other = gncn.build(network.circuit, seed=9, lateral_masks={2: np.zeros((4, 4))})
     with pytest.raises(KeyboardInterrupt):
         gncn.save(other, folder)
@@ -130,11 +130,11 @@ def put_tensors(folder, change):
         (lambda f: (f / "model.json").write_text("[" * 200_000), "not JSON"),
         (lambda f: edit(f, lambda d: d.update(tensors="x" * 5000)), "Can't read xxx.*too long"),
         (
-            lambda f: edit(f, lambda d: d["circuit"].update(initial_state=float("nan"))),
+            lambda f: edit(f, lambda d: d["description"]["circuit"].update(initial_state=float("nan"))),
             "initial_state: .*finite",
         ),
         (
-            lambda f: edit(f, lambda d: d["circuit"]["layers"][1].update(size=10**18 + 1)),
+            lambda f: edit(f, lambda d: d["description"]["circuit"]["layers"][1].update(size=10**18 + 1)),
             "size: .* less than or equal to 16777216",
         ),
         (
@@ -145,27 +145,27 @@ def put_tensors(folder, change):
         ),
         (lambda f: (f / "model.json").write_bytes(b"x" * (2 << 20)), "larger than"),
         (lambda f: edit(f, lambda d: d.update(format="pickle")), "it says 'pickle'"),
-        (lambda f: edit(f, lambda d: d.update(settling=9)), "needs 'settling' of type dict"),
+        (lambda f: edit(f, lambda d: d.update(description=9)), "needs 'description' of type dict"),
         (
-            lambda f: edit(f, lambda d: d["settling"].update(n_settle_steps=0)),
+            lambda f: edit(f, lambda d: d["description"]["settling"].update(n_settle_steps=0)),
             "n_settle_steps: .* greater than or equal to 1",
         ),
         (
-            lambda f: edit(f, lambda d: d["settling"].update(tolerance=-1.0)),
+            lambda f: edit(f, lambda d: d["description"]["settling"].update(tolerance=-1.0)),
             "tolerance: .* greater than 0; received -1.0",
         ),
         (
-            lambda f: edit(f, lambda d: d["settling"].update(products="int8")),
+            lambda f: edit(f, lambda d: d["description"]["settling"].update(products="int8")),
             "'bfloat16'; received 'int8'",
         ),
         (lambda f: edit(f, lambda d: d.update(tensors="../x")), "outside its folder"),
         (lambda f: edit(f, lambda d: d.update(tensors="gone.safetensors")), "No such file"),
         (lambda f: edit(f, lambda d: d.update(sha256="0" * 64)), "damaged or altered"),
         (
-            lambda f: edit(f, lambda d: d["circuit"].update(feedback="x")),
+            lambda f: edit(f, lambda d: d["description"]["circuit"].update(feedback="x")),
             "that can be loaded: Circuit.feedback",
         ),
-        (lambda f: edit(f, lambda d: d["circuit"].update({"extra": 1})), "Unknown option 'extra'"),
+        (lambda f: edit(f, lambda d: d["description"]["circuit"].update({"extra": 1})), "Unknown option 'extra'"),
         (
             lambda f: put_tensors(f, lambda a: a.pop("forward_weights.0")),
             r"missing \['forward_weights.0'\]",

@@ -14,7 +14,7 @@ from gncn.core.network import Network, Settling, build
 from gncn.core.settling import Settled, settle
 from gncn.data import Dataset, Split, from_arrays, load_dataset, load_file
 from gncn.runs.config import Config, TrainingConfig, load_config
-from gncn.runs.serialise import load, save
+from gncn.runs.model_files import load, save
 from gncn.training.fit import Fit, fit
 
 __version__ = "0.1.0"

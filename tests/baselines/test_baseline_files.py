@@ -54,15 +54,20 @@ def test_mixtures_too(covariance, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "gncn-baseline-9"}, "must say format 'gncn-network-1', 'gncn-baseline-1'"),
-        ({"blueprint": {"kind": "rae"}}, "no model that can be loaded.*n_pixels"),
-        ({"blueprint": None}, "needs 'blueprint' of type dict"),
+        ({"format": "gncn-model-9"}, "must say format 'gncn-model-2'; it says 'gncn-model-9'"),
         (
-            {"blueprint": {"kind": "rae", "n_pixels": 6, "hidden": 7, "n_latent": 3}},
+            {"format": "gncn-baseline-1"},
+            "format 'gncn-baseline-1', which.*no longer reads. Train.* again, or .*commit 1ac8ea5",
+        ),
+        ({"model": "vae"}, "a model of the kind 'vae', which this version.* knows 'gncn', 'rae'"),
+        ({"description": {}}, "no model that can be loaded.*n_pixels"),
+        ({"description": None}, "needs 'description' of type dict"),
+        (
+            {"description": {"n_pixels": 6, "hidden": 7, "n_latent": 3}},
             "must be float32 of shape",
         ),
         (
-            {"blueprint": {"kind": "gan-ae", "n_pixels": 6, "hidden": 6, "n_latent": 3}},
+            {"model": "gan-ae", "description": {"n_pixels": 6, "hidden": 6, "n_latent": 3}},
             r"missing \['discriminator",
         ),
     ],
@@ -75,8 +80,28 @@ def test_descriptions_that_do_not_fit_are_refused(small, tmp_path, change, messa
         gncn.load(tmp_path)
 
 
-def test_values_that_are_not_finite_are_refused(small, tmp_path):
+def stacked(model):
+    return jax.tree.map(lambda leaf: leaf[None], model)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda m: jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), m), "not finite"),
+        (lambda m: jax.tree.map(lambda a: np.asarray(a, np.float64), m), "received float64"),
+        (stacked, r"received float32 of shape \(1, "),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved_and_replaces_nothing(small, tmp_path, harm, message):
     model = small("rae")
-    gncn.save(jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), model), tmp_path)
-    with pytest.raises(RunError, match="not finite"):
-        gncn.load(tmp_path)
+    gncn.save(model, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(RunError, match=f"This RAE can't be saved.*{message}"):
+        gncn.save(harm(model), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_is_no_model_is_not_saved(tmp_path):
+    with pytest.raises(RunError, match="A dict can't be saved.*RAE"):
+        gncn.save({}, tmp_path / "new")
+    assert not (tmp_path / "new").exists()

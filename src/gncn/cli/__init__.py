@@ -1,12 +1,9 @@
-"""The command line, ``gncn``: one module for each command, errors told in one place."""
+"""The command line, ``gncn``: one module for each command; errors are reported in one place."""
 
-import os
 import sys
 
-import typer
-from rich.console import Console
-
 from gncn.base.errors import GncnError
+from gncn.base.extras import needs
 
 WRONG_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
@@ -17,61 +14,47 @@ def main() -> None:
     The status is 2 for input that can't be used, 1 for a run that diverged, and 130
     for Ctrl-C.
     """
-    console = Console(stderr=True)
     try:
-        keep_compiled_programs()
-        from gncn.cli.app import app
-
-        app()
+        for module in ("typer", "rich"):
+            needs(module, "cli")
+        _run()
     except GncnError as error:
-        console.print(f"[bold red]Error:[/] {_escape(str(error))}", highlight=False)
+        _print_error(str(error))
         sys.exit(FAILED if isinstance(error, ArithmeticError) else WRONG_INPUT)
     except KeyboardInterrupt:
-        console.print("Interrupted.")
+        sys.stderr.write("Interrupted.\n")
         sys.exit(INTERRUPTED)
     except SystemExit as ended:
-        if _by_ctrl_c(ended):  # Typer ends the process without a word
-            console.print("Interrupted.")
+        if _by_ctrl_c(ended):  # Typer exits without a message
+            sys.stderr.write("Interrupted.\n")
         raise
 
 
+def _run() -> None:
+    from gncn.base.compilation import keep_compiled_programs
+    from gncn.data import cache_dir
+
+    keep_compiled_programs(cache_dir() / "compiled")
+    from gncn.cli.app import app
+
+    app()
+
+
+def _print_error(message: str) -> None:
+    try:
+        from rich.console import Console
+        from rich.markup import escape
+    except ModuleNotFoundError:  # its absence may be what the message is about
+        sys.stderr.write(f"Error: {message}\n")
+    else:
+        Console(stderr=True).print(f"[bold red]Error:[/] {escape(message)}", highlight=False)
+
+
 def _by_ctrl_c(ended: SystemExit) -> bool:
-    """Whether an exit is what became of an interrupt that no command dealt with."""
+    """Whether an interrupt that no command handled led to this exit."""
     cause: BaseException | None = ended
     while cause is not None:
         if isinstance(cause, KeyboardInterrupt):
             return True
         cause = cause.__cause__ or cause.__context__
     return False
-
-
-def keep_compiled_programs() -> None:
-    """Let JAX keep compiled programs in the user's cache, unless told where else to.
-
-    ``JAX_COMPILATION_CACHE_DIR`` names another folder; the cache is ``GNCN_CACHE`` or the
-    system's.  A folder that can't be written costs a warning and the time to compile.
-    """
-    import jax
-
-    from gncn.data import cache_dir
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def make_typer(help_text: str) -> typer.Typer:
-    """A Typer application with the conventions that all commands share."""
-    return typer.Typer(
-        help=help_text,
-        no_args_is_help=True,
-        rich_markup_mode="markdown",
-        pretty_exceptions_enable=False,
-        add_completion=False,
-    )

@@ -1,6 +1,7 @@
 """The `gncn` application: its commands and their order in ``--help``."""
 
-from gncn.cli import make_typer
+import typer
+
 from gncn.cli.compare import compare
 from gncn.cli.data import app as data_app
 from gncn.cli.evaluate import evaluate
@@ -11,10 +12,14 @@ from gncn.cli.settle import settle
 from gncn.cli.train import train
 from gncn.cli.tune import tune
 
-app = make_typer(
-    "Neural generative coding: train networks that learn p(x) without backprop, and look "
-    "inside.\n\nStart with `gncn train --preset mnist --out runs/mnist`; what it makes, a run "
-    "folder, is what the other commands take."
+app = typer.Typer(
+    help="Neural generative coding: train networks that learn p(x) without backprop, and look "
+    "inside.\n\nStart with `gncn train --preset mnist --out runs/mnist`. It makes a run folder, "
+    "which the other commands take.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
 )
 app.command()(train)
 app.command()(reconstruct)

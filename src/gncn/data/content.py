@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from gncn.base.errors import DataError
+from gncn.base.extras import needs
 from gncn.data.registry import DataFile, DatasetInfo, Part, owner_of
 from gncn.data.types import Split
 
@@ -168,6 +169,7 @@ def parse_silhouettes(content: bytes, info: DatasetInfo) -> tuple[Split, Split, 
     Raises:
         DataError: an array is missing, or has an unexpected shape, type or value.
     """
+    needs("scipy", "evaluation")
     from scipy.io import loadmat
 
     arrays = loadmat(io.BytesIO(content))

@@ -2,20 +2,15 @@
 
 import tempfile
 from pathlib import Path, PurePosixPath
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from typing import TYPE_CHECKING
 
 from gncn.base.errors import DataError
+from gncn.base.extras import needs
 from gncn.data.content import AlteredFileError, MissingFileError, verified_content
 from gncn.data.registry import DataFile, DatasetInfo
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 16
@@ -38,6 +33,8 @@ def download(info: DatasetInfo, file: DataFile, folder: Path) -> Path:
         MissingFileError: no mirror had it; says why for each, and what to do.
         DataError: the folder can't be written.
     """
+    needs("pooch", "data")
+    needs("rich", "cli")
     from pooch import HTTPDownloader
 
     reasons = []
@@ -80,7 +77,7 @@ def download(info: DatasetInfo, file: DataFile, folder: Path) -> Path:
 class _Bar:
     """The progress bar interface that pooch asks for, drawn by rich."""
 
-    def __init__(self, progress: Progress, description: str) -> None:
+    def __init__(self, progress: "Progress", description: str) -> None:
         self._progress = progress
         self._task = progress.add_task(description, total=None)
 
@@ -102,7 +99,17 @@ class _Bar:
         self._progress.stop_task(self._task)
 
 
-def _progress() -> Progress:
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),

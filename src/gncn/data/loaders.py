@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gncn.base.errors import ConfigError
+from gncn.base.extras import needs
 from gncn.data.binarise import DEFAULT_THRESHOLD
 from gncn.data.content import MissingFileError, parse_idx, parse_silhouettes
 from gncn.data.embedded import read_mnist
@@ -152,6 +153,7 @@ def _load_digits(
             f"'digits' comes with scikit-learn and is read from no folder; received data_dir="
             f"{str(data_dir)!r}. Leave it out."
         )
+    needs("sklearn", "evaluation")
     from sklearn.datasets import load_digits
 
     grey, labels = load_digits(return_X_y=True)

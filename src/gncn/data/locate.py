@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from gncn.base.errors import DataError
+from gncn.base.extras import needs
 from gncn.data.content import AlteredFileError, ForeignFileError, MissingFileError, read_verified
 from gncn.data.download import download
 from gncn.data.registry import DataFile, DatasetInfo
@@ -40,6 +41,7 @@ def cache_dir() -> Path:
     named = os.environ.get("GNCN_CACHE")
     if named:
         return Path(named).expanduser()
+    needs("pooch", "data")
     from pooch import os_cache
 
     return Path(os_cache("gncn"))

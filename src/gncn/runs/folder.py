@@ -6,7 +6,7 @@ file                content
 ``config.toml``     the resolved configuration: every option with an effect
 ``run.json``        status, versions, seeds, data, hardware and times
 ``history.jsonl``   one line for each trial and epoch (`gncn.training.history`)
-``trials/K/``       the model of trial K (`gncn.runs.serialise`)
+``trials/K/``       the model of trial K (`gncn.runs.model_files`)
 ``figures/``        PNGs
 ==================  ========================================================
 
@@ -34,8 +34,8 @@ from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.evaluation.mixture import Mixture
 from gncn.runs.config import Config, load_config
-from gncn.runs.models import Model
-from gncn.runs.serialise import DESCRIPTION, load, load_mixture, save
+from gncn.runs.model_files import DESCRIPTION, load, save
+from gncn.runs.priors import load_mixture
 from gncn.training.fit import Fit, Status
 from gncn.training.history import EpochRecord, read_history, write_history
 
@@ -187,7 +187,7 @@ class RunFolder:
             )
         return model
 
-    def model(self, trial: int = 0) -> Model:
+    def model(self, trial: int = 0) -> Any:
         """The network or baseline of one trial.
 
         Raises:
@@ -284,7 +284,7 @@ class RunFolder:
     def on_batch(self, number: int) -> None:
         """Nothing to record."""
 
-    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Model]) -> None:
+    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         """Save the models and the history so far."""
         self._history.extend(records)
         for index, network in enumerate(networks):

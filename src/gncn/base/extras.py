@@ -1,0 +1,29 @@
+"""Packages that only parts of the library need: imported when used, and missed in one sentence."""
+
+import sys
+from importlib.util import find_spec
+
+from gncn.base.errors import ConfigError
+
+_NAMES = {"sklearn": "scikit-learn", "matplotlib": "Matplotlib", "scipy": "SciPy"}
+"""What packages are called where that isn't the name they are imported by."""
+
+
+def needs(module: str, extra: str) -> None:
+    """Refuse to go on where an optional package isn't installed.
+
+    Call it before the package is imported.
+
+    Args:
+        module: the name that the package is imported by.
+        extra: the extra of gncn that installs it.
+
+    Raises:
+        ConfigError: the package isn't installed.
+    """
+    known = sys.modules.get(module, ...)
+    if known is None or (known is ... and find_spec(module) is None):
+        raise ConfigError(
+            f"This needs {_NAMES.get(module, module)}, which isn't installed: "
+            f"pip install 'gncn[{extra}]'."
+        )

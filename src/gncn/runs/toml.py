@@ -1,0 +1,110 @@
+"""TOML files of settings: reading them, those that come with the library, and overrides."""
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from gncn.base.errors import ConfigError
+from gncn.base.extras import needs
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        ConfigError: it can't be read, or isn't TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"Can't read {path}: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}.") from error
+
+
+def write_toml(values: Mapping[str, Any]) -> str:
+    """Settings as TOML.  TOML has no null, so options that are None are left out."""
+    needs("tomli_w", "cli")
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(values))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return [_without_none(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def packaged_names(folder: str) -> tuple[str, ...]:
+    """Names of the TOML files in a folder of the library: presets, studies or searches.
+
+    Args:
+        folder: the folder as a module, without ``gncn.``: for instance ``"runs.presets"``.
+    """
+    files = resources.files(f"gncn.{folder}").iterdir()
+    return tuple(sorted(Path(f.name).stem for f in files if f.name.endswith(".toml")))
+
+
+def packaged(folder: str, name: str) -> dict[str, Any]:
+    """The content of one of the files that `packaged_names` lists."""
+    return tomllib.loads(resources.files(f"gncn.{folder}").joinpath(f"{name}.toml").read_text())
+
+
+def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
+    """The content of a TOML file of the user's, or of one that comes with the library.
+
+    Args:
+        folder: as for `packaged_names`.
+        kind: what the files are, for the error's text: "study", for instance.
+        name: path of a file that ends in .toml, or the name of one of the library's.
+
+    Raises:
+        ConfigError: there is no such file, or it isn't TOML.
+    """
+    if str(name) in packaged_names(folder):
+        return packaged(folder, str(name))
+    if Path(name).suffix == ".toml":
+        return read_toml(Path(name))
+    names = ", ".join(repr(known) for known in packaged_names(folder))
+    raise ConfigError(f"Unknown {kind} {str(name)!r}. Give a .toml file or one of: {names}.")
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings laid over others, section by section."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            merged[key] = overlay(under, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def parse_override(override: str) -> dict[str, Any]:
+    """The settings that an override such as ``"training.n_epochs=3"`` stands for.
+
+    The value is read as TOML, or as plain text if it isn't TOML.
+
+    Raises:
+        ConfigError: it isn't written ``name=value``, or sets several options.
+    """
+    name, equals, text = override.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(
+            f"An override is written name=value, such as training.n_epochs=3; received "
+            f"{override!r}."
+        )
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        parsed = {"value": text.strip()}
+    if set(parsed) != {"value"}:
+        raise ConfigError(f"An override sets one option; received several lines: {override!r}.")
+    nested: Any = parsed["value"]
+    for part in reversed(name.strip().split(".")):
+        nested = {part: nested}
+    return nested
