@@ -95,6 +95,7 @@ def load_mixture(path: str | Path) -> Mixture:
         )
     if arrays["means"].ndim != 2:
         raise RunError(f"{path}: means must be a matrix; received {arrays['means'].shape}.")
-    skeleton = packed_skeleton(*arrays["means"].shape, covariance)
+    n_components, dim = arrays["means"].shape
+    skeleton = packed_skeleton(n_components, dim, covariance)
     check_arrays(str(path), arrays, skeleton)
     return unpacked(filled(skeleton, arrays))
