@@ -6,7 +6,7 @@ from gncn.data import Dataset, Split
 from gncn.study.paper import PUBLISHED
 from gncn.study.pictures import pack_pictures
 from gncn.study.plan import Study
-from gncn.study.record import Record
+from gncn.study.record import History, Record
 from gncn.training.history import EpochRecord, SplitRecord
 
 MODELS = ("gmm", "rae", "gvae-cv", "gvae", "gan-ae", "gncn", "dsrn")
@@ -44,7 +44,7 @@ def epochs(values, split="test", name="bce"):
 
 def record(model, data="mnist", trial=0, *, bce=(), metrics=None, name=None, **fields):
     """A finished run; `bce` after each epoch, the last of which is kept."""
-    error_name = "error_percent" if model == "dsrn" else "bce"
+    done = epochs(bce, name="error_percent" if model == "dsrn" else "bce")
     given = {
         "status": "finished",
         "model": model,
@@ -62,8 +62,8 @@ def record(model, data="mnist", trial=0, *, bce=(), metrics=None, name=None, **f
             "fingerprint": "f",
             "images": {"train": 7000, "validation": 1000, "test": 2000},
         },
-        "epoch_kept": len(bce) or None,
-        "history": epochs(bce, name=error_name),
+        "kept": done[-1] if done else None,
+        "history": History.of(done),
         "metrics": metrics or {},
     }
     return Record(**(given | fields))

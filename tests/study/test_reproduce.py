@@ -383,7 +383,7 @@ def test_of_several_variances_the_best_is_measured_and_recorded():
     record = run_one(spec)
     psi = record.validation_psi_of_variances
     assert max(psi, key=psi.get) == "0.1"  # the last one trained is the other
-    assert [one.epoch for one in record.history] == [1, 2, 3]
+    assert len(record.history.test) == len(record.history.seconds) == 3
     assert record.kept.validation.discrepancy == pytest.approx(psi["0.1"])
     assert record.metrics["bce"] == pytest.approx(record.kept.validation.error, rel=1e-4)
 
@@ -427,9 +427,9 @@ def test_a_tiny_study_from_its_file_to_its_page(place):
     records = {one.model: one for one in read_records(out)}
     assert records["bad"].error["type"] == "FitDivergenceError"
     good = records["gncn"]
-    assert record_path(out, "gncn", "digits", 0).stat().st_size < 200_000
+    assert record_path(out, "gncn", "digits", 0).stat().st_size < 50_000
     assert {"samples", "data", "embedding"} <= set(good.pictures)
-    assert good.epoch_kept == 2
+    assert good.kept.epoch == 2
     assert good.kept.validation.error == pytest.approx(good.metrics["bce"], rel=1e-4)
     assert good.versions["gncn"]
     assert good.threads >= 1

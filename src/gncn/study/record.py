@@ -1,10 +1,11 @@
 """`Record`: what remains of a run, one small JSON file, written whole or not at all.
 
-A record is enough for the report: configuration, versions, hardware, times, the history
-of training, every metric, and a few small pictures (PNG, base64).
+A record is enough for the report: configuration, versions, hardware, times, errors after every
+epoch, every metric, and of a first trial a few small pictures (PNG, base64).
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,42 @@ from gncn.base.files import write_atomic
 from gncn.training.history import EpochRecord
 
 SUPERSEDED = "superseded"
+FORMAT = 2
+
+
+class History(Description):
+    """Errors of a model, one number for each epoch, rounded to seven digits.
+
+    Attributes:
+        error_name: as in `EpochRecord`; empty if no epoch ended.
+        seconds: spent learning.
+        train: error of the training images, seen while learning.
+        validation: error of the validation images after the epoch.
+        test: error of the test images after the epoch.
+    """
+
+    error_name: str = ""
+    seconds: tuple[float, ...] = ()
+    train: tuple[float, ...] = ()
+    validation: tuple[float, ...] = ()
+    test: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, records: Sequence[EpochRecord]) -> "History":
+        """Shorten the history of one model.
+
+        Args:
+            records: one for each epoch, in order.
+        """
+        if not records:
+            return cls()
+        return cls(
+            error_name=records[0].error_name,
+            seconds=tuple(_rounded(one.seconds) for one in records),
+            train=tuple(_rounded(one.train.error) for one in records),
+            validation=tuple(_rounded(one.validation.error) for one in records),
+            test=tuple(_rounded(one.test.error) for one in records),
+        )
 
 
 class Record(Description):
@@ -26,27 +63,27 @@ class Record(Description):
         status: ``finished`` or ``failed``.
         model: what the study calls the model.
         data: what the study calls the data set.
-        trial: number of the trial.
+        trial: number of the trial, from 0.
         spec: the `gncn.study.plan.RunSpec`, as JSON.
         started: when, UTC.
         finished: when, UTC.
         seconds: spent on training, evaluation and in total.
-        threads: that the run was given; None if not held.
+        threads: that the run was given; None if not limited.
         versions: of packages.
         source: hash of the library's code.
         hardware: what the run ran on.
         dataset: name, fingerprint, source and number of images.
         n_synapses: all that the model learns.
         validation_psi_of_variances: of a GVAE-CV, where several were tried: the model
-            measured has the one with the highest.
-        epoch_kept: the epoch that the model measured is from.
-        history: of training.
-        metrics: as ``gncn evaluate`` writes them.
-        pictures: see `gncn.study.pictures`.
+            measured has the variance with the highest ψ.
+        kept: all that is known of the epoch that the measured model is from.
+        history: errors after every epoch.
+        metrics: as ``gncn evaluate`` writes them, without confusion matrices.
+        pictures: see `gncn.study.pictures`; of first trials only.
         error: of a failed run: type, message and traceback.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     status: Literal["finished", "failed"]
     model: str
     data: str
@@ -62,8 +99,8 @@ class Record(Description):
     dataset: dict[str, Any] = Field(default_factory=dict)
     n_synapses: int | None = None
     validation_psi_of_variances: dict[str, float] = Field(default_factory=dict)
-    epoch_kept: int | None = None
-    history: tuple[EpochRecord, ...] = ()
+    kept: EpochRecord | None = None
+    history: History = History()
     metrics: dict[str, Any] = Field(default_factory=dict)
     pictures: dict[str, Any] = Field(default_factory=dict)
     error: dict[str, str] | None = None
@@ -73,16 +110,19 @@ class Record(Description):
         """``model/data/trial``."""
         return f"{self.model}/{self.data}/{self.trial}"
 
-    @property
-    def kept(self) -> EpochRecord | None:
-        """The history's record of the epoch that was kept."""
-        return next((r for r in self.history if r.epoch == self.epoch_kept), None)
-
     def to_json(self) -> str:
         """JSON with a line for each field."""
         fields = self.model_dump(mode="json")
         lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in fields.items())
         return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def without_confusion(metrics: Any) -> Any:
+    """Metrics without confusion matrices, which make up most of a record and no report shows."""
+    if isinstance(metrics, dict):
+        kept = {name: value for name, value in metrics.items() if name != "confusion"}
+        return {name: without_confusion(value) for name, value in kept.items()}
+    return [without_confusion(one) for one in metrics] if isinstance(metrics, list) else metrics
 
 
 def record_path(folder: Path, model: str, data: str, trial: int) -> Path:
@@ -102,10 +142,17 @@ def read_record(path: Path) -> Record:
     """Read a record.
 
     Raises:
-        RunError: the file is no record.
+        RunError: the file is not a record, or has another version of the format.
     """
     try:
-        return Record(**json.loads(path.read_text()))
+        fields = json.loads(path.read_text())
+        if isinstance(fields, dict) and fields.get("format", FORMAT) != FORMAT:
+            raise RunError(
+                f"{path} has version {fields['format']!r} of the format of records; this version "
+                f"of gncn reads version {FORMAT}. Version 1 is read by gncn at commit 1ac8ea5. To "
+                "do the run again, move the file away and start `gncn reproduce`."
+            )
+        return Record(**fields)
     except (OSError, ValueError, TypeError, ConfigError) as error:
         raise RunError(
             f"{path} is no record of a run: {error} Delete it, and `gncn reproduce` makes it again."
@@ -113,10 +160,10 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """All records of a folder, but those that were superseded.
+    """Read all records of a folder, except superseded ones.
 
     Raises:
-        RunError: the folder isn't there, or a file in it is no record.
+        RunError: the folder does not exist, or a file in it is not a record.
     """
     if not folder.is_dir():
         raise RunError(f"{folder} is no folder of records; `gncn reproduce` makes one.")
@@ -125,9 +172,13 @@ def read_records(folder: Path) -> list[Record]:
 
 
 def supersede(folder: Path, record: Record) -> Path:
-    """Move a record aside, into ``superseded/``: what it measured isn't forgotten."""
+    """Move a record into ``superseded/``, so that what was measured is not forgotten."""
     path = record_path(folder, record.model, record.data, record.trial)
     aside = folder / SUPERSEDED
     aside.mkdir(exist_ok=True)
     when = record.finished.replace(":", "").replace("+0000", "Z")
     return path.rename(aside / f"{record.data}-{record.model}-{record.trial}-{when}.json")
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.7g}")

@@ -25,7 +25,7 @@ from gncn.runs.folder import RunFolder
 from gncn.runs.train import train_run
 from gncn.study.pictures import pack_pictures
 from gncn.study.plan import RunSpec
-from gncn.study.record import Record
+from gncn.study.record import History, Record, without_confusion
 from gncn.training.history import EpochRecord
 
 Report = Callable[[str], None]
@@ -84,10 +84,10 @@ def run_one(
         dataset=about["data"],
         n_synapses=about["n_synapses"],
         validation_psi_of_variances=about.get("validation_psi_of_variances", {}),
-        epoch_kept=result.epochs_kept[0],
-        history=result.history,
-        metrics=metrics,
-        pictures=pack_pictures(shown, data, spec.split, best_way),
+        kept=next((one for one in result.history if one.epoch == result.epochs_kept[0]), None),
+        history=History.of(result.history),
+        metrics=without_confusion(metrics),
+        pictures=pack_pictures(shown, data, spec.split, best_way) if spec.trial == 0 else {},
     )
 
 
@@ -129,7 +129,8 @@ def _measure(
         folder,
         data,
         split=spec.split,
-        choices=spec.evaluation.choices(),
+        only=spec.evaluation.measures,
+        settings=spec.evaluation.settings,
         seed=spec.evaluation.seed,
         report=report,
     )

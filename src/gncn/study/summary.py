@@ -12,7 +12,8 @@ import numpy as np
 
 from gncn.base.errors import RunError
 from gncn.data.loaders import PART_SUFFIX
-from gncn.study.compare import COLUMNS, Summary
+from gncn.study.columns import column_value, columns, published_number
+from gncn.study.compare import Summary
 from gncn.study.paper import (
     DEVIATIONS,
     FIRST_EPOCH_BCE,
@@ -26,17 +27,6 @@ from gncn.study.plan import Study, Targets, differences
 from gncn.study.record import Record
 from gncn.study.verdict import Verdict, judge, judge_as_printed, judge_completion
 
-GENERATIVE = (
-    "bce",
-    "log_likelihood",
-    "log_likelihood_training_codes",
-    "log_likelihood_own_prior",
-    "log_likelihood_tight",
-    "log_likelihood_paper_convention",
-)
-"""Columns of Table 1."""
-DIAGNOSTIC = ("error_percent", "m_mse")
-"""Columns of Table 2."""
 AIMS = {"log_likelihood": "log p(x) honest, better prior", "m_mse": "M-MSE"}
 BY_FITTED_CODES = ("log_likelihood", "log_likelihood_training_codes")
 """Honest log p(x) with a prior made of codes: a target may be reached by either."""
@@ -95,7 +85,7 @@ class ModelRow:
         kind: ``config.model``.
         n_trials: finished runs.
         n_synapses: all that it learns.
-        cells: by the keys of `gncn.study.compare.COLUMNS`.
+        cells: by the keys of `gncn.study.columns.columns`.
         curve: BCE after each epoch that all trials reached: mean over trials, deviation.
         first_epoch: BCE after the first.
         sparsity: share of active neurons by layer.
@@ -169,7 +159,7 @@ class DataSection:
     def verdicts(self) -> Iterable[Verdict]:
         """All verdicts; that on log p(x) once, not again in the paper's convention."""
         twice = "log_likelihood_paper_convention"
-        cells = (row.cells[key] for row in self.rows for key in COLUMNS if key != twice)
+        cells = (row.cells[key] for row in self.rows for key in columns() if key != twice)
         return (cell.verdict for cell in cells if cell.verdict is not None)
 
 
@@ -285,22 +275,23 @@ def _floor(supervised: Summary | None, models: Iterable[Sequence[Record]]) -> Su
 
 
 def _column(key: str, records: Sequence[Record]) -> Summary | None:
-    """Ours of one of `COLUMNS`, over the trials of a model."""
-    find = COLUMNS[key].find
-    return _over(records, lambda r: find(r.kept, r.metrics, r.spec["split"]))
+    """Our number of a column, over the trials of a model."""
+    column = columns()[key]
+    return _over(records, lambda r: column_value(column, r.kept, r.metrics, r.spec["split"]))
 
 
 def _row(
     study: Study, model: str, data: str, records: Sequence[Record], floor: Summary | None
 ) -> ModelRow:
     kind = records[0].spec["config"]["model"]
-    paper = published(data, kind, study.evaluation.n_samples, study.evaluation.missing)
+    settings = study.evaluation.settings
+    paper = published(data, kind, settings["n_samples"], settings["missing"])
     spread = DEVIATIONS.get(data, {}).get(kind, Deviation())
     split = records[0].spec["split"]
-    cells = {key: _cell(key, _column(key, records), paper, spread, floor) for key in COLUMNS}
+    cells = {key: _cell(key, _column(key, records), paper, spread, floor) for key in columns()}
     if split != PAPER_SPLIT:
         cells = {k: c._replace(verdict=None, as_printed=None) for k, c in cells.items()}
-    first = _over(records, lambda r: _bce(r, split)[0] if _bce(r, split) else None)
+    first = _over(records, lambda r: next(iter(_bce(r, split)), None))
     published_first = FIRST_EPOCH_BCE.get(data, {}).get(kind)
     verdict = None
     if first is not None and published_first is not None and split == PAPER_SPLIT:
@@ -338,8 +329,8 @@ def _tight(record: Record) -> Tight | None:
 def _cell(
     key: str, ours: Summary | None, paper: Published, spread: Deviation, floor: Summary | None
 ) -> Cell:
-    column = COLUMNS[key]
-    value = column.published(paper)
+    column = columns()[key]
+    value = published_number(column, paper)
     if ours is None or value is None:
         return Cell(ours, value)
     if key == "m_mse":
@@ -357,7 +348,7 @@ def _cell(
 
 def _with_best(rows: Sequence[ModelRow], n: int = 2) -> tuple[ModelRow, ...]:
     """Mark the best `n` of each column, where there are more than `n`."""
-    for key, column in COLUMNS.items():
+    for key, column in columns().items():
         if not column.ranked:
             continue
         known = [(c.ours.mean, row.key) for row in rows if (c := row.cells[key]).ours is not None]
@@ -423,7 +414,7 @@ def _aimed_at(key: str, row: ModelRow) -> Summary | None:
 
 def _is_best(key: str, model: str, rows: Sequence[ModelRow]) -> bool | None:
     """Whether a model is the best that learns synapses; None without another to compare."""
-    low = COLUMNS[key].low_is_good
+    low = columns()[key].low_is_good
     means = {
         row.key: (1 if low else -1) * found.mean
         for row in rows
@@ -448,7 +439,8 @@ def _dig(value: Any, *path: str) -> Any:
 
 
 def _bce(record: Record, split: str) -> list[float]:
-    return [getattr(one, split).error for one in record.history if one.error_name == "bce"]
+    """BCE after each epoch; empty for a model that has none."""
+    return list(getattr(record.history, split)) if record.history.error_name == "bce" else []
 
 
 def _curve(records: Sequence[Record], split: str) -> tuple[tuple[float, float], ...]:
