@@ -6,7 +6,7 @@ import pytest
 
 import gncn
 from gncn.base.errors import ConfigError
-from gncn.runs.config import preset_names
+from gncn.runs.presets import preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -8,13 +8,10 @@ effect.  The options of ``[network]`` and ``[settling]`` are those of `gncn.chai
 """
 
 import dataclasses
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import resources
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-import tomli_w
 from pydantic import Field, model_validator
 
 from gncn.base.description import Description
@@ -35,8 +32,11 @@ from gncn.core.circuit import (
 )
 from gncn.core.learning import Rates, Rule, rates
 from gncn.core.network import Network, Settling, build
-from gncn.data import Dataset, load_dataset, load_file
+from gncn.data import Dataset
+from gncn.data.config import DataConfig
 from gncn.evaluation.mixture import Covariance
+from gncn.runs.presets import read_settings
+from gncn.runs.toml import overlay, parse_override, write_toml
 from gncn.training.hebbian import Plan
 
 T = TypeVar("T")
@@ -46,75 +46,6 @@ Each = T | tuple[T, ...]
 
 def _all(value: T | tuple[T, ...]) -> tuple[T, ...]:
     return value if isinstance(value, tuple) else (value,)
-
-
-class DataConfig(Description):
-    """Which data, and how they are split.
-
-    Attributes:
-        name: a data set's name, or the path of a .npy or .npz file.
-        data_dir: folder of the original files; see `gncn.load_dataset`.
-        n_validation: images for validation; None for the data set's own rule.
-        split_seed: decides which images those are.
-        allow_missing_train: KMNIST only; see `gncn.load_dataset`.
-        binarisation: of a file: ``threshold``, ``stochastic`` or ``none``.
-        threshold: of a file; see `gncn.load_file`.
-        binarisation_seed: of a file; see `gncn.load_file`.
-        max_value: value of a white pixel in a file.
-        image_shape: rows and columns of a file's images.
-        n_test: images of a file for testing.
-        stream: leave the images in a .npy file and read them while training, for more
-            images than memory holds.
-    """
-
-    name: str = "mnist"
-    data_dir: str | None = None
-    n_validation: int | None = None
-    split_seed: int = 0
-    allow_missing_train: bool = False
-    binarisation: Literal["threshold", "stochastic", "none"] | None = None
-    threshold: float | None = None
-    binarisation_seed: int | None = None
-    max_value: float | None = None
-    image_shape: tuple[int, int] | None = None
-    n_test: int | None = None
-    stream: bool = False
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the data are a file of the user's own."""
-        return self.name.endswith((".npy", ".npz"))
-
-    def load(self) -> Dataset:
-        """Load the data.
-
-        Raises:
-            ConfigError: an option doesn't apply to this kind of data.
-            DataError: the data are missing or malformed.
-        """
-        own = ("binarisation", "threshold", "binarisation_seed", "max_value", "image_shape")
-        of_files = {name: getattr(self, name) for name in (*own, "n_test")}
-        of_files = {name: value for name, value in of_files.items() if value is not None}
-        both = {"n_validation": self.n_validation, "split_seed": self.split_seed}
-        if self.is_file:
-            if self.data_dir is not None or self.allow_missing_train:
-                raise ConfigError(
-                    "data_dir and allow_missing_train apply to data sets by name; "
-                    f"{self.name!r} is a file."
-                )
-            return load_file(self.name, stream=self.stream, **both, **of_files)
-        if of_files or self.stream:
-            idle = [*of_files, *(["stream"] if self.stream else [])]
-            raise ConfigError(
-                f"{', '.join(idle)}: only for your own .npy or .npz file; {self.name!r} is a "
-                "data set by name and has its own rule."
-            )
-        return load_dataset(
-            self.name,
-            data_dir=self.data_dir,
-            allow_missing_train=self.allow_missing_train,
-            **both,
-        )
 
 
 class NetworkConfig(Description):
@@ -422,12 +353,7 @@ class Config(Description):
 
     def with_whole_paths(self) -> "Config":
         """The same, with paths that mean the same wherever they are read."""
-        data, whole = self.data, {}
-        if data.is_file:
-            whole["name"] = str(Path(data.name).expanduser().absolute())
-        if data.data_dir is not None:
-            whole["data_dir"] = str(Path(data.data_dir).expanduser().absolute())
-        return self.model_copy(update={"data": data.model_copy(update=whole)})
+        return self.model_copy(update={"data": self.data.with_whole_paths()})
 
     @property
     def sections(self) -> tuple[str, ...]:
@@ -451,7 +377,8 @@ class Config(Description):
         if others:
             raise ConfigError(
                 "One model has one variance; received "
-                f"backprop.variance={self.backprop.variance!r}. `gncn.runs.train` chooses among several."
+                f"backprop.variance={self.backprop.variance!r}. `gncn.runs.train` "
+                "chooses among several."
             )
         if self.model == "dsrn" and data.n_classes is None:
             raise ConfigError(f"'dsrn' learns labels, and {data.name!r} has none.")
@@ -525,41 +452,7 @@ class Config(Description):
         for section, names, _ in self._idle_options():
             for name in names:
                 values.get(section, {}).pop(name, None)
-        return tomli_w.dumps(_without_none(values))
-
-
-def packaged_names(folder: str) -> tuple[str, ...]:
-    """Names of the TOML files in a folder of the library: presets, studies, searches."""
-    files = resources.files(f"gncn.{folder}").iterdir()
-    return tuple(sorted(Path(f.name).stem for f in files if f.name.endswith(".toml")))
-
-
-def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
-    """The content of a TOML file, or of one that comes with the library.
-
-    Args:
-        folder: of the library's.
-        kind: what the files are, for the error's text.
-        name: path of a file that ends in .toml, or the name of one of the library's.
-
-    Raises:
-        ConfigError: there is no such file, or it isn't TOML.
-    """
-    if str(name) in packaged_names(folder):
-        return _packaged(folder, str(name))
-    if Path(name).suffix == ".toml":
-        return read_toml(Path(name))
-    names = ", ".join(repr(known) for known in packaged_names(folder))
-    raise ConfigError(f"Unknown {kind} {str(name)!r}. Give a .toml file or one of: {names}.")
-
-
-def _packaged(folder: str, name: str) -> dict[str, Any]:
-    return tomllib.loads(resources.files(f"gncn.{folder}").joinpath(f"{name}.toml").read_text())
-
-
-def preset_names() -> tuple[str, ...]:
-    """Names of the presets that come with the library."""
-    return packaged_names("runs.presets")
+        return write_toml(values)
 
 
 def load_config(
@@ -584,73 +477,5 @@ def load_config(
     """
     values = read_settings(preset=preset, file=file)
     for override in overrides:
-        values = overlay(values, _parse_override(override))
+        values = overlay(values, parse_override(override))
     return Config(**values)
-
-
-def read_settings(*, preset: str | None = None, file: str | Path | None = None) -> dict[str, Any]:
-    """What a preset and a TOML file laid over it say, unchecked and without defaults.
-
-    Raises:
-        ConfigError: unknown preset, or a file that isn't TOML.
-    """
-    values: dict[str, Any] = {}
-    if preset is not None:
-        if preset not in preset_names():
-            raise unknown_choice("preset", preset, preset_names())
-        values = _packaged("runs.presets", preset)
-    if file is not None:
-        values = overlay(values, read_toml(Path(file)))
-    return values
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file.
-
-    Raises:
-        ConfigError: it can't be read, or isn't TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"Can't read {path}: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}.") from error
-
-
-def _parse_override(override: str) -> dict[str, Any]:
-    name, equals, text = override.partition("=")
-    if not equals or not name.strip():
-        raise ConfigError(
-            f"An override is written name=value, such as training.n_epochs=3; received "
-            f"{override!r}."
-        )
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
-        parsed = {"value": text.strip()}
-    if set(parsed) != {"value"}:
-        raise ConfigError(f"An override sets one option; received several lines: {override!r}.")
-    value = parsed["value"]
-    nested: Any = value
-    for part in reversed(name.strip().split(".")):
-        nested = {part: nested}
-    return nested
-
-
-def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings laid over others, section by section."""
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.get(key)
-        if isinstance(under, dict) and isinstance(value, dict):
-            merged[key] = overlay(under, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
-    return [_without_none(v) for v in value] if isinstance(value, list | tuple) else value
