@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := pcx ngclearn torch
 
-.PHONY: demo test test-slow mutate bench study-fast bench-peers clean
+.PHONY: demo test test-all lint dev mutate bench study-fast bench-peers clean
 .PRECIOUS: .bench/%/.made
 
 demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 minutes)
@@ -12,14 +12,20 @@ demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 min
 	$(BIN)/gncn reconstruct runs/mnist
 	$(BIN)/gncn settle runs/mnist --index 7
 
-test: $(VENV)/.dev  ## lint, types and all tests but the slow ones
+test: lint  ## lint, types and quick tests
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: lint  ## the same with many examples of each property, and tests that train for minutes
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" --hypothesis-profile=all
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/pytest -m slow
+
+lint: $(VENV)/.dev  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/pytest -n 2 -m "not slow"
 
-test-slow: $(VENV)/.dev  ## the tests that train on real data for minutes
-	$(BIN)/pytest -m slow
+dev: $(VENV)/.dev  ## an environment to work in, with checks before each commit
+	$(BIN)/pre-commit install
 
 mutate: $(VENV)/.dev  ## break the library on purpose, line by line: tests must notice
 	$(BIN)/python tests/mutate.py

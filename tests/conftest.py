@@ -1,10 +1,16 @@
 """Every shape annotation of the library is checked while the tests run.
 
-The import hook has to be in place before `gncn` is imported for the first time.
+The import hook has to be in place before `gncn` is imported for the first time, and JAX reads
+its environment when it is imported; so both come first.
+
+XLA's optimisations are off: tests compile many small programs and run each of them once, and
+compiling takes most of their time.  ``JAX_DISABLE_MOST_OPTIMIZATIONS=0`` switches them on again.
 """
 
 import os
 from pathlib import Path
+
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from jaxtyping import install_import_hook
 
@@ -15,13 +21,13 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# `make test` draws few examples, the same each time; `make test-all` draws many, others each time.
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("quick", max_examples=20, derandomize=True, **_COMMON)
 settings.register_profile(
-    "default",
-    deadline=None,
-    derandomize=bool(os.environ.get("CI")),
-    suppress_health_check=[HealthCheck.too_slow],
+    "all", max_examples=100, derandomize=bool(os.environ.get("CI")), **_COMMON
 )
-settings.load_profile("default")
+settings.load_profile("quick")
 
 _MEMORY_MAPS = Path("/proc/self/maps")
 _MANY_MAPS = 30_000

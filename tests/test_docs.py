@@ -1,0 +1,54 @@
+"""Every ```python block of the README and of docs/ runs, page by page, in a folder of its own.
+
+A block whose first line is ``# tests/...py`` shows that file, word for word; it isn't run here, for
+the tests of the file run it.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILE = re.compile(r"# (tests/\S+\.py)\n")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def those_with(condition) -> list:
+    found = [page for page in PAGES if any(map(condition, blocks(page)))]
+    return [pytest.param(page, id=page.name) for page in found]
+
+
+@pytest.mark.parametrize("page", those_with(lambda block: not FILE.match(block)))
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "tests" / "strangers")
+    names = {"__name__": page.stem}
+    for block in blocks(page):
+        if not FILE.match(block):
+            exec(compile(block, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", those_with(FILE.match))
+def test_blocks_show_files_word_for_word(page):
+    for block in blocks(page):
+        if shown := FILE.match(block):
+            assert block[shown.end() :] == (ROOT / shown.group(1)).read_text(), shown.group(1)
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_links_lead_somewhere(page):
+    for target in LINK.findall(page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_the_readme_is_short():
+    readme = ROOT / "README.md"
+    first = blocks(readme)[0].splitlines()
+    assert len([line for line in first if line.strip()]) <= 10
+    assert len(readme.read_text().split()) <= 600
