@@ -6,9 +6,9 @@ import json
 import pytest
 
 import gncn
-from gncn.base.errors import ConfigError, DataError
-from gncn.runs import assess as assessing
-from gncn.runs.assess import Choices, assess
+from gncn.base.errors import ConfigError, DataError, RunError
+from gncn.measures import MEASURES, Result
+from gncn.runs.assess import assess
 from gncn.runs.folder import RunFolder
 
 CONFIG = gncn.Config(
@@ -43,28 +43,27 @@ def without_labels(data):
 
 
 def pretend(monkeypatch, done, fail=()):
-    """Measurements that only say that they were called, or fail."""
-    for name in assessing.MEASURES:
+    """Measures that only say that they were called, or fail."""
+    for name in MEASURES.names():
 
-        def method(self, name=name):
+        def measure(self, subject, name=name):
             if name in fail:
                 raise DataError(f"{name} failed")
             done.append(name)
-            self.metrics[name] = 1
-            return []
+            return Result({name: 1})
 
-        monkeypatch.setattr(assessing._Assessment, name, method)
+        monkeypatch.setattr(MEASURES.get(name), "measure", measure)
+        monkeypatch.setattr(MEASURES.get(name), "figure", lambda *arguments: None)
 
 
 def test_images_without_labels_are_measured_but_for_the_probe(folder, data, monkeypatch):
     done = []
     pretend(monkeypatch, done)
     assess(folder, without_labels(data), split="validation")
-    assert done == [name for name in assessing.MEASURES if name != "probe"]
+    assert done == [name for name in MEASURES.names() if name != "probe"]
     done.clear()
-    chosen = Choices(only=("sparsity", "probe"))
-    with pytest.raises(ConfigError, match="A probe needs labels, and the data 'digits' have none"):
-        assess(folder, without_labels(data), split="validation", choices=chosen)
+    with pytest.raises(ConfigError, match="'probe' needs labels, and the data 'digits' have none"):
+        assess(folder, without_labels(data), split="validation", only=("sparsity", "probe"))
     assert done == []
 
 
@@ -72,10 +71,10 @@ def test_a_layer_to_probe_is_looked_for_before_anything_is_measured(folder, data
     done = []
     pretend(monkeypatch, done)
     with pytest.raises(ConfigError, match="layer must be from 1 to 2; received 3"):
-        assess(folder, data, split="validation", choices=Choices(probe_layers=(2, 3)))
+        assess(folder, data, split="validation", settings={"probe_layer": (2, 3)})
     assert done == []
-    assess(folder, data, split="validation", choices=Choices(probe_layers=(1, 2)))
-    assert done == list(assessing.MEASURES)
+    assess(folder, data, split="validation", settings={"probe_layer": (1, 2)})
+    assert done == list(MEASURES.names())
 
 
 def test_what_was_measured_before_a_failure_is_kept(folder, data, monkeypatch):
@@ -90,11 +89,49 @@ def test_what_was_measured_before_a_failure_is_kept(folder, data, monkeypatch):
 
 def test_numbers_of_another_model_are_not_added_to(folder, data, monkeypatch):
     pretend(monkeypatch, [])
-    assess(folder, data, split="validation", choices=Choices(only=("sparsity",)))
-    assess(folder, data, split="validation", choices=Choices(only=("probe",)))
+    assess(folder, data, split="validation", only=("sparsity",))
+    assess(folder, data, split="validation", only=("probe",))
     assert {"sparsity", "probe"} <= measured(folder).keys()
     other = CONFIG.model_copy(update={"seed": 1}).networks(data.n_pixels)
     folder.on_epoch([], other)  # training goes on
-    assess(folder, data, split="validation", choices=Choices(only=("embedding",)))
+    assess(folder, data, split="validation", only=("embedding",))
     assert "embedding" in measured(folder)
     assert not {"sparsity", "probe"} & measured(folder).keys()
+
+
+def test_settings_of_what_stays_must_be_the_same(folder, data, monkeypatch):
+    pretend(monkeypatch, [])
+
+    def again(*only, **settings):
+        return assess(folder, data, split="validation", only=only, settings=settings)[0]
+
+    again("likelihood", "completion", n_components=2)
+    with pytest.raises(RunError, match=r"other settings \(n_components: \[2\] → \[65\]\)"):
+        again("samples")
+    assert "samples" not in measured(folder)
+    with pytest.raises(RunError, match=r"other settings \(missing: right → left\)"):
+        again("yardsticks", missing="left")
+    # What is measured again may have other settings; what doesn't have them doesn't matter.
+    again("completion", missing="left")
+    again("sparsity", "probe")
+    found = again("likelihood", n_samples=7)
+    assert found["settings"]["n_samples"] == 7
+    assert found["settings"]["n_components"] == [65]
+    assert {"completion", "sparsity", "probe", "likelihood"} <= set(measured(folder))
+    with pytest.raises(RunError, match="other settings \\(seed: 0 → 1\\)"):
+        assess(folder, data, split="validation", only=("sparsity",), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_sample": 3}, "Unknown setting of measures 'n_sample'.*'n_samples'"),
+        ({"n_samples": 0}, r"n_samples: .*greater than or equal to 1; received 0"),
+        ({"n_components": ()}, "n_components: .*at least 1 item"),
+        ({"missing": "middle"}, "Unknown missing 'middle'"),
+        ({"covariance": "round"}, "covariance: .*'full'.*received 'round'"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_measured(folder, data, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        assess(folder, data, split="validation", settings=settings)

@@ -42,7 +42,7 @@ def compare(
     from rich.console import Console
 
     from gncn.base.errors import unknown_choice
-    from gncn.figures.drawing import draw_comparison
+    from gncn.figures.network import draw_comparison
     from gncn.runs.folder import RunFolder
     from gncn.study.compare import compare as compare_runs
     from gncn.study.tables import FORMATS, NOTE, render, rich_tables

@@ -1,6 +1,8 @@
 """``gncn evaluate``: measure a trained network, honestly."""
 
-from typing import Annotated, Any
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from rich.table import Table
@@ -13,10 +15,45 @@ from gncn.cli.options import (
     console,
     print_json,
 )
+from gncn.measures import MEASURES, make_measures, setting_fields
 
 
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each setting of the registered measures.
+
+    Typer reads the options from the signature, in which they take the place of
+    ``**settings``: ``n_samples`` becomes ``--samples``, ``probe_layer`` ``--probe-layer``.
+    """
+    signature = inspect.signature(command)
+    own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    extra = [_option(name, option) for name, option in setting_fields().items()]
+    command.__signature__ = signature.replace(parameters=[*own, *extra])  # type: ignore[attr-defined]
+    return command
+
+
+def _option(name: str, option: Any) -> inspect.Parameter:
+    """The option of the command line for a setting; None if it isn't given."""
+    several = get_origin(option.annotation) is tuple
+    kind = get_args(option.annotation)[0] if several else option.annotation
+    kind = next((one for one in (bool, int, float) if one in (kind, *get_args(kind)[:1])), str)
+    flag = f"--{name.removeprefix('n_').replace('_', '-')}"
+    default = option.get_default()
+    told = " ".join(map(str, default)) if several else str(default)
+    text = f"{option.description} May be repeated." if several else option.description
+    if told:
+        text = f"{text} Default: {told}."
+    declared = f"{flag}/--no{flag[1:]}" if kind is bool else flag
+    annotation = Annotated[
+        (list[kind] if several else kind) | None,  # type: ignore[valid-type]
+        typer.Option(declared, help=text, show_default=False),
+    ]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+@_with_settings
 def evaluate(
     run: RunArgument,
+    *,
     split: Annotated[
         str,
         typer.Option(help="Images to report on: `validation` while choosing, `test` once."),
@@ -24,52 +61,25 @@ def evaluate(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="Measure only this; may be repeated. One of: `likelihood`, `tight`, `samples`, "
-            "`completion`, `yardsticks`, `probe`, `sparsity`, `embedding`. Default: all.",
-            show_default=False,
-        ),
-    ] = None,
-    components: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Components K of the mixture prior; of several, validation chooses. Default: 65.",
-            show_default=False,
-        ),
-    ] = None,
-    covariance: Annotated[
-        str, typer.Option(help="Of the mixture: `full`, `tied`, `diagonal`, `spherical`.")
-    ] = "full",
-    samples: Annotated[int, typer.Option(help="Prior samples S for log p(x).", min=1)] = 5000,
-    missing: Annotated[
-        str,
-        typer.Option(
-            help="Pixels to complete: the `right`, `left`, `top` or `bottom` half, `random`, or a "
-            ".npy file of booleans, true where visible."
-        ),
-    ] = "right",
-    probe_layer: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Latent layer to probe, from 1; may be repeated. Default: the top one.",
+            help="Measure only this; may be repeated. One of: "
+            f"{', '.join(f'`{name}`' for name in MEASURES.names())}. Default: all.",
             show_default=False,
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is random here.", min=0)] = 0,
     trial: TrialOption = 0,
     replace: Annotated[
-        bool,
-        typer.Option(
-            "--replace", help="Drop what was measured before with another seed or settings."
-        ),
+        bool, typer.Option("--replace", help="Drop what was measured before.")
     ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
+    **settings: Any,
 ) -> None:
     """Measure a trained model: likelihood, samples, completion, probe, sparsity, codes.
 
-    Writes `metrics-SPLIT.json` and figures to the run folder, the prior beside the network,
-    and prints a table. What was measured before with the same settings is added to. Choose
-    settings by `validation`; look at `test` once.
+    Writes `metrics-SPLIT.json` and figures to the run folder, the prior to the model's folder,
+    and prints a table. Numbers measured before with the same settings stay. Choose settings by
+    `validation`; look at `test` once.
 
     **Examples**
 
@@ -79,18 +89,16 @@ def evaluate(
 
     `gncn evaluate runs/mnist --only probe --probe-layer 1 --probe-layer 2 --probe-layer 3`
     """
-    from gncn.runs.assess import Choices, assess
+    from gncn.runs import assess as assessing
     from gncn.runs.folder import RunFolder
 
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.items()
+        if value not in (None, [])
+    }
+    make_measures(tuple(only) if only else None, given)
     folder = RunFolder.open(run)
-    choices = Choices(
-        only=tuple(only) if only else None,
-        n_components=tuple(components or [65]),
-        covariance=covariance,
-        n_samples=samples,
-        missing=missing,
-        probe_layers=tuple(probe_layer or ()),
-    )
     data = folder.data(data_dir)
     with console.status("measuring") as status:
         stages: list[str] = []
@@ -102,11 +110,12 @@ def evaluate(
                 stages.append(stage)
                 console.print(stage, highlight=False)
 
-        metrics, figures = assess(
+        metrics, figures = assessing.assess(
             folder,
             data,
             split=split,
-            choices=choices,
+            only=only or None,
+            settings=given,
             seed=seed,
             trial=trial,
             replace=replace,
@@ -126,56 +135,15 @@ def _show(metrics: dict[str, Any]) -> None:
     table.add_column("measure")
     table.add_column("value", justify="right")
     table.add_column("", style="dim")
-    for name, value, remark in _rows(metrics):
-        table.add_row(name, value, remark)
-    console.print(table)
-    for name in ("likelihood", "tight"):
-        if name in metrics:
-            console.print(metrics[name]["note"], style="dim", highlight=False)
-
-
-def _rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
-    rows = []
     if "bce" in metrics:
-        rows.append(("reconstruction BCE", f"{metrics['bce']:.2f} nats", ""))
-    if found := metrics.get("likelihood"):
-        name = f"log p(x), S = {found['n_samples']:,}"
-        spread = found["spread_over_prior_draws"]
-        error = f"± {found['standard_error']:.2f} over images"
-        remark = error if spread is None else f"{error}, ± {spread:.2f} over prior draws"
-        rows.append((name, f"{found['mean']:.2f} nats", remark))
-        curve = found["curve"]
-        last = f"log p(x), S = {curve['n_samples'][-1]:,}"
-        rows.append((last, f"{curve['mean'][-1]:.2f} nats", "a tighter bound"))
-        remark = "adds 2 log S; for comparison with published numbers only"
-        rows.append(("in the paper's convention", f"{found['paper_convention']:.2f}", remark))
-    other_priors = {
-        "likelihood_own_prior": "with the prior that the model was trained with",
-        "likelihood_training_codes": "with the codes of training images as the prior",
-    }
-    for key, remark in other_priors.items():
-        if found := metrics.get(key):
-            name = f"log p(x), S = {found['n_samples']:,}"
-            rows.append((name, f"{found['mean']:.2f} nats", remark))
-    if found := metrics.get("tight"):
-        check, weighed = found["simulated_images"], found["importance_sampling"]
-        same = f"{found['n_images']} images; S = 5000 says {found['same_images_at_S_5000']:.2f}"
-        remark = f"{same}; gap on simulated ones {check['gap']:.2f}"
-        rows.append(("log p(x), annealed", f"{found['mean']:.2f} nats", remark))
-        size, n = weighed["effective_sample_size"], weighed["n_samples"]
-        remark = f"the same images; {size:.0f} effective samples of {n}"
-        rows.append(("log p(x), importance", f"{weighed['mean']:.2f} nats", remark))
-    if found := metrics.get("completion"):
-        for way, score in found["ways"].items():
-            rows.append((f"M-MSE, {way}", f"{score['m_mse']:.2f}", f"{found['missing']} missing"))
-    if found := metrics.get("yardsticks"):
-        for name, score in found["m_mse"].items():
-            rows.append((f"M-MSE, {name.replace('_', ' ')}", f"{score['m_mse']:.2f}", "yardstick"))
-    for found in metrics.get("probe", []):
-        for name, symbol in (("z", "z"), ("phi", "φ(z)")):
-            remark = f"layer {found['layer']}, linear"
-            rows.append((f"probe on {symbol}", f"{found[name]['error_percent']:.2f} %", remark))
-    for layer in metrics.get("sparsity", []):
-        remark = f"Hoyer {layer['hoyer']:.2f}, Gini {layer['gini']:.2f} of φ(z)"
-        rows.append((f"active, layer {layer['layer']}", f"{layer['active']:.3f}", remark))
-    return rows
+        table.add_row("reconstruction BCE", f"{metrics['bce']:.2f} nats", "")
+    notes = []
+    for measure in make_measures(None, {}).values():
+        rows = measure.rows(metrics)
+        for row in rows:
+            table.add_row(*row)
+        if rows and measure.note:
+            notes.append(measure.note)
+    console.print(table)
+    for note in notes:
+        console.print(note, style="dim", highlight=False)

@@ -38,9 +38,9 @@ def reconstruct(
     from gncn.base.errors import RunError
     from gncn.baselines.autoencoder import Autoencoder
     from gncn.core.network import Network
-    from gncn.figures.drawing import ERROR_LABELS
+    from gncn.figures.network import ERROR_LABELS
     from gncn.runs.folder import RunFolder
-    from gncn.runs.pictures import choose_split, draw_reconstruction_figure, mean_statistics
+    from gncn.runs.drawing import choose_split, draw_reconstruction_figure, mean_statistics
 
     folder = RunFolder.open(run)
     model, data = folder.model(trial), folder.data(data_dir)

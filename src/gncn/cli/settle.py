@@ -53,7 +53,7 @@ def settle(
 
     from gncn.base.errors import ConfigError
     from gncn.runs.folder import RunFolder
-    from gncn.runs.pictures import choose_split, draw_watched, watch
+    from gncn.runs.drawing import choose_split, draw_watched, watch
 
     folder = RunFolder.open(run)
     network, data = folder.network(trial), folder.data(data_dir)

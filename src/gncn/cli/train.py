@@ -97,7 +97,7 @@ def train(
     from gncn.cli.progress import ProgressBar
     from gncn.runs.config import MODELS, load_config
     from gncn.runs.folder import RunFolder
-    from gncn.runs.pictures import draw_run
+    from gncn.runs.drawing import draw_run
     from gncn.runs.train import train_run
 
     if model is not None and model not in MODELS:

@@ -20,7 +20,7 @@ from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.protocols import Codes
 
-REGULARISATION = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+REGULARISATION = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Values of C tried unless the caller says otherwise; less is stronger."""
 
 
@@ -82,7 +82,7 @@ def fit_probe(
     *,
     regularisation: Sequence[float] = REGULARISATION,
     tolerance: float = 1e-4,
-    max_iterations: int = 200,
+    max_iterations: int = 100,
     on_fit: Callable[[int, int], None] | None = None,
 ) -> Probe:
     """Fit multinomial logistic regression, its regularisation chosen on validation codes.

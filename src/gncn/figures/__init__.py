@@ -1,1 +1,10 @@
-"""figures."""
+"""Every picture that Matplotlib draws.
+
+Functions take arrays or records.  `style` holds the style that all share, `network` the
+pictures of a network and its training, `evaluation` the pictures of measures, and `plots`
+the drawings of a study's report.
+"""
+
+from gncn.base.extras import needs
+
+needs("matplotlib", "figures")

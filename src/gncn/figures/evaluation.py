@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from gncn.figures.drawing import (
+from gncn.evaluation.sheets import tile
+from gncn.figures.style import (
     COLOURS,
     FAINT,
     INK,
@@ -14,7 +15,6 @@ from gncn.figures.drawing import (
     save_figure,
     scatter_classes,
     style,
-    tile,
 )
 
 

@@ -4,7 +4,7 @@ Errors and BCE come from each run's history, at the epochs kept; everything else
 ``metrics-SPLIT*.json`` that ``gncn evaluate`` wrote, one file for each trial evaluated.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,9 @@ import numpy as np
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import read_json
 from gncn.runs.folder import RunFolder
-from gncn.study.paper import Published, published
+from gncn.measures import MEASURES, Column
+from gncn.study.columns import column_value, columns, published_number
+from gncn.study.paper import published
 from gncn.training.history import EpochRecord
 
 SPLITS = ("validation", "test")
@@ -34,101 +36,6 @@ class Summary(NamedTuple):
     n_trials: int
 
 
-class Column(NamedTuple):
-    """A measure, and where it is found.
-
-    Attributes:
-        title: heading.
-        low_is_good: whether less is better.
-        find: the number, unchecked, from a trial's kept `EpochRecord`, metrics and the split's
-            name.
-        published: the paper's number.
-        ranked: whether models are ranked by it: not if it is of a few images only.
-    """
-
-    title: str
-    low_is_good: bool
-    find: Callable[[EpochRecord | None, dict[str, Any], str], Any]
-    published: Callable[[Published], float | None]
-    ranked: bool = True
-
-
-def _error(name: str) -> Callable[[EpochRecord | None, dict[str, Any], str], float | None]:
-    def find(record: EpochRecord | None, _: dict[str, Any], split: str) -> float | None:
-        if record is None or record.error_name != name:
-            return None
-        return getattr(record, split).error
-
-    return find
-
-
-def _within(*path: str) -> Callable[[EpochRecord | None, dict[str, Any], str], Any]:
-    def find(_: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
-        value: Any = metrics
-        for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
-        return value
-
-    return find
-
-
-def _likelihood(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
-    """As evaluated; of a GMM that wasn't, as training's end found it."""
-    if (found := _within("likelihood", "mean")(record, metrics, split)) is not None:
-        return found
-    if record is not None and record.error_name == "negative_log_likelihood":
-        return -getattr(record, split).error
-    return None
-
-
-def _classification(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
-    if record is not None and record.error_name == "error_percent":
-        return getattr(record, split).error
-    probes = metrics.get("probe")
-    if not probes:
-        return None
-    top = max(probes, key=lambda probe: probe["layer"])
-    return top[top["better_on_validation"]]["error_percent"]
-
-
-def _completion(record: EpochRecord | None, metrics: dict[str, Any], split: str) -> Any:
-    best = metrics.get("completion", {}).get("best_way")
-    return _within("completion", "ways", str(best), "m_mse")(record, metrics, split)
-
-
-COLUMNS = {
-    "bce": Column("BCE", True, _error("bce"), lambda p: p.bce),
-    "log_likelihood": Column(
-        "log p(x), mixture prior", False, _likelihood, lambda p: p.honest_log_likelihood
-    ),
-    "log_likelihood_training_codes": Column(
-        "log p(x), training codes",
-        False,
-        _within("likelihood_training_codes", "mean"),
-        lambda _: None,
-    ),
-    "log_likelihood_own_prior": Column(
-        "log p(x), N(0, I)", False, _within("likelihood_own_prior", "mean"), lambda _: None
-    ),
-    "log_likelihood_tight": Column(
-        "log p(x), annealed",
-        False,
-        _within("tight", "mean"),
-        lambda _: None,
-        ranked=False,
-    ),
-    "log_likelihood_paper_convention": Column(
-        "log p(x) + 2 log S",
-        False,
-        _within("likelihood", "paper_convention"),
-        lambda p: p.log_likelihood,
-    ),
-    "error_percent": Column("Err (%)", True, _classification, lambda p: p.error_percent),
-    "m_mse": Column("M-MSE", True, _completion, lambda p: p.m_mse),
-}
-"""The table's measures in their order."""
-
-
 @dataclass(frozen=True)
 class Row:
     """One run.
@@ -137,7 +44,7 @@ class Row:
         run: its folder.
         model: its model's name.
         n_synapses: all that the model learns, if it has synapses.
-        values: ours, by the keys of `COLUMNS`; those not measured are missing.
+        values: ours, by the keys of `gncn.study.columns.columns`; those not measured are missing.
         published: the paper's, likewise.
         curves: mean BCE over trials after each epoch; empty for models without.
     """
@@ -171,16 +78,17 @@ class Comparison:
         """Keys of the columns for which some run or the paper has a number."""
         return tuple(
             key
-            for key in COLUMNS
+            for key in columns()
             if any(key in row.values or key in row.published for row in self.rows)
         )
 
     def best(self, key: str, n: int = 2) -> set[Path]:
         """The runs with the `n` best of our numbers in a column; none if it ranks nobody."""
-        if not COLUMNS[key].ranked:
+        column = columns()[key]
+        if not column.ranked:
             return set()
         known = [(row.values[key].mean, row.run) for row in self.rows if key in row.values]
-        ranked = sorted(known, reverse=not COLUMNS[key].low_is_good)
+        ranked = sorted(known, reverse=not column.low_is_good)
         return {run for _, run in ranked[:n]}
 
 
@@ -228,28 +136,22 @@ def compare(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
     return Comparison(name, fingerprint, split, rows)
 
 
-CONDITIONS = {
-    "S of log p(x)": _within("likelihood", "n_samples"),
-    "missing pixels": _within("completion", "missing"),
-}
-"""What numbers of different runs must have in common."""
-
-
 def _conditions(
     folders: Sequence[RunFolder], metrics: Sequence[dict[int, dict[str, Any]]]
 ) -> dict[str, Any]:
-    """The S and the missing pixels that all numbers are of; None where nothing was measured.
+    """Conditions, such as S, that all numbers share, by key; None where nothing was measured.
 
     Raises:
-        RunError: they are not of the same.
+        RunError: they differ.
     """
     common = {}
-    for what, find in CONDITIONS.items():
+    every = [one for name in MEASURES.names() for one in MEASURES.get(name).conditions]
+    for key, what, find in every:
         found = {
-            f"{folder.path}, trial {trial}": value
+            f"{folder.path}, trial {trial}": found_one
             for folder, trials in zip(folders, metrics, strict=True)
             for trial, one in trials.items()
-            if (value := _plain(find(None, one, ""))) is not None
+            if (found_one := _plain(find(one))) is not None
         }
         if len(set(found.values())) > 1:
             told = "; ".join(f"{run}: {value}" for run, value in found.items())
@@ -257,7 +159,7 @@ def _conditions(
                 f"These runs were measured under different conditions ({what}): {told}. Measure "
                 "them alike with `gncn evaluate`."
             )
-        common[what] = next(iter(found.values()), None)
+        common[key] = next(iter(found.values()), None)
     return common
 
 
@@ -279,42 +181,42 @@ def _row(
     last = {record.trial: record.epoch for record in history if record.kept}
     records = {r.trial: r for r in history if r.epoch == kept.get(r.trial, last[r.trial])}
     values = {}
-    for key, column in COLUMNS.items():
+    for key, column in columns().items():
         trials = sorted({*records, *metrics})
         found = [
-            _found(folder, column.find, records.get(k), metrics.get(k, {}), split) for k in trials
+            _found(folder, column, records.get(k), metrics.get(k, {}), split) for k in trials
         ]
-        known = np.array([value for value in found if value is not None])
+        known = np.array([one for one in found if one is not None])
         if len(known):
             deviation = float(known.std(ddof=1)) if len(known) > 1 else None
             values[key] = Summary(float(known.mean()), deviation, len(known))
-    paper = published(data, model, *conditions.values())
-    cells = {key: column.published(paper) for key, column in COLUMNS.items()}
+    paper = published(data, model, conditions.get("n_samples"), conditions.get("missing"))
+    cells = {key: published_number(column, paper) for key, column in columns().items()}
     return Row(
         folder.path,
         model,
         about.get("n_synapses"),
         values,
-        {key: value for key, value in cells.items() if value is not None},
+        {key: one for key, one in cells.items() if one is not None},
         _curve(history, split),
     )
 
 
 def _found(
     folder: RunFolder,
-    find: Callable[[EpochRecord | None, dict[str, Any], str], Any],
+    column: Column,
     record: EpochRecord | None,
     metrics: dict[str, Any],
     split: str,
 ) -> float | None:
     """A number from files that may be damaged."""
     try:
-        value = find(record, metrics, split)
+        found = column_value(column, record, metrics, split)
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise _malformed(folder, split, f"{type(error).__name__}: {error}") from error
-    if value is not None and not isinstance(value, int | float):
-        raise _malformed(folder, split, f"{str(value)[:80]!r} is no number")
-    return value
+    if found is not None and not isinstance(found, int | float):
+        raise _malformed(folder, split, f"{str(found)[:80]!r} is no number")
+    return found
 
 
 def _malformed(folder: RunFolder, split: str, why: str) -> RunError:

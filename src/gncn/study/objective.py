@@ -4,35 +4,23 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from gncn.base.errors import ConfigError
 from gncn.data import Dataset
-from gncn.evaluation.completion import (
-    complete,
-    complete_in_ways,
-    missing_squared_error,
-    visible_pixels,
-)
-from gncn.evaluation.likelihood import prior_log_likelihood
-from gncn.evaluation.measure import fit_prior, measure_probe
-from gncn.evaluation.protocols import WithPrior
-from gncn.evaluation.regressor import fit_regressor
-from gncn.evaluation.subject import Subject, as_measurable
-from gncn.figures.drawing import image_shape
+from gncn.evaluation.sheets import image_shape
+from gncn.measures import Subject, as_measurable, make_measures
+from gncn.measures import measure_columns as columns_of_measures
+from gncn.measures.missing import MissingMeasure
 from gncn.runs.config import Config
+from gncn.study.columns import all_columns, check_column, from_training, published_number
 from gncn.study.paper import PUBLISHED, Published
-from gncn.study.search import Column, Measuring, Search
+from gncn.study.search import Measuring, Search
 from gncn.training.fit import Fit
 
-LOW_IS_GOOD: dict[str, bool] = {
-    "bce": True,
-    "log_likelihood": False,
-    "error_percent": True,
-    "m_mse_over_supervised": True,
-    "top_sparsity": True,
-}
+Remember = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+"""Keeps what depends on the data alone, so that it is measured once for all models."""
+
 SHARE_OF_MEAN = 0.1
 """What the mean shortfall counts beside the worst."""
 
@@ -41,7 +29,7 @@ def development_data(config: Config, train_images: int | None = None) -> Dataset
     """Data to choose settings by: without test images.
 
     What stands in the test split's place is the first validation image, because a
-    `Dataset` needs some.  This is the only function of `gncn.tuning` that loads data.
+    `Dataset` needs some.  No other function of tuning loads data.
 
     Args:
         config: says which.
@@ -74,11 +62,7 @@ def references(
     known: Mapping[str, float | None] = {**search.data[data].targets}
     if reference == "paper":
         paper = PUBLISHED.get(data_name, {}).get(kind, Published())
-        known = {
-            "bce": paper.bce,
-            "log_likelihood": paper.honest_log_likelihood,
-            "error_percent": paper.error_percent,
-        }
+        known = {key: published_number(column, paper) for key, column in all_columns().items()}
     found = {column: value for column in entry.columns if (value := known.get(column))}
     if missing := [column for column in entry.columns if column not in found]:
         raise ConfigError(
@@ -91,7 +75,7 @@ def references(
 
 def shortfall(column: str, value: float, reference: float) -> float:
     """How much worse than the reference, in tenths of its size; negative if better."""
-    worse = value - reference if LOW_IS_GOOD[column] else reference - value
+    worse = value - reference if check_column(column).low_is_good else reference - value
     return worse / (0.1 * abs(reference))
 
 
@@ -113,90 +97,74 @@ def objective(
 def measure_columns(
     fit: Fit[Any],
     data: Dataset,
-    columns: tuple[Column, ...],
+    columns: tuple[str, ...],
     measuring: Measuring,
-    supervised: Callable[[], float],
+    remember: Remember,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, float]:
     """The columns' values of a trained model on validation images.
 
+    What training recorded isn't measured again.
+
     Args:
         fit: its training.
         data: as `development_data` returns them.
-        columns: which.
+        columns: keys of columns.
         measuring: how.
-        supervised: M-MSE of the supervised yardstick; called if needed.
-        report: told what is being done.
+        remember: receives the name of a measure that depends on the data alone, and a function
+            that measures; returns the numbers.
+        report: receives what is being done.
 
     Raises:
         ConfigError: a column means nothing for the model.
     """
-    kept = fit.kept[0]
-    found: dict[str, float] = {}
-    if "bce" in columns:
-        _need(kept.error_name == "bce", "bce")
-        found["bce"] = kept.validation.error
-    if "top_sparsity" in columns:
-        _need(bool(kept.validation.sparsity), "top_sparsity")
-        found["top_sparsity"] = kept.validation.sparsity[-1]
-    if "error_percent" in columns and kept.error_name == "error_percent":
-        return found | {"error_percent": kept.validation.error}
-    if not {*columns} - {*found}:
-        return found
-    subject = Subject(as_measurable(fit.network), data, "validation", measuring.seed, report)
-    if "error_percent" in columns:
-        probe = measure_probe(subject)[0]
-        found["error_percent"] = probe[probe["better_on_validation"]]["error_percent"]
-    if "log_likelihood" in columns:
-        prior = subject.model.fitted_prior
-        if prior is None:
-            prior = fit_prior(subject, n_components=measuring.n_components)[0].mixture
-        report("log p(x)")
-        both = WithPrior(subject.model.decoder, prior)
-        bound = prior_log_likelihood(
-            both, subject.target.array, key=subject.key(0), n_samples=measuring.n_samples
-        )
-        found["log_likelihood"] = float(bound.mean[0])
-    if "m_mse_over_supervised" in columns:
-        report("completing images")
-        visible = _visible(data, measuring)
-        train = data.train.array
-        ways = subject.model.completers(subject.codes("train"), train, visible)
-        _need(bool(ways), "m_mse_over_supervised")
-        images = subject.target.array
-        errors = (
-            missing_squared_error(images, completed, visible).mean
-            for completed in complete_in_ways(ways, images, visible).values()
-        )
-        found["m_mse_over_supervised"] = min(errors) / supervised()
+    known = all_columns()
+    recorded = {key: from_training(known[key], fit.kept[0], "validation") for key in columns}
+    missing = tuple(key for key, number in recorded.items() if number is None)
+    numbers: dict[str, Any] = {}
+    if missing:
+        needed = _needed(missing)
+        for key, names in needed.items():
+            _need(bool(names), key)
+        every = tuple(dict.fromkeys(name for names in needed.values() for name in names))
+        measures = make_measures(every, measuring.settings)
+        subject = Subject(as_measurable(fit.network), data, "validation", measuring.seed, report)
+        for key, names in needed.items():
+            codeless = all(not measures[name].needs_codes for name in names)
+            _need(subject.model.has_codes or codeless, key)
+        for name, measure in measures.items():
+            if measure.of_data_alone:
+                numbers |= remember(name, lambda one=measure: one.measure(subject).numbers)
+            else:
+                numbers |= measure.measure(subject).numbers
+    found = {}
+    for key in columns:
+        number = recorded[key]
+        found[key] = known[key].find(numbers) if number is None else number
+        _need(found[key] is not None, key)
     return found
 
 
-def check_measurable(columns: tuple[Column, ...], measuring: Measuring, data: Dataset) -> None:
+def check_measurable(columns: tuple[str, ...], measuring: Measuring, data: Dataset) -> None:
     """Refuse what can't be measured of these data before anything is trained.
 
     Raises:
         ConfigError: they have no labels, or pixels can't be missing as the search says.
     """
-    if "error_percent" in columns and data.n_classes is None:
-        raise ConfigError(
-            f"The column 'error_percent' needs labels, and the data {data.name!r} have none."
-        )
-    _visible(data, measuring)
+    for key, names in _needed(columns).items():
+        for measure in make_measures(names, measuring.settings).values():
+            if measure.needs_labels and data.n_classes is None:
+                raise ConfigError(
+                    f"The column {key!r} needs labels, and the data {data.name!r} have none."
+                )
+            if isinstance(measure, MissingMeasure):
+                measure.mask(image_shape(data.n_pixels, data.image_shape), measuring.seed)
 
 
-def supervised_error(data: Dataset, measuring: Measuring) -> float:
-    """M-MSE of the supervised yardstick on validation images."""
-    visible = _visible(data, measuring)
-    validation = data.validation.array
-    key = jax.random.fold_in(jax.random.key(measuring.seed), 5)
-    completer = fit_regressor(data.train.array, validation, visible, key=key).completer
-    return missing_squared_error(validation, complete(completer, validation, visible), visible).mean
-
-
-def _visible(data: Dataset, measuring: Measuring) -> np.ndarray:
-    shape = image_shape(data.n_pixels, data.image_shape)
-    return visible_pixels(measuring.missing, shape, seed=measuring.seed)
+def _needed(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """The measures that each column is read from; none for one that only training records."""
+    by_key = {column.key: column.needs or (name,) for name, column in columns_of_measures()}
+    return {key: by_key.get(key, ()) for key in columns}
 
 
 def _need(there: bool, column: str) -> None:

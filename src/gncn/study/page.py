@@ -11,11 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gncn.base.files import write_atomic
-from gncn.study.compare import COLUMNS
-from gncn.study.plots import PALETTE, draw_curves, draw_points, draw_sparsity
+from gncn.figures.plots import PALETTE, Curve, draw_curves, draw_points, draw_sparsity
+from gncn.study.columns import columns
+from gncn.study.pictures import unpack_points
 from gncn.study.summary import (
-    DIAGNOSTIC,
-    GENERATIVE,
     LOOSE,
     YARDSTICKS,
     Cell,
@@ -27,16 +26,6 @@ from gncn.study.summary import (
 )
 from gncn.study.verdict import EXCESS, KINDS
 
-TITLES = {
-    "bce": "BCE",
-    "log_likelihood": "log p(x), honest",
-    "log_likelihood_training_codes": "log p(x), training codes as prior",
-    "log_likelihood_own_prior": "log p(x), own prior N(0, I)",
-    "log_likelihood_tight": "log p(x), annealed, few images",
-    "log_likelihood_paper_convention": "log p(x) + 2 log S",
-    "error_percent": "Err, %",
-    "m_mse": "M-MSE",
-}
 SIGNS = {"beaten": "▲", "reproduced": "●", "not reached": "▼", "not attainable": "⊘"}
 
 
@@ -153,18 +142,18 @@ def _context(findings: Findings) -> dict[str, Any]:
         "sections": sections,
         "compared": [section for section in sections if section.published],
         "made": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "titles": TITLES,
+        "titles": {key: column.title for key, column in columns().items()},
         "signs": SIGNS,
         "kinds": KINDS,
         "excess": EXCESS,
         "yardsticks": YARDSTICKS,
         "counts": {section.key + section.name: _counts(section) for section in sections},
-        "generative": {s.key + s.name: _columns(s, GENERATIVE) for s in sections},
-        "diagnostic": {s.key + s.name: _columns(s, DIAGNOSTIC) for s in sections},
+        "generative": {s.key + s.name: _columns(s, "generative") for s in sections},
+        "diagnostic": {s.key + s.name: _columns(s, "diagnostic") for s in sections},
         "rows_with": _rows_with,
         "loose": LOOSE,
         "dash": lambda cell: cell.ours is None and cell.paper is None,
-        "lower": {key: column.low_is_good for key, column in COLUMNS.items()},
+        "lower": {key: column.low_is_good for key, column in columns().items()},
         "curves": _groups(sections, lambda s: _curve_figures(s, colours, what)),
         "samples": _groups(sections, lambda s: _sample_figures(s, what)),
         "codes": _groups(sections, _code_figures),
@@ -189,8 +178,9 @@ def _counts(section: DataSection) -> Counter[str]:
     return Counter(verdict.kind for verdict in section.verdicts())
 
 
-def _columns(section: DataSection, keys: Sequence[str]) -> list[str]:
-    """Columns in which this data set has a number, ours or the paper's."""
+def _columns(section: DataSection, table: str) -> list[str]:
+    """Columns of a table in which this data set has a number, ours or the paper's."""
+    keys = [key for key, column in columns().items() if column.table == table]
     cells = [row.cells for row in section.rows]
     return [key for key in keys if any(one[key].ours or one[key].paper for one in cells)]
 
@@ -211,9 +201,10 @@ def _groups(sections: Sequence[DataSection], draw: Any) -> list[FigureGroup]:
 
 def _curve_figures(section: DataSection, colours: dict[str, str], what: str) -> list[Figure]:
     name = f"curves-{_slug(section)}"
-    svg = draw_curves(section, colours, what, name)
-    if svg is None:
+    curves = [_curve(section, row, colours) for row in section.rows if row.curve]
+    if not curves:
         return []
+    svg = draw_curves(curves, what, name)
     ends = "; ".join(
         f"{row.title} {number(row.curve[0][0], 1)} to {number(row.curve[-1][0], 1)}"
         for row in section.rows
@@ -221,6 +212,12 @@ def _curve_figures(section: DataSection, colours: dict[str, str], what: str) -> 
     )
     alt = f"BCE of {what} images of {section.title} from the first epoch to the last: {ends}"
     return [Figure(name, alt, section.title, svg=svg)]
+
+
+def _curve(section: DataSection, row: ModelRow, colours: dict[str, str]) -> Curve:
+    mean, deviation = zip(*row.curve, strict=True)
+    paper = row.cells["bce"].paper if section.published else None
+    return Curve(row.title, colours[row.key], mean, deviation, row.kind == "gncn", paper)
 
 
 def _sample_figures(section: DataSection, what: str) -> list[Figure]:
@@ -245,7 +242,7 @@ def _code_figures(section: DataSection) -> list[Figure]:
             name = f"codes-{row.key}-{_slug(section)}"
             title = f"{section.title}: {row.title}"
             alt = f"t-SNE of the {row.title}'s codes of {section.title}, coloured by class"
-            svg = draw_points(row.pictures["embedding"], name)
+            svg = draw_points(*unpack_points(row.pictures["embedding"]), name)
             figures.append(Figure(name, alt, title, svg=svg))
     return figures
 
@@ -259,7 +256,13 @@ def _sparsity_figures(section: DataSection, colours: dict[str, str]) -> list[Fig
             beside = f"; the paper's {paper}" if paper else ""
             alt = f"Active neurons of layers 1 and up: {shares}{beside}"
             name = f"sparsity-{row.key}-{_slug(section)}"
-            svg = draw_sparsity(section, row, colours[row.key], name)
+            svg = draw_sparsity(
+                [one.mean for one in row.sparsity],
+                [one.deviation or 0.0 for one in row.sparsity],
+                section.paper_sparsity,
+                colours[row.key],
+                name,
+            )
             figures.append(Figure(name, alt, f"{section.title}: {row.title}", svg=svg))
     return figures
 

@@ -1,7 +1,7 @@
 """The pictures that a record keeps: sheets of small images and laid-out codes, packed.
 
 A sheet is a greyscale PNG of white paper with dark ink, base64; codes in the plane are
-16-bit integers, base64.  All together take well under 100 kB.
+16-bit integers, base64.  All together take about 20 kB.
 """
 
 import base64
@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
 from gncn.data import Dataset
-from gncn.figures.drawing import image_shape, tile
+from gncn.evaluation.sheets import image_shape, tile
 
 N_SHOWN, PER_ROW = 20, 10
 """Images of a sheet of data or samples, and how many of them stand in a row."""
 
 N_COMPLETED = 8
-N_POINTS = 1500
+N_POINTS = 600
 """Points of the plane at most."""
 
 

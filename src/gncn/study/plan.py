@@ -9,76 +9,73 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, unknown_choice
-from gncn.evaluation.completion import visible_pixels
-from gncn.evaluation.mixture import Covariance
-from gncn.evaluation.names import MEASURES
-from gncn.runs.assess import Choices
-from gncn.runs.config import Config, overlay, packaged_names, read_packaged, read_settings
+from gncn.measures import MEASURES, check_settings, make_measures
+from gncn.runs.config import Config
+from gncn.runs.presets import read_settings
+from gncn.runs.toml import overlay, packaged_names, read_packaged
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 Key = Annotated[str, Field(pattern=NAME)]
 """What names files."""
 
-MEASURED = {"gmm": ("likelihood", "samples"), "dsrn": ()}
-"""What can be measured of a model, by kind, where it isn't everything."""
+_WITHOUT_CODES = ("gmm",)
+_CLASSIFIERS = ("dsrn",)
+
+
+def possible_measures(kind: str) -> tuple[str, ...]:
+    """Names of the measures that a kind of model allows."""
+    if kind in _CLASSIFIERS:
+        return ()
+    needless = kind not in _WITHOUT_CODES
+    return tuple(n for n in MEASURES.names() if needless or not MEASURES.get(n).needs_codes)
 
 
 class Evaluation(Description):
     """What is measured of every trained model, as by ``gncn evaluate``.
 
+    Settings of measures are options, too, such as ``n_samples``; measures declare them.
+
     Attributes:
-        measures: names from `gncn.evaluation.names.MEASURES`; of a model only those that apply.
-        first_trial_only: those that are measured of the first trial alone.
-        n_samples: S for log p(x).
-        n_components: of the mixture prior; validation chooses among several.
-        covariance: of the mixture prior.
-        missing: pixels to complete.
+        measures: names of measures; each model gets those that it allows.
+        first_trial_only: measures for the first trial only.
         seed: of all that is random in measuring.
     """
 
-    measures: tuple[str, ...] = MEASURES
+    model_config = ConfigDict(extra="allow")
+
+    measures: tuple[str, ...] = Field(default_factory=MEASURES.names)
     first_trial_only: tuple[str, ...] = ("embedding",)
-    n_samples: int = Field(default=5000, ge=1)
-    n_components: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(65,), min_length=1)
-    covariance: Covariance = "full"
-    missing: str = "right"
     seed: int = Field(default=0, ge=0)
 
-    @field_validator("missing")
+    @model_validator(mode="before")
     @classmethod
-    def _known_pixels(cls, missing: str) -> str:
-        if not missing.endswith(".npy"):
-            visible_pixels(missing, (2, 2))
-        return missing
+    def _known_settings(cls, options: dict[str, Any]) -> dict[str, Any]:
+        own = {name: value for name, value in options.items() if name in cls.model_fields}
+        return own | check_settings({k: v for k, v in options.items() if k not in own})
 
     @field_validator("measures", "first_trial_only")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        Choices(only=names)
+        make_measures(names, {})
         return names
 
-    def choices(self) -> Choices:
-        """As `gncn.runs.assess.assess` wants it."""
-        return Choices(
-            only=self.measures,
-            n_components=self.n_components,
-            covariance=self.covariance,
-            n_samples=self.n_samples,
-            missing=self.missing,
-        )
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The value of every setting of every measure."""
+        return dict(self.model_extra or {})
 
-    def without(self, measure: str) -> "Evaluation":
-        """The same but for one measure."""
-        kept = tuple(name for name in self.measures if name != measure)
+    def without(self, measures: Collection[str]) -> "Evaluation":
+        """The same but for some measures."""
+        kept = tuple(name for name in self.measures if name not in measures)
         return self.model_copy(update={"measures": kept})
 
     def of(self, model: str, trial: int) -> "Evaluation":
         """What applies to a trial of a kind of model."""
-        possible = MEASURED.get(model, MEASURES)
+        possible = possible_measures(model)
         once = self.first_trial_only if trial > 0 else ()
         chosen = tuple(name for name in self.measures if name in possible and name not in once)
         return self.model_copy(update={"measures": chosen, "first_trial_only": ()})
@@ -427,14 +424,15 @@ def load_study(study: str | Path) -> Study:
 
 
 def _with_yardsticks_once(specs: Sequence[RunSpec]) -> list[RunSpec]:
-    """The runs on one data set, of which the first that can measures the yardsticks.
+    """The runs on one data set, of which only the first measures what depends on the data alone.
 
-    Data and mask alone decide them; every run would find the same.
+    Every run would find the same.
     """
-    measuring = [spec for spec in specs if "yardsticks" in spec.evaluation.measures]
-    return [
-        spec.model_copy(update={"evaluation": spec.evaluation.without("yardsticks")})
-        if spec in measuring[1:]
-        else spec
-        for spec in specs
-    ]
+    alone = {name for name in MEASURES.names() if MEASURES.get(name).of_data_alone}
+    done: set[str] = set()
+    once = []
+    for spec in specs:
+        repeated = done.copy()
+        done |= alone & {*spec.evaluation.measures}
+        once.append(spec.model_copy(update={"evaluation": spec.evaluation.without(repeated)}))
+    return once

@@ -7,14 +7,16 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
-from gncn.runs.config import Config, packaged_names, read_packaged
+from gncn.measures import check_settings
+from gncn.runs.config import Config
+from gncn.runs.toml import packaged_names, read_packaged
+from gncn.study.columns import check_column
 from gncn.study.plan import Basis, Key
 
-Column = Literal["bce", "log_likelihood", "error_percent", "m_mse_over_supervised", "top_sparsity"]
 Reference = Literal["targets", "paper"]
 Scalar = bool | int | float | str
 
@@ -39,20 +41,34 @@ class Budget(Description):
     max_synapses: int = Field(default=1_400_000, ge=1)
 
 
+_CHEAP = {"n_repeats": 1, "curve": (), "other_priors": False}
+"""Settings of measures for searches, which only look at one number of each."""
+
+
 class Measuring(Description):
     """How trials are measured.
 
+    Settings of measures are options, too, such as ``n_samples``; measures declare them.
+
     Attributes:
-        n_samples: S for log p(x).
-        n_components: of the mixture prior.
-        missing: pixels to complete.
         seed: of all that is random in measuring.
     """
 
-    n_samples: int = Field(default=5000, ge=1)
-    n_components: int = Field(default=65, ge=1)
-    missing: str = "right"
+    model_config = ConfigDict(extra="allow")
+
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_settings(cls, options: dict[str, Any]) -> dict[str, Any]:
+        own = {name: value for name, value in options.items() if name in cls.model_fields}
+        settings = {k: v for k, v in options.items() if k not in own}
+        return own | check_settings(_CHEAP | settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The value of every setting of every measure."""
+        return dict(self.model_extra or {})
 
 
 class Range(Description):
@@ -136,9 +152,16 @@ class SearchModel(Basis):
     on: dict[str, SearchVariant] = Field(default_factory=dict)
     space: dict[str, Range]
     space_on: dict[str, dict[str, Range]] = Field(default_factory=dict)
-    columns: tuple[Column, ...] = Field(min_length=1)
+    columns: tuple[str, ...] = Field(min_length=1)
     combine: Literal["worst", "mean"] = "worst"
     reference: Reference = "targets"
+
+    @field_validator("columns")
+    @classmethod
+    def _known_columns(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        for column in columns:
+            check_column(column)
+        return columns
 
 
 class SearchData(Description):
@@ -151,8 +174,15 @@ class SearchData(Description):
     """
 
     settings: dict[str, Any] = Field(default_factory=dict)
-    targets: dict[Column, float] = Field(default_factory=dict)
+    targets: dict[str, float] = Field(default_factory=dict)
     train_images: int | None = Field(default=None, ge=1)
+
+    @field_validator("targets")
+    @classmethod
+    def _known_columns(cls, targets: dict[str, float]) -> dict[str, float]:
+        for column in targets:
+            check_column(column)
+        return targets
 
 
 class Search(Description):

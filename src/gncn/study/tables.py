@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gncn.base.errors import unknown_choice
-from gncn.study.compare import COLUMNS, Comparison, Row, Summary
+from gncn.study.columns import columns
+from gncn.study.compare import Comparison, Row, Summary
 
 FORMATS = ("text", "markdown", "latex", "json")
 NOTE = (
@@ -99,7 +100,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 def _head(comparison: Comparison) -> list[str]:
     names = ["model", "synapses"]
     for key in comparison.columns:
-        names.append(COLUMNS[key].title)
+        names.append(columns()[key].title)
         if _has_paper(comparison, key):
             names.append("paper")
     return names

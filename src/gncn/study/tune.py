@@ -12,7 +12,7 @@ search began with learn from all in the end, because what suits few images may n
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,6 @@ from gncn.study.objective import (
     objective,
     references,
     shortfall,
-    supervised_error,
 )
 from gncn.study.run import source_digest
 from gncn.study.search import Range, Search, value_at
@@ -255,29 +254,31 @@ class _Task:
         if fit.status == "interrupted":
             raise KeyboardInterrupt
         try:
+            remember = partial(self._remembered, images)
             values = measure_columns(
-                fit, images, entry.columns, measuring, lambda: self._supervised(images), self.report
+                fit, images, entry.columns, measuring, remember, self.report
             )
         except DataError as error:  # such as codes that no mixture can be fitted to
             raise _UnfitError(error) from error
         value, short = objective(values, self.wanted, entry.combine)
         return value, {"values": values, "shortfalls": short}
 
-    def _supervised(self, images: Dataset) -> float:
-        """The yardstick, learned once for all models on these images."""
+    def _remembered(
+        self, images: Dataset, name: str, measure: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """What a measure finds of the images alone, measured once for all models."""
         which = self.data if images is self.images else f"{self.data}-all"
-        path = self.out / f"{which}-supervised.json"
+        path = self.out / f"{which}-{name}.json"
         measuring = self.search.measuring.model_dump(mode="json")
         key = {"data": images.fingerprint, "measuring": measuring}
         try:
             known = json.loads(path.read_text())
         except (OSError, ValueError):
             known = {}
-        if {name: known.get(name) for name in key} != key:
-            self.report("training the supervised yardstick")
-            known = key | {"m_mse": supervised_error(images, self.search.measuring)}
+        if {part: known.get(part) for part in key} != key:
+            known = key | {"numbers": measure()}
             write_atomic(path, json.dumps(known, indent=1) + "\n")
-        return known["m_mse"]
+        return known["numbers"]
 
     @cached_property
     def all_images(self) -> Dataset:

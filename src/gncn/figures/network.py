@@ -1,117 +1,26 @@
 """Pictures of a network: reconstructions, weights, activity, settling, learning curves.
 
-Each function takes arrays or records and a path and writes one PNG.  Figures are drawn
-without a display, with one restrained style for all.
+Each function takes arrays or records and a path and writes one PNG.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
-from matplotlib import colormaps
+from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gncn.base.files import write_atomic
+from gncn.evaluation.sheets import tile
+from gncn.figures.style import COLOURS, FAINT, INK, new_figure, save_figure, style
 from gncn.training.history import EpochRecord
 
-INK, FAINT = "#1f2933", "#9aa5b1"
-COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#7b4ea3", "#a32b4f", "#4a5568")
 ERROR_LABELS = {
     "bce": "BCE (nats per image)",
     "squared_error": "squared error per image",
     "error_percent": "classification error (%)",
     "negative_log_likelihood": "−log p(x) (nats per image)",
 }
-
-
-def new_figure(width: float | int, height: float | int) -> Figure:
-    """An empty figure of the given size in inches, laid out automatically."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as a PNG, atomically."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    write_atomic(path, buffer.getvalue())
-    return path
-
-
-def style(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
-    """Labels, a light grid and no box."""
-    axes.set_title(title, fontsize=10, color=INK, loc="left")
-    axes.set_xlabel(x, fontsize=9, color=INK)
-    axes.set_ylabel(y, fontsize=9, color=INK)
-    axes.tick_params(labelsize=8, colors=INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)
-
-
-def tile(
-    images: Shaped[np.ndarray, "n pixels"],
-    shape: tuple[int, int],
-    columns: int,
-    *,
-    background: float,
-) -> Float[np.ndarray, "height width"]:
-    """Lay images out in a grid with a gap of one pixel.
-
-    Args:
-        images: one a row.
-        shape: rows and columns of an image.
-        columns: images side by side.
-        background: value of the gaps and of empty places.
-    """
-    rows = -(-len(images) // columns)
-    height, width = shape
-    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), background, np.float32)
-    for index, image in enumerate(images):
-        top, left = divmod(index, columns)
-        top, left = top * (height + 1), left * (width + 1)
-        sheet[top : top + height, left : left + width] = image.reshape(shape)
-    return sheet
-
-
-def scatter_classes(
-    axes: Axes, positions: Float[np.ndarray, "points 2"], labels: Int[np.ndarray, " points"] | None
-) -> None:
-    """Points coloured by class, each of few classes with its name in its midst."""
-    classes = [0] if labels is None else np.unique(labels).tolist()
-    few = len(classes) <= 10
-    shades = colormaps["tab10" if few else "hsv"]
-    for index, label in enumerate(classes):
-        chosen = positions if labels is None else positions[labels == label]
-        colour = shades(index if few else index / len(classes))
-        axes.scatter(*chosen.T, s=6, color=colour, linewidths=0, alpha=0.8, rasterized=True)
-        if few and labels is not None:
-            across, up = np.median(chosen, axis=0)
-            axes.text(
-                across,
-                up,
-                str(label),
-                fontsize=13,
-                weight="bold",
-                color=INK,
-                ha="center",
-                va="center",
-            )
-    axes.set_axis_off()
-
-
-def image_shape(n_pixels: int, known: tuple[int, int] | None) -> tuple[int, int]:
-    """The shape to draw an image in: the known one, a square, or one row of pixels."""
-    if known is not None:
-        return known
-    side = round(n_pixels**0.5)
-    return (side, side) if side * side == n_pixels else (1, n_pixels)
 
 
 def draw_reconstructions(

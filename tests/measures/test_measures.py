@@ -11,21 +11,11 @@ from jaxtyping import Array, Float
 
 from gncn.base.errors import ConfigError
 from gncn.data import Dataset, Split
-from gncn.evaluation.annealing import Annealing
 from gncn.evaluation.completion import visible_pixels
-from gncn.evaluation.measure import (
-    fit_prior,
-    measure_completion,
-    measure_likelihood,
-    measure_probe,
-    measure_sparsity,
-    measure_tight_likelihood,
-    measure_yardsticks,
-)
-from gncn.evaluation.names import MEASURES
 from gncn.evaluation.proposals import laplace_proposal
 from gncn.evaluation.protocols import StandardNormal
-from gncn.evaluation.subject import Subject
+from gncn.measures import Completion, Likelihood, LinearProbe, Sparsity, Subject, Tight, Yardsticks
+from gncn.measures.probe import probe_layer
 
 
 class Linear(eqx.Module):
@@ -42,7 +32,7 @@ class Toy:
         self.decoder = decoder
         self.own_prior = StandardNormal(2)
         self.fitted_prior = None
-        self.measures = MEASURES
+        self.has_codes = True
 
     def encode_layers(self, images):
         centred = images - np.float32(0.5)
@@ -97,41 +87,58 @@ def exact(subject, prior, images):
 
 
 def test_likelihoods_agree_with_quadrature_on_the_split_asked_for(subject):
-    fit, described = fit_prior(subject, n_components=(1, 3), regularisation=1e-3)
+    settings = {"n_components": (1, 3)}
+    prior = subject.prior((1, 3), "full")
+    measured = Likelihood(**settings, n_samples=20_000, curve=(10, 1000)).measure(subject)
+    described = measured.numbers["prior"]
     assert described["n_components"] in (1, 3)
     assert set(described["validation_log_density"]) == {1, 3}
     assert "log_density_of_test_codes" in described
-    truth = exact(subject, fit.mixture, subject.data.test.images.astype(float))
-    found = measure_likelihood(subject, fit.mixture, n_samples=20_000, curve=(10, 1000))
+    images = subject.data.test.images.astype(float)
+    truth = exact(subject, prior.mixture, images)
+    found = measured.numbers["likelihood"]
     assert found["mean"] == pytest.approx(truth.mean(), abs=0.05)
-    np.testing.assert_allclose(found["per_image"], truth, atol=0.4)
+    np.testing.assert_allclose(measured.per_image["log_likelihood"], truth, atol=0.4)
     assert found["curve"]["mean"][0] < found["curve"]["mean"][1]
-    small = Annealing(n_temperatures=10, n_chains=8, step_size=0.4)
-    tight = measure_tight_likelihood(subject, fit.mixture, n_images=20, annealing=small)
+    own = measured.numbers["likelihood_own_prior"]
+    own_truth = exact(subject, subject.model.own_prior, images)
+    assert own["mean"] == pytest.approx(own_truth.mean(), abs=0.05)
+    assert abs(own["mean"] - found["mean"]) > 0.01
+    annealing = {"n_temperatures": 10, "n_chains": 8, "leapfrog_step": 0.4}
+    tight = Tight(**settings, tight_images=20, **annealing).measure(subject).numbers["tight"]
     assert tight["mean"] == pytest.approx(truth[:20].mean(), abs=0.05)
     assert tight["importance_sampling"]["mean"] == pytest.approx(truth[:20].mean(), abs=0.05)
     assert tight["importance_sampling"]["effective_sample_size"] > 300
     assert abs(tight["simulated_images"]["gap"]) < 0.5
-    own = measure_likelihood(subject, subject.model.own_prior, n_samples=20_000, curve=(10,))
-    own_truth = exact(subject, subject.model.own_prior, subject.data.test.images.astype(float))
-    assert own["mean"] == pytest.approx(own_truth.mean(), abs=0.05)
-    assert abs(own["mean"] - found["mean"]) > 0.01
+    assert len(subject.priors) == 1  # both measures share the fit
+
+
+def test_a_likelihood_without_curve_and_other_priors_is_the_same_number(subject):
+    settings = {"n_components": 2, "n_samples": 100}
+    plain = Likelihood(**settings).measure(subject)
+    short = Likelihood(**settings, n_repeats=1, curve=(), other_priors=False).measure(subject)
+    assert set(short.numbers) == {"prior", "likelihood"}
+    assert "curve" not in short.numbers["likelihood"]
+    assert short.numbers["likelihood"]["spread_over_prior_draws"] is None
+    spread = plain.numbers["likelihood"]["spread_over_prior_draws"]
+    difference = short.numbers["likelihood"]["mean"] - plain.numbers["likelihood"]["mean"]
+    assert abs(difference) < 3 * spread
 
 
 def test_completion_scores_every_way_and_yardsticks_need_no_model(subject):
-    visible = visible_pixels("right", (3, 4))
-    ways = subject.model.completers(None, None, visible)
-    found = measure_completion(subject, ways, visible)
+    measured = Completion().measure(subject)
+    found = measured.numbers["completion"]
     hidden = subject.data.test.images.reshape(-1, 3, 4)[:, :, 2:].reshape(-1, 6).astype(float)
     assert found["n_missing_pixels"] == 6
+    assert found["missing"] == "right"
     assert found["ways"]["half"]["m_mse"] == pytest.approx(1.5)
     ones = ((1 - hidden) ** 2).sum(1)
     assert found["ways"]["ones"]["m_mse"] == pytest.approx(ones.mean())
-    np.testing.assert_allclose(found["ways"]["ones"]["per_image"], ones)
+    np.testing.assert_allclose(measured.per_image["squared_error_ones"], ones)
     mean = subject.data.train.images.reshape(-1, 3, 4)[:, :, 2:].reshape(-1, 6).mean(0)
     expected = ((hidden - mean[None]) ** 2).sum(1).mean()
     assert found["best_way"] == "half"
-    yardsticks = measure_yardsticks(subject, visible)["m_mse"]
+    yardsticks = Yardsticks().measure(subject).numbers["yardsticks"]["m_mse"]
     assert yardsticks["mean_image"]["m_mse"] == pytest.approx(expected, rel=1e-4)
     assert yardsticks["supervised"]["m_mse"] < expected
     assert yardsticks["nearest_neighbours"]["m_mse"] < expected
@@ -142,15 +149,27 @@ def test_the_way_of_completing_is_chosen_by_validation_images_alone(subject):
     validation = subject.data.validation
     validation = Split(np.ones_like(validation.images), validation.labels)
     chosen = replace(subject, data=replace(subject.data, validation=validation))
-    visible = visible_pixels("right", (3, 4))
-    found = measure_completion(chosen, subject.model.completers(None, None, visible), visible)
+    found = Completion().measure(chosen).numbers["completion"]
     assert found["ways"]["half"]["m_mse"] < found["ways"]["ones"]["m_mse"]  # on test images
     assert found["best_way"] == "ones"
     assert found["validation_m_mse"] == {"ones": pytest.approx(0), "half": pytest.approx(1.5)}
 
 
+def test_a_mask_may_come_from_a_file(subject, tmp_path):
+    visible = visible_pixels("left", (3, 4))
+    np.save(tmp_path / "mask.npy", visible)
+    measure = Completion(missing=str(tmp_path / "mask.npy"))
+    found = measure.measure(subject)
+    np.testing.assert_array_equal(found.pictures["visible"], visible)
+    assert found.numbers["completion"]["missing"] == "a mask"
+    np.save(tmp_path / "mask.npy", visible.astype(int))
+    with pytest.raises(ConfigError, match="must hold booleans; received int64"):
+        measure.check(subject)
+
+
 def test_probe_and_sparsity_take_any_layer(subject):
-    top, probe = measure_probe(subject)
+    top, probe = probe_layer(subject, 2)
+    assert LinearProbe().measure(subject).numbers["probe"] == [top]
     assert top["layer"] == 2
     assert top["z"]["error_percent"] < 30
     assert top["z"]["error_percent"] == top["phi"]["error_percent"]
@@ -158,10 +177,10 @@ def test_probe_and_sparsity_take_any_layer(subject):
     wrong = 100 * np.mean(probe.predict(codes) != subject.data.test.labels)
     assert top["z"]["error_percent"] == pytest.approx(wrong)
     assert np.sum(top["z"]["confusion"]) == 100
-    assert measure_probe(subject, layer=1)[0]["layer"] == 1
+    assert LinearProbe(probe_layer=(1,)).measure(subject).numbers["probe"][0]["layer"] == 1
     with pytest.raises(ConfigError, match="from 1 to 2; received 0"):
-        measure_probe(subject, layer=0)
-    first, second = measure_sparsity(subject)
+        LinearProbe(probe_layer=(2, 0)).check(subject)
+    first, second = Sparsity().measure(subject).numbers["sparsity"]
     images = subject.data.test.images
     assert first["active"] == pytest.approx(images.mean())
     n, active = images.shape[1], images.sum(1)

@@ -15,14 +15,14 @@ from gncn.core.discrepancy import binary_cross_entropy, respond
 from gncn.core.network import Network
 from gncn.core.settling import Settled, settle
 from gncn.data import Dataset, Split
-from gncn.figures.drawing import (
+from gncn.evaluation.sheets import image_shape
+from gncn.figures.network import (
     ERROR_LABELS,
     draw_columns,
     draw_learning_curve,
     draw_reconstructions,
     draw_settling,
     draw_weights,
-    image_shape,
 )
 from gncn.runs.config import Config
 from gncn.runs.folder import RunFolder

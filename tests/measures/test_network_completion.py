@@ -8,7 +8,7 @@ import pytest
 import gncn
 from gncn.base.errors import ConfigError
 from gncn.evaluation.completion import complete
-from gncn.evaluation.network_completion import WAYS, Completer, SettleFrom, calibrated
+from gncn.measures.network_completion import WAYS, Completer, SettleFrom, calibrated
 from oracle import Oracle
 
 SIZES = (6, 5, 4)

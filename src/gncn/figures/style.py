@@ -1,0 +1,71 @@
+"""The style that all pictures share: ink, colours, axes, and how a figure becomes a file.
+
+Figures are drawn without a display.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from gncn.base.files import write_atomic
+
+INK, FAINT = "#1f2933", "#9aa5b1"
+COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#7b4ea3", "#a32b4f", "#4a5568")
+
+
+def new_figure(width: float | int, height: float | int) -> Figure:
+    """An empty figure of the given size in inches, laid out automatically."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG, atomically."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def style(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
+    """Labels, a light grid and no box."""
+    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    axes.set_xlabel(x, fontsize=9, color=INK)
+    axes.set_ylabel(y, fontsize=9, color=INK)
+    axes.tick_params(labelsize=8, colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)
+
+
+def scatter_classes(
+    axes: Axes, positions: Float[np.ndarray, "points 2"], labels: Int[np.ndarray, " points"] | None
+) -> None:
+    """Draw points coloured by class; with ten classes or fewer, write each class's name amid its points."""
+    classes = [0] if labels is None else np.unique(labels).tolist()
+    few = len(classes) <= 10
+    shades = colormaps["tab10" if few else "hsv"]
+    for index, label in enumerate(classes):
+        chosen = positions if labels is None else positions[labels == label]
+        colour = shades(index if few else index / len(classes))
+        axes.scatter(*chosen.T, s=6, color=colour, linewidths=0, alpha=0.8, rasterized=True)
+        if few and labels is not None:
+            across, up = np.median(chosen, axis=0)
+            axes.text(
+                across,
+                up,
+                str(label),
+                fontsize=13,
+                weight="bold",
+                color=INK,
+                ha="center",
+                va="center",
+            )
+    axes.set_axis_off()

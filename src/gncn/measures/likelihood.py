@@ -1,0 +1,183 @@
+"""`Likelihood`: log p(x) by Monte Carlo from a prior, at one S and as a curve over S."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field
+
+from gncn.evaluation.likelihood import prior_log_likelihood
+from gncn.evaluation.protocols import CodeSampler, Sampled
+from gncn.evaluation.recall import EmpiricalPrior
+from gncn.measures.measure import Column, Condition, Numbers, Result, Row, within
+from gncn.measures.prior import PriorMeasure, described
+from gncn.measures.subject import Subject
+
+NOTE = (
+    "log p(x) by Monte Carlo from S prior samples is a stochastic lower bound: on average it lies "
+    "below the true value, and rises to it as S grows. The paper's convention adds 2 log S, as the "
+    "authors' public script does; it bounds nothing and only serves comparison with published "
+    "numbers."
+)
+
+_OTHERS = {
+    "likelihood_own_prior": "with the prior that the model was trained with",
+    "likelihood_training_codes": "with the codes of training images as the prior",
+}
+
+
+class Likelihood(PriorMeasure):
+    """Log p(x) from S prior samples.
+
+    Attributes:
+        n_samples: S.
+        n_repeats: repetitions with other prior samples, to see how much these matter.
+        curve: numbers of samples of the curve over S; none if empty.
+        other_priors: whether to measure with the model's own prior and with the codes of
+            training images as well.
+    """
+
+    n_samples: int = Field(default=5000, ge=1, description="Prior samples S for log p(x).")
+    n_repeats: int = Field(
+        default=3, ge=1, description="Repetitions of log p(x), each with other prior samples."
+    )
+    curve: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(100, 1000, 5000, 25_000), description="Values of S for the curve of log p(x)."
+    )
+    other_priors: bool = Field(
+        default=True,
+        description="Measure log p(x) with the model's own prior and the training codes, too.",
+    )
+
+    needs_codes = False
+    note = NOTE
+    columns = (
+        Column(
+            "log_likelihood",
+            "log p(x), mixture prior",
+            within("likelihood", "mean"),
+            low_is_good=False,
+            published="honest_log_likelihood",
+            table="generative",
+        ),
+        Column(
+            "log_likelihood_training_codes",
+            "log p(x), training codes",
+            within("likelihood_training_codes", "mean"),
+            low_is_good=False,
+            table="generative",
+        ),
+        Column(
+            "log_likelihood_own_prior",
+            "log p(x), N(0, I)",
+            within("likelihood_own_prior", "mean"),
+            low_is_good=False,
+            table="generative",
+        ),
+        Column(
+            "log_likelihood_paper_convention",
+            "log p(x) + 2 log S",
+            within("likelihood", "paper_convention"),
+            low_is_good=False,
+            published="log_likelihood",
+            table="generative",
+        ),
+    )
+    conditions = (Condition("n_samples", "S of log p(x)", within("likelihood", "n_samples")),)
+
+    def measure(self, subject: Subject) -> Result:
+        """Estimate log p(x) of every image; ``per_image`` holds means over repetitions."""
+        prior = self.prior(subject)
+        found = described(prior).with_(self._with(subject, prior.prior, ""))
+        if not self.other_priors:
+            return found
+        if (own := subject.model.own_prior) is not None:
+            found = found.with_(self._with(subject, own, "_own_prior"))
+        if subject.model.fitted_prior is None:
+            codes = EmpiricalPrior(jnp.asarray(subject.codes("train")))
+            found = found.with_(self._with(subject, codes, "_training_codes"))
+        return found
+
+    def _with(self, subject: Subject, prior: CodeSampler, suffix: str) -> Result:
+        numbers, per_image = self.estimate(subject, prior)
+        return Result({f"likelihood{suffix}": numbers}, {f"log_likelihood{suffix}": per_image})
+
+    def estimate(
+        self, subject: Subject, prior: CodeSampler
+    ) -> tuple[dict[str, Any], Float[np.ndarray, " images"]]:
+        """Log p(x) with a prior: numbers, and the value of each image."""
+        model, images = Sampled(subject.model.decoder, prior), subject.target.array
+        subject.report(f"log p(x) with S = {self.n_samples}")
+        at_s = prior_log_likelihood(
+            model,
+            images,
+            key=subject.key(0),
+            n_samples=self.n_samples,
+            n_repeats=self.n_repeats,
+        )
+        spread = at_s.repeat_spread
+        numbers: dict[str, Any] = {
+            "n_samples": self.n_samples,
+            "mean": float(at_s.mean[0]),
+            "standard_error": float(at_s.standard_error[0]),
+            "spread_over_prior_draws": None if spread is None else float(spread[0]),
+            "paper_convention": float(at_s.paper_mean[0]),
+            "note": NOTE,
+        }
+        if self.curve:
+            subject.report("log p(x) against S")
+            over_s = prior_log_likelihood(
+                model, images, key=subject.key(1), n_samples=self.curve
+            )
+            numbers["curve"] = {
+                "n_samples": list(over_s.n_samples),
+                "mean": over_s.mean.tolist(),
+                "standard_error": over_s.standard_error.tolist(),
+            }
+        return numbers, at_s.per_image[0]
+
+    def rows(self, numbers: Numbers) -> list[Row]:
+        """At S with its errors, at the largest S, and with other priors."""
+        if (found := numbers.get("likelihood")) is None:
+            return []
+        spread = found["spread_over_prior_draws"]
+        error = f"± {found['standard_error']:.2f} over images"
+        remark = error if spread is None else f"{error}, ± {spread:.2f} over prior draws"
+        rows = [Row(_title(found["n_samples"]), f"{found['mean']:.2f} nats", remark)]
+        if curve := found.get("curve"):
+            largest = _title(curve["n_samples"][-1])
+            rows.append(Row(largest, f"{curve['mean'][-1]:.2f} nats", "a tighter bound"))
+        remark = "adds 2 log S; for comparison with published numbers only"
+        rows.append(Row("in the paper's convention", f"{found['paper_convention']:.2f}", remark))
+        for key, remark in _OTHERS.items():
+            if (other := numbers.get(key)) is not None:
+                rows.append(Row(_title(other["n_samples"]), f"{other['mean']:.2f} nats", remark))
+        return rows
+
+    def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
+        """Draw the curve over S."""
+        return draw_curve(result, folder)
+
+
+def _title(n_samples: int) -> str:
+    return f"log p(x), S = {n_samples:,}"
+
+
+def draw_curve(result: Result, folder: Path) -> Path | None:
+    """Draw log p(x) against S, with the tight estimate if there is one; None without a curve."""
+    from gncn.figures.evaluation import draw_likelihood_curve
+
+    curve = within("likelihood", "curve")(result.numbers)
+    if curve is None:
+        return None
+    tight = result.numbers.get("tight", {})
+    return draw_likelihood_curve(
+        folder / "likelihood.png",
+        curve["n_samples"],
+        curve["mean"],
+        curve["standard_error"],
+        tight.get("mean"),
+        tight.get("same_images_at_S_5000"),
+    )

@@ -1,0 +1,263 @@
+"""`Measure`: something to measure of a trained model, and everything that belongs to it.
+
+A measure is one class in one file.  Its fields are its settings; they are declared nowhere
+else.  ``gncn evaluate``, ``gncn compare``, ``gncn report`` and ``gncn tune`` all go by the
+classes in `MEASURES`, so a class registered there appears in each of them:
+
+==============  ============================================================================
+member          who uses it
+==============  ============================================================================
+fields          options of ``gncn evaluate``, of a study's ``[evaluation]`` and of a
+                search's ``[measuring]``
+`check`         everyone, to refuse bad settings before anything is measured
+`measure`       everyone
+`rows`          the table that ``gncn evaluate`` prints
+`figure`        ``gncn evaluate``
+`columns`       the tables of ``gncn compare`` and ``gncn report``; objectives of ``gncn tune``
+`conditions`    ``gncn compare``, to refuse numbers that can't be compared
+==============  ============================================================================
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from gncn.base.description import Part
+from gncn.base.errors import ConfigError, unknown_choice
+from gncn.base.registry import Registry
+from gncn.measures.subject import Subject
+
+Numbers = Mapping[str, Any]
+"""All that was measured of a model, as in ``metrics-SPLIT.json``."""
+
+RESERVED = (
+    *("run", "only", "split", "seed", "trial", "replace", "data_dir", "as_json", "report"),
+    *("measures", "first_trial_only"),
+)
+"""Names that no setting may have, because commands or studies have an option of that name."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a measure found.
+
+    Attributes:
+        numbers: plain values for ``metrics-SPLIT.json``; its keys are the file's.
+        per_image: a value for each image, for ``per-image-SPLIT.safetensors``.
+        pictures: arrays that figures show, for ``pictures-SPLIT.safetensors``.
+    """
+
+    numbers: dict[str, Any] = field(default_factory=dict)
+    per_image: dict[str, np.ndarray] = field(default_factory=dict)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def with_(self, other: "Result") -> "Result":
+        """Both results; where both have a key, the other's value."""
+        return Result(
+            self.numbers | other.numbers,
+            self.per_image | other.per_image,
+            self.pictures | other.pictures,
+        )
+
+
+class Row(NamedTuple):
+    """A row of the table that ``gncn evaluate`` prints."""
+
+    name: str
+    value: str
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number that ``gncn compare`` and ``gncn report`` tabulate, and ``gncn tune`` improves.
+
+    Attributes:
+        key: its name in searches and JSON.
+        title: its heading.
+        find: reads the number from all that was measured; None if it wasn't.
+        low_is_good: whether less is better.
+        published: which of the paper's numbers it is compared with: a name from
+            `gncn.study.paper.Published`; empty if the paper has none.
+        ranked: whether models are ranked by it.
+        tabulated: whether it stands in tables; if not, it only serves searches.
+        table: which of the report's tables it stands in.
+        needs: names of the measures that it is read from; by default the one whose it is.
+    """
+
+    key: str
+    title: str
+    find: Callable[[Numbers], Any]
+    low_is_good: bool = True
+    published: str = ""
+    ranked: bool = True
+    tabulated: bool = True
+    table: Literal["generative", "diagnostic"] = "diagnostic"
+    needs: tuple[str, ...] = ()
+
+
+class Condition(NamedTuple):
+    """Something that numbers of different runs must have in common to be compared.
+
+    Attributes:
+        key: the setting's name.
+        title: what it is, in words.
+        find: reads it from all that was measured; None if it wasn't.
+    """
+
+    key: str
+    title: str
+    find: Callable[[Numbers], Any]
+
+
+class Measure(Part):
+    """Base class of all measures.
+
+    Attributes:
+        needs_codes: whether the model must map images to codes.
+        needs_labels: whether the images must have classes.
+        of_data_alone: whether the result depends on the images and not on the model.
+        columns: numbers to tabulate.
+        conditions: what its numbers must have in common to be compared.
+        note: how to read its numbers; ``gncn evaluate`` prints it.
+    """
+
+    needs_codes: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = False
+    of_data_alone: ClassVar[bool] = False
+    columns: ClassVar[tuple[Column, ...]] = ()
+    conditions: ClassVar[tuple[Condition, ...]] = ()
+    note: ClassVar[str] = ""
+
+    def check(self, subject: Subject) -> None:
+        """Refuse settings that don't suit the model or the images.
+
+        Raises:
+            ConfigError: naming the setting and what is allowed.
+        """
+
+    @abstractmethod
+    def measure(self, subject: Subject) -> Result:
+        """Measure the model on the images of `Subject.target`."""
+
+    def rows(self, numbers: Numbers) -> list[Row]:
+        """Rows to print, from all that was measured; by default one for each column."""
+        values = ((column, column.find(numbers)) for column in self.columns)
+        return [Row(column.title, f"{value:.2f}") for column, value in values if value is not None]
+
+    def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
+        """Draw a PNG.
+
+        Args:
+            result: all that was measured of the model.
+            subject: what was measured.
+            folder: where the PNG goes.
+
+        Returns:
+            Its path; None if there is nothing to draw.
+        """
+        return None
+
+
+def within(*path: str) -> Callable[[Numbers], Any]:
+    """Make a function that follows keys through nested dictionaries; None where they end."""
+
+    def find(numbers: Any) -> Any:
+        for name in path:
+            numbers = numbers.get(name) if isinstance(numbers, Mapping) else None
+        return numbers
+
+    return find
+
+
+class _Measures(Registry[type[Measure]]):
+    """The measures; a setting that several of them have is one setting."""
+
+    def check(self, entry: Any) -> None:
+        super().check(entry)
+        for name, option in entry.model_fields.items():
+            if name in RESERVED:
+                raise ConfigError(f"{entry.__name__} can't have a setting called {name!r}: rename it.")
+            for known in map(self.get, self.names()):
+                other = known.model_fields.get(name)
+                same = other is None or _alike(option, other)
+                if known is not entry and not same:
+                    raise ConfigError(
+                        f"The setting {name!r} of {entry.__name__} differs from that of "
+                        f"{known.__name__} in its type or default, and both are given by one "
+                        "option. Rename it."
+                    )
+        keys = {column.key: known for known in map(self.get, self.names()) for column in known.columns}
+        for column in entry.columns:
+            if keys.get(column.key, entry) is not entry:
+                raise ConfigError(
+                    f"{entry.__name__} and {keys[column.key].__name__} both have a column "
+                    f"{column.key!r}; rename one."
+                )
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return (one.annotation, one.get_default()) == (other.annotation, other.get_default())
+
+
+MEASURES = _Measures("measure", Measure)
+"""All measures by name, in the order in which they are measured."""
+
+
+def setting_fields() -> dict[str, Any]:
+    """Pydantic's description of every setting of every measure, by name."""
+    return {
+        name: option
+        for measure in map(MEASURES.get, MEASURES.names())
+        for name, option in measure.model_fields.items()
+    }
+
+
+def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Check settings of measures, and fill in the defaults.
+
+    Args:
+        settings: values by name.
+
+    Returns:
+        The value of every setting of every measure.
+
+    Raises:
+        ConfigError: a name is unknown, or a value not allowed.
+    """
+    made = make_measures(None, settings).values()
+    return {name: getattr(one, name) for one in made for name in type(one).model_fields}
+
+
+def make_measures(
+    only: tuple[str, ...] | None, settings: Mapping[str, Any]
+) -> dict[str, Measure]:
+    """Make measures from names and settings, each with the settings that are its own.
+
+    Args:
+        only: names of measures; all if None.
+        settings: values by name.
+
+    Raises:
+        ConfigError: a name is unknown, or a value not allowed.
+    """
+    known = setting_fields()
+    for name in settings:
+        if name not in known:
+            raise unknown_choice("setting of measures", name, known)
+    made = {}
+    for name in MEASURES.names() if only is None else only:
+        measure = MEASURES.get(name)
+        made[name] = measure(**{k: v for k, v in settings.items() if k in measure.model_fields})
+    return made
+
+
+def measure_columns() -> Iterator[tuple[str, Column]]:
+    """The columns of all measures, each with the name of its measure."""
+    for name in MEASURES.names():
+        for column in MEASURES.get(name).columns:
+            yield name, column

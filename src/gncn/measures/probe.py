@@ -1,0 +1,112 @@
+"""`LinearProbe`: the error of a linear classifier on a layer's states."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from gncn.base.errors import ConfigError
+from gncn.evaluation.probe import Probe, fit_probe
+from gncn.measures.measure import Column, Measure, Numbers, Result, Row
+from gncn.measures.subject import Subject
+
+_SYMBOLS = {"z": "z", "phi": "φ(z)"}
+
+
+def _error(numbers: Numbers) -> Any:
+    """Error of the topmost layer's better probe, in %."""
+    if not (probes := numbers.get("probe")):
+        return None
+    top = _topmost(probes)
+    return top[top["better_on_validation"]]["error_percent"]
+
+
+def _topmost(probes: list[dict[str, Any]]) -> dict[str, Any]:
+    return max(probes, key=lambda probe: probe["layer"])
+
+
+class LinearProbe(Measure):
+    """Error of a linear classifier on a layer's states z, and on its activities φ(z).
+
+    Attributes:
+        probe_layer: latent layers to probe, 1..L; the top one if empty.
+    """
+
+    probe_layer: tuple[Annotated[int, Field()], ...] = Field(
+        default=(), description="Latent layer to probe, from 1. Default: the top one."
+    )
+
+    needs_labels = True
+    columns = (Column("error_percent", "Err (%)", _error, published="error_percent"),)
+
+    def check(self, subject: Subject) -> None:
+        """Refuse layers that the model doesn't have."""
+        for layer in self.probe_layer:
+            if not 1 <= layer <= subject.n_layers:
+                raise ConfigError(
+                    f"A probe's layer must be from 1 to {subject.n_layers}; received {layer}."
+                )
+
+    def measure(self, subject: Subject) -> Result:
+        """Probe each layer."""
+        layers = self.probe_layer or (subject.n_layers,)
+        return Result({"probe": [probe_layer(subject, layer)[0] for layer in layers]})
+
+    def rows(self, numbers: Numbers) -> list[Row]:
+        """Two rows for each layer."""
+        return [
+            Row(
+                f"probe on {symbol}",
+                f"{found[name]['error_percent']:.2f} %",
+                f"layer {found['layer']}, linear",
+            )
+            for found in numbers.get("probe", [])
+            for name, symbol in _SYMBOLS.items()
+        ]
+
+    def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
+        """Draw the confusion matrix of the topmost layer's better probe."""
+        from gncn.figures.evaluation import draw_confusion
+
+        top = _topmost(result.numbers["probe"])
+        best = top[top["better_on_validation"]]
+        path = folder / "confusion.png"
+        return draw_confusion(path, np.array(best["confusion"]), best["error_percent"])
+
+
+def probe_layer(subject: Subject, layer: int) -> tuple[dict[str, Any], Probe]:
+    """Fit linear classifiers to a layer's states and activities.
+
+    Args:
+        subject: what is measured; its images have labels.
+        layer: which latent layer, 1..L.
+
+    Returns:
+        The numbers, and the classifier with the lower validation error.
+    """
+    states = {name: layers[layer - 1] for name, layers in subject.states.items()}
+    activities = {name: subject.model.activities(layer, z) for name, z in states.items()}
+    train, validation = subject.data.train.labels, subject.data.validation.labels
+    labels = subject.target.labels
+    results: dict[str, Any] = {"layer": layer}
+    fitted: dict[str, Probe] = {}
+    for name, codes in (("z", states), ("phi", activities)):
+
+        def on_fit(done: int, n: int, name: str = name) -> None:
+            subject.report(f"probe on {name}: {done} of {n} fits")
+
+        subject.report(f"probe on {name}")
+        fitted[name] = fit_probe(
+            codes["train"], train, codes["validation"], validation, on_fit=on_fit
+        )
+        score = fitted[name].score(codes[subject.split], labels)
+        results[name] = {
+            "error_percent": score.error,
+            "confusion": score.confusion.tolist(),
+            "regularisation": fitted[name].regularisation,
+            "validation_error_percent": fitted[name].validation_error,
+            "converged": fitted[name].converged,
+        }
+    best = min(fitted, key=lambda name: min(fitted[name].validation_error.values()))
+    return results | {"better_on_validation": best}, fitted[best]

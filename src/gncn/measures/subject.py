@@ -1,0 +1,218 @@
+"""`Subject`: what is measured, a model with its data and the codes of all images.
+
+Measures know a model by the methods of `Measurable` alone; `gncn.measures.models` has the
+models of this library as seen through them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, PRNGKeyArray, Shaped
+
+from gncn.base.errors import ConfigError
+from gncn.data import Dataset, Split
+from gncn.evaluation.completion import Ways
+from gncn.evaluation.mixture import Mixture
+from gncn.evaluation.proposals import GaussianProposal
+from gncn.evaluation.protocols import Decoder, LatentModel, Prior
+from gncn.evaluation.sheets import image_shape
+
+Report = Callable[[str], None]
+"""Receives what is being done, in a few words, for a progress display."""
+
+_REGULARISATION = 0.03
+"""Added to every variance of the mixture that is fitted to codes."""
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """A generative model of binary images, as measures see it."""
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether the model maps images to codes; if not, it can only be sampled."""
+        ...
+
+    @property
+    def decoder(self) -> Decoder:
+        """Maps codes to logits of pixels; an `equinox.Module`."""
+        ...
+
+    @property
+    def own_prior(self) -> Prior | None:
+        """The prior that the model was trained with, if there was one."""
+        ...
+
+    @property
+    def fitted_prior(self) -> Prior | None:
+        """The density of codes, if training fitted it; None if it remains to be fitted."""
+        ...
+
+    def encode_layers(
+        self, images: Shaped[np.ndarray, "images pixels"]
+    ) -> list[Float[np.ndarray, "images _units"]]:
+        """States of all latent layers, bottom first; the last are the codes z."""
+        ...
+
+    def activities(
+        self, layer: int, states: Float[np.ndarray, "images units"]
+    ) -> Float[np.ndarray, "images units"]:
+        """What latent layer `layer` (1..L) sends on: φ of its states."""
+        ...
+
+    def group_sizes(self) -> list[int | None]:
+        """Neurons in a column of each latent layer; None without columns."""
+        ...
+
+    def propose(
+        self,
+        model: LatentModel,
+        images: Shaped[np.ndarray, "images pixels"],
+        codes: Float[np.ndarray, "images dim"],
+        key: PRNGKeyArray,
+    ) -> GaussianProposal:
+        """Gaussians near the posteriors p(z|x) of `model`, this decoder with some prior."""
+        ...
+
+    def completers(
+        self,
+        codes: Float[np.ndarray, "images dim"],
+        images: Shaped[np.ndarray, "images pixels"],
+        visible: Bool[np.ndarray, " pixels"],
+    ) -> Ways:
+        """The ways in which the model completes images, by name.
+
+        Args:
+            codes: of the training images.
+            images: the training images.
+            visible: which pixels will be seen.
+        """
+        ...
+
+
+class FittedPrior(NamedTuple):
+    """A prior over codes.
+
+    Attributes:
+        prior: its density and samples.
+        mixture: the same, if it was fitted for measuring; None if training fitted it.
+        numbers: how the fit went.
+    """
+
+    prior: Prior
+    mixture: Mixture | None
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, its data, and the codes of all images.
+
+    Attributes:
+        model: the model.
+        data: the data it was trained on.
+        split: the images that numbers are reported on: ``validation`` or ``test``.
+        seed: of everything random in the measurements.
+        report: receives what is being done.
+
+    Raises:
+        ConfigError: the split can't be reported on, or the images are real-valued.
+    """
+
+    model: Measurable
+    data: Dataset
+    split: str
+    seed: int = 0
+    report: Report = lambda _: None
+    priors: dict[Any, FittedPrior] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.split not in ("validation", "test"):
+            raise ConfigError(f"Measure on 'validation' or 'test' images; received {self.split!r}.")
+        if not self.data.binary:
+            raise ConfigError("Likelihoods here are of binary images; these data are real-valued.")
+
+    @property
+    def target(self) -> Split:
+        """The images that numbers are reported on."""
+        return self.data.test if self.split == "test" else self.data.validation
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of an image."""
+        return image_shape(self.data.n_pixels, self.data.image_shape)
+
+    def key(self, number: int) -> PRNGKeyArray:
+        """A random key for measurement `number`."""
+        return jax.random.fold_in(jax.random.key(self.seed), number)
+
+    @cached_property
+    def states(self) -> dict[str, list[Float[np.ndarray, "images _"]]]:
+        """States of all latent layers, bottom first, for each split."""
+        self.report("encoding all images")
+        splits: dict[str, Any] = {"train": self.data.train, "validation": self.data.validation}
+        splits[self.split] = self.target
+        return {name: self.model.encode_layers(split.array) for name, split in splits.items()}
+
+    def codes(self, split: str) -> Float[np.ndarray, "images units"]:
+        """Codes of a split: the states of its top layer."""
+        return self.states[split][-1]
+
+    @property
+    def n_layers(self) -> int:
+        """Number of latent layers."""
+        return len(self.model.group_sizes())
+
+    def prior(self, n_components: tuple[int, ...], covariance: str) -> FittedPrior:
+        """The model's prior, or a mixture fitted to its codes of the training images.
+
+        Measures with the same settings share one fit.
+
+        Args:
+            n_components: K; among several, the density of validation codes decides.
+            covariance: see `gncn.evaluation.mixture_fit.fit_mixture`.
+        """
+        if (given := self.model.fitted_prior) is not None:
+            return FittedPrior(given, None, {})
+        settings = n_components, covariance
+        if settings not in self.priors:
+            self.priors[settings] = self._fit_prior(*settings)
+        return self.priors[settings]
+
+    def _fit_prior(self, n_components: tuple[int, ...], covariance: str) -> FittedPrior:
+        from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture
+
+        def on_iteration(number: int, objective: float) -> None:
+            self.report(f"fitting the prior: EM step {number}, {objective:.2f}")
+
+        codes = self.codes("train")
+        options: dict[str, Any] = {"seed": self.seed, "regularisation": _REGULARISATION}
+        self.report("fitting the prior: start from k-means")
+        tried = {}
+        if len(n_components) == 1:
+            fit = fit_mixture(
+                codes, n_components[0], covariance, on_iteration=on_iteration, **options
+            )
+        else:
+            held_out = self.codes("validation")
+            choice = choose_mixture(
+                codes, held_out, n_components, covariance=covariance, **options
+            )
+            fit = choice.best
+            tried = dict(zip(choice.n_components, choice.validation.tolist(), strict=True))
+        target = jnp.asarray(self.codes(self.split))
+        numbers = {
+            "n_components": fit.mixture.n_components,
+            "covariance": covariance,
+            "regularisation": _REGULARISATION,
+            "status": fit.status,
+            "log_density_of_training_codes": fit.log_likelihood,
+            f"log_density_of_{self.split}_codes": float(jnp.mean(fit.mixture.log_prob(target))),
+            **({"validation_log_density": tried} if tried else {}),
+        }
+        return FittedPrior(fit.mixture, fit.mixture, numbers)

@@ -1,0 +1,73 @@
+"""The columns of tables and searches: of training's errors and of all measures."""
+
+from typing import Any
+
+from gncn.base.errors import unknown_choice
+from gncn.measures import Column, measure_columns
+from gncn.study.paper import Published
+from gncn.training.history import EpochRecord
+
+BCE = Column("bce", "BCE", lambda _: None, published="bce", table="generative")
+"""Reconstruction error, which training records and no measure finds."""
+
+_FROM_TRAINING = {
+    "bce": ("bce", 1),
+    "error_percent": ("error_percent", 1),
+    "negative_log_likelihood": ("log_likelihood", -1),
+}
+"""By the name of a training error: the column that it belongs to, and its sign there."""
+
+
+def all_columns() -> dict[str, Column]:
+    """All columns by key: what searches may improve."""
+    return {"bce": BCE} | {column.key: column for _, column in measure_columns()}
+
+
+def check_column(key: str) -> Column:
+    """The column with a key.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    known = all_columns()
+    if key not in known:
+        raise unknown_choice("column", key, known)
+    return known[key]
+
+
+def columns() -> dict[str, Column]:
+    """The columns that tables have, by key and in their order."""
+    return {key: column for key, column in all_columns().items() if column.tabulated}
+
+
+def from_training(column: Column, record: EpochRecord | None, split: str) -> float | None:
+    """A column's number as training recorded it; None if it didn't."""
+    if record is None:
+        return None
+    found = getattr(record, split)
+    key, sign = _FROM_TRAINING.get(record.error_name, ("", 1))
+    if key == column.key:
+        return sign * found.error
+    if column.key == "top_sparsity" and found.sparsity:
+        return found.sparsity[-1]
+    return None
+
+
+def column_value(
+    column: Column, record: EpochRecord | None, metrics: dict[str, Any], split: str
+) -> Any:
+    """A column's number, unchecked.
+
+    Args:
+        column: which.
+        record: of the epoch that was kept.
+        metrics: what was measured; it counts more than what training recorded.
+        split: of which images.
+    """
+    found = column.find(metrics)
+    return from_training(column, record, split) if found is None else found
+
+
+def published_number(column: Column, paper: Published) -> float | None:
+    """The paper's number that a column is compared with."""
+    return getattr(paper, column.published) if column.published else None
