@@ -1,1 +1,1 @@
-"""runs."""
+"""Runs: their configuration, their folder, and the files of their models."""

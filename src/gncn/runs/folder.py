@@ -1,4 +1,4 @@
-"""The run folder: one folder holds all that a run was and made.
+"""The run folder: everything about a run in one folder.
 
 ==================  ========================================================
 file                content
@@ -10,23 +10,15 @@ file                content
 ``figures/``        PNGs
 ==================  ========================================================
 
-Everything is written atomically and after every epoch, so a run that is killed
-leaves a folder that later commands can take.  A run that is to be replaced waits in
-``.replaced/`` until the new one has an epoch to show.
+Files are written atomically after every epoch, so later commands can work with the folder of a
+run that was killed.  How a run replaces another is in `gncn.runs.replacing`.
 """
 
 import json
-import os
-import platform
 import shutil
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from gncn.base.errors import RunError
 from gncn.base.files import read_json, sha256, write_atomic
@@ -36,13 +28,10 @@ from gncn.evaluation.mixture import Mixture
 from gncn.runs.config import Config, load_config
 from gncn.runs.model_files import DESCRIPTION, load, save
 from gncn.runs.priors import load_mixture
+from gncn.runs.provenance import now, provenance
+from gncn.runs.replacing import CONFIG, HISTORY, MOVING, REPLACED, RUN, put_back, set_aside
 from gncn.training.fit import Fit, Status
 from gncn.training.history import EpochRecord, read_history, write_history
-
-CONFIG, RUN, HISTORY = "config.toml", "run.json", "history.jsonl"
-REPLACED, MOVING = ".replaced", ".replaced.moving"
-"""Where a run waits that is to be replaced, and where it is gathered before."""
-PACKAGES = ("gncn", "jax", "jaxlib", "equinox", "optax", "numpy")
 
 
 class RunFolder:
@@ -64,9 +53,9 @@ class RunFolder:
 
         Args:
             path: the folder; made if need be.
-            config: written to the folder.
-            data: described in ``run.json``.
-            overwrite: replace the run that the folder may hold.
+            config: the configuration, written to ``config.toml``.
+            data: the data of the run, described in ``run.json``.
+            overwrite: whether to replace a run that the folder holds.
 
         Raises:
             RunError: the folder holds a run or other files, or can't be written.
@@ -81,7 +70,7 @@ class RunFolder:
                         f"{path} already holds a run. Choose another folder with --out, or replace "
                         "the run with --overwrite."
                     )
-                _set_aside(path)
+                set_aside(path)
             elif path.exists() and any(path.iterdir()):
                 raise RunError(
                     f"{path} holds files that are no run; choose an empty or new folder."
@@ -93,43 +82,32 @@ class RunFolder:
         write_atomic(path / CONFIG, config.with_whole_paths().to_toml())
         folder._update(
             status="running",
-            started=_now(),
+            started=now(),
             seeds=config.seeds,
             model=config.model,
             n_synapses=config.n_synapses(data),
-            data=_describe_data(data),
-            versions={name: metadata.version(name) for name in PACKAGES}
-            | {"python": platform.python_version()},
-            hardware=_hardware(),
-            command=sys.argv,
+            **provenance(data),
         )
         return folder
 
     @property
     def has_epochs(self) -> bool:
-        """Whether an epoch has come to its end."""
+        """Whether an epoch has ended."""
         return (self.path / HISTORY).exists()
 
     @property
     def waits(self) -> bool:
-        """Whether a run waits to be replaced: this one has no epoch yet."""
+        """Whether an old run is still there because no epoch of the new one has ended."""
         return (self.path / REPLACED).is_dir()
 
     def give_up(self) -> None:
-        """Leave the folder as it was found, as no epoch came to its end.
+        """Leave the folder as it was before `create`.
 
         Raises:
             RunError: it can't be written.
         """
-        aside = self.path / REPLACED
         try:
-            _remove(_entries(self.path))
-            if aside.is_dir():
-                for entry in aside.iterdir():
-                    entry.rename(self.path / entry.name)
-                aside.rmdir()
-            if not any(self.path.iterdir()):
-                self.path.rmdir()
+            put_back(self.path)
         except OSError as error:
             raise RunError(f"Can't restore {self.path}: {error.strerror or error}.") from error
 
@@ -138,7 +116,7 @@ class RunFolder:
         """Open a folder that holds a run.
 
         Raises:
-            RunError: it doesn't.
+            RunError: it holds none.
         """
         path = Path(path)
         missing = [name for name in (CONFIG, RUN) if not (path / name).is_file()]
@@ -209,14 +187,14 @@ class RunFolder:
         return sha256((self.path / "trials" / str(trial) / DESCRIPTION).read_bytes())[:12]
 
     def prior_path(self, trial: int = 0) -> Path:
-        """Where the mixture prior of one trial goes."""
+        """The path for the mixture prior of one trial."""
         return self.path / "trials" / str(trial) / "prior.safetensors"
 
     def prior(self, trial: int = 0) -> Mixture:
         """The mixture prior that ``gncn evaluate`` fitted for one trial.
 
         Raises:
-            RunError: it wasn't yet, or the file is damaged.
+            RunError: it hasn't been fitted, or the file is damaged.
         """
         path = self.prior_path(trial)
         if not path.is_file():
@@ -227,13 +205,13 @@ class RunFolder:
         return load_mixture(path)
 
     def data(self, data_dir: str | Path | None = None) -> Dataset:
-        """The data of the run, checked to be the same.
+        """Load the data of the run and check that they are the same.
 
         Args:
             data_dir: folder of the original files, if not the configured one.
 
         Raises:
-            RunError: what was found isn't what the run saw.
+            RunError: the data found are not the data that the run saw.
         """
         config = self.config.data
         if data_dir is not None:
@@ -248,10 +226,10 @@ class RunFolder:
         return data
 
     def figure(self, name: str) -> Path:
-        """Where the figure of this name goes; its folder exists.
+        """The path for a figure of this name; makes the folder of figures.
 
         Raises:
-            RunError: its folder can't be made.
+            RunError: the folder can't be made.
         """
         folder = self.path / "figures"
         try:
@@ -261,17 +239,17 @@ class RunFolder:
         return folder / f"{name}.png"
 
     def finish(self, status: Status, epochs_kept: Sequence[int] | None = None) -> None:
-        """Record how the run ended, and the epochs that the models kept are from."""
+        """Record how the run ended, and from which epochs the kept models are."""
         kept = {} if epochs_kept is None else {"epochs_kept": list(epochs_kept)}
-        self._update(status=status, finished=_now(), **kept)
+        self._update(status=status, finished=now(), **kept)
 
     def keep(self, config: Config, result: Fit[Any], **about: Any) -> None:
-        """Hold this training and no earlier one.
+        """Replace the training that the folder holds by this one.
 
         Args:
-            config: what it was trained with, to replace ``config.toml``.
-            result: its models and history.
-            about: what else to record in ``run.json``.
+            config: the configuration of this training; replaces ``config.toml``.
+            result: the models and the history.
+            about: further values for ``run.json``.
         """
         self._history = []
         write_atomic(self.path / CONFIG, config.to_toml())
@@ -295,59 +273,3 @@ class RunFolder:
     def _update(self, **values: Any) -> None:
         before = read_json(self.path / RUN) if (self.path / RUN).exists() else {}
         write_atomic(self.path / RUN, json.dumps(before | values, indent=2) + "\n")
-
-
-def _entries(path: Path) -> list[Path]:
-    """What a run folder holds of its run; the configuration, which tells a run folder, last."""
-    names = [RUN, HISTORY, "trials", "figures", CONFIG]
-    kinds = ("metrics-*.json", "per-image-*.safetensors", "pictures-*.safetensors")
-    measured = [found for kind in kinds for found in path.glob(kind)]
-    return [*measured, *(path / name for name in names if (path / name).exists())]
-
-
-def _remove(entries: Sequence[Path]) -> None:
-    for entry in entries:
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-
-
-def _set_aside(path: Path) -> None:
-    """Move the run that a folder holds aside; killed midway, it goes on the next time."""
-    aside, moving = path / REPLACED, path / MOVING
-    if aside.is_dir():  # the run that was to replace it was killed in its first epoch
-        _remove(_entries(path))
-        return
-    moving.mkdir(exist_ok=True)
-    for entry in _entries(path):
-        entry.rename(moving / entry.name)
-    moving.rename(aside)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _describe_data(data: Dataset) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "source": data.source,
-        "licence": data.licence,
-        "fingerprint": data.fingerprint,
-        "images": {
-            "train": len(data.train),
-            "validation": len(data.validation),
-            "test": len(data.test),
-        },
-    }
-
-
-def _hardware() -> dict[str, Any]:
-    device = jax.devices()[0]
-    return {
-        "platform": platform.system(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "device": f"{device.platform}: {device.device_kind}",
-    }
