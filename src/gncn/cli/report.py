@@ -1,4 +1,4 @@
-"""``gncn report``: records of a study as a page and as Markdown."""
+"""``gncn report``: turn the records of a study into a page and into Markdown."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,10 +32,10 @@ def report(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a report of a study: one HTML page that needs no network, and Markdown.
+    """Make a report of a study: an HTML page that needs no network, and Markdown.
 
     Each number stands beside the paper's with a verdict: beaten, reproduced, not reached,
-    or not attainable. What isn't finished is left out, and the page says so.
+    or not attainable. Runs that aren't finished are left out, and the page says so.
 
     **Examples**
 
@@ -44,6 +44,9 @@ def report(
     `gncn report results/paper --markdown docs/reproduction.md`
     """
     from gncn.base.errors import RunError
+    from gncn.base.extras import needs
+
+    needs("jinja2", "study")
     from gncn.study.page import write_report
     from gncn.study.plan import load_study
     from gncn.study.record import SUPERSEDED, read_records

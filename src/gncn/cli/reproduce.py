@@ -1,4 +1,4 @@
-"""``gncn reproduce``: run a study, going on where it was left."""
+"""``gncn reproduce``: run a study; continue where it was left."""
 
 import sys
 import time
@@ -23,7 +23,7 @@ def reproduce(
     study: Annotated[
         str,
         typer.Argument(
-            help="A study's TOML file, or one that comes along: `paper` or `tiny`.",
+            help="A study's TOML file, or one of the library's: `paper` or `tiny`.",
             metavar="STUDY",
         ),
     ] = "paper",
@@ -32,7 +32,7 @@ def reproduce(
         typer.Option(help="Folder of the records. Default: `results/NAME`.", show_default=False),
     ] = None,
     jobs: Annotated[
-        int, typer.Option(help="Runs at a time; each gets its share of the cores.", min=1)
+        int, typer.Option(help="How many runs at a time; they share the cores.", min=1)
     ] = 1,
     only: Annotated[
         list[str] | None,
@@ -49,8 +49,8 @@ def reproduce(
         bool,
         typer.Option(
             "--redo-stale",
-            help="Do runs again that were recorded with other settings; their records are kept "
-            "under `superseded/`.",
+            help="Repeat runs that were recorded with other settings. Their old records are kept "
+            "in `superseded/`.",
         ),
     ] = False,
     data_dir: DataDirOption = None,
@@ -58,8 +58,8 @@ def reproduce(
 ) -> None:
     """Run a study, models × data sets × trials, and record every run.
 
-    Kill it at any moment and start it again: finished runs are never repeated, and failed
-    ones are tried again. `gncn report` makes a page of the records.
+    It can be killed at any moment and started again: finished runs are never repeated, and failed
+    runs are tried again. `gncn report` makes a page of the records.
 
     **Examples**
 
@@ -162,7 +162,7 @@ def _duration(seconds: float) -> str:
 
 
 class _Display:
-    """What is going on: a live table on a terminal, and a line for each beginning and end."""
+    """Progress: a live table on a terminal, and a line whenever a run starts or ends."""
 
     def __init__(self, study: "Study", standings: Sequence["Standing"], jobs: int) -> None:
         self._study, self._jobs = study, jobs
@@ -181,7 +181,7 @@ class _Display:
             self._live.stop()
 
     def on_event(self, event: "Event") -> None:
-        """Take notice."""
+        """Show the event."""
         name = event.spec.name
         if event.record is not None:
             self._end(name, event.record)

@@ -14,7 +14,7 @@ def tune(
     search: Annotated[
         str,
         typer.Argument(
-            help="A search's TOML file, or one that comes along: `paper` or `tiny`.",
+            help="A search's TOML file, or one of the library's: `paper` or `tiny`.",
             metavar="SEARCH",
         ),
     ] = "paper",
@@ -36,9 +36,9 @@ def tune(
 ) -> None:
     """Search for settings by validation images, with one budget for every model.
 
-    Kill it and start it again: it goes on. Every trial is recorded, also those that were
+    If it is killed, start it again: it continues. Every trial is recorded, also those that were
     pruned or diverged. The best settings are written as a file for `gncn train --config`.
-    Test images are not looked at. Needs Optuna: `pip install optuna`.
+    Test images are not used. Needs Optuna: `pip install 'gncn[study]'`.
 
     **Examples**
 
@@ -47,6 +47,7 @@ def tune(
     `gncn tune paper --only gncn/fashion-mnist`
     """
     from gncn.base.errors import ConfigError
+    from gncn.base.extras import needs
     from gncn.study.search import load_search
 
     found = load_search(search)
@@ -58,15 +59,12 @@ def tune(
     ]
     if not tasks:
         raise ConfigError(
-            f"Nothing of the search {found.name!r} fits {', '.join(only or ())}. Models: "
+            f"Nothing in the search {found.name!r} fits {', '.join(only or ())}. Models: "
             f"{', '.join(found.models)}. Data sets: {', '.join(found.data)}."
         )
-    try:
-        from gncn.study.tune import tune as search_on
-    except ModuleNotFoundError as error:
-        if error.name != "optuna":
-            raise
-        raise ConfigError("gncn tune needs Optuna: pip install optuna.") from error
+    needs("optuna", "study")
+    from gncn.study.tune import tune as search_on
+
     folder = out or Path("results") / "tuning" / found.name
     beside = Path(search).parent if Path(search).suffix == ".toml" else None
     summaries = []

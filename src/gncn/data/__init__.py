@@ -11,6 +11,7 @@ from gncn.data.content import AlteredFileError, MissingFileError
 from gncn.data.loaders import load_dataset
 from gncn.data.locate import FileStatus, cache_dir, check, fetch, present
 from gncn.data.registry import DataFile, DatasetInfo, dataset_info, dataset_names
+from gncn.data.source import DataSource
 from gncn.data.stored import StoredImages
 from gncn.data.types import Dataset, Split
 
@@ -18,6 +19,7 @@ __all__ = [
     "AlteredFileError",
     "Binarisation",
     "DataFile",
+    "DataSource",
     "Dataset",
     "DatasetInfo",
     "FileStatus",

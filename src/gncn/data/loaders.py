@@ -12,6 +12,7 @@ from gncn.data.content import MissingFileError, parse_idx, parse_silhouettes
 from gncn.data.embedded import read_mnist
 from gncn.data.locate import obtain
 from gncn.data.registry import DataFile, DatasetInfo, dataset_info
+from gncn.data.source import SOURCES
 from gncn.data.types import Dataset, Split, split_off
 
 KMNIST_PART_TEST_IMAGES = 2_000
@@ -52,7 +53,8 @@ def load_dataset(
 
     Args:
         name: one of `gncn.data.dataset_names`: ``"mnist"``, ``"fashion-mnist"``,
-            ``"kmnist"``, ``"caltech-16"``, ``"caltech-28"`` or ``"digits"``.
+            ``"kmnist"``, ``"caltech-16"``, ``"caltech-28"`` or ``"digits"``; or a name that
+            you registered (`gncn.data.DataSource`).
         data_dir: folder of the original files, as ``<data_dir>/<data set>/<file>``
             or ``<data_dir>/<file>``.
         n_validation: images split off the training set at random for validation;
@@ -83,11 +85,14 @@ def load_dataset(
             f"{name!r} is a file, not the name of a data set. Load it with "
             f"`gncn.data.load_file({name!r})`."
         )
+    if name in SOURCES:
+        if allow_missing_train:
+            raise _only_kmnist(name)
+        source = SOURCES.get(name)()
+        return source.load(data_dir=data_dir, n_validation=n_validation, split_seed=split_seed)
     info = dataset_info(name)
     if allow_missing_train and name != "kmnist":
-        raise ConfigError(
-            f"allow_missing_train is for 'kmnist' only; received it for {name!r}. Leave it out."
-        )
+        raise _only_kmnist(name)
     if info.official_validation:
         return _load_official_splits(info, data_dir, n_validation, split_seed, download)
     if info.origin == "scikit-learn":
@@ -115,6 +120,12 @@ def load_dataset(
         (train, validation, _split(arrays["test_images"], arrays["test_labels"])),
         f"{source}; {_RULE}; {size} of {len(whole)} training images are for validation "
         f"(split_seed={split_seed})",
+    )
+
+
+def _only_kmnist(name: str) -> ConfigError:
+    return ConfigError(
+        f"allow_missing_train is for 'kmnist' only; received it for {name!r}. Leave it out."
     )
 
 

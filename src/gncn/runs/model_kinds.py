@@ -12,8 +12,9 @@ import equinox as eqx
 import numpy as np
 
 from gncn.base.errors import ConfigError, RunError
+from gncn.baselines.baseline import Baseline
 from gncn.baselines.blueprint import Blueprint, Kind
-from gncn.baselines.models import CLASSES, Baseline, start_baseline
+from gncn.baselines.kinds import CLASSES, start_baseline
 from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureShape
 from gncn.core.circuit import Circuit
 from gncn.core.network import Network, Settling, build

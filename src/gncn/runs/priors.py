@@ -16,13 +16,13 @@ from safetensors.numpy import load as load_tensors
 
 from gncn.base.errors import RunError
 from gncn.base.files import write_atomic
-from gncn.evaluation.mixture import COVARIANCES, TRIANGULAR, Covariance, Mixture
+from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture
 from gncn.runs.tensors import check_arrays, encoded, filled, named_arrays
 
 
 def packed(mixture: Mixture) -> Mixture:
     """The mixture with only the lower triangles of its whitening matrices."""
-    if mixture.covariance not in TRIANGULAR:
+    if mixture.covariance != "full":
         return mixture
     rows, columns = np.tril_indices(mixture.dim)
     triangle = jnp.asarray(np.asarray(mixture.whitening)[..., rows, columns])
@@ -31,7 +31,7 @@ def packed(mixture: Mixture) -> Mixture:
 
 def unpacked(mixture: Mixture) -> Mixture:
     """The mixture that `packed` was given."""
-    if mixture.covariance not in TRIANGULAR:
+    if mixture.covariance != "full":
         return mixture
     triangle, dim = np.asarray(mixture.whitening), mixture.dim
     whole = np.zeros((*triangle.shape[:-1], dim, dim), np.float32)
@@ -49,9 +49,7 @@ def packed_skeleton(n_components: int, dim: int, covariance: Covariance) -> Mixt
     n_triangle = dim * (dim + 1) // 2
     whitening: dict[str, tuple[int, ...]] = {
         "full": (n_components, n_triangle),
-        "tied": (n_triangle,),
         "diagonal": (n_components, dim),
-        "spherical": (n_components,),
     }
     like: Any = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)  # noqa: E731
     return eqx.filter_eval_shape(
