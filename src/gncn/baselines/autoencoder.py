@@ -1,6 +1,6 @@
 """What the four autoencoders share, and the plainest of them (Eq 20).
 
-An encoder maps an image to a code or to a Gaussian over codes, a decoder maps codes to
+An encoder maps an image to a code or to a Gaussian over codes; a decoder maps codes to
 logits of Bernoulli pixels.  Each model maximises
 
     ψ = Σ_j [x_j log z⁰_j + (1 − x_j) log(1 − z⁰_j)] + (a term of its own) + Ω,
@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from gncn.baselines.baseline import Baseline, Batch, Objective
 from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.dense import Dense
-from gncn.baselines.objective import Batch, Objective
 from gncn.core.discrepancy import binary_cross_entropy
-from gncn.evaluation.sparsity import ACTIVE
-from gncn.training.epochs import Statistics
+from gncn.training.epochs import ACTIVE, Statistics
+from gncn.training.history import ErrorName, error_name
 
 Code = Float[Array, "batch latent"]
 
@@ -30,7 +30,7 @@ Code = Float[Array, "batch latent"]
 def objective_loss(
     model: "Autoencoder", batch: Batch, key: PRNGKeyArray
 ) -> tuple[Float[Array, ""], Statistics]:
-    """−(mean ψ + Ω), what gradient descent lowers; in a warm-up, D_KL counts for less."""
+    """−(mean ψ + Ω), which gradient descent lowers; in a warm-up D_KL has a smaller weight."""
     seen = model.see(batch, key)
     psi, warmup = seen.discrepancy, model.blueprint.kl_warmup
     if warmup:
@@ -39,15 +39,15 @@ def objective_loss(
     return -(batch.mean(psi) + model.omega()), seen
 
 
-class Autoencoder(eqx.Module):
-    """Base of the autoencoders.
+class Autoencoder(Baseline):
+    """Base class of the autoencoders.
 
     Attributes:
         blueprint: sizes and λ.
         encoder: image to code, or to mean and log variance.
         decoder: code to logits.
-        monitored: the statistic of validation images that tells how good a model is.
-        objectives: the updates that a mini-batch brings about, in turn.
+        monitored: see `Baseline`.
+        objectives: see `Baseline`.
     """
 
     blueprint: eqx.AbstractVar[Blueprint]
@@ -115,14 +115,18 @@ class Autoencoder(eqx.Module):
         return -self.blueprint.penalty * self.decoder.squared_norm() - on_encoder
 
 
+@error_name.register
+def _(model: Autoencoder) -> ErrorName:
+    return "bce"
+
+
 class RAE(Autoencoder):
     """Regularised autoencoder: a point for a code, and no term of its own.
 
         ψ = Σ_j [x_j log z⁰_j + (1 − x_j) log(1 − z⁰_j)]        (Eq 20)
 
-    The paper's encoder has ReLU on every layer, and its text is silent on the topmost
-    one, the code; here the code is linear, as in the other three, for with ReLU units
-    of the code die.
+    The paper's encoder has ReLU on every layer; its text is silent on the topmost one, the
+    code.  Here the code is linear, as in the other three: with ReLU, units of the code die.
 
     Attributes:
         blueprint: sizes and λ.

@@ -1,10 +1,9 @@
 """`Blueprint`: what a baseline trained by backprop is made of, and the synapse budget.
 
-Encoder and decoder have four layers of neurons each, the input, two hidden layers and
-the output ("one output and one input layer with two hidden layers in between"), and so
-have the discriminator and the classifier.  All hidden layers of a model are equally wide,
-as wide as the budget allows.  Everything learned counts as a synapse, biases too, so that
-no model has more than the network that it is compared with.
+Encoder, decoder, discriminator and classifier have four layers of neurons each: the input, two
+hidden layers and the output ("one output and one input layer with two hidden layers in between").
+All hidden layers of a model are equally wide, as wide as the budget allows.  Everything learned
+counts as a synapse, biases too, so no model has more than the network it is compared with.
 """
 
 from collections.abc import Callable
@@ -23,7 +22,20 @@ BUDGET = 1_400_000
 """Synapses that every model compared in the paper may have."""
 
 LEAST_VARIANCE = 0.025
-"""Of the Gaussian around a code of ``gvae-cv``; the greatest is 1."""
+"""The least variance of the Gaussian around a code of ``gvae-cv``; the greatest is 1."""
+
+SPECIAL: dict[str, tuple[Kind, ...]] = {
+    "n_latent": ("rae", "gvae", "gvae-cv", "gan-ae"),
+    "n_classes": ("dsrn",),
+    "variance": ("gvae-cv",),
+    "encoder_penalty": ("rae", "gvae", "gvae-cv", "gan-ae"),
+    "adversary_rate": ("gan-ae",),
+    "kl_warmup": ("gvae", "gvae-cv"),
+}
+"""Options of a blueprint that some baselines take and others don't, and who takes them."""
+
+_ABSENT = {"encoder_penalty": "encoder", "adversary_rate": "adversary", "kl_warmup": "D_KL"}
+"""What a baseline lacks that doesn't take the option."""
 
 Sizes = tuple[int, ...]
 
@@ -38,9 +50,9 @@ class Blueprint(Description):
         n_latent: units of a code; for autoencoders only.
         n_classes: for the classifier only.
         variance: of the Gaussian around a code; for ``gvae-cv`` only.
-        penalty: λ: of Ω = −λ Σ ‖W‖² over the decoder's weights, or of the L1 norm of
+        penalty: λ in Ω = −λ Σ ‖W‖² over the decoder's weights, or before the L1 norm of
             the classifier's hidden activities.
-        encoder_penalty: the same of the encoder's weights, which the paper leaves free; for
+        encoder_penalty: λ of the encoder's weights, which the paper leaves free; for
             autoencoders only.
         adversary_rate: learning rate of generator and discriminator, relative to the
             autoencoder's; other than 1 for ``gan-ae`` only.
@@ -62,31 +74,17 @@ class Blueprint(Description):
 
     @model_validator(mode="after")
     def _check(self) -> "Blueprint":
-        wanted = {
-            "n_latent": self.kind != "dsrn",
-            "n_classes": self.kind == "dsrn",
-            "variance": self.kind == "gvae-cv",
-        }
-        for option, needed in wanted.items():
-            if (getattr(self, option) is not None) != needed:
+        for option, takers in SPECIAL.items():
+            value, takes = getattr(self, option), self.kind in takers
+            field = type(self).model_fields[option]
+            if field.default is None and takes != (value is not None):
+                verb = "needs" if takes else "takes no"
+                raise ValueError(f"{self.kind!r} {verb} {option}; received {value!r}.")
+            if not takes and value != field.default:
                 raise ValueError(
-                    f"{self.kind!r} {'needs' if needed else 'takes no'} {option}; received "
-                    f"{getattr(self, option)!r}."
+                    f"{self.kind!r} has no {_ABSENT[option]}: {option} must be "
+                    f"{field.default:g}; received {value!r}."
                 )
-        if self.kind == "dsrn" and self.encoder_penalty:
-            raise ValueError(
-                f"'dsrn' has no encoder: encoder_penalty must be 0; received "
-                f"{self.encoder_penalty!r}."
-            )
-        if self.kind != "gan-ae" and self.adversary_rate != 1:
-            raise ValueError(
-                f"{self.kind!r} has no adversary: adversary_rate must be 1; received "
-                f"{self.adversary_rate!r}."
-            )
-        if self.kind not in ("gvae", "gvae-cv") and self.kl_warmup:
-            raise ValueError(
-                f"{self.kind!r} has no D_KL: kl_warmup must be 0; received {self.kl_warmup!r}."
-            )
         return self
 
     @property

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from gncn.baselines.baseline import Baseline, Batch, Objective
 from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.dense import Dense
-from gncn.baselines.objective import Batch, Objective
-from gncn.evaluation.sparsity import ACTIVE
-from gncn.training.epochs import Statistics
+from gncn.training.epochs import ACTIVE, Statistics
+from gncn.training.history import ErrorName, error_name
 
 
 def classification_loss(
@@ -28,7 +28,7 @@ def classification_loss(
     return -batch.mean(seen.discrepancy), seen
 
 
-class DSRN(eqx.Module):
+class DSRN(Baseline):
     """Sparse rectifier classifier.
 
         ψ = log p(y|x) − λ Σ_l ‖ẑ^l‖₁
@@ -36,6 +36,8 @@ class DSRN(eqx.Module):
     Attributes:
         blueprint: sizes and λ.
         network: image to the logits of classes.
+        monitored: see `Baseline`.
+        objectives: see `Baseline`.
     """
 
     blueprint: Blueprint = eqx.field(static=True)
@@ -62,3 +64,8 @@ class DSRN(eqx.Module):
         wrong = 100.0 * (jnp.argmax(logits, axis=-1) != batch.labels)
         active = jnp.stack([jnp.mean(units > ACTIVE, axis=-1) for units in hidden], axis=-1)
         return Statistics(wrong, jnp.sum(terms, axis=-1), terms, active, None)
+
+
+@error_name.register
+def _(model: DSRN) -> ErrorName:
+    return "error_percent"

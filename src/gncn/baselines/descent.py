@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gncn.baselines.models import Baseline
-from gncn.baselines.objective import Batch, Objective
-from gncn.core.learning import Learner, Rule, direction, rate_factor
+from gncn.base.errors import ConfigError, DataError
+from gncn.baselines.baseline import Baseline, Batch, Objective, refuse_real_valued
+from gncn.data import Dataset
+from gncn.training.config import Plan, TrainingConfig, refuse_idle, untaken
 from gncn.training.epochs import (
     Draw,
     EpochReport,
@@ -29,8 +30,12 @@ from gncn.training.epochs import (
     run_epoch,
     stack_trials,
 )
-from gncn.training.examples import Examples, Source
-from gncn.training.hebbian import Plan
+from gncn.training.examples import Examples, Source, examples_of, on_device
+from gncn.training.fit import Method, method_of
+from gncn.training.optimiser import Learner, Rule, direction, rate_factor
+
+IDLE = untaken("clip_norm")
+"""Options of ``[training]`` without effect on baselines."""
 
 
 def _batch(examples: Examples, draw: Draw) -> Batch:
@@ -79,7 +84,7 @@ def descend_batch(
         model: one model.
         learner: optimiser states.
         batch: images and weights.
-        key: of draws of codes; each objective has draws of its own.
+        key: decides the draws of codes; each objective has draws of its own.
         rate: learning rate, before the schedule.
         plan: the fixed shape of the run.
         n_total: mini-batches of the whole run.
@@ -161,3 +166,47 @@ def _see_drawn(model: Baseline, examples: Examples, draw: Draw) -> Statistics:
     # Fillers count here like images: what a model says of an image depends on no other.
     every = draw._replace(weights=jnp.ones_like(draw.weights))
     return model.statistics(_batch(examples, every), draw.key)
+
+
+@method_of.register
+def _(
+    model: Baseline,
+    models: Sequence[Baseline],
+    data: Dataset,
+    configs: Sequence[TrainingConfig],
+    seeds: Sequence[int],
+) -> Method:
+    """Backprop with clipped gradients."""
+    blueprint, config = model.blueprint, configs[0]
+    if any(one.blueprint != blueprint for one in models):
+        raise ConfigError("Models trained together must share one blueprint.")
+    for one in configs:
+        why = f"for {blueprint.kind!r}, which learns by backprop"
+        refuse_idle(one, IDLE, why, "training.")
+    if blueprint.n_pixels != data.n_pixels:
+        raise DataError(
+            f"The model takes images of {blueprint.n_pixels} pixels, and those of {data.name!r} "
+            f"have {data.n_pixels}; plan a blueprint for {data.n_pixels}."
+        )
+    refuse_real_valued(blueprint.kind, data)
+    labelled = blueprint.n_classes is not None
+    if labelled and blueprint.n_classes != data.n_classes:
+        raise DataError(
+            f"{blueprint.kind!r} learns labels of {blueprint.n_classes} classes; {data.name!r} has "
+            f"{data.n_classes or 'no labels'}."
+        )
+    plan = config.plan()
+    rates = jnp.stack([one.rates().learning_rate for one in configs])
+    train, validation, test = (examples_of(split, labelled=labelled) for split in data.splits)
+    train = on_device(train)
+    return Method(
+        start_descent(models, plan.rule, seeds),
+        lambda state, on_batch: descend_epoch(state, train, rates, plan, on_batch),
+        lambda state: (
+            evaluate_baseline(state.network, validation, config.evaluation_batch_size),
+            evaluate_baseline(state.network, test, config.evaluation_batch_size),
+        ),
+        model.monitored,
+        "Lower training.learning_rate or training.clip_norm.",
+        free_start=True,
+    )

@@ -1,9 +1,9 @@
 """Training the Gaussian mixture on pixels: EM, then log p(x) of every split.
 
-Of training images it is that of the first, as many as the larger of the other splits holds.
+For training we score only the first N images, where N is the size of the larger held-out split.
 
-EM knows no mini-batches, and its steps are too dear to evaluate each one; so a trial has
-one record, made when EM has ended.
+EM has no mini-batches, and its steps are too expensive to evaluate each one.  So a trial has one
+record, made when EM has ended.
 """
 
 import time
@@ -15,14 +15,20 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from gncn.base.interrupts import interrupts_held
+from gncn.baselines.baseline import refuse_real_valued
+from gncn.baselines.config import PixelMixtureConfig
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.data import Dataset
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.protocols import WithPrior
-from gncn.runs.config import PixelMixtureConfig, refuse_real_valued
 from gncn.training.fit import Fit, Listener, Status
-from gncn.training.history import EpochRecord, SplitRecord, error_name
+from gncn.training.history import EpochRecord, ErrorName, SplitRecord, error_name
+
+
+@error_name.register
+def _(model: PixelMixture) -> ErrorName:
+    return "negative_log_likelihood"
 
 
 def log_likelihood_of(
@@ -34,7 +40,7 @@ def log_likelihood_of(
         model: the mixture.
         images: binary images.
         n_samples: S; for samples only.
-        seed: of the samples.
+        seed: decides the samples.
     """
     if model.emission == "means":
         return np.asarray(model.exact_log_likelihood(jnp.asarray(images, jnp.float32)))
@@ -55,8 +61,8 @@ def fit_pixel_mixture(
     Args:
         data: binary images.
         config: components, covariance, and the convention for p(x).
-        seeds: of the start of EM, and of samples; one for each trial.
-        listeners: told of each EM step as of a mini-batch, and of the end as of an epoch.
+        seeds: decide the start of EM, and samples; one for each trial.
+        listeners: an EM step is a mini-batch to them, and the end of EM an epoch.
 
     Returns:
         The mixtures; the history's error is −log p(x) in nats.

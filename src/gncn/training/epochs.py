@@ -37,6 +37,8 @@ LEAD = 2
 """Chunks under way at once: the device has the next one at hand when it ends one."""
 EVALUATED_BLOCKS = 10
 """Blocks of images that one call evaluates."""
+ACTIVE = 1e-6
+"""A unit is active if its state exceeds this (the paper's rule)."""
 
 
 class Statistics(NamedTuple):
@@ -47,7 +49,7 @@ class Statistics(NamedTuple):
             Gaussian data, summed over pixels; of a classifier, the error in %.
         discrepancy: ψ in nats; of a baseline, the ψ that it ascends.
         layer_discrepancy: its terms, one for each predicted layer.
-        sparsity: share of active neurons, z > 1e-6, of each latent layer.
+        sparsity: share of active neurons (z > `ACTIVE`) of each latent layer.
         n_steps: settling steps taken; None for a model that doesn't settle.
     """
 

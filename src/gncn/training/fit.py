@@ -1,14 +1,17 @@
 """`fit`: train models on a data set, epoch by epoch, and record what happens.
 
-This is the edge between the pure epochs of a `gncn.training.methods.Method` and the world: it
-measures time, evaluates, tells a `Listener` (a progress bar, a run folder), stops a run
-that diverges or no longer improves, and on Ctrl-C returns what was trained up to the
-last whole epoch.
+This is the edge between pure epochs and the world.  `fit` measures time, evaluates, tells a
+`Listener` (a progress bar, a run folder), and stops a run that diverges or no longer improves.
+On Ctrl-C it returns what was trained up to the last whole epoch.
+
+How models of one class learn is a `Method`.  `method_of` finds it by the class:
+`gncn.training.hebbian` registers networks, `gncn.baselines.descent` the baselines.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -18,23 +21,67 @@ from jaxtyping import Float
 
 from gncn.base.errors import ConfigError, DivergenceError
 from gncn.base.interrupts import interrupts_held, wait
-from gncn.baselines.models import Baseline
-from gncn.core.network import Network
 from gncn.data import Dataset
-from gncn.runs.config import TrainingConfig, refuse_unequal
-from gncn.runs.models import Model
-from gncn.training.epochs import EpochReport, Statistics, TrainingState, unstack
+from gncn.training.config import TrainingConfig, refuse_unequal
+from gncn.training.epochs import EpochReport, OnBatch, Statistics, TrainingState, unstack
 from gncn.training.history import EpochRecord, error_name, split_record
-from gncn.training.methods import Method, descent, hebbian
 
 Status = Literal["finished", "interrupted", "diverged"]
-M = TypeVar("M", bound=Model)
+M = TypeVar("M")
 
 WORST_NATS_PER_PIXEL = 10 * np.log(2)
-"""A mean reconstruction error above this (ten times that of tossing coins) is divergence.
+"""A mean reconstruction error above this is divergence: ten times the error of tossing coins.
 
-An autoencoder's may lie above it before anything is learned; then up to twice that of the first
-mini-batch is none."""
+An autoencoder's error may lie above it before anything is learned; then twice the error of the
+first mini-batch is the limit."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """How models of one class learn.
+
+    Attributes:
+        start: the state before the first epoch.
+        learn: one epoch, from the state and what to tell of the progress.
+        evaluate: mean statistics of the validation and of the test images.
+        monitored: which statistic of the validation images tells how good a model is:
+            ``error`` (low is good) or ``discrepancy`` (high is good).
+        advice: what to do about divergence.
+        free_start: whether an untrained model may have any error without having diverged,
+            because its weights start at any scale.
+    """
+
+    start: TrainingState
+    learn: Callable[[TrainingState, OnBatch | None], tuple[TrainingState, EpochReport]]
+    evaluate: Callable[[TrainingState], tuple[Statistics, Statistics]]
+    monitored: Literal["error", "discrepancy"]
+    advice: str
+    free_start: bool
+
+
+@singledispatch
+def method_of(
+    model: Any,
+    models: Sequence[Any],
+    data: Dataset,
+    configs: Sequence[TrainingConfig],
+    seeds: Sequence[int],
+) -> Method:
+    """How models learn; dispatches on the class of the first.
+
+    Args:
+        model: the first model.
+        models: all models, of one class.
+        data: the images.
+        configs: one for each model; they differ in rates alone.
+        seeds: seeds of each model's order of images.
+
+    Raises:
+        ConfigError: the class is unknown, the models differ in more than their arrays, or an
+            option doesn't apply to them.
+        DataError: the data do not fit the models.
+    """
+    raise _unfit(models)
 
 
 @runtime_checkable
@@ -113,8 +160,8 @@ def fit(
             evaluated after every epoch and have no influence, unless
             `config.patience` makes validation decide when to stop.
         config: length, batch size, optimiser and rates; or one for each trial, which may
-            differ in their rates. Trials may also differ in the numbers of `Dynamics`.
-        seeds: decides the order of images, one seed for each trial.
+            differ in their rates.  Trials may also differ in β, γ, α_e and α_h.
+        seeds: decide the order of images, one seed for each trial.
         listeners: told of the progress.
 
     Returns:
@@ -226,10 +273,13 @@ def _method(
             "configurations."
         )
     refuse_unequal(configs)
-    for kind, method in ((Network, hebbian), (Baseline, descent)):
-        if all(isinstance(model, kind) for model in models):
-            return method(models, data, configs, seeds)
-    raise ConfigError(
+    if len({method_of.dispatch(type(model)) for model in models}) > 1:
+        raise _unfit(models)
+    return method_of(models[0], models, data, configs, seeds)
+
+
+def _unfit(models: Sequence[Any]) -> ConfigError:
+    return ConfigError(
         "fit trains networks, or baselines of one kind; received "
         f"{sorted({type(model).__name__ for model in models})}."
     )

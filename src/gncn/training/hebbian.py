@@ -1,18 +1,17 @@
-"""Training networks: settle a mini-batch, learn from it, and say what was seen.
+"""How networks are trained: settle a mini-batch, learn from it, and say what was seen.
 
-The paper's recipe learns once, from the settled states.  Two ways of saving time depart
-from it.  Synapses may learn several times while the states still settle (incremental
-learning; each update takes the responses that move the states).  And the states of an
-image may be kept, so that in the next epoch it settles from where it was.
+The paper's recipe learns once, from the settled states.  *Incremental predictive coding* (iPC;
+Salvatori et al. 2022, 2024) learns several times while the states still settle, each time
+from the responses that move the states in that step.
 
-Epochs of such mini-batches, and trials trained at once, are those of `gncn.training.epochs`.  A
-last, short mini-batch is filled up with images of weight 0, which take no part in updates
-and statistics, so its update is the mean over the images it really has.
+Epochs of mini-batches, and trials trained at once, are the work of `gncn.training.epochs`.  A
+last, short mini-batch is filled up with images of weight 0.  These take no part in updates and
+statistics, so its update is the mean over the images that it really has.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Protocol, cast
 
 import equinox as eqx
 import jax
@@ -20,31 +19,21 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from gncn.core.acceleration import prepare, start_memory
-from gncn.core.discrepancy import Latents, binary_cross_entropy, discrepancy
-from gncn.core.learning import (
-    Learner,
-    Rates,
-    Rule,
-    apply_updates,
-    hebbian_updates,
-    learn_start,
-    start_learner,
-    start_updates,
-)
-from gncn.core.network import Network, Operands
-from gncn.core.settling import (
-    Carry,
-    Settled,
-    initial_latents,
-    repeat,
-    settle,
-    settle_from,
-    settle_step,
-    starts_alike,
-)
-from gncn.evaluation.sparsity import ACTIVE
+from gncn.base.errors import ConfigError, DataError
+from gncn.core._fast import Carry, for_batch, prepare, repeat
+from gncn.core.build import Settling, build
+from gncn.core.chain import Chain
+from gncn.core.circuit import Circuit
+from gncn.core.discrepancy import discrepancy
+from gncn.core.learning import Updates, hebbian_updates, learned, plastic
+from gncn.core.likelihood import binary_cross_entropy
+from gncn.core.network import Latents, Network, Responses
+from gncn.core.settling import Settled, settle, settle_from
+from gncn.core.states import initial_latents
+from gncn.data import Dataset
+from gncn.training.config import Plan, TrainingConfig, refuse_idle, untaken
 from gncn.training.epochs import (
+    ACTIVE,
     Draw,
     EpochReport,
     OnBatch,
@@ -54,33 +43,20 @@ from gncn.training.epochs import (
     run_epoch,
     stack_trials,
 )
-from gncn.training.examples import Examples, Source
+from gncn.training.examples import Examples, Source, examples_of, on_device
+from gncn.training.fit import Fit, Listener, Method, fit, method_of
+from gncn.training.history import ErrorName, error_name
+from gncn.training.kinds import Idle, ModelKind, TrainedRun, register_kind
+from gncn.training.optimiser import Learner, Rates, Rule, direction, rate_factor, rate_factor
 
-
-class Plan(NamedTuple):
-    """The fixed shape of a run.
-
-    Attributes:
-        rule: optimiser, schedule and bounds.
-        n_epochs: length of the whole run, for the schedule.
-        batch_size: images in a mini-batch.
-        updates_per_batch: how often synapses learn while a mini-batch settles.
-        keep_states: settle each image from where it settled in the epoch before.
-    """
-
-    rule: Rule
-    n_epochs: int
-    batch_size: int
-    updates_per_batch: int = 1
-    keep_states: bool = False
+IDLE = untaken("feedback_rate", "precision_rate", "precision_bounds", "ipc_updates")
+"""Options of ``[training]`` without effect on networks."""
 
 
 def reconstruction_error(network: Network, settled: Settled) -> Float[Array, " batch"]:
     """BCE in nats (Bernoulli data) or squared error (Gaussian data), summed over pixels."""
-    if network.circuit.layers[0].distribution == "bernoulli":
-        drive = settled.responses.drives[0]
-        assert drive is not None
-        return binary_cross_entropy(settled.latents[0], drive)
+    if network.circuit.binary:
+        return binary_cross_entropy(settled.latents[0], settled.responses.drives[0])
     return jnp.sum((settled.latents[0] - settled.reconstruction) ** 2, axis=-1)
 
 
@@ -97,19 +73,25 @@ def statistics(network: Network, settled: Settled) -> Statistics:
     )
 
 
-def start_training(
-    networks: Sequence[Network], rule: Rule, seeds: Sequence[int], n_kept: int | None = None
-) -> TrainingState:
+def start_learner(network: Network, rule: Rule) -> Learner:
+    """The learner before the first mini-batch.
+
+    One optimiser state serves W and E: optimisers work entry by entry, and ΔE is the
+    transpose of ΔW, so E's direction is the transpose of W's.
+    """
+    optimizer = direction(rule).init(plastic(network))
+    return Learner(optimizer, jnp.zeros((), int), prepare(network).tools)
+
+
+def start_training(networks: Sequence[Network], rule: Rule, seeds: Sequence[int]) -> TrainingState:
     """Stack networks of one circuit for training.
 
     Args:
         networks: one for each trial.
-        rule: see `Rule`.
+        rule: names the optimiser.
         seeds: seed of each trial's order of images.
-        n_kept: training images whose states are kept between epochs; None to keep none.
     """
-    learners = [start_learner(network, rule, n_kept) for network in networks]
-    return stack_trials(networks, learners, seeds)
+    return stack_trials(networks, [start_learner(one, rule) for one in networks], seeds)
 
 
 def learn_batch(
@@ -127,7 +109,7 @@ def learn_batch(
         network: one network.
         learner: its learner.
         x: images.
-        draw: which images they are, and weight 0 for a filler.
+        draw: their weights: 0 for a filler.
         rates: learning rates and λ.
         plan: the fixed shape of the run.
         n_total: mini-batches of the whole run.
@@ -136,45 +118,50 @@ def learn_batch(
         Network and learner after the update, and the batch's statistics before it, one
         value for each image.
     """
-    n_total = n_total * plan.updates_per_batch
-    n_before = learner.n_updates
-    kept = learner.states
+    n_total = n_total * plan.ipc_updates
     start = initial_latents(network, x)
-    if kept is not None:
-        start = (x, *(states[draw.chosen] for states in kept))
-    if plan.updates_per_batch == 1:
-        moving, right, learner = _prepared(network, learner, len(x))
-        length = network.settling.n_settle_steps, network.settling.tolerance
-        alike = starts_alike(network, kept)
-        settled = settle_from(moving, right, start, *length, final=right, alike=alike)
-        seen = statistics(network, settled)
-        updates = hebbian_updates(network, settled.latents, settled.responses, draw.weights)
-        learned, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
-        latents = settled.latents
-    else:
-        learned, learner, seen, latents = _learn_while_settling(
-            network, learner, start, draw.weights, rates, plan, n_total
-        )
-    if network.circuit.start == "amortised":
-        updates = start_updates(network, start, latents, draw.weights)
-        learned, learner = learn_start(
-            learned, learner, updates, rates, plan.rule, n_total, n_before
-        )
-    if kept is not None:
-        places = jnp.where(draw.weights > 0, draw.chosen, len(kept[0]))  # fillers: nowhere
-        states = tuple(
-            old.at[places].set(new, mode="drop") for old, new in zip(kept, latents[1:], strict=True)
-        )
-        learner = dataclasses.replace(learner, states=states)
-    return learned, learner, seen
+    if plan.ipc_updates > 1:
+        return _learn_while_settling(network, learner, start, draw.weights, rates, plan, n_total)
+    prepared = prepare(network, learner.tools or None)
+    length = network.settler.n_settle_steps, network.settler.tolerance
+    settled = settle_from(prepared, prepared.network, start, *length, alike=True)
+    seen = statistics(network, settled)
+    updates = hebbian_updates(network, settled.latents, settled.responses, draw.weights)
+    learner = dataclasses.replace(learner, tools=prepared.tools)
+    network, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
+    return network, learner, seen
 
 
-def _prepared(
-    network: Network, learner: Learner, n_images: int
-) -> tuple[Network, Operands, Learner]:
-    """What settling needs, and the learner, which keeps inverses as the next search's start."""
-    moving, right = prepare(network, learner.inverses, n_images=n_images)
-    return moving, right, dataclasses.replace(learner, inverses=right.inverses or None)
+def apply_updates(
+    network: Network,
+    learner: Learner,
+    updates: Updates,
+    rates: Rates,
+    rule: Rule,
+    n_total: int,
+) -> tuple[Network, Learner]:
+    """Take one step along `updates`.
+
+    Args:
+        network: the network.
+        learner: its learner.
+        updates: from `hebbian_updates`.
+        rates: learning rates and λ.
+        rule: optimiser, schedule and bounds.
+        n_total: updates of the whole run, for the schedule.
+    """
+    factor = rate_factor(rule, learner.n_updates, n_total)
+    steps, state = direction(rule).update(updates.connections, learner.optimizer)
+    network = learned(
+        network,
+        cast(tuple[Any, ...], steps),
+        updates,
+        rate=rates.learning_rate * factor,
+        feedback_rate=rates.feedback_rate,
+        precision_rate=rates.precision_rate * factor,
+        precision_bounds=rule.precision_bounds,
+    )
+    return network, dataclasses.replace(learner, optimizer=state, n_updates=learner.n_updates + 1)
 
 
 def _learn_while_settling(
@@ -185,36 +172,43 @@ def _learn_while_settling(
     rates: Rates,
     plan: Plan,
     n_total: int,
-) -> tuple[Network, Learner, Statistics, Latents]:
+) -> tuple[Network, Learner, Statistics]:
     """Settle, and learn at every (T / updates)-th step from the responses that move it.
 
     Returns:
-        Network and learner, what was seen at the last update, and the last states.
+        Network and learner, and what was seen at the last update.
     """
-    n_steps = network.settling.n_settle_steps
-    n_plain = n_steps // plan.updates_per_batch - 1
-    memory = start_memory(network, start)
+    n_steps, n_images = network.settler.n_settle_steps, len(weights)
+    n_plain = n_steps // plan.ipc_updates - 1
 
     def segment(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Statistics]:
-        network, learner, latents, memory = carry
-        moving, right, learner = _prepared(network, learner, len(weights))
+        network, learner, latents, state = carry
+        prepared = prepare(network, learner.tools or None)
+        moving = for_batch(prepared, n_images)
 
         def step(inner: Carry) -> Carry:
-            return settle_step(moving, right, *inner)[0]
+            return moving.step(*inner)
 
-        latents, memory = repeat(step, (latents, memory), n_plain)
-        (latents, memory), at = settle_step(moving, right, latents, memory)
-        updates = hebbian_updates(network, at.point, at.responses, weights)
-        steps = jnp.full(len(weights), n_steps)
-        seen = statistics(network, Settled(at.point, at.responses, steps, None, None))
+        latents, state = repeat(step, (latents, state), n_plain)
+        responses = moving.network.respond(latents)
+        seen = _seen_at(network, latents, responses, n_steps)
+        updates = hebbian_updates(network, latents, responses, weights)
+        latents, state = moving.step(latents, state)
+        learner = dataclasses.replace(learner, tools=prepared.tools)
         network, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
-        return (network, learner, latents, memory), seen
+        return (network, learner, latents, state), seen
 
-    first = (network, learner, start, memory)
-    (network, learner, latents, _), seen = lax.scan(
-        segment, first, None, length=plan.updates_per_batch
-    )
-    return network, learner, jax.tree.map(lambda values: values[-1], seen), latents
+    first = (network, learner, start, network.settler.init(network, start))
+    (network, learner, *_), seen = lax.scan(segment, first, None, length=plan.ipc_updates)
+    return network, learner, jax.tree.map(lambda values: values[-1], seen)
+
+
+def _seen_at(
+    network: Network, latents: Latents, responses: Responses, n_steps: int
+) -> Statistics:
+    """Statistics of states that still move."""
+    steps = jnp.full(len(latents[0]), n_steps)
+    return statistics(network, Settled(latents, responses, steps, None))
 
 
 def train_epoch(
@@ -278,3 +272,147 @@ def evaluate(network: Network, source: Source, batch_size: int) -> Statistics:
 
 def _see_drawn(network: Network, examples: Examples, draw: Draw) -> Statistics:
     return statistics(network, settle(network, examples.pixels(draw.chosen)))
+
+
+@method_of.register
+def _(
+    model: Network,
+    models: Sequence[Network],
+    data: Dataset,
+    configs: Sequence[TrainingConfig],
+    seeds: Sequence[int],
+) -> Method:
+    """Settling and Hebbian updates."""
+    if any((one.circuit, one.settler) != (model.circuit, model.settler) for one in models):
+        raise ConfigError(
+            "Networks trained together must share one circuit and one settler; they may "
+            "differ in seeds and in β, γ, α_e and α_h."
+        )
+    layer = model.circuit.layers[0]
+    if layer.size != data.n_pixels:
+        raise DataError(
+            f"The network's layer 0 has {layer.size} neurons, but images of {data.name!r} have "
+            f"{data.n_pixels} pixels; build the circuit with sizes=({data.n_pixels}, ...)."
+        )
+    for one in configs:
+        refuse_idle(one, IDLE, "for a model that learns without backprop", "training.")
+        for names, why in _idle_in_learning(model.circuit):
+            refuse_idle(one, names, why, "training.")
+    config = configs[0]
+    _refuse_ipc(model, config.ipc_updates)
+    plan = config.plan()
+    rates = jax.tree.map(lambda *each: jnp.stack(each), *(one.rates() for one in configs))
+    train, validation, test = (examples_of(split) for split in data.splits)
+    train = on_device(train)
+    return Method(
+        start_training(models, plan.rule, seeds),
+        lambda state, on_batch: train_epoch(state, train, rates, plan, on_batch),
+        lambda state: (
+            evaluate(state.network, validation, config.evaluation_batch_size),
+            evaluate(state.network, test, config.evaluation_batch_size),
+        ),
+        "error",
+        "Lower settling.step_size (β) or training.learning_rate, or hold the synapses with "
+        "network.norm='clipped'.",
+        free_start=False,
+    )
+
+
+def _idle_in_learning(circuit: Circuit) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Options of learning without effect on a circuit: their names and why."""
+    if not circuit.learns_precision:
+        yield ("precision_rate", "precision_bounds"), "without network.precision"
+    if not circuit.learns_feedback:
+        yield ("feedback_rate",), "without network.feedback='learned'"
+
+
+def _refuse_ipc(network: Network, n_updates: int) -> None:
+    """Refuse updates while settling that the way of settling rules out."""
+    n_steps, tolerance = network.settler.n_settle_steps, network.settler.tolerance
+    if n_steps % n_updates:
+        raise ConfigError(
+            "training.ipc_updates must divide settling.n_settle_steps; received "
+            f"{n_updates} updates in {n_steps} steps."
+        )
+    if n_updates > 1 and tolerance is not None:
+        raise ConfigError(
+            f"training.ipc_updates={n_updates} learns at fixed steps, so states can't settle "
+            f"to a tolerance; received settling.tolerance={tolerance}."
+        )
+
+
+@error_name.register
+def _(model: Network) -> ErrorName:
+    return "bce" if model.circuit.binary else "squared_error"
+
+
+class NetworkRun(TrainedRun, Protocol):
+    """What networks read of a configuration."""
+
+    @property
+    def network(self) -> Chain:
+        """The section ``[network]``."""
+        ...
+
+    @property
+    def settling(self) -> Settling:
+        """The section ``[settling]``."""
+        ...
+
+
+class _Networks(ModelKind[NetworkRun]):
+    """Generative neural coding networks."""
+
+    name = "gncn"
+    sections = {"network": Chain, "settling": Settling, "training": TrainingConfig}
+
+    def idle(self, config: NetworkRun) -> Iterator[Idle]:
+        """Options of competition, precision and feedback where there is none."""
+        circuit = config.network.circuit(1)  # the number of pixels decides none of this
+        yield "training", IDLE, f"with model={self.name!r}"
+        if not circuit.competes:
+            lateral = ("self_excitation", "lateral_inhibition")
+            yield "settling", lateral, "without network.competition"
+        if not circuit.learns_precision:
+            yield "settling", ("initial_precision",), "without network.precision"
+        for names, why in _idle_in_learning(circuit):
+            yield "training", names, why
+
+    def check(self, config: NetworkRun) -> None:
+        """The first precision must lie within the bounds to which learning holds it."""
+        lowest, highest = config.training.precision_bounds
+        initial = config.settling.initial_precision
+        precise = config.network.circuit(1).learns_precision
+        if precise and not lowest <= initial <= highest:
+            raise ConfigError(
+                f"settling.initial_precision={initial} must lie within training.precision_bounds="
+                f"{config.training.precision_bounds}, to which learning would move it at once."
+            )
+
+    @staticmethod
+    def _circuit(config: NetworkRun, data: Dataset) -> Circuit:
+        return config.network.circuit(data.n_pixels)
+
+    def models(self, config: NetworkRun, data: Dataset) -> list[Network]:
+        """Networks with random synapses."""
+        circuit, settling = self._circuit(config, data), config.settling
+        return [build(circuit, seed=seed, **settling.given()) for seed in config.seeds]
+
+    def n_synapses(self, config: NetworkRun, data: Dataset) -> int:
+        """W, E and Σ⁻¹."""
+        return self._circuit(config, data).n_synapses
+
+    def describe(self, config: NetworkRun, data: Dataset) -> str:
+        """Sizes of the layers."""
+        circuit = self._circuit(config, data)
+        return f"{'-'.join(map(str, circuit.sizes))}; {circuit.n_synapses:,} synapses"
+
+    def train(
+        self, config: NetworkRun, data: Dataset, listeners: Sequence[Listener] = ()
+    ) -> Fit[Network]:
+        """By settling and Hebbian updates."""
+        models = self.models(config, data)
+        return fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
+
+
+register_kind(_Networks())

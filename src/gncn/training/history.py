@@ -6,17 +6,14 @@ line, rewritten whole and atomically after every epoch.
 
 import json
 from collections.abc import Sequence
+from functools import singledispatch
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gncn.base.errors import RunError
 from gncn.base.files import write_atomic
-from gncn.baselines.autoencoder import Autoencoder
-from gncn.baselines.classifier import DSRN
-from gncn.core.network import Network
-from gncn.runs.models import Model
 from gncn.training.epochs import Statistics
 
 ErrorName = Literal["bce", "squared_error", "error_percent", "negative_log_likelihood"]
@@ -69,14 +66,10 @@ class EpochRecord(BaseModel):
     test: SplitRecord
 
 
-def error_name(model: Model) -> ErrorName:
-    """How the error that is recorded of this model is called."""
-    if isinstance(model, Network):
-        bernoulli = model.circuit.layers[0].distribution == "bernoulli"
-        return "bce" if bernoulli else "squared_error"
-    if isinstance(model, Autoencoder):
-        return "bce"
-    return "error_percent" if isinstance(model, DSRN) else "negative_log_likelihood"
+@singledispatch
+def error_name(model: Any) -> ErrorName:
+    """Name of the error that is recorded of this model; each class registers its own."""
+    raise TypeError(f"Models of the class {type(model).__name__} have no recorded error.")
 
 
 def split_record(statistics: Statistics, trial: int) -> SplitRecord:

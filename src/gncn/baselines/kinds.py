@@ -1,0 +1,161 @@
+"""The baselines as kinds of models: how a configuration makes and trains each of them.
+
+Their names are ``rae``, ``gvae``, ``gvae-cv``, ``gan-ae`` and ``dsrn``, which learn by backprop,
+and ``gmm``, the Gaussian mixture on pixels.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Protocol
+
+import jax
+
+from gncn.base.errors import ConfigError
+from gncn.baselines.adversarial import GANAE
+from gncn.baselines.autoencoder import RAE
+from gncn.baselines.baseline import Baseline, refuse_real_valued
+from gncn.baselines.blueprint import KINDS, SPECIAL, Blueprint, Kind, plan_blueprint
+from gncn.baselines.classifier import DSRN
+from gncn.baselines.config import BackpropConfig, PixelMixtureConfig
+from gncn.baselines.dense import start_dense
+from gncn.baselines.descent import IDLE
+from gncn.baselines.mixture_training import fit_pixel_mixture
+from gncn.baselines.pixel_mixture import PixelMixture
+from gncn.baselines.variance import VariedRun, choose_variance
+from gncn.baselines.variational import GVAE, ConstantVarianceGVAE
+from gncn.data import Dataset
+from gncn.training.config import TrainingConfig
+from gncn.training.fit import Fit, Listener, fit
+from gncn.training.kinds import Idle, ModelKind, Run, register_kind
+
+CLASSES: dict[Kind, type[Baseline]] = {
+    "rae": RAE,
+    "gvae": GVAE,
+    "gvae-cv": ConstantVarianceGVAE,
+    "gan-ae": GANAE,
+    "dsrn": DSRN,
+}
+"""Baselines trained by backprop, by name."""
+
+
+def start_baseline(blueprint: Blueprint, *, seed: int, weight_scale: float = 1.0) -> Baseline:
+    """Make a baseline with random weights.
+
+    Args:
+        blueprint: its kind and sizes.
+        seed: decides the weights.
+        weight_scale: see `start_dense`.
+    """
+    keys = jax.random.split(jax.random.key(seed), len(blueprint.parts))
+    parts: dict[str, Any] = {
+        name: start_dense(sizes, key, weight_scale)
+        for key, (name, sizes) in zip(keys, blueprint.parts.items(), strict=True)
+    }
+    return CLASSES[blueprint.kind](blueprint=blueprint, **parts)
+
+
+class _Backprop(ModelKind[VariedRun]):
+    """Baselines trained by backprop, each as wide as its budget of synapses allows."""
+
+    sections: ClassVar = {"training": TrainingConfig, "backprop": BackpropConfig}
+
+    def __init__(self, name: Kind) -> None:
+        self.name = name
+
+    def idle(self, config: VariedRun) -> Iterator[Idle]:
+        """Options of networks, and of other baselines."""
+        named = f"with model={self.name!r}"
+        yield "training", IDLE, named
+        others = [option for option, kinds in SPECIAL.items() if self.name not in kinds]
+        idle = tuple(option for option in others if option in BackpropConfig.model_fields)
+        yield "backprop", idle, named
+
+    def blueprint(self, config: VariedRun, data: Dataset) -> Blueprint:
+        """What the models are made of; of several variances, with the first."""
+        if self.name == "dsrn" and data.n_classes is None:
+            raise ConfigError(f"'dsrn' learns labels, and {data.name!r} has none.")
+        options = config.backprop.model_dump(exclude={"budget", "weight_scale"})
+        options |= {"variance": config.backprop.variances[0], "n_classes": data.n_classes}
+        taken = {n: value for n, value in options.items() if self.name in SPECIAL.get(n, KINDS)}
+        return plan_blueprint(self.name, data.n_pixels, budget=config.backprop.budget, **taken)
+
+    def models(self, config: VariedRun, data: Dataset) -> list[Baseline]:
+        """Models with random weights."""
+        if len(config.backprop.variances) > 1:
+            raise ConfigError(
+                "One model has one variance; received "
+                f"backprop.variance={config.backprop.variance!r}. "
+                "`gncn.baselines.variance.choose_variance` chooses among several."
+            )
+        blueprint, scale = self.blueprint(config, data), config.backprop.weight_scale
+        return [start_baseline(blueprint, seed=seed, weight_scale=scale) for seed in config.seeds]
+
+    def n_synapses(self, config: VariedRun, data: Dataset) -> int:
+        """Weights and biases of every part."""
+        return self.blueprint(config, data).n_synapses
+
+    def describe(self, config: VariedRun, data: Dataset) -> str:
+        """Sizes of the layers of each part."""
+        refuse_real_valued(self.name, data)
+        blueprint = self.blueprint(config, data)
+        sizes = {part: "-".join(map(str, layers)) for part, layers in blueprint.parts.items()}
+        named = [f"{part} {layers}" for part, layers in sizes.items()]
+        shown = ", ".join(named if len(sizes) > 1 else sizes.values())
+        return f"{shown}; {blueprint.n_synapses:,} synapses"
+
+    def train(
+        self, config: VariedRun, data: Dataset, listeners: Sequence[Listener] = ()
+    ) -> Fit[Baseline]:
+        """By backprop; of several variances the best is returned."""
+
+        def train_one(config: VariedRun) -> Fit[Baseline]:
+            models = self.models(config, data)
+            return fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
+
+        if len(config.backprop.variances) == 1:
+            return train_one(config)
+        return choose_variance(config, train_one).fit
+
+
+class MixtureRun(Run, Protocol):
+    """What the mixture reads of a configuration."""
+
+    @property
+    def mixture(self) -> PixelMixtureConfig:
+        """The section ``[mixture]``."""
+        ...
+
+
+class _Mixture(ModelKind[MixtureRun]):
+    """The Gaussian mixture on pixels."""
+
+    name = "gmm"
+    sections: ClassVar = {"mixture": PixelMixtureConfig}
+
+    def idle(self, config: MixtureRun) -> Iterator[Idle]:
+        """S, where p(x) takes no samples."""
+        if config.mixture.emission == "means":
+            yield "mixture", ("n_samples",), "with emission='means'"
+
+    def models(self, config: MixtureRun, data: Dataset) -> list[PixelMixture]:
+        """None: EM starts from the data."""
+        raise ConfigError("'gmm' has no models before training, because EM starts from the data.")
+
+    def n_synapses(self, config: MixtureRun, data: Dataset) -> None:
+        """None."""
+
+    def describe(self, config: MixtureRun, data: Dataset) -> str:
+        """Number and kind of the components."""
+        refuse_real_valued(self.name, data)
+        mixture = config.mixture
+        return f"{mixture.n_components} components, {mixture.covariance} covariance, on pixels"
+
+    def train(
+        self, config: MixtureRun, data: Dataset, listeners: Sequence[Listener] = ()
+    ) -> Fit[PixelMixture]:
+        """By EM."""
+        return fit_pixel_mixture(data, config.mixture, seeds=config.seeds, listeners=listeners)
+
+
+for _kind in CLASSES:
+    register_kind(_Backprop(_kind))
+register_kind(_Mixture())

@@ -1,0 +1,119 @@
+"""`ModelKind`: what a configuration needs to know of the kind of model that it names.
+
+Each kind says which sections of a configuration it reads, which of their options have no effect,
+how to make its models, and how to train them.  `MODEL_KINDS` holds them by name: the networks of
+this library (`gncn.training.hebbian`) and the baselines (`gncn.baselines.kinds`).
+"""
+
+import abc
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from gncn.base.description import Description
+from gncn.base.errors import ConfigError
+from gncn.data import Dataset
+from gncn.training.config import TrainingConfig
+from gncn.training.fit import Fit, Listener
+
+Idle = tuple[str, tuple[str, ...], str]
+"""A section, options of it that have no effect, and why: "without network.precision"."""
+
+
+class Run(Protocol):
+    """What every kind reads of a configuration."""
+
+    @property
+    def model(self) -> str:
+        """Name of the kind."""
+        ...
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """The seed of each trial."""
+        ...
+
+
+class TrainedRun(Run, Protocol):
+    """What kinds that `gncn.fit` trains read of a configuration."""
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The section ``[training]``."""
+        ...
+
+
+C = TypeVar("C", contravariant=True)
+
+
+class ModelKind(abc.ABC, Generic[C]):
+    """One kind of model; `C` is what it reads of a configuration.
+
+    Attributes:
+        name: how a configuration names it (``model = "gvae"``).
+        sections: the sections of a configuration that apply to it, with their classes.
+    """
+
+    name: str
+    sections: ClassVar[Mapping[str, type[Description]]]
+
+    def idle(self, config: C) -> Iterator[Idle]:
+        """Options of its sections that have no effect; by default none."""
+        yield from ()
+
+    def check(self, config: C) -> None:
+        """Refuse values that don't go together; by default all do.
+
+        Raises:
+            ConfigError: they don't.
+        """
+
+    @abc.abstractmethod
+    def models(self, config: C, data: Dataset) -> list[Any]:
+        """Models before training, one for each trial.
+
+        Raises:
+            ConfigError: such a model can't be made for these data.
+        """
+
+    @abc.abstractmethod
+    def n_synapses(self, config: C, data: Dataset) -> int | None:
+        """How many numbers a model learns; None for one without synapses."""
+
+    @abc.abstractmethod
+    def describe(self, config: C, data: Dataset) -> str:
+        """The model's layers and synapses in a few words.
+
+        Raises:
+            ConfigError: such a model can't be made for these data.
+            DataError: the images are real-valued, and the model is of binary ones.
+        """
+
+    @abc.abstractmethod
+    def train(self, config: C, data: Dataset, listeners: Sequence[Listener] = ()) -> Fit[Any]:
+        """Make the models and train them.
+
+        Args:
+            config: says how.
+            data: the images.
+            listeners: told of the progress.
+
+        Raises:
+            ConfigError: an option is out of range for these data.
+            DataError: the data don't fit the model.
+            FitDivergenceError: training diverged; holds the last good state.
+        """
+
+
+MODEL_KINDS: dict[str, ModelKind[Any]] = {}
+"""All kinds by name."""
+
+
+def register_kind(kind: ModelKind[Any]) -> None:
+    """Make a kind known under its name.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    if kind.name in MODEL_KINDS:
+        raise ConfigError(f"The model name {kind.name!r} is taken; choose another name.")
+    MODEL_KINDS[kind.name] = kind
