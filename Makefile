@@ -54,5 +54,5 @@ $(VENV)/.dev: $(VENV)/.run
 study-fast: $(VENV)/.dev  ## compare the ways of saving settling steps (hours; goes on where it was)
 	$(BIN)/python -m benchmarks.fast
 
-clean:  ## remove the environments and all runs
-	rm -rf $(VENV) .bench runs
+clean:  ## remove environments, compiled programs and all runs
+	rm -rf $(VENV) .bench .cache runs

@@ -3,14 +3,17 @@
 The import hook has to be in place before `gncn` is imported for the first time, and JAX reads
 its environment when it is imported; so both come first.
 
-XLA's optimisations are off: tests compile many small programs and run each of them once, and
-compiling takes most of their time.  ``JAX_DISABLE_MOST_OPTIMIZATIONS=0`` switches them on again.
+Compiling takes most of the tests' time, for they run many small programs once each.  So XLA's
+optimisations are off (``JAX_DISABLE_MOST_OPTIMIZATIONS=0`` switches them on), and compiled programs
+are kept in ``.cache/jax``, which the processes of one test run share, and the next run finds.
 """
 
 import os
 from pathlib import Path
 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".cache/jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 from jaxtyping import install_import_hook
 
