@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-ACTIVE = 1e-6
-"""A unit is active if its state exceeds this (the paper's rule)."""
+from gncn.training.epochs import ACTIVE
 
 
 class Sparsity(NamedTuple):

@@ -11,10 +11,11 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError
 from gncn.baselines.autoencoder import RAE, Autoencoder
-from gncn.baselines.completion import ClampedCompleter, EncodeAgain
+from gncn.baselines.clamped import ClampedCompleter, EncodeAgain
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.baselines.variational import GVAE, ConstantVarianceGVAE, encoder_proposal
-from gncn.core.activations import resolve_activation
+from gncn.core.competition import Columns
+from gncn.core.completion import Completer
 from gncn.core.inference import decode, encode_layers
 from gncn.core.network import Network
 from gncn.evaluation.blocks import blocks
@@ -23,7 +24,7 @@ from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import LatentModel, StandardNormal
 from gncn.evaluation.recall import fit_recall
 from gncn.evaluation.refined import fit_refined
-from gncn.measures.network_completion import Completer, SettleFrom, calibrated
+from gncn.measures.network_completion import SettleFrom, calibrated
 from gncn.measures.subject import Measurable
 
 _BLOCK = 2000
@@ -89,12 +90,12 @@ class NetworkModel:
         self, layer: int, states: Float[np.ndarray, "images units"]
     ) -> Float[np.ndarray, "images units"]:
         """φ(z^layer)."""
-        spec = self.network.circuit.layers[layer]
-        return np.asarray(resolve_activation(spec.activation, spec.winners)(jnp.asarray(states)))
+        return np.asarray(self.network.layers[layer].activity(jnp.asarray(states)))
 
     def group_sizes(self) -> list[int | None]:
         """Neurons in a column of each latent layer; None without columns."""
-        return [layer.group_size for layer in self.network.circuit.layers[1:]]
+        rivals = [layer.competition for layer in self.network.circuit.layers[1:]]
+        return [one.group_size if isinstance(one, Columns) else None for one in rivals]
 
     def propose(
         self,
@@ -118,7 +119,7 @@ class NetworkModel:
         whole images; refining settles for as many.  τ, sharpness and the weights of
         ``combined``, a sum of ``silent``, ``recall`` and ``refined``, are learned from `images`.
         """
-        n_steps = self.network.settling.n_settle_steps
+        n_steps = self.network.settler.n_settle_steps
         recall, held_out = fit_recall(self.decoder, codes, images, visible)
         silent = Completer(self.network, "silent", 2 * n_steps)
         settle = SettleFrom(self.network, n_steps)

@@ -6,14 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gncn.base.errors import ConfigError, unknown_choice
+from gncn.base.errors import unknown_choice
 from gncn.baselines.autoencoder import Autoencoder
+from gncn.baselines.baseline import Baseline
 from gncn.baselines.descent import evaluate_baseline
-from gncn.baselines.models import Baseline
 from gncn.baselines.pixel_mixture import PixelMixture
-from gncn.core.discrepancy import binary_cross_entropy, respond
+from gncn.core.competition import Columns
+from gncn.core.likelihood import binary_cross_entropy
 from gncn.core.network import Network
-from gncn.core.settling import Settled, settle
+from gncn.core.settling import Settled, Trajectory, settle
+from gncn.core.settling import watch as watch_settling
 from gncn.data import Dataset, Split
 from gncn.evaluation.sheets import image_shape
 from gncn.figures.network import (
@@ -59,7 +61,7 @@ def draw_run(folder: RunFolder, data: Dataset) -> list[Path]:
     match model:
         case Network():
             figures += [
-                draw_weights(weights, np.asarray(model.forward_weights[0]), shape, n_shown=200),
+                draw_weights(weights, np.asarray(model.connections[0].plastic), shape, n_shown=200),
                 _draw_columns(folder.figure("columns"), model, data),
             ]
         case Autoencoder():
@@ -79,10 +81,11 @@ def draw_run(folder: RunFolder, data: Dataset) -> list[Path]:
 def _draw_columns(path: Path, network: Network, data: Dataset) -> Path:
     n_shown = min(6, len(data.validation))
     settled = settle(network, data.validation.images[:n_shown])
+    competitions = [layer.competition for layer in network.circuit.layers[1:]]
     return draw_columns(
         path,
         [np.asarray(states) for states in settled.latents[1:]],
-        [layer.group_size for layer in network.circuit.layers[1:]],
+        [rivals.group_size if isinstance(rivals, Columns) else None for rivals in competitions],
         _labels(data, data.validation, n_shown),
     )
 
@@ -130,7 +133,7 @@ def watch(
     *,
     n_settle_steps: int | None = None,
     tolerance: float | None = None,
-) -> tuple[Settled, np.ndarray]:
+) -> tuple[Settled, Trajectory, np.ndarray]:
     """Settle on one image and keep all that happens.
 
     Args:
@@ -140,34 +143,29 @@ def watch(
         tolerance: see `settle`.
 
     Returns:
-        The settled states with their trajectory, and the prediction z̄^0 of the image
-        before and after every step, shape (T+1, pixels).
+        The settled states, their trajectory, and the prediction z̄^0 of the image before and
+        after every step, shape (T+1, pixels).
     """
-    settled = settle(
+    settled, trajectory = watch_settling(
         network,
         image[None],
         n_settle_steps=n_settle_steps,
         tolerance=tolerance,
         keep_latents=True,
     )
-    assert settled.trajectory is not None
-    assert settled.trajectory.latents is not None
-    states = tuple(layer[:, 0] for layer in settled.trajectory.latents)
-    predictions = respond(network, states).predictions[0]
-    return settled, np.asarray(predictions)
+    states = tuple(layer[:, 0] for layer in trajectory.latents)
+    return settled, trajectory, np.asarray(network.respond(states).predictions[0])
 
 
 def draw_watched(
-    path: Path, image: np.ndarray, settled: Settled, predictions: np.ndarray, data: Dataset
+    path: Path, image: np.ndarray, trajectory: Trajectory, predictions: np.ndarray, data: Dataset
 ) -> Path:
     """Draw what `watch` saw."""
-    if settled.trajectory is None or settled.trajectory.latents is None:
-        raise ConfigError("draw_watched needs a trajectory with states; settle with `watch`.")
     return draw_settling(
         path,
         image,
         predictions,
-        np.asarray(settled.trajectory.discrepancy.layers[:, 0]),
-        [np.asarray(states[:, 0]) for states in settled.trajectory.latents[1:]],
+        np.asarray(trajectory.discrepancy.layers[:, 0]),
+        [np.asarray(states[:, 0]) for states in trajectory.latents[1:]],
         image_shape(data.n_pixels, data.image_shape),
     )
