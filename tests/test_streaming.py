@@ -11,7 +11,7 @@ import pytest
 
 import gncn
 import gncn.training.epochs
-import gncn.training.feed
+import gncn.training.examples
 from gncn.base.errors import ConfigError, DataError
 from gncn.data import StoredImages
 from nets import Listens
@@ -61,7 +61,7 @@ def test_streamed_training_is_training_in_memory(tmp_path, monkeypatch, dtype, o
         np.testing.assert_array_equal(a.subset(np.array([4, 1])).array, b.images[[4, 1]])
     image_bytes = 12 * np.dtype(dtype).itemsize
     monkeypatch.setattr(
-        gncn.training.feed, "STREAMED_BYTES", 2 * 2 * 8 * image_bytes + 1
+        gncn.training.examples, "STREAMED_BYTES", 2 * 2 * 8 * image_bytes + 1
     )  # 2 batches
     monkeypatch.setattr(gncn.training.epochs, "CHUNKS", 1)
     kind = "gaussian" if options.get("binarisation") == "none" else "bernoulli"
@@ -114,7 +114,7 @@ def replace(path: Path):
 def test_a_file_that_goes_away_is_an_error_that_names_it(tmp_path, monkeypatch, harm, message):
     path = tmp_path / "mine.npy"
     np.save(path, values(np.float64))
-    monkeypatch.setattr(gncn.training.feed, "STREAMED_BYTES", 1)
+    monkeypatch.setattr(gncn.training.examples, "STREAMED_BYTES", 1)
 
     class Harms(Listens):
         def on_batch(self, number):

@@ -1,18 +1,17 @@
 """Epochs of mini-batches, whatever a model is and however it learns.
 
-An epoch is a few calls of one compiled program, each for a *chunk* of mini-batches, so
-that between them progress can be told and Ctrl-C be heard.  How many mini-batches a call
-does is a number that the program is given: it loops until it has done them, the last,
-shorter chunk with the same program, and results don't depend on the chunks at all.
-State is handed from call to call without being copied.  A program holds no callback to
-the host, so JAX can keep it in its compilation cache.
+An epoch is a few calls of one compiled program, each for a *chunk* of mini-batches, so that
+between calls listeners hear of the progress and Ctrl-C is heard.  The program is given the
+number of mini-batches to do and loops over them.  So the last, shorter chunk needs no program
+of its own, and results don't depend on chunks at all.  State passes from call to call without a
+copy.  A program has no callback to the host, so JAX can keep it in its compilation cache.
 
 Calls return before they are done; at most `LEAD` chunks are under way at once.
 
-Trials are models of one kind that differ in their seeds (or in numbers such as β):
-their arrays carry a leading axis, and one program trains them all.  On a GPU they run at
-once, for one trial leaves most of it idle.  On a CPU one follows the other, chunk by
-chunk: one trial keeps all cores busy, and what it works on stays in their caches.
+Trials are models of one kind that differ in their seeds (or in numbers such as β).  Their
+arrays carry a leading axis, and one program trains them all.  On a GPU they run at once,
+because one trial leaves most of it idle.  On a CPU one follows the other, chunk by chunk: one
+trial keeps all cores busy, and its arrays stay in their caches.
 """
 
 from collections import deque
@@ -28,13 +27,12 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.interrupts import wait
-from gncn.training.examples import Examples, Source, on_device
-from gncn.training.feed import chunks
+from gncn.training.examples import Examples, Source, chunks, on_device
 
 CHUNKS = 20
-"""Calls of the program in an epoch, and so how often progress is told of."""
+"""Calls of the program in an epoch; listeners hear of the progress after each."""
 LEAD = 2
-"""Chunks under way at once: the device has the next one at hand when it ends one."""
+"""Chunks under way at once, so that the device never waits for the next one."""
 EVALUATED_BLOCKS = 10
 """Blocks of images that one call evaluates."""
 ACTIVE = 1e-6
@@ -46,8 +44,8 @@ class Statistics(NamedTuple):
 
     Attributes:
         error: reconstruction error: BCE in nats for Bernoulli data, squared error for
-            Gaussian data, summed over pixels; of a classifier, the error in %.
-        discrepancy: ψ in nats; of a baseline, the ψ that it ascends.
+            Gaussian data, summed over pixels; for a classifier, the error in %.
+        discrepancy: ψ in nats; for a baseline, the ψ that it ascends.
         layer_discrepancy: its terms, one for each predicted layer.
         sparsity: share of active neurons (z > `ACTIVE`) of each latent layer.
         n_steps: settling steps taken; None for a model that doesn't settle.
@@ -65,7 +63,7 @@ class TrainingState(eqx.Module):
 
     Attributes:
         network: the networks, or models of another kind, with a leading axis of trials.
-        learner: the learners, likewise.
+        learner: the learners, with the same leading axis.
         key: one random key for each trial; the order of epoch t comes from
             ``fold_in(key, t)``.
         epoch: epochs done.
@@ -95,7 +93,7 @@ class Draw(NamedTuple):
     Attributes:
         chosen: their indices.
         weights: 1 for an image, 0 for a filler.
-        key: a random key of the mini-batch's own.
+        key: a random key for this mini-batch alone.
     """
 
     chosen: Int[Array, " batch"]
@@ -105,14 +103,14 @@ class Draw(NamedTuple):
 
 Learn = Callable[[Any, Any, Examples, Draw, Any], tuple[Any, Any, Statistics]]
 """What one mini-batch does to one trial: (model, learner, examples, draw, options) to
-(model, learner, statistics of each image).  Part of what a program is compiled for, so it
-must equal itself from epoch to epoch: a function of a module, or an `equinox.Partial`."""
+(model, learner, statistics of each image).  Programs are compiled for it, so it must equal
+itself from epoch to epoch: use a module's function, or an `equinox.Partial`."""
 
 See = Callable[[Any, Examples, Draw], Statistics]
-"""Statistics of each image of a block, from (model, examples, draw); as `Learn`."""
+"""Statistics of each image of a block, from (model, examples, draw).  Must equal itself, too."""
 
 OnBatch = Callable[[int], None]
-"""Is told the number, from 0, of the last mini-batch that is done."""
+"""Receives the number, from 0, of the last mini-batch that is done."""
 
 Scalar = Int[Array | np.ndarray, ""]
 """An integer that a program is given, rather than compiled for."""
@@ -152,23 +150,23 @@ def run_epoch(
     chunk: int | None = None,
     together: bool | None = None,
 ) -> tuple[TrainingState, EpochReport]:
-    """Learn once from every image, without replacement, in an order of each trial's own.
+    """Learn once from every image, without replacement, in an order drawn for each trial.
 
     The last, short mini-batch is filled up with images of weight 0.
 
     Args:
         state: models and learners; left as it is.
-        source: the images; on the device if they are to stay there between epochs.
+        source: the images; put them on the device to keep them there between epochs.
         batch_size: images of a mini-batch.
         learn: what one mini-batch does to one trial.
         options: handed to `learn`, each array with a leading axis of trials.
-        on_batch: told of the progress after each chunk.
-        chunk: mini-batches of a chunk; by default such that there are `CHUNKS` of them.
-        together: run trials at once rather than one after the other; by default unless
-            on a CPU.
+        on_batch: hears of the progress after each chunk.
+        chunk: mini-batches of a chunk; by default an epoch has `CHUNKS` chunks.
+        together: run trials at once, not one after the other; by default everywhere but on
+            a CPU.
 
     Returns:
-        The state after the epoch, and what was seen.
+        The state after the epoch, and statistics seen while learning.
 
     Raises:
         DataError: the file of streamed images can't be read, or has changed.
@@ -214,17 +212,17 @@ def _draw_order(
 
 
 class _LearnChunk(NamedTuple):
-    """What a call of `_learn_chunk` is given beside the state; arrays are no constants of it.
+    """Arguments of `_learn_chunk`, except the state.  Its arrays aren't compiled in as constants.
 
     Attributes:
         learn: what one mini-batch does.
         n_images: images of the epoch.
         together: run trials at once.
         examples: what `indices` are indices of.
-        indices: of the images of each mini-batch.
+        indices: which images make up each mini-batch.
         first: number of the chunk's first mini-batch.
         n_batches: mini-batches to do.
-        keys: of the epoch.
+        keys: random keys for the epoch.
         options: for `learn`.
     """
 
@@ -240,7 +238,7 @@ class _LearnChunk(NamedTuple):
 
 
 def _weights(number: Scalar, batch_size: int, n_images: Scalar | int) -> Float[Array, " batch"]:
-    """1 for the images that mini-batch or block `number` has, 0 for those that fill it up."""
+    """1 for each image of mini-batch or block `number`, 0 for each filler."""
     left = n_images - number * batch_size
     return (jnp.arange(batch_size) < left).astype(jnp.float32)
 
@@ -250,8 +248,8 @@ def _learn_chunk(chunk: _LearnChunk, carry: tuple[Any, Any]) -> tuple[tuple[Any,
     """Learn from `chunk.n_batches` mini-batches.
 
     Returns:
-        Models and learners, and the sums over each mini-batch of the statistics of its
-        images; of those mini-batches that the chunk doesn't have, 0.
+        Models and learners, and sums of statistics over the images of each mini-batch; 0
+        for mini-batches that the chunk doesn't have.
     """
     length, _, batch_size = chunk.indices.shape
 
@@ -291,9 +289,9 @@ def _sums(weights: Float[Array, " batch"], seen: Statistics) -> Statistics:
 
 
 def _report(seen: Sequence[Statistics], n_images: int, batch_size: int) -> EpochReport:
-    """Put together what the chunks saw, each with axes of trials and mini-batches.
+    """Join what the chunks saw, each with axes of trials and mini-batches.
 
-    Done on the host, so that what is summed up is compiled for no particular chunks.
+    NumPy joins them on the host: JAX would compile a program for every number of chunks.
     """
     n_batches = -(-n_images // batch_size)
     sums = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, :n_batches], *seen)
@@ -341,7 +339,7 @@ def average(models: Any, source: Source, batch_size: int, see: See) -> Statistic
 
 
 class _SeeBlocks(NamedTuple):
-    """What a call of `_see_blocks` is given beside the models; see `_LearnChunk`."""
+    """Arguments of `_see_blocks`, except the models; see `_LearnChunk`."""
 
     see: See
     batch_size: int

@@ -1,10 +1,16 @@
-"""Images as training and evaluation hold them: binary ones as bits, eight pixels to a byte.
+"""Images as training and evaluation hold them, and the chunks of an epoch that are cut from them.
 
-`Examples` is a pytree, so it goes into compiled programs as it is, and a program unpacks
-the few images that it works on.  `StreamedExamples` stay in their file until some are
-gathered from it.
+Binary images are held as bits, eight pixels to a byte.  `Examples` is a pytree, so it goes into
+compiled programs as it is, and a program unpacks the few images that it works on.
+`StreamedExamples` stay in their file until some are gathered from it.
+
+Images in memory are put on the device once, and a chunk is given their indices.  A thread in the
+background reads streamed images while the chunk before is learned from, and a chunk is given its
+own images.
 """
 
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +21,9 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32, Shaped, UInt8
 
 from gncn.data import Split, StoredImages
+
+STREAMED_BYTES = 2**24
+"""Bytes of a file that one chunk may take, unless a mini-batch takes more."""
 
 
 class Examples(eqx.Module):
@@ -39,8 +48,8 @@ class Examples(eqx.Module):
         rows = jnp.asarray(self.stored)[chosen]
         if rows.dtype == jnp.uint8:
             bits = jnp.unpackbits(rows, axis=-1, count=self.n_pixels)
-            # A root changes neither 0 nor 1, and is too dear to XLA to be taken twice: else it
-            # unpacks the image anew, slowly, wherever one of the first steps looks at it.
+            # sqrt is the identity on {0, 1}.  XLA considers it too expensive to recompute, so it
+            # does not unpack the images again, slowly, in each of the first steps of settling.
             return jnp.sqrt(bits.astype(jnp.float32))
         return rows.astype(jnp.float32)
 
@@ -101,3 +110,57 @@ def examples_of(split: Split, *, labelled: bool = False) -> Source:
 def on_device(source: Source) -> Source:
     """The same examples on the device, unless they stay in a file."""
     return jax.device_put(source) if isinstance(source, Examples) else source
+
+
+Chunk = tuple[
+    Int[np.ndarray, ""], Int[np.ndarray, ""], Examples, Int[np.ndarray, "chunk trials batch"]
+]
+"""First mini-batch, how many, examples, and which of them make up each mini-batch."""
+
+
+def chunks(
+    source: Source, order: Int[np.ndarray, "trials images"], batch_size: int, length: int
+) -> Generator[Chunk, None, None]:
+    """Cut an epoch into chunks of equal length, so that one program serves all of them.
+
+    Args:
+        source: all images.
+        order: the order in which each trial sees them.
+        batch_size: images of a mini-batch; the last is filled up with the first image.
+        length: mini-batches of a chunk; the last may have fewer, and chunks of streamed
+            images have no more than `STREAMED_BYTES` allow.
+
+    Raises:
+        DataError: the file of streamed images can't be read, or has changed.
+    """
+    n_trials, n_images = order.shape
+    n_batches = -(-n_images // batch_size)
+    if isinstance(source, StreamedExamples):
+        most = STREAMED_BYTES // (n_trials * batch_size * source.images.image_bytes)
+        length = max(1, min(length, most))
+    starts = range(0, n_batches, length)
+
+    def drawn(first: int) -> Int[np.ndarray, "chunk trials batch"]:
+        chosen = order[:, first * batch_size : (first + length) * batch_size]
+        filled = np.zeros((n_trials, length * batch_size), np.int32)
+        filled[:, : chosen.shape[1]] = chosen
+        cut = np.moveaxis(filled.reshape(n_trials, length, batch_size), 1, 0)
+        return np.ascontiguousarray(cut)
+
+    def at(first: int, examples: Examples, indices: Int[np.ndarray, "chunk trials batch"]) -> Chunk:
+        count = min(length, n_batches - first)
+        return np.asarray(first), np.asarray(count), examples, indices
+
+    if isinstance(source, Examples):
+        for first in starts:
+            yield at(first, source, drawn(first))
+        return
+    places = np.arange(length * n_trials * batch_size, dtype=np.int32)
+    places = places.reshape(length, n_trials, batch_size)
+    with ThreadPoolExecutor(1, "gncn-reader") as reader:
+        ahead = reader.submit(source.gather, drawn(0).ravel())
+        for first in starts:
+            examples = ahead.result()
+            if first + length < n_batches:
+                ahead = reader.submit(source.gather, drawn(first + length).ravel())
+            yield at(first, examples, places)
