@@ -9,10 +9,12 @@ from handmade import MODELS, metrics, pictures, plausible, record, study
 
 import gncn
 from gncn.base.errors import RunError
+from gncn.study.findings import as_json
 from gncn.study.page import make_page, write_report
 from gncn.study.paper import PUBLISHED
-from gncn.study.plan import Evaluation, Targets
-from gncn.study.summary import as_json, summarise
+from gncn.study.plan import Targets
+from gncn.study.spec import Evaluation
+from gncn.study.summary import summarise
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

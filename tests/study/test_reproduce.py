@@ -13,16 +13,16 @@ import pytest
 
 import gncn
 from gncn.base.errors import ConfigError, RunError
-from gncn.baselines.models import start_baseline
-from gncn.baselines.subject import PixelMixtureModel
 from gncn.data import load_dataset
-from gncn.evaluation.subject import as_measurable
+from gncn.measures import MEASURES, as_measurable
+from gncn.measures.models import PixelMixtureModel
 from gncn.runs.config import Config, load_config
-from gncn.study.plan import MEASURED, Evaluation, RunSpec, load_study
+from gncn.study.plan import load_study
 from gncn.study.pool import run_all
 from gncn.study.record import read_record, read_records, record_path
 from gncn.study.reproduce import estimate, recorded_study, reproduce, survey
 from gncn.study.run import failed, run_one
+from gncn.study.spec import Evaluation, RunSpec, possible_measures
 
 STUDY = """
 name = "made"
@@ -78,7 +78,7 @@ pathlib.Path(sys.argv[2]).write_text(json.dumps(record))
 DRIVER = """
 import sys
 from pathlib import Path
-from gncn.study.plan import MEASURED, load_study
+from gncn.study.plan import load_study
 from gncn.study.reproduce import reproduce
 study = load_study(sys.argv[1])
 made = reproduce(study, study.runs(), Path(sys.argv[2]), worker=(sys.executable, sys.argv[3]))
@@ -389,7 +389,10 @@ def test_of_several_variances_the_best_is_measured_and_recorded():
 
 
 def test_what_can_be_measured_of_each_kind_is_what_it_offers():
-    assert PixelMixtureModel.measures.fget(None) == MEASURED["gmm"]
+    assert not PixelMixtureModel.has_codes.fget(None)
+    assert possible_measures("gmm") == ("likelihood", "samples")
+    assert possible_measures("dsrn") == ()
+    assert possible_measures("gncn") == possible_measures("rae") == MEASURES.names()
     with pytest.raises(ConfigError, match="generates nothing"):
         as_measurable(
             start_baseline(Config(model="dsrn").blueprint(load_dataset("digits")), seed=0)

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gncn.study import tune as tuning
 
 import gncn
 from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.data import Split
 from gncn.data.config import DataConfig
+from gncn.study import tune as tuning
 from gncn.study.objective import development_data, objective, references, shortfall
 from gncn.study.search import Range, Search, load_search
 from gncn.training.fit import Fit, FitDivergenceError

@@ -13,8 +13,8 @@ import numpy as np
 
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import read_json
-from gncn.runs.folder import RunFolder
 from gncn.measures import MEASURES, Column
+from gncn.runs.folder import RunFolder
 from gncn.study.columns import column_value, columns, published_number
 from gncn.study.paper import published
 from gncn.training.history import EpochRecord
@@ -183,9 +183,7 @@ def _row(
     values = {}
     for key, column in columns().items():
         trials = sorted({*records, *metrics})
-        found = [
-            _found(folder, column, records.get(k), metrics.get(k, {}), split) for k in trials
-        ]
+        found = [_found(folder, column, records.get(k), metrics.get(k, {}), split) for k in trials]
         known = np.array([one for one in found if one is not None])
         if len(known):
             deviation = float(known.std(ddof=1)) if len(known) > 1 else None

@@ -13,8 +13,7 @@ from markupsafe import Markup
 from gncn.base.files import write_atomic
 from gncn.figures.plots import PALETTE, Curve, draw_curves, draw_points, draw_sparsity
 from gncn.study.columns import columns
-from gncn.study.pictures import unpack_points
-from gncn.study.summary import (
+from gncn.study.findings import (
     LOOSE,
     YARDSTICKS,
     Cell,
@@ -24,6 +23,7 @@ from gncn.study.summary import (
     number,
     with_spread,
 )
+from gncn.study.pictures import unpack_points
 from gncn.study.verdict import EXCESS, KINDS
 
 SIGNS = {"beaten": "▲", "reproduced": "●", "not reached": "▼", "not attainable": "⊘"}

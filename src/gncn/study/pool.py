@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gncn.base.errors import ConfigError, RunError
-from gncn.study.plan import RunSpec
 from gncn.study.record import Record, read_record
 from gncn.study.run import THREADS, failed
+from gncn.study.spec import RunSpec
 
 WORKER = (sys.executable, "-m", "gncn.study.worker")
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", THREADS)

@@ -17,9 +17,10 @@ from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import write_atomic
 from gncn.data import dataset_info, present
 from gncn.data.loaders import PART_SUFFIX
-from gncn.study.plan import RunSpec, Study
+from gncn.study.plan import Study
 from gncn.study.pool import WORKER, Event, run_all
 from gncn.study.record import Record, read_record, record_path, supersede, write_record
+from gncn.study.spec import RunSpec
 
 STUDY = "study.json"
 State = Literal["finished", "failed", "stale", "missing"]

@@ -24,8 +24,8 @@ from gncn.runs.assess import assess
 from gncn.runs.folder import RunFolder
 from gncn.runs.train import train_run
 from gncn.study.pictures import pack_pictures
-from gncn.study.plan import RunSpec
 from gncn.study.record import History, Record, without_confusion
+from gncn.study.spec import RunSpec
 from gncn.training.history import EpochRecord
 
 Report = Callable[[str], None]

@@ -15,7 +15,7 @@ from gncn.measures import check_settings
 from gncn.runs.config import Config
 from gncn.runs.toml import packaged_names, read_packaged
 from gncn.study.columns import check_column
-from gncn.study.plan import Basis, Key
+from gncn.study.recipe import Basis, Key
 
 Reference = Literal["targets", "paper"]
 Scalar = bool | int | float | str

@@ -5,8 +5,7 @@ the paper doesn't have, get no verdicts.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from gncn.base.errors import RunError
 from gncn.data.loaders import PART_SUFFIX
 from gncn.study.columns import column_value, columns, published_number
 from gncn.study.compare import Summary
+from gncn.study.findings import YARDSTICKS, Cell, DataSection, Findings, ModelRow, Tight
 from gncn.study.paper import (
     DEVIATIONS,
     FIRST_EPOCH_BCE,
@@ -23,165 +23,14 @@ from gncn.study.paper import (
     Published,
     published,
 )
-from gncn.study.plan import Study, Targets, differences
+from gncn.study.plan import Study
 from gncn.study.record import Record
-from gncn.study.verdict import Verdict, judge, judge_as_printed, judge_completion
+from gncn.study.spec import differences
+from gncn.study.targets import target_rows
+from gncn.study.verdict import judge, judge_as_printed, judge_completion
 
-AIMS = {"log_likelihood": "log p(x) honest, better prior", "m_mse": "M-MSE"}
-BY_FITTED_CODES = ("log_likelihood", "log_likelihood_training_codes")
-"""Honest log p(x) with a prior made of codes: a target may be reached by either."""
 PAPER_SPLIT = "test"
 """The images that the paper's numbers are of: other images get no verdicts."""
-LOOSE = 1.0
-"""Nats between two bounds from which on an estimate isn't tight."""
-YARDSTICKS = {
-    "supervised": "a network trained by backprop for this half alone",
-    "nearest_neighbours": "nearest neighbours",
-    "mean_image": "the mean image",
-}
-
-
-class Cell(NamedTuple):
-    """A number of the report.
-
-    Attributes:
-        ours: over trials; None if not measured.
-        paper: the paper's number to compare with.
-        verdict: on it.
-        printed: the paper's log p(x) as printed, beside an honest one.
-        as_printed: the verdict on that.
-        best: whether ours is among the best two of the study.
-    """
-
-    ours: Summary | None = None
-    paper: float | None = None
-    verdict: Verdict | None = None
-    printed: float | None = None
-    as_printed: Verdict | None = None
-    best: bool = False
-
-
-class Tight(NamedTuple):
-    """An annealed estimate of log p(x), and what it is worth.
-
-    Attributes:
-        n_images: of how many images it is.
-        standard_error: over these, in nats.
-        gap: between bounds from below and above, on images that the model simulated, in nats.
-    """
-
-    n_images: int
-    standard_error: float
-    gap: float
-
-
-@dataclass(frozen=True)
-class ModelRow:
-    """A model on one data set.
-
-    Attributes:
-        key: what the study calls it.
-        title: for people.
-        kind: ``config.model``.
-        n_trials: finished runs.
-        n_synapses: all that it learns.
-        cells: by the keys of `gncn.study.columns.columns`.
-        curve: BCE after each epoch that all trials reached: mean over trials, deviation.
-        first_epoch: BCE after the first.
-        sparsity: share of active neurons by layer.
-        way: how it completed images best.
-        pictures: of its first trial that has some.
-        tight: how log p(x) of a few images was bounded, of the first trial that has it.
-    """
-
-    key: str
-    title: str
-    kind: str
-    n_trials: int
-    n_synapses: int | None
-    cells: dict[str, Cell]
-    curve: tuple[tuple[float, float], ...]
-    first_epoch: Cell
-    sparsity: tuple[Summary, ...]
-    way: str | None
-    pictures: dict[str, Any]
-    tight: Tight | None
-
-
-class TargetRow(NamedTuple):
-    """A target.
-
-    Attributes:
-        what: in words.
-        wanted: in words.
-        ours: over trials; None if not measured.
-        reached: None if that can't be told.
-        tried: what was, where it isn't reached.
-    """
-
-    what: str
-    wanted: str
-    ours: Summary | None
-    reached: bool | None
-    tried: str
-
-
-@dataclass(frozen=True)
-class DataSection:
-    """All models on one data set.
-
-    Attributes:
-        key: what the study calls it.
-        title: for people.
-        name: the data set's own.
-        n_images: by split.
-        partial: whether only a part of the data was at hand.
-        published: whether the paper has numbers of these data.
-        rows: models in the study's order.
-        yardsticks: M-MSE of what needs no model, by the keys of `YARDSTICKS`.
-        paper_sparsity: the GNCN's in the paper.
-        targets: of the study.
-        targets_for: title of the model that they are for.
-    """
-
-    key: str
-    title: str
-    name: str
-    n_images: dict[str, int]
-    partial: bool
-    published: bool
-    rows: tuple[ModelRow, ...]
-    yardsticks: dict[str, Summary]
-    paper_sparsity: tuple[float, ...] | None
-    targets: tuple[TargetRow, ...]
-    targets_for: str
-
-    def verdicts(self) -> Iterable[Verdict]:
-        """All verdicts; that on log p(x) once, not again in the paper's convention."""
-        twice = "log_likelihood_paper_convention"
-        cells = (row.cells[key] for row in self.rows for key in columns() if key != twice)
-        return (cell.verdict for cell in cells if cell.verdict is not None)
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What a study found.
-
-    Attributes:
-        study: the study.
-        sections: by data set.
-        finished: records of finished runs.
-        failed: records of failed runs.
-        n_planned: runs that the study asks for.
-        n_superseded: records that others replaced.
-    """
-
-    study: Study
-    sections: tuple[DataSection, ...]
-    finished: tuple[Record, ...]
-    failed: tuple[Record, ...]
-    n_planned: int
-    n_superseded: int = 0
 
 
 def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0) -> Findings:
@@ -262,7 +111,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         rows=_with_best(rows),
         yardsticks=yardsticks,
         paper_sparsity=SPARSITY.get(name),
-        targets=_targets(entry.targets, study.targets_for, rows, supervised),
+        targets=target_rows(entry.targets, study.targets_for, rows, supervised),
         targets_for=study.title_of(study.targets_for),
     )
 
@@ -360,69 +209,6 @@ def _with_best(rows: Sequence[ModelRow], n: int = 2) -> tuple[ModelRow, ...]:
     return tuple(rows)
 
 
-def _targets(
-    targets: Targets | None, model: str, rows: Sequence[ModelRow], supervised: Summary | None
-) -> tuple[TargetRow, ...]:
-    if targets is None:
-        return ()
-    row = next((row for row in rows if row.key == model), None)
-    cell = (lambda key: _aimed_at(key, row)) if row else (lambda key: None)
-    error = cell("m_mse")
-    ratio = None if error is None or supervised is None else _scaled(error, 1 / supervised.mean)
-    top = row.sparsity[-1] if row and row.sparsity else None
-    plain = (
-        ("bce", "BCE, nats", cell("bce"), True),
-        ("log_likelihood", AIMS["log_likelihood"], cell("log_likelihood"), False),
-        ("error_percent", "probe error, %", cell("error_percent"), True),
-        ("m_mse_over_supervised", "M-MSE ÷ supervised", ratio, True),
-        ("top_sparsity", "active in the top layer", top, True),
-    )
-    found = []
-    for key, what, ours, low_is_good in plain:
-        wanted = getattr(targets, key)
-        if wanted is None:
-            continue
-        sign = 1 if low_is_good else -1
-        reached = None if ours is None else sign * ours.mean <= sign * wanted
-        text = f"{'≤' if low_is_good else '≥'} {number(wanted)}"
-        found.append(TargetRow(what, text, ours, reached, targets.tried.get(key, "")))
-    for key in targets.best:
-        ours = cell(key)
-        found.append(
-            TargetRow(
-                f"{AIMS[key]}: best of the neural models",
-                "best",
-                ours,
-                _is_best(key, model, rows) if ours else None,
-                targets.tried.get(f"best_{key}", ""),
-            )
-        )
-    return tuple(found)
-
-
-def _scaled(summary: Summary, factor: float) -> Summary:
-    deviation = None if summary.deviation is None else factor * summary.deviation
-    return Summary(factor * summary.mean, deviation, summary.n_trials)
-
-
-def _aimed_at(key: str, row: ModelRow) -> Summary | None:
-    """The number that a target is about: of log p(x), with the better of two priors."""
-    keys = BY_FITTED_CODES if key == "log_likelihood" else (key,)
-    known = [found for one in keys if (found := row.cells[one].ours) is not None]
-    return max(known, key=lambda found: found.mean, default=None)
-
-
-def _is_best(key: str, model: str, rows: Sequence[ModelRow]) -> bool | None:
-    """Whether a model is the best that learns synapses; None without another to compare."""
-    low = columns()[key].low_is_good
-    means = {
-        row.key: (1 if low else -1) * found.mean
-        for row in rows
-        if row.kind != "gmm" and (found := _aimed_at(key, row)) is not None
-    }
-    return min(means, key=means.__getitem__) == model if len(means) > 1 else None
-
-
 def _over(things: Sequence[Any], find: Callable[[Any], float | None]) -> Summary | None:
     """Mean and deviation of what is found; None if nothing is."""
     known = np.array([value for one in things if (value := find(one)) is not None], float)
@@ -450,58 +236,3 @@ def _curve(records: Sequence[Record], split: str) -> tuple[tuple[float, float], 
     epochs = np.array([curve[: min(map(len, curves))] for curve in curves])
     means, spread = epochs.mean(axis=0), epochs.std(axis=0, ddof=1 if len(curves) > 1 else 0)
     return tuple(zip(means.tolist(), spread.tolist(), strict=True))
-
-
-def number(value: float, decimals: int = 2) -> str:
-    """A number with a true minus sign."""
-    rounded = round(value, decimals) + 0.0  # no −0
-    return f"{rounded:.{decimals}f}".replace("-", "−")
-
-
-def with_spread(summary: Summary, decimals: int = 2) -> str:
-    """Mean ± standard deviation over trials."""
-    mean = number(summary.mean, decimals)
-    spread = summary.deviation
-    return mean if spread is None else f"{mean} ± {number(spread, decimals)}"
-
-
-def as_json(findings: Findings) -> dict[str, Any]:
-    """The findings as plain values, at full precision."""
-    return {
-        "study": findings.study.name,
-        "split": findings.study.split,
-        "finished": len(findings.finished),
-        "failed": [record.name for record in findings.failed],
-        "planned": findings.n_planned,
-        "data": [
-            {
-                "name": section.name,
-                "partial": section.partial,
-                "yardsticks": {k: v._asdict() for k, v in section.yardsticks.items()},
-                "targets": [
-                    row._asdict() | {"ours": row.ours and row.ours._asdict()}
-                    for row in section.targets
-                ],
-                "models": {
-                    row.key: {
-                        "cells": {k: _plain(c) for k, c in row.cells.items() if c.ours or c.paper},
-                        "sparsity": [one._asdict() for one in row.sparsity],
-                        "bce_by_epoch": [mean for mean, _ in row.curve],
-                    }
-                    for row in section.rows
-                },
-            }
-            for section in findings.sections
-        ],
-    }
-
-
-def _plain(cell: Cell) -> dict[str, Any]:
-    return {
-        "ours": cell.ours and cell.ours._asdict(),
-        "paper": cell.paper,
-        "verdict": cell.verdict and cell.verdict._asdict(),
-        "printed": cell.printed,
-        "as_printed": cell.as_printed and cell.as_printed._asdict(),
-        "among_best_two": cell.best,
-    }

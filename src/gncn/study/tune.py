@@ -11,7 +11,7 @@ search began with learn from all in the end, because what suits few images may n
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
@@ -19,12 +19,6 @@ from typing import Any
 
 import jax
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -34,28 +28,25 @@ from gncn.base.files import write_atomic
 from gncn.data import Dataset
 from gncn.runs.config import Config
 from gncn.runs.train import train
+from gncn.study import parameters
 from gncn.study.objective import (
     check_measurable,
     development_data,
     measure_columns,
     objective,
     references,
-    shortfall,
 )
+from gncn.study.pruning import Pruning, Report, Watch
 from gncn.study.run import source_digest
-from gncn.study.search import Range, Search, value_at
+from gncn.study.search import Search, value_at
 from gncn.training.fit import Listener
-from gncn.training.history import EpochRecord
 
-Report = Callable[[str], None]
 SPENT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 SECONDS = "seconds"
 """Attribute of all trials that ended by themselves; a killed one has none."""
 
 FINALS = "finals"
 """Attribute of a search: what came of the trials that learned from all images, by number."""
-
-_TENTHS = 10
 
 
 def tune(
@@ -128,7 +119,7 @@ class _Task:
         self.folder, self.data_dir, self.report = folder, data_dir, report
         self.entry = search.models[model]
         self.space = search.space(model, data)
-        first = {name: _first(bounds) for name, bounds in self.space.items()}
+        first = {name: parameters.first(bounds) for name, bounds in self.space.items()}
         self.any_config = self.config(first)
         self.budget = search.budget_on(data)
         self.images = development_data(self.any_config, self.budget.train_images)
@@ -196,7 +187,7 @@ class _Task:
         recipe = self.config({}).model_dump()
         known = {name: value_at(recipe, name) for name in self.space}
         return {
-            name: _key(known[name])
+            name: parameters.key(known[name])
             for name, bounds in self.space.items()
             if bounds.allows(known[name])
         }
@@ -214,8 +205,8 @@ class _Task:
 
     def one(self, study: optuna.Study) -> None:
         """Do a trial."""
-        trial = study.ask({name: _distribution(r) for name, r in self.space.items()})
-        values = {name: _value(self.space[name], drawn) for name, drawn in trial.params.items()}
+        trial = study.ask({name: parameters.distribution(r) for name, r in self.space.items()})
+        values = self._settings(trial)
         began = time.perf_counter()
         state, result = TrialState.PRUNED, None
         try:
@@ -236,7 +227,7 @@ class _Task:
                 raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
         except ConfigError as error:
             raise _UnfitError(error) from error
-        watch = _Pruning(trial, self.wanted, config.training.n_epochs, self.report)
+        watch = Pruning(trial, self.wanted, config.training.n_epochs, self.report)
         value, found = self._learn(config, self.images, watch)
         for name, what in found.items():
             trial.set_user_attr(name, what)
@@ -255,9 +246,7 @@ class _Task:
             raise KeyboardInterrupt
         try:
             remember = partial(self._remembered, images)
-            values = measure_columns(
-                fit, images, entry.columns, measuring, remember, self.report
-            )
+            values = measure_columns(fit, images, entry.columns, measuring, remember, self.report)
         except DataError as error:  # such as codes that no mixture can be fitted to
             raise _UnfitError(error) from error
         value, short = objective(values, self.wanted, entry.combine)
@@ -300,7 +289,7 @@ class _Task:
     def final(self, study: optuna.Study, number: int) -> str:
         """Let a trial's settings learn from all images; returns a line that tells of it."""
         config = self.config(self._settings(study.trials[number]))
-        watch = _Watch(f"final of trial {number}", config.training.n_epochs, self.report)
+        watch = Watch(f"final of trial {number}", config.training.n_epochs, self.report)
         began = time.perf_counter()
         result: dict[str, Any]
         try:
@@ -321,8 +310,9 @@ class _Task:
         what = values or about["why"]
         return f"{self.model} on {self.data}, {which}: {what} ({about[SECONDS]:.0f} s)"
 
-    def _settings(self, trial: FrozenTrial) -> dict[str, Any]:
-        return {name: _value(self.space[name], drawn) for name, drawn in trial.params.items()}
+    def _settings(self, trial: Trial | FrozenTrial) -> dict[str, Any]:
+        drawn = trial.params.items()
+        return {name: parameters.value(self.space[name], value) for name, value in drawn}
 
     def _best(self, study: optuna.Study) -> FrozenTrial | None:
         """The best of those that learned from all images; before the first has, of all trials."""
@@ -371,49 +361,6 @@ class _Task:
         }
 
 
-class _Watch:
-    """Tells of every epoch."""
-
-    def __init__(self, name: str, n_epochs: int, report: Report) -> None:
-        self._name, self._n_epochs, self._report = name, n_epochs, report
-
-    def on_start(self, n_epochs: int, n_batches: int) -> None:
-        """Nothing to note."""
-
-    def on_batch(self, number: int) -> None:
-        """Nothing to note."""
-
-    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
-        """Tell of it."""
-        record = records[0]
-        self._report(
-            f"{self._name}, epoch {record.epoch} of {self._n_epochs}: validation "
-            f"{record.error_name} {record.validation.error:.2f}"
-        )
-
-
-class _Pruning(_Watch):
-    """Tells of every epoch, reports the shortfall so far after each tenth, and prunes."""
-
-    def __init__(
-        self, trial: Trial, wanted: dict[str, float], n_epochs: int, report: Report
-    ) -> None:
-        super().__init__(f"trial {trial.number}", n_epochs, report)
-        self._trial, self._wanted, self._tenths = trial, wanted, 0
-
-    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
-        """Tell, report, and give up if others were better."""
-        super().on_epoch(records, networks)
-        name, tenths = records[0].error_name, _TENTHS * records[0].epoch // self._n_epochs
-        if name not in self._wanted or tenths == self._tenths or tenths == _TENTHS:
-            return
-        self._tenths = tenths
-        error = records[0].validation.error
-        self._trial.report(shortfall(name, error, self._wanted[name]), tenths)
-        if self._trial.should_prune():
-            raise optuna.TrialPruned
-
-
 def _complete(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
@@ -421,32 +368,3 @@ def _complete(study: optuna.Study) -> list[FrozenTrial]:
 def _value_of(trial: FrozenTrial) -> float:
     assert trial.value is not None
     return trial.value
-
-
-def _distribution(bounds: Range) -> BaseDistribution:
-    if bounds.choices is not None:
-        return CategoricalDistribution([_key(choice) for choice in bounds.choices])
-    assert bounds.low is not None
-    assert bounds.high is not None
-    if bounds.whole:
-        step = 1 if bounds.step is None else int(bounds.step)
-        return IntDistribution(int(bounds.low), int(bounds.high), log=bounds.log, step=step)
-    return FloatDistribution(bounds.low, bounds.high, log=bounds.log, step=bounds.step)
-
-
-def _key(choice: Any) -> Any:
-    """A choice as Optuna takes it: lists as JSON."""
-    return json.dumps(choice) if isinstance(choice, tuple) else choice
-
-
-def _value(bounds: Range, drawn: Any) -> Any:
-    """What a drawn value stands for."""
-    if bounds.choices is None:
-        return drawn
-    chosen = next(choice for choice in bounds.choices if _key(choice) == drawn)
-    return list(chosen) if isinstance(chosen, tuple) else chosen
-
-
-def _first(bounds: Range) -> Any:
-    """Some allowed value."""
-    return _value(bounds, _key(bounds.choices[0])) if bounds.choices else bounds.low

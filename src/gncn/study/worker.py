@@ -20,8 +20,8 @@ def main(spec_path: Path, result_path: Path) -> None:
     import json
 
     from gncn.base.files import write_atomic
-    from gncn.study.plan import RunSpec
     from gncn.study.run import attempt
+    from gncn.study.spec import RunSpec
 
     spec = RunSpec(**json.loads(spec_path.read_text()))
     record = attempt(spec, report=_say, scratch=result_path.parent)
