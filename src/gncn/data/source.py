@@ -42,4 +42,4 @@ class _Sources(Registry[type[DataSource]]):
         return super().register(name, entry)
 
 
-SOURCES = _Sources("dataset", DataSource)
+SOURCES = _Sources("dataset", DataSource, scope="dataset")

@@ -20,6 +20,7 @@ from safetensors.numpy import load as load_tensors
 
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import read_json, sha256, write_atomic
+from gncn.base.registry import registered
 from gncn.base.version import VERSION
 from gncn.runs.model_kinds import FILE_KINDS, FileKind, file_kind_of
 from gncn.runs.tensors import check_arrays, encoded, filled, named_arrays
@@ -28,7 +29,8 @@ FORMAT = "gncn-model-2"
 FORMER = ("gncn-network-1", "gncn-baseline-1", "gncn-mixture-1")
 """Formats up to commit 1ac8ea5."""
 DESCRIPTION = "model.json"
-MAX_DESCRIPTION_BYTES = 1 << 20
+MAX_DESCRIPTION_BYTES = 1 << 26
+"""A description is small unless it holds the masks of lateral synapses."""
 _KEYS = {"model": str, "description": dict, "tensors": str, "sha256": str}
 
 
@@ -55,11 +57,6 @@ def save(model: Any, folder: str | Path) -> Path:
     content = encoded(arrays)
     digest = sha256(content)
     tensors = f"model-{digest[:12]}.safetensors"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"Can't make the folder {folder}: {error.strerror or error}.") from error
-    write_atomic(folder / tensors, content)
     whole = {
         "format": FORMAT,
         "gncn": VERSION,
@@ -68,7 +65,18 @@ def save(model: Any, folder: str | Path) -> Path:
         "tensors": tensors,
         "sha256": digest,
     }
-    write_atomic(folder / DESCRIPTION, json.dumps(whole, indent=2) + "\n")
+    text = json.dumps(whole, indent=2) + "\n"
+    if len(text) > MAX_DESCRIPTION_BYTES:
+        raise RunError(
+            f"This {type(model).__name__} can't be saved: its description has {len(text):,} bytes, "
+            f"and {MAX_DESCRIPTION_BYTES:,} are the most."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"Can't make the folder {folder}: {error.strerror or error}.") from error
+    write_atomic(folder / tensors, content)
+    write_atomic(folder / DESCRIPTION, text)
     for left in (*folder.glob("model-*.safetensors"), *folder.glob(".model-*")):
         if left.name != tensors:  # of an earlier model, or by a process that was killed
             left.unlink(missing_ok=True)
@@ -111,6 +119,7 @@ def load(folder: str | Path) -> Any:
     whole = _read_description(folder / DESCRIPTION)
     content = _read_tensors(folder, whole["tensors"], whole["sha256"])
     kind = FILE_KINDS[whole["model"]]
+    _refuse_unknown_parts(folder, kind, whole["description"])
     try:
         skeleton = kind.skeleton(whole["description"])
         arrays = load_tensors(content)
@@ -120,6 +129,16 @@ def load(folder: str | Path) -> Any:
     model = kind.unpack(filled(skeleton, arrays))
     kind.check(model)
     return model
+
+
+def _refuse_unknown_parts(folder: Path, kind: FileKind[Any], description: dict[str, Any]) -> None:
+    for part, name in kind.parts(description):
+        if name not in registered(part):
+            raise RunError(
+                f"The model in {folder} has the {part} {name[:80]!r}, which this installation "
+                f"doesn't know. Register it before you load the model: gncn.register({part!r}, "
+                f"{name[:80]!r}, YourClass)."
+            )
 
 
 def _read_description(path: Path) -> dict[str, Any]:

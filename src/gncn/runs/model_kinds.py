@@ -6,18 +6,21 @@ arrays' values, so it also says which arrays there are: a kind makes a skeleton 
 """
 
 import abc
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
-import numpy as np
+import jax
 
-from gncn.base.errors import ConfigError, RunError
+from gncn.base.errors import RunError
 from gncn.baselines.baseline import Baseline
 from gncn.baselines.blueprint import Blueprint, Kind
 from gncn.baselines.kinds import CLASSES, start_baseline
 from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureShape
-from gncn.core.circuit import Circuit
-from gncn.core.network import Network, Settling, build
+from gncn.core.build import Settling, assemble
+from gncn.core.circuit import PARTS, Circuit
+from gncn.core.network import Network
+from gncn.core.settler import SETTLERS
 from gncn.runs.priors import packed, packed_skeleton, unpacked
 
 M = TypeVar("M")
@@ -50,6 +53,10 @@ class FileKind(abc.ABC, Generic[M]):
             ConfigError: the description isn't one of such a model.
         """
 
+    def parts(self, description: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        """Kind and name of every registered part that a description names."""
+        yield from ()
+
     def pack(self, model: M) -> Any:
         """The pytree whose arrays are saved; the model itself, unless that wastes space."""
         return model
@@ -72,33 +79,45 @@ class NetworkFile(FileKind[Network]):
     name, model = "gncn", Network
 
     def describe(self, model: Network) -> dict[str, Any]:
-        """The circuit and the way of settling."""
-        for index, layer in enumerate(model.circuit.layers):
-            for field in ("activation", "prediction_activation"):
-                function = getattr(layer, field)
-                if not isinstance(function, str):
-                    raise ConfigError(
-                        f"Layer {index}: {field}={function!r} has no name to be saved under. Call "
-                        "`gncn.register_activation(name, function)` and use the name."
-                    )
-        return {"circuit": model.circuit.model_dump(), "settling": model.settling.model_dump()}
+        """The circuit and the settler."""
+        return {"circuit": model.circuit.describe(), "settler": SETTLERS.describe(model.settler)}
+
+    def parts(self, description: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        """Activations, competitions and likelihoods of layers, connections, and the settler."""
+        circuit = description.get("circuit")
+        circuit = circuit if isinstance(circuit, dict) else {}
+        for layer in _tables(circuit.get("layers")):
+            for field, kind in PARTS.items():
+                yield from _named(kind, layer.get(field))
+        for connection in _tables(circuit.get("connections")):
+            yield from _named("connection", connection)
+        yield from _named("settler", description.get("settler"))
 
     def skeleton(self, description: dict[str, Any]) -> Network:
-        """The shape of a network that `build` makes."""
-        circuit, settling = Circuit(**description["circuit"]), Settling(**description["settling"])
-        masks = {
-            index: np.zeros((layer.size, layer.size))
-            for index, layer in enumerate(circuit.layers)
-            if layer.competition == "matrix"
-        }
-        network = build(circuit, seed=0, **settling.model_dump(), lateral_masks=masks)
-        return eqx.filter_eval_shape(lambda: network)
+        """The shape of a network that `gncn.build` makes."""
+        circuit = Circuit(**description["circuit"])
+        settling = Settling(settler=SETTLERS.make(description["settler"]))
+        return eqx.filter_eval_shape(lambda: assemble(circuit, settling, jax.random.key(0)))
 
     def check(self, model: Network) -> None:
         """Step sizes must be positive."""
-        step_sizes = model.dynamics.step_size
-        if not (np.asarray(step_sizes) > 0).all():
-            raise RunError(f"A network's step sizes must be above 0; received {step_sizes}.")
+        for index, layer in enumerate(model.layers):
+            if not layer.step_size > 0:
+                raise RunError(
+                    f"A network's step sizes must be above 0; layer {index} has {layer.step_size}."
+                )
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    """The JSON objects in what should be a list of them."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _named(kind: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The name of a part that is given by its name or as a table."""
+    name = value.get("kind") if isinstance(value, dict) else value
+    if isinstance(name, str):
+        yield kind, name
 
 
 class BaselineFile(FileKind[Baseline]):

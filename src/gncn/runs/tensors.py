@@ -67,5 +67,5 @@ def check_arrays(where: str, arrays: Mapping[str, np.ndarray], skeleton: Any) ->
 def encoded(arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> bytes:
     """The content of a safetensors file."""
     # safetensors writes an array's memory as it lies, without regard to its strides.
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     return save_tensors(contiguous, metadata=metadata)
