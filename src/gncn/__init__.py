@@ -1,37 +1,94 @@
 """Neural generative coding: generative models that learn by settling, without backprop.
 
-Read the modules in this order: `data` → `circuit`, `network` (the model) →
-`discrepancy`, `lateral`, `acceleration`, `settling` → `precision`, `learning`, `training`, `fit` →
-`inference` → `report`, `figures`; `runs`, `config` and `serialise` are the edges.
-`baselines` are the systems compared with, `evaluation` measures all, `compare` tabulates.
+The rooms, each of which imports only from those before it:
+
+``base``        errors, descriptions, registries, files
+``core``        the paper: circuits, networks, settling, learning, inference
+``settlers``    how states come to agree
+``data``        data sets
+``training``    mini-batches, epochs, `fit`
+``evaluation``  what a generative model is worth, as functions of arrays
+``baselines``   the systems compared with
+``figures``     pictures
+``measures``    what is measured, as objects
+``runs``        configurations, run folders, model files
+``study``       reproduce, tune, compare, report
+``cli``         the command line
 """
 
-from gncn.core.activations import activation_names, register_activation
-from gncn.core.circuit import Circuit, Connection, Layer, chain
+from gncn import baselines as baselines
+from gncn import settlers as settlers
+from gncn.base.description import Part
+from gncn.base.errors import (
+    ConfigError,
+    DataError,
+    DivergenceError,
+    GncnError,
+    RunError,
+)
+from gncn.base.registry import register, registered
+from gncn.base.version import VERSION
+from gncn.core.activations import KWinners
+from gncn.core.build import Settling, build
+from gncn.core.chain import Chain, chain
+from gncn.core.circuit import Circuit, Layer
+from gncn.core.competition import Band, Columns, Competition, Matrix, NoCompetition
+from gncn.core.completion import Completer
+from gncn.core.connections import Connection, Dense, Synapses
 from gncn.core.discrepancy import total_discrepancy
+from gncn.core.gaussian import Gaussian
 from gncn.core.inference import decode, encode, reconstruct
-from gncn.core.network import Network, Settling, build
-from gncn.core.settling import Settled, settle
+from gncn.core.likelihood import Bernoulli, ErrorNeurons, Likelihood
+from gncn.core.network import Network
+from gncn.core.settler import Settler
+from gncn.core.settling import Settled, Trajectory, settle, watch
 from gncn.data import Dataset, Split, from_arrays, load_dataset, load_file
-from gncn.runs.config import Config, TrainingConfig, load_config
+from gncn.runs.config import Config, load_config
 from gncn.runs.model_files import load, save
+from gncn.settlers import Euler, Momentum, Newton, Sequential
+from gncn.training.config import TrainingConfig
 from gncn.training.fit import Fit, fit
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
+    "Band",
+    "Bernoulli",
+    "Chain",
     "Circuit",
+    "Columns",
+    "Competition",
+    "Completer",
     "Config",
+    "ConfigError",
     "Connection",
+    "DataError",
     "Dataset",
+    "Dense",
+    "DivergenceError",
+    "ErrorNeurons",
+    "Euler",
     "Fit",
+    "Gaussian",
+    "GncnError",
+    "KWinners",
     "Layer",
+    "Likelihood",
+    "Matrix",
+    "Momentum",
     "Network",
+    "Newton",
+    "NoCompetition",
+    "Part",
+    "RunError",
+    "Sequential",
     "Settled",
+    "Settler",
     "Settling",
     "Split",
+    "Synapses",
     "TrainingConfig",
-    "activation_names",
+    "Trajectory",
     "build",
     "chain",
     "decode",
@@ -43,8 +100,10 @@ __all__ = [
     "load_dataset",
     "load_file",
     "reconstruct",
-    "register_activation",
+    "register",
+    "registered",
     "save",
     "settle",
     "total_discrepancy",
+    "watch",
 ]

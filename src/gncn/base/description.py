@@ -33,6 +33,10 @@ class Description(BaseModel):
                 raise ValueError(f"{name} must be a number; received {value!r}.")
         return options
 
+    def resolved(self) -> dict[str, Any]:
+        """All options in JSON's types, defaults included."""
+        return self.model_dump(mode="json")
+
 
 def _only_numbers(annotation: Any) -> bool:
     """Whether a type is int or float, or one of them or None."""

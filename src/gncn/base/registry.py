@@ -1,12 +1,28 @@
 """`Registry`: parts of one kind under names, so that TOML, JSON and people can name them."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from gncn.base.errors import ConfigError, unknown_choice
 
 Entry = TypeVar("Entry")
+
+_KINDS: "dict[str, Registry[Any]]" = {}
+"""All registries by the kind of their entries."""
+
+_RESERVED: dict[str, set[str]] = {}
+"""Names of options that descriptions have taken for themselves, by scope."""
+
+
+def reserve(scope: str, names: Iterable[str]) -> None:
+    """Keep names for a description's own options, so that no part may take them.
+
+    Args:
+        scope: of the parts whose options stand next to the description's.
+        names: the description's options.
+    """
+    _RESERVED.setdefault(scope, set()).update(names)
 
 
 class Registry(Generic[Entry]):
@@ -15,12 +31,16 @@ class Registry(Generic[Entry]):
     Attributes:
         kind: what the entries are, for messages: "competition", for instance.
         base: the class of which every entry is a subclass.
+        scope: parts of one scope share the names of their options, for these may be written
+            next to one another.  By default the kind has a scope of its own.
     """
 
-    def __init__(self, kind: str, base: type) -> None:
+    def __init__(self, kind: str, base: type, scope: str | None = None) -> None:
         self.kind = kind
         self.base = base
+        self.scope = kind if scope is None else scope
         self._entries: dict[str, Entry] = {}
+        _KINDS[kind] = self
 
     def register(self, name: str, entry: Entry) -> Entry:
         """Give an entry a name.
@@ -33,7 +53,8 @@ class Registry(Generic[Entry]):
             The entry.
 
         Raises:
-            ConfigError: the name is taken, or the entry can't be one.
+            ConfigError: the name is taken, the entry can't be one, or one of its options has a
+                name that means something else where it is written.
         """
         if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
             raise ConfigError(
@@ -43,8 +64,23 @@ class Registry(Generic[Entry]):
         if self._entries.get(name, entry) is not entry:
             raise ConfigError(f"The {self.kind} name {name!r} is taken; choose another name.")
         self.check(entry)
+        self._refuse_clash(entry)
         self._entries[name] = entry
         return entry
+
+    def _refuse_clash(self, entry: Any) -> None:
+        """Refuse an option whose name another kind of part, or the description, has taken."""
+        taken = dict.fromkeys(_RESERVED.get(self.scope, ()), "the description's own")
+        for other in _KINDS.values():
+            if other.scope == self.scope and other is not self:
+                for name, part in other._entries.items():
+                    taken |= dict.fromkeys(options_of(part), f"that of the {other.kind} {name!r}")
+        for option in options_of(entry):
+            if option in taken:
+                raise ConfigError(
+                    f"{entry.__name__} can't have the option {option!r}: it would clash with "
+                    f"{taken[option]}. Choose another name for it."
+                )
 
     def check(self, entry: Any) -> None:
         """Refuse what can't be an entry.
@@ -109,16 +145,13 @@ class Registry(Generic[Entry]):
             return value
         if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
             options = {name: option for name, option in value.items() if name != "kind"}
-            return self._class(value["kind"])(**options)
+            return self._instance(value["kind"], options)
         if isinstance(value, str):
-            return self._class(value)()
+            return self._instance(value, {})
         raise ConfigError(
             f"A {self.kind} is given by its name ({', '.join(map(repr, self.names()))}), as a "
             f"table with its 'kind', or as an object; received {value!r}."
         )
-
-    def _class(self, name: str) -> Any:
-        return self.get(name)
 
     def describe(self, part: Any) -> dict[str, Any]:
         """A part as a table of plain values, from which `make` makes it again.
@@ -127,3 +160,58 @@ class Registry(Generic[Entry]):
             ConfigError: its class isn't registered.
         """
         return {"kind": self.name_of(type(part)), **part.model_dump()}
+
+    def _instance(self, name: str, options: dict[str, Any]) -> Any:
+        entry: Any = self.get(name)
+        return entry(**options)
+
+
+WIRING = frozenset({"source", "target"})
+"""Options of a connection that its place in the circuit decides."""
+
+
+def options_of(entry: Any) -> tuple[str, ...]:
+    """Names of the options that a registered class takes; none for a plain function."""
+    return tuple(name for name in getattr(entry, "model_fields", {}) if name not in WIRING)
+
+
+def register(kind: str, name: str, part: Any) -> Any:
+    """Give a part of your own a name, for TOML, model files and options such as `competition`.
+
+    Args:
+        kind: what it is: ``activation``, ``competition``, ``connection``, ``likelihood``,
+            ``settler``, ``measure`` or ``dataset``.
+        name: the name; must be new.
+        part: the class, or for an activation a function.
+
+    Returns:
+        The part.
+
+    Raises:
+        ConfigError: the kind is unknown, the name is taken, the part lacks a method, or its
+            options clash with others.
+    """
+    return registry(kind).register(name, part)
+
+
+def registered(kind: str) -> tuple[str, ...]:
+    """The names of all parts of a kind.
+
+    Raises:
+        ConfigError: the kind is unknown.
+
+    >>> registered("competition")
+    ('none', 'columns', 'band', 'matrix')
+    """
+    return registry(kind).names()
+
+
+def registry(kind: str) -> Registry[Any]:
+    """The registry of a kind of part.
+
+    Raises:
+        ConfigError: the kind is unknown.
+    """
+    if kind not in _KINDS:
+        raise unknown_choice("kind of part", kind, _KINDS)
+    return _KINDS[kind]

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gncn.baselines.baseline import Baseline, Batch, Objective
 from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.dense import Dense
-from gncn.core.discrepancy import binary_cross_entropy
+from gncn.core.likelihood import binary_cross_entropy
 from gncn.training.epochs import ACTIVE, Statistics
 from gncn.training.history import ErrorName, error_name
 

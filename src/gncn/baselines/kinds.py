@@ -5,7 +5,7 @@ and ``gmm``, the Gaussian mixture on pixels.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 
@@ -116,6 +116,8 @@ class _Backprop(ModelKind[VariedRun]):
         return choose_variance(config, train_one).fit
 
 
+@runtime_checkable
+@runtime_checkable
 class MixtureRun(Run, Protocol):
     """What the mixture reads of a configuration."""
 

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from gncn.base.errors import ConfigError
 from gncn.baselines.config import BackpropConfig
@@ -13,6 +13,8 @@ from gncn.training.fit import Fit
 from gncn.training.kinds import TrainedRun
 
 
+@runtime_checkable
+@runtime_checkable
 class VariedRun(TrainedRun, Protocol):
     """What baselines trained by backprop read of a configuration."""
 
@@ -21,7 +23,7 @@ class VariedRun(TrainedRun, Protocol):
         """The section ``[backprop]``."""
         ...
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Any:
         """The same with some values replaced."""
         ...
 
@@ -29,7 +31,7 @@ class VariedRun(TrainedRun, Protocol):
 R = TypeVar("R", bound=VariedRun)
 
 
-class VarianceChoice(NamedTuple, Generic[R]):
+class VarianceChoice(NamedTuple):
     """GVAE-CVs of several variances, compared on validation images.
 
     Attributes:
@@ -41,7 +43,7 @@ class VarianceChoice(NamedTuple, Generic[R]):
     """
 
     variance: float
-    config: R
+    config: Any
     fit: Fit[Any]
     validation: dict[float, float]
 
@@ -49,8 +51,8 @@ class VarianceChoice(NamedTuple, Generic[R]):
 def choose_variance(
     config: R,
     train: Callable[[R], Fit[Any]],
-    on_choice: Callable[[VarianceChoice[R]], None] = lambda _: None,
-) -> VarianceChoice[R]:
+    on_choice: Callable[[VarianceChoice], None] = lambda _: None,
+) -> VarianceChoice:
     """Train a GVAE-CV with each of several variances and choose by validation images.
 
     Ctrl-C ends it with the best of the models that were trained to their end; before there is
@@ -68,7 +70,7 @@ def choose_variance(
     if config.model != "gvae-cv":
         raise ConfigError(f"Only 'gvae-cv' has a constant variance; received {config.model!r}.")
     validation: dict[float, float] = {}
-    best: VarianceChoice[R] | None = None
+    best: VarianceChoice | None = None
     for variance in config.backprop.variances:
         one = with_variance(config, variance)
         result = train(one)

@@ -1,1 +1,6 @@
-"""core."""
+"""The paper: circuits, networks, settling, learning and inference.
+
+Read `circuit`, `chain`, `network`, `settling`, `learning`, `discrepancy`, `inference` and
+`completion` in this order.  The parts of a network are in `activations`, `competition`,
+`likelihood`, `gaussian`, `precision` and `connections`.
+"""

@@ -1,24 +1,70 @@
 """Activation functions φ and g, by name or as any callable (Eqs 1 and 5).
 
-A layer's `activation` is the φ^l that its neurons send upward and downward; its
-`prediction_activation` is the g^l through which the prediction of that layer
-passes.  With learned or random feedback no derivative is ever taken, so step
-functions (`sign`, `heaviside`) are as good as any; with transposed feedback
-(the exact gradient) the derivative is the one that JAX gives.
+A layer's `activation` is the φ^l that its neurons send upward and downward.  Its
+`prediction_activation` is the g^l that turns the input from above into a prediction.
+With learned, tied or random feedback no derivative is ever taken, so step functions
+(`sign`, `heaviside`) are as good as any.  With exact feedback JAX gives the derivative.
 
-A function takes and returns an array of shape ``(batch, units)`` and must treat
-the images of a batch independently.
+A function takes and returns an array of shape ``(batch, units)`` and must treat the
+images of a batch independently.  One with options is a `Part` with a ``__call__``, such
+as `KWinners`.
 """
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from pydantic import Field
 
-from gncn.base.errors import ConfigError, unknown_choice
+from gncn.base.description import Part
+from gncn.base.errors import ConfigError
+from gncn.base.registry import Registry
 
 Activation = Callable[[Float[Array, "batch units"]], Float[Array, "batch units"]]
+
+
+class ActivationRegistry(Registry[Any]):
+    """Activations by name: functions, or subclasses of `Part` with a ``__call__``."""
+
+    def check(self, entry: Any) -> None:
+        """Refuse what can't be called."""
+        is_class = inspect.isclass(entry)
+        if is_class and not (issubclass(entry, Part) and "__call__" in vars(entry)):
+            raise ConfigError(
+                f"An activation with options must be a subclass of `gncn.Part` with a `__call__`; "
+                f"received {entry!r}."
+            )
+        if not callable(entry):
+            raise ConfigError(f"An activation must be callable; received {entry!r}.")
+
+    def make(self, value: Any) -> Any:
+        """What a layer keeps: a function's name, a part with options, or any callable."""
+        if isinstance(value, str) and not inspect.isclass(self.get(value)):
+            return value
+        if callable(value) and not inspect.isclass(value):
+            return value
+        return super().make(value)
+
+    def describe(self, part: Any) -> Any:
+        """A name, or a part with its options as a table."""
+        if isinstance(part, str):
+            return part
+        return super().describe(part) if isinstance(part, Part) else self.name_of(part)
+
+    def resolve(self, activation: str | Activation) -> Activation:
+        """The function behind a name; a callable as it is."""
+        return self.get(activation) if isinstance(activation, str) else activation
+
+
+ACTIVATIONS = ActivationRegistry("activation", Part, scope="circuit")
+
+
+def identity(x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
+    """X itself."""
+    return x
 
 
 def heaviside(x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
@@ -29,24 +75,32 @@ def heaviside(x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
 def sigmoid(x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
     """Logistic function 1 / (1 + e^−x), as ½ tanh(x/2) + ½.
 
-    On a CPU that is faster than e^−x and a division, and as near to the truth: within 2e-7.
-    Below x = −16 it may be 0; what needs log σ(x) computes it from x.
+    On a CPU that is faster than e^−x and a division, and as exact: within 2e-7.  Below
+    x = −16 it may be 0; functions that need log σ(x) compute it from x.
     """
     return 0.5 * jnp.tanh(0.5 * x) + 0.5
 
 
-def k_winners(x: Float[Array, "batch units"], winners: int) -> Float[Array, "batch units"]:
+class KWinners(Part):
     """Keep each image's `winners` largest positive values; the others become 0.
 
-    Ties with the smallest winner all survive, so that the result doesn't depend
-    on the order of the neurons.
+    Ties with the smallest winner all survive, so the result doesn't depend on the order of
+    the neurons.
+
+    Attributes:
+        winners: neurons that survive.
     """
-    smallest_winner = jax.lax.top_k(x, winners)[0][:, -1:]
-    return jnp.where(x >= smallest_winner, jax.nn.relu(x), jnp.zeros_like(x))
+
+    winners: int = Field(gt=0)
+
+    def __call__(self, x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
+        """The values after the competition."""
+        smallest_winner = jax.lax.top_k(x, self.winners)[0][:, -1:]
+        return jnp.where(x >= smallest_winner, jax.nn.relu(x), jnp.zeros_like(x))
 
 
-_REGISTRY: dict[str, Activation] = {
-    "identity": lambda x: x,
+for _name, _function in {
+    "identity": identity,
     "relu": jax.nn.relu,
     "relu6": jax.nn.relu6,
     "leaky_relu": jax.nn.leaky_relu,
@@ -55,50 +109,6 @@ _REGISTRY: dict[str, Activation] = {
     "sigmoid": sigmoid,
     "sign": jnp.sign,
     "heaviside": heaviside,
-}
-
-K_WINNERS = "k_winners"
-
-
-def activation_names() -> tuple[str, ...]:
-    """Names that may stand for an activation, `k_winners` included."""
-    return (*_REGISTRY, K_WINNERS)
-
-
-def register_activation(name: str, function: Activation) -> None:
-    """Give a function a name, so that circuits which use it can be saved and loaded.
-
-    Args:
-        name: the name; must be new.
-        function: maps ``(batch, units)`` to ``(batch, units)``.
-
-    Raises:
-        ConfigError: the name is taken by another function, or `function` can't be called.
-    """
-    if not callable(function):
-        raise ConfigError(f"An activation must be callable; received {function!r}.")
-    taken = name == K_WINNERS or (name in _REGISTRY and _REGISTRY[name] is not function)
-    if taken:
-        raise ConfigError(f"The activation name {name!r} is taken; choose another name.")
-    _REGISTRY[name] = function
-
-
-def resolve_activation(activation: str | Activation, winners: int | None = None) -> Activation:
-    """Turn a name (or a callable, returned as it is) into a function.
-
-    Args:
-        activation: a registered name, ``"k_winners"``, or any callable.
-        winners: how many neurons win; needed by ``"k_winners"`` and by it alone.
-
-    Raises:
-        ConfigError: the name is unknown, or `winners` is missing.
-    """
-    if activation == K_WINNERS:
-        if winners is None:
-            raise ConfigError("The activation 'k_winners' needs `winners`, the number kept.")
-        return lambda x: k_winners(x, winners)
-    if not isinstance(activation, str):
-        return activation
-    if activation not in _REGISTRY:
-        raise unknown_choice("activation", activation, activation_names())
-    return _REGISTRY[activation]
+    "k_winners": KWinners,
+}.items():
+    ACTIVATIONS.register(_name, _function)

@@ -1,8 +1,8 @@
 """Using a trained network: reconstruct images, encode them, decode codes.
 
-`settle` works on one batch and keeps everything; the functions here take any number
-of images, as NumPy arrays or JAX arrays, go through them in blocks so that memory
-stays bounded, and return NumPy arrays.
+`gncn.settle` works on one batch and keeps everything.  The functions here take any number
+of images, as NumPy or JAX arrays, settle them in blocks so that memory stays bounded, and
+return NumPy arrays.
 """
 
 from collections.abc import Iterator
@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from gncn.base.errors import ConfigError
-from gncn.core.activations import resolve_activation
-from gncn.core.discrepancy import Latents
-from gncn.core.network import Network
-from gncn.core.settling import Settled, as_data, settle
+from gncn.core.network import Latents, Network
+from gncn.core.settling import Settled, settle
+from gncn.core.states import as_data
 
 _settle = eqx.filter_jit(settle)
 
@@ -108,32 +107,24 @@ def descend(network: Network, codes: Float[Array, "codes units"]) -> Latents:
     Raises:
         ConfigError: several layers have no prediction.
     """
-    circuit = network.circuit
-    top = circuit.n_latent
+    circuit, top = network.circuit, network.circuit.n_latent
     if circuit.predicted != tuple(range(top)):
         raise ConfigError(
             f"Going down starts from one top layer, {top}; here layers "
             f"{sorted(set(range(top + 1)) - set(circuit.predicted))} have no prediction."
         )
-    sent: dict[int, Float[Array, "codes _units"]] = {}
+    sent = {top: network.layers[top].activity(codes)}
     states: list[Float[Array, "codes _units"]] = [codes] * (top + 1)
-    for index in reversed(range(top + 1)):
-        layer = circuit.layers[index]
-        phi = resolve_activation(layer.activation, layer.winners)
-        if index == top:
-            sent[index] = phi(codes)
-            continue
-        drives = [
-            sent[c.source] @ weights.T
-            for weights, c in zip(network.forward_weights, circuit.connections, strict=True)
-            if c.target == index
-        ]
-        drive = sum(drives[1:], start=drives[0])
+    for index in reversed(range(top)):
+        arriving = [c.predict(sent[c.source]) for c in network.connections if c.target == index]
+        drive = sum(arriving[1:], start=arriving[0])
         if index == 0:
             states[0] = drive
             continue
-        states[index] = resolve_activation(layer.prediction_activation, layer.winners)(drive)
-        sent[index] = states[index] if circuit.compared == "activity" else phi(states[index])
+        layer = network.layers[index]
+        states[index] = layer.errors.mean(drive)
+        predicted_as_activity = layer.compared == "activity"
+        sent[index] = states[index] if predicted_as_activity else layer.activity(states[index])
     return tuple(states)
 
 

@@ -1,58 +1,193 @@
-"""Precision Σ⁻¹ and how it is learned (Eq 7).
+"""Precision Σ⁻¹ of error neurons, and how it is learned (Eq 7).
 
-The derivative of ψ with respect to Σ⁻¹ is ½ Σ − ½ E[d d^T]: the precision grows where
-the deviations d are smaller than it expects and shrinks where they are larger, until
-Σ is their covariance.  After every update the precision is made exactly symmetric and
-its eigenvalues are held within bounds, so it always is a precision: positive definite,
-with a logarithm of its determinant, and unable to blow settling up.
+    ΔΣ⁻¹ = ½ Σ − ½ E[d d^T],    d = z − z̄
+
+The precision grows where the deviations d are smaller than it expects and shrinks where
+they are larger, until Σ is their covariance.  After every update it is made symmetric and
+its eigenvalues are held within bounds.  So it stays positive definite, its determinant has
+a logarithm, and settling can't blow up.
 """
 
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import sequential_vmap
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+Deviations = Float[Array, "batch units"]
 
 
-def precision_update(
-    precision: Float[Array, "units units"] | Float[Array, " units"],
-    deviations: Float[Array, "batch units"],
-    weights: Float[Array, " batch"],
-) -> Float[Array, "units units"] | Float[Array, " units"]:
-    """Δ Σ⁻¹ = ½ Σ − ½ E[d d^T] (Eq 7), or its diagonal.
+class Precision(eqx.Module):
+    """Σ⁻¹ of one layer."""
 
-    Args:
-        precision: Σ⁻¹, diagonal or full.
-        deviations: d = z − z̄, not weighted by the precision.
-        weights: weight of each image in the mean; they sum to 1.
+    @abc.abstractmethod
+    def weigh(self, deviations: Float[Array, "#batch units"]) -> Float[Array, "#batch units"]:
+        """Σ⁻¹ d: what error neurons send (Eq 1)."""
+
+    @abc.abstractmethod
+    def log_determinant(self) -> Float[Array, ""]:
+        """Log |Σ⁻¹|."""
+
+    @abc.abstractmethod
+    def update(self, deviations: Deviations, shares: Float[Array, " batch"]) -> Any:
+        """ΔΣ⁻¹ of Eq 7.
+
+        Args:
+            deviations: d, not weighted by the precision.
+            shares: each image's weight in the mean; they sum to 1.
+        """
+
+    @abc.abstractmethod
+    def learned(
+        self, update: Any, rate: Float[Array, ""], bounds: tuple[float, float]
+    ) -> "Precision":
+        """The precision after a step along `update`, its eigenvalues within `bounds`."""
+
+    @abc.abstractmethod
+    def sharpness(self) -> Float[Array, "*units"]:
+        """Σ⁻¹ as a number, a diagonal or a matrix."""
+
+    @abc.abstractmethod
+    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "batch units"]:
+        """Samples of N(0, Σ)."""
+
+    def for_batch(self, n_images: int) -> "Precision":
+        """The same laid out for so many images."""
+        return self
+
+
+class Unit(Precision):
+    """Σ⁻¹ = I, not learned."""
+
+    def weigh(self, deviations: Float[Array, "#batch units"]) -> Float[Array, "#batch units"]:
+        """The deviations as they are."""
+        return deviations
+
+    def log_determinant(self) -> Float[Array, ""]:
+        """Zero."""
+        return jnp.zeros(())
+
+    def update(self, deviations: Deviations, shares: Float[Array, " batch"]) -> Any:
+        """Nothing."""
+        return ()
+
+    def learned(self, update: Any, rate: Float[Array, ""], bounds: tuple[float, float]) -> "Unit":
+        """The same."""
+        return self
+
+    def sharpness(self) -> Float[Array, "*units"]:
+        """One."""
+        return jnp.ones(())
+
+    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "batch units"]:
+        """Standard normal."""
+        return jax.random.normal(key, shape)
+
+
+class Diagonal(Precision):
+    """A diagonal Σ⁻¹.
+
+    Attributes:
+        values: the diagonal; while states settle, once for each image (`for_batch`).
     """
-    weighted = deviations * weights[:, None]
-    if precision.ndim == 1:
-        return 0.5 / precision - 0.5 * jnp.sum(weighted * deviations, axis=0)
-    return 0.5 * _inverse(precision) - 0.5 * (weighted.T @ deviations)
+
+    values: Float[Array, "*rows units"]
+
+    def weigh(self, deviations: Float[Array, "#batch units"]) -> Float[Array, "#batch units"]:
+        """Each deviation times its neuron's precision."""
+        rows = self.values[None, :] if self.values.ndim == 1 else self.values
+        return deviations * rows
+
+    def log_determinant(self) -> Float[Array, ""]:
+        """Σ log p."""
+        return jnp.sum(jnp.log(self.values))
+
+    def update(self, deviations: Deviations, shares: Float[Array, " batch"]) -> Any:
+        """½ σ² − ½ E[d²]."""
+        weighted = deviations * shares[:, None]
+        return 0.5 / self.values - 0.5 * jnp.sum(weighted * deviations, axis=0)
+
+    def learned(
+        self, update: Any, rate: Float[Array, ""], bounds: tuple[float, float]
+    ) -> "Diagonal":
+        """One step, each entry within the bounds."""
+        return Diagonal(jnp.clip(self.values + rate * update, *bounds))
+
+    def sharpness(self) -> Float[Array, "*units"]:
+        """The diagonal."""
+        return self.values
+
+    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "batch units"]:
+        """Normal, each neuron with its own variance."""
+        return jax.random.normal(key, shape) / jnp.sqrt(self.values)[None, :]
+
+    def for_batch(self, n_images: int) -> "Diagonal":
+        """The diagonal repeated for every image.
+
+        A CPU multiplies two arrays of one shape at full speed, but not an array by a row.
+        """
+        return Diagonal(jnp.broadcast_to(self.values, (n_images, len(self.values))))
+
+
+class Full(Precision):
+    """A full Σ⁻¹.
+
+    Attributes:
+        matrix: symmetric and positive definite.
+    """
+
+    matrix: Float[Array, "*trials units units"]
+
+    def weigh(self, deviations: Float[Array, "#batch units"]) -> Float[Array, "#batch units"]:
+        """The product with Σ⁻¹."""
+        return deviations @ self.matrix.T
+
+    def log_determinant(self) -> Float[Array, ""]:
+        """2 Σ log of the Cholesky factor's diagonal."""
+        return 2 * jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(self.matrix))))
+
+    def update(self, deviations: Deviations, shares: Float[Array, " batch"]) -> Any:
+        """½ Σ − ½ E[d d^T]."""
+        weighted = deviations * shares[:, None]
+        return 0.5 * _inverse(self.matrix) - 0.5 * (weighted.T @ deviations)
+
+    def learned(self, update: Any, rate: Float[Array, ""], bounds: tuple[float, float]) -> "Full":
+        """One step, the eigenvalues within the bounds."""
+        return Full(hold_eigenvalues(self.matrix + rate * update, *bounds))
+
+    def sharpness(self) -> Float[Array, "*units"]:
+        """The matrix."""
+        return self.matrix
+
+    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "batch units"]:
+        """L^-T ε with Σ⁻¹ = L L^T, whose covariance is Σ."""
+        factor = jnp.linalg.cholesky(self.matrix)
+        normal = jax.random.normal(key, shape)
+        return jax.scipy.linalg.solve_triangular(factor.T, normal.T, lower=False).T
 
 
 @sequential_vmap
 def _inverse(matrix: Float[Array, "units units"]) -> Float[Array, "units units"]:
     """The inverse; of several trials one after another.
 
-    On a CPU, JAX's solver of batched triangular systems waits for threads that other
-    such solvers may hold, and is many times slower.
+    On a CPU, JAX's solver of batched triangular systems waits for threads that other such
+    solvers may hold, and is many times slower.
     """
     return jnp.linalg.inv(matrix)
 
 
 def hold_eigenvalues(
-    precision: Float[Array, "units units"] | Float[Array, " units"],
-    lowest: Float[Array, ""] | float,
-    highest: Float[Array, ""] | float,
-) -> Float[Array, "units units"] | Float[Array, " units"]:
+    precision: Float[Array, "units units"], lowest: float, highest: float
+) -> Float[Array, "units units"]:
     """The symmetric matrix nearest to `precision` with eigenvalues in [lowest, highest].
 
-    Eigenvalues are computed only where a bound is broken: whether one is, two Cholesky
-    factorisations tell at a tenth of the cost.
+    Two Cholesky factorisations tell whether a bound is broken, at a tenth of the cost of the
+    eigenvalues.  These are computed only where one is.
     """
-    if precision.ndim == 1:
-        return jnp.clip(precision, lowest, highest)
     symmetric = 0.5 * (precision + precision.T)
     identity = jnp.eye(len(precision), dtype=precision.dtype)
     within = _is_positive(symmetric - lowest * identity) & _is_positive(
@@ -67,9 +202,7 @@ def _is_positive(symmetric: Float[Array, "units units"]) -> Bool[Array, ""]:
 
 
 def _clip(
-    symmetric: Float[Array, "units units"],
-    lowest: Float[Array, ""] | float,
-    highest: Float[Array, ""] | float,
+    symmetric: Float[Array, "units units"], lowest: float, highest: float
 ) -> Float[Array, "units units"]:
     values, vectors = jnp.linalg.eigh(symmetric)
     held = (vectors * jnp.clip(values, lowest, highest)[None, :]) @ vectors.T

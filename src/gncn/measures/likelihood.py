@@ -128,9 +128,7 @@ class Likelihood(PriorMeasure):
         }
         if self.curve:
             subject.report("log p(x) against S")
-            over_s = prior_log_likelihood(
-                model, images, key=subject.key(1), n_samples=self.curve
-            )
+            over_s = prior_log_likelihood(model, images, key=subject.key(1), n_samples=self.curve)
             numbers["curve"] = {
                 "n_samples": list(over_s.n_samples),
                 "mean": over_s.mean.tolist(),

@@ -28,17 +28,11 @@ import numpy as np
 
 from gncn.base.description import Part
 from gncn.base.errors import ConfigError, unknown_choice
-from gncn.base.registry import Registry
+from gncn.base.registry import Registry, reserve
 from gncn.measures.subject import Subject
 
 Numbers = Mapping[str, Any]
 """All that was measured of a model, as in ``metrics-SPLIT.json``."""
-
-RESERVED = (
-    *("run", "only", "split", "seed", "trial", "replace", "data_dir", "as_json", "report"),
-    *("measures", "first_trial_only"),
-)
-"""Names that no setting may have, because commands or studies have an option of that name."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +174,6 @@ class _Measures(Registry[type[Measure]]):
     def check(self, entry: Any) -> None:
         super().check(entry)
         for name, option in entry.model_fields.items():
-            if name in RESERVED:
-                raise ConfigError(f"{entry.__name__} can't have a setting called {name!r}: rename it.")
             for known in map(self.get, self.names()):
                 other = known.model_fields.get(name)
                 same = other is None or _alike(option, other)
@@ -191,12 +183,11 @@ class _Measures(Registry[type[Measure]]):
                         f"{known.__name__} in its type or default, and both are given by one "
                         "option. Rename it."
                     )
-        keys = {column.key: known for known in map(self.get, self.names()) for column in known.columns}
-        for column in entry.columns:
-            if keys.get(column.key, entry) is not entry:
+        for known in map(self.get, self.names()):
+            if known is not entry and (same := _keys(known) & _keys(entry)):
                 raise ConfigError(
-                    f"{entry.__name__} and {keys[column.key].__name__} both have a column "
-                    f"{column.key!r}; rename one."
+                    f"{entry.__name__} and {known.__name__} both have a column {min(same)!r}; "
+                    "rename one."
                 )
 
 
@@ -204,8 +195,17 @@ def _alike(one: Any, other: Any) -> bool:
     return (one.annotation, one.get_default()) == (other.annotation, other.get_default())
 
 
-MEASURES = _Measures("measure", Measure)
+def _keys(measure: type[Measure]) -> set[str]:
+    return {column.key for column in measure.columns}
+
+
+MEASURES = _Measures("measure", Measure, scope="measuring")
 """All measures by name, in the order in which they are measured."""
+
+
+# Options of ``gncn evaluate`` and of studies, next to which settings of measures are written.
+reserve("measuring", ("run", "only", "split", "seed", "trial", "replace", "data_dir", "as_json"))
+reserve("measuring", ("measures", "first_trial_only"))
 
 
 def setting_fields() -> dict[str, Any]:
@@ -233,9 +233,7 @@ def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(one, name) for one in made for name in type(one).model_fields}
 
 
-def make_measures(
-    only: tuple[str, ...] | None, settings: Mapping[str, Any]
-) -> dict[str, Measure]:
+def make_measures(only: tuple[str, ...] | None, settings: Mapping[str, Any]) -> dict[str, Measure]:
     """Make measures from names and settings, each with the settings that are its own.
 
     Args:
@@ -250,10 +248,10 @@ def make_measures(
         if name not in known:
             raise unknown_choice("setting of measures", name, known)
     made = {}
-    for name in MEASURES.names() if only is None else only:
+    for name in (*MEASURES.names(), *(only or ())):
         measure = MEASURES.get(name)
         made[name] = measure(**{k: v for k, v in settings.items() if k in measure.model_fields})
-    return made
+    return {name: made[name] for name in made if only is None or name in only}
 
 
 def measure_columns() -> Iterator[tuple[str, Column]]:

@@ -200,9 +200,7 @@ class Subject:
             )
         else:
             held_out = self.codes("validation")
-            choice = choose_mixture(
-                codes, held_out, n_components, covariance=covariance, **options
-            )
+            choice = choose_mixture(codes, held_out, n_components, covariance=covariance, **options)
             fit = choice.best
             tried = dict(zip(choice.n_components, choice.validation.tolist(), strict=True))
         target = jnp.asarray(self.codes(self.split))

@@ -21,9 +21,7 @@ NOTE = (
     "On images that the model simulated itself it is also bounded from above: the gap says how far "
     "off it can be."
 )
-_METHOD = (
-    "annealed importance sampling from a proposal for each image, by Hamiltonian transitions"
-)
+_METHOD = "annealed importance sampling from a proposal for each image, by Hamiltonian transitions"
 _PLAIN_SAMPLES = 5000
 
 

@@ -5,8 +5,8 @@ from typing import Any
 from gncn.evaluation.completion import Completer, complete, missing_squared_error
 from gncn.evaluation.regressor import fit_regressor
 from gncn.evaluation.yardsticks import fit_nearest_neighbours, mean_image
-from gncn.measures.measure import Column, Numbers, Result, Row, within
 from gncn.measures.completion import Completion
+from gncn.measures.measure import Column, Numbers, Result, Row, within
 from gncn.measures.missing import MissingMeasure
 from gncn.measures.subject import Subject
 

@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
@@ -166,9 +165,8 @@ class _Files:
             return Result()
         kept = [name for name in numbers.get("seconds", {}) if name not in measures]
         then, now = numbers.get("settings") or {}, header["settings"]
-        relevant = {
-            option for name in kept if name in MEASURES for option in MEASURES.get(name).model_fields
-        }
+        known = [MEASURES.get(name) for name in kept if name in MEASURES]
+        relevant = {option for measure in known for option in measure.model_fields}
         changed = [
             f"{name}: {then[name]} → {now[name]}"
             for name in now

@@ -12,25 +12,16 @@ overridden (``training.n_epochs=3``) on top.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import unknown_choice
 from gncn.baselines.config import BackpropConfig, PixelMixtureConfig
-from gncn.core.circuit import (
-    Axis,
-    Circuit,
-    Compared,
-    Competition,
-    Feedback,
-    Norm,
-    Precision,
-    Start,
-    chain,
-)
-from gncn.core.network import Network, Settling, build
+from gncn.core.build import Settling, build
+from gncn.core.chain import Chain
+from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.data.config import DataConfig
 from gncn.runs.presets import read_settings
@@ -38,54 +29,8 @@ from gncn.runs.toml import overlay, parse_override, write_toml
 from gncn.training.config import TrainingConfig, refuse_idle
 from gncn.training.kinds import MODEL_KINDS, ModelKind
 
-T = TypeVar("T")
-Each = T | tuple[T, ...]
-"""One value for all layers, or one each."""
-
 OPTIONAL = ("network", "settling", "training", "backprop", "mixture")
 """Sections that apply to some models only."""
-
-
-class NetworkConfig(Description):
-    """The circuit: options of `gncn.chain`, with `sizes` the latent layers only."""
-
-    sizes: tuple[int, ...] = (360, 360, 360)
-    activation: Each[str] = "relu"
-    prediction_activation: Each[str] = "relu"
-    output_activation: str | None = None
-    winners: Each[int] | None = None
-    non_negative: Each[bool] = False
-    competition: Each[Competition] = "none"
-    group_size: Each[int] | None = None
-    band_width: Each[int] | None = None
-    precision: Each[Precision] = "off"
-    output_precision: Precision = "off"
-    distribution: Literal["bernoulli", "gaussian"] = "bernoulli"
-    norm: Each[Norm] = "off"
-    max_norm: Each[float] | None = None
-    max_feedback_norm: Each[float] | None = None
-    norm_axis: Each[Axis] = "sending"
-    feedback: Feedback = "learned"
-    compared: Compared = "state"
-    competing: Compared = "state"
-    initial_state: float = 0.0
-    start: Start = "constant"
-
-    def circuit(self, n_pixels: int) -> Circuit:
-        """The circuit for images of `n_pixels`."""
-        options = {name: getattr(self, name) for name in type(self).model_fields}
-        return chain((n_pixels, *options.pop("sizes")), **options)
-
-
-class SettlingConfig(Settling):
-    """How states settle: options of `gncn.Settling` and `gncn.build`."""
-
-    step_size: Each[float] = 0.1
-    leak: Each[float] = 0.001
-    self_excitation: Each[float] = 0.13
-    lateral_inhibition: Each[float] = 0.125
-    weight_scale: float = 0.05
-    initial_precision: float = 1.0
 
 
 class Config(Description):
@@ -108,8 +53,8 @@ class Config(Description):
     seed: int = Field(default=0, ge=0, lt=1 << 31)
     n_trials: int = Field(default=1, ge=1)
     data: DataConfig = DataConfig()
-    network: NetworkConfig = NetworkConfig()
-    settling: SettlingConfig = SettlingConfig()
+    network: Chain = Chain()
+    settling: Settling = Settling()
     training: TrainingConfig = TrainingConfig()
     backprop: BackpropConfig = BackpropConfig()
     mixture: PixelMixtureConfig = PixelMixtureConfig()
@@ -138,7 +83,8 @@ class Config(Description):
         """Options that have no effect: their section, their names and why."""
         for section in OPTIONAL:
             if section not in self.kind.sections:
-                names = tuple(type(getattr(self, section)).model_fields)
+                options = getattr(self, section)
+                names = (*type(options).model_fields, *(options.model_extra or {}))
                 yield section, names, f"with model={self.model!r}"
         yield from self.kind.idle(self)
 
@@ -157,8 +103,7 @@ class Config(Description):
     def networks(self, n_pixels: int) -> list[Network]:
         """Fresh networks, one for each trial, for images of `n_pixels`."""
         circuit = self.network.circuit(n_pixels)
-        options = {name: getattr(self.settling, name) for name in SettlingConfig.model_fields}
-        return [build(circuit, seed=seed, **options) for seed in self.seeds]
+        return [build(circuit, seed=seed, **self.settling.given()) for seed in self.seeds]
 
     def n_synapses(self, data: Dataset) -> int | None:
         """How many numbers the model learns; None for ``gmm``, which has no synapses."""
@@ -175,8 +120,9 @@ class Config(Description):
 
     def to_toml(self) -> str:
         """The configuration as TOML: every option that has an effect, defaults included."""
-        shown = {"model", "seed", "n_trials", "data", *self.kind.sections}
-        values = self.model_dump(mode="json", include=shown)
+        shown = ("data", *self.kind.sections)
+        plain = {"model": self.model, "seed": self.seed, "n_trials": self.n_trials}
+        values: dict[str, Any] = plain | {name: getattr(self, name).resolved() for name in shown}
         for section, names, _ in self._idle_options():
             for name in names:
                 values.get(section, {}).pop(name, None)

@@ -66,7 +66,7 @@ def train_run(
     def train_one(config: Config) -> Fit[Any]:
         return train(config, data, listeners=listeners)
 
-    def keep(choice: VarianceChoice[Config]) -> None:
+    def keep(choice: VarianceChoice) -> None:
         tried = {str(variance): psi for variance, psi in choice.validation.items()}
         folder.keep(choice.config, choice.fit, validation_psi_of_variances=tried)
 

@@ -94,7 +94,8 @@ def refuse_idle(config: Description, names: Iterable[str], why: str, prefix: str
         ConfigError: naming the option and its value.
     """
     for name in names:
-        value, default = getattr(config, name), type(config).model_fields[name].default
+        field = type(config).model_fields.get(name)
+        value, default = getattr(config, name), None if field is None else field.default
         if value != default:
             raise ConfigError(f"{prefix}{name}={value!r} has no effect {why}.")
 

@@ -11,7 +11,7 @@ statistics, so its update is the mean over the images that it really has.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -47,7 +47,7 @@ from gncn.training.examples import Examples, Source, examples_of, on_device
 from gncn.training.fit import Fit, Listener, Method, fit, method_of
 from gncn.training.history import ErrorName, error_name
 from gncn.training.kinds import Idle, ModelKind, TrainedRun, register_kind
-from gncn.training.optimiser import Learner, Rates, Rule, direction, rate_factor, rate_factor
+from gncn.training.optimiser import Learner, Rates, Rule, direction, rate_factor
 
 IDLE = untaken("feedback_rate", "precision_rate", "precision_bounds", "ipc_updates")
 """Options of ``[training]`` without effect on networks."""
@@ -203,9 +203,7 @@ def _learn_while_settling(
     return network, learner, jax.tree.map(lambda values: values[-1], seen)
 
 
-def _seen_at(
-    network: Network, latents: Latents, responses: Responses, n_steps: int
-) -> Statistics:
+def _seen_at(network: Network, latents: Latents, responses: Responses, n_steps: int) -> Statistics:
     """Statistics of states that still move."""
     steps = jnp.full(len(latents[0]), n_steps)
     return statistics(network, Settled(latents, responses, steps, None))
@@ -346,6 +344,8 @@ def _(model: Network) -> ErrorName:
     return "bce" if model.circuit.binary else "squared_error"
 
 
+@runtime_checkable
+@runtime_checkable
 class NetworkRun(TrainedRun, Protocol):
     """What networks read of a configuration."""
 
@@ -364,7 +364,7 @@ class _Networks(ModelKind[NetworkRun]):
     """Generative neural coding networks."""
 
     name = "gncn"
-    sections = {"network": Chain, "settling": Settling, "training": TrainingConfig}
+    sections: ClassVar = {"network": Chain, "settling": Settling, "training": TrainingConfig}
 
     def idle(self, config: NetworkRun) -> Iterator[Idle]:
         """Options of competition, precision and feedback where there is none."""

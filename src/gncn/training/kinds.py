@@ -7,7 +7,7 @@ this library (`gncn.training.hebbian`) and the baselines (`gncn.baselines.kinds`
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
@@ -19,6 +19,8 @@ Idle = tuple[str, tuple[str, ...], str]
 """A section, options of it that have no effect, and why: "without network.precision"."""
 
 
+@runtime_checkable
+@runtime_checkable
 class Run(Protocol):
     """What every kind reads of a configuration."""
 
@@ -33,6 +35,8 @@ class Run(Protocol):
         ...
 
 
+@runtime_checkable
+@runtime_checkable
 class TrainedRun(Run, Protocol):
     """What kinds that `gncn.fit` trains read of a configuration."""
 

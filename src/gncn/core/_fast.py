@@ -1,0 +1,137 @@
+"""What makes settling fast without changing what it computes.
+
+Each function says what it saves.  `docs/performance.md` has the measurements.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from gncn.core.network import Latents, Network
+
+_UNROLLED = 10
+"""The most steps in the body of a loop: between bodies a CPU copies what the loop carries, and a
+GPU waits for the host."""
+
+_BLOCK = 512
+"""The most images that settle together on a CPU: more don't fit in its caches."""
+
+Carry = tuple[Latents, Any]
+"""States, and what the settler remembers."""
+
+
+class Prepared(NamedTuple):
+    """A network ready to settle.
+
+    Attributes:
+        network: the network, its connections laid out for products.
+        tools: what the settler worked out for the whole settling.
+    """
+
+    network: Network
+    tools: Any
+
+    def step(self, latents: Latents, state: Any) -> Carry:
+        """One step of the network's settler."""
+        return self.network.settler.step(self.network, self.tools, latents, state)
+
+    def init(self, latents: Latents) -> Any:
+        """What the settler remembers before the first step."""
+        return self.network.settler.init(self.network, latents)
+
+
+def prepare(network: Network, last: Any = None) -> Prepared:
+    """All that settling works out once, before its first step.
+
+    Args:
+        network: the network.
+        last: the `tools` of the mini-batch before, near which a settler may search; None
+            if there are none.
+    """
+    laid = tuple(c.laid_out(network.settler.products) for c in network.connections)
+    network = eqx.tree_at(lambda n: n.connections, network, laid)
+    tools = lax.optimization_barrier(network.settler.prepare(network, last))
+    return Prepared(network, tools)
+
+
+def for_batch(prepared: Prepared, n_images: int) -> Prepared:
+    """Diagonal precisions repeated for every image: a CPU multiplies equal shapes faster."""
+    errors = tuple(layer.errors.for_batch(n_images) for layer in prepared.network.layers)
+    errors = lax.optimization_barrier(errors)
+    layers = tuple(
+        eqx.tree_at(lambda one: one.errors, layer, error)
+        for layer, error in zip(prepared.network.layers, errors, strict=True)
+    )
+    return prepared._replace(network=eqx.tree_at(lambda n: n.layers, prepared.network, layers))
+
+
+def in_blocks(settle: Callable[[Latents], Any], latents: Latents, block: int | None = None) -> Any:
+    """Settle many images block after block, so that a step's arrays stay in a CPU's caches.
+
+    Blocks are of one size, the last filled with blank images: no image's states depend on
+    another's.
+
+    Args:
+        settle: from states to arrays with a leading axis of images.
+        latents: states of layers 0..L.
+        block: the most images of a block; by default `_BLOCK` on a CPU, and no limit
+            elsewhere.
+    """
+    n_images = len(latents[0])
+    if block is None:
+        block = _BLOCK if jax.default_backend() == "cpu" else n_images
+    n_blocks = -(-n_images // block)
+    if n_blocks == 1:
+        return settle(latents)
+    size = -(-n_images // n_blocks)
+
+    def split(states: Float[Array, "batch _units"]) -> Float[Array, "blocks size _units"]:
+        filled = jnp.pad(states, ((0, -n_images % size), (0, 0)))
+        return filled.reshape(n_blocks, size, -1)
+
+    settled = lax.map(settle, tuple(map(split, latents)))
+    return jax.tree.map(lambda of: of.reshape(-1, *of.shape[2:])[:n_images], settled)
+
+
+def first_steps(prepared: Prepared, latents: Latents, n_steps: int) -> tuple[Latents, int]:
+    """The first steps of images that all start from the same states.
+
+    Until news of the data reaches a layer, its states are the same for all images, and one
+    row stands for them.  That saves 9 of the 6 T products of three latent layers (3 in
+    sequential order).  Outside a loop, a step in bfloat16 takes three times as long, and so
+    it isn't worth it there; nor may the settler remember, nor exact feedback take part.
+
+    Returns:
+        The states once all layers have heard of the data, and the steps taken.
+    """
+    network = prepared.network
+    settler = network.settler
+    if not settler.forgets or settler.products != "float32" or network.circuit.exact:
+        return latents, 0
+    x, *above = latents
+    latents = (x, *(states[:1] for states in above))
+    n_taken = 0
+    while n_taken < n_steps and any(len(states) < len(x) for states in latents):
+        latents = settler.plain_step(network, prepared.tools, latents)
+        n_taken += 1
+    return tuple(jnp.broadcast_to(z, (len(x), z.shape[1])) for z in latents), n_taken
+
+
+def repeat(step: Callable[[Carry], Carry], carry: Carry, n_steps: int) -> Carry:
+    """States and memory after `n_steps` steps of settling.
+
+    The loop has at least two bodies of several steps each, and no single step is left over:
+    outside a loop XLA lays the synapses out again for each product, which takes three times
+    as long in bfloat16.
+    """
+    bodies = range(2, min(_UNROLLED, n_steps // 2) + 1)
+    body = max((size for size in bodies if n_steps % size != 1), default=1)
+    for length, unroll in ((n_steps - n_steps % body, body), (n_steps % body, 1)):
+        if length:
+            carry, _ = lax.scan(lambda c, _: (step(c), None), carry, None, length, unroll=unroll)
+    return carry

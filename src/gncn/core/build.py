@@ -1,0 +1,221 @@
+"""`build`: a network with random synapses from a circuit."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from pydantic import ConfigDict, Field, model_validator
+
+from gncn.base.description import Description
+from gncn.base.errors import ConfigError
+from gncn.base.registry import options_of, reserve
+from gncn.core.chain import per_layer
+from gncn.core.circuit import Circuit, Layer
+from gncn.core.likelihood import ErrorNeurons, FlatErrors
+from gncn.core.network import Network, Population
+from gncn.core.settler import SETTLERS, Settler
+
+SELF_EXCITATION, LATERAL_INHIBITION = 0.13, 0.125
+"""α_e and α_h of the paper."""
+
+Each = float | tuple[float, ...]
+
+
+class Settling(Description):
+    """How states settle, and the numbers that a network starts from: options of `build`.
+
+    Numbers of layers are given once for all latent layers, or one each, bottom first.
+
+    Attributes:
+        settler: how states come to agree: ``euler`` (the paper's), ``sequential``,
+            ``momentum``, ``newton``, or a `Settler`.
+        step_size: β.
+        leak: γ.
+        self_excitation: α_e.
+        lateral_inhibition: α_h.
+        weight_scale: standard deviation of the normal distribution that W and E are
+            drawn from.
+        initial_precision: diagonal of every Σ⁻¹ before learning.
+
+    Other options are the settler's own: `n_settle_steps`, `tolerance` and `products` of
+    all, `momentum` of ``momentum``, `damping`, `pixel_variance` and `sequential` of
+    ``newton``.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    settler: Any = "euler"
+    step_size: Each = 0.1
+    leak: Each = 0.001
+    self_excitation: Each = SELF_EXCITATION
+    lateral_inhibition: Each = LATERAL_INHIBITION
+    weight_scale: float = Field(default=0.05, gt=0)
+    initial_precision: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuples(cls, options: Any) -> Any:
+        if not isinstance(options, dict):
+            return options
+        return {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
+
+    @model_validator(mode="after")
+    def _check(self) -> "Settling":
+        for name in ("step_size", "leak", "self_excitation", "lateral_inhibition"):
+            values = np.asarray(getattr(self, name), dtype=np.float64)
+            positive = name == "step_size"
+            if (~np.isfinite(values) | ((values <= 0) if positive else (values < 0))).any():
+                bound = "above 0" if positive else "at least 0"
+                raise ConfigError(
+                    f"{name} must be finite and {bound}; received {getattr(self, name)!r}."
+                )
+        self.make_settler()
+        return self
+
+    def make_settler(self) -> Settler:
+        """The settler with its options.
+
+        Raises:
+            ConfigError: it is unknown, or an option isn't its own.
+        """
+        given = {n: v for n, v in (self.model_extra or {}).items() if v is not None}
+        if not isinstance(self.settler, str):
+            if given:
+                raise ConfigError(
+                    f"A settler given as an object has its options already; received {given}."
+                )
+            return SETTLERS.make(self.settler)
+        entry = SETTLERS.get(self.settler)
+        own = options_of(entry)
+        for name, value in given.items():
+            if name not in own:
+                raise _foreign(name, value, self.settler, type(self))
+        return entry(**given)
+
+    def given(self) -> dict[str, Any]:
+        """All options as `build` takes them."""
+        return {n: getattr(self, n) for n in type(self).model_fields} | (self.model_extra or {})
+
+    def resolved(self) -> dict[str, Any]:
+        """All options in JSON's types, the settler's included, with their defaults."""
+        settler = self.make_settler()
+        values = self.model_dump(mode="json", exclude={"settler", *(self.model_extra or {})})
+        return values | {"settler": SETTLERS.name_of(type(settler)), **settler.model_dump()}
+
+
+def _foreign(name: str, value: object, settler: str, cls: type[Description]) -> ConfigError:
+    """What to say of an option that the settler doesn't have."""
+    takers = [n for n in SETTLERS.names() if name in options_of(SETTLERS.get(n))]
+    if takers:
+        named = " or ".join(f"settler={other!r}" for other in takers)
+        return ConfigError(
+            f"{name} is an option of {named}, and no other takes it; received "
+            f"settler={settler!r}, {name}={value!r}."
+        )
+    options = [o for n in SETTLERS.names() for o in options_of(SETTLERS.get(n))]
+    known = ", ".join(map(repr, dict.fromkeys([*cls.model_fields, *options])))
+    return ConfigError(f"Unknown option {name!r} for settling. Options: {known}.")
+
+
+def build(
+    circuit: Circuit,
+    *,
+    key: PRNGKeyArray | None = None,
+    seed: int | None = None,
+    **options: Any,
+) -> Network:
+    """Make a network with random synapses, held to the circuit's norms.
+
+    Args:
+        circuit: the wiring.
+        key: random key for the synapses.
+        seed: instead of a key.
+        options: see `Settling`: the settler with its options, such as
+            ``n_settle_steps=50``, and β, γ, α_e, α_h and the first weights.
+
+    Raises:
+        ConfigError: a number is out of range or would have no effect, or the start is one
+            that exact gradients never leave.
+    """
+    if (key is None) == (seed is None):
+        raise ConfigError("Give `build` a key or a seed, and not both.")
+    settling = Settling(**options)
+    _refuse_idle(circuit, settling)
+    _refuse_dead_start(circuit)
+    return assemble(circuit, settling, jax.random.key(seed) if key is None else key)
+
+
+def assemble(circuit: Circuit, settling: Settling, key: PRNGKeyArray) -> Network:
+    """Make a network of what was checked; see `build`."""
+    sizes, n = circuit.sizes, circuit.n_latent
+    keys = jax.random.split(key, 2 * len(circuit.connections))
+    down, up = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+    connections = tuple(
+        c.build(sizes[c.source], sizes[c.target], settling.weight_scale, (down[k], up[k]))
+        for k, c in enumerate(circuit.connections)
+    )
+    numbers = {
+        name: _numbers(name, getattr(settling, name), n)
+        for name in ("step_size", "leak", "self_excitation", "lateral_inhibition")
+    }
+    layers = tuple(
+        _population(circuit, index, layer, settling, {k: v[index] for k, v in numbers.items()})
+        for index, layer in enumerate(circuit.layers)
+    )
+    return Network(circuit, settling.make_settler(), layers, connections)
+
+
+def _numbers(name: str, value: Each, n: int) -> list[Float[Array, ""]]:
+    """One number for each layer; pixels, where they are states (Eq 4), move as layer 1 does."""
+    latent = per_layer(name, value, n)
+    return [jnp.asarray(number, jnp.float32) for number in (latent[0], *latent)]
+
+
+def _population(
+    circuit: Circuit, index: int, layer: Layer, settling: Settling, numbers: dict[str, Any]
+) -> Population:
+    errors: ErrorNeurons = FlatErrors()
+    if index in circuit.predicted:
+        errors = layer.likelihood.build(
+            layer.size, layer.prediction_activation, settling.initial_precision
+        )
+    return Population(
+        layer=layer,
+        errors=errors,
+        compared=circuit.compared if index > 0 else "state",
+        competing=circuit.competing,
+        **numbers,
+    )
+
+
+def _refuse_idle(circuit: Circuit, settling: Settling) -> None:
+    """Refuse numbers that would have no effect."""
+    idle = []
+    if not circuit.competes:
+        idle += [("self_excitation", "competition"), ("lateral_inhibition", "competition")]
+    if not circuit.learns_precision:
+        idle += [("initial_precision", "precision")]
+    for name, without in idle:
+        value = getattr(settling, name)
+        if value != Settling.model_fields[name].default:
+            raise ConfigError(f"{name}={value!r} has no effect on a circuit without {without}.")
+
+
+def _refuse_dead_start(circuit: Circuit) -> None:
+    """Refuse a start at which φ' is zero everywhere, if φ' gates what the states receive."""
+    if not circuit.exact:
+        return
+    for index, layer in enumerate(circuit.layers[1:], start=1):
+        start = jnp.full((1, layer.size), circuit.initial_state)
+        _, derivative = jax.jvp(layer.phi, (start,), (jnp.ones_like(start),))
+        if not jnp.any(derivative != 0):
+            raise ConfigError(
+                f"With feedback='exact', layer {index} never leaves initial_state="
+                f"{circuit.initial_state}: the derivative of {layer.activation!r} is 0 there. "
+                "Choose initial_state=0.1, another activation, or feedback='learned'."
+            )
+
+
+reserve("settling", Settling.model_fields)

@@ -1,0 +1,158 @@
+"""Completing images of which some pixels are missing (Eq 4).
+
+Visible pixels are clamped; the rest of the network settles on them.  Two ways:
+
+``drift``   Eq 4 as printed: missing pixels are states too, z^0 ← z^0 − β e^0, which
+            drift to their prediction and send their errors up on the way.
+``silent``  missing pixels send no error; the completion is their prediction z̄^0.
+"""
+
+from typing import Any, Literal, get_args
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from gncn.base.errors import ConfigError, unknown_choice
+from gncn.core._fast import Carry, for_batch, prepare, repeat
+from gncn.core.inference import descend
+from gncn.core.likelihood import ErrorNeurons, Units
+from gncn.core.network import Latents, Network
+from gncn.core.states import initial_latents
+
+Way = Literal["drift", "silent"]
+WAYS: tuple[Way, ...] = get_args(Way)
+
+
+class Completer(eqx.Module):
+    """Completes images with a network; callable as evaluation wants it.
+
+    Attributes:
+        network: the network.
+        way: see the module's docstring.
+        n_settle_steps: T.
+        sharpness: factor on the input to g^0 of missing pixels, after settling.  A prediction
+            from half an image is less certain than the network, which learned from whole
+            ones, makes it.  Not for ``drift``, whose missing pixels are states.
+
+    Raises:
+        ConfigError: an unknown way, or a sharpness that doesn't apply to it.
+    """
+
+    network: Network
+    way: Way | str = eqx.field(static=True)
+    n_settle_steps: int = eqx.field(static=True)
+    sharpness: float = 1.0
+
+    def __check_init__(self) -> None:
+        if self.way not in WAYS:
+            raise unknown_choice("way", self.way, WAYS)
+        if self.way == "drift" and self.sharpness != 1:
+            raise ConfigError(f"way='drift' has no sharpness; received {self.sharpness}.")
+
+    def __call__(
+        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
+    ) -> Float[Array, "images pixels"]:
+        """Fill in the pixels that are not `visible`; the values of `x` there are ignored."""
+        latents, drive = self.settle(x, visible)
+        pixels = latents[0]
+        if self.way != "drift":
+            pixels = self.network.layers[0].errors.mean(self.sharpness * drive)
+        return jnp.where(visible[None, :], x, pixels)
+
+    def settle(
+        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
+    ) -> tuple[Latents, Float[Array, "images pixels"]]:
+        """Settle on the visible pixels; see `settle_on_visible`."""
+        return settle_on_visible(self.network, self.way, self.n_settle_steps, x, visible)
+
+
+class SeenErrors(ErrorNeurons):
+    """Error neurons of the data of which only those of visible pixels send.
+
+    Attributes:
+        errors: the data's error neurons.
+        visible: True where a pixel is visible, shape (1, pixels).
+    """
+
+    errors: ErrorNeurons
+    visible: Bool[Array, "1 pixels"]
+
+    def mean(self, drive: Units) -> Units:
+        """The prediction of all pixels."""
+        return self.errors.mean(drive)
+
+    def error(self, actual: Units, drive: Units) -> Units:
+        """e, zero where a pixel is missing."""
+        return self.errors.error(actual, drive) * self.visible
+
+    def log_prob(self, actual: Units, drive: Units) -> Float[Array, " batch"]:
+        """log_prob of all pixels."""
+        return self.errors.log_prob(actual, drive)
+
+    def gradient(self, actual: Units, drive: Units) -> Units:
+        """G' ⊙ e, zero where a pixel is missing."""
+        return self.errors.gradient(actual, drive) * self.visible
+
+    def sample(self, key: PRNGKeyArray, drive: Units) -> Units:
+        """Draws of all pixels."""
+        return self.errors.sample(key, drive)
+
+    def sharpness(self, pixel_variance: float) -> Float[Array, "*units"]:
+        """As if all pixels were visible: a bound."""
+        return self.errors.sharpness(pixel_variance)
+
+    def for_batch(self, n_images: int) -> "SeenErrors":
+        """With a precision laid out for so many images."""
+        return SeenErrors(self.errors.for_batch(n_images), self.visible)
+
+
+@eqx.filter_jit
+def settle_on_visible(
+    network: Network,
+    way: Way | str,
+    n_settle_steps: int,
+    x: Float[Array, "images pixels"],
+    visible: Bool[Array, " pixels"],
+    codes: Float[Array, "images units"] | None = None,
+) -> tuple[Latents, Float[Array, "images pixels"]]:
+    """Settle on what is visible of images.
+
+    Args:
+        network: the network.
+        way: see the module's docstring.
+        n_settle_steps: T.
+        x: images; the values of missing pixels are ignored.
+        visible: True where a pixel is visible.
+        codes: states z^L to start at, the states below at their predictions from them; by
+            default all states start at `Circuit.initial_state`.
+
+    Returns:
+        The states z^0..z^L, where missing pixels have drifted if the way is ``drift``, and the
+        input to g^0 from which the prediction z̄^0 is made.
+    """
+    seen = visible[None, :]
+    x = jnp.where(seen, x, 0.0)
+    latents = initial_latents(network, x)
+    if codes is not None:
+        latents = (x, *descend(network, codes)[1:])
+    moving = network
+    if way == "silent":
+        errors = SeenErrors(network.layers[0].errors, seen)
+        moving = eqx.tree_at(lambda n: n.layers[0].errors, network, errors)
+    prepared = for_batch(prepare(moving), len(x))
+
+    def drift(latents: Latents) -> Float[Array, "images pixels"]:
+        """Eq 4: missing pixels step towards their prediction."""
+        error = prepared.network.respond(latents).errors[0]
+        pixels = latents[0] - network.layers[0].step_size * error
+        return jnp.where(seen, latents[0], pixels)
+
+    def step(carry: tuple[Latents, Any]) -> Carry:
+        latents, state = carry
+        pixels = drift(latents) if way == "drift" else latents[0]
+        after, state = prepared.step(latents, state)
+        return (pixels, *after[1:]), state
+
+    latents, _ = repeat(step, (latents, prepared.init(latents)), n_settle_steps)
+    return latents, network.respond(latents).drives[0]

@@ -1,0 +1,89 @@
+"""`Settler`: how the states of a network come to agree.  The settlers are in `gncn.settlers`.
+
+A settler is asked three things.  `prepare` works out what stays the same for a whole
+settling, `init` what it remembers before the first step, and `step` takes a step.
+"""
+
+import abc
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from jaxtyping import Array, Float
+from pydantic import Field
+
+from gncn.base.description import Part
+from gncn.base.registry import Registry
+from gncn.core.products import Products
+
+if TYPE_CHECKING:
+    import gncn.core.network
+
+Latents = tuple[Float[Array, "#batch _units"], ...]
+
+
+class Settler(Part, abc.ABC):
+    """How states settle; fixed when a program is compiled.
+
+    Attributes:
+        n_settle_steps: T, the default number of settling steps.
+        tolerance: settle until at rest within this (see `gncn.settle`); None for T steps.
+        products: type of the factors in the products of settling and learning, whose sums
+            are in single precision.  ``bfloat16`` rounds factors to 8 bits, and is faster
+            where the hardware has units for it (elsewhere as fast as ``float32``).
+            `gncn.settle` gives responses to the final states in single precision all the
+            same.
+    """
+
+    n_settle_steps: int = Field(default=50, ge=1)
+    tolerance: float | None = Field(default=None, gt=0)
+    products: Products = "float32"
+
+    forgets: ClassVar[bool] = True
+    """Whether a step depends on the present states alone."""
+
+    def prepare(self, network: "gncn.core.network.Network", last: Any) -> Any:
+        """What stays the same while states settle; by default nothing.
+
+        Args:
+            network: the network, its connections laid out for products.
+            last: what this returned for the mini-batch before; None if there was none.
+        """
+        return ()
+
+    def init(self, network: "gncn.core.network.Network", latents: Latents) -> Any:
+        """What is remembered before the first step; by default nothing.
+
+        Args:
+            network: the network.
+            latents: states of layers 0..L.
+        """
+        return ()
+
+    @abc.abstractmethod
+    def plain_step(
+        self, network: "gncn.core.network.Network", prepared: Any, latents: Latents
+    ) -> Latents:
+        """The states after a step that forgets the past.
+
+        Where this changes nothing, states are at rest.
+
+        Args:
+            network: the network.
+            prepared: from `prepare`.
+            latents: states of layers 0..L; layer 0 stays as it is.
+        """
+
+    def step(
+        self, network: "gncn.core.network.Network", prepared: Any, latents: Latents, state: Any
+    ) -> tuple[Latents, Any]:
+        """The states after a step, and what is remembered of it.
+
+        Args:
+            network: the network.
+            prepared: from `prepare`.
+            latents: states of layers 0..L; layer 0 stays as it is.
+            state: from `init` or the step before.
+        """
+        return self.plain_step(network, prepared, latents), state
+
+
+SETTLERS: Registry[type[Settler]] = Registry("settler", Settler, scope="settling")
