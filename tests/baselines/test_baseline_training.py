@@ -16,7 +16,7 @@ from gncn.baselines.variational import encoder_proposal
 from gncn.data import Dataset, Split
 from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, Encoder, StandardNormal, WithPrior
-from gncn.runs.drawing import mean_statistics
+from gncn.runs.statistics import mean_statistics
 from gncn.runs.train import choose_variance, train
 from gncn.training.epochs import unstack
 from gncn.training.examples import hold

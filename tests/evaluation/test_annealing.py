@@ -47,6 +47,11 @@ def off_proposal(n: int, diagonal: bool) -> GaussianProposal:
     return GaussianProposal(mean, jnp.broadcast_to(factor, (n, *factor.shape)))
 
 
+def prior_like(n: int) -> GaussianProposal:
+    """Proposals that know nothing of the images, as wide as the prior."""
+    return GaussianProposal(jnp.zeros((n, 2)), jnp.broadcast_to(jnp.full(2, 1.8), (n, 2)))
+
+
 def within_4_errors_of_1(ratio: np.ndarray) -> bool:
     error = ratio.std(axis=-1, ddof=1) / np.sqrt(ratio.shape[-1])
     return bool((np.abs(ratio.mean(axis=-1) - 1) < 4 * error).all())
@@ -57,21 +62,18 @@ def exact(continuous, some_images) -> np.ndarray:
     return continuous.posterior(some_images)[0]
 
 
-@pytest.mark.parametrize("base", ["prior", "full", "diagonal"])
-@pytest.mark.parametrize(("n_temperatures", "spacing"), [(1, "linear"), (8, "sigmoid")])
-def test_forward_weights_are_unbiased(
-    continuous, some_images, exact, spacing, n_temperatures, base
-):
+@pytest.mark.parametrize("base", ["full", "diagonal"])
+@pytest.mark.parametrize("n_temperatures", [1, 8])
+def test_forward_weights_are_unbiased(continuous, some_images, exact, n_temperatures, base):
     annealing = Annealing(
         n_temperatures=n_temperatures,
-        spacing=spacing,
         n_chains=1,
         n_leapfrog=3,
         step_size=0.6,
         image_block=10_000,
     )
     x = np.repeat(some_images, TIMES, axis=0)
-    proposal = None if base == "prior" else off_proposal(len(x), base == "diagonal")
+    proposal = off_proposal(len(x), base == "diagonal")
     estimate = annealed_log_likelihood(
         continuous, x, key=jax.random.key(0), proposal=proposal, annealing=annealing
     )
@@ -81,13 +83,16 @@ def test_forward_weights_are_unbiased(
     assert estimate.mean < exact.mean()
 
 
-@pytest.mark.parametrize("base", ["prior", "full"])
-def test_reverse_weights_are_unbiased(continuous, base):
+def test_reverse_weights_are_unbiased(continuous):
     """E[1/w] = 1/p(x), averaged over simulated images and their exact posterior samples."""
     x, codes = simulate(continuous, jax.random.key(1), 4000)
-    proposal = None if base == "prior" else off_proposal(len(x), False)
     upper = reverse_annealed_log_likelihood(
-        continuous, x, codes, key=jax.random.key(2), proposal=proposal, annealing=FEW
+        continuous,
+        x,
+        codes,
+        key=jax.random.key(2),
+        proposal=off_proposal(len(x), False),
+        annealing=FEW,
     )
     distinct, inverse = np.unique(x, axis=0, return_inverse=True)
     exact = continuous.posterior(distinct)[0][inverse.reshape(-1)]
@@ -97,7 +102,11 @@ def test_reverse_weights_are_unbiased(continuous, base):
 
 def test_many_temperatures_agree_with_quadrature(continuous, some_images, exact):
     estimate = annealed_log_likelihood(
-        continuous, some_images, key=jax.random.key(3), annealing=MANY
+        continuous,
+        some_images,
+        key=jax.random.key(3),
+        proposal=prior_like(len(some_images)),
+        annealing=MANY,
     )
     assert (np.abs(estimate.values - exact) < 4 * estimate.sampling_error + 0.02).all()
     assert (estimate.effective_sample_size > 5).all()
@@ -107,7 +116,13 @@ def test_many_temperatures_agree_with_quadrature(continuous, some_images, exact)
 
 
 def test_bounds_enclose_the_truth_and_close_in(continuous):
-    both = bracket(continuous, 10, key=jax.random.key(4), annealing=MANY)
+    both = bracket(
+        continuous,
+        10,
+        key=jax.random.key(4),
+        propose=lambda x: prior_like(len(x)),
+        annealing=MANY,
+    )
     exact = continuous.posterior(both.x)[0].mean()
     assert both.lower.mean - 0.05 < exact < both.upper.mean + 0.05
     assert both.gap == pytest.approx(both.upper.mean - both.lower.mean)
@@ -115,7 +130,7 @@ def test_bounds_enclose_the_truth_and_close_in(continuous):
 
 
 def test_a_good_proposal_needs_few_temperatures(continuous):
-    """Begun at Gaussians fitted to narrow posteriors, bounds meet that don't from the prior."""
+    """Bounds that start from Gaussians fitted to narrow posteriors meet; from wide ones don't."""
     wide = mixture_from_moments(np.ones(1), np.zeros((1, 2)), 6 * np.eye(2)[None])
     narrow = eqx.tree_at(
         lambda m: (m.prior, m.inner, m.outer),
@@ -129,7 +144,9 @@ def test_a_good_proposal_needs_few_temperatures(continuous):
 
     few = replace(MANY, n_temperatures=4)
     near = bracket(narrow, 10, key=jax.random.key(4), propose=propose, annealing=few)
-    far = bracket(narrow, 10, key=jax.random.key(4), annealing=few)
+    far = bracket(
+        narrow, 10, key=jax.random.key(4), propose=lambda x: prior_like(len(x)), annealing=few
+    )
     exact = narrow.posterior(near.x)[0].mean()
     assert near.lower.mean - 0.05 < exact < near.upper.mean + 0.05
     assert near.gap < 0.3
@@ -199,11 +216,10 @@ def test_small_steps_conserve_energy(continuous, some_images):
 
 
 def test_temperatures():
-    for spacing in ("linear", "sigmoid"):
-        beta = Annealing(n_temperatures=10, spacing=spacing).inverse_temperatures
-        assert (beta[0], beta[-1], len(beta)) == (0, 1, 11)
-        assert (np.diff(beta) > 0).all()
-        np.testing.assert_allclose(beta + beta[::-1], 1)
+    beta = Annealing(n_temperatures=10).inverse_temperatures
+    assert (beta[0], beta[-1], len(beta)) == (0, 1, 11)
+    assert (np.diff(beta) > 0).all()
+    np.testing.assert_allclose(beta + beta[::-1], 1)
 
 
 def test_simulated_images_follow_their_logits(continuous):
@@ -219,6 +235,7 @@ def test_same_key_same_bits_whatever_the_blocks(continuous, some_images):
             continuous,
             some_images,
             key=jax.random.key(7),
+            proposal=off_proposal(10, False),
             annealing=SMALL,
             on_block=lambda done, total: seen.append((done, total)),
         )
@@ -227,7 +244,11 @@ def test_same_key_same_bits_whatever_the_blocks(continuous, some_images):
     np.testing.assert_array_equal(a.values, b.values)
     assert seen == [(4, 10), (8, 10), (10, 10)] * 2
     whole = annealed_log_likelihood(
-        continuous, some_images, key=jax.random.key(7), annealing=replace(SMALL, image_block=10)
+        continuous,
+        some_images,
+        key=jax.random.key(7),
+        proposal=off_proposal(10, False),
+        annealing=replace(SMALL, image_block=10),
     )
     np.testing.assert_allclose(whole.values, a.values, atol=1e-3)
 
@@ -237,7 +258,6 @@ def test_same_key_same_bits_whatever_the_blocks(continuous, some_images):
     [
         ({"n_temperatures": 0}, "n_temperatures must be above 0; received 0"),
         ({"n_chains": 0}, "n_chains"),
-        ({"spacing": "cubic"}, "Unknown spacing 'cubic'.*'sigmoid', 'linear'"),
         ({"target_acceptance": 1.0}, r"between 0 and 1; received 1\.0"),
     ],
 )
@@ -249,7 +269,11 @@ def test_bad_options(options, message):
 def test_bad_input(continuous, some_images):
     with pytest.raises(DataError, match="one code an image; received 3 for 10"):
         reverse_annealed_log_likelihood(
-            continuous, some_images, jnp.zeros((3, 2)), key=jax.random.key(0)
+            continuous,
+            some_images,
+            jnp.zeros((3, 2)),
+            key=jax.random.key(0),
+            proposal=off_proposal(10, True),
         )
     with pytest.raises(DataError, match="leading axis of 10 images; received"):
         annealed_log_likelihood(
@@ -257,4 +281,10 @@ def test_bad_input(continuous, some_images):
         )
     broken = eqx.tree_at(lambda m: m.outer, continuous, continuous.outer * jnp.nan)
     with pytest.raises(DivergenceError, match="not finite"):
-        annealed_log_likelihood(broken, some_images, key=jax.random.key(0), annealing=SMALL)
+        annealed_log_likelihood(
+            broken,
+            some_images,
+            key=jax.random.key(0),
+            proposal=off_proposal(10, True),
+            annealing=SMALL,
+        )

@@ -20,26 +20,13 @@ def moments(kind: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarra
     rng = np.random.default_rng(seed)
     roots = rng.normal(size=(N, DIM, DIM))
     full = roots @ np.swapaxes(roots, 1, 2) + 0.1 * np.eye(DIM)
-    kinds = {
-        "full": full,
-        "tied": full[0],
-        "diagonal": np.diagonal(full, axis1=1, axis2=2),
-        "spherical": full[:, 0, 0],
-    }
+    kinds = {"full": full, "diagonal": np.diagonal(full, axis1=1, axis2=2)}
     weights = rng.dirichlet(np.full(N, 3.0))
     return weights, 4 * rng.normal(size=(N, DIM)), kinds[kind]
 
 
 def as_full(kind: str, covariances: np.ndarray) -> list[np.ndarray]:
-    match kind:
-        case "full":
-            return list(covariances)
-        case "tied":
-            return [covariances] * N
-        case "diagonal":
-            return [np.diag(row) for row in covariances]
-        case _:
-            return [value * np.eye(DIM) for value in covariances]
+    return list(covariances) if kind == "full" else [np.diag(row) for row in covariances]
 
 
 @pytest.fixture(params=COVARIANCES)
@@ -125,7 +112,7 @@ def test_order_and_scale_of_weights_change_no_density(kind, order, shift):
     shuffled = Mixture(
         mixture.logits[order] + shift,
         mixture.means[order],
-        mixture.whitening if kind == "tied" else mixture.whitening[order],
+        mixture.whitening[order],
         kind,
     )
     np.testing.assert_allclose(shuffled.log_prob(z), mixture.log_prob(z), rtol=1e-5, atol=1e-5)
@@ -190,13 +177,12 @@ def test_near_a_code_a_few_components_stand_for_all():
             np.testing.assert_allclose(part, whole, rtol=0.02, atol=0.02 * np.abs(whole).max())
 
 
-@pytest.mark.parametrize(("covariance", "n"), [("full", 8), ("diagonal", 20), ("spherical", 20)])
+@pytest.mark.parametrize(("covariance", "n"), [("full", 8), ("diagonal", 20)])
 def test_a_mixture_that_costs_little_stands_for_itself(covariance, n):
     rng = np.random.default_rng(6)
     spreads = {
         "full": np.broadcast_to(np.eye(3), (n, 3, 3)),
         "diagonal": np.ones((n, 3)),
-        "spherical": np.ones(n),
     }[covariance]
     mixture = mixture_from_moments(np.ones(n), rng.normal(size=(n, 3)), spreads, covariance)
     assert mixture.near(jnp.zeros(3)) is mixture
@@ -212,7 +198,7 @@ def test_standard_normal():
 
 def test_bad_moments():
     weights, means, covariances = moments("full")
-    with pytest.raises(ConfigError, match=r"Unknown covariance 'round'.*'spherical'"):
+    with pytest.raises(ConfigError, match=r"Unknown covariance 'round'.*'diagonal'"):
         mixture_from_moments(weights, means, covariances, "round")  # pyright: ignore
     with pytest.raises(DataError, match="diagonal mixture with means of shape"):
         mixture_from_moments(weights, means, covariances, "diagonal")

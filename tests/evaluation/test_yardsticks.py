@@ -92,12 +92,10 @@ def test_regressor_learns_the_rule_and_stops():
     assert (completed[:, ~VISIBLE] < 1).all()
 
 
-def test_regressor_with_squared_error_and_few_epochs():
+def test_regressor_of_few_epochs():
     train = mirrored(50, 0)
     a, b = (
-        fit_regressor(
-            train, train, VISIBLE, key=jax.random.key(1), n_hidden=8, loss="mse", max_epochs=2
-        )
+        fit_regressor(train, train, VISIBLE, key=jax.random.key(1), n_hidden=8, max_epochs=2)
         for _ in range(2)
     )
     assert not a.converged

@@ -394,9 +394,7 @@ def test_what_can_be_measured_of_each_kind_is_what_it_offers():
     assert possible_measures("dsrn") == ()
     assert possible_measures("gncn") == possible_measures("rae") == MEASURES.names()
     with pytest.raises(ConfigError, match="generates nothing"):
-        as_measurable(
-            start_baseline(Config(model="dsrn").blueprint(load_dataset("digits")), seed=0)
-        )
+        as_measurable(Config(model="dsrn").models(load_dataset("digits"))[0])
 
 
 def test_jobs_must_be_positive(place):

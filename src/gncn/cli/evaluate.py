@@ -47,7 +47,9 @@ def _option(name: str, option: Any) -> inspect.Parameter:
         (list[kind] if several else kind) | None,  # type: ignore[valid-type]
         typer.Option(declared, help=text, show_default=False),
     ]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
 
 
 @_with_settings

@@ -1,4 +1,4 @@
-"""``gncn reconstruct``: what a trained network makes of images."""
+"""``gncn reconstruct``: draw images and their reconstructions."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,10 +28,10 @@ def reconstruct(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw what a trained network or autoencoder makes of images beside them.
+    """Draw images above their reconstructions by a trained network or autoencoder.
 
-    A network settles on each image; an autoencoder encodes and decodes it. The error printed
-    is over all images of the split; the picture shows the first N.
+    A network settles on each image; an autoencoder encodes and decodes it. The printed error is
+    the mean over all images of the split; the picture shows the first N.
 
     **Example:** `gncn reconstruct runs/mnist --split test --n 30`
     """
@@ -39,8 +39,9 @@ def reconstruct(
     from gncn.baselines.autoencoder import Autoencoder
     from gncn.core.network import Network
     from gncn.figures.network import ERROR_LABELS
+    from gncn.runs.drawing import draw_reconstruction_figure
     from gncn.runs.folder import RunFolder
-    from gncn.runs.drawing import choose_split, draw_reconstruction_figure, mean_statistics
+    from gncn.runs.statistics import choose_split, mean_statistics
 
     folder = RunFolder.open(run)
     model, data = folder.model(trial), folder.data(data_dir)

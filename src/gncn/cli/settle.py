@@ -29,7 +29,7 @@ def settle(
         float | None,
         typer.Option(
             help="Stop when the states' change per unit of settling time falls below this. "
-            "Default: the network's, if any.",
+            "Default: the network's.",
             show_default=False,
         ),
     ] = None,
@@ -41,7 +41,7 @@ def settle(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch a trained network settle on one image: ψ, its parts and the states by step.
+    """Watch a trained network settle on one image: ψ, its terms and the states after each step.
 
     **Examples**
 
@@ -52,8 +52,9 @@ def settle(
     import numpy as np
 
     from gncn.base.errors import ConfigError
+    from gncn.runs.drawing import draw_watched, watch
     from gncn.runs.folder import RunFolder
-    from gncn.runs.drawing import choose_split, draw_watched, watch
+    from gncn.runs.statistics import choose_split
 
     folder = RunFolder.open(run)
     network, data = folder.network(trial), folder.data(data_dir)
@@ -64,13 +65,14 @@ def settle(
             f"{index}."
         )
     image = chosen.images[index]
-    settled, predictions = watch(network, image, n_settle_steps=steps, tolerance=tolerance)
-    path = draw_watched(
-        out or folder.figure(f"settling-{split}-{index}"), image, settled, predictions, data
+    settled, trajectory, predictions = watch(
+        network, image, n_settle_steps=steps, tolerance=tolerance
     )
-    assert settled.trajectory is not None
-    psi = np.asarray(settled.trajectory.discrepancy.layers)[:, 0]
-    change = np.asarray(settled.trajectory.change)[:, 0].max(axis=1)
+    path = draw_watched(
+        out or folder.figure(f"settling-{split}-{index}"), image, trajectory, predictions, data
+    )
+    psi = np.asarray(trajectory.discrepancy.layers)[:, 0]
+    change = np.asarray(trajectory.change)[:, 0].max(axis=1)
     taken = int(settled.n_steps[0])
     converged = None if settled.converged is None else bool(settled.converged[0])
     if as_json:
@@ -94,7 +96,7 @@ def settle(
         table.add_row(str(step), *(f"{value:.2f}" for value in values), f"{change[step]:.2e}")
     console.print(table)
     if converged is not None:
-        used = network.settling.tolerance if tolerance is None else tolerance
+        used = network.settler.tolerance if tolerance is None else tolerance
         rest = "came to rest" if converged else "did not come to rest; raise --steps"
         console.print(f"after {taken} steps the states {rest} (tolerance {used})")
     console.print(f"figure: {path}", highlight=False, soft_wrap=True)

@@ -1,27 +1,25 @@
 """log p(x) by annealed importance sampling (AIS), and its bound from above (BDMC).
 
-Chains start at samples of a base b(z) and pass through p_β(z) ∝ b(z) [p(x, z) / b(z)]^β,
-β from 0 to 1, with a Hamiltonian transition (`gncn.evaluation.hmc`) at each.  The base is
-the prior p(z), for which this is p(z) p(x|z)^β, or a proposal q(z|x), which starts nearer
-the posterior and so needs far fewer temperatures.  With z_t the point reached at β_t, each
-chain has the weight
+Chains start at samples of a proposal q(z|x) and pass through p_β(z) ∝ q(z|x) [p(x, z) / q(z|x)]^β,
+β from 0 to 1, with a Hamiltonian transition (`gncn.evaluation.hmc`) at each.  A proposal near
+the posterior needs far fewer temperatures than the prior would.  With z_t the point reached at
+β_t, each chain has the weight
 
-    log w = Σ_t (β_{t+1} − β_t) [log p(x, z_t) − log b(z_t)],    E[w] = p(x)
+    log w = Σ_t (β_{t+1} − β_t) [log p(x, z_t) − log q(z_t|x)],    E[w] = p(x)
 
 so log mean w is a lower bound of log p(x) on average (Neal 2001).  Run backwards from an
 *exact* posterior sample, the same sum obeys E[1/w] = 1/p(x), so −log mean 1/w is an upper
-bound on average (bidirectional Monte Carlo, Grosse, Ghahramani & Adams 2015).  An exact
-posterior sample is at hand for simulated images, whose code is known.  If the two bounds
-meet on images that the model simulated, the lower bound can be trusted on real ones as
-far as they resemble those (Wu, Burda, Salakhutdinov & Grosse 2017).
+bound on average (bidirectional Monte Carlo, Grosse, Ghahramani & Adams 2015).  The code
+that an image was simulated from is such a sample.  If the two bounds meet on simulated
+images, the lower bound can be trusted on real ones as far as they are alike (Wu, Burda,
+Salakhutdinov & Grosse 2017).
 
-Step sizes are learned for each image and β in a pilot run with random numbers of its own
-and then held, so that weights are exactly unbiased.
+A pilot run with random numbers of its own learns step sizes for each image and β.  They are
+then held, so that weights are exactly unbiased.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import equinox as eqx
 import jax
@@ -30,7 +28,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
-from gncn.base.errors import ConfigError, DataError, unknown_choice
+from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.bernoulli import binary_images, log_likelihood, sample_pixels
 from gncn.evaluation.blocks import blocks, check_positive
 from gncn.evaluation.hmc import Draws, Points, transition, visit
@@ -38,9 +36,6 @@ from gncn.evaluation.importance import WeightedEstimate, image_keys, weighted_es
 from gncn.evaluation.proposals import GaussianProposal, of_images
 from gncn.evaluation.protocols import Images, LatentModel, Sampler
 
-Spacing = Literal["sigmoid", "linear"]
-
-_PRIOR_DRAWS = 2000
 _ADAPTATION = 0.1
 _STEEPNESS = 4.0
 
@@ -50,11 +45,10 @@ class Annealing:
     """How to anneal.
 
     Attributes:
-        n_temperatures: intervals that β's way from 0 to 1 is cut into.
-        spacing: ``"sigmoid"``, closer near both ends, or ``"linear"``.
+        n_temperatures: intervals between β = 0 and β = 1, shorter near both ends.
         n_chains: for each image.
         n_leapfrog: leapfrog steps of a transition.
-        step_size: of the leapfrog before it adapts, in standard deviations of the base.
+        step_size: of the leapfrog before it adapts, in standard deviations of the proposal.
         target_acceptance: what the pilot run adapts step sizes to.
         image_block: images whose chains run at once.
 
@@ -63,7 +57,6 @@ class Annealing:
     """
 
     n_temperatures: int = 200
-    spacing: Spacing | str = "sigmoid"
     n_chains: int = 8
     n_leapfrog: int = 5
     step_size: float = 0.1
@@ -78,8 +71,6 @@ class Annealing:
             step_size=self.step_size,
             image_block=self.image_block,
         )
-        if self.spacing not in get_args(Spacing):
-            raise unknown_choice("spacing", self.spacing, get_args(Spacing))
         if not 0 < self.target_acceptance < 1:
             raise ConfigError(
                 f"target_acceptance must be between 0 and 1; received {self.target_acceptance}."
@@ -89,8 +80,6 @@ class Annealing:
     def inverse_temperatures(self) -> Float[np.ndarray, " temperatures"]:
         """β_0 = 0 to β_T = 1, ascending; T + 1 values."""
         even = np.linspace(0, 1, self.n_temperatures + 1)
-        if self.spacing == "linear":
-            return even
         rise = 1 / (1 + np.exp(-_STEEPNESS * (2 * even - 1)))
         return (rise - rise[0]) / (rise[-1] - rise[0])
 
@@ -134,7 +123,7 @@ def annealed_log_likelihood(
     x: Images,
     *,
     key: PRNGKeyArray,
-    proposal: GaussianProposal | None = None,
+    proposal: GaussianProposal,
     annealing: Annealing = Annealing(),
     on_block: Callable[[int, int], None] | None = None,
 ) -> AnnealedEstimate:
@@ -144,11 +133,10 @@ def annealed_log_likelihood(
     quarter as many again for the pilot run.
 
     Args:
-        model: anything with `decode`, `sample_prior` and `log_prior`, the latter two of
-            one continuous prior.
+        model: anything with `decode` and `log_prior`.
         x: binary images.
         key: of all random numbers.
-        proposal: q(z|x) of each image to begin with; the prior if None.
+        proposal: q(z|x) of each image to begin with.
         annealing: see `Annealing`.
         on_block: called with the number of images done and of all.
 
@@ -168,19 +156,18 @@ def reverse_annealed_log_likelihood(
     codes: Float[Array | np.ndarray, "images dim"],
     *,
     key: PRNGKeyArray,
-    proposal: GaussianProposal | None = None,
+    proposal: GaussianProposal,
     annealing: Annealing = Annealing(),
     on_block: Callable[[int, int], None] | None = None,
 ) -> AnnealedEstimate:
-    """Bound log p(x) from above by annealing from exact posterior samples to the base.
+    """Bound log p(x) from above by annealing from exact posterior samples to the proposal.
 
     Args:
         model: as for `annealed_log_likelihood`.
         x: binary images that the model simulated.
         codes: the code that each was simulated from, hence an exact posterior sample.
         key: of all random numbers.
-        proposal: q(z|x) of each image to end with, made without knowing `codes`; the
-            prior if None.
+        proposal: q(z|x) of each image to end with, made without knowing `codes`.
         annealing: see `Annealing`.
         on_block: called with the number of images done and of all.
 
@@ -212,18 +199,17 @@ def bracket(
     n_images: int,
     *,
     key: PRNGKeyArray,
-    propose: Callable[[UInt8[np.ndarray, "images pixels"]], GaussianProposal] | None = None,
+    propose: Callable[[UInt8[np.ndarray, "images pixels"]], GaussianProposal],
     annealing: Annealing = Annealing(),
     on_block: Callable[[int, int], None] | None = None,
 ) -> Bracket:
     """Simulate images and bound their log p(x) from both sides (bidirectional Monte Carlo).
 
     Args:
-        model: as for `annealed_log_likelihood`.
+        model: as for `annealed_log_likelihood`; it must have `sample_prior`, too.
         n_images: images to simulate.
         key: of all random numbers.
-        propose: makes the proposals for simulated images; annealing begins at the prior
-            if None.
+        propose: makes the proposals for simulated images.
         annealing: see `Annealing`.
         on_block: called with the number of images done and of all, for both directions
             in turn.
@@ -237,7 +223,7 @@ def bracket(
     data_key, forward_key, reverse_key = jax.random.split(key, 3)
     x, codes = simulate(model, data_key, n_images)
     options = {
-        "proposal": None if propose is None else propose(x),
+        "proposal": propose(x),
         "annealing": annealing,
         "on_block": on_block,
     }
@@ -246,34 +232,7 @@ def bracket(
     return Bracket(x, lower, upper)
 
 
-class _FromPrior(eqx.Module):
-    """From p(z) to p(z) p(x|z).
-
-    Attributes:
-        model: gives both.
-        x: the images, each with as many chains as any other.
-        factor: of the prior's covariance, with a leading axis of length 1.
-    """
-
-    model: LatentModel
-    x: Float[Array, "images pixels"]
-    factor: Float[Array, "1 dim dim"]
-
-    def start(
-        self, keys: Shaped[PRNGKeyArray, " images"], n_chains: int
-    ) -> Float[Array, "chains dim"]:
-        """Samples of the base, `n_chains` for each image."""
-        codes = lax.map(lambda key: self.model.sample_prior(key, n_chains), keys)
-        return codes.reshape(len(codes) * n_chains, -1)
-
-    def log_base(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
-        return self.model.log_prior(codes)
-
-    def log_tilt(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
-        return _log_likelihood(self.model, self.x, codes)
-
-
-class _FromProposal(eqx.Module):
+class _Path(eqx.Module):
     """From q(z|x) to p(x, z).
 
     Attributes:
@@ -288,26 +247,26 @@ class _FromProposal(eqx.Module):
 
     @property
     def factor(self) -> Float[Array, "images dim dim"]:
+        """A factor of each proposal's covariance."""
         factor = self.proposal.factor
         return factor if factor.ndim == 3 else jax.vmap(jnp.diag)(factor)
 
     def start(
         self, keys: Shaped[PRNGKeyArray, " images"], n_chains: int
     ) -> Float[Array, "chains dim"]:
-        """Samples of the base, `n_chains` for each image."""
+        """Samples of the proposals, `n_chains` for each image."""
         codes = eqx.filter_vmap(lambda q, key: q.sample(key, n_chains))(self.proposal, keys)
         return codes.reshape(len(keys) * n_chains, -1)
 
     def log_base(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
+        """Log q(z|x) in nats."""
         grouped = codes.reshape(len(self.x), -1, codes.shape[-1])
         return eqx.filter_vmap(lambda q, z: q.log_prob(z))(self.proposal, grouped).reshape(-1)
 
     def log_tilt(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
+        """Log p(x, z) − log q(z|x) in nats."""
         log_joint = self.model.log_prior(codes) + _log_likelihood(self.model, self.x, codes)
         return log_joint - self.log_base(codes)
-
-
-_Path = _FromPrior | _FromProposal
 
 
 def _log_likelihood(
@@ -323,21 +282,16 @@ def _estimate(
     images: UInt8[np.ndarray, "images pixels"],
     codes: Float[Array, "images dim"] | None,
     key: PRNGKeyArray,
-    proposal: GaussianProposal | None,
+    proposal: GaussianProposal,
     annealing: Annealing,
     on_block: Callable[[int, int], None] | None,
 ) -> AnnealedEstimate:
     """Anneal block by block: backwards if exact posterior samples are given."""
-    scale_key, pilot_key, run_key = jax.random.split(key, 3)
-    factor = _prior_factor(model, scale_key) if proposal is None else None
+    _, pilot_key, run_key = jax.random.split(key, 3)
     parts = []
     for rows, n in blocks(len(images), annealing.image_block):
         x = jnp.asarray(images[rows], jnp.float32)
-        if proposal is not None:
-            path = _FromProposal(model, x, of_images(proposal, rows, len(images)))
-        else:
-            assert factor is not None
-            path = _FromPrior(model, x, factor)
+        path = _Path(model, x, of_images(proposal, rows, len(images)))
         step_sizes = _pilot(path, image_keys(pilot_key, rows), annealing)
         start = None if codes is None else codes[rows]
         sums = _run(path, start, image_keys(run_key, rows), step_sizes, annealing)
@@ -348,15 +302,6 @@ def _estimate(
     result = weighted_estimate(log_sum, log_sum_squares, annealing.n_chains)
     values = result.values if codes is None else -result.values
     return AnnealedEstimate(values, result.effective_sample_size, annealing.n_chains, acceptance)
-
-
-def _prior_factor(model: Sampler, key: PRNGKeyArray) -> Float[Array, "1 dim dim"]:
-    """A factor of the covariance of codes drawn from the prior."""
-    drawn = np.asarray(model.sample_prior(key, _PRIOR_DRAWS), np.float64)
-    covariance = np.atleast_2d(np.cov(drawn, rowvar=False))
-    ridge = 1e-6 * np.trace(covariance) / len(covariance)
-    factor = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
-    return jnp.asarray(factor[None], jnp.float32)
 
 
 @eqx.filter_jit

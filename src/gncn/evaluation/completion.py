@@ -15,9 +15,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
-from scipy.optimize import nnls
 
 from gncn.base.errors import ConfigError, DataError, DivergenceError, unknown_choice
+from gncn.base.extras import needs
 from gncn.evaluation.blocks import blocks, check_positive
 from gncn.evaluation.protocols import Images
 from gncn.evaluation.scores import PerImage
@@ -55,25 +55,23 @@ def visible_pixels(
     missing: str | Bool[Array | np.ndarray, "..."],
     image_shape: tuple[int, int],
     *,
-    share: float = 0.5,
     seed: int = 0,
 ) -> Bool[np.ndarray, " pixels"]:
     """Which pixels remain visible.
 
     Args:
         missing: what is hidden: the ``"right"``, ``"left"``, ``"top"`` or ``"bottom"``
-            half (of an odd number of columns or rows the middle one stays visible),
-            ``"random"`` pixels, or an array of your own, True where a pixel is
+            half (of an odd number of columns or rows the middle one stays visible), a
+            ``"random"`` half of the pixels, or an array of your own, True where a pixel is
             *visible*, of shape `image_shape` or flat.
         image_shape: (rows, columns).
-        share: of the pixels that is hidden; for ``"random"`` only.
-        seed: decides which; for ``"random"`` only.
+        seed: decides which pixels are hidden; for ``"random"`` only.
 
     Returns:
         True where a pixel is visible, in row-major order.
 
     Raises:
-        ConfigError: an unknown name, a share outside [0, 1], or an array of another size.
+        ConfigError: an unknown name, or an array of another size.
     """
     rows, columns = image_shape
     visible = np.ones(image_shape, bool)
@@ -95,10 +93,8 @@ def visible_pixels(
         case "bottom":
             visible[rows - rows // 2 :] = False
         case "random":
-            if not 0 <= share <= 1:
-                raise ConfigError(f"share must be between 0 and 1; received {share}.")
             order = np.random.default_rng(seed).permutation(rows * columns)
-            visible.reshape(-1)[order[: round(share * rows * columns)]] = False
+            visible.reshape(-1)[order[: round(rows * columns / 2)]] = False
         case _:
             raise unknown_choice("missing", missing, (*HALVES, "random", "an array"))
     return visible.reshape(-1)
@@ -199,6 +195,9 @@ def combine(
         ConfigError: no pixel is missing.
         DataError, DivergenceError: see `complete`.
     """
+    needs("scipy", "evaluation")
+    from scipy.optimize import nnls
+
     missing = ~visible
     if not missing.any():
         raise ConfigError("To complete images some of their pixels must be missing; none are.")

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.manifold import TSNE
 
 from gncn.base.errors import ConfigError
+from gncn.base.extras import needs
 from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.protocols import Codes
 
@@ -42,6 +42,9 @@ def embed(
     Raises:
         ConfigError: a number is not positive, or perplexity is too large.
     """
+    needs("sklearn", "evaluation")
+    from sklearn.manifold import TSNE
+
     check_positive(n_points=n_points, perplexity=perplexity)
     n = min(n_points, len(codes))
     if perplexity >= n:

@@ -22,15 +22,12 @@ import numpy as np
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy.linalg import get_lapack_funcs
-from threadpoolctl import threadpool_limits
 
 from gncn.base.errors import DataError, unknown_choice
+from gncn.base.extras import needs
 
-Covariance = Literal["full", "tied", "diagonal", "spherical"]
+Covariance = Literal["full", "diagonal"]
 COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
-TRIANGULAR: tuple[Covariance, ...] = ("full", "tied")
-"""Covariances whose whitening is made of triangular matrices."""
 
 _HIGHEST = lax.Precision.HIGHEST
 _BLOCK = 128
@@ -49,9 +46,7 @@ class Mixture(eqx.Module):
     log π_k     `logits`      (components,); up to a constant
     μ_k         `means`       (components, dim)
     A_k         `whitening`   by `covariance`: ``"full"`` (components, dim, dim),
-                              lower triangular; ``"tied"`` (dim, dim), shared;
-                              ``"diagonal"`` (components, dim), 1/σ;
-                              ``"spherical"`` (components,), 1/σ
+                              lower triangular; ``"diagonal"`` (components, dim), 1/σ
     ==========  ============  ====================================================
 
     Attributes:
@@ -84,7 +79,7 @@ class Mixture(eqx.Module):
     @property
     def cholesky(self) -> Float[Array, "..."]:
         """C = A^{-1}, Σ = C C^T, shaped like `whitening`."""
-        if self.covariance in TRIANGULAR:
+        if self.covariance == "full":
             identity = jnp.broadcast_to(jnp.eye(self.dim), self.whitening.shape)
             return solve_triangular(self.whitening, identity, lower=True)
         return 1 / self.whitening
@@ -93,25 +88,17 @@ class Mixture(eqx.Module):
     def covariances(self) -> Float[Array, "components dim dim"]:
         """Σ_k as full matrices, whatever their kind."""
         factor = self.cholesky
-        if self.covariance == "spherical":
-            factor = jnp.broadcast_to(factor[:, None], self.means.shape)
-        if self.covariance in ("diagonal", "spherical"):
+        if self.covariance == "diagonal":
             return jax.vmap(jnp.diag)(factor**2)
-        product = jnp.matmul(factor, jnp.swapaxes(factor, -1, -2), precision=_HIGHEST)
-        return jnp.broadcast_to(product, (self.n_components, self.dim, self.dim))
+        return jnp.matmul(factor, jnp.swapaxes(factor, -1, -2), precision=_HIGHEST)
 
     @property
     def log_normaliser(self) -> Float[Array, " components"]:
         """log|A_k| − ½ J log 2π, the log density at each component's mean."""
         diagonal = self.whitening
-        if self.covariance in TRIANGULAR:
+        if self.covariance == "full":
             diagonal = jnp.diagonal(diagonal, axis1=-2, axis2=-1)
-        if self.covariance == "spherical":
-            log_determinant = self.dim * jnp.log(diagonal)
-        else:
-            log_determinant = jnp.sum(jnp.log(diagonal), axis=-1)
-        constant = log_determinant - 0.5 * self.dim * jnp.log(2 * jnp.pi)
-        return jnp.broadcast_to(constant, (self.n_components,))
+        return jnp.sum(jnp.log(diagonal), axis=-1) - 0.5 * self.dim * jnp.log(2 * jnp.pi)
 
     @eqx.filter_jit
     def component_log_prob(
@@ -119,16 +106,12 @@ class Mixture(eqx.Module):
     ) -> Float[Array, "codes components"]:
         """Densities log N(z; μ_k, Σ_k) of codes under components, in nats (without π)."""
         means, whitening = self.means, self.whitening
-        if self.covariance == "tied":
-            codes, means = _whiten(codes, whitening), _whiten(means, whitening)
-            distance = lax.map(lambda mean: jnp.sum((codes - mean[None, :]) ** 2, axis=-1), means)
-        elif self.covariance == "full" and codes.size * self.n_components <= _AT_ONCE:
+        if self.covariance == "full" and codes.size * self.n_components <= _AT_ONCE:
             return self.log_normaliser[None, :] - 0.5 * _distances(codes, means, whitening)
-        else:
-            distance = lax.map(
-                lambda one: jnp.sum(_whiten(codes - one[0][None, :], one[1]) ** 2, axis=-1),
-                (means, whitening),
-            )
+        distance = lax.map(
+            lambda one: jnp.sum(_whiten(codes - one[0][None, :], one[1]) ** 2, axis=-1),
+            (means, whitening),
+        )
         return (self.log_normaliser[:, None] - 0.5 * distance).T
 
     @eqx.filter_jit
@@ -163,25 +146,20 @@ class Mixture(eqx.Module):
         component_key, noise_key = jax.random.split(key)
         chosen = jax.random.categorical(component_key, self.logits, shape=(n,))
         noise = jax.random.normal(noise_key, (n, self.dim))
-        match self.covariance:
-            case "full":
-                offset = _solve_by_component(self.whitening, noise, chosen)
-            case "tied":
-                offset = solve_triangular(self.whitening, noise.T, lower=True).T
-            case "diagonal":
-                offset = noise / self.whitening[chosen]
-            case "spherical":
-                offset = noise / self.whitening[chosen][:, None]
+        if self.covariance == "full":
+            offset = _solve_by_component(self.whitening, noise, chosen)
+        else:
+            offset = noise / self.whitening[chosen]
         return self.means[chosen] + offset
 
 
 def _whiten(
     deviations: Float[Array, "codes dim"], whitening: Float[Array, "..."]
 ) -> Float[Array, "codes dim"]:
-    """A(z − μ) of each row, for A a matrix, a diagonal or a number."""
+    """A(z − μ) of each row, for A a matrix or a diagonal."""
     if whitening.ndim == 2:
         return jnp.matmul(deviations, whitening.T, precision=_HIGHEST)
-    return deviations * (whitening[None, :] if whitening.ndim == 1 else whitening)
+    return deviations * whitening[None, :]
 
 
 def _distances(
@@ -210,9 +188,9 @@ def mixture_from_moments(
     Args:
         weights: π, positive; scaled to add up to 1.
         means: μ.
-        covariances: Σ: (components, dim, dim) if full, (dim, dim) if tied, variances
-            (components, dim) if diagonal, (components,) if spherical.
-        covariance: one of ``"full"``, ``"tied"``, ``"diagonal"``, ``"spherical"``.
+        covariances: Σ: (components, dim, dim) if full, variances (components, dim) if
+            diagonal.
+        covariance: ``"full"`` or ``"diagonal"``.
 
     Returns:
         The mixture, in single precision; factors are computed in double precision.
@@ -226,7 +204,7 @@ def mixture_from_moments(
         raise unknown_choice("covariance", covariance, COVARIANCES)
     pi, centres, moments = (np.asarray(a, np.float64) for a in (weights, means, covariances))
     n, dim = centres.shape
-    shape = {"full": (n, dim, dim), "tied": (dim, dim), "diagonal": (n, dim), "spherical": (n,)}
+    shape = {"full": (n, dim, dim), "diagonal": (n, dim)}
     if pi.shape != (n,) or moments.shape != shape[covariance]:
         raise DataError(
             f"A {covariance} mixture with means of shape {centres.shape} needs weights of shape "
@@ -252,8 +230,13 @@ def whiten_moments(
     Raises:
         DataError: a covariance is not positive definite.
     """
+    needs("scipy", "evaluation")
+    needs("threadpoolctl", "evaluation")
+    from scipy.linalg import get_lapack_funcs
+    from threadpoolctl import threadpool_limits
+
     try:
-        if covariance in ("diagonal", "spherical"):
+        if covariance == "diagonal":
             if not (covariances > 0).all():
                 raise np.linalg.LinAlgError
             return 1 / np.sqrt(covariances)

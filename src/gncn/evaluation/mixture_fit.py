@@ -28,13 +28,12 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.special import logsumexp
 
 from gncn.base.errors import ConfigError, DataError, DivergenceError, unknown_choice
+from gncn.base.extras import needs
 from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture, mixture_from_moments
 from gncn.evaluation.mixture_steps import (
-    Start,
     log_joint,
     maximise,
     pooled,
@@ -80,21 +79,18 @@ def fit_mixture(
     covariance: Covariance | str = "full",
     *,
     seed: int = 0,
-    start: Start | str | Float[np.ndarray, "..."] = "k_means",
     regularisation: float = 1e-4,
     tolerance: float = 1e-4,
     max_iterations: int = 100,
     on_iteration: Callable[[int, float], None] | None = None,
 ) -> MixtureFit:
-    """Fit a Gaussian mixture to codes by EM.
+    """Fit a Gaussian mixture to codes by EM, from k-means clusters.
 
     Args:
         codes: the codes, shape (codes, dim).
         n_components: K; the paper's is 65.
-        covariance: one of ``"full"``, ``"tied"``, ``"diagonal"``, ``"spherical"``.
-        seed: of the start.
-        start: responsibilities to begin with: from ``"k_means"`` clusters, at
-            ``"random"``, or given, shape (codes, components).
+        covariance: ``"full"`` or ``"diagonal"``.
+        seed: of the clusters.
         regularisation: ε, added to every variance (scikit-learn's default is 1e-6).
         tolerance: stop when an iteration's gain in the mean objective is below this, in
             nats per dimension.
@@ -119,11 +115,33 @@ def fit_mixture(
         raise DataError("Codes to fit a mixture to must be finite; some are not.")
     if len(codes) < n_components:
         raise DataError(f"{len(codes)} codes are too few for {n_components} components.")
+    return improve_mixture(
+        codes,
+        start_responsibilities(_centred(codes)[0], n_components, seed),
+        covariance,
+        regularisation=regularisation,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        on_iteration=on_iteration,
+    )
 
-    centre = np.asarray(np.mean(codes, axis=0, dtype=np.float64))
-    centred = np.asarray(codes - centre[None, :], np.float32)
-    responsibilities = start_responsibilities(centred, n_components, start, seed)
-    moments = pooled(centred, n_components, covariance, regularisation)
+
+def improve_mixture(
+    codes: Codes,
+    responsibilities: Float[np.ndarray, "codes components"],
+    covariance: Covariance,
+    *,
+    regularisation: float,
+    tolerance: float,
+    max_iterations: int,
+    on_iteration: Callable[[int, float], None] | None = None,
+) -> MixtureFit:
+    """Fit a mixture by EM from given responsibilities; see `fit_mixture`."""
+    needs("scipy", "evaluation")
+    from scipy.special import logsumexp
+
+    centred, centre = _centred(codes)
+    moments = pooled(centred, responsibilities.shape[1], covariance, regularisation)
     objective: list[float] = []
     while True:
         moments = maximise(centred, responsibilities, moments, covariance, regularisation)
@@ -152,6 +170,12 @@ def fit_mixture(
         float(np.mean(np.asarray(logsumexp(joint, axis=1)))),
         not gained,
     )
+
+
+def _centred(codes: Codes) -> tuple[Float[np.ndarray, "codes dim"], Float[np.ndarray, " dim"]]:
+    """Codes less their mean, in single precision, and the mean in double precision."""
+    centre = np.asarray(np.mean(codes, axis=0, dtype=np.float64))
+    return np.asarray(codes - centre[None, :], np.float32), centre
 
 
 class MixtureChoice(NamedTuple):

@@ -8,20 +8,15 @@ import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
-from gncn.base.errors import ConfigError, unknown_choice
+from gncn.base.extras import needs
 from gncn.evaluation.blocks import blocks
 from gncn.evaluation.mixture import Covariance, Mixture
-
-Start = Literal["k_means", "random"]
 
 _MANY = 64
 """From so many dimensions on, full components are searched for each code's likeliest ones."""
@@ -49,33 +44,20 @@ class Moments(NamedTuple):
 
 
 def start_responsibilities(
-    codes: Float[np.ndarray, "codes dim"],
-    n: int,
-    start: str | Float[np.ndarray, "..."],
-    seed: int,
+    codes: Float[np.ndarray, "codes dim"], n: int, seed: int
 ) -> Float[np.ndarray, "codes components"]:
-    """Responsibilities to begin with: given, at random, or of k-means clusters."""
-    if isinstance(start, np.ndarray):
-        if start.shape != (len(codes), n) or not (start >= 0).all():
-            raise ConfigError(
-                f"Responsibilities to start from must be at least 0 and of shape "
-                f"{(len(codes), n)}; received shape {start.shape}."
-            )
-        return start / np.sum(start, axis=1, keepdims=True)
-    match start:
-        case "random":
-            drawn = np.random.default_rng(seed).uniform(size=(len(codes), n))
-            return drawn / drawn.sum(axis=1, keepdims=True)
-        case "k_means":
-            with warnings.catch_warnings():
-                # Fewer distinct codes than components: those left over get none.
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                means = KMeans(n, n_init="auto", max_iter=30, random_state=seed)
-                seen = np.random.default_rng(seed).permutation(len(codes))
-                means.fit(codes[seen[: n * _CODES_PER_CLUSTER]])
-            return np.eye(n)[means.predict(codes)]
-        case _:
-            raise unknown_choice("start", start, (*get_args(Start), "an array"))
+    """Responsibilities to begin with: each code belongs to one of `n` k-means clusters."""
+    needs("sklearn", "evaluation")
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # With fewer distinct codes than components some components get no code.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        means = KMeans(n, n_init="auto", max_iter=30, random_state=seed)
+        seen = np.random.default_rng(seed).permutation(len(codes))
+        means.fit(codes[seen[: n * _CODES_PER_CLUSTER]])
+    return np.eye(n)[means.predict(codes)]
 
 
 def log_joint(
@@ -144,7 +126,10 @@ def _pruned_log_joint(
 
 
 def _in_parallel(function: Callable[[int], None], components: Iterable[int]) -> None:
-    """Call a function for each component, one thread each, which is better than within."""
+    """Call a function for each component, one thread each: faster than threads within one."""
+    needs("threadpoolctl", "evaluation")
+    from threadpoolctl import threadpool_limits
+
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         for done in [pool.submit(function, k) for k in components]:
             done.result()
@@ -153,15 +138,7 @@ def _in_parallel(function: Callable[[int], None], components: Iterable[int]) -> 
 def precision_trace(mixture: Mixture) -> Float[np.ndarray, " components"]:
     """Traces tr Σ_k^{-1} = ‖A_k‖²."""
     squares = np.asarray(mixture.whitening) ** 2
-    match mixture.covariance:
-        case "full":
-            return np.sum(squares, axis=(1, 2))
-        case "tied":
-            return np.full(mixture.n_components, np.sum(squares))
-        case "diagonal":
-            return np.sum(squares, axis=1)
-        case "spherical":
-            return mixture.dim * squares
+    return np.sum(squares, axis=tuple(range(1, squares.ndim)))
 
 
 def maximise(
@@ -172,31 +149,23 @@ def maximise(
     regularisation: float,
 ) -> Moments:
     """The M step.  A component that no code belongs to keeps its place, with weight near 0."""
-    n, dim = codes.shape
+    dim = codes.shape[1]
     taken = np.where(responsibilities > _NO_PART, responsibilities, 0).astype(np.float64)
     counts = taken.sum(axis=0)
-    means, shares = before.means.copy(), {}
-    spread = before.covariances.copy() if covariance != "tied" else np.zeros((dim, dim))
+    means, spread = before.means.copy(), before.covariances.copy()
 
     def component(k: int) -> None:
         members = np.flatnonzero(taken[:, k])
         r, z = taken[members, k], codes[members].astype(np.float64)
         means[k] = r @ z / counts[k]
         deviations = z - means[k][None, :]
-        match covariance:
-            case "full":
-                scatter = (deviations * r[:, None]).T @ deviations
-                spread[k] = scatter / counts[k] + regularisation * np.eye(dim)
-            case "tied":
-                shares[k] = (deviations * r[:, None]).T @ deviations / n
-            case "diagonal":
-                spread[k] = r @ deviations**2 / counts[k] + regularisation
-            case "spherical":
-                spread[k] = r @ np.mean(deviations**2, axis=1) / counts[k] + regularisation
+        if covariance == "full":
+            scatter = (deviations * r[:, None]).T @ deviations
+            spread[k] = scatter / counts[k] + regularisation * np.eye(dim)
+        else:
+            spread[k] = r @ deviations**2 / counts[k] + regularisation
 
     _in_parallel(component, np.flatnonzero(counts > _NO_PART).tolist())
-    if covariance == "tied":
-        spread += sum(shares[k] for k in sorted(shares)) + regularisation * np.eye(dim)
     tiny = 10 * np.finfo(np.float64).eps
     weights = (counts + tiny) / np.sum(counts + tiny)
     return Moments(weights, means, spread)
@@ -207,12 +176,8 @@ def pooled(
 ) -> Moments:
     """Where components start that no code belongs to: the mean and covariance of all codes."""
     dim = codes.shape[1]
-    variances = np.asarray(np.mean(codes**2, axis=0, dtype=np.float64)) + regularisation
-    whole = (codes.T @ codes).astype(np.float64) / len(codes) + regularisation * np.eye(dim)
-    spread = {
-        "full": np.repeat(whole[None], n, axis=0),
-        "tied": whole,
-        "diagonal": np.repeat(variances[None], n, axis=0),
-        "spherical": np.full(n, np.mean(variances)),
-    }
-    return Moments(np.full(n, 1 / n), np.zeros((n, dim)), spread[covariance])
+    if covariance == "full":
+        spread = (codes.T @ codes).astype(np.float64) / len(codes) + regularisation * np.eye(dim)
+    else:
+        spread = np.asarray(np.mean(codes**2, axis=0, dtype=np.float64)) + regularisation
+    return Moments(np.full(n, 1 / n), np.zeros((n, dim)), np.repeat(spread[None], n, axis=0))

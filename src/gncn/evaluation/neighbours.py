@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.neighbors import NearestNeighbors
 
 from gncn.base.errors import ConfigError
+from gncn.base.extras import needs
 from gncn.evaluation.protocols import Images
 
 
@@ -37,6 +37,9 @@ def nearest_images(images: Images, queries: Images, k: int = 1) -> Neighbours:
     Raises:
         ConfigError: `k` is not between 1 and the number of images.
     """
+    needs("sklearn", "evaluation")
+    from sklearn.neighbors import NearestNeighbors
+
     if not 1 <= k <= len(images):
         raise ConfigError(f"k must be between 1 and {len(images)}, the images; received {k}.")
     search = NearestNeighbors(n_neighbors=k, algorithm="brute")

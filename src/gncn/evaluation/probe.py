@@ -11,12 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix
-from sklearn.preprocessing import StandardScaler
 
 from gncn.base.errors import ConfigError, DataError
+from gncn.base.extras import needs
 from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.protocols import Codes
 
@@ -51,6 +48,8 @@ class Probe:
 
     def score(self, codes: Codes, labels: Int[np.ndarray, " codes"]) -> "ProbeScore":
         """Compare predictions with labels."""
+        from sklearn.metrics import confusion_matrix
+
         predicted = self.predict(codes)
         classes = np.union1d(self.classes, labels)
         return ProbeScore(
@@ -106,6 +105,11 @@ def fit_probe(
         DataError: codes and labels differ in number, codes are not finite, or there is
             only one class.
     """
+    needs("sklearn", "evaluation")
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     grid = sorted(set(regularisation))
     if not grid:
         raise ConfigError("Give at least one value of C in `regularisation`; received none.")

@@ -6,7 +6,7 @@ at all.  With a few thousand images these can be better than it.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,12 +16,10 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
-from gncn.base.errors import ConfigError, unknown_choice
+from gncn.base.errors import ConfigError
 from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.completion import complete, missing_squared_error
 from gncn.evaluation.protocols import Images
-
-Loss = Literal["bce", "mse"]
 
 
 class Regressor(eqx.Module):
@@ -83,7 +81,6 @@ def fit_regressor(
     n_hidden: int = 512,
     n_layers: int = 2,
     dropout: float = 0.3,
-    loss: Loss | str = "bce",
     learning_rate: float = 1e-3,
     batch_size: int = 200,
     max_epochs: int = 40,
@@ -100,7 +97,6 @@ def fit_regressor(
         n_hidden: units of each hidden layer.
         n_layers: hidden layers.
         dropout: share of hidden units silenced in training.
-        loss: ``"bce"`` or ``"mse"``, per pixel.
         learning_rate: of Adam.
         batch_size: images of a mini-batch; what is left over sits out the epoch.
         max_epochs: stop then in any case.
@@ -114,8 +110,6 @@ def fit_regressor(
         ConfigError: an option is unknown or out of range, or the mask leaves nothing to
             see or nothing to predict.
     """
-    if loss not in get_args(Loss):
-        raise unknown_choice("loss", loss, get_args(Loss))
     check_positive(n_hidden=n_hidden, n_layers=n_layers, learning_rate=learning_rate)
     check_positive(batch_size=batch_size, max_epochs=max_epochs, patience=patience)
     if not 0 <= dropout < 1:
@@ -137,7 +131,6 @@ def fit_regressor(
             jax.random.fold_in(epoch_key, len(errors)),
             optimiser,
             min(batch_size, len(inputs)),
-            loss,
         )
         completed = complete(model, validation, visible)
         errors.append(missing_squared_error(validation, completed, visible).mean)
@@ -180,7 +173,6 @@ def _epoch(
     key: PRNGKeyArray,
     optimiser: optax.GradientTransformation,
     batch_size: int,
-    loss: str,
 ) -> tuple[Regressor, optax.OptState]:
     """Learn once from all images, in random order."""
     n_batches = len(inputs) // batch_size
@@ -191,9 +183,7 @@ def _epoch(
         learner = eqx.tree_at(lambda m: m.network, model, eqx.combine(arrays, static))
         x, truth = (a[chosen].astype(jnp.float32) for a in (inputs, targets))
         logits = learner.logits(x, jax.random.fold_in(key, chosen[0]))
-        if loss == "bce":
-            return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, truth))
-        return jnp.mean((jax.nn.sigmoid(logits) - truth) ** 2)
+        return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, truth))
 
     def learn(
         carry: tuple[tuple[eqx.nn.Linear, ...], optax.OptState], chosen: Int[Array, " batch"]

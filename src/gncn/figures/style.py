@@ -48,7 +48,7 @@ def style(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
 def scatter_classes(
     axes: Axes, positions: Float[np.ndarray, "points 2"], labels: Int[np.ndarray, " points"] | None
 ) -> None:
-    """Draw points coloured by class; with ten classes or fewer, write each class's name amid its points."""
+    """Draw points coloured by class; of ten classes or fewer, each has its name amid its points."""
     classes = [0] if labels is None else np.unique(labels).tolist()
     few = len(classes) <= 10
     shades = colormaps["tab10" if few else "hsv"]

@@ -32,9 +32,9 @@ from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.measures import MEASURES, Measure, Result, Subject, as_measurable, make_measures
 from gncn.measures.subject import Report
-from gncn.runs.drawing import mean_statistics
 from gncn.runs.folder import RunFolder
 from gncn.runs.priors import save_mixture
+from gncn.runs.statistics import mean_statistics
 
 _ADVICE = "Give --replace (replace=True) to drop what was measured before."
 

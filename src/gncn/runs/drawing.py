@@ -1,15 +1,14 @@
 """From a run folder to its figures: what a person looks at after training."""
 
+from functools import singledispatch
 from pathlib import Path
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gncn.base.errors import unknown_choice
 from gncn.baselines.autoencoder import Autoencoder
-from gncn.baselines.baseline import Baseline
-from gncn.baselines.descent import evaluate_baseline
+from gncn.baselines.classifier import DSRN
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.core.competition import Columns
 from gncn.core.likelihood import binary_cross_entropy
@@ -26,56 +25,70 @@ from gncn.figures.network import (
     draw_settling,
     draw_weights,
 )
-from gncn.runs.config import Config
 from gncn.runs.folder import RunFolder
-from gncn.training.examples import examples_of
-from gncn.training.hebbian import evaluate, reconstruction_error
-from gncn.training.history import SplitRecord, error_name, split_record
+from gncn.training.hebbian import reconstruction_error
+from gncn.training.history import error_name
 
-SPLITS = ("train", "validation", "test")
-
-
-def choose_split(data: Dataset, name: str) -> Split:
-    """The split of this name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if name not in SPLITS:
-        raise unknown_choice("split", name, SPLITS)
-    return getattr(data, name)
+N_IMAGES, N_WEIGHTS = 20, 200
+"""Reconstructions and weights shown."""
 
 
 def draw_run(folder: RunFolder, data: Dataset) -> list[Path]:
     """Draw all figures of a trained run, from validation images and the first trial."""
-    model = folder.model()
-    images = data.validation.images[: min(20, len(data.validation))]
-    shape = image_shape(data.n_pixels, data.image_shape)
-    figures = []
-    if isinstance(model, Network | Autoencoder):
-        path = folder.figure("reconstructions")
-        figures.append(draw_reconstruction_figure(path, model, images, data))
-    if not isinstance(model, PixelMixture):
-        figures.append(draw_learning_curve(folder.figure("learning-curve"), folder.history))
-    weights = folder.figure("weights")
-    match model:
-        case Network():
-            figures += [
-                draw_weights(weights, np.asarray(model.connections[0].plastic), shape, n_shown=200),
-                _draw_columns(folder.figure("columns"), model, data),
-            ]
-        case Autoencoder():
-            last, what = np.asarray(model.decoder.weights[-1]).T, "units adds to the image's logits"
-            figures.append(draw_weights(weights, last, shape, 200, f"hidden {what}"))
-        case PixelMixture():
-            means = np.asarray(model.mixture.means).T
-            path = folder.figure("components")
-            figures.append(draw_weights(path, means, shape, 200, "components has for a mean"))
-        case _:
-            first = np.asarray(model.network.weights[0])
-            what = "hidden units of the first layer looks for"
-            figures.append(draw_weights(weights, first, shape, 200, what))
-    return figures
+    return _draw(folder.model(), folder, data)
+
+
+@singledispatch
+def _draw(model: Any, folder: RunFolder, data: Dataset) -> list[Path]:
+    """Draw all figures of one class of models."""
+    raise TypeError(f"There are no figures of a {type(model).__name__}.")
+
+
+@_draw.register
+def _(model: Network, folder: RunFolder, data: Dataset) -> list[Path]:
+    weights = np.asarray(model.connections[0].plastic)
+    return [
+        _draw_reconstructions(model, folder, data),
+        draw_learning_curve(folder.figure("learning-curve"), folder.history),
+        draw_weights(folder.figure("weights"), weights, _shape(data), N_WEIGHTS),
+        _draw_columns(folder.figure("columns"), model, data),
+    ]
+
+
+@_draw.register
+def _(model: Autoencoder, folder: RunFolder, data: Dataset) -> list[Path]:
+    what = "hidden units adds to the image's logits"
+    last = np.asarray(model.decoder.weights[-1]).T
+    return [
+        _draw_reconstructions(model, folder, data),
+        draw_learning_curve(folder.figure("learning-curve"), folder.history),
+        draw_weights(folder.figure("weights"), last, _shape(data), N_WEIGHTS, what),
+    ]
+
+
+@_draw.register
+def _(model: DSRN, folder: RunFolder, data: Dataset) -> list[Path]:
+    what = "hidden units of the first layer looks for"
+    first = np.asarray(model.network.weights[0])
+    return [
+        draw_learning_curve(folder.figure("learning-curve"), folder.history),
+        draw_weights(folder.figure("weights"), first, _shape(data), N_WEIGHTS, what),
+    ]
+
+
+@_draw.register
+def _(model: PixelMixture, folder: RunFolder, data: Dataset) -> list[Path]:
+    means, path = np.asarray(model.mixture.means).T, folder.figure("components")
+    return [draw_weights(path, means, _shape(data), N_WEIGHTS, "components has for a mean")]
+
+
+def _shape(data: Dataset) -> tuple[int, int]:
+    return image_shape(data.n_pixels, data.image_shape)
+
+
+def _draw_reconstructions(model: Network | Autoencoder, folder: RunFolder, data: Dataset) -> Path:
+    images = data.validation.images[: min(N_IMAGES, len(data.validation))]
+    return draw_reconstruction_figure(folder.figure("reconstructions"), model, images, data)
 
 
 def _draw_columns(path: Path, network: Network, data: Dataset) -> Path:
@@ -112,19 +125,9 @@ def draw_reconstruction_figure(
         images,
         np.asarray(reconstruction),
         np.asarray(errors),
-        image_shape(data.n_pixels, data.image_shape),
+        _shape(data),
         ERROR_LABELS[error_name(model)],
     )
-
-
-def mean_statistics(model: Network | Baseline, split: Split, config: Config) -> SplitRecord:
-    """Error, ψ and sparsity averaged over a split, as in the run's training."""
-    stacked = jax.tree.map(lambda leaf: leaf[None], model)
-    size = config.training.evaluation_batch_size
-    if isinstance(model, Network):
-        return split_record(evaluate(stacked, examples_of(split), size), 0)
-    examples = examples_of(split, labelled=bool(model.blueprint.n_classes))
-    return split_record(evaluate_baseline(stacked, examples, size), 0)
 
 
 def watch(
@@ -167,5 +170,5 @@ def draw_watched(
         predictions,
         np.asarray(trajectory.discrepancy.layers[:, 0]),
         [np.asarray(states[:, 0]) for states in trajectory.latents[1:]],
-        image_shape(data.n_pixels, data.image_shape),
+        _shape(data),
     )

@@ -1,0 +1,171 @@
+"""A measure from outside the library appears in evaluate, compare, report and tune by itself."""
+
+import json
+import re
+import sys
+
+import pytest
+from brightness import Brightness
+from typer.testing import CliRunner
+
+import gncn
+from gncn.base.errors import ConfigError
+from gncn.measures import MEASURES, Column, Measure, Result
+from gncn.runs.folder import RunFolder
+from gncn.runs.train import train_run
+from gncn.study.plan import Study
+from gncn.study.search import Search
+
+CONFIG = gncn.Config(
+    data={"name": "digits"},
+    network={"sizes": (12, 8), "competition": "none"},
+    settling={"n_settle_steps": 3},
+    training={"n_epochs": 1},
+)
+
+
+@pytest.fixture(scope="module")
+def registered():
+    """The measure is registered, and commands are made anew, for the tests of this module."""
+    modules = [name for name in sys.modules if name in ("gncn.cli.app", "gncn.cli.evaluate")]
+    kept = {name: sys.modules.pop(name) for name in modules}
+    gncn.register("measure", "brightness", Brightness)
+    from gncn.cli.app import app
+
+    yield app
+    del MEASURES._entries["brightness"]
+    for name in ("gncn.cli.app", "gncn.cli.evaluate"):
+        sys.modules.pop(name, None)
+    sys.modules.update(kept)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    data = CONFIG.data.load()
+    made = RunFolder.create(tmp_path_factory.mktemp("runs") / "run", CONFIG, data, overwrite=False)
+    train_run(made, CONFIG, data, listeners=[])
+    return made
+
+
+def run(app, *arguments):
+    done = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def evaluated(registered, folder):
+    options = ("--only", "brightness", "--scale", 1000, "--split", "test")
+    return run(registered, "evaluate", folder.path, *options).output
+
+
+def test_it_is_evaluated_with_its_setting_as_an_option(registered, folder, evaluated):
+    found = json.loads((folder.path / "metrics-test.json").read_text())
+    assert found["brightness"]["scale"] == 1000
+    assert found["settings"] == {"scale": 1000.0}
+    printed = re.sub(r"[│ ]", "", evaluated)
+    assert f"Brightness{found['brightness']['difference']:.2f}" in printed
+    help_text = run(registered, "evaluate", "--help").output
+    assert "--scale" in help_text
+    assert "brightness" in help_text
+
+
+def test_it_is_compared(registered, folder, evaluated):
+    text = run(registered, "compare", folder.path, "--format", "markdown").output
+    assert "| Brightness |" in text.splitlines()[0]
+    found = json.loads(run(registered, "compare", folder.path, "--json").output)
+    measured = json.loads((folder.path / "metrics-test.json").read_text())["brightness"]
+    ours = found["rows"][0]["measures"]["brightness"]
+    assert ours["mean"] == pytest.approx(measured["difference"])
+
+
+def test_it_is_asked_for_by_a_study_and_reported(registered, tmp_path):
+    study = Study(
+        name="made",
+        split="validation",
+        evaluation={"measures": ["brightness"], "scale": 10.0},
+        data={"digits": {}},
+        models={"gncn": {"preset": "digits", "settings": SMALL}},
+    )
+    (tmp_path / "study.json").write_text(study.model_dump_json())
+    from gncn.study.record import write_record
+    from gncn.study.run import run_one
+
+    (spec,) = study.runs()
+    record = run_one(spec, scratch=tmp_path)
+    write_record(tmp_path, record)
+    assert record.metrics["brightness"]["scale"] == 10
+    run(registered, "report", tmp_path)
+    for name in ("report.html", "report.md"):
+        page = (tmp_path / name).read_text()
+        assert "Brightness" in page
+        assert f"{record.metrics['brightness']['difference']:.2f}" in page
+
+
+SMALL = {
+    "training": {"n_epochs": 1},
+    "network": {"sizes": [12, 12], "group_size": 4, "max_norm": [4.0, 1.0]},
+}
+
+
+def test_it_is_an_objective_of_a_search(registered, tmp_path):
+    from gncn.study.tune import tune
+
+    search = Search(
+        name="made",
+        budget={"trials": 1, "random_trials": 1},
+        measuring={"scale": 10.0},
+        data={"digits": {"targets": {"brightness": 1.0}}},
+        models={
+            "gncn": {
+                "preset": "digits",
+                "settings": SMALL,
+                "columns": ["brightness"],
+                "space": {"training.learning_rate": {"low": 1e-3, "high": 1e-2}},
+            }
+        },
+    )
+    summary = tune(search, "gncn", "digits", tmp_path)
+    (trial,) = summary["trials"]
+    value = trial["values"]["brightness"]
+    assert value > 0
+    assert trial["shortfalls"]["brightness"] == pytest.approx((value - 1) / 0.1)
+
+
+class Lacking(Measure):
+    pass
+
+
+class Twin(Measure):
+    columns = (Column("m_mse", "another", lambda _: None),)
+
+    def measure(self, subject):
+        return Result()
+
+
+class Clashing(Measure):
+    n_samples: str = "many"
+
+    def measure(self, subject):
+        return Result()
+
+
+class Reserved(Clashing):
+    n_samples: int = 5000
+    split: str = "test"
+
+
+@pytest.mark.parametrize(
+    ("name", "measure", "message"),
+    [
+        ("mine", Lacking, "Lacking lacks `measure`"),
+        ("probe", Brightness, "'probe' is taken"),
+        ("mine", Clashing, "'n_samples' of Clashing differs from that of Likelihood"),
+        ("mine", Reserved, "can't have the option 'split'"),
+        ("mine", Twin, "Twin and Completion both have a column 'm_mse'"),
+        ("mine", str, "must be a subclass"),
+    ],
+)
+def test_what_cannot_be_a_measure_is_refused(name, measure, message):
+    with pytest.raises(ConfigError, match=message):
+        gncn.register("measure", name, measure)

@@ -1,0 +1,53 @@
+"""What is imported when: `import gncn` needs seven packages, and what is absent is said."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from gncn.base.errors import ConfigError
+from gncn.base.extras import needs
+from gncn.evaluation.neighbours import nearest_images
+
+OPTIONAL = (
+    *("scipy", "sklearn", "threadpoolctl", "matplotlib", "typer", "rich", "optuna", "jinja2"),
+    *("pooch", "tomli_w"),
+)
+
+
+def loaded(code):
+    """Which of the optional packages are loaded after some code in a new process."""
+    ask = f"import sys; print(*(set({OPTIONAL!r}) & set(sys.modules)))"
+    command = [sys.executable, "-c", f"{code}; {ask}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_gncn_loads_nothing_optional():
+    assert loaded("import gncn") == set()
+    assert loaded("import gncn.measures, gncn.evaluation.mixture_fit, gncn.runs.folder") == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "message"),
+    [
+        ("sklearn", "evaluation", r"scikit-learn.*pip install 'gncn\[evaluation\]'"),
+        ("matplotlib", "figures", r"Matplotlib.*pip install 'gncn\[figures\]'"),
+        ("nonesuch", "study", r"nonesuch.*pip install 'gncn\[study\]'"),
+    ],
+)
+def test_an_absent_package_is_said_in_one_sentence(monkeypatch, module, extra, message):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=message):
+        needs(module, extra)
+
+
+def test_a_measure_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ConfigError, match=r"pip install 'gncn\[evaluation\]'"):
+        nearest_images(np.ones((3, 2)), np.ones((1, 2)))
+
+
+def test_a_package_that_is_there_is_no_error():
+    needs("numpy", "evaluation")
