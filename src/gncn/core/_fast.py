@@ -6,7 +6,6 @@ Each function says what it saves.  `docs/performance.md` has the measurements.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -54,7 +53,7 @@ def prepare(network: Network, last: Any = None) -> Prepared:
             if there are none.
     """
     laid = tuple(c.laid_out(network.settler.products) for c in network.connections)
-    network = eqx.tree_at(lambda n: n.connections, network, laid)
+    network = network.replaced(connections=laid)
     tools = lax.optimization_barrier(network.settler.prepare(network, last))
     return Prepared(network, tools)
 
@@ -63,11 +62,7 @@ def for_batch(prepared: Prepared, n_images: int) -> Prepared:
     """Diagonal precisions repeated for every image: a CPU multiplies equal shapes faster."""
     errors = tuple(layer.errors.for_batch(n_images) for layer in prepared.network.layers)
     errors = lax.optimization_barrier(errors)
-    layers = tuple(
-        eqx.tree_at(lambda one: one.errors, layer, error)
-        for layer, error in zip(prepared.network.layers, errors, strict=True)
-    )
-    return prepared._replace(network=eqx.tree_at(lambda n: n.layers, prepared.network, layers))
+    return prepared._replace(network=prepared.network.replaced(errors=errors))
 
 
 def in_blocks(settle: Callable[[Latents], Any], latents: Latents, block: int | None = None) -> Any:

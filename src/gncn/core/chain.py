@@ -16,7 +16,7 @@ from gncn.base.errors import ConfigError
 from gncn.base.registry import options_of, reserve
 from gncn.core.circuit import PARTS, Circuit, Compared, Layer
 from gncn.core.connections.base import CONNECTIONS
-from gncn.core.flat import REGISTRIES, takers
+from gncn.core.flat import REGISTRIES, is_default, takers
 
 T = TypeVar("T")
 OUTPUT = "output_"
@@ -70,7 +70,11 @@ class Chain(Description):
                 parts = dict.fromkeys(o for kind in REGISTRIES for o in takers(kind))
                 known = ", ".join(map(repr, (*cls.model_fields, *parts)))
                 raise ConfigError(f"Unknown option {name!r} for a chain. Options: {known}.")
-        return {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in options.items()
+            if name in cls.model_fields or not _is_default(name, value)
+        }
 
     @property
     def part_options(self) -> dict[str, Any]:
@@ -196,6 +200,14 @@ def _scope(name: str) -> str | None:
     if name.startswith(OUTPUT) and name.removeprefix(OUTPUT) in takers("likelihood"):
         return "output"
     return None
+
+
+def _is_default(name: str, value: Any) -> bool:
+    """Whether a part's option has its default value, whichever part takes it."""
+    kind = _scope(name)
+    kind, option = ("likelihood", name.removeprefix(OUTPUT)) if kind == "output" else (kind, name)
+    entries = [REGISTRIES[kind].get(part) for part in takers(kind)[option]]
+    return is_default(option, value, entries)
 
 
 def _fields(kind: str, name: str) -> dict[str, Any]:

@@ -138,8 +138,8 @@ def settle_on_visible(
         latents = (x, *descend(network, codes)[1:])
     moving = network
     if way == "silent":
-        errors = SeenErrors(network.layers[0].errors, seen)
-        moving = eqx.tree_at(lambda n: n.layers[0].errors, network, errors)
+        data, *above = (layer.errors for layer in network.layers)
+        moving = network.replaced(errors=(SeenErrors(data, seen), *above))
     prepared = for_batch(prepare(moving), len(x))
 
     def drift(latents: Latents) -> Float[Array, "images pixels"]:

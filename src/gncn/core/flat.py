@@ -5,7 +5,7 @@ given as an object or by its name.  With a name, the part's own options stand ne
 description's, and `gather` hands them to the part.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gncn.base.errors import ConfigError
@@ -29,6 +29,16 @@ def takers(kind: str) -> dict[str, list[str]]:
         for option in options_of(registry.get(name)):
             found.setdefault(option, []).append(name)
     return found
+
+
+def is_default(option: str, value: Any, entries: Iterable[Any]) -> bool:
+    """Whether a value is an option's default in all classes that have the option.
+
+    Descriptions leave such values out, so that they equal descriptions in which they were never
+    written.
+    """
+    defaults = [entry.model_fields[option].default for entry in entries]
+    return isinstance(value, str | int | float) and all(value == default for default in defaults)
 
 
 def gather(

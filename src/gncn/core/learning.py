@@ -18,7 +18,6 @@ equally far, whatever their evidence.
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -102,8 +101,4 @@ def learned(
         layer.errors.learned(update, precision_rate, precision_bounds)
         for layer, update in zip(network.layers, updates.errors, strict=True)
     )
-    return eqx.tree_at(
-        lambda n: (n.connections, *(layer.errors for layer in n.layers)),
-        network,
-        (connections, *errors),
-    )
+    return network.replaced(errors=errors, connections=connections)

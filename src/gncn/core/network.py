@@ -17,6 +17,7 @@ V^l (appendix)          ``network.layers[l].layer.competition`` with α_e, α_h 
 ======================  ==================================================================
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import equinox as eqx
@@ -119,6 +120,25 @@ class Network(eqx.Module):
     settler: Settler = eqx.field(static=True)
     layers: tuple[Population, ...]
     connections: tuple[Synapses, ...]
+
+    def replaced(
+        self,
+        *,
+        errors: tuple[ErrorNeurons, ...] | None = None,
+        connections: tuple[Synapses, ...] | None = None,
+    ) -> "Network":
+        """The same network with other error neurons or synapses.
+
+        Args:
+            errors: one for each layer; by default the present ones.
+            connections: one for each connection; by default the present ones.
+        """
+        layers = self.layers
+        if errors is not None:
+            pairs = zip(layers, errors, strict=True)
+            layers = tuple(dataclasses.replace(layer, errors=own) for layer, own in pairs)
+        synapses = self.connections if connections is None else connections
+        return dataclasses.replace(self, layers=layers, connections=synapses)
 
     def respond(self, latents: Latents) -> Responses:
         """Predictions z̄^l = g^l(Σ W φ(z)) and errors e^l of all layers (Eqs 1, 5, 13, 14)."""
