@@ -1,14 +1,14 @@
-"""Tables in documents: each between two lines of Markdown that name it."""
+"""Tables in documents: each stands between two lines of Markdown that name it."""
 
 from pathlib import Path
 
 import typer
 
-from gncn.base.files import write_atomic
+from benchmarks.machine import write
 
 
 def around(document: Path, name: str) -> tuple[str, str]:
-    """What stands before and after the place that two lines of a document name.
+    """The text before and after the place that two lines of a document name.
 
     Raises:
         BadParameter: the document has no such place.
@@ -26,10 +26,10 @@ def around(document: Path, name: str) -> tuple[str, str]:
 
 
 def put(document: Path, name: str, table: str) -> None:
-    """Put a table into its place, instead of what stands there.
+    """Replace the table in a place of a document.
 
     Raises:
         BadParameter: the document has no such place.
     """
     before, after = around(document, name)
-    write_atomic(document, before + table + after)
+    write(document, before + table + after)

@@ -1,22 +1,22 @@
 """`make bench`: how near training comes to the arithmetic that it can't avoid.
 
-The floor of an epoch is the arithmetic of the six dense products of a settling step
-(three predictions W φ, three messages E e), T times for each mini-batch, divided by the
-best rate at which JAX multiplies matrices of those shapes in the same run.  (Training
-leaves nine of these 6 T out, those that are the same for every image, and does six more to
-learn: 297 for 300 with T = 50.)  The floor is measured anew just before each second of
-training, so that a change in the machine's speed hits both, and what is told of is the median
-of such turns' ratios.  That is done for several sizes of mini-batches, and for wider layers.
-Beside it stands what training is made of: a loop of those six products and nothing else, which
-shows what JAX makes of them; settling, which adds the functions φ and g; and settling with
-competition.
+The floor of an epoch is the arithmetic of the six dense products of a settling step (three
+predictions W φ, three messages E e), T times for each mini-batch, divided by the best rate at which
+JAX multiplies matrices of those shapes in the same run.  (Training leaves out nine of these 6 T
+products, which are the same for every image, and does six more to learn: 297 for 300 with T = 50.)
+The floor is measured again just before each second of training, so that a change in the machine's
+speed hits both.  The result is the median of such turns' ratios, for several sizes of mini-batches
+and for wider layers.
 
-Also measured: how time grows with images, layers, synapses, steps and trials (slopes of log
-time against log size; 1 is linear), and peak memory of whole training processes against the
-size of mini-batches and the width of layers.
+Three more numbers show where the time above the floor goes: a loop of those six products and
+nothing else shows what JAX makes of them; settling alone adds the functions φ and g; settling with
+columns adds competition.
+
+Also measured: how time grows with images, layers, synapses, steps and trials (slopes of log time
+against log size; 1 is linear); peak memory of whole training processes; training from a file
+against training from memory; several trials in one program against the same trials alone.
 """
 
-import dataclasses
 import functools
 import itertools
 import json
@@ -25,11 +25,13 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import typer
@@ -39,11 +41,8 @@ from rich.progress import track
 from rich.table import Table
 
 import gncn
-from benchmarks.machine import command, machine
-from gncn.base.files import write_atomic
-from gncn.runs.config import Config, NetworkConfig, SettlingConfig, TrainingConfig
-from gncn.training.examples import hold
-from gncn.training.hebbian import start_training, train_epoch
+from benchmarks.epochs import epoch_timer, few, in_turn
+from benchmarks.machine import command, keep, machine
 
 PAPER = {
     "network": {
@@ -76,12 +75,12 @@ SETTLING: dict[str, dict[str, Any]] = {
 
 def configure(
     network: dict[str, Any] | None = None, *, batch: int = 200, n_trials: int = 1, **settling: Any
-) -> Config:
+) -> gncn.Config:
     """The paper's sizes and steps, with some options changed."""
-    return Config(
-        network=NetworkConfig(**{**PAPER["network"], **(network or {})}),
-        settling=SettlingConfig(**{**PAPER["settling"], **settling}),
-        training=TrainingConfig(batch_size=batch, n_epochs=1),
+    return gncn.Config(
+        network={**PAPER["network"], **(network or {})},
+        settling={**PAPER["settling"], **settling},
+        training={"batch_size": batch, "n_epochs": 1},
         n_trials=n_trials,
     )
 
@@ -138,18 +137,8 @@ def floor_timer(sizes: tuple[int, ...], batch: int, n_steps: int) -> Callable[[]
     return lambda: sum(share * min(timed(chain, 2)) for chain, share in chains)
 
 
-def epoch_timer(config: Config, n_images: int) -> Callable[[], Any]:
-    """A call that trains for one epoch of `n_images` MNIST images."""
-    data = gncn.load_dataset("mnist")
-    examples = jax.device_put(hold(data.train.images[:n_images]))
-    plan = config.training.plan()
-    state = start_training(config.networks(data.n_pixels), plan.rule, config.seeds)
-    rates = jax.tree.map(lambda rate: rate.repeat(config.n_trials), config.training.rates())
-    return lambda: train_epoch(state, examples, rates, plan)[0].network
-
-
-def products_timer(sizes: tuple[int, ...], batch: int, n_batches: int) -> Callable[[], Any]:
-    """A call that does the six products of a step, and what chains them, for `n_batches`."""
+def products_timer(sizes: tuple[int, ...], batch: int, n_batches: int) -> Callable[[], float]:
+    """A call that times the six products of a step, and what chains them, for `n_batches`."""
     shapes = list(itertools.pairwise(sizes))
     key = jax.random.key(0)
     forward = [jax.random.normal(key, shape) / shape[1] for shape in shapes]
@@ -162,16 +151,15 @@ def products_timer(sizes: tuple[int, ...], batch: int, n_batches: int) -> Callab
         return [z + 0.1 * m for z, m in zip(states, messages, strict=True)], None
 
     loop = jax.jit(lambda states: lax.scan(step, states, length=50 * n_batches, unroll=10)[0])
-    return lambda: loop(start)
+    return lambda: timed(lambda: loop(start), 1)[0]
 
 
-def settle_timer(config: Config, n_batches: int) -> Callable[[], Any]:
-    """A call that settles a mini-batch of MNIST `n_batches` times, as training does."""
-    images = gncn.load_dataset("mnist").train.images[: config.training.batch_size]
-    x = jax.device_put(images.astype(np.float32))
-    network = config.networks(images.shape[1])[0]
-    states = jax.jit(lambda network, x: gncn.settle(network, x).latents)
-    return lambda: [states(network, x) for _ in range(n_batches)]
+def settle_timer(config: gncn.Config, data: gncn.Dataset, n_batches: int) -> Callable[[], float]:
+    """A call that times settling a mini-batch `n_batches` times, as training does."""
+    x = jax.device_put(data.train.images[: config.training.batch_size].astype(np.float32))
+    network = config.models(data)[0]
+    states = eqx.filter_jit(lambda network, x: gncn.settle(network, x).latents)
+    return lambda: timed(lambda: [states(network, x) for _ in range(n_batches)], 1)[0]
 
 
 def slope(sizes: Sequence[float], times: Sequence[float]) -> float:
@@ -183,45 +171,79 @@ def measure_ratio(rounds: int, sizes: tuple[int, ...], batch: int) -> dict[str, 
     """Time of each variant of training and of its parts, each time just after the floor's."""
     n_synapses = 784 * sizes[0] + sum(a * b for a, b in itertools.pairwise(sizes))
     n_batches = max(1, round(1.2e9 / (batch * n_synapses)))  # about a second of training
+    data = few(gncn.load_dataset("mnist"), n_batches * batch)
     shape = {} if sizes == PAPER["network"]["sizes"] else wide(sizes[0], len(sizes))
 
-    def shaped(network: dict[str, Any]) -> Config:
+    def shaped(network: dict[str, Any]) -> gncn.Config:
         return configure({**shape, **network}, batch=batch)
 
-    timers = {}
+    timers: dict[str, Callable[[], float]] = {}
     for name, network in VARIANTS.items():
-        timers[name] = epoch_timer(shaped(network), n_batches * batch)
+        timers[name] = epoch_timer(shaped(network), data)
     for name, network in SETTLING.items():
-        timers[name] = settle_timer(shaped(network), n_batches)
+        timers[name] = settle_timer(shaped(network), data, n_batches)
     timers[PRODUCTS] = products_timer((784, *sizes), batch, n_batches)
     floor = floor_timer((784, *sizes), batch, 50)
     for timer in timers.values():
-        jax.block_until_ready(timer())
+        timer()
     found: dict[str, Any] = {name: {"floor": [], "seconds": []} for name in timers}
     what = f"mini-batches of {batch}, {sizes[0]} wide"
     for _ in track(range(rounds), what, console=Console(stderr=True), transient=True):
         for name, timer in timers.items():
             found[name]["floor"].append(floor())
-            found[name]["seconds"].append(min(timed(timer, 2)) / n_batches)
+            found[name]["seconds"].append(min(timer(), timer()) / n_batches)
     return found
 
 
 def measure_scaling() -> dict[str, Any]:
     """Time against images, layers, synapses, steps and trials."""
+    mnist = gncn.load_dataset("mnist")
     configs = {
         "images": {n: (configure(), n) for n in (400, 800, 1600, 3200)},
         "layers": {n: (configure(wide(360, n)), 800) for n in (2, 4, 8)},
         "synapses": {
-            config.network.circuit(784).n_synapses: (config, 800)
-            for config in (configure(wide(width)) for width in (180, 360, 720))
+            784 * width + 2 * width**2: (configure(wide(width)), 800) for width in (180, 360, 720)
         },
         "steps": {n: (configure(n_settle_steps=n), 800) for n in (10, 20, 40, 80)},
         "trials": {n: (configure(n_trials=n), 800) for n in (1, 2, 4, 8)},
     }
     found = {}
     for what, sizes in configs.items():
-        times = [min(seconds(epoch_timer(*of_size), 3)) for of_size in sizes.values()]
+        times = []
+        for config, n_images in sizes.values():
+            timer = epoch_timer(config, few(mnist, n_images))
+            times.append(min([timer() for _ in range(4)][1:]))  # the first compiles
         found[what] = {"sizes": list(sizes), "seconds": times, "slope": slope([*sizes], times)}
+    return found
+
+
+def measure_streaming(rounds: int, n_images: int) -> dict[str, Any]:
+    """Epochs over grey bytes in a file, streamed and in memory, with few and many steps."""
+    images = gncn.load_dataset("mnist").train.array[:n_images] * np.uint8(255)
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        np.save(path, images)
+        sides = {
+            side: gncn.load_file(path, stream=stream, max_value=255, n_validation=1, n_test=1)
+            for side, stream in (("memory", False), ("streamed", True))
+        }
+        for n_steps in (5, 50):
+            config = configure(n_settle_steps=n_steps)
+            timers = {side: [epoch_timer(config, data)] for side, data in sides.items()}
+            found[f"T={n_steps}"] = in_turn(timers, rounds)
+    return found
+
+
+def measure_trials(rounds: int, n_images: int, n_trials: int) -> dict[str, Any]:
+    """Epochs of several trials in one program, and of as many trials alone."""
+    data = few(gncn.load_dataset("mnist"), n_images)
+    found = {}
+    for n_steps in (5, 50):
+        alone = epoch_timer(configure(n_settle_steps=n_steps), data)
+        together = epoch_timer(configure(n_settle_steps=n_steps, n_trials=n_trials), data)
+        sides = {"alone": [alone] * n_trials, "in one program": [together]}
+        found[f"T={n_steps}"] = {"trials": n_trials, **in_turn(sides, rounds)}
     return found
 
 
@@ -262,13 +284,11 @@ def one_epoch(batch: int, width: int | None) -> dict[str, float]:
     The network is the paper's, which learns from all images, or, if a width is given, one of
     three layers as wide, which learns from 10,000 images with T = 5, to be done sooner.
     """
-    data = gncn.load_dataset("mnist")
-    config = configure(batch=batch)
+    data, config = gncn.load_dataset("mnist"), configure(batch=batch)
     if width is not None:
-        few = data.train.subset(np.arange(10_000))
-        data = dataclasses.replace(data, train=few)
+        data = few(data, 10_000)
         config = configure(wide(width), batch=batch, n_settle_steps=5)
-    result = gncn.fit(config.networks(784), data, config.training, seeds=config.seeds)
+    result = gncn.fit(config.models(data), data, config.training, seeds=config.seeds)
     return {"seconds": result.history[0].seconds, "peak_mib": peak_mib()}
 
 
@@ -310,7 +330,7 @@ def show_ratio(console: Console, found: dict[str, Any], sizes: tuple[int, ...], 
 
 
 def measure_rest(console: Console, record: dict[str, Any]) -> None:
-    """Measure and print an epoch, scaling and memory, and record them."""
+    """Measure, print and record an epoch, scaling, memory, streaming and trials."""
     record["epoch"] = measure_epoch()
     console.print(
         f"one MNIST epoch (58,000 images, compilation included): {record['epoch']['seconds']:.1f} "
@@ -325,13 +345,27 @@ def measure_rest(console: Console, record: dict[str, Any]) -> None:
             f"peak memory against {what}: {found['mib_without']:.0f} MiB and "
             f"{found['mib_for_each']:.3f} MiB for each, over {found['sizes']}"
         )
+    record["streaming"] = measure_streaming(4, 6000)
+    record["trials"] = measure_trials(4, 3000, 10)
+    for what, above, below in (
+        ("streaming", "memory", "streamed"),
+        ("trials", "in one program", "alone"),
+    ):
+        for steps, found in record[what].items():
+            ratios = [a / b for a, b in zip(found[above], found[below], strict=True)]
+            console.print(
+                f"{what}, {steps}: seconds {above} ÷ {below}: {statistics.median(ratios):.3f} "
+                f"({min(ratios):.3f}-{max(ratios):.3f})"
+            )
 
 
 def main(
     rounds: Annotated[int, typer.Option(help="Turns of each, the floor before it.", min=1)] = 11,
-    out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file, or folder of records by machine and date.")
+    ] = None,
     only_ratios: Annotated[
-        bool, typer.Option("--only-ratios", help="Leave out the epoch, scaling and memory.")
+        bool, typer.Option("--only-ratios", help="Measure only time over the floor.")
     ] = False,
     only_epoch: Annotated[bool, typer.Option("--only-epoch", hidden=True)] = False,
     batch: Annotated[int, typer.Option(hidden=True)] = 200,
@@ -350,7 +384,7 @@ def main(
     if not only_ratios:
         measure_rest(console, record)
     if out is not None:
-        write_atomic(out, json.dumps(record, indent=2) + "\n")
+        console.print(f"record: {keep(out, 'speed', record)}")
 
 
 if __name__ == "__main__":

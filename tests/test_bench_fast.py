@@ -6,6 +6,8 @@ import pytest
 import typer
 from benchmarks import fast
 
+from gncn import load_dataset
+
 
 def record(way, seed, n_epochs, bce):
     numbers = {"bce": bce, "probe_error_percent": 4.0, "log_likelihood": -100.0}
@@ -40,16 +42,24 @@ def test_the_table_has_means_and_spreads_and_all_numbers_of_epochs():
 )
 def test_runs_of_another_length_are_refused(tmp_path, known, asked, was):
     path = tmp_path / "record.json"
-    path.write_text(json.dumps(dict(zip(("budget", "n_epochs"), known, strict=True))))
+    record = dict(zip(("budget", "n_epochs"), known, strict=True))
     if was is None:
-        fast.refuse_other_lengths(path, *asked)
+        fast.refuse_other_lengths(record, path, *asked)
         return
-    with pytest.raises(typer.BadParameter, match=f"record.json is of {was}; ask for as many"):
-        fast.refuse_other_lengths(path, *asked)
+    with pytest.raises(typer.BadParameter, match=f"record.json has runs of {was}; ask for as many"):
+        fast.refuse_other_lengths(record, path, *asked)
+
+
+def test_records_are_written_as_they_are_read():
+    kept = {"runs": [record("a", 0, 1, 2.0)], "followed": {"mnist": {"a": {"psi": [1.0]}}}}
+    assert json.loads(fast.as_text(kept)) == kept
+    nothing = {"runs": [], "followed": {}}
+    assert json.loads(fast.as_text(nothing)) == nothing
 
 
 @pytest.mark.parametrize("way", fast.WAYS)
 def test_every_way_is_a_configuration(way):
     config = fast.configure(way, seed=3, n_epochs=2)
     assert (config.seed, config.training.n_epochs) == (3, 2)
-    assert config.networks(784)[0].circuit.sizes == (784, 360, 360, 360)
+    network = config.models(load_dataset("mnist"))[0]
+    assert network.circuit.sizes == (784, 360, 360, 360)

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from benchmarks import peers
+from benchmarks import contest, peers
 from benchmarks.document import put
 from rich.console import Console
 
-from gncn import load_config
-from gncn.base.errors import ConfigError
-from gncn.base.files import jsonable
+from gncn import load_config, load_dataset
 
 FAKE = """
 import sys
@@ -48,7 +46,7 @@ def fake_worker(folder, *, offset="0", fails=False, name="fake"):
     bits = {"train": (10, 3), "validation": (4, 3)}
     np.savez(folder / "bits.npz", **{k: rng.integers(0, 2, s, np.uint8) for k, s in bits.items()})
     script = folder / f"{name}.py"
-    script.write_text(FAKE.format(folder=str(peers.WORKERS), offset=offset))
+    script.write_text(FAKE.format(folder=str(contest.WORKERS), offset=offset))
     task = {**peers.TASK, "sizes": [3, 2], "batch": 2, "chunk": 2, "n_chunks": 3}
     task |= {"rate": 0.1, "step_size": 0.1, "activation": "relu", "options": {"fails": fails}}
     return peers.Worker(name, [sys.executable, script, folder / "bits.npz"], task)
@@ -65,7 +63,7 @@ def test_a_worker_is_warm_but_has_learned_nothing_when_it_answers(tmp_path):
 
 
 def test_a_worker_that_fails_says_why(tmp_path):
-    with pytest.raises(ConfigError, match=r"'fake' ended with status 1(.|\n)*out of luck"):
+    with pytest.raises(contest.WorkerError, match=r"'fake' ended with status 1(.|\n)*out of luck"):
         fake_worker(tmp_path, fails=True)
 
 
@@ -117,7 +115,7 @@ def test_timing_starts_all_processes_anew(tmp_path):
 
 
 def test_chunks_see_every_image_once_an_epoch_and_keep_their_seed(monkeypatch):
-    monkeypatch.syspath_prepend(str(peers.WORKERS))
+    monkeypatch.syspath_prepend(str(contest.WORKERS))
     from serving import Task, chunks
 
     task = Task([1, 1], 1, 3, 2, 1, 0.1, 0.1, "relu", 0.1, seed=5)
@@ -130,7 +128,7 @@ def test_chunks_see_every_image_once_an_epoch_and_keep_their_seed(monkeypatch):
 
 
 def test_first_weights_have_their_scale_and_order(monkeypatch):
-    monkeypatch.syspath_prepend(str(peers.WORKERS))
+    monkeypatch.syspath_prepend(str(contest.WORKERS))
     from serving import Task
 
     task = Task([40, 30, 20], 1, 1, 1, 1, 0.1, 0.1, "relu", weight_scale=0.2, seed=0)
@@ -190,7 +188,7 @@ def test_the_table_has_what_was_measured_and_stands_in_its_place(tmp_path):
     }
     document = tmp_path / "page.md"
     document.write_text("Above\n<!-- peers -->\nold\n<!-- end of peers -->\nbelow\n")
-    put(document, peers.PLACE, peers.markdown(jsonable(record)))
+    put(document, peers.PLACE, peers.markdown(peers.jsonable(record)))
     lines = document.read_text().splitlines()
     assert (lines[0], lines[-1]) == ("Above", "below")
     assert "old" not in lines
@@ -209,7 +207,7 @@ def test_a_document_without_a_place_is_refused(tmp_path):
 
 
 def test_infinite_numbers_are_null_in_the_record():
-    record = jsonable({"a": [1.0, math.inf], "b": {"c": (math.nan, "x")}})
+    record = peers.jsonable({"a": [1.0, math.inf], "b": {"c": (math.nan, "x")}})
     assert json.dumps(record, allow_nan=False) == '{"a": [1.0, null], "b": {"c": [null, "x"]}}'
 
 
@@ -218,11 +216,12 @@ def test_our_variants_are_configurations_of_the_same_task(name):
     variant = peers.OURS[name]
     sizes = f"network.sizes={peers.TASK['sizes'][1:]}"
     config = load_config(preset=variant["preset"], overrides=[sizes, *variant["overrides"]])
-    assert list(config.network.circuit(784).sizes) == peers.TASK["sizes"]
+    network = config.models(load_dataset("mnist"))[0]
+    assert list(network.circuit.sizes) == peers.TASK["sizes"]
     assert config.settling.weight_scale == peers.TASK["weight_scale"]
     if "exact" in name:
-        assert config.settling.n_settle_steps == peers.TASK["n_steps"]
-        assert config.settling.products == "float32"
+        assert network.settler.n_settle_steps == peers.TASK["n_steps"]
+        assert network.settler.products == "float32"
 
 
 def test_all_choose_from_as_many_rates_and_peers_of_one_rule_share_the_best_setting():
@@ -265,4 +264,4 @@ def test_every_setting_is_tried_of_every_learning_rule():
 
 @pytest.mark.parametrize("peer", peers.PEERS.values())
 def test_every_peer_has_its_worker(peer):
-    assert Path(peers.WORKERS / f"with_{peer['worker']}.py").exists()
+    assert Path(contest.WORKERS / f"with_{peer['worker']}.py").exists()

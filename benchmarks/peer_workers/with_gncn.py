@@ -9,19 +9,16 @@ import numpy as np
 from serving import Task, serve
 
 import gncn
-from gncn.core.network import Network
-from gncn.core.settling import settle
-from gncn.runs.config import load_config
 from gncn.training.epochs import trial
 from gncn.training.examples import hold
 from gncn.training.hebbian import reconstruction_error, start_training, train_epoch
 
 
 @eqx.filter_jit
-def bce(network: Network, x: jax.Array, n_steps: int) -> jax.Array:
+def bce(network: gncn.Network, x: jax.Array, n_steps: int) -> jax.Array:
     """BCE after settling."""
     x = x.astype(jnp.float32)
-    return reconstruction_error(network, settle(network, x, n_settle_steps=n_steps))
+    return reconstruction_error(network, gncn.settle(network, x, n_settle_steps=n_steps))
 
 
 class WithGncn:
@@ -38,7 +35,7 @@ class WithGncn:
             *task.options["overrides"],
         ]
         self.task = task
-        self.config = load_config(preset=task.options["preset"], overrides=overrides)
+        self.config = gncn.load_config(preset=task.options["preset"], overrides=overrides)
         self.plan = self.config.training.plan()
         self.rates = jax.tree.map(lambda rate: rate[None], self.config.training.rates())
         self.about = {"gncn": gncn.__version__, "jax": jax.__version__}

@@ -49,7 +49,7 @@ class Plain:
         return active, errors, drives[0]
 
     def _settle(self, weights: Arrays, x: jax.Array) -> Arrays:
-        def step(states: Arrays, _: None) -> tuple[Arrays, None]:
+        def step(states: Arrays, nothing: None) -> tuple[Arrays, None]:
             _, errors, _ = self._respond(weights, states)
             below, own = errors, [*errors[1:], 0.0]
             moved = [states[0]]
@@ -58,7 +58,7 @@ class Plain:
                 if self.task.options["derivative"]:
                     message = jax.vjp(self.phi, z)[1](message)[0]
                 moved.append(z + self.task.step_size * (message - mine))
-            return moved, None
+            return moved, nothing
 
         zeros = [jnp.zeros((x.shape[0], size)) for size in self.task.sizes[1:]]
         return jax.lax.scan(step, [x, *zeros], None, length=self.task.n_steps)[0]

@@ -38,6 +38,7 @@ class WithNgclearn:
         keys = random.split(random.key(task.seed), 2 * len(task.sizes))
         init = DistributionGenerator.gaussian(mean=0.0, std=task.weight_scale)
         pairs = list(zip(task.sizes[1:], task.sizes, strict=False))
+        assert task.step_size is not None
         of_batch = {"batch_size": task.batch}
         with Context("network"):
             cells = [
