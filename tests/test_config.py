@@ -116,7 +116,7 @@ def test_options_of_files_do_not_apply_to_data_sets_by_name(tmp_path):
 def test_trials_have_seeds_one_apart_and_different_synapses():
     config = gncn.load_config(overrides=["seed=5", "n_trials=3", "network.sizes=[4]"])
     assert config.seeds == [5, 6, 7]
-    first = [float(n.forward_weights[0][0, 0]) for n in config.networks(3)]
+    first = [float(n.connections[0].forward[0, 0]) for n in config.networks(3)]
     assert len(set(first)) == 3
 
 

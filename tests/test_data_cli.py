@@ -116,8 +116,8 @@ class TestFetch:
 
     def test_installed_data_need_none(self, folder):
         output = run("fetch", "mnist", "digits")
-        assert "mnist: comes with this package, nothing to fetch" in output
-        assert "digits: comes with scikit-learn, nothing to fetch" in output
+        assert "mnist: comes with this package, nothing to download" in output
+        assert "digits: comes with scikit-learn, nothing to download" in output
 
     def test_no_network(self, folder):
         with pytest.raises(DataError, match="Mirrors tried"):

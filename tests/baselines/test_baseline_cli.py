@@ -99,7 +99,7 @@ def test_a_run_that_chooses_its_variance_says_what_each_reached(tmp_path):
     assert opened.history[-1].validation.discrepancy == pytest.approx(tried[best])
     assert opened.about["epochs_kept"] == [2]
     assert opened.about["status"] == "finished"
-    assert f"variance {best}, of" in done.stderr
+    assert f"variance {best}; ψ" in done.stderr
     with pytest.raises(ConfigError, match=r"variance=.* has no effect with model='gvae'"):
         run("train", "--model", "gvae", *variances, "--out", tmp_path / "other")
     assert not (tmp_path / "other").exists()

@@ -1,4 +1,4 @@
-"""``gncn compare``: one table over runs, and a figure."""
+"""``gncn compare``: a table of several runs, and a figure."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ def compare(
         list[Path], typer.Argument(help="Run folders on the same data.", metavar="RUN...")
     ],
     split: Annotated[
-        str, typer.Option(help="Images that numbers are of: `validation` or `test`.")
+        str, typer.Option(help="Images to report on: `validation` or `test`.")
     ] = "test",
     form: Annotated[
         str, typer.Option("--format", help="Of the table: `text`, `markdown`, `latex` or `json`.")
@@ -21,17 +21,17 @@ def compare(
     figure: Annotated[
         Path | None,
         typer.Option(
-            help="PNG to write, BCE against epochs. Default: `comparison.png` in the first run's "
+            help="PNG to write: BCE against epochs. Default: `comparison.png` in the first run's "
             "figures.",
             show_default=False,
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare runs: one table, the best two in bold, the paper's numbers beside ours.
+    """Compare runs in one table, with the best two in bold and the paper's numbers.
 
-    BCE comes from training; what `gncn evaluate --split test` measured is filled in, and
-    what it didn't is left out. Numbers are means and standard deviations over trials.
+    BCE comes from training, the other numbers from `gncn evaluate --split test`; what was not
+    measured is left out. Numbers are means and standard deviations over trials.
 
     **Examples**
 

@@ -1,4 +1,4 @@
-"""`gncn data`: list the data sets, fetch their files, verify those at hand."""
+"""``gncn data``: list the data sets, download their files, verify the files found."""
 
 import json
 from pathlib import Path
@@ -26,9 +26,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="List, fetch and verify the data sets.\n\n"
-    "MNIST comes with this package and 'digits' with scikit-learn, so they need no fetching. "
-    "Files are looked for in the folder given by `--data-dir` and nowhere else; without it, in "
-    "the folder named by the environment variable GNCN_DATA, then in the cache (GNCN_CACHE).",
+    "MNIST comes with this package and 'digits' with scikit-learn, so they need no download. "
+    "With `--data-dir` files are looked for in that folder only; without it, in the folder named "
+    "by the environment variable GNCN_DATA, then in the cache (GNCN_CACHE).",
 )
 
 DataDir = Annotated[
@@ -45,9 +45,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 @app.command("list")
 def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the data sets: images, size, classes, licence, and where each is at hand.
+    """List the data sets: images, size, classes, licence, and where each was found.
 
-    Files are found by name here; `gncn data verify` also checks what they hold.
+    Files are found by name here; `gncn data verify` also checks their content.
 
     Example: `gncn data list --data-dir ~/data`
     """
@@ -91,7 +91,7 @@ def fetch_datasets(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download data sets, checking each file; files that are sound are kept.
+    """Download data sets and check each file.  Files that are there and sound are kept.
 
     Example: `gncn data fetch fashion-mnist kmnist --data-dir ~/data`
     """
@@ -103,7 +103,7 @@ def fetch_datasets(
     console = Console()
     for info in infos:
         if not saved[info.name]:
-            console.print(f"{info.name}: comes with {_bearer(info)}, nothing to fetch")
+            console.print(f"{info.name}: comes with {_bearer(info)}, nothing to download")
         for path in saved[info.name]:
             console.print(f"{info.name}: {path}", soft_wrap=True, markup=False)
 
@@ -117,10 +117,9 @@ def verify_datasets(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the content of files at hand with the hashes on record.
+    """Compare the content of the files found with the hashes on record.
 
-    Ends with exit code 1 if a file is altered, or if a data set that you name
-    lacks a file.
+    Exits with code 1 if a file is altered, or if a data set that you name lacks a file.
 
     Example: `gncn data verify fashion-mnist --data-dir ~/data`
     """
@@ -156,7 +155,7 @@ def _bearer(info: DatasetInfo) -> str:
 
 
 def _availability(info: DatasetInfo, data_dir: Path | None) -> dict[str, Any]:
-    """Say in words where a data set is at hand, and which folder that is (None if none)."""
+    """In words where a data set was found, and its folder or None."""
     if info.origin != "files":
         return {"available": f"with {_bearer(info)}", "folder": None}
     places = [present(info, file, data_dir) for file in info.files]

@@ -1,4 +1,4 @@
-"""Options and output that several commands share."""
+"""Options and output that commands share."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ DataDirOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 console = Console(stderr=True)
-"""Messages for people; standard output is for results."""
+"""For messages; results go to standard output."""
 
 
 def print_json(value: Any) -> None:

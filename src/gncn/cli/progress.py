@@ -1,4 +1,4 @@
-"""The progress bar of `gncn train`: epochs, mini-batches and the figures that matter."""
+"""The progress bar of `gncn train`: epochs, mini-batches and the numbers of the last epoch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from gncn.training.history import EpochRecord
 
 
 class ProgressBar:
-    """A `gncn.training.fit.Listener` that draws a bar, or writes a line an epoch off a terminal."""
+    """A `gncn.training.fit.Listener` that draws a bar; off a terminal it writes a line an epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -44,7 +44,7 @@ class ProgressBar:
         self._progress.stop()
 
     def on_start(self, n_epochs: int, n_batches: int) -> None:
-        """Show an empty bar of all mini-batches of the run, or of another run."""
+        """Start a bar of all mini-batches of the run.  There may be several runs in turn."""
         self._n_epochs, self._n_batches, self._epoch = n_epochs, n_batches, 0
         self._task = self._progress.add_task(
             f"epoch 1/{n_epochs}", total=n_epochs * n_batches, figures="compiling"
@@ -58,7 +58,7 @@ class ProgressBar:
                 self._progress.update(self._task, figures="")
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
-        """Show the figures of the epoch that has ended."""
+        """Show the numbers of the epoch that has ended."""
         self._epoch = records[0].epoch
         figures = describe(records)
         if self._task is not None:
@@ -77,11 +77,11 @@ ERRORS = {
     "error_percent": ("error", " %", 2),
     "negative_log_likelihood": ("−log p(x)", " nats", 1),
 }
-"""How an error is called, its unit, and how many decimals it is worth, by `error_name`."""
+"""By `error_name`: what the error is called, its unit, and how many decimals to show."""
 
 
 def describe(records: Sequence[EpochRecord]) -> str:
-    """One line on an epoch: validation error, ψ and sparsity, averaged over trials."""
+    """An epoch in one line: validation error, ψ and sparsity, averaged over trials."""
     validation = [record.validation for record in records]
     n = len(validation)
     name, _, decimals = ERRORS[records[0].error_name]

@@ -23,7 +23,7 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Settings to begin with: `mnist`, `fashion-mnist`, `kmnist`, `caltech`, `digits` "
+            help="Settings to start from: `mnist`, `fashion-mnist`, `kmnist`, `caltech`, `digits` "
             "or `paper`, or a baseline's name. "
             "Default: the baseline's, or `mnist`, unless --config is given.",
             show_default=False,
@@ -69,11 +69,11 @@ def train(
 ) -> None:
     """Train a generative neural coding network (GNCN), or a baseline, and write a run folder.
 
-    Baselines are the six systems that the paper compares it with.
+    The baselines are the six systems that the paper compares the GNCN with.
 
-    The configuration is a preset, a TOML file laid over it, and single values laid over
-    that. What results is written to the run folder as `config.toml`, which can be given
-    back with `--config`.
+    The configuration is a preset, with a TOML file laid over it and single values laid over
+    that. The whole configuration is written to the run folder as `config.toml`, from which
+    `--config` repeats the run.
 
     **Examples**
 
@@ -87,21 +87,22 @@ def train(
 
     `gncn train --model gvae-cv --set "backprop.variance=[0.025, 0.05, 0.1]" --out runs/gvae-cv`
 
-    The last trains one after another with each variance and keeps the one with the highest
-    ψ on validation images; `run.json` holds what each reached, `config.toml` the chosen one.
+    The last command trains with each variance in turn and keeps the model with the highest ψ
+    on validation images. `run.json` holds the ψ of each, `config.toml` the chosen variance.
 
-    Ctrl-C ends the run and keeps what was trained up to the last whole epoch.
+    Ctrl-C ends the run; the last whole epoch is kept.
     """
     from gncn.base.errors import unknown_choice
     from gncn.cli import INTERRUPTED
     from gncn.cli.progress import ProgressBar
-    from gncn.runs.config import MODELS, load_config
-    from gncn.runs.folder import RunFolder
+    from gncn.runs.config import load_config
     from gncn.runs.drawing import draw_run
+    from gncn.runs.folder import RunFolder
     from gncn.runs.train import train_run
+    from gncn.training.kinds import MODEL_KINDS
 
-    if model is not None and model not in MODELS:
-        raise unknown_choice("model", model, MODELS)
+    if model is not None and model not in MODEL_KINDS:
+        raise unknown_choice("model", model, MODEL_KINDS)
     if preset is None and config is None:
         preset = "mnist" if model in (None, "gncn") else model
     named = {
@@ -123,9 +124,9 @@ def train(
         result = train_run(folder, resolved, dataset, listeners=[bar])
     if result.history:
         if tried := folder.about.get("validation_psi_of_variances"):
-            told = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
+            each = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
             chosen = folder.config.backprop.variance
-            console.print(f"variance {chosen}, of ψ on validation images: {told}", highlight=False)
+            console.print(f"variance {chosen}; ψ on validation images: {each}", highlight=False)
         figures = draw_run(folder, dataset)
         _conclude(folder, result, [str(path) for path in figures])
     if as_json:

@@ -13,6 +13,7 @@ from gncn.base.errors import ConfigError
 from gncn.base.registry import options_of, reserve
 from gncn.core.chain import per_layer
 from gncn.core.circuit import Circuit, Layer
+from gncn.core.flat import is_default
 from gncn.core.likelihood import ErrorNeurons, FlatErrors
 from gncn.core.network import Network, Population
 from gncn.core.settler import SETTLERS, Settler
@@ -59,7 +60,14 @@ class Settling(Description):
     def _tuples(cls, options: Any) -> Any:
         if not isinstance(options, dict):
             return options
-        return {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
+        settler = options.get("settler", "euler")
+        known = isinstance(settler, str) and settler in SETTLERS.names()
+        own = options_of(SETTLERS.get(settler)) if known else ()
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in options.items()
+            if name not in own or not is_default(name, value, [SETTLERS.get(settler)])
+        }
 
     @model_validator(mode="after")
     def _check(self) -> "Settling":

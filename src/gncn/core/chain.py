@@ -204,8 +204,9 @@ def _scope(name: str) -> str | None:
 
 def _is_default(name: str, value: Any) -> bool:
     """Whether a part's option has its default value, whichever part takes it."""
-    kind = _scope(name)
-    kind, option = ("likelihood", name.removeprefix(OUTPUT)) if kind == "output" else (kind, name)
+    kind, option = _scope(name) or "", name
+    if kind == "output":
+        kind, option = "likelihood", name.removeprefix(OUTPUT)
     entries = [REGISTRIES[kind].get(part) for part in takers(kind)[option]]
     return is_default(option, value, entries)
 
