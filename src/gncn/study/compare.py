@@ -1,4 +1,4 @@
-"""Comparing runs: one table over models, trials averaged, the paper's numbers beside ours.
+"""Comparing runs: one table of models, with means over trials and the paper's numbers.
 
 Errors and BCE come from each run's history, at the epochs kept; everything else from the
 ``metrics-SPLIT*.json`` that ``gncn evaluate`` wrote, one file for each trial evaluated.
@@ -45,7 +45,7 @@ class Row:
         model: its model's name.
         n_synapses: all that the model learns, if it has synapses.
         values: ours, by the keys of `gncn.study.columns.columns`; those not measured are missing.
-        published: the paper's, likewise.
+        published: the paper's, by the same keys.
         curves: mean BCE over trials after each epoch; empty for models without.
     """
 
@@ -119,12 +119,12 @@ def compare(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
     folders = [RunFolder.open(path) for path in paths]
     seen = {folder.path: folder.about["data"] for folder in folders}
     if len({data["fingerprint"] for data in seen.values()}) > 1:
-        told = ", ".join(
+        seen_data = ", ".join(
             f"{path} {data['name']!r} ({data['fingerprint']})" for path, data in seen.items()
         )
         raise RunError(
-            "Runs can be compared on the same images alone, split alike; these saw different ones: "
-            f"{told}. Train them with the same data.* settings."
+            "Only runs on the same images, split the same way, can be compared; these saw "
+            f"different ones: {seen_data}. Train them with the same data.* settings."
         )
     name, fingerprint = next((data["name"], data["fingerprint"]) for data in seen.values())
     metrics = [_metrics(folder, split) for folder in folders]
@@ -154,10 +154,10 @@ def _conditions(
             if (found_one := _plain(find(one))) is not None
         }
         if len(set(found.values())) > 1:
-            told = "; ".join(f"{run}: {value}" for run, value in found.items())
+            listed = "; ".join(f"{run}: {value}" for run, value in found.items())
             raise RunError(
-                f"These runs were measured under different conditions ({what}): {told}. Measure "
-                "them alike with `gncn evaluate`."
+                f"These runs were measured under different conditions ({what}): {listed}. "
+                "Measure them the same way with `gncn evaluate`."
             )
         common[key] = next(iter(found.values()), None)
     return common

@@ -22,14 +22,14 @@ Remember = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 """Keeps what depends on the data alone, so that it is measured once for all models."""
 
 SHARE_OF_MEAN = 0.1
-"""What the mean shortfall counts beside the worst."""
+"""Weight of the mean shortfall; the worst has weight 1."""
 
 
 def development_data(config: Config, train_images: int | None = None) -> Dataset:
     """Data to choose settings by: without test images.
 
-    What stands in the test split's place is the first validation image, because a
-    `Dataset` needs some.  No other function of tuning loads data.
+    The first validation image takes the place of the test split, because a `Dataset` needs
+    one.  No other function of tuning loads data.
 
     Args:
         config: says which.

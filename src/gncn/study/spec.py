@@ -93,10 +93,12 @@ class RunSpec(Description):
         return f"{self.model}/{self.data}/{self.trial}"
 
     def for_record(self) -> dict[str, Any]:
-        """As JSON, without where the data files lie."""
+        """As JSON, without the place of the data files and without sections that don't apply."""
         described = self.model_dump(mode="json")
-        described["config"]["data"]["data_dir"] = None
-        return described
+        applies = ("model", "seed", "n_trials", "data", *self.config.kind.sections)
+        config = {name: described["config"][name] for name in applies}
+        config["data"] = config["data"] | {"data_dir": None}
+        return described | {"config": config}
 
     def differences(self, recorded: dict[str, Any]) -> list[str]:
         """What of this spec a recorded one says otherwise, in words; empty if nothing.

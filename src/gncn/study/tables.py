@@ -18,8 +18,8 @@ from gncn.study.compare import Comparison, Row, Summary
 
 FORMATS = ("text", "markdown", "latex", "json")
 NOTE = (
-    "log p(x) is a lower bound on average, from S prior samples; the paper's numbers beside it "
-    "are its printed ones less 2 log S, and stand as printed beside log p(x) + 2 log S."
+    "log p(x) is a lower bound on average, from S prior samples. It is compared with the paper's "
+    "printed numbers less 2 log S; log p(x) + 2 log S is compared with them as printed."
 )
 
 
