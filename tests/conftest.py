@@ -20,7 +20,10 @@ from jaxtyping import install_import_hook
 install_import_hook("gncn", "beartype.beartype")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
+
+from gncn.base.registry import _KINDS  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -44,3 +47,13 @@ def pytest_runtest_teardown():
     """
     if _MEMORY_MAPS.exists() and _MEMORY_MAPS.read_bytes().count(b"\n") > _MANY_MAPS:
         jax.clear_caches()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registries_as_they_were():
+    """What the tests of a module register is gone when they end."""
+    kept = {registry: dict(registry._entries) for registry in _KINDS.values()}
+    yield
+    for registry, entries in kept.items():
+        registry._entries.clear()
+        registry._entries.update(entries)

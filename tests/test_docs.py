@@ -1,10 +1,15 @@
-"""Every ```python block of the README and of docs/ runs, page by page, in a folder of its own.
+"""What documents show runs: blocks of pages, and examples of docstrings.
+
+Every ```python block of the README and of docs/ runs, page by page, in a folder of its own.
 
 A block whose first line is ``# tests/...py`` shows that file, word for word; it isn't run here, for
 the tests of the file run it.
 """
 
+import doctest
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +17,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILE = re.compile(r"# (tests/\S+\.py)\n")
+EXAMPLES = sorted(p for p in (ROOT / "src").rglob("*.py") if ">>> " in p.read_text())
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -28,6 +34,8 @@ def those_with(condition) -> list:
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT / "tests" / "strangers")
+    for name in ("ring", "convolution"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     names = {"__name__": page.stem}
     for block in blocks(page):
         if not FILE.match(block):
@@ -52,3 +60,9 @@ def test_the_readme_is_short():
     first = blocks(readme)[0].splitlines()
     assert len([line for line in first if line.strip()]) <= 10
     assert len(readme.read_text().split()) <= 600
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_of_docstrings_are_right(path):
+    name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
