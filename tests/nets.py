@@ -2,13 +2,13 @@
 
 import dataclasses
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
 
 import gncn
 from gncn.core.network import Network
+from gncn.core.precision import Diagonal, Full
 
 SMOOTH = ("identity", "softplus", "tanh", "sigmoid")
 ANY = (*SMOOTH, "relu", "relu6", "leaky_relu", "sign", "heaviside", "k_winners")
@@ -17,18 +17,19 @@ ANY = (*SMOOTH, "relu", "relu6", "leaky_relu", "sign", "heaviside", "k_winners")
 def perturb(network: Network, seed: int) -> Network:
     """Give the network precisions that are no multiple of the identity."""
     rng = np.random.default_rng(seed)
-    precision = []
-    for current in network.precision:
-        if current is None:
-            precision.append(None)
-        elif current.ndim == 1:
-            precision.append(jnp.asarray(rng.uniform(0.4, 2.0, current.shape), jnp.float32))
-        else:
-            root = rng.normal(size=current.shape) / np.sqrt(len(current))
-            precision.append(jnp.asarray(0.5 * np.eye(len(current)) + root @ root.T, jnp.float32))
-    return eqx.tree_at(
-        lambda n: n.precision, network, tuple(precision), is_leaf=lambda leaf: leaf is None
-    )
+    errors = []
+    for layer in network.layers:
+        own = layer.errors
+        match getattr(own, "precision", None):
+            case Diagonal(values):
+                drawn = jnp.asarray(rng.uniform(0.4, 2.0, values.shape), jnp.float32)
+                own = dataclasses.replace(own, precision=Diagonal(drawn))
+            case Full(matrix):
+                root = rng.normal(size=matrix.shape) / np.sqrt(len(matrix))
+                drawn = jnp.asarray(0.5 * np.eye(len(matrix)) + root @ root.T, jnp.float32)
+                own = dataclasses.replace(own, precision=Full(drawn))
+        errors.append(own)
+    return network.replaced(errors=tuple(errors))
 
 
 class Listens:
@@ -52,43 +53,41 @@ class Case:
     n_settle_steps: int
     batch: int
     chain: dict
-    order: str = "simultaneous"
+    settler: str = "euler"
 
     def build(self) -> tuple[Network, np.ndarray]:
         rng = np.random.default_rng(self.seed)
-        circuit = gncn.chain(**self.chain)
-        masks = {
-            layer: rng.integers(0, 2, (size, size)).astype(np.float32)
-            for layer, size in enumerate(circuit.sizes)
-            if circuit.layers[layer].competition == "matrix"
-        }
+        options = dict(self.chain)
+        sizes = options.pop("sizes")
+        if options.get("competition") == "matrix":
+            options["competition"] = [
+                gncn.Matrix(mask=rng.integers(0, 2, (size, size))) for size in sizes[1:]
+            ]
+        circuit = gncn.chain(sizes, **options)
         depth = circuit.n_latent
-        competing = any(layer.competition != "none" for layer in circuit.layers)
         excitation, inhibition = (tuple(rng.uniform(0.05, 0.3, depth)) for _ in range(2))
         lateral = {"self_excitation": excitation, "lateral_inhibition": inhibition}
         network = gncn.build(
             circuit,
             seed=self.seed,
             n_settle_steps=self.n_settle_steps,
-            order=self.order,
+            settler=self.settler,
             step_size=tuple(rng.uniform(0.05, 0.3, depth)),
             leak=tuple(rng.uniform(0.01, 0.2, depth)),
             weight_scale=0.6,
-            lateral_masks=masks,
-            **(lateral if competing else {}),
+            **(lateral if circuit.competes else {}),
         )
-        shape = (self.batch, circuit.sizes[0])
-        binary = circuit.layers[0].distribution == "bernoulli"
-        x = rng.integers(0, 2, shape) if binary else rng.uniform(0, 1, shape)
+        shape = (self.batch, sizes[0])
+        x = rng.integers(0, 2, shape) if circuit.binary else rng.uniform(0, 1, shape)
         return perturb(network, self.seed), x.astype(np.float32)
 
 
 @st.composite
 def cases(draw, *, batch=3, feedback=None, **fixed):
     """Random options for a small network; `fixed` options of `gncn.chain` stay as given."""
-    feedback = feedback or draw(st.sampled_from(["learned", "tied", "transposed", "random"]))
+    feedback = feedback or draw(st.sampled_from(["learned", "tied", "exact", "random"]))
     depth = draw(st.integers(1, 3))
-    activation = draw(st.sampled_from((*SMOOTH, "relu") if feedback == "transposed" else ANY))
+    activation = draw(st.sampled_from((*SMOOTH, "relu") if feedback == "exact" else ANY))
     kind = draw(st.sampled_from(["none", "columns", "band", "matrix"]))
     group = draw(st.integers(1, 2))
     bernoulli = draw(st.booleans())
@@ -105,7 +104,7 @@ def cases(draw, *, batch=3, feedback=None, **fixed):
         "band_width": 1 if kind == "band" else None,
         "precision": draw(st.sampled_from(["off", "diagonal", "full"])),
         "output_precision": "off" if bernoulli else draw(st.sampled_from(["off", "diagonal"])),
-        "distribution": "bernoulli" if bernoulli else "gaussian",
+        "likelihood": "bernoulli" if bernoulli else "gaussian",
         "norm": norm,
         "max_norm": None if norm == "off" else 0.7,
         "norm_axis": draw(st.sampled_from(["sending", "receiving"])),
@@ -115,5 +114,5 @@ def cases(draw, *, batch=3, feedback=None, **fixed):
         "initial_state": draw(st.sampled_from([0.05, 0.3])),
     }
     seed, steps = draw(st.integers(0, 2**16)), draw(st.sampled_from([1, 5]))
-    order = draw(st.sampled_from(["simultaneous", "sequential"]))
-    return Case(seed, steps, batch, options | fixed, order)
+    settler = draw(st.sampled_from(["euler", "sequential"]))
+    return Case(seed, steps, batch, options | fixed, settler)

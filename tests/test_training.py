@@ -16,29 +16,24 @@ import pytest
 
 import gncn
 from gncn.base.errors import ConfigError, DataError
-from gncn.core import settling
-from gncn.core.learning import (
-    Rule,
-    apply_updates,
-    direction,
-    hebbian_updates,
-    rate_factor,
-    rates,
-    start_learner,
-)
+from gncn.core import _fast
+from gncn.core.learning import hebbian_updates
 from gncn.training import epochs
+from gncn.training.config import Plan
 from gncn.training.epochs import Draw, trial
 from gncn.training.examples import hold
 from gncn.training.fit import FitDivergenceError
 from gncn.training.hebbian import (
-    Plan,
+    apply_updates,
     evaluate,
     learn_batch,
+    start_learner,
     start_training,
     statistics,
     train_epoch,
 )
-from nets import Listens, perturb
+from gncn.training.optimiser import Rule, direction, rate_factor, rates
+from nets import Listens, feedback, forward, perturb, precision
 
 OPTIONS = {
     "competition": "columns",
@@ -102,9 +97,9 @@ def test_an_epoch_is_its_batches_in_turn_the_short_one_by_its_own_mean():
         assert float(found) == pytest.approx(batch.mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["diagonal", "full"])
-def test_synapses_learn_the_same_from_images_that_settle_in_blocks(precision, monkeypatch):
-    start, rule, x = network(precision=precision), Rule(optimizer="sgd"), images(7)
+@pytest.mark.parametrize("kind", ["diagonal", "full"])
+def test_synapses_learn_the_same_from_images_that_settle_in_blocks(kind, monkeypatch):
+    start, rule, x = network(precision=kind), Rule(optimizer="sgd"), images(7)
     learner = start_learner(start, rule)
     draw = Draw(jnp.arange(7), jnp.asarray([1.0] * 6 + [0.0]), jax.random.key(0))
 
@@ -115,7 +110,7 @@ def test_synapses_learn_the_same_from_images_that_settle_in_blocks(precision, mo
         )
 
     whole = learn()
-    monkeypatch.setattr(settling, "_BLOCK", 3)
+    monkeypatch.setattr(_fast, "_BLOCK", 3)
     in_blocks = learn()
     assert_networks_close(in_blocks[0], whole[0])
     assert_networks_close(in_blocks[2], whole[2])
@@ -135,22 +130,17 @@ def test_one_sgd_step_is_rate_times_update_with_lambda_on_feedback():
     after, learner = apply_updates(
         start, start_learner(start, rule), updates, rates(0.1, 0.25, 0.01), rule, 10
     )
-    for index in range(2):
-        np.testing.assert_allclose(
-            after.forward_weights[index],
-            start.forward_weights[index] + 0.1 * updates.forward[index],
-            rtol=1e-5,
-            atol=1e-7,
-        )
-        np.testing.assert_allclose(
-            after.feedback_weights[index],
-            start.feedback_weights[index] + 0.025 * updates.feedback[index],
-            rtol=1e-5,
-            atol=1e-7,
-        )
-    np.testing.assert_allclose(
-        after.precision[1], start.precision[1] + 0.01 * updates.precision[1], rtol=1e-4, atol=1e-6
-    )
+    for moved, w, e, update in zip(
+        zip(forward(after), feedback(after), strict=True),
+        forward(start),
+        feedback(start),
+        updates.connections,
+        strict=True,
+    ):
+        np.testing.assert_allclose(moved[0], w + 0.1 * update, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(moved[1], e + 0.025 * update.T, rtol=1e-5, atol=1e-7)
+    expected = precision(start)[1] + 0.01 * updates.errors[1]
+    np.testing.assert_allclose(precision(after)[1], expected, rtol=1e-4, atol=1e-6)
     assert int(learner.n_updates) == 1
 
 
@@ -164,7 +154,7 @@ def test_lambda_is_not_cancelled_by_adam():
         after, _ = apply_updates(
             start, start_learner(start, rule), updates, rates(0.1, feedback_rate, 0.0), rule, 10
         )
-        return np.asarray(after.feedback_weights[0] - start.feedback_weights[0])
+        return feedback(after)[0] - feedback(start)[0]
 
     np.testing.assert_allclose(moved(0.25), 0.25 * moved(1.0), rtol=1e-3, atol=1e-6)
     assert (moved(0.0) == 0).all()
@@ -176,10 +166,10 @@ def test_adam_moves_along_the_sign_of_the_first_update():
     updates = hebbian_updates(start, settled.latents, settled.responses)
     rule = Rule()
     after, _ = apply_updates(start, start_learner(start, rule), updates, rates(0.01), rule, 10)
-    moved = after.forward_weights[0] - start.forward_weights[0]
-    large = np.abs(updates.forward[0]) > 1e-4
+    moved = forward(after)[0] - forward(start)[0]
+    large = np.abs(updates.connections[0]) > 1e-4
     np.testing.assert_allclose(
-        np.asarray(moved)[large], 0.01 * np.sign(updates.forward[0])[large], rtol=1e-2
+        moved[large], 0.01 * np.sign(updates.connections[0])[large], rtol=1e-2
     )
 
 
@@ -187,20 +177,20 @@ def test_adam_moves_along_the_sign_of_the_first_update():
 def test_feedback_moves_as_by_an_optimiser_of_its_own(rule):
     network_of_e = network(norm="off")
     learner = start_learner(network_of_e, rule)
-    own, expected = direction(rule), network_of_e.feedback_weights
+    own, expected = direction(rule), feedback(network_of_e)
     state = own.init(expected)
     for step in range(3):
         settled = gncn.settle(network_of_e, jnp.asarray(images(4, seed=step), jnp.float32))
         updates = hebbian_updates(network_of_e, settled.latents, settled.responses)
-        steps, state = own.update(updates.feedback, state)
-        expected = tuple(e + 0.1 * 0.25 * d for e, d in zip(expected, steps, strict=True))
+        steps, state = own.update([update.T for update in updates.connections], state)
+        expected = [e + 0.1 * 0.25 * d for e, d in zip(expected, steps, strict=True)]
         network_of_e, learner = apply_updates(
             network_of_e, learner, updates, rates(0.1, 0.25, 0.0), rule, 10
         )
-        for a, b in zip(network_of_e.feedback_weights, expected, strict=True):
+        for a, b in zip(feedback(network_of_e), expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     moments = [leaf for leaf in jax.tree.leaves(learner.optimizer) if leaf.ndim == 2]
-    assert {leaf.shape for leaf in moments} == {w.shape for w in network_of_e.forward_weights}
+    assert {leaf.shape for leaf in moments} == {w.shape for w in forward(network_of_e)}
 
 
 @pytest.mark.parametrize(
@@ -229,8 +219,8 @@ def test_momentum_accumulates():
     for _ in range(2):
         after, learner = apply_updates(after, learner, updates, rates(0.1), rule, 10)
     np.testing.assert_allclose(
-        after.forward_weights[0],
-        start.forward_weights[0] + 0.1 * (1 + 1.9) * updates.forward[0],
+        forward(after)[0],
+        forward(start)[0] + 0.1 * (1 + 1.9) * updates.connections[0],
         rtol=1e-4,
         atol=1e-6,
     )
@@ -242,7 +232,7 @@ def test_trials_trained_together_equal_trials_trained_alone():
     assert report.mean.error.shape == (2,)
     alone, _ = learn_epoch([network(0)], x, batch_size=4)
     assert_networks_close(trial(together, 0), trial(alone, 0))
-    a, b = (np.asarray(trial(together, index).forward_weights[0]) for index in (0, 1))
+    a, b = (forward(trial(together, index))[0] for index in (0, 1))
     assert np.abs(a - b).max() > 0.01
 
 
@@ -285,10 +275,15 @@ def test_on_a_gpu_all_trials_share_the_products_of_one(monkeypatch):
     assert not any("7" in shape for shape in alone)
 
 
+def numbers(network):
+    """β, γ, α_e and α_h of all layers."""
+    names = ("step_size", "leak", "self_excitation", "lateral_inhibition")
+    return [getattr(layer, name) for layer in network.layers for name in names]
+
+
 def numbered(number: float):
     """A network and rates that no other number gives."""
     one = network(feedback="learned")
-    dynamics = jax.tree.map(lambda leaf: leaf * (1 + 0.2 * number), one.dynamics)
     config = gncn.TrainingConfig(
         n_epochs=2,
         batch_size=8,
@@ -296,13 +291,13 @@ def numbered(number: float):
         feedback_rate=1 / (1 + number),
         precision_rate=0.02 * (1 + number),
     )
-    return eqx.tree_at(lambda n: n.dynamics, one, dynamics), config
+    return eqx.tree_at(numbers, one, [leaf * (1 + 0.2 * number) for leaf in numbers(one)]), config
 
 
 def test_trials_of_other_numbers_equal_their_own_runs_and_compile_nothing_anew():
-    def train(*numbers):
-        networks, configs = zip(*map(numbered, numbers), strict=True)
-        return gncn.fit(networks, dataset(), configs, seeds=[3] * len(numbers))
+    def train(*trials):
+        networks, configs = zip(*map(numbered, trials), strict=True)
+        return gncn.fit(networks, dataset(), configs, seeds=[3] * len(trials))
 
     both = train(0.0, 1.0)
     for index, number in enumerate((0.0, 1.0)):
@@ -320,7 +315,7 @@ def test_trials_of_other_numbers_equal_their_own_runs_and_compile_nothing_anew()
     jax.monitoring.register_event_duration_secs_listener(note)
     other = train(0.5, 2.0)
     assert not compiled
-    moved = other.networks[0].forward_weights[0] - both.networks[0].forward_weights[0]
+    moved = forward(other.networks[0])[0] - forward(both.networks[0])[0]
     assert np.abs(moved).max() > 1e-3
 
 
@@ -339,7 +334,7 @@ def test_two_runs_with_one_seed_give_identical_bytes_and_another_seed_does_not()
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
     strip = [record.model_copy(update={"seconds": 0.0}) for record in a.history]
     assert strip == [record.model_copy(update={"seconds": 0.0}) for record in b.history]
-    assert not np.array_equal(a.network.forward_weights[0], c.network.forward_weights[0])
+    assert not np.array_equal(forward(a.network)[0], forward(c.network)[0])
 
 
 @pytest.mark.parametrize("n_trials", [1, 2])
@@ -435,8 +430,8 @@ def test_nothing_is_compiled_again_between_epochs():
     assert not compiled
 
 
-@pytest.mark.parametrize("precision", ["off", "diagonal", "full"])
-def test_an_epochs_program_is_made_once_for_all_chunks_and_epochs(precision):
+@pytest.mark.parametrize("kind", ["off", "diagonal", "full"])
+def test_an_epochs_program_is_made_once_for_all_chunks_and_epochs(kind):
     made = []
 
     def note(event, duration, **about):
@@ -445,7 +440,7 @@ def test_an_epochs_program_is_made_once_for_all_chunks_and_epochs(precision):
 
     jax.monitoring.register_event_duration_secs_listener(note)
     rule = Rule(schedule="cosine")
-    start = gncn.build(gncn.chain((6, 4, 4), precision=precision), seed=0, n_settle_steps=8)
+    start = gncn.build(gncn.chain((6, 4, 4), precision=kind), seed=0, n_settle_steps=8)
     jax.clear_caches()
     state, _ = learn_epoch([start], images(13), 5, rule, n_epochs=5)
     learn_epoch([start], images(13), 5, rule, n_epochs=5, state=state)
@@ -496,7 +491,7 @@ def test_training_lowers_the_error_and_the_test_images_have_no_influence():
 def test_gaussian_data_report_squared_error():
     x = np.random.default_rng(0).uniform(size=(50, 6))
     data = gncn.from_arrays(x, binarisation="none")
-    circuit = gncn.chain((6, 4), distribution="gaussian", output_precision="diagonal")
+    circuit = gncn.chain((6, 4), likelihood="gaussian", output_precision="diagonal")
     start = gncn.build(circuit, seed=0)
     result = gncn.fit(start, data, gncn.TrainingConfig(n_epochs=2, batch_size=10))
     assert result.history[-1].error_name == "squared_error"
@@ -505,8 +500,13 @@ def test_gaussian_data_report_squared_error():
     assert result.history[-1].test.error == pytest.approx(squared, rel=1e-4)
 
 
+def step_sizes(network):
+    return [layer.step_size for layer in network.layers]
+
+
 def test_divergence_stops_says_where_and_keeps_the_last_good_state():
-    start = eqx.tree_at(lambda n: n.dynamics.step_size, network(norm="off"), jnp.full(2, 40.0))
+    start = network(norm="off")
+    start = eqx.tree_at(step_sizes, start, [jnp.float32(40.0)] * 3)
     with pytest.raises(FitDivergenceError, match="mini-batch 1 of epoch 1.*Lower.*step_size") as e:
         gncn.fit(start, dataset(), gncn.TrainingConfig(n_epochs=2, batch_size=10))
     assert_networks_close(e.value.last_good.network, start, rtol=0)
@@ -616,7 +616,6 @@ def test_misfits_are_refused():
         ({"feedback": "tied"}, {"feedback_rate": 0.3}, "feedback_rate=0.3 has no effect without"),
         ({}, {"precision_rate": 0.5}, "precision_rate=0.5 has no effect without network.prec"),
         ({}, {"precision_bounds": (0.5, 2.0)}, "precision_bounds=.* has no effect"),
-        ({}, {"start_rate": 0.1}, "start_rate=0.1 has no effect without network.start"),
         ({}, {"clip_norm": 1.0}, "clip_norm=1.0 has no effect"),
     ],
 )
