@@ -44,7 +44,7 @@ def content(path):
     return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
 
 
-REFUSED = {"training": {"updates_per_batch": 3}}
+REFUSED = {"training": {"ipc_updates": 3}}
 DIVERGING = {"settling": {"step_size": 1e4}}
 
 
@@ -73,7 +73,7 @@ def test_a_run_is_replaced_when_the_new_one_has_an_epoch_and_not_before(tmp_path
     before = content(path)
     match end:
         case "refused":
-            with pytest.raises(ConfigError, match="updates_per_batch must divide"):
+            with pytest.raises(ConfigError, match="ipc_updates must divide"):
                 train(path, data, changed(**REFUSED), overwrite=True)
         case "diverged":
             with pytest.raises(FitDivergenceError):
@@ -128,7 +128,7 @@ def test_a_kill_while_a_run_is_set_aside_loses_nothing(tmp_path, data, n_moved, 
 
 def test_a_refused_run_leaves_no_folder(tmp_path, data):
     path = tmp_path / "run"
-    with pytest.raises(ConfigError, match="updates_per_batch must divide"):
+    with pytest.raises(ConfigError, match="ipc_updates must divide"):
         train(path, data, changed(**REFUSED))
     assert not path.exists()
     with pytest.raises(FitDivergenceError):  # what diverged is worth a look
