@@ -31,11 +31,18 @@ DERIVATIVES = {
 }
 
 
-def apply(name, winners, vector):
-    if name == "k_winners":
-        smallest = sorted(vector, reverse=True)[winners - 1]
+def apply(activation, vector):
+    if not isinstance(activation, str):  # k winners
+        smallest = sorted(vector, reverse=True)[activation.winners - 1]
         return np.array([v if v >= smallest and v > 0 else 0.0 for v in vector])
-    return np.array([FUNCTIONS[name](v) for v in vector])
+    return np.array([FUNCTIONS[activation](v) for v in vector])
+
+
+def precision_of(layer):
+    """Σ⁻¹ of a built layer as an array of floats; None if it has none."""
+    precision = getattr(layer.errors, "precision", None)
+    values = getattr(precision, "values", getattr(precision, "matrix", None))
+    return None if values is None else np.array(values, dtype=float)
 
 
 class Oracle:
@@ -43,23 +50,17 @@ class Oracle:
 
     def __init__(self, network):
         self.circuit = c = network.circuit
-        self.order = network.settling.order
-        self.W = {
-            (k.source, k.target): np.array(w, dtype=float)
-            for k, w in zip(c.connections, network.forward_weights, strict=True)
-        }
+        self.sequential = type(network.settler).__name__ == "Sequential"
+        self.exact = c.connections[0].feedback == "exact"
+        self.W = {(k.source, k.target): np.array(k.forward, float) for k in network.connections}
         self.E = {
-            (k.source, k.target): np.array(e, dtype=float)
-            for k, e in zip(
-                c.connections if c.has_error_synapses else (),
-                network.feedback_weights,
-                strict=True,
-            )
+            (k.source, k.target): np.array(k.feedback.weights, dtype=float)
+            for k in network.connections
+            if hasattr(k.feedback, "weights")
         }
-        self.P = [None if p is None else np.array(p, dtype=float) for p in network.precision]
-        self.masks = [None if m is None else np.array(m, float) for m in network.lateral_masks]
+        self.P = [precision_of(layer) for layer in network.layers]
         self.numbers = {
-            name: np.array(getattr(network.dynamics, name), dtype=float)
+            name: np.array([getattr(one, name) for one in network.layers[1:]], dtype=float)
             for name in ("step_size", "leak", "self_excitation", "lateral_inhibition")
         }
 
@@ -77,22 +78,24 @@ class Oracle:
         a_e = self.numbers["self_excitation"][layer - 1]
         a_h = self.numbers["lateral_inhibition"][layer - 1]
         V = np.zeros((J, J))
-        if spec.competition == "none":
+        kind = type(spec.competition).__name__
+        if kind == "NoCompetition":
             return V
         for i in range(J):
             for j in range(J):
-                if spec.competition == "columns":
-                    M = float(i // spec.group_size == j // spec.group_size)
-                elif spec.competition == "band":
-                    M = float(abs(i - j) <= spec.band_width)
+                if kind == "Columns":
+                    size = spec.competition.group_size
+                    M = float(i // size == j // size)
+                elif kind == "Band":
+                    M = float(abs(i - j) <= spec.competition.band_width)
                 else:
-                    M = self.masks[layer][i, j]
+                    M = spec.competition.mask.values[i, j]
                 V[i, j] = -a_e if i == j else a_h * M
         return V
 
     def phi(self, layer, z):
         spec = self.circuit.layers[layer]
-        return apply(spec.activation, spec.winners, z)
+        return apply(spec.activation, z)
 
     def compared(self, layer, z):
         activity = self.circuit.compared == "activity" and layer > 0
@@ -108,7 +111,7 @@ class Oracle:
                 h.setdefault(target, np.zeros(W.shape[0]))[i] += total
         for layer, drive in h.items():
             spec = self.circuit.layers[layer]
-            zbar[layer] = apply(spec.prediction_activation, spec.winners, drive)
+            zbar[layer] = apply(spec.prediction_activation, drive)
         return h, zbar
 
     def errors(self, z, zbar):
@@ -123,7 +126,7 @@ class Oracle:
     def through(self, layer, error, drive):
         """∂ψ/∂h."""
         spec = self.circuit.layers[layer]
-        if spec.distribution == "bernoulli":
+        if spec.likelihood.binary:
             return error
         slope = DERIVATIVES[spec.prediction_activation]
         return np.array([e * slope(v) for e, v in zip(error, drive, strict=True)])
@@ -131,13 +134,13 @@ class Oracle:
     def change(self, layer, z, h, e):
         """Δz of one layer (Eqs 3, 15, 16)."""
         spec, J = self.circuit.layers[layer], self.circuit.layers[layer].size
-        exact = self.circuit.feedback == "transposed"
+        exact = self.exact
         up = np.zeros(J)
         for (source, target), W in self.W.items():
             if source != layer:
                 continue
             error = self.through(target, e[target], h[target]) if exact else e[target]
-            E = self.E[source, target] if self.circuit.has_error_synapses else W.T
+            E = self.E.get((source, target), W.T)
             for j in range(J):
                 up[j] += sum(E[j, i] * error[i] for i in range(len(error)))
         down = e.get(layer, np.zeros(J))
@@ -166,7 +169,7 @@ class Oracle:
         moved = [z[0]]
         for layer in range(1, len(z)):
             beta = self.numbers["step_size"][layer - 1]
-            if self.order == "sequential":  # errors where those below have gone
+            if self.sequential:  # errors where those below have gone
                 gone = [*moved, *z[layer:]]
                 h, zbar = self.predictions(gone)
                 e = self.errors(gone, zbar)
@@ -181,7 +184,7 @@ class Oracle:
         _, zbar = self.predictions(z)
         terms = []
         for layer in sorted(zbar):
-            if self.circuit.layers[layer].distribution == "bernoulli":
+            if self.circuit.layers[layer].likelihood.binary:
                 p = zbar[layer]
                 terms.append(
                     sum(
@@ -206,7 +209,7 @@ class Oracle:
             e = self.errors(z, zbar)
             for (source, target), update in dW.items():
                 error = e[target]
-                if self.circuit.feedback == "transposed":
+                if self.exact:
                     error = self.through(target, error, h[target])
                 sent = self.phi(source, z[source])
                 for i in range(update.shape[0]):

@@ -220,7 +220,8 @@ def _iterate(
     if seen is None:
         return settled, None
     last = _seen(network, loop.latents, speed, record)
-    return settled, jax.tree.map(lambda most, end: jnp.concatenate([most, end[None]]), seen, last)
+    whole = jax.tree.map(lambda most, end: jnp.concatenate([most, end[None]]), seen, last)
+    return settled, Trajectory(*whole)
 
 
 def _advance(
@@ -250,10 +251,10 @@ def _speed(network: Network, tools: Any, latents: Latents) -> Float[Array, "batc
 
 def _seen(
     network: Network, latents: Latents, speed: Float[Array, "batch latent"], record: Record
-) -> Trajectory:
+) -> tuple[Discrepancy, Float[Array, "batch latent"], Latents]:
     """One entry of a trajectory."""
     psi = discrepancy(network, latents, network.respond(latents))
-    return Trajectory(psi, speed, latents if record == "latents" else ())
+    return psi, speed, latents if record == "latents" else ()
 
 
 def _length(
