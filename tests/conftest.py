@@ -49,11 +49,20 @@ def pytest_runtest_teardown():
         jax.clear_caches()
 
 
-@pytest.fixture(scope="module", autouse=True)
 def _registries_as_they_were():
-    """What the tests of a module register is gone when they end."""
+    """What is registered while this is suspended is gone afterwards."""
     kept = {registry: dict(registry._entries) for registry in _KINDS.values()}
     yield
     for registry, entries in kept.items():
         registry._entries.clear()
         registry._entries.update(entries)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parts_registered_for_a_module():
+    yield from _registries_as_they_were()
+
+
+@pytest.fixture(autouse=True)
+def _parts_registered_for_a_test():
+    yield from _registries_as_they_were()
