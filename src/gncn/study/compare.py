@@ -4,7 +4,7 @@ Errors and BCE come from each run's history, at the epochs kept; everything else
 ``metrics-SPLIT*.json`` that ``gncn evaluate`` wrote, one file for each trial evaluated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,7 +151,7 @@ def _conditions(
             f"{folder.path}, trial {trial}": found_one
             for folder, trials in zip(folders, metrics, strict=True)
             for trial, one in trials.items()
-            if (found_one := _plain(find(one))) is not None
+            if (found_one := _condition(find, one)) is not None
         }
         if len(set(found.values())) > 1:
             listed = "; ".join(f"{run}: {value}" for run, value in found.items())
@@ -163,8 +163,12 @@ def _conditions(
     return common
 
 
-def _plain(value: Any) -> int | str | None:
-    """A condition, or None for what can't be one."""
+def _condition(find: Callable[[Any], Any], numbers: dict[str, Any]) -> int | str | None:
+    """A condition; None if there is none, or if the numbers are damaged, which `_found` reports."""
+    try:
+        value = find(numbers)
+    except (AttributeError, KeyError, TypeError):
+        return None
     return value if isinstance(value, int | str) else None
 
 
