@@ -19,8 +19,8 @@ from nets import Listens
 CONFIG = gncn.TrainingConfig(n_epochs=2, batch_size=8, evaluation_batch_size=3)
 
 
-def network(distribution="bernoulli", seed=0):
-    circuit = gncn.chain((12, 5), distribution=distribution)
+def network(likelihood="bernoulli", seed=0):
+    circuit = gncn.chain((12, 5), likelihood=likelihood)
     return gncn.build(circuit, seed=seed, n_settle_steps=3)
 
 

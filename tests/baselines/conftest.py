@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import gncn
+from gncn.baselines.baseline import Batch
 from gncn.baselines.blueprint import plan_blueprint
-from gncn.baselines.models import start_baseline
-from gncn.baselines.objective import Batch
+from gncn.baselines.kinds import start_baseline
 
 OPTIONS = {
     "rae": {"n_latent": 3},

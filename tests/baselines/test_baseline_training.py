@@ -10,14 +10,15 @@ from scipy.spatial.distance import cdist
 import gncn
 from gncn.base.errors import ConfigError, DataError
 from gncn.baselines.autoencoder import Autoencoder
+from gncn.baselines.baseline import Batch
 from gncn.baselines.descent import descend_epoch, evaluate_baseline, start_descent
-from gncn.baselines.objective import Batch
+from gncn.baselines.variance import choose_variance
 from gncn.baselines.variational import encoder_proposal
 from gncn.data import Dataset, Split
 from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, Encoder, StandardNormal, WithPrior
 from gncn.runs.statistics import mean_statistics
-from gncn.runs.train import choose_variance, train
+from gncn.runs.train import train
 from gncn.training.epochs import unstack
 from gncn.training.examples import hold
 from gncn.training.fit import WORST_NATS_PER_PIXEL, FitDivergenceError
@@ -54,6 +55,11 @@ def config(model, **training):
         backprop={"budget": 3000} if model == "dsrn" else {"budget": 3000, "n_latent": 4},
         training={"batch_size": 20, "n_epochs": 2, **training},
     )
+
+
+def trains(data, *listeners):
+    """Training of a configuration with one variance."""
+    return lambda run: train(run, data, listeners=listeners)
 
 
 def with_variances(run, variances):
@@ -282,7 +288,7 @@ def test_models_come_apart_as_they_were_stacked(few):
 def test_the_variance_is_chosen_by_the_bound_on_validation_images(few):
     run = with_variances(config("gvae-cv", n_epochs=30, learning_rate=3e-3), (1.0, 0.1))
     told = []
-    choice = choose_variance(run, few, on_choice=lambda best: told.append(best.variance))
+    choice = choose_variance(run, trains(few), lambda best: told.append(best.variance))
     assert choice.variance == max(choice.validation, key=lambda v: choice.validation[v])
     assert choice.fit.network.blueprint.variance == choice.variance
     last = choice.fit.history[-1].validation.discrepancy
@@ -291,7 +297,7 @@ def test_the_variance_is_chosen_by_the_bound_on_validation_images(few):
     assert told == [1.0, choice.variance]
     assert_same(train(run, few).network, choice.fit.network, rtol=0)
     with pytest.raises(ConfigError, match="received 'rae'"):
-        choose_variance(config("rae"), few)
+        choose_variance(config("rae"), trains(few))
     with pytest.raises(ConfigError, match=r"one variance; received.*\(1.0, 0.1\)"):
         run.models(few)
 
@@ -312,7 +318,7 @@ def test_choosing_a_variance_ends_with_ctrl_c(few, interrupted):
             if len(begun) == interrupted:
                 raise KeyboardInterrupt
 
-    choice = choose_variance(run, few, listeners=[Impatient()])
+    choice = choose_variance(run, trains(few, Impatient()))
     assert len(begun) == interrupted
     assert (choice.variance, choice.fit.status) == (1.0, "interrupted")
     assert len(choice.fit.history) == (1 if interrupted == 1 else 2)

@@ -10,7 +10,7 @@ import gncn
 from gncn.base.errors import ConfigError
 from gncn.baselines.blueprint import KINDS, Blueprint, plan_blueprint
 from gncn.baselines.dense import start_dense
-from gncn.baselines.models import start_baseline
+from gncn.baselines.kinds import start_baseline
 
 OPTIONS = {kind: {"n_latent": 20} for kind in KINDS} | {"dsrn": {"n_classes": 10}}
 OPTIONS["gvae-cv"] = {"n_latent": 20, "variance": 0.1}

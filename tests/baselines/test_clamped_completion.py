@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gncn.baselines.completion import PLACES, ClampedCompleter, EncodeAgain, complete_clamped
+from gncn.baselines.clamped import PLACES, ClampedCompleter, EncodeAgain, complete_clamped
 from gncn.evaluation.completion import (
     Completer,
     complete,

@@ -17,8 +17,8 @@ from gncn.baselines.autoencoder import objective_loss
 from gncn.baselines.classifier import classification_loss
 from gncn.baselines.descent import descend_batch, start_descent
 from gncn.baselines.variational import kl_to_standard_normal
-from gncn.core.learning import Learner, Rule
-from gncn.training.hebbian import Plan
+from gncn.training.config import Plan
+from gncn.training.optimiser import Learner, Rule
 
 KEY = jax.random.key(7)
 

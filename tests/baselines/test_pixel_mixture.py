@@ -9,13 +9,13 @@ import pytest
 
 import gncn
 from gncn.base.errors import DataError
+from gncn.baselines.config import PixelMixtureConfig
 from gncn.baselines.mixture_training import fit_pixel_mixture, log_likelihood_of
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.data import Dataset, Split
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture import mixture_from_moments
 from gncn.evaluation.protocols import Decoder, Prior, WithPrior
-from gncn.runs.config import PixelMixtureConfig
 
 ALL = np.array(list(itertools.product([0, 1], repeat=4)), np.uint8)
 MEANS = np.array([[0.1, 0.9, 0.5, -0.3], [0.7, 0.2, 1.4, 0.6]])
