@@ -27,7 +27,7 @@ class Stripes(DataSource):
 
 @pytest.fixture(autouse=True)
 def stripes():
-    SOURCES.register("stripes", Stripes)
+    gncn.register("dataset", "stripes", Stripes)
     yield
     SOURCES._entries.pop("stripes")
 
@@ -44,7 +44,7 @@ def test_names_are_taken_once():
 
     for name in ("stripes", "mnist"):
         with pytest.raises(ConfigError, match=f"dataset name {name!r} is taken"):
-            SOURCES.register(name, Other)
+            gncn.register("dataset", name, Other)
 
 
 def test_what_cannot_load_is_refused():
@@ -52,9 +52,9 @@ def test_what_cannot_load_is_refused():
         pass
 
     with pytest.raises(ConfigError, match="Silent lacks `load`"):
-        SOURCES.register("silent", Silent)
+        gncn.register("dataset", "silent", Silent)
     with pytest.raises(ConfigError, match=r"must be a subclass of `gncn\.DataSource`"):
-        SOURCES.register("silent", dict)
+        gncn.register("dataset", "silent", dict)
 
 
 def test_options_of_one_data_set_do_not_reach_another():

@@ -2,6 +2,7 @@
 
 import abc
 from pathlib import Path
+from typing import Any
 
 from gncn.base.errors import ConfigError
 from gncn.base.registry import Registry
@@ -35,7 +36,7 @@ class DataSource(abc.ABC):
 class _Sources(Registry[type[DataSource]]):
     """Data sets from outside; the library's own names are taken."""
 
-    def register(self, name: str, entry: type[DataSource]) -> type[DataSource]:
+    def register(self, name: str, entry: Any) -> Any:
         """Give a data set a name; see `Registry.register`."""
         if name in dataset_names():
             raise ConfigError(f"The dataset name {name!r} is taken; choose another name.")
