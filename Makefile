@@ -31,10 +31,10 @@ mutate: $(VENV)/.dev  ## break the library on purpose, line by line: tests must 
 	$(BIN)/python tests/mutate.py
 
 bench: $(VENV)/.dev  ## measure speed and memory on this machine
-	$(BIN)/python -m benchmarks.speed --out results/bench.json
+	$(BIN)/python -m benchmarks.speed --out results/bench
 
 bench-peers: $(VENV)/.dev $(PEERS:%=.bench/%/.made)  ## measure it against other libraries
-	$(BIN)/python -m benchmarks.peers $(foreach peer,$(PEERS),--$(peer) .bench/$(peer)/bin/python) --out results/bench-peers.json --document docs/performance.md
+	$(BIN)/python -m benchmarks.peers $(foreach peer,$(PEERS),--$(peer) .bench/$(peer)/bin/python) --out results/bench --document docs/performance.md
 
 .bench/%/.made: benchmarks/constraints-%.txt
 	$(PYTHON) -m venv .bench/$*

@@ -318,7 +318,7 @@ def main(
             write(out, as_text(kept))
             progress.advance(task)
     for name in names:
-        if name in kept["followed"]:
+        if name in kept["followed"] and name == names[0]:  # one figure is enough
             draw(kept["followed"][name], figures / f"settling-{name}.png")
         text = table([record for record in kept["runs"] if record["data"] == name])
         console.print(text)
