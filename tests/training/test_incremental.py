@@ -1,0 +1,117 @@
+"""Incremental predictive coding: synapses learn several times while a mini-batch settles."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gncn
+from gncn.base.errors import ConfigError
+from gncn.core.learning import hebbian_updates
+from gncn.core.states import initial_latents
+from gncn.training.config import Plan
+from gncn.training.epochs import trial
+from gncn.training.examples import hold
+from gncn.training.hebbian import apply_updates, start_learner, start_training, train_epoch
+from gncn.training.optimiser import Rule, rates
+
+RULE = Rule(optimizer="sgd")
+RATES = rates(0.05, 0.7, 0.02)
+
+
+def network(**settling):
+    circuit = gncn.chain((6, 4, 3), precision="diagonal", activation="softplus")
+    return gncn.build(circuit, seed=0, n_settle_steps=6, weight_scale=0.5, **settling)
+
+
+def images(n, seed=0):
+    return np.random.default_rng(seed).integers(0, 2, (n, 6)).astype(np.uint8)
+
+
+def train(start, x, *, batch_size, n_epochs=1, ipc_updates=1):
+    plan = Plan(RULE, n_epochs, batch_size, ipc_updates)
+    state = start_training([start], RULE, [0])
+    every = jax.tree.map(lambda rate: rate[None], RATES)
+    reports = []
+    for _ in range(n_epochs):
+        state, report = train_epoch(state, hold(x), every, plan)
+        reports.append(report)
+    return state, reports
+
+
+def order(n, epoch=0):
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), epoch)
+    return np.asarray(jax.random.permutation(key, n))
+
+
+def assert_close(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("settler", ["euler", "sequential"])
+def test_synapses_learn_from_the_responses_that_move_the_states(settler):
+    """Three updates in six steps, by hand: each from the responses of its segment's last step."""
+    start, x = network(settler=settler), images(4)
+    state, (report,) = train(start, x, batch_size=4, ipc_updates=3)
+    expected, learner = start, start_learner(start, RULE)
+    latents = initial_latents(start, jnp.asarray(x[order(4)], jnp.float32))
+    for _ in range(3):
+        latents = start.settler.plain_step(expected, (), latents)
+        responses = expected.respond(latents)
+        psi = gncn.total_discrepancy(expected, latents).total
+        updates = hebbian_updates(expected, latents, responses)
+        latents = start.settler.plain_step(expected, (), latents)
+        expected, learner = apply_updates(expected, learner, updates, RATES, RULE, 3)
+    assert_close(trial(state, 0), expected)
+    assert int(state.learner.n_updates[0]) == 3
+    assert float(report.mean.discrepancy[0]) == pytest.approx(float(psi.mean()), rel=1e-5)
+    assert float(report.mean.n_steps[0]) == 6
+
+
+def test_what_a_settler_remembers_outlives_an_update():
+    """Momentum that began again at each update would give other states, and so other synapses."""
+    start, x = network(settler="momentum", momentum=0.7), images(4)
+    state, _ = train(start, x, batch_size=4, ipc_updates=3)
+    expected, learner = start, start_learner(start, RULE)
+    latents = initial_latents(start, jnp.asarray(x[order(4)], jnp.float32))
+    memory = start.settler.init(start, latents)
+    for _ in range(3):
+        latents, memory = start.settler.step(expected, (), latents, memory)
+        updates = hebbian_updates(expected, latents, expected.respond(latents))
+        latents, memory = start.settler.step(expected, (), latents, memory)
+        expected, learner = apply_updates(expected, learner, updates, RATES, RULE, 3)
+    assert_close(trial(state, 0), expected)
+
+
+def test_the_schedule_counts_every_update():
+    rule = Rule(optimizer="sgd", schedule="cosine")
+    plan = Plan(rule, 2, 4, ipc_updates=3)
+    state = start_training([network()], rule, [0])
+    every = jax.tree.map(lambda rate: rate[None], RATES)
+    first, _ = train_epoch(state, hold(images(8)), every, plan)
+    assert int(first.learner.n_updates[0]) == 6  # of 12: the rates are at half their cosine
+    second, _ = train_epoch(first, hold(images(8)), every, plan)
+    third, _ = train_epoch(second, hold(images(8)), every, plan)
+    assert_close(second.network, third.network)  # the schedule has come to its end, 0
+
+
+def test_updates_while_settling_reach_a_lower_error():
+    x = images(40)
+    _, once = train(network(), x, batch_size=10, n_epochs=4)
+    _, thrice = train(network(), x, batch_size=10, n_epochs=4, ipc_updates=3)
+    assert thrice[-1].mean.error[0] < once[-1].mean.error[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "training", "message"),
+    [
+        ({}, {"ipc_updates": 4}, r"must divide .*received 4 updates in 6 steps"),
+        ({"tolerance": 0.1}, {"ipc_updates": 2}, r"received settling.tolerance=0\.1"),
+    ],
+)
+def test_updates_that_do_not_fit_the_settling_are_refused(options, training, message):
+    train, validation, test = (images(n).astype(float) for n in (8, 3, 3))
+    data = gncn.from_arrays(train, validation_images=validation, test_images=test)
+    with pytest.raises(ConfigError, match=message):
+        gncn.fit(network(**options), data, gncn.TrainingConfig(**training))
