@@ -11,6 +11,7 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -66,3 +67,12 @@ def test_the_readme_is_short():
 def test_examples_of_docstrings_are_right(path):
     name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_the_map_of_equations_names_what_exists():
+    for row in re.findall(r"^\|.*\|$", (ROOT / "docs" / "equations.md").read_text(), re.MULTILINE):
+        _, _, functions, tests = re.split(r"(?<!\\)\|", row)[1:-1]
+        for path in re.findall(r"`([a-z_]+\.[\w.]+)`", functions):
+            assert resolve_name(f"gncn.{path}") is not None
+        for path in re.findall(r"`([a-z/]*test_\w+)`", tests):
+            assert (ROOT / "tests" / f"{path}.py").exists(), path
