@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from budget import examples
 from gncn.base.errors import ConfigError, DataError
 from gncn.data import Dataset, Split, binarise, from_arrays, load_file
 from gncn.data.embedded import pack_images, unpack_images, write_archive
@@ -317,7 +318,7 @@ class TestLoadFile:
             load_file(path)
 
     @given(data=st.data())
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(150), deadline=None)
     @pytest.mark.parametrize("kind", ["npy", "npz"])
     def test_whatever_harm_is_done_to_a_file_the_error_is_ours(self, tmp_path_factory, kind, data):
         path = tmp_path_factory.getbasetemp() / f"harmed.{kind}"

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 import gncn
+from budget import examples
 from gncn import Circuit, Dense, KWinners, Layer
 from gncn.core.learning import hebbian_updates
 from nets import cases
@@ -57,7 +58,7 @@ def is_fragile(network, x):
     return False
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cases())
 def test_settling_discrepancy_and_updates_equal_the_loops(case):
     network, x = case.build()

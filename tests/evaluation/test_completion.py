@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from budget import examples
 from gncn.base.errors import ConfigError, DataError, DivergenceError
 from gncn.evaluation.completion import (
     HALVES,
@@ -61,7 +62,7 @@ def test_a_mask_of_your_own():
     np.testing.assert_array_equal(visible_pixels(own.reshape(-1), SHAPE), own.reshape(-1))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(seed=st.integers(0, 10**6), share=st.floats(0, 1), block=st.integers(1, 12))
 def test_visible_pixels_come_back_to_the_bit_and_missing_ones_stay_unseen(seed, share, block):
     rng = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from budget import examples
 from gncn.base.errors import ConfigError, DataError, DivergenceError
 from gncn.evaluation.bernoulli import log_likelihood, log_likelihood_table
 from gncn.evaluation.likelihood import LikelihoodCurve, prior_log_likelihood
@@ -73,7 +74,7 @@ def test_smaller_sizes_are_prefixes_of_larger_ones(discrete, all_images):
         np.testing.assert_allclose(alone.values[:, 0], together.values[:, index], atol=1e-5)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=examples(4), deadline=None)
 @given(image_block=st.integers(1, 20))
 def test_blocks_change_nothing(discrete, all_images, image_block):
     key = jax.random.key(4)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
+from budget import examples
 from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.mixture import COVARIANCES, Mixture, mixture_from_moments
 from gncn.evaluation.protocols import Prior, StandardNormal
@@ -102,7 +103,7 @@ def test_samples_of_each_component():
         assert (np.abs(products.mean(0) - covariances[k]) < 4.5 * error).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(order=st.permutations(range(N)), shift=st.floats(-5, 5))
 @pytest.mark.parametrize("kind", COVARIANCES)
 def test_order_and_scale_of_weights_change_no_density(kind, order, shift):

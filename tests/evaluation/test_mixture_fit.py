@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
+from budget import examples
 from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.mixture import COVARIANCES
 from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture, improve_mixture
@@ -67,7 +68,7 @@ def test_agrees_with_scikit_learn(covariance, k):
     assert ours.mean() == pytest.approx(theirs.score(codes), abs=1e-4)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(
     covariance=st.sampled_from(COVARIANCES),
     k=st.sampled_from([1, 4, 12]),

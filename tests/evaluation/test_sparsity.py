@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from budget import examples
 from gncn.base.errors import ConfigError
 from gncn.evaluation.embedding import embed
 from gncn.evaluation.sparsity import gini, hoyer, sparsity
@@ -22,7 +23,7 @@ def test_extremes():
     np.testing.assert_allclose(gini(jnp.zeros((1, 10))), 0.9, rtol=1e-6)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 30), scale=st.floats(0.1, 100))
 def test_scale_sign_and_order_do_not_matter_and_gini_is_the_mean_difference(seed, n, scale):
     rng = np.random.default_rng(seed)
