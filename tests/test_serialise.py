@@ -15,6 +15,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 import gncn
+from budget import examples
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import sha256, write_atomic
 from gncn.evaluation.mixture_fit import fit_mixture
@@ -47,7 +48,7 @@ def saved(tmp_path):
     return network, tmp_path / "net"
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(data=st.data())
 def test_what_is_loaded_is_what_was_saved(tmp_path_factory, data):
     case = data.draw(cases())
@@ -260,7 +261,7 @@ def everything_in(value):
             yield from everything_in(one)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(data=st.data())
 def test_no_description_does_worse_than_to_be_refused(tmp_path_factory, data):
     """Whatever a stranger writes in place of one value, loading says `RunError` or succeeds."""
