@@ -194,7 +194,7 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path):
     about = json.loads((other / "run.json").read_text())
     about["data"]["fingerprint"] = "0123456789abcdef"
     (other / "run.json").write_text(json.dumps(about))
-    with pytest.raises(RunError, match=r"same images alone, split alike.*\(0123456789abcdef\)"):
+    with pytest.raises(RunError, match=r"same images, split the same way.*\(0123456789abcdef\)"):
         compare([runs["rae"], other])
     with pytest.raises(ConfigError, match="received 'train'"):
         compare([runs["rae"]], split="train")

@@ -1,13 +1,14 @@
 """A measure from outside the library: one class in one file, registered under a name."""
 
-import numpy as np
+import jax
+import jax.numpy as jnp
 from pydantic import Field
 
 from gncn.measures import Column, Condition, Measure, Result, Subject, within
 
 
 class Brightness(Measure):
-    """How far samples of the codes' mean image are from the data in mean brightness.
+    """How far the brightness that codes predict is from the images', on average.
 
     Attributes:
         scale: by which the difference is multiplied.
@@ -21,7 +22,7 @@ class Brightness(Measure):
     def measure(self, subject: Subject) -> Result:
         """Compare what codes predict with the images that they are codes of."""
         images = subject.target.array.mean()
-        logits = np.asarray(subject.model.decoder.decode(subject.codes(subject.split)))
-        predicted = (1 / (1 + np.exp(-logits))).mean()
+        codes = jnp.asarray(subject.codes(subject.split))
+        predicted = jax.nn.sigmoid(subject.model.decoder.decode(codes)).mean()
         difference = self.scale * abs(float(predicted - images))
         return Result({"brightness": {"difference": difference, "scale": self.scale}})

@@ -73,7 +73,7 @@ def test_it_is_evaluated_with_its_setting_as_an_option(registered, folder, evalu
 def test_it_is_compared(registered, folder, evaluated):
     text = run(registered, "compare", folder.path, "--format", "markdown").output
     assert "| Brightness |" in text.splitlines()[0]
-    found = json.loads(run(registered, "compare", folder.path, "--json").output)
+    found = json.loads(run(registered, "compare", folder.path, "--json").stdout)
     measured = json.loads((folder.path / "metrics-test.json").read_text())["brightness"]
     ours = found["rows"][0]["measures"]["brightness"]
     assert ours["mean"] == pytest.approx(measured["difference"])
@@ -160,7 +160,7 @@ class Reserved(Clashing):
     [
         ("mine", Lacking, "Lacking lacks `measure`"),
         ("probe", Brightness, "'probe' is taken"),
-        ("mine", Clashing, "'n_samples' of Clashing differs from that of Likelihood"),
+        ("mine", Clashing, "'n_samples' has another type or default in Clashing than in Likelihood"),
         ("mine", Reserved, "can't have the option 'split'"),
         ("mine", Twin, "Twin and Completion both have a column 'm_mse'"),
         ("mine", str, "must be a subclass"),

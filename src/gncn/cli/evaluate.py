@@ -38,10 +38,10 @@ def _option(name: str, option: Any) -> inspect.Parameter:
     kind = next((one for one in (bool, int, float) if one in (kind, *get_args(kind)[:1])), str)
     flag = f"--{name.removeprefix('n_').replace('_', '-')}"
     default = option.get_default()
-    told = " ".join(map(str, default)) if several else str(default)
+    shown = " ".join(map(str, default)) if several else str(default)
     text = f"{option.description} May be repeated." if several else option.description
-    if told:
-        text = f"{text} Default: {told}."
+    if shown:
+        text = f"{text} Default: {shown}."
     declared = f"{flag}/--no{flag[1:]}" if kind is bool else flag
     annotation = Annotated[
         (list[kind] if several else kind) | None,  # type: ignore[valid-type]

@@ -1,23 +1,28 @@
-"""Evaluation: what a generative model is worth, measured alike for every model.
+"""Evaluation: what a generative model is worth, by functions of arrays.
 
-Functions here take arrays, or any object with the methods that one of the protocols
-in `gncn.evaluation.protocols` names (`decode`, `sample_prior`, ...).
+Functions take arrays, or any object with the methods that one of the protocols in
+`gncn.evaluation.protocols` names (`decode`, `sample_prior`, ...).  `gncn.measures` applies them
+to a trained model.
 
 ==================  ==================================================================
-module              what it measures
+module              what it holds
 ==================  ==================================================================
 `mixture`           Gaussian mixture over codes: density and samples
-`mixture_fit`       its fit by expectation maximisation
+`mixture_fit`       its fit by expectation maximisation, whose steps are in `mixture_steps`
 `likelihood`        log p(x) by Monte Carlo from the prior, over several S
-`importance`        log p(x) by importance sampling
-`annealing`         log p(x) by annealed importance sampling, with a bound from above
+`proposals`         Gaussians near the posterior of each image
+`importance`        log p(x) by importance sampling from them
+`annealing`         log p(x) by annealing from them, with a bound from above
+`hmc`               the Hamiltonian transitions of annealing
 `completion`        masks, completion, M-MSE
 `recall`            training images' codes as the prior, and completion by them
+`refined`           completion by recalled codes that the model improves
 `yardsticks`        completion by mean image and by nearest neighbours
 `regressor`         completion by supervised regression, the practical floor
 `probe`             what a linear classifier reads from the codes
 `sparsity`          how few units are active
 `embedding`         a picture of the codes in the plane
 `neighbours`        the nearest training images, to see memorisation
+`sheets`            images side by side as one array
 ==================  ==================================================================
 """

@@ -272,7 +272,7 @@ class _Path(eqx.Module):
 def _log_likelihood(
     model: LatentModel, x: Float[Array, "images pixels"], codes: Float[Array, "chains dim"]
 ) -> Float[Array, " chains"]:
-    """Log p(x|z) of the codes of all chains, those of an image next to one another."""
+    """Log p(x|z) of the codes of all chains; an image's chains are neighbours."""
     repeated = jnp.repeat(x, len(codes) // len(x), axis=0)
     return log_likelihood(repeated, model.decode(codes))
 

@@ -1,9 +1,9 @@
-"""Completion of images some of whose pixels are missing: masks, the act, the score.
+"""Completion of images of which some pixels are missing: masks, completing, the score.
 
 A mask is a boolean array of the pixels, True where a pixel is **visible**.  A completer
-is any function ``complete(x, visible) -> images``; it receives images whose missing
-pixels are 0, so it can't have seen them, and visible pixels are returned as they were
-to the bit, whatever it answers.
+is any function ``complete(x, visible) -> images``.  It receives images whose missing
+pixels are 0, so it can't have seen them.  Whatever it answers, visible pixels are returned
+as they were, to the bit.
 
 M-MSE (the paper's score) is the squared error summed over an image's missing pixels,
 averaged over images.
@@ -41,14 +41,14 @@ class Combined(NamedTuple):
     """A weighted sum of what several ways of completing say, whose errors partly cancel.
 
     Attributes:
-        weights: of the ways, by their names; what they add up to is held between 0 and 1.
+        weights: of the ways, by their names.  Sums are clipped to [0, 1].
     """
 
     weights: Mapping[str, float]
 
 
 Ways = Mapping[str, Completer | Combined]
-"""Ways of completing by their names; sums after the ways that they are of."""
+"""Ways of completing by their names; a sum comes after the ways that it adds up."""
 
 
 def visible_pixels(
@@ -116,7 +116,7 @@ def complete(
         image_block: images handed over at once.
 
     Returns:
-        Images in single precision: visible pixels those of `x`, missing ones filled in.
+        Images in single precision: visible pixels as in `x`, missing ones filled in.
 
     Raises:
         ConfigError: `image_block` is not positive.
@@ -157,13 +157,13 @@ def complete_in_ways(
         ways: the ways.
         x: whole images; see `complete`.
         visible: True where a pixel is visible.
-        on_way: told the name of the way that comes next.
+        on_way: receives the name of the way that comes next.
 
     Returns:
         Images for each way, as `complete` returns them.
 
     Raises:
-        ConfigError: a sum is of a way that doesn't come before it.
+        ConfigError: a sum adds up a way that doesn't come before it.
         DataError, DivergenceError: see `complete`.
     """
     completed: dict[str, Float[np.ndarray, "images pixels"]] = {}
@@ -201,9 +201,9 @@ def combine(
     missing = ~visible
     if not missing.any():
         raise ConfigError("To complete images some of their pixels must be missing; none are.")
-    told = [complete(way, x, visible)[:, missing].ravel() for way in ways.values()]
+    guesses = [complete(way, x, visible)[:, missing].ravel() for way in ways.values()]
     wanted = np.asarray(x)[:, missing].astype(np.float64).ravel()
-    found = nnls(np.stack(told, axis=1).astype(np.float64), wanted)[0]
+    found = nnls(np.stack(guesses, axis=1).astype(np.float64), wanted)[0]
     return Combined(dict(zip(ways, found.tolist(), strict=True)))
 
 

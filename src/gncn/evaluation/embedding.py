@@ -36,8 +36,8 @@ def embed(
 
     Returns:
         Which codes were chosen and where they are.  Distances between clusters and
-        their sizes mean little.  Codes that are all the same but for rounding, as those of
-        a collapsed encoder, are all at the origin.
+        their sizes mean little.  Codes that only differ by rounding, such as a collapsed
+        encoder's, are all at the origin.
 
     Raises:
         ConfigError: a number is not positive, or perplexity is too large.
@@ -54,6 +54,6 @@ def embed(
     spread = np.max(np.ptp(chosen, axis=0))
     if spread <= 4 * np.finfo(np.float32).eps * np.max(np.abs(chosen)):
         return Embedding(indices, np.zeros((n, 2), np.float32))
-    # In units of their spread, since scikit-learn crashes where single precision underflows.
+    # In units of their spread, because scikit-learn crashes where single precision underflows.
     layout = TSNE(perplexity=perplexity, init="pca", random_state=seed)
     return Embedding(indices, np.asarray(layout.fit_transform(chosen / spread)))

@@ -1,11 +1,10 @@
 """Hamiltonian Monte Carlo on p_β(z) ∝ b(z) t(z)^β, many chains at once.
 
-b is where annealing begins and t what is added on the way: prior and likelihood, or a
-proposal q(z|x) and p(x, z) / q(z|x).  One transition draws a momentum, follows the
-leapfrog integrator and accepts the end with probability min(1, exp(−ΔH)), so it leaves
-p_β exactly as it is, whatever the step size.  Positions are measured in units of a factor
-C of a covariance C C^T, which is the same as a mass matrix (C C^T)^{-1}: directions that
-hardly vary are hardly moved along.
+Annealing begins at b and adds t on the way: b is a proposal q(z|x) and t is p(x, z) / q(z|x).
+One transition draws a momentum, follows the leapfrog integrator and accepts the end with
+probability min(1, exp(−ΔH)), so it leaves p_β exactly as it is, whatever the step size.
+Positions are measured in units of a factor C of a covariance C C^T, which is the same as a
+mass matrix (C C^T)^{-1}: steps are short along directions that hardly vary.
 """
 
 from typing import NamedTuple, Protocol, runtime_checkable

@@ -2,13 +2,13 @@
 
     p(z) = Σ_k π_k N(z; μ_k, Σ_k)
 
-The paper's prior over the top states (65 components, full covariance).  A mixture is
-kept by the matrices A_k that whiten its components, Σ_k^{-1} = A_k^T A_k, for then
+The paper's prior over the top states (65 components, full covariance).  A mixture keeps
+the matrices A_k that whiten its components, Σ_k^{-1} = A_k^T A_k.  Then
 
     log N(z; μ, Σ) = log|A| − ½ ‖A(z − μ)‖² − ½ J log 2π
 
-is a matrix product, whose gradient is one, too.  A is lower triangular: the inverse of
-the Cholesky factor C of Σ = C C^T.
+is a matrix product, and so is its gradient.  A is lower triangular: the inverse of the
+Cholesky factor C of Σ = C C^T.
 
 Fitting is in `gncn.evaluation.mixture_fit`.
 """
@@ -32,7 +32,7 @@ COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
 _HIGHEST = lax.Precision.HIGHEST
 _BLOCK = 128
 _NEAR = 8
-"""Components that stand for a mixture near a code."""
+"""Components that replace a mixture near a code."""
 _AT_ONCE = 1 << 24
 """Whitened numbers held at once for densities of a few codes."""
 
@@ -128,10 +128,10 @@ class Mixture(eqx.Module):
         return jax.nn.softmax(self.component_log_prob(codes) + self.logits[None, :], axis=-1)
 
     def near(self, code: Float[Array, " dim"]) -> "Mixture":
-        """The mixture of the few components that likeliest drew a code, if all are costly.
+        """The mixture of the few components that most likely drew a code, if all are costly.
 
-        Around the code its log density differs by a constant, but for what the components
-        left out contribute, which in many dimensions is next to nothing.
+        Around the code its log density differs by a constant, up to what the components left
+        out contribute.  In many dimensions that is next to nothing.
         """
         if self.covariance != "full" or self.n_components <= _NEAR:
             return self

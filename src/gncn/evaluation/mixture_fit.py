@@ -4,19 +4,19 @@ Every covariance is held away from zero by ε (`regularisation`), as in scikit-l
 
     Σ_k = Σ_n r_nk (z_n − μ_k)(z_n − μ_k)^T / Σ_n r_nk + ε I
 
-so that units which are silent or constant, or components with fewer codes than
-dimensions, do no harm.  That is the exact M step for codes blurred by noise of variance
-ε, whose expected log density is log N(z; μ, Σ) − ½ ε tr Σ^{-1}.  The E step uses the
-same, so each iteration raises (never lowers) the one objective
+so silent or constant units do no harm, and neither do components with fewer codes than
+dimensions.  That is the exact M step for codes blurred by noise of variance ε, whose
+expected log density is log N(z; μ, Σ) − ½ ε tr Σ^{-1}.  The E step uses the same density,
+so no iteration lowers the objective
 
     Σ_n log Σ_k π_k exp[ log N(z_n; μ_k, Σ_k) − ½ ε tr Σ_k^{-1} ]
 
 which is at most the log-likelihood and tends to it as ε → 0.
 
 An E step costs one matrix product for each component.  In many dimensions all but a few
-responsibilities of a code are nearly 0, and a part of the dimensions suffices to tell: pairs
-of code and component whose responsibility is surely below 1e-12 are left out, which makes a
-step several times cheaper and changes nothing that single precision could tell.
+responsibilities of a code are nearly 0, and some of the dimensions suffice to see that.
+Pairs of code and component whose responsibility is surely below 1e-12 are left out.  This
+makes a step several times cheaper and changes nothing that single precision could show.
 
 Densities are computed in single precision on centred codes, moments in double precision.
 """
@@ -43,7 +43,7 @@ from gncn.evaluation.mixture_steps import (
 from gncn.evaluation.protocols import Codes
 
 _ROUNDING = 1e-8
-"""A gain of less than this share of the objective can't be told from rounding."""
+"""A smaller gain than this share of the objective may be rounding."""
 
 
 class MixtureFit(NamedTuple):

@@ -26,8 +26,8 @@ class Neighbours(NamedTuple):
 def nearest_images(images: Images, queries: Images, k: int = 1) -> Neighbours:
     """Find each query's nearest images, by exhaustive search in blocks of bounded memory.
 
-    To judge memorisation, compare the distances from samples to training images with
-    those from held-out images to training images: a model that copies is much nearer.
+    To judge memorisation, compare the distances from samples and from held-out images to
+    training images: samples of a model that copies are much nearer.
 
     Args:
         images: where to search, for instance the training images.

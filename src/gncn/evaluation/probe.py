@@ -1,7 +1,7 @@
 """A linear probe: multinomial logistic regression on codes (the paper's classifier).
 
-Fitted by scikit-learn (L-BFGS) on standardised codes; the regularisation C is chosen by
-the error on validation codes, going from strong to weak with warm starts.
+scikit-learn fits it (L-BFGS) to standardised codes.  The error on validation codes chooses
+the regularisation C, from strong to weak with warm starts.
 """
 
 import warnings
@@ -27,7 +27,7 @@ class Probe:
 
     Attributes:
         weights: for codes as they come; the standardisation is folded in.
-        bias: likewise.
+        bias: for codes as they come.
         classes: the label that each row of `weights` stands for.
         regularisation: C, the inverse of the penalty's strength.
         validation_error: error in % on the validation codes for every C tried.
@@ -130,7 +130,7 @@ def fit_probe(
     for number, strength in enumerate(grid, start=1):
         fit.set_params(C=strength)
         with warnings.catch_warnings():
-            # What it warns of is returned as `converged`.
+            # Its warning is returned as `converged`.
             warnings.simplefilter("ignore", ConvergenceWarning)
             fit.fit(inputs, labels)
         errors[strength] = 100 * float(np.mean(fit.predict(held_out) != validation_labels))

@@ -49,7 +49,7 @@ class GaussianProposal(eqx.Module):
     Attributes:
         mean: m.
         factor: C, lower triangular, or its diagonal alone (standard deviations).
-        whitening: C^{-1}, shaped alike.
+        whitening: C^{-1}, of the same shape.
     """
 
     mean: Float[Array, "*images dim"]
@@ -63,9 +63,9 @@ class GaussianProposal(eqx.Module):
     ) -> None:
         """Invert the factor once, outside of compiled programs if it is a matrix.
 
-        Batches of triangular systems that are solved side by side in one program can
-        wait for each other without end: on a CPU, JAX's solver shares the threads that
-        it waits for.  So densities are products with the inverse.
+        Two batches of triangular systems in one program can wait for each other without end:
+        on a CPU, JAX's solver shares the threads that it waits for.  So densities are products
+        with the inverse.
         """
         self.mean = mean
         self.factor = factor
@@ -124,8 +124,9 @@ def laplace_proposal(
 
     Adam climbs log p(x, z) from `codes`, in units of the prior's standard deviations and
     with a rate that decays to 0; then Σ^{-1} = −∂² log p(x, z).  Directions in which that
-    is flatter than the prior's widest get the prior's width.  Since any proposal will do, the
-    curvature is that of what the prior is near the peak, for a mixture its likeliest components.
+    is flatter than the prior's widest get the prior's width.  Any proposal is valid, so the
+    curvature may use a prior that is only right near the peak: of a mixture, its likeliest
+    components.
 
     Args:
         model: anything with `decode`, `sample_prior` and `log_prior`.

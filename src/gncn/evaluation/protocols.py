@@ -86,7 +86,7 @@ _Prior = TypeVar("_Prior", bound=CodeSampler)
 
 
 class Sampled(eqx.Module, Generic[_Prior]):
-    """A `Sampler` made of a decoder and what draws codes, for instance those of images.
+    """A `Sampler` made of a decoder and something that draws codes.
 
     Attributes:
         decoder: gives p(x|z).

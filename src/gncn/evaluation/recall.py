@@ -6,9 +6,9 @@ where it fits badly.  The codes themselves, equally likely, are the other extrem
     p̂(z) = (1/N) Σ_n δ(z − z_n),                        p(x) = (1/N) Σ_n p(x|z_n)
     E[x_missing | x_visible] = Σ_n w_n logistic(a(z_n)),   w_n ∝ p(x_visible|z_n)^(1/τ)
 
-with a(z) the decoder's logits.  p(x) is a density like any other, of images that were not
-learned from too, but what is sampled from it are reconstructions of training images.  τ
-above 1 spreads the weight over more codes: pixels are less independent than p(x|z) has it.
+with a(z) the decoder's logits.  p(x) is a density like any other, also of images that were
+not learned from, but its samples are reconstructions of training images.  τ above 1 spreads
+the weight over more codes: pixels are less independent than p(x|z) assumes.
 """
 
 from collections.abc import Callable
@@ -66,7 +66,7 @@ class Recall(eqx.Module):
     def __call__(
         self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
     ) -> Float[Array, "images pixels"]:
-        """Fill in the pixels that are not `visible`; those of `x` there are not looked at."""
+        """Fill in the pixels that are not `visible`; the values of `x` there are ignored."""
         seen, missing = jnp.flatnonzero(visible), jnp.flatnonzero(~visible)
         return x.at[:, missing].set(_expected_pixels(self, x, seen, missing))
 
@@ -162,8 +162,8 @@ def fit_recall(
         visible: which pixels will be seen.
 
     Returns:
-        Recall by the codes of the other images, with that of `TEMPERATURES` whose squared
-        error on those left out is least; and the images left out.
+        Recall by the codes of the other images, with the τ in `TEMPERATURES` of least squared
+        error on the images left out; and these images.
     """
     n = max(1, min(N_HELD_OUT, len(images) // 10))
     chosen = np.linspace(0, len(images) - 1, n).astype(int)

@@ -1,8 +1,8 @@
 """Completion by recalled codes that the model improves, each by itself.
 
 Recall (`gncn.evaluation.recall`) averages over codes of training images as they are.  None
-of them is the code of the image at hand; so let the model improve the S of them that make
-the visible pixels likeliest, and average what they then predict:
+of them is the code of the image to complete.  So the model improves the S codes that make
+the visible pixels likeliest, and the average is over what they then predict:
 
     E[x_missing | x_visible] ≈ Σ_s w_s logistic(κ a_s),    w_s ∝ p(x_visible|z_s)^(1/τ)
 
@@ -86,7 +86,7 @@ class Refined(eqx.Module):
     def __call__(
         self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
     ) -> Float[Array, "images pixels"]:
-        """Fill in the pixels that are not `visible`; those of `x` there are not looked at."""
+        """Fill in the pixels that are not `visible`; the values of `x` there are ignored."""
         found = candidates(self, x, visible)
         return jnp.where(visible[None, :], x, expected(found, self.temperature, self.sharpness))
 
@@ -99,7 +99,7 @@ def candidates(
 
     Args:
         refined: decoder, codes, and what improves them.
-        x: images; pixels that are not visible are not looked at.
+        x: images; the values of missing pixels are ignored.
         visible: True where a pixel is visible.
     """
     seen, codes = visible[None, :], refined.codes
@@ -147,8 +147,8 @@ def fit_refined(
         visible: which pixels will be seen.
 
     Returns:
-        With those of `TEMPERATURES` and `SHARPNESS` whose squared error on missing pixels is
-        least.
+        With the values from `TEMPERATURES` and `SHARPNESS` of least squared error on missing
+        pixels.
     """
     plain = Refined(decoder, improve, codes)
     x = jnp.asarray(images, jnp.float32)

@@ -21,7 +21,7 @@ from gncn.figures.style import (
 def draw_samples(
     path: Path, pictures: dict[str, Shaped[np.ndarray, "n pixels"]], shape: tuple[int, int]
 ) -> Path:
-    """Squares of images side by side, for instance samples and what they resemble."""
+    """Squares of images side by side, such as samples and the images nearest to them."""
     figure = new_figure(4.6 * len(pictures), 5)
     grid = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axes, (title, images) in zip(grid, pictures.items(), strict=True):
@@ -70,7 +70,7 @@ def draw_completions(
     completed: dict[str, Float[np.ndarray, "n pixels"]],
     shape: tuple[int, int],
 ) -> Path:
-    """What was seen, each way's completion, and the whole image, one row each."""
+    """Draw a row for what was seen, for each way's completion, and for the whole images."""
     n = len(originals)
     seen = np.where(visible[None, :], originals, 0.5)
     rows = {"seen": seen, **completed, "whole image": originals}

@@ -105,7 +105,7 @@ def draw_comparison(
     Args:
         path: the PNG.
         curves: BCE after each epoch, by run.
-        models: each run's model; runs of one model are told apart by their names.
+        models: each run's model; the label of a model with several runs has the run's name, too.
         what: which images the BCE is of.
     """
     figure = new_figure(6.4, 4.0)
@@ -228,8 +228,8 @@ def draw_settling(
         path: the PNG.
         original: the image.
         predictions: z̄^0 before and after every step.
-        discrepancy: the terms of ψ, likewise.
-        latents: states of layers 1..L, likewise.
+        discrepancy: the terms of ψ at the same times.
+        latents: states of layers 1..L at the same times.
         shape: rows and columns of the image.
     """
     n_steps = len(predictions) - 1

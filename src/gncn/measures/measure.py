@@ -161,8 +161,8 @@ def within(*path: str) -> Callable[[Numbers], Any]:
     """Make a function that follows keys through nested dictionaries; None where they end."""
 
     def find(numbers: Any) -> Any:
-        for name in path:
-            numbers = numbers.get(name) if isinstance(numbers, Mapping) else None
+        for name in path:  # what is there but no dictionary is damaged, and raises
+            numbers = None if numbers is None else numbers.get(name)
         return numbers
 
     return find
@@ -179,9 +179,8 @@ class _Measures(Registry[type[Measure]]):
                 same = other is None or _alike(option, other)
                 if known is not entry and not same:
                     raise ConfigError(
-                        f"The setting {name!r} of {entry.__name__} differs from that of "
-                        f"{known.__name__} in its type or default, and both are given by one "
-                        "option. Rename it."
+                        f"The setting {name!r} has another type or default in {entry.__name__} "
+                        f"than in {known.__name__}, and one option gives both. Rename it."
                     )
         for known in map(self.get, self.names()):
             if known is not entry and (same := _keys(known) & _keys(entry)):

@@ -51,11 +51,11 @@ def calibrated(
 
     Args:
         completer: of way ``silent``.
-        images: whole images, for instance some of those learned from.
+        images: whole images, which may be training images.
         visible: True where a pixel is visible.
 
     Returns:
-        The same with that of `SHARPNESS` whose squared error on missing pixels is least.
+        The same with the sharpness from `SHARPNESS` of least squared error on missing pixels.
     """
     x = jnp.asarray(images, jnp.float32)
     drive = completer.settle(x, jnp.asarray(visible))[1]

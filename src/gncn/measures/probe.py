@@ -1,7 +1,7 @@
 """`LinearProbe`: the error of a linear classifier on a layer's states."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -33,7 +33,7 @@ class LinearProbe(Measure):
         probe_layer: latent layers to probe, 1..L; the top one if empty.
     """
 
-    probe_layer: tuple[Annotated[int, Field()], ...] = Field(
+    probe_layer: tuple[int, ...] = Field(
         default=(), description="Latent layer to probe, from 1. Default: the top one."
     )
 

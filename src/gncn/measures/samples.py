@@ -16,7 +16,7 @@ _NOTE = "Euclidean, of binary draws; a model that copies is much nearer than hel
 
 
 class Samples(PriorMeasure):
-    """Samples, and their distance to training images beside the distance of held-out images."""
+    """Samples, and how far they and held-out images are from training images."""
 
     needs_codes = False
 
@@ -45,7 +45,7 @@ class Samples(PriorMeasure):
         return described(prior).with_(Result({"samples": numbers}, pictures=pictures))
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        """Draw the samples beside the training images nearest to them."""
+        """Draw the samples and the training images nearest to them."""
         from gncn.figures.evaluation import draw_samples
 
         titles = {

@@ -103,7 +103,7 @@ def assess(
     for name, measure in measures.items():
         began = time.perf_counter()
         found = found.with_(measure.measure(subject))
-        figure = measure.figure(found, subject, folder.path / "figures")
+        figure = measure.figure(found, subject, folder.figure("all").parent)
         took[name] = time.perf_counter() - began
         if figure is not None and figure not in figures:
             figures.append(figure)
@@ -146,7 +146,7 @@ class _Files:
         Args:
             header: what the numbers to come begin with.
             measures: names of what is to be measured now.
-            report: is told if the model has changed.
+            report: receives a sentence if the model has changed.
 
         Raises:
             RunError: the files can't be read, or what stays was measured with other settings.

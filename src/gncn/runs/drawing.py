@@ -1,4 +1,4 @@
-"""From a run folder to its figures: what a person looks at after training."""
+"""From a run folder to the figures that a person looks at after training."""
 
 from functools import singledispatch
 from pathlib import Path
