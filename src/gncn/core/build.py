@@ -152,7 +152,7 @@ def build(
     settling = Settling(**options)
     _refuse_idle(circuit, settling)
     _refuse_dead_start(circuit)
-    return assemble(circuit, settling, jax.random.key(seed) if key is None else key)
+    return assemble(circuit, settling, jax.random.key(seed or 0) if key is None else key)
 
 
 def assemble(circuit: Circuit, settling: Settling, key: PRNGKeyArray) -> Network:

@@ -21,6 +21,7 @@ from gncn.core.connections.base import CONNECTIONS, Connection
 from gncn.core.flat import gather
 from gncn.core.gaussian import Gaussian
 from gncn.core.likelihood import LIKELIHOODS, Likelihood
+from gncn.core.mask import Matrix as Matrix  # registers itself
 
 Compared = Literal["state", "activity"]
 

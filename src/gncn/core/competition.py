@@ -6,20 +6,18 @@ M says who inhibits whom, and each pattern M is one class here.  A neuron's stat
 V z: rivals inhibit it with strength α_h, and it excites itself with α_e.
 
 For columns M z is a sum over each column, for a band a sum over a window, so the J × J
-matrix is never formed.  Only a user's own mask is multiplied as it stands.
+matrix is never formed.  A mask of a user's own is in `gncn.core.mask`.
 """
 
 import abc
-import base64
 import math
-import zlib
-from typing import Annotated, Any
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import Field
 
 from gncn.base.description import Part
 from gncn.base.errors import ConfigError
@@ -91,7 +89,6 @@ class NoCompetition(Competition):
     def rival_sum(
         self, signal: Float[Array, "batch units"], products: Any = jnp.float32
     ) -> Float[Array, "batch units"]:
-        """Zero."""
         return jnp.zeros_like(signal)
 
     def drive(
@@ -115,7 +112,6 @@ class Columns(Competition):
     group_size: int = Field(gt=0)
 
     def check(self, size: int) -> None:
-        """Refuse a size that columns don't divide."""
         if size % self.group_size:
             raise ConfigError(
                 f"a layer of {size} neurons can't be divided into columns of {self.group_size}; "
@@ -153,7 +149,6 @@ class Band(Competition):
     band_width: int = Field(gt=0)
 
     def check(self, size: int) -> None:
-        """Refuse a band as wide as the layer."""
         if self.band_width >= size:
             raise ConfigError(
                 f"band_width={self.band_width} must be less than the layer's {size} neurons."
@@ -178,82 +173,6 @@ class Band(Competition):
         return 2.0 * self.band_width * jnp.eye(size)
 
 
-class Mask:
-    """An unchangeable square matrix with values in [0, 1], which can be compared and hashed.
-
-    Attributes:
-        values: entry [i, j] is how much neuron j inhibits neuron i.
-    """
-
-    def __init__(self, values: Any) -> None:
-        array = np.array(values, dtype=np.float32)
-        if array.ndim != 2 or array.shape[0] != array.shape[1]:
-            raise ConfigError(f"A mask must be a square matrix; received shape {array.shape}.")
-        if not ((array >= 0) & (array <= 1)).all():
-            raise ConfigError("A mask must hold values in [0, 1].")
-        array.setflags(write=False)
-        self.values = array
-        self._hash = hash((array.shape, array.tobytes()))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mask) and np.array_equal(self.values, other.values)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __repr__(self) -> str:
-        return f"Mask of {len(self.values)} neurons"
-
-
-_LARGEST_MASK = 1 << 28
-"""Bytes that a packed mask may unpack to."""
-
-
-def _mask(value: Any) -> Mask:
-    """A mask from an array, nested lists, or the text that `_packed` made."""
-    if isinstance(value, Mask):
-        return value
-    if not isinstance(value, str):
-        return Mask(value)
-    try:
-        unpacker = zlib.decompressobj()
-        content = unpacker.decompress(base64.b64decode(value, validate=True), _LARGEST_MASK)
-    except (ValueError, zlib.error) as error:
-        raise ConfigError(f"A mask's text can't be unpacked: {error}.") from error
-    size = math.isqrt(len(content) // 4)
-    if size * size * 4 != len(content) or not unpacker.eof:
-        raise ConfigError("A mask's text must hold a square matrix of float32.")
-    return Mask(np.frombuffer(content, np.float32).reshape(size, size))
-
-
-def _packed(mask: Mask) -> str:
-    return base64.b64encode(zlib.compress(mask.values.tobytes(), 9)).decode()
-
-
-class Matrix(Competition):
-    """A pattern of your own.
-
-    Attributes:
-        mask: M, an array of shape (J, J) with values in [0, 1]; entry [i, j] is how much
-            neuron j inhibits neuron i.  The diagonal has no effect.
-    """
-
-    mask: Annotated[Any, BeforeValidator(_mask), PlainSerializer(_packed)]
-
-    def check(self, size: int) -> None:
-        """Refuse a mask of another size."""
-        shape = self.mask.values.shape
-        if shape != (size, size):
-            raise ConfigError(f"the mask must have shape {(size, size)}; received {shape}.")
-
-    def rival_sum(
-        self, signal: Float[Array, "batch units"], products: Any = jnp.float32
-    ) -> Float[Array, "batch units"]:
-        """The product with M, less the neuron's own share."""
-        mask = jnp.asarray(self.mask.values)
-        return signal @ mask.T - signal * jnp.diag(mask)[None, :]
-
-
 def column_indicator(size: int, group_size: int) -> Float32[np.ndarray, "units columns"]:
     """Which neuron sits in which column: ones at ``[i, i // group_size]``.
 
@@ -276,6 +195,5 @@ for _name, _class in {
     "none": NoCompetition,
     "columns": Columns,
     "band": Band,
-    "matrix": Matrix,
 }.items():
     COMPETITIONS.register(_name, _class)

@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from gncn.base.errors import ConfigError, unknown_choice
 from gncn.core._fast import Carry, for_batch, prepare, repeat
 from gncn.core.inference import descend
-from gncn.core.likelihood import ErrorNeurons, Units
-from gncn.core.network import Latents, Network
+from gncn.core.likelihood import ErrorNeurons
+from gncn.core.network import Latents, Network, Units
 from gncn.core.states import initial_latents
 
 Way = Literal["drift", "silent"]
@@ -79,7 +79,6 @@ class SeenErrors(ErrorNeurons):
     visible: Bool[Array, "1 pixels"]
 
     def mean(self, drive: Units) -> Units:
-        """The prediction of all pixels."""
         return self.errors.mean(drive)
 
     def error(self, actual: Units, drive: Units) -> Units:
@@ -87,7 +86,6 @@ class SeenErrors(ErrorNeurons):
         return self.errors.error(actual, drive) * self.visible
 
     def log_prob(self, actual: Units, drive: Units) -> Float[Array, " batch"]:
-        """log_prob of all pixels."""
         return self.errors.log_prob(actual, drive)
 
     def gradient(self, actual: Units, drive: Units) -> Units:
@@ -95,7 +93,6 @@ class SeenErrors(ErrorNeurons):
         return self.errors.gradient(actual, drive) * self.visible
 
     def sample(self, key: PRNGKeyArray, drive: Units) -> Units:
-        """Draws of all pixels."""
         return self.errors.sample(key, drive)
 
     def sharpness(self, pixel_variance: float) -> Float[Array, "*units"]:
@@ -103,7 +100,6 @@ class SeenErrors(ErrorNeurons):
         return self.errors.sharpness(pixel_variance)
 
     def for_batch(self, n_images: int) -> "SeenErrors":
-        """With a precision laid out for so many images."""
         return SeenErrors(self.errors.for_batch(n_images), self.visible)
 
 

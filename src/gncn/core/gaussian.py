@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.core.activations import ACTIVATIONS, Activation
-from gncn.core.likelihood import LIKELIHOODS, ErrorNeurons, Likelihood, Units
-from gncn.core.precision import Diagonal, Full, Precision, Unit
+from gncn.core.likelihood import LIKELIHOODS, ErrorNeurons, Likelihood
+from gncn.core.precision import Bounds, Diagonal, Full, Precision, Rate, Shares, Unit, Units
 
 
 class Gaussian(Likelihood):
@@ -28,7 +28,6 @@ class Gaussian(Likelihood):
 
     @property
     def learns(self) -> bool:
-        """Whether there is a precision to learn."""
         return self.precision != "off"
 
     def n_synapses(self, size: int) -> int:
@@ -38,7 +37,6 @@ class Gaussian(Likelihood):
     def build(
         self, size: int, prediction_activation: str | Activation, initial_precision: float
     ) -> "GaussianErrors":
-        """Error neurons with Σ⁻¹ a multiple of I."""
         precision: Precision = Unit()
         if self.precision == "diagonal":
             precision = Diagonal(jnp.full((size,), initial_precision, jnp.float32))
@@ -84,19 +82,15 @@ class GaussianErrors(ErrorNeurons):
         """Σ⁻¹."""
         return self.precision.sharpness()
 
-    def update(self, actual: Units, drive: Units, shares: Float[Array, " batch"]) -> Any:
+    def update(self, actual: Units, drive: Units, shares: Shares) -> Any:
         """ΔΣ⁻¹ (Eq 7)."""
         return self.precision.update(actual - self.mean(drive), shares)
 
-    def learned(
-        self, update: Any, rate: Float[Array, ""], bounds: tuple[float, float]
-    ) -> "GaussianErrors":
-        """Σ⁻¹ after a step."""
+    def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "GaussianErrors":
         stepped = self.precision.learned(update, rate, bounds)
         return GaussianErrors(self.prediction_activation, stepped)
 
     def for_batch(self, n_images: int) -> "GaussianErrors":
-        """With a precision laid out for so many images."""
         return GaussianErrors(self.prediction_activation, self.precision.for_batch(n_images))
 
 

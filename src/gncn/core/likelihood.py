@@ -32,8 +32,7 @@ from gncn.base.description import Part
 from gncn.base.errors import ConfigError
 from gncn.base.registry import Registry
 from gncn.core.activations import ACTIVATIONS, Activation
-
-Units = Float[Array, "#batch units"]
+from gncn.core.precision import Bounds, Rate, Shares, Units
 
 
 class ErrorNeurons(eqx.Module):
@@ -72,13 +71,11 @@ class ErrorNeurons(eqx.Module):
             pixel_variance: z̄ (1 − z̄) that binary pixels are taken to have.
         """
 
-    def update(self, actual: Units, drive: Units, shares: Float[Array, " batch"]) -> Any:
+    def update(self, actual: Units, drive: Units, shares: Shares) -> Any:
         """Ascent direction of what the error neurons learn (Eq 7); by default nothing."""
         return ()
 
-    def learned(
-        self, update: Any, rate: Float[Array, ""], bounds: tuple[float, float]
-    ) -> "ErrorNeurons":
+    def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "ErrorNeurons":
         """The error neurons after a step along `update`; by default the same."""
         return self
 
@@ -134,7 +131,6 @@ class Bernoulli(Likelihood):
     binary: ClassVar[bool] = True
 
     def check(self, prediction_activation: str | Activation) -> None:
-        """Refuse a g whose values are no probabilities."""
         if prediction_activation != "sigmoid":
             raise ConfigError(
                 "a Bernoulli layer needs prediction_activation='sigmoid', for its prediction "
@@ -144,7 +140,6 @@ class Bernoulli(Likelihood):
     def build(
         self, size: int, prediction_activation: str | Activation, initial_precision: float
     ) -> "BernoulliErrors":
-        """Error neurons without a precision."""
         return BernoulliErrors()
 
 
@@ -168,11 +163,9 @@ class BernoulliErrors(ErrorNeurons):
         return self.error(actual, drive)
 
     def sample(self, key: PRNGKeyArray, drive: Units) -> Units:
-        """Binary pixels."""
         return jax.random.bernoulli(key, self.mean(drive)).astype(drive.dtype)
 
     def sharpness(self, pixel_variance: float) -> Float[Array, "*units"]:
-        """The variance of a pixel."""
         return jnp.asarray(pixel_variance)
 
 
@@ -180,19 +173,15 @@ class FlatErrors(ErrorNeurons):
     """A layer that nothing predicts: every value is equally likely, and no error arises."""
 
     def mean(self, drive: Units) -> Units:
-        """Zero."""
         return jnp.zeros_like(drive)
 
     def error(self, actual: Units, drive: Units) -> Units:
-        """Zero."""
         return jnp.zeros_like(actual)
 
     def log_prob(self, actual: Units, drive: Units) -> Float[Array, " batch"]:
-        """Zero."""
         return jnp.zeros(len(actual))
 
     def gradient(self, actual: Units, drive: Units) -> Units:
-        """Zero."""
         return jnp.zeros_like(actual)
 
     def sample(self, key: PRNGKeyArray, drive: Units) -> Units:
@@ -200,7 +189,6 @@ class FlatErrors(ErrorNeurons):
         raise ConfigError("A layer that nothing predicts has no density to draw from.")
 
     def sharpness(self, pixel_variance: float) -> Float[Array, "*units"]:
-        """Zero."""
         return jnp.zeros(())
 
 

@@ -18,14 +18,17 @@ from jax import lax
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-Deviations = Float[Array, "batch units"]
+Units = Float[Array, "#batch units"]
+Shares = Float[Array, " batch"]
+Rate = Float[Array, ""]
+Bounds = tuple[float, float]
 
 
 class Precision(eqx.Module):
     """Σ⁻¹ of one layer."""
 
     @abc.abstractmethod
-    def weigh(self, deviations: Float[Array, "#batch units"]) -> Float[Array, "#batch units"]:
+    def weigh(self, deviations: Units) -> Units:
         """Σ⁻¹ d: what error neurons send (Eq 1)."""
 
     @abc.abstractmethod
@@ -33,7 +36,7 @@ class Precision(eqx.Module):
         """Log |Σ⁻¹|."""
 
     @abc.abstractmethod
-    def update(self, deviations: Deviations, shares: Float[Array, " batch"]) -> Any:
+    def update(self, deviations: Units, shares: Shares) -> Any:
         """ΔΣ⁻¹ of Eq 7.
 
         Args:
@@ -42,9 +45,7 @@ class Precision(eqx.Module):
         """
 
     @abc.abstractmethod
-    def learned(
-        self, update: Any, rate: Float[Array, ""], bounds: tuple[float, float]
-    ) -> "Precision":
+    def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "Precision":
         """The precision after a step along `update`, its eigenvalues within `bounds`."""
 
     @abc.abstractmethod
@@ -52,7 +53,7 @@ class Precision(eqx.Module):
         """Σ⁻¹ as a number, a diagonal or a matrix."""
 
     @abc.abstractmethod
-    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "batch units"]:
+    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Units:
         """Samples of N(0, Σ)."""
 
     def for_batch(self, n_images: int) -> "Precision":
@@ -63,28 +64,22 @@ class Precision(eqx.Module):
 class Unit(Precision):
     """Σ⁻¹ = I, not learned."""
 
-    def weigh(self, deviations: Float[Array, "#batch units"]) -> Float[Array, "#batch units"]:
-        """The deviations as they are."""
+    def weigh(self, deviations: Units) -> Units:
         return deviations
 
     def log_determinant(self) -> Float[Array, ""]:
-        """Zero."""
         return jnp.zeros(())
 
-    def update(self, deviations: Deviations, shares: Float[Array, " batch"]) -> Any:
-        """Nothing."""
+    def update(self, deviations: Units, shares: Shares) -> Any:
         return ()
 
-    def learned(self, update: Any, rate: Float[Array, ""], bounds: tuple[float, float]) -> "Unit":
-        """The same."""
+    def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "Unit":
         return self
 
     def sharpness(self) -> Float[Array, "*units"]:
-        """One."""
         return jnp.ones(())
 
-    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "batch units"]:
-        """Standard normal."""
+    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Units:
         return jax.random.normal(key, shape)
 
 
@@ -97,8 +92,7 @@ class Diagonal(Precision):
 
     values: Float[Array, "*rows units"]
 
-    def weigh(self, deviations: Float[Array, "#batch units"]) -> Float[Array, "#batch units"]:
-        """Each deviation times its neuron's precision."""
+    def weigh(self, deviations: Units) -> Units:
         rows = self.values[None, :] if self.values.ndim == 1 else self.values
         return deviations * rows
 
@@ -106,23 +100,18 @@ class Diagonal(Precision):
         """Σ log p."""
         return jnp.sum(jnp.log(self.values))
 
-    def update(self, deviations: Deviations, shares: Float[Array, " batch"]) -> Any:
+    def update(self, deviations: Units, shares: Shares) -> Any:
         """½ σ² − ½ E[d²]."""
         weighted = deviations * shares[:, None]
         return 0.5 / self.values - 0.5 * jnp.sum(weighted * deviations, axis=0)
 
-    def learned(
-        self, update: Any, rate: Float[Array, ""], bounds: tuple[float, float]
-    ) -> "Diagonal":
-        """One step, each entry within the bounds."""
+    def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "Diagonal":
         return Diagonal(jnp.clip(self.values + rate * update, *bounds))
 
     def sharpness(self) -> Float[Array, "*units"]:
-        """The diagonal."""
         return self.values
 
-    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "batch units"]:
-        """Normal, each neuron with its own variance."""
+    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Units:
         return jax.random.normal(key, shape) / jnp.sqrt(self.values)[None, :]
 
     def for_batch(self, n_images: int) -> "Diagonal":
@@ -142,28 +131,25 @@ class Full(Precision):
 
     matrix: Float[Array, "*trials units units"]
 
-    def weigh(self, deviations: Float[Array, "#batch units"]) -> Float[Array, "#batch units"]:
-        """The product with Σ⁻¹."""
+    def weigh(self, deviations: Units) -> Units:
         return deviations @ self.matrix.T
 
     def log_determinant(self) -> Float[Array, ""]:
         """2 Σ log of the Cholesky factor's diagonal."""
         return 2 * jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(self.matrix))))
 
-    def update(self, deviations: Deviations, shares: Float[Array, " batch"]) -> Any:
+    def update(self, deviations: Units, shares: Shares) -> Any:
         """½ Σ − ½ E[d d^T]."""
         weighted = deviations * shares[:, None]
         return 0.5 * _inverse(self.matrix) - 0.5 * (weighted.T @ deviations)
 
-    def learned(self, update: Any, rate: Float[Array, ""], bounds: tuple[float, float]) -> "Full":
-        """One step, the eigenvalues within the bounds."""
+    def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "Full":
         return Full(hold_eigenvalues(self.matrix + rate * update, *bounds))
 
     def sharpness(self) -> Float[Array, "*units"]:
-        """The matrix."""
         return self.matrix
 
-    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "batch units"]:
+    def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Units:
         """L^-T ε with Σ⁻¹ = L L^T, whose covariance is Σ."""
         factor = jnp.linalg.cholesky(self.matrix)
         normal = jax.random.normal(key, shape)

@@ -21,11 +21,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from gncn.base.errors import ConfigError
 from gncn.core._fast import Prepared, first_steps, for_batch, in_blocks, prepare, repeat
 from gncn.core.discrepancy import Discrepancy, discrepancy
 from gncn.core.network import Latents, Network, Responses
-from gncn.core.states import as_data, given_latents, initial_latents
+from gncn.core.states import as_data, given_latents, initial_latents, length_of
 
 Record = Literal["nothing", "discrepancy", "latents"]
 
@@ -103,7 +102,7 @@ def settle(
         ConfigError: `n_settle_steps` is below 1 or `tolerance` not above 0.
         DataError: `x` has the wrong shape or values, see `as_data`; or `start` has.
     """
-    n_steps, tolerance = _length(network, n_settle_steps, tolerance)
+    n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
     x = as_data(network, x)
     latents = initial_latents(network, x) if start is None else given_latents(network, x, start)
     return settle_from(prepare(network), network, latents, n_steps, tolerance, alike=start is None)
@@ -120,22 +119,12 @@ def watch(
 ) -> tuple[Settled, Trajectory]:
     """Settle, and record ψ and the size of the change before and after every step.
 
+    Other arguments, the errors raised and the first result are those of `settle`.
+
     Args:
-        network: the network.
-        x: see `settle`.
-        n_settle_steps: see `settle`.
-        tolerance: see `settle`.
-        start: see `settle`.
         keep_latents: record the states, too.
-
-    Returns:
-        The result of settling, and what it went through.
-
-    Raises:
-        ConfigError: see `settle`.
-        DataError: see `settle`.
     """
-    n_steps, tolerance = _length(network, n_settle_steps, tolerance)
+    n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
     x = as_data(network, x)
     latents = initial_latents(network, x) if start is None else given_latents(network, x, start)
     record: Record = "latents" if keep_latents else "discrepancy"
@@ -255,16 +244,3 @@ def _seen(
     """One entry of a trajectory."""
     psi = discrepancy(network, latents, network.respond(latents))
     return psi, speed, latents if record == "latents" else ()
-
-
-def _length(
-    network: Network, n_settle_steps: int | None, tolerance: float | None
-) -> tuple[int, float | None]:
-    """T and the tolerance, the settler's own by default."""
-    n_steps = network.settler.n_settle_steps if n_settle_steps is None else n_settle_steps
-    tolerance = network.settler.tolerance if tolerance is None else tolerance
-    if n_steps < 1:
-        raise ConfigError(f"n_settle_steps must be at least 1; received {n_steps}.")
-    if tolerance is not None and not tolerance > 0:
-        raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
-    return n_steps, tolerance

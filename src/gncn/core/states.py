@@ -1,10 +1,10 @@
-"""States before settling: the data, as layer 0 takes them, and the latent states above."""
+"""What settling starts from, checked: data, latent states, and how long it may take."""
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from gncn.base.errors import DataError
+from gncn.base.errors import ConfigError, DataError
 from gncn.core.network import Latents, Network
 
 
@@ -57,3 +57,20 @@ def given_latents(network: Network, x: Float[Array, "batch pixels"], start: Late
         )
     above = (jnp.asarray(states, jnp.float32) for states in start[1:])
     return (x, *(jnp.broadcast_to(z, (n_images, z.shape[1])) for z in above))
+
+
+def length_of(
+    network: Network, n_settle_steps: int | None, tolerance: float | None
+) -> tuple[int, float | None]:
+    """T and the tolerance, the settler's own by default.
+
+    Raises:
+        ConfigError: T is below 1, or the tolerance not above 0.
+    """
+    n_steps = network.settler.n_settle_steps if n_settle_steps is None else n_settle_steps
+    tolerance = network.settler.tolerance if tolerance is None else tolerance
+    if n_steps < 1:
+        raise ConfigError(f"n_settle_steps must be at least 1; received {n_steps}.")
+    if tolerance is not None and not tolerance > 0:
+        raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
+    return n_steps, tolerance

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import Field, model_validator
 
 from gncn.base.errors import ConfigError, unknown_choice
+from gncn.core.connections._laid_out import lay_out
 from gncn.core.connections.base import CONNECTIONS, Connection, Received, Sent, Synapses
 from gncn.core.connections.feedback import (
     FEEDBACKS,
@@ -74,12 +74,10 @@ class Dense(Connection):
 
     @property
     def exact(self) -> bool:
-        """Whether errors travel up as the exact gradient."""
         return self.feedback == "exact"
 
     @property
     def learns_feedback(self) -> bool:
-        """Whether E learns."""
         return self.feedback == "learned"
 
     def n_synapses(self, n_source: int, n_target: int) -> int:
@@ -118,12 +116,10 @@ class DenseSynapses(Synapses):
 
     @property
     def source(self) -> int:
-        """Index of the layer that predicts."""
         return self.description.source
 
     @property
     def target(self) -> int:
-        """Index of the layer predicted."""
         return self.description.target
 
     def predict(self, sent: Sent) -> Received:
@@ -149,7 +145,6 @@ class DenseSynapses(Synapses):
         rate: Float[Array, ""],
         feedback_rate: Float[Array, ""],
     ) -> "DenseSynapses":
-        """W and E after a step."""
         forward = self.forward + rate * direction
         feedback = self.feedback.learned(feedback_rate * rate * direction)
         return DenseSynapses(self.description, forward, feedback).held()
@@ -164,95 +159,10 @@ class DenseSynapses(Synapses):
         feedback = self.feedback.held(lambda weights: _hold(weights, norms, back))
         return DenseSynapses(norms, _hold(self.forward, norms, length), feedback)
 
-    def laid_out(self, products: Products) -> "LaidOut":
-        """See `LaidOut`."""
-        dtype = jnp.dtype(products)
-        single = dtype == jnp.float32
-        if isinstance(self.feedback, Learned | Random):
-
-            def transposed(weights: Float[Array, "rows columns"]) -> "_Factor":
-                return _Factor(weights if single else weights.T.astype(dtype), flip=single)
-
-            down, up = transposed(self.forward), transposed(self.feedback.weights)
-        else:
-            laid = self.forward.T.astype(dtype)
-            down = _Factor(laid, flip=False)
-            up = _Factor(laid if single else self.forward.astype(dtype), flip=single)
-        # Without the barrier the compiler may lay the weights out again in every step.
-        return LaidOut(self, *lax.optimization_barrier((down, up)))
-
-
-class _Factor(eqx.Module):
-    """The right-hand factor of a product: a matrix, or one that is read as its transpose."""
-
-    stored: Float[Array, "rows columns"]
-    flip: bool = eqx.field(static=True)
-
-    @property
-    def matrix(self) -> Float[Array, "sending receiving"]:
-        return self.stored.T if self.flip else self.stored
-
-
-class LaidOut(Synapses):
-    """A dense connection while states settle: the same maths with weights ready for products.
-
-    Single precision takes W and E as they are stored, since it costs more to transpose them
-    than it saves.  In bfloat16 stored transposes save half the time.  Without E, one
-    transpose of W serves both ways, so a processor's caches hold it once.
-
-    Attributes:
-        synapses: the connection as it learns.
-        down: W^T.
-        up: E^T, or W in its place.
-    """
-
-    synapses: DenseSynapses
-    down: _Factor
-    up: _Factor
-
-    @property
-    def source(self) -> int:
-        """Index of the layer that predicts."""
-        return self.synapses.source
-
-    @property
-    def target(self) -> int:
-        """Index of the layer predicted."""
-        return self.synapses.target
-
-    def predict(self, sent: Sent) -> Received:
-        """W φ(z)."""
-        return product(sent, self.down.matrix)
-
-    def send_up(self, error: Received) -> Sent:
-        """E e."""
-        return product(error, self.up.matrix)
-
-    def matrices(
-        self, n_source: int, n_target: int
-    ) -> tuple[Float[Array, "source target"], Float[Array, "target source"]]:
-        """W^T and E^T as they are stored."""
-        down = self.down.matrix
-        own = isinstance(self.synapses.feedback, Learned | Random)
-        return down, self.up.matrix if own else down.T
-
-    @property
-    def plastic(self) -> Float[Array, "target source"]:
-        """W."""
-        return self.synapses.plastic
-
-    def update(self, error: Received, sent: Sent) -> Float[Array, "target source"]:
-        """ΔW."""
-        return self.synapses.update(error, sent)
-
-    def learned(
-        self,
-        direction: Float[Array, "target source"],
-        rate: Float[Array, ""],
-        feedback_rate: Float[Array, ""],
-    ) -> DenseSynapses:
-        """W and E after a step."""
-        return self.synapses.learned(direction, rate, feedback_rate)
+    def laid_out(self, products: Products) -> Synapses:
+        own = self.feedback
+        back = own.weights if isinstance(own, Learned | Random) else None
+        return lay_out(self, self.forward, back, products)
 
 
 def _hold(

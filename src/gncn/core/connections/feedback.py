@@ -20,29 +20,24 @@ from gncn.core.products import product
 FeedbackName = Literal["learned", "tied", "exact", "random"]
 FEEDBACKS: tuple[FeedbackName, ...] = get_args(FeedbackName)
 
-Matrix = Float[Array, "*trials receiving sending"]
-Hold = Callable[[Matrix], Matrix]
+Weights = Float[Array, "*trials receiving sending"]
+Forward = Float[Array, "target source"]
+Error = Float[Array, "#batch target"]
+Message = Float[Array, "#batch source"]
 
 
 class Feedback(eqx.Module):
     """How a connection sends errors up."""
 
     @abc.abstractmethod
-    def send_up(
-        self, error: Float[Array, "#batch target"], forward: Float[Array, "target source"]
-    ) -> Float[Array, "#batch source"]:
-        """E e.
+    def send_up(self, error: Error, forward: Forward) -> Message:
+        """E e, from the target's errors and W."""
 
-        Args:
-            error: the target's errors.
-            forward: W.
-        """
-
-    def learned(self, step: Float[Array, "target source"]) -> "Feedback":
-        """The feedback after W has changed by `step` / λ; by default the same."""
+    def learned(self, step: Forward) -> "Feedback":
+        """The feedback after a step of λ times W's; by default the same."""
         return self
 
-    def held(self, hold: Hold) -> "Feedback":
+    def held(self, hold: Callable[[Weights], Weights]) -> "Feedback":
         """The feedback with learned synapse vectors held to their length; by default the same."""
         return self
 
@@ -56,18 +51,14 @@ class Learned(Feedback):
 
     weights: Float[Array, "*trials source target"]
 
-    def send_up(
-        self, error: Float[Array, "#batch target"], forward: Float[Array, "target source"]
-    ) -> Float[Array, "#batch source"]:
-        """E e."""
+    def send_up(self, error: Error, forward: Forward) -> Message:
         return product(error, self.weights.T)
 
-    def learned(self, step: Float[Array, "target source"]) -> "Learned":
+    def learned(self, step: Forward) -> "Learned":
         """ΔE is the transpose of ΔW, times λ (Eq 19)."""
         return Learned(self.weights + step.T)
 
-    def held(self, hold: Hold) -> "Learned":
-        """E with its synapse vectors held to their length."""
+    def held(self, hold: Callable[[Weights], Weights]) -> "Learned":
         return Learned(hold(self.weights))
 
 
@@ -80,28 +71,19 @@ class Random(Feedback):
 
     weights: Float[Array, "*trials source target"]
 
-    def send_up(
-        self, error: Float[Array, "#batch target"], forward: Float[Array, "target source"]
-    ) -> Float[Array, "#batch source"]:
-        """E e."""
+    def send_up(self, error: Error, forward: Forward) -> Message:
         return product(error, self.weights.T)
 
 
 class Tied(Feedback):
     """W^T in place of E; no derivatives."""
 
-    def send_up(
-        self, error: Float[Array, "#batch target"], forward: Float[Array, "target source"]
-    ) -> Float[Array, "#batch source"]:
-        """W^T e."""
+    def send_up(self, error: Error, forward: Forward) -> Message:
         return product(error, forward)
 
 
 class Exact(Feedback):
     """W^T in place of E; the network multiplies by g' before and by φ' after."""
 
-    def send_up(
-        self, error: Float[Array, "#batch target"], forward: Float[Array, "target source"]
-    ) -> Float[Array, "#batch source"]:
-        """W^T times g' ⊙ e."""
+    def send_up(self, error: Error, forward: Forward) -> Message:
         return product(error, forward)
