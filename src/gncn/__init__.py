@@ -44,6 +44,7 @@ from gncn.core.network import Network
 from gncn.core.settler import Settler
 from gncn.core.settling import Settled, Trajectory, settle, watch
 from gncn.data import Dataset, DataSource, Split, from_arrays, load_dataset, load_file
+from gncn.measures import Measure
 from gncn.runs.config import Config, load_config
 from gncn.runs.model_files import load, save
 from gncn.settlers import Euler, Momentum, Newton, Sequential
@@ -77,6 +78,7 @@ __all__ = [
     "Layer",
     "Likelihood",
     "Matrix",
+    "Measure",
     "Momentum",
     "Network",
     "Newton",

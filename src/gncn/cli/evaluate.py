@@ -39,13 +39,12 @@ def _option(name: str, option: Any) -> inspect.Parameter:
     flag = f"--{name.removeprefix('n_').replace('_', '-')}"
     default = option.get_default()
     shown = " ".join(map(str, default)) if several else str(default)
-    text = f"{option.description} May be repeated." if several else option.description
-    if shown:
-        text = f"{text} Default: {shown}."
+    note = f"Default: {shown}." if shown else ""
+    text = [option.description or "", "May be repeated." if several else "", note]
     declared = f"{flag}/--no{flag[1:]}" if kind is bool else flag
     annotation = Annotated[
         (list[kind] if several else kind) | None,  # type: ignore[valid-type]
-        typer.Option(declared, help=text, show_default=False),
+        typer.Option(declared, help=" ".join(filter(None, text)), show_default=False),
     ]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation

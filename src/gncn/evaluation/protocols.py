@@ -29,15 +29,6 @@ class Decoder(Protocol):
 
 
 @runtime_checkable
-class Encoder(Protocol):
-    """Maps images to codes."""
-
-    def encode(self, x: Float[Array, "images pixels"]) -> Float[Array, "images dim"]:
-        """The code that explains each image: settled states, or an encoder's mean."""
-        ...
-
-
-@runtime_checkable
 class CodeSampler(Protocol):
     """A distribution over codes that need not have a density."""
 

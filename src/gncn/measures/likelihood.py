@@ -109,13 +109,15 @@ class Likelihood(PriorMeasure):
     ) -> tuple[dict[str, Any], Float[np.ndarray, " images"]]:
         """Log p(x) with a prior: numbers, and the value of each image."""
         model, images = Sampled(subject.model.decoder, prior), subject.target.array
-        subject.report(f"log p(x) with S = {self.n_samples}")
+        what = f"log p(x) with S = {self.n_samples}"
+        subject.report(what)
         at_s = prior_log_likelihood(
             model,
             images,
             key=subject.key(0),
             n_samples=self.n_samples,
             n_repeats=self.n_repeats,
+            on_draw=lambda done, n: subject.report(f"{what}: {done} of {n} draws"),
         )
         spread = at_s.repeat_spread
         numbers: dict[str, Any] = {

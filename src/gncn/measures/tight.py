@@ -86,7 +86,12 @@ class Tight(PriorMeasure):
         subject.report(f"finding proposals for {n_images} images")
         proposal = propose(images)
         weighed = importance_log_likelihood(
-            model, proposal, images, key=subject.key(8), n_samples=self.importance_samples
+            model,
+            proposal,
+            images,
+            key=subject.key(8),
+            n_samples=self.importance_samples,
+            on_block=lambda done, n: subject.report(f"importance sampling: {done} of {n} images"),
         )
         subject.report(f"annealing: 0 of {n_images} images")
         found = annealed_log_likelihood(
