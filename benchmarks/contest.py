@@ -156,7 +156,7 @@ class Contestants:
     def start(
         self, settings: Mapping[str, Setting], chunk: int, n_chunks: int, *, stand_in: bool = False
     ) -> Iterator[dict[str, Worker]]:
-        """Workers of those with a setting, all alive until the context ends.
+        """Start a worker for everyone with a setting; all live until the context ends.
 
         Args:
             settings: of each.

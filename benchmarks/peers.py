@@ -1,8 +1,8 @@
 """Measure this library against what a user would otherwise pick; `make bench-peers`.
 
 All train the same network, 784-360-360-360, on the same binary MNIST images in the same
-order from the same first weights (but for this library, whose first weights are its own,
-and which shuffles each chunk of mini-batches again), with T = 50 settling steps from states
+order from the same first weights (this library draws its own first weights, and
+shuffles each chunk of mini-batches again), with T = 50 settling steps from states
 at zero, mini-batches of 200 and Adam, in single precision on the CPU.  Each runs in a
 process of its own, from a Python environment of its own if it needs other packages; only
 one computes at a time.
@@ -22,8 +22,8 @@ round, in a few sets of processes, since where a process's arrays come to lie mo
 times by some per cent.
 
 Time to equal BCE: all learn in turn, chunk by chunk, each with the best of a few
-learning rates and β, chosen by validation BCE after a short run (an epoch, unless told
-otherwise); only seconds of settling and learning count.  Targets are the lowest BCE that
+learning rates and β, chosen by validation BCE after a short run (an epoch by
+default); only seconds of settling and learning count.  Targets are the lowest BCE that
 a peer has after some epochs.  (Peers with the same φ and φ' compute the same up to rounding, as
 their BCE after the timed batches shows, so the plain JAX loop tries settings for all.)
 Without norm bounds a network's BCE has no floor but a copy of the image, so equal BCE
@@ -122,7 +122,7 @@ def learn_in_turn(workers: Mapping[str, Worker], n_chunks: int) -> dict[str, Cur
 
 
 def ratios(times: Sequence[float], base: Sequence[float]) -> list[float]:
-    """Times over those of `base` in the same round."""
+    """Each time divided by the time of `base` in the same round."""
     return [a / b for a, b in zip(times, base, strict=True)]
 
 
@@ -211,7 +211,7 @@ def try_settings(
 
 
 def choose(tried: Mapping[str, Sequence[Mapping[str, Any]]], name: str) -> Setting:
-    """The setting of least BCE of those tried."""
+    """The setting with the lowest BCE."""
     best = min(tried[learning_rule(name)], key=lambda one: one["bce"])
     return {"rate": best["rate"], "step_size": best["step_size"]}
 
@@ -298,9 +298,7 @@ def main(
     ngclearn: Annotated[Path | None, typer.Option(help="A Python that has ngc-learn 3.")] = None,
     torch: Annotated[Path | None, typer.Option(help="A Python that has PyTorch.")] = None,
     rounds: Annotated[int, typer.Option(help="Rounds of timing, each time.", min=1)] = 5,
-    starts: Annotated[
-        int, typer.Option(help="Times that all processes start anew to be timed.", min=1)
-    ] = 3,
+    starts: Annotated[int, typer.Option(help="Sets of processes that are timed.", min=1)] = 3,
     batches: Annotated[int, typer.Option(help="Mini-batches of a round.", min=1)] = 10,
     epochs: Annotated[int, typer.Option(help="Epochs of learning; 0: only time.", min=0)] = 5,
     every: Annotated[int, typer.Option(help="Mini-batches between two measured BCEs.")] = 58,

@@ -295,7 +295,7 @@ def one_epoch(batch: int, width: int | None) -> dict[str, float]:
 def peak_mib() -> float:
     """This process's peak memory.
 
-    On Linux from /proc: what `getrusage` tells holds that of the process which started it, too.
+    On Linux from /proc, since `getrusage` includes the peak of the process that started this one.
     """
     try:
         status = Path("/proc/self/status").read_text()

@@ -2,7 +2,7 @@
 
 Reads one JSON object a line on standard input, ``{"kind": ..., "parts": ...}``,
 trains that model for one epoch and answers with the seconds it took.  Layers,
-losses, Adam, clipping and mini-batches are those of `gncn.baselines`, written as PyTorch
+losses, Adam, clipping and mini-batches are the same as in `gncn.baselines`, written as PyTorch
 users write them.
 """
 

@@ -27,7 +27,7 @@ def check_column(key: str) -> Column:
     """The column with a key.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no column has this key.
     """
     known = all_columns()
     if key not in known:
@@ -59,10 +59,10 @@ def column_value(
     """A column's number, unchecked.
 
     Args:
-        column: which.
-        record: of the epoch that was kept.
+        column: the column.
+        record: record of the epoch that was kept.
         metrics: what was measured; it counts more than what training recorded.
-        split: of which images.
+        split: images that the number is for.
     """
     found = column.find(metrics)
     return from_training(column, record, split) if found is None else found

@@ -26,9 +26,9 @@ class Summary(NamedTuple):
     """A number over trials.
 
     Attributes:
-        mean: over the trials that have it.
+        mean: mean over the trials that have the number.
         deviation: standard deviation over them; None for one.
-        n_trials: how many.
+        n_trials: number of these trials.
     """
 
     mean: float
@@ -44,7 +44,7 @@ class Row:
         run: its folder.
         model: its model's name.
         n_synapses: all that the model learns, if it has synapses.
-        values: ours, by the keys of `gncn.study.columns.columns`; those not measured are missing.
+        values: our numbers, by the keys of `gncn.study.columns.columns`; only what was measured.
         published: the paper's, by the same keys.
         curves: mean BCE over trials after each epoch; empty for models without.
     """
@@ -63,7 +63,7 @@ class Comparison:
 
     Attributes:
         data: name of the data set.
-        fingerprint: of its arrays.
+        fingerprint: fingerprint of its arrays.
         split: the images that numbers are of.
         rows: one for each run, as given.
     """

@@ -23,10 +23,10 @@ class Cell(NamedTuple):
     """A number of the report.
 
     Attributes:
-        ours: over trials; None if not measured.
+        ours: our number, over trials; None if not measured.
         paper: the paper's number to compare with.
-        verdict: on it.
-        printed: the paper's log p(x) as printed, beside an honest one.
+        verdict: the verdict on it.
+        printed: the paper's log p(x) as printed; `paper` is then the honest one.
         as_printed: the verdict on that.
         best: whether ours is among the best two of the study.
     """
@@ -43,8 +43,8 @@ class Tight(NamedTuple):
     """An annealed estimate of log p(x), and what it is worth.
 
     Attributes:
-        n_images: of how many images it is.
-        standard_error: over these, in nats.
+        n_images: number of images.
+        standard_error: standard error over the images, in nats.
         gap: between bounds from below and above, on images that the model simulated, in nats.
     """
 
@@ -59,7 +59,7 @@ class ModelRow:
 
     Attributes:
         key: what the study calls it.
-        title: for people.
+        title: its name in the report.
         kind: ``config.model``.
         n_trials: finished runs.
         n_synapses: all that it learns.
@@ -68,7 +68,7 @@ class ModelRow:
         first_epoch: BCE after the first.
         sparsity: share of active neurons by layer.
         way: how it completed images best.
-        pictures: of its first trial that has some.
+        pictures: pictures of its first trial that has some.
         tight: how log p(x) of a few images was bounded, of the first trial that has it.
     """
 
@@ -92,8 +92,8 @@ class TargetRow(NamedTuple):
     Attributes:
         what: in words.
         wanted: in words.
-        ours: over trials; None if not measured.
-        reached: None if that can't be told.
+        ours: our number, over trials; None if not measured.
+        reached: None if it is unknown.
         tried: what was, where it isn't reached.
     """
 
@@ -110,15 +110,15 @@ class DataSection:
 
     Attributes:
         key: what the study calls it.
-        title: for people.
+        title: its name in the report.
         name: the data set's own.
         n_images: by split.
-        partial: whether only a part of the data was at hand.
+        partial: whether only a part of the data was available.
         published: whether the paper has numbers of these data.
         rows: models in the study's order.
         yardsticks: M-MSE of what needs no model, by the keys of `YARDSTICKS`.
         paper_sparsity: the GNCN's in the paper.
-        targets: of the study.
+        targets: the study's targets, and our numbers.
         targets_for: title of the model that they are for.
     """
 

@@ -49,13 +49,13 @@ def references(
 
     Args:
         search: the search.
-        model: which of its models.
-        data: which of its data sets.
+        model: one of its models.
+        data: one of its data sets.
         data_name: the data set's own name.
         kind: ``config.model``.
 
     Raises:
-        ConfigError: there is none for a column.
+        ConfigError: a column has no reference.
     """
     entry = search.models[model]
     reference = search.reference(model, data)

@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs nothing else, and Markdown with its figures beside it."""
+"""The report: one HTML page that needs nothing else, and Markdown with a folder of figures."""
 
 import base64
 from collections import Counter
@@ -33,8 +33,8 @@ class Figure(NamedTuple):
     """A figure of the report.
 
     Attributes:
-        name: of the file beside the Markdown.
-        alt: what it shows, for those who don't see it.
+        name: name of its file.
+        alt: what it shows, for readers who don't see it.
         title: above it.
         svg: a drawing, or
         png: a sheet of images, with its size in pixels.
@@ -86,7 +86,7 @@ def make_page(findings: Findings) -> str:
 
 
 def write_report(findings: Findings, html: Path, markdown: Path) -> list[Path]:
-    """Write the page and the Markdown, whose figures go to a folder beside it.
+    """Write the page and the Markdown, whose figures go to a folder of the same name.
 
     Args:
         findings: what to report.
@@ -253,8 +253,8 @@ def _sparsity_figures(section: DataSection, colours: dict[str, str]) -> list[Fig
         if row.kind == "gncn" and row.sparsity:
             shares = ", ".join(number(one.mean) for one in row.sparsity)
             paper = ", ".join(number(one) for one in section.paper_sparsity or ())
-            beside = f"; the paper's {paper}" if paper else ""
-            alt = f"Active neurons of layers 1 and up: {shares}{beside}"
+            paper_too = f"; the paper's {paper}" if paper else ""
+            alt = f"Active neurons of layers 1 and up: {shares}{paper_too}"
             name = f"sparsity-{row.key}-{_slug(section)}"
             svg = draw_sparsity(
                 [one.mean for one in row.sparsity],

@@ -2,7 +2,7 @@
 
 log p(x) stands here as printed.  The authors' public script adds log S where it must
 subtract it, which puts printed values 2 log S = 17.03 nats too high at S = 5000:
-`honest_log_likelihood` takes that off again.  M-MSE cells of 14.19 and 16.22 on MNIST lie
+`honest_log_likelihood` subtracts this.  M-MSE cells of 14.19 and 16.22 on MNIST lie
 below what a network trained for this one mask reaches (about 19), so read them with care.
 """
 
@@ -90,10 +90,10 @@ def published(
         data: name of the data set.
         model: name of the model.
         n_samples: S of our log p(x); None if it isn't measured.
-        missing: the pixels that we complete, likewise.
+        missing: the pixels that we complete.
 
     Returns:
-        The numbers, but for those that were measured in another way.
+        The numbers that were measured as ours are.
     """
     found = PUBLISHED.get(data, {}).get(model, Published())
     if n_samples not in (None, PAPER_SAMPLES):

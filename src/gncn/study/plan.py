@@ -26,7 +26,7 @@ class Targets(Description):
     Attributes:
         bce: at most.
         log_likelihood: log p(x), at least.
-        error_percent: of the probe, at most.
+        error_percent: error of the probe, at most.
         m_mse_over_supervised: M-MSE over the supervised yardstick's, at most.
         top_sparsity: share of active neurons in the top layer, at most.
         best: columns in which to be the best of the models that learn in the same study.
@@ -44,7 +44,7 @@ class Targets(Description):
     @field_validator("tried")
     @classmethod
     def _known_columns(cls, tried: dict[str, str]) -> dict[str, str]:
-        """Columns are those of targets, and ``best_`` before those of `best`."""
+        """Accept the names of targets, and ``best_`` followed by a name in `best`."""
         plain = [name for name in cls.model_fields if name not in ("best", "tried")]
         for name in tried:
             if name not in (known := [*plain, "best_log_likelihood", "best_m_mse"]):
@@ -56,9 +56,9 @@ class StudyData(Description):
     """A data set of the study.
 
     Attributes:
-        title: for people.
+        title: its name in the report.
         settings: the section ``[data]`` of every run; the name is the key's if not given.
-        trials: how many; the study's if None.
+        trials: number of trials; the study's if None.
         targets: for the model that the study names in `Study.targets_for`.
     """
 
@@ -73,11 +73,11 @@ class Study(Description):
 
     Attributes:
         name: names the folder of its records.
-        title: of the report.
+        title: title of the report.
         about: a paragraph for the report.
         split: images to report on: ``test`` for a final study, ``validation`` to choose.
-        trials: how many of each model on each data set.
-        seed: of the first trial; trial k has seed + k.
+        trials: number of trials of each model on each data set.
+        seed: seed of the first trial; trial k has seed + k.
         targets_for: the model that targets are for.
         notes: paragraphs for the report: what was tried, what failed.
         evaluation: what is measured.
@@ -205,7 +205,7 @@ def load_study(study: str | Path) -> Study:
         study: a TOML file, or the name of a study that comes with the library.
 
     Raises:
-        ConfigError: it isn't there or isn't TOML, or an option or value is wrong.
+        ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
     found = Study(**read_packaged("study.studies", "study", study))
     aimed = [key for key, entry in found.data.items() if entry.targets is not None]

@@ -1,7 +1,7 @@
-"""`run_all`: many runs, each in a process of its own, so many at a time.
+"""`run_all`: many runs, each in its own process, a few at a time.
 
-A process that fails or crashes costs its own run alone.  Each has its share of the cores,
-so that several together don't fight over them, and ends if this process does.
+A process that fails or crashes costs only its own run.  Each process has its share of the cores, so
+that they don't compete for them, and ends if this process ends.
 """
 
 import os
@@ -27,9 +27,9 @@ class Event(NamedTuple):
     """News of a run.
 
     Attributes:
-        spec: which.
+        spec: the run.
         text: what it is doing; empty when it has just begun or ended.
-        record: of a run that has ended.
+        record: record of a run that has ended.
     """
 
     spec: RunSpec
@@ -111,7 +111,7 @@ def run_all(
 
     Args:
         specs: the runs.
-        jobs: how many at a time.
+        jobs: number of runs at a time.
         scratch: folder for temporary files.
         worker: command of the process; see `gncn.study.worker`.
 

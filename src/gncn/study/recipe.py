@@ -19,7 +19,7 @@ class Basis(Description):
 
     Attributes:
         preset: name of a preset.
-        config: a TOML file, relative to that of the study or search.
+        config: a TOML file, relative to the file of the study or search.
         settings: laid over both, in the sections of a configuration.
     """
 
@@ -48,7 +48,7 @@ class Recipe(Basis):
     """How the runs of a model are made.
 
     Attributes:
-        trials: how many; the data set's or the study's if None.
+        trials: number of trials; the data set's or the study's if None.
         minutes: about how long a run takes, for estimates before any has ended.
     """
 
@@ -70,7 +70,7 @@ class StudyModel(Recipe):
     """A model of the study.
 
     Attributes:
-        title: for people.
+        title: its name in the report.
         on: what differs on single data sets.
     """
 

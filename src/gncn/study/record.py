@@ -65,11 +65,11 @@ class Record(Description):
         data: what the study calls the data set.
         trial: number of the trial, from 0.
         spec: the `gncn.study.plan.RunSpec`, as JSON.
-        started: when, UTC.
-        finished: when, UTC.
+        started: time, UTC.
+        finished: time, UTC.
         seconds: spent on training, evaluation and in total.
         threads: that the run was given; None if not limited.
-        versions: of packages.
+        versions: versions of packages.
         source: hash of the library's code.
         hardware: what the run ran on.
         dataset: name, fingerprint, source and number of images.
@@ -80,7 +80,7 @@ class Record(Description):
         history: errors after every epoch.
         metrics: as ``gncn evaluate`` writes them, without confusion matrices.
         pictures: see `gncn.study.pictures`; of first trials only.
-        error: of a failed run: type, message and traceback.
+        error: type, message and traceback, if the run failed.
     """
 
     format: Literal[2] = FORMAT

@@ -61,7 +61,7 @@ def _standing(spec: RunSpec, folder: Path) -> Standing:
         return Standing(spec, "failed", record)
     changes = spec.differences(record.spec)
     if _was_partial(spec, record):
-        changes.append("data: only the test part was at hand, and now all of it is")
+        changes.append("data: only the test part was available, and now all of it is")
     return Standing(spec, "stale" if changes else "finished", record, tuple(changes))
 
 
@@ -77,8 +77,8 @@ class Estimate(NamedTuple):
     """What is left to do.
 
     Attributes:
-        seconds: of the runs whose length can be told.
-        n_unknown: runs whose length can't be told.
+        seconds: seconds of the runs whose length can be estimated.
+        n_unknown: runs whose length is unknown.
     """
 
     seconds: float
@@ -88,7 +88,8 @@ class Estimate(NamedTuple):
 def estimate(study: Study, standings: Sequence[Standing], jobs: int) -> Estimate:
     """How long the runs left will take, `jobs` at a time.
 
-    A run takes as long as those of the same model and data did, or else what the study says.
+    A run is expected to take as long as earlier runs of the same model and data, or else as long as
+    the study says.
     """
     taken: dict[tuple[str, str], list[float]] = {}
     for one in standings:
@@ -124,15 +125,15 @@ def reproduce(
     """Do the runs that are missing or failed, and record each as it ends.
 
     Args:
-        study: the study, kept beside the records for the report.
+        study: the study; it is written to the folder of records, for the report.
         specs: all its runs.
-        folder: of the records; made if need be.
-        wanted: names of those to do; all if None.
+        folder: folder of the records; it is made if it does not exist.
+        wanted: names of the runs to do; all if None.
         jobs: runs at a time.
         redo_stale: records of other settings than the study's, of whichever run, go to
-            ``superseded/``, and those that are wanted are made again.
+            ``superseded/``, and the wanted runs are done again.
         worker: see `run_all`.
-        on_event: told the news.
+        on_event: receives the news.
 
     Returns:
         The records made, failures included.
@@ -201,7 +202,7 @@ def _explain_stale(stale: Sequence[Standing], folder: Path) -> str:
     return (
         f"{len(stale)} of the runs recorded in {folder} had other settings than the study has "
         f"now:\n{shown}{more}\nRestore the settings, record elsewhere (--out), or let "
-        "--redo-stale put these records under superseded/ and do again those of the runs that "
+        "--redo-stale put these records under superseded/ and do again the runs that "
         "are wanted."
     )
 

@@ -30,7 +30,7 @@ from gncn.training.history import EpochRecord
 
 Report = Callable[[str], None]
 THREADS = "NPROC"
-"""The environment variable by which XLA is told how many threads to have."""
+"""The environment variable that sets XLA's number of threads."""
 
 
 def run_one(
@@ -40,7 +40,7 @@ def run_one(
 
     Args:
         spec: says all.
-        report: told in a few words what is being done.
+        report: receives what is being done, in a few words.
         scratch: folder for temporary files; the system's if None.
 
     Returns:

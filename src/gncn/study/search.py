@@ -25,7 +25,7 @@ class Budget(Description):
     """What every model may spend on every data set.
 
     Attributes:
-        trials: settings tried, those that were pruned or diverged included.
+        trials: settings tried, including pruned and diverged trials.
         random_trials: of them, drawn at random before the search learns from them; none
             is pruned before as many have ended.
         train_images: learn from the first so many training images only; None: from all.
@@ -51,7 +51,7 @@ class Measuring(Description):
     Settings of measures are options, too, such as ``n_samples``; measures declare them.
 
     Attributes:
-        seed: of all that is random in measuring.
+        seed: seed of everything that is random in measuring.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -190,8 +190,8 @@ class Search(Description):
 
     Attributes:
         name: names the folder of its records.
-        seed: of training, and of the search.
-        budget: of every model on every data set.
+        seed: seed of training and of the search.
+        budget: what every model may spend on every data set.
         measuring: how trials are measured.
         data: data sets.
         models: models.
@@ -245,9 +245,9 @@ class Search(Description):
         """The configuration of a trial.
 
         Args:
-            model: which model.
-            data: which data set.
-            values: of the settings that vary, by name.
+            model: one of the models.
+            data: one of the data sets.
+            values: values of the settings that vary, by name.
             folder: what a file named in the search is relative to.
             data_dir: folder of the original data files.
 
@@ -303,6 +303,6 @@ def load_search(search: str | Path) -> Search:
         search: a TOML file, or the name of a search that comes with the library.
 
     Raises:
-        ConfigError: it isn't there or isn't TOML, or an option or value is wrong.
+        ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
     return Search(**read_packaged("study.searches", "search", search))

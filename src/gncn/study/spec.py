@@ -27,9 +27,9 @@ class Evaluation(Description):
     Settings of measures are options, too, such as ``n_samples``; measures declare them.
 
     Attributes:
-        measures: names of measures; each model gets those that it allows.
+        measures: names of measures; each model gets the ones that it allows.
         first_trial_only: measures for the first trial only.
-        seed: of all that is random in measuring.
+        seed: seed of everything that is random in measuring.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -56,7 +56,7 @@ class Evaluation(Description):
         return dict(self.model_extra or {})
 
     def without(self, measures: Collection[str]) -> "Evaluation":
-        """The same but for some measures."""
+        """The same without some measures."""
         kept = tuple(name for name in self.measures if name not in measures)
         return self.model_copy(update={"measures": kept})
 
@@ -75,7 +75,7 @@ class RunSpec(Description):
         model: what the study calls the model.
         data: what the study calls the data set.
         trial: number of the trial, from 0.
-        config: of one model; its seed is the trial's.
+        config: configuration of one model, with the trial's seed.
         split: images to report on.
         evaluation: what to measure of them.
     """
@@ -117,7 +117,7 @@ def differences(
     Args:
         before: one, or what an older version of the library recorded of it: an option that
             is missing has its default.
-        after: the other, likewise.
+        after: the other; here, too, an option that is missing has its default.
         but_for: options that don't matter, such as ``config.seed``.
     """
     defaults = _flat(

@@ -1,7 +1,7 @@
 """From records to the numbers of the report: cells with our number, the paper's, a verdict.
 
-Numbers are means over finished trials.  Data of which only a part was at hand, or that
-the paper doesn't have, get no verdicts.
+Numbers are means over finished trials.  Data get no verdicts if only a part was
+available, or if the paper doesn't have them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -38,7 +38,7 @@ def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0)
 
     Args:
         study: says what models and data are called, and the targets.
-        records: of its runs; those of runs that it doesn't ask for are left out.
+        records: records of its runs; other records are left out.
         n_superseded: records that were replaced.
 
     Raises:

@@ -18,7 +18,7 @@ def target_rows(
     """The targets of a data set, each with our number and whether it is reached.
 
     Args:
-        targets: of the data set; None if it has none.
+        targets: targets of the data set; None if it has none.
         model: the model that they are for.
         rows: all models on the data set.
         supervised: M-MSE of the supervised yardstick.

@@ -64,14 +64,14 @@ def tune(
 
     Args:
         search: says what may vary and what counts.
-        model: which of its models.
-        data: which of its data sets.
+        model: one of its models.
+        data: one of its data sets.
         out: folder for the journal, the summary and the best configuration; one that
             holds them already is added to.
         folder: what files named in the search are relative to.
         data_dir: folder of the original data files.
-        report: told what is being done.
-        on_trial: told of every trial that has ended.
+        report: receives what is being done.
+        on_trial: receives a line for every trial that has ended.
 
     Returns:
         The summary, as written to ``DATA-MODEL.json``.
@@ -88,7 +88,7 @@ def tune(
         task.one(study)
         jax.clear_caches()
         task.write(study)
-        on_trial(task.told(study))
+        on_trial(task.last_line(study))
     while (number := task.next_final(study)) is not None:
         on_trial(task.final(study, number))
         jax.clear_caches()
@@ -197,7 +197,7 @@ class _Task:
         trials = study.get_trials(deepcopy=False, states=SPENT)
         return [trial for trial in trials if SECONDS in trial.user_attrs]
 
-    def told(self, study: optuna.Study) -> str:
+    def last_line(self, study: optuna.Study) -> str:
         """The last trial in a line."""
         spent = self.spent(study)
         which = f"trial {len(spent)} of {self.budget.trials}"
@@ -315,7 +315,7 @@ class _Task:
         return {name: parameters.value(self.space[name], value) for name, value in drawn}
 
     def _best(self, study: optuna.Study) -> FrozenTrial | None:
-        """The best of those that learned from all images; before the first has, of all trials."""
+        """The best trial that learned from all images; if none has yet, the best trial."""
         finals = self._finals(study).items()
         ended = [(f["objective"], int(n)) for n, f in finals if f["objective"] is not None]
         if ended:

@@ -36,7 +36,7 @@ def tolerance(ours: Summary, paper: float, paper_deviation: float | None) -> flo
     """Difference up to which two numbers count as the same.
 
     Args:
-        ours: over trials.
+        ours: our number, over trials.
         paper: the paper's number, a mean over its trials.
         paper_deviation: standard deviation over them, if known.
     """
