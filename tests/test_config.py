@@ -6,6 +6,7 @@ import pytest
 
 import gncn
 from gncn.base.errors import ConfigError
+from gncn.core.connections.base import CONNECTIONS
 from gncn.runs.presets import preset_names
 
 
@@ -185,3 +186,35 @@ def test_options_of_a_baseline_reach_it():
     assert gncn.Config(model="dsrn").describe(digits).startswith("64-")
     assert "discriminator 20-" in gncn.Config(model="gan-ae").describe(digits)
     assert gncn.Config(model="gmm").n_synapses(digits) is None
+
+
+class Local(gncn.Connection):
+    """Two pixels to each neuron."""
+
+    gap: int = 1
+
+    def check(self, n_source, n_target):
+        if n_target != 2 * n_source:
+            raise ConfigError(f"Local joins {n_source} to {2 * n_source}; received {n_target}.")
+
+    def n_synapses(self, n_source, n_target):
+        return n_target
+
+    def build(self, n_source, n_target, scale, keys):
+        raise NotImplementedError
+
+
+def test_a_connection_of_ones_own_has_its_options_in_a_table(tmp_path, monkeypatch):
+    monkeypatch.setitem(CONNECTIONS._entries, "local", Local)
+    (tmp_path / "c.toml").write_text(
+        "[network]\nsizes = [32, 8]\n"
+        'connection = [{ kind = "local", gap = 3 }, { kind = "dense", feedback = "tied" }]\n'
+    )
+    config = gncn.load_config(file=tmp_path / "c.toml")
+    local, dense = config.network.circuit(64).connections
+    assert (local, dense.feedback) == (Local(source=1, target=0, gap=3), "tied")
+    assert gncn.Config(**tomllib.loads(config.to_toml())) == config
+    with pytest.raises(ConfigError, match="Local joins 32 to 64; received 65"):
+        config.network.circuit(65)
+    with pytest.raises(ConfigError, match="a name or a table with its 'kind'; received 3"):
+        gncn.load_config(overrides=["network.connection=3"])

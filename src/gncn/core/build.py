@@ -45,15 +45,15 @@ class Settling(Description):
     ``newton``.
     """
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", allow_inf_nan=True)  # `_check` has better words
 
     settler: Any = "euler"
     step_size: Each = 0.1
     leak: Each = 0.001
     self_excitation: Each = SELF_EXCITATION
     lateral_inhibition: Each = LATERAL_INHIBITION
-    weight_scale: float = Field(default=0.05, gt=0)
-    initial_precision: float = Field(default=1.0, gt=0)
+    weight_scale: float = Field(default=0.05, gt=0, allow_inf_nan=False)
+    initial_precision: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,7 @@ Options of parts stand next to the part's name (``competition="columns", group_s
 With ``output_`` before its name an option is the data's (``output_precision="diagonal"``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, model_validator
@@ -34,7 +34,8 @@ class Chain(Description):
         non_negative: see `Layer`; L values.
         competition: see `Layer`; L values.
         likelihood: of the data given layer 1.
-        connection: kind of the L connections.
+        connection: kind of the L connections: a name, or a table with the name as ``kind`` and
+            with its options.
         compared: see `Circuit`.
         competing: see `Circuit`.
         initial_state: see `Circuit`.
@@ -54,7 +55,7 @@ class Chain(Description):
     non_negative: bool | tuple[bool, ...] = False
     competition: Any = "none"
     likelihood: Any = "bernoulli"
-    connection: str | tuple[str, ...] = "dense"
+    connection: Any = "dense"
     compared: Compared = "state"
     competing: Compared = "state"
     initial_state: float = 0.0
@@ -87,6 +88,20 @@ class Chain(Description):
         Raises:
             ConfigError: an option's value, length or combination isn't allowed.
         """
+        return Circuit(**self._parts(n_pixels))
+
+    def wiring(self) -> Circuit:
+        """The circuit before the size of the data is known: says which parts there are.
+
+        Nobody has checked whether the parts fit each other, since that may depend on the
+        number of pixels.
+
+        Raises:
+            ConfigError: the value or length of an option isn't allowed.
+        """
+        return Circuit.model_construct(**self._parts(n_pixels=1))
+
+    def _parts(self, n_pixels: int) -> dict[str, Any]:
         n = len(self.sizes)
         if n < 1:
             raise ConfigError("A chain needs at least one latent layer; received sizes=().")
@@ -114,17 +129,16 @@ class Chain(Description):
                 case _:
                     latent[name] = per_layer(name, value, n)
         kinds = per_layer("connection", self.connection, n)
-        return Circuit(
-            layers=(
+        return shared | {
+            "layers": (
                 self._data_layer(n_pixels, data),
                 *(Layer(**{name: values[i] for name, values in latent.items()}) for i in range(n)),
             ),
-            connections=tuple(
+            "connections": tuple(
                 _connection(kinds[i], i, {name: values[i] for name, values in between.items()})
                 for i in range(n)
             ),
-            **shared,
-        )
+        }
 
     def _data_layer(self, n_pixels: int, options: dict[str, Any]) -> Layer:
         g = self.output_activation
@@ -216,8 +230,16 @@ def _fields(kind: str, name: str) -> dict[str, Any]:
     return {option: entry.model_fields[option] for option in options_of(entry)}
 
 
-def _connection(kind: str, index: int, options: dict[str, Any]) -> Any:
+def _connection(chosen: Any, index: int, options: dict[str, Any]) -> Any:
     given = {name: value for name, value in options.items() if value is not None}
+    kind, own = chosen, {}
+    if isinstance(chosen, Mapping):
+        own = {name: value for name, value in chosen.items() if name != "kind"}
+        kind = chosen.get("kind")
+    if not isinstance(kind, str):
+        raise ConfigError(
+            f"connection takes a name or a table with its 'kind'; received {chosen!r}."
+        )
     entry = CONNECTIONS.get(kind)
     for name, value in given.items():
         if name not in options_of(entry):
@@ -226,7 +248,7 @@ def _connection(kind: str, index: int, options: dict[str, Any]) -> Any:
                 f"{name} is an option of {named}, and no other takes it; received "
                 f"connection={kind!r}, {name}={value!r}."
             )
-    return entry(source=index + 1, target=index, **given)
+    return entry(**{**own, **given, "source": index + 1, "target": index})
 
 
 def _plain(name: str, value: Any) -> Any:
