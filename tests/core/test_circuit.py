@@ -2,36 +2,36 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import gncn
+from gncn import Circuit, Dense, Layer, Matrix
 from gncn.base.errors import ConfigError
-from gncn.core.activations import resolve_activation
-from gncn.core.circuit import Circuit, Connection, Layer
-from gncn.core.network import constrain
+from gncn.core.activations import ACTIVATIONS
 
 PAPER = gncn.load_config(preset="paper").network.circuit(784)
+
+
+def n_numbers(network):
+    """Entries of all W, E and Σ⁻¹."""
+    parts = (network.connections, [layer.errors for layer in network.layers])
+    return sum(array.size for array in jax.tree.leaves(parts))
 
 
 def test_the_papers_settings_count_1342080_synapses():
     assert PAPER.sizes == (784, 360, 360, 360)
     assert PAPER.n_synapses == 1_342_080
-    network = gncn.load_config(preset="paper").networks(784)[0]
-    counted = sum(w.size for w in network.forward_weights + network.feedback_weights)
-    counted += sum(p.size for p in network.precision if p is not None)
-    assert counted == 1_342_080
+    assert n_numbers(gncn.load_config(preset="paper").networks(784)[0]) == 1_342_080
 
 
-@pytest.mark.parametrize("feedback", ["learned", "tied", "transposed", "random"])
+@pytest.mark.parametrize("feedback", ["learned", "tied", "exact", "random"])
 @pytest.mark.parametrize("precision", ["off", "diagonal", "full"])
 def test_the_count_is_that_of_the_arrays(feedback, precision):
     circuit = gncn.chain((7, 6, 4), feedback=feedback, precision=precision, initial_state=0.1)
-    network = gncn.build(circuit, seed=0)
-    arrays = [*network.forward_weights, *network.feedback_weights]
-    arrays += [p for p in network.precision if p is not None]
-    assert circuit.n_synapses == sum(array.size for array in arrays)
+    assert circuit.n_synapses == n_numbers(gncn.build(circuit, seed=0))
 
 
 def test_a_circuit_survives_json():
@@ -49,9 +49,15 @@ def test_a_circuit_survives_json():
         ({"sizes": (4, 10), "activation": "rleu"}, "Unknown activation 'rleu'.*'relu'"),
         ({"sizes": (4, 10), "activation": "k_winners"}, "needs `winners`"),
         ({"sizes": (4, 10), "activation": "k_winners", "winners": 11}, "winners=11 exceeds"),
-        ({"sizes": (4, 10), "winners": 3}, "`winners` is for .*received winners=3 with"),
+        (
+            {"sizes": (4, 10), "winners": 3},
+            "winners is an option of activation='k_winners'.*'relu', winners=3",
+        ),
         ({"sizes": (4, 10, 5), "precision": ("off", "full")}, "one value for all or 1 values"),
-        ({"sizes": (4, 10), "output_precision": "full"}, "Bernoulli layer has no precision"),
+        (
+            {"sizes": (4, 10), "output_precision": "full"},
+            "precision is an option of likelihood='gaussian'.*'bernoulli', precision='full'",
+        ),
         ({"sizes": (4, 10), "output_activation": "relu"}, "prediction_activation='sigmoid'"),
         ({"sizes": (4, 10), "max_norm": 0.0, "norm": "unit"}, "max_norm.*received 0.0"),
         ({"sizes": (4, 10), "max_norm": 2.0}, "norm='off' holds no length.*'max_norm': 2.0"),
@@ -69,7 +75,8 @@ def test_wrong_options_are_refused_with_value_and_choices(options, message):
 
 
 def test_an_unknown_choice_is_refused_with_all_choices():
-    with pytest.raises(ConfigError, match="feedback.*'learned', 'tied'.*received 'backprop'"):
+    choices = "'learned', 'tied', 'exact', 'random'"
+    with pytest.raises(ConfigError, match=f"Unknown feedback 'backprop'.*{choices}"):
         gncn.Config(network={"feedback": "backprop"})
 
 
@@ -79,19 +86,29 @@ def test_unknown_options_are_listed():
 
 
 def test_wirings_that_make_no_sense_are_refused():
-    data = Layer(size=4, prediction_activation="sigmoid", distribution="bernoulli")
+    data = Layer(size=4, prediction_activation="sigmoid", likelihood="bernoulli")
     latent = Layer(size=3)
-    down = Connection(source=1, target=0)
+    down = Dense(source=1, target=0)
     with pytest.raises(ConfigError, match="source must exceed target"):
-        Connection(source=1, target=1)
+        Dense(source=1, target=1)
     with pytest.raises(ConfigError, match="layer 2 predicts no other layer"):
         Circuit(layers=(data, latent, latent), connections=(down,))
     with pytest.raises(ConfigError, match="connection leaves layer 2"):
-        Circuit(layers=(data, latent), connections=(down, Connection(source=2, target=0)))
+        Circuit(layers=(data, latent), connections=(down, Dense(source=2, target=0)))
     with pytest.raises(ConfigError, match="connected to layer 0 twice"):
         Circuit(layers=(data, latent), connections=(down, down))
     with pytest.raises(ConfigError, match="only layer 0 can be 'bernoulli'"):
-        Circuit(layers=(data, data, latent), connections=(down, Connection(source=2, target=1)))
+        Circuit(layers=(data, data, latent), connections=(down, Dense(source=2, target=1)))
+    with pytest.raises(ConfigError, match="layer 1 is predicted by no other.*precision='full'"):
+        Circuit(layers=(data, Layer(size=3, precision="full")), connections=(down,))
+    exact = Dense(source=2, target=1, feedback="exact")
+    with pytest.raises(ConfigError, match="only if every connection has it; received it for some"):
+        Circuit(layers=(data, latent, latent), connections=(down, exact))
+    with pytest.raises(ConfigError, match="layer 0 is the data: it takes no competition"):
+        Circuit(
+            layers=(Layer(size=4, competition="columns", group_size=2), latent),
+            connections=(down,),
+        )
 
 
 @pytest.mark.parametrize(
@@ -106,7 +123,7 @@ def test_wirings_that_make_no_sense_are_refused():
         ({"lateral_inhibition": -0.1}, "lateral_inhibition must be finite and at least 0"),
         ({"weight_scale": 0.0}, "weight_scale"),
         ({"initial_precision": -1.0}, "initial_precision"),
-        ({"lateral_masks": {1: np.eye(3)}}, r"for layers \[\]; received masks for \[1\]"),
+        ({"masks": {1: np.eye(3)}}, "Unknown option 'masks' for settling. Options: 'settler', 's"),
         ({"self_excitation": 0.4}, "self_excitation=0.4 has no effect .* without competition"),
         ({"lateral_inhibition": 0.4}, "lateral_inhibition=0.4 has no effect"),
         ({"initial_precision": 0.4}, "initial_precision=0.4 has no effect .* without precision"),
@@ -117,19 +134,85 @@ def test_wrong_numbers_are_refused(options, message):
         gncn.build(gncn.chain((4, 3)), **{"seed": 0, **options})
 
 
-def test_masks_are_checked():
-    circuit = gncn.chain((4, 3), competition="matrix")
-    with pytest.raises(ConfigError, match="for layers"):
-        gncn.build(circuit, seed=0)
-    with pytest.raises(ConfigError, match=r"\(3, 3\); received \(2, 2\)"):
-        gncn.build(circuit, seed=0, lateral_masks={1: np.eye(2)})
-    with pytest.raises(ConfigError, match=r"\[0, 1\]"):
-        gncn.build(circuit, seed=0, lateral_masks={1: 2 * np.eye(3)})
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.eye(2), r"\(3, 3\); received \(2, 2\)"),
+        (np.ones((3, 2)), r"square matrix; received shape \(3, 2\)"),
+        (2 * np.eye(3), r"\[0, 1\]"),
+        (np.full((3, 3), np.nan), r"\[0, 1\]"),
+        ("AAAA", "can't be unpacked"),
+        (None, "needs `mask`"),
+    ],
+)
+def test_masks_are_checked(mask, message):
+    with pytest.raises(ConfigError, match=message):
+        gncn.chain((4, 3), competition="matrix", mask=mask)
+
+
+def test_a_mask_survives_json_as_a_text():
+    mask = np.random.default_rng(0).uniform(size=(3, 3)).astype(np.float32)
+    circuit = gncn.chain((4, 3), competition="matrix", mask=mask)
+    described = circuit.describe()
+    assert isinstance(described["layers"][1]["competition"]["mask"], str)
+    again = Circuit(**json.loads(json.dumps(described)))
+    assert again == circuit
+    assert hash(again) == hash(circuit)
+    np.testing.assert_array_equal(again.layers[1].competition.mask.values, mask)
+    other = Matrix(mask=mask.T)
+    assert other != circuit.layers[1].competition
+    assert other == Matrix(mask=mask.T.tolist())
+    with pytest.raises(ValueError, match="read-only"):
+        again.layers[1].competition.mask.values[0, 0] = 1.0
+
+
+def test_a_description_makes_every_part_again():
+    circuit = Circuit(
+        layers=(
+            Layer(size=6, prediction_activation="sigmoid", likelihood="bernoulli"),
+            Layer(
+                size=6,
+                activation="k_winners",
+                winners=2,
+                competition="columns",
+                group_size=3,
+                precision="full",
+            ),
+            Layer(size=5, activation="tanh", competition="band", band_width=2, non_negative=True),
+        ),
+        connections=(
+            Dense(source=1, target=0, feedback="random"),
+            Dense(source=2, target=1, norm="clipped", max_norm=1.5, max_feedback_norm=0.5),
+        ),
+        compared="activity",
+        competing="activity",
+        initial_state=0.2,
+    )
+    described = circuit.describe()
+    assert described["layers"][1]["activation"] == {"kind": "k_winners", "winners": 2}
+    assert described["layers"][1]["competition"] == {"kind": "columns", "group_size": 3}
+    assert described["layers"][1]["likelihood"] == {"kind": "gaussian", "precision": "full"}
+    assert described["layers"][2]["activation"] == "tanh"
+    assert described["connections"][0]["kind"] == "dense"
+    assert Circuit(**json.loads(json.dumps(described))) == circuit
+
+
+def test_what_has_no_name_can_not_be_described():
+    class Alone(gncn.Competition):
+        def rival_sum(self, signal, products="float32"):
+            return 0 * signal
+
+    circuit = gncn.chain((4, 3), competition=Alone())
+    with pytest.raises(ConfigError, match=r"Alone has no name.*gncn.register\('competition', name"):
+        circuit.describe()
+    circuit = gncn.chain((4, 3), activation=lambda x: x**2)
+    with pytest.raises(ConfigError, match=r"<lambda> has no name.*gncn.register\('activation'"):
+        circuit.describe()
 
 
 @pytest.mark.parametrize("activation", ["relu", "sign", "heaviside"])
 def test_a_start_that_exact_gradients_never_leave_is_refused(activation):
-    circuit = gncn.chain((4, 3), activation=activation, feedback="transposed")
+    circuit = gncn.chain((4, 3), activation=activation, feedback="exact")
     with pytest.raises(ConfigError, match="never leaves initial_state=0.0"):
         gncn.build(circuit, seed=0)
     gncn.build(gncn.chain((4, 3), activation=activation, feedback="tied"), seed=0)
@@ -139,8 +222,8 @@ def test_a_start_that_exact_gradients_never_leave_is_refused(activation):
 def test_norms_are_held_on_the_axis_asked_for(axis, summed):
     def lengths(norm, scale):
         circuit = gncn.chain((6, 5, 4), norm=norm, max_norm=(0.5, 2.0), norm_axis=axis)
-        network = constrain(gncn.build(circuit, seed=0, weight_scale=scale))
-        pairs = zip(network.forward_weights, network.feedback_weights, strict=True)
+        network = gncn.build(circuit, seed=0, weight_scale=scale)
+        pairs = [(c.forward, c.feedback.weights) for c in network.connections]
         return [[np.linalg.norm(m, axis=summed) for m in pair] for pair in pairs]
 
     for limit, pair in zip((0.5, 2.0), lengths("unit", 0.05), strict=True):
@@ -151,29 +234,29 @@ def test_norms_are_held_on_the_axis_asked_for(axis, summed):
             np.testing.assert_allclose(found, limit, rtol=1e-5)
     assert all((found < 0.5).all() for pair in lengths("clipped", 0.01) for found in pair)
     both = gncn.chain((6, 5), norm="unit", max_norm=2.0, max_feedback_norm=0.5, norm_axis=axis)
-    network = gncn.build(both, seed=0)
-    for weights, limit in ((network.forward_weights, 2.0), (network.feedback_weights, 0.5)):
-        np.testing.assert_allclose(np.linalg.norm(weights[0], axis=summed), limit, rtol=1e-5)
+    (dense,) = gncn.build(both, seed=0).connections
+    for weights, limit in ((dense.forward, 2.0), (dense.feedback.weights, 0.5)):
+        np.testing.assert_allclose(np.linalg.norm(weights, axis=summed), limit, rtol=1e-5)
     free = gncn.build(gncn.chain((6, 5), norm="clipped", norm_axis=axis), seed=0, weight_scale=0.01)
     loose = gncn.build(gncn.chain((6, 5)), seed=0, weight_scale=0.01)
-    np.testing.assert_array_equal(free.forward_weights[0], loose.forward_weights[0])
+    np.testing.assert_array_equal(free.connections[0].forward, loose.connections[0].forward)
 
 
 def test_random_feedback_keeps_its_length():
     circuit = gncn.chain((6, 5), norm="unit", feedback="random")
-    network = gncn.build(circuit, seed=0, weight_scale=0.05)
-    assert np.abs(np.linalg.norm(network.feedback_weights[0], axis=0) - 1).min() > 0.5
+    (dense,) = gncn.build(circuit, seed=0, weight_scale=0.05).connections
+    assert np.abs(np.linalg.norm(dense.feedback.weights, axis=0) - 1).min() > 0.5
 
 
 def test_a_layers_weights_are_drawn_with_the_scale_asked_for():
-    network = gncn.build(gncn.chain((300, 200)), seed=0, weight_scale=0.07)
-    for weights in (network.forward_weights[0], network.feedback_weights[0]):
+    (dense,) = gncn.build(gncn.chain((300, 200)), seed=0, weight_scale=0.07).connections
+    for weights in (dense.forward, dense.feedback.weights):
         assert float(jnp.std(weights)) == pytest.approx(0.07, rel=4 / np.sqrt(2 * weights.size))
 
 
 def test_the_sigmoid_is_the_logistic_function_and_stays_within_its_range():
     drive = np.concatenate([np.linspace(-30, 30, 4001), [-1e30, -200.0, 200.0, 1e30]])
-    found = resolve_activation("sigmoid")(jnp.asarray(drive, jnp.float32)[None])
+    found = ACTIVATIONS.resolve("sigmoid")(jnp.asarray(drive, jnp.float32)[None])
     expected = 1 / (1 + np.exp(-np.clip(drive, -700, 700)))
     np.testing.assert_allclose(found[0], expected, rtol=0, atol=2e-7)
     assert 0 <= found.min() <= found.max() <= 1
@@ -183,11 +266,11 @@ def test_a_registered_callable_is_an_activation():
     def cube(x):
         return x**3
 
-    gncn.register_activation("cube", cube)
-    gncn.register_activation("cube", cube)
-    assert "cube" in gncn.activation_names()
+    gncn.register("activation", "cube", cube)
+    gncn.register("activation", "cube", cube)
+    assert "cube" in gncn.registered("activation")
     with pytest.raises(ConfigError, match="'cube' is taken"):
-        gncn.register_activation("cube", jnp.sin)
+        gncn.register("activation", "cube", jnp.sin)
     x = jnp.asarray([[1.0, 0.0, 1.0]])
     by_name, direct = (
         gncn.settle(gncn.build(gncn.chain((3, 2), activation=phi), seed=0), x)

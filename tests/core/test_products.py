@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gncn.base import hardware
-from gncn.core import network
+from gncn.core import products
 
 X86 = "processor : 0\nflags : fpu sse2 avx2 {}\n"
 
@@ -41,12 +41,12 @@ def test_a_cpu_has_units_for_bfloat16_if_linux_says_so(cpuinfo, told, native):
 @pytest.mark.parametrize("left_type", ["float32", "bfloat16"])
 def test_factors_are_rounded_and_sums_are_not(monkeypatch, native, left_type):
     """Against a sum in double precision of products of rounded factors, compiled as in use."""
-    monkeypatch.setattr(network, "multiplies_bfloat16", lambda: native)
+    monkeypatch.setattr(products, "multiplies_bfloat16", lambda: native)
     left, right = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
 
     @jax.jit
     def multiply(a, b):
-        return network.product(a.astype(left_type), b.astype("bfloat16"))
+        return products.product(a.astype(left_type), b.astype("bfloat16"))
 
     found = multiply(left, right)
     a, b = (

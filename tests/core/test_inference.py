@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import gncn
+from gncn import Circuit, Dense, Layer
 from gncn.base.errors import ConfigError, DataError
-from gncn.core.circuit import Circuit, Connection, Layer
 from gncn.core.inference import encode_layers
 
 
@@ -38,7 +38,7 @@ def test_blocks_change_nothing():
 def test_decoding_goes_down_by_the_predictions(compared):
     one = network(compared=compared, prediction_activation="softplus")
     codes = np.random.default_rng(1).normal(size=(3, 4))
-    w0, w1 = (np.asarray(w, float) for w in one.forward_weights)
+    w0, w1 = (np.asarray(c.forward, float) for c in one.connections)
     below = np.log1p(np.exp(np.tanh(codes) @ w1.T))
     sent = np.tanh(below) if compared == "state" else below
     logits = gncn.decode(one, jnp.asarray(codes, jnp.float32))
@@ -48,22 +48,31 @@ def test_decoding_goes_down_by_the_predictions(compared):
 def test_decoding_follows_skip_connections():
     circuit = Circuit(
         layers=(
-            Layer(size=4, prediction_activation="sigmoid", distribution="bernoulli"),
+            Layer(size=4, prediction_activation="sigmoid", likelihood="bernoulli"),
             Layer(size=3, activation="identity"),
             Layer(size=2, activation="identity"),
         ),
         connections=(
-            Connection(source=1, target=0),
-            Connection(source=2, target=1),
-            Connection(source=2, target=0),
+            Dense(source=1, target=0),
+            Dense(source=2, target=1),
+            Dense(source=2, target=0),
         ),
     )
     one = gncn.build(circuit, seed=0)
-    w10, w21, w20 = one.forward_weights
+    w10, w21, w20 = (c.forward for c in one.connections)
     codes = jnp.asarray([[1.0, -2.0]])
     np.testing.assert_allclose(
         gncn.decode(one, codes), codes @ w21.T @ w10.T + codes @ w20.T, rtol=1e-5
     )
+
+
+def test_going_down_starts_from_one_top():
+    circuit = Circuit(
+        layers=(Layer(size=4), Layer(size=3), Layer(size=2)),
+        connections=(Dense(source=1, target=0), Dense(source=2, target=0)),
+    )
+    with pytest.raises(ConfigError, match=r"one top layer, 2; here layers \[1, 2\] have no"):
+        gncn.decode(gncn.build(circuit, seed=0), jnp.ones((1, 2)))
 
 
 @pytest.mark.parametrize(
