@@ -157,7 +157,7 @@ def main(
     ] = None,
 ) -> None:
     """Time an epoch of two versions of this library in turn."""
-    console, record = Console(), {"command": command(), **machine(), "presets": []}
+    console, record = Console(width=120), {"command": command(), **machine(), "presets": []}
     heads = ("old, s", "new, s", "new ÷ old", "middle half", "spread", "best ÷ best", "errors")
     table = Table("preset", *heads)
     for name in preset or ["mnist", "paper"]:
