@@ -84,11 +84,16 @@ def probe_layer(subject: Subject, layer: int) -> tuple[dict[str, Any], Probe]:
 
     Returns:
         The numbers, and the classifier with the lower validation error.
+
+    Raises:
+        ConfigError: the images have no labels.
     """
     states = {name: layers[layer - 1] for name, layers in subject.states.items()}
     activities = {name: subject.model.activities(layer, z) for name, z in states.items()}
     train, validation = subject.data.train.labels, subject.data.validation.labels
     labels = subject.target.labels
+    if train is None or validation is None or labels is None:
+        raise ConfigError("A probe needs labels, and these data have none.")
     results: dict[str, Any] = {"layer": layer}
     fitted: dict[str, Probe] = {}
     for name, codes in (("z", states), ("phi", activities)):
