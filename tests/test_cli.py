@@ -56,7 +56,7 @@ def test_training_leaves_a_complete_run_folder(trained):
     assert len(opened.history) == 4
     for name in ("reconstructions", "learning-curve", "weights", "columns"):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    weights = [np.asarray(opened.network(trial).forward_weights[0]) for trial in (0, 1)]
+    weights = [np.asarray(opened.network(trial).connections[0].forward) for trial in (0, 1)]
     assert not np.array_equal(*weights)
     assert result["last_epoch"][1]["test"] == opened.history[-1].test.model_dump(mode="json")
 

@@ -6,8 +6,10 @@ import sys
 import numpy as np
 import pytest
 
+import gncn
 from gncn.base.errors import ConfigError
 from gncn.base.extras import needs
+from gncn.cli import main
 from gncn.evaluation.neighbours import nearest_images
 
 OPTIONAL = (
@@ -51,3 +53,39 @@ def test_a_measure_without_its_package_says_what_to_install(monkeypatch):
 
 def test_a_package_that_is_there_is_no_error():
     needs("numpy", "evaluation")
+
+
+@pytest.mark.parametrize(
+    ("package", "call", "extra"),
+    [
+        ("sklearn", lambda: gncn.load_dataset("digits"), "evaluation"),
+        ("tomli_w", lambda: gncn.Config().to_toml(), "cli"),
+    ],
+)
+def test_what_needs_an_extra_says_so(monkeypatch, package, call, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'gncn\[{extra}\]'"):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package", "extra"),
+    [
+        (["--help"], "typer", "cli"),
+        (["--help"], "rich", "cli"),
+        (["tune"], "optuna", "study"),
+        (["report"], "jinja2", "study"),
+    ],
+)
+def test_a_command_without_its_extra_ends_with_one_sentence(
+    monkeypatch, capsys, arguments, package, extra
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(sys, "argv", ["gncn", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        said == f"Error: This needs {package}, which isn't installed: pip install 'gncn[{extra}]'."
+    )

@@ -5,7 +5,12 @@ from importlib.util import find_spec
 
 from gncn.base.errors import ConfigError
 
-_NAMES = {"sklearn": "scikit-learn", "matplotlib": "Matplotlib", "scipy": "SciPy"}
+_NAMES = {
+    "sklearn": "scikit-learn",
+    "matplotlib": "Matplotlib",
+    "scipy": "SciPy",
+    "tomli_w": "tomli-w",
+}
 """What packages are called where that isn't the name they are imported by."""
 
 
