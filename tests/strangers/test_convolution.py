@@ -100,6 +100,15 @@ def test_it_trains_and_comes_back_from_a_file(convolution, circuit, digits, tmp_
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_toml_names_it(convolution, digits):
+    options = ("connection=convolution", "sizes=[128]", "maps=2", "side=8", "radius=1")
+    config = gncn.load_config(
+        overrides=["data.name=digits", *(f"network.{option}" for option in options)]
+    )
+    (network,) = config.networks(digits.n_pixels)
+    assert isinstance(network.circuit.connections[0], convolution.Convolution)
+
+
 def test_layers_that_do_not_fit_are_refused(convolution):
     with pytest.raises(gncn.ConfigError, match=r"joins \(128, 64\); received \(100, 64\)"):
         gncn.chain((64, 100), connection="convolution", maps=2, side=8, radius=1)

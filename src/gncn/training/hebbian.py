@@ -368,7 +368,7 @@ class _Networks(ModelKind[NetworkRun]):
 
     def idle(self, config: NetworkRun) -> Iterator[Idle]:
         """Options of competition, precision and feedback where there is none."""
-        circuit = config.network.circuit(1)  # the number of pixels decides none of this
+        circuit = config.network.wiring()
         yield "training", IDLE, f"with model={self.name!r}"
         if not circuit.competes:
             lateral = ("self_excitation", "lateral_inhibition")
@@ -382,7 +382,7 @@ class _Networks(ModelKind[NetworkRun]):
         """The first precision must lie within the bounds to which learning holds it."""
         lowest, highest = config.training.precision_bounds
         initial = config.settling.initial_precision
-        precise = config.network.circuit(1).learns_precision
+        precise = config.network.wiring().learns_precision
         if precise and not lowest <= initial <= highest:
             raise ConfigError(
                 f"settling.initial_precision={initial} must lie within training.precision_bounds="
