@@ -52,6 +52,7 @@ def test_gaussian_errors_equal_their_closed_forms(precision, matrix, g):
     np.testing.assert_allclose(neurons.log_prob(ACTUAL, DRIVE), log_prob, rtol=1e-4)
     laid = neurons.for_batch(3)
     np.testing.assert_array_equal(laid.error(ACTUAL, DRIVE), neurons.error(ACTUAL, DRIVE))
+    np.testing.assert_allclose(laid.log_prob(ACTUAL, DRIVE), log_prob, rtol=1e-4)
     sharpness = np.asarray(neurons.sharpness(0.1))
     found = np.diag(np.broadcast_to(sharpness, 4)) if sharpness.ndim < 2 else sharpness
     np.testing.assert_array_equal(found, matrix)

@@ -96,8 +96,9 @@ def test_products_of_an_unknown_type_are_refused():
         gncn.build(gncn.chain((6, 4)), seed=0, products="int8")
 
 
-def test_recording_changes_nothing_and_records_every_step():
-    network, x = small(), images(3)
+@pytest.mark.parametrize("precision", ["off", "diagonal", "full"])
+def test_recording_changes_nothing_and_records_every_step(precision):
+    network, x = perturb(small(precision=precision), seed=0), images(3)
     plain = gncn.settle(network, x)
     recorded, trajectory = gncn.watch(network, x, keep_latents=True)
     for layer, states in enumerate(trajectory.latents):
@@ -264,6 +265,28 @@ def test_a_cpu_settles_many_images_in_equal_blocks(n_images, size, tolerance, mo
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert rows() == {n_images}
+
+
+def test_more_images_than_a_block_settle_as_each_block_alone():
+    network, x = small(), images(1030)
+    whole = gncn.settle(network, x)
+    parts = [gncn.settle(network, part) for part in (x[:344], x[344:688], x[688:])]
+    for layer, states in enumerate(whole.latents):
+        alone = np.concatenate([part.latents[layer] for part in parts])
+        np.testing.assert_allclose(states, alone, rtol=1e-5, atol=1e-6)
+    alone = np.concatenate([part.reconstruction for part in parts])
+    np.testing.assert_allclose(whole.reconstruction, alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_steps", [0, 1, 2, 3, 7, 11, 13, 20, 23])
+def test_the_loop_takes_as_many_steps_as_it_is_told(n_steps):
+    def step(carry):
+        latents, count = carry
+        return tuple(z + 1 for z in latents), count + 1
+
+    latents, count = _fast.repeat(step, ((jnp.zeros((2, 3)),), jnp.zeros((), int)), n_steps)
+    assert int(count) == n_steps
+    np.testing.assert_array_equal(latents[0], n_steps)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ class Precision(eqx.Module):
         """Σ⁻¹ d: what error neurons send (Eq 1)."""
 
     @abc.abstractmethod
-    def log_determinant(self) -> Float[Array, ""]:
-        """Log |Σ⁻¹|."""
+    def log_determinant(self) -> Float[Array, "*rows"]:
+        """Log |Σ⁻¹|: one number, or one for each image that the precision is laid out for."""
 
     @abc.abstractmethod
     def update(self, deviations: Units, shares: Shares) -> Any:
@@ -96,9 +96,9 @@ class Diagonal(Precision):
         rows = self.values[None, :] if self.values.ndim == 1 else self.values
         return deviations * rows
 
-    def log_determinant(self) -> Float[Array, ""]:
+    def log_determinant(self) -> Float[Array, "*rows"]:
         """Σ log p."""
-        return jnp.sum(jnp.log(self.values))
+        return jnp.sum(jnp.log(self.values), axis=-1)
 
     def update(self, deviations: Units, shares: Shares) -> Any:
         """½ σ² − ½ E[d²]."""
