@@ -1,25 +1,28 @@
 """Newton's steps: curvatures in plain loops, inverses, where they lead, and that ψ never falls."""
 
-import equinox as eqx
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from solvable import converging, images, linear, solution, together
 
 import gncn
-from gncn.core import newton
-from gncn.core.acceleration import prepare
-from gncn.core.learning import rates, start_learner
-from gncn.core.network import product
-from gncn.core.settling import settle
+from budget import examples
+from gncn.core._fast import prepare
+from gncn.core.gaussian import GaussianErrors
+from gncn.core.precision import Full
+from gncn.core.products import product
+from gncn.settlers import newton
 from gncn.training.epochs import Draw
-from gncn.training.hebbian import learn_batch
-from oracle import Oracle
-from test_acceleration import converging, images, linear, solution, together
+from gncn.training.hebbian import learn_batch, start_learner
+from gncn.training.optimiser import rates
+from oracle import Oracle, precision_of
 
-STEPS = {"step_rule": "newton", "damping": 0.2, "pixel_variance": 0.25}
+STEPS = {"settler": "newton", "damping": 0.2, "pixel_variance": 0.25}
 
 
 def network_of(seed=0, *, circuit=None, **numbers):
@@ -32,41 +35,46 @@ def network_of(seed=0, *, circuit=None, **numbers):
 def curvatures(network, pixel_variance=0.25, damping=0.2):
     """H by loops over neurons."""
     found = []
-    circuit, dynamics = network.circuit, network.dynamics
+    circuit = network.circuit
+
+    def sharpness(of, size):
+        if circuit.layers[of].likelihood.binary:
+            return pixel_variance * np.eye(size)
+        p = precision_of(network.layers[of])
+        p = np.ones(size) if p is None else p
+        return np.diag(p) if p.ndim == 1 else p
+
     for index, layer in enumerate(circuit.layers[1:], start=1):
-        n = layer.size
+        n, numbers = layer.size, network.layers[index]
         h = np.zeros((n, n))
-
-        def sharpness(of, size):
-            p = network.precision[of]
-            if circuit.layers[of].distribution == "bernoulli":
-                return pixel_variance * np.eye(size)
-            p = np.ones(size) if p is None else np.asarray(p, float)
-            return np.diag(p) if p.ndim == 1 else p
-
-        for number, c in enumerate(circuit.connections):
+        for c in network.connections:
             if c.source != index:
                 continue
-            w = np.asarray(network.forward_weights[number], float)
-            e = np.asarray(network.feedback_weights[number]) if circuit.has_error_synapses else w.T
+            w = np.asarray(c.forward, float)
+            e = np.asarray(getattr(c.feedback, "weights", w.T), float)
             s = sharpness(c.target, len(w))
             for i in range(n):
                 for j in range(n):
                     h[i, j] += 0.5 * (e[i] @ s @ e[j] + w[:, i] @ s @ w[:, j])
         if index in circuit.predicted:
             h += sharpness(index, n)
-        strength = float(dynamics.lateral_inhibition[index - 1])
-        if layer.competition == "columns":
+        strength, rivalry = float(numbers.lateral_inhibition), layer.competition
+        if isinstance(rivalry, gncn.Columns):
             for i in range(n):
                 for j in range(n):
-                    h[i, j] += strength * (i // layer.group_size == j // layer.group_size)
-        elif layer.competition == "band":
-            h += strength * 2 * layer.band_width * np.eye(n)
-        elif layer.competition == "matrix":
-            h += strength * np.asarray(network.lateral_masks[index]).sum(1).max() * np.eye(n)
-        h += (damping + float(dynamics.leak[index - 1])) * np.eye(n)
+                    h[i, j] += strength * (i // rivalry.group_size == j // rivalry.group_size)
+        elif isinstance(rivalry, gncn.Band):
+            h += strength * 2 * rivalry.band_width * np.eye(n)
+        elif isinstance(rivalry, gncn.Matrix):
+            h += strength * rivalry.mask.values.sum(1).max() * np.eye(n)
+        h += (damping + float(numbers.leak)) * np.eye(n)
         found.append(h)
     return found
+
+
+def found_curvatures(network):
+    """H as the settler computes it."""
+    return newton.own_curvatures(prepare(network).network, network.settler)
 
 
 @pytest.mark.parametrize("feedback", ["learned", "tied", "random"])
@@ -77,21 +85,39 @@ def test_curvatures_equal_loops_over_neurons(feedback, precision):
     if precision == "full":
         matrix = np.eye(6) + 0.2 * np.random.default_rng(0).normal(size=(6, 6))
         full = jnp.asarray(matrix @ matrix.T, jnp.float32)
-        network = eqx.tree_at(lambda n: n.precision[1], network, full)
-    found = newton.own_curvatures(network, prepare(network)[1])
-    for h, wanted in zip(found, curvatures(network), strict=True):
+        errors = [layer.errors for layer in network.layers]
+        assert isinstance(errors[1], GaussianErrors)
+        errors[1] = dataclasses.replace(errors[1], precision=Full(full))
+        network = network.replaced(errors=tuple(errors))
+    for h, wanted in zip(found_curvatures(network), curvatures(network), strict=True):
         np.testing.assert_allclose(h, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_mask_of_ones_own_and_gaussian_data():
     mask = np.triu(np.ones((5, 5)), 1)
     circuit = gncn.chain(
-        (7, 5), competition="matrix", distribution="gaussian", prediction_activation="identity"
+        (7, 5),
+        competition="matrix",
+        mask=mask,
+        likelihood="gaussian",
+        prediction_activation="identity",
     )
     numbers = {"weight_scale": 0.6, "leak": 0.1, "lateral_inhibition": 0.3, **STEPS}
-    network = gncn.build(circuit, seed=0, lateral_masks={1: mask}, **numbers)
-    found = newton.own_curvatures(network, prepare(network)[1])
-    np.testing.assert_allclose(found[0], curvatures(network)[0], rtol=1e-4, atol=1e-5)
+    network = gncn.build(circuit, seed=0, **numbers)
+    np.testing.assert_allclose(
+        found_curvatures(network)[0], curvatures(network)[0], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_no_neuron_is_its_own_rival():
+    columns = gncn.chain((6, 6), competition="columns", group_size=3)
+    mask = np.kron(np.eye(2), np.ones((3, 3)))
+    matrix = gncn.chain((6, 6), competition=gncn.Matrix(mask=mask))
+    numbers = {"seed": 0, "lateral_inhibition": 0.4, "self_excitation": 0.0, **STEPS}
+    same, other = (found_curvatures(gncn.build(c, **numbers))[0] for c in (matrix, columns))
+    without = found_curvatures(gncn.build(gncn.chain((6, 6)), seed=0, **STEPS))[0]
+    np.testing.assert_allclose(same - without, 0.4 * 2 * np.eye(6), atol=1e-6)
+    np.testing.assert_allclose(other - without, 0.4 * mask, atol=1e-6)
 
 
 def positive(seed, n=30, spread=2.0):
@@ -101,7 +127,7 @@ def positive(seed, n=30, spread=2.0):
 
 
 @given(seed=st.integers(0, 1000), off=st.sampled_from([None, 0.0, 0.05, 3.0]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_an_inverse_is_good_enough_to_steer_by_whatever_the_guess(seed, off):
     matrix = positive(seed)
     guess = None
@@ -144,19 +170,19 @@ def test_rounded_products_end_the_search_at_the_best_inverse_it_saw(seed, start)
     assert found.size <= 1.001 * min(s for s in sizes if s == s)
 
 
-@pytest.mark.parametrize("order", ["simultaneous", "sequential"])
-def test_a_step_is_the_plain_one_times_the_inverse(monkeypatch, order):
+@pytest.mark.parametrize("sequential", [False, True])
+def test_a_step_is_the_plain_one_times_the_inverse(monkeypatch, sequential):
     monkeypatch.setattr(newton, "TOLERANCE", 1e-4)
-    network = network_of(order=order, step_size=(0.4, 0.7))
+    network = network_of(sequential=sequential, step_size=(0.4, 0.7))
     oracle, x = Oracle(network), np.asarray(images(3, 7))
     steer = [np.linalg.inv(h) for h in curvatures(network)]
-    settled = settle(network, x, n_settle_steps=4)
+    settled = gncn.settle(network, x, n_settle_steps=4)
     for row, image in enumerate(x):
         z = oracle.settle(image, 0)
         for _ in range(4):
             frozen = [np.array(a) for a in z]
             for layer in (1, 2):
-                seen = frozen if order == "simultaneous" else z
+                seen = z if sequential else frozen
                 h, zbar = oracle.predictions(seen)
                 change = oracle.change(layer, seen, h, oracle.errors(seen, zbar))
                 beta = (0.4, 0.7)[layer - 1]
@@ -171,27 +197,27 @@ def test_one_step_solves_a_layer_of_linear_neurons(monkeypatch):
         (6, 4),
         activation="identity",
         prediction_activation="identity",
-        distribution="gaussian",
+        likelihood="gaussian",
         feedback="tied",
     )
     steps = {**STEPS, "damping": 1e-6, "step_size": 1.0}
     network = gncn.build(circuit, seed=0, weight_scale=0.6, leak=0.1, **steps)
     x = np.asarray(images(3))
-    w = np.asarray(network.forward_weights[0], float)
+    w = np.asarray(network.connections[0].forward, float)
     wanted = np.linalg.solve(w.T @ w + 0.1 * np.eye(4), w.T @ x.T).T
-    settled = settle(network, x, n_settle_steps=1)
+    settled = gncn.settle(network, x, n_settle_steps=1)
     np.testing.assert_allclose(settled.latents[1], wanted, atol=2e-3)
 
 
-@pytest.mark.parametrize("order", ["simultaneous", "sequential"])
-def test_it_rests_at_the_solution_and_sooner(order):
+@pytest.mark.parametrize("sequential", [False, True])
+def test_it_rests_at_the_solution_and_sooner(sequential):
     x = images(4)
-    fast = settle(
-        linear(step_size=0.5, order=order, **STEPS), x, n_settle_steps=500, tolerance=1e-4
-    )
+    steered = linear(step_size=0.5, sequential=sequential, **STEPS)
+    fast = gncn.settle(steered, x, n_settle_steps=500, tolerance=1e-4)
     assert fast.converged.all()
     np.testing.assert_allclose(together(fast.latents), solution(linear(), x), atol=2e-3)
-    plain = settle(linear(order=order), x, n_settle_steps=500, tolerance=1e-4)
+    usual = linear(settler="sequential" if sequential else "euler")
+    plain = gncn.settle(usual, x, n_settle_steps=500, tolerance=1e-4)
     assert np.all(np.asarray(fast.n_steps) < np.asarray(plain.n_steps))
 
 
@@ -204,17 +230,17 @@ def psi_while_settling(seed, pixel_variance, scale, skip=False):
         precision="diagonal",
     )
     circuit = converging(circuit) if skip else circuit
-    steps = {**STEPS, "pixel_variance": pixel_variance, "step_size": 1.0, "order": "sequential"}
+    steps = {**STEPS, "pixel_variance": pixel_variance, "step_size": 1.0, "sequential": True}
     network = gncn.build(
         circuit, seed=seed, weight_scale=scale, leak=0.0, initial_precision=0.7, **steps
     )
-    found = settle(network, images(5, 9), n_settle_steps=12, keep_discrepancy=True)
-    return np.asarray(found.trajectory.discrepancy.total)
+    _, trajectory = gncn.watch(network, images(5, 9), n_settle_steps=12)
+    return np.asarray(trajectory.discrepancy.total)
 
 
 @pytest.mark.parametrize("skip", [False, True])
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.1, 5.0))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_psi_never_falls_with_the_bound_on_curvature(skip, seed, scale):
     psi = psi_while_settling(seed, 0.25, scale, skip)
     assert np.all(np.diff(psi, axis=0) > -1e-4 * (1 + np.abs(psi[:-1])))
@@ -226,27 +252,28 @@ def test_psi_may_fall_without_the_bound():
 
 def test_learning_begins_its_search_at_the_last_inverses(monkeypatch):
     network = network_of(n_settle_steps=3, step_size=0.5)
-    config = gncn.runs.config.TrainingConfig(precision_rate=0.0, learning_rate=0.01)
+    config = gncn.TrainingConfig(precision_rate=0.0, learning_rate=0.01)
     plan, x = config.plan(), images(4, 7)
     learner = start_learner(network, plan.rule)
     draw = Draw(jnp.arange(4), jnp.ones(4), jax.random.key(0))
     for _ in range(3):
-        wanted = prepare(network, learner.inverses)[1].inverses
+        wanted = prepare(network, learner.tools).tools
         wrong = network
         network, learner, _ = learn_batch(
             network, learner, x, draw, rates(learning_rate=0.01), plan, 10
         )
-        for kept, inverse, h in zip(learner.inverses, wanted, curvatures(wrong), strict=True):
+        for kept, inverse, h in zip(learner.tools, wanted, curvatures(wrong), strict=True):
             np.testing.assert_allclose(kept, inverse, rtol=1e-5, atol=1e-6)
             assert np.linalg.norm(np.eye(len(h)) - h @ np.asarray(kept, float)) < newton.TOLERANCE
     # The search is handed the inverses of before.
-    near = prepare(network, learner.inverses)[1].inverses
+    near = prepare(network, learner.tools).tools
     searches = []
     whole = newton.invert
     monkeypatch.setattr(
         newton, "invert", lambda h, guess, dtype: searches.append(guess) or whole(h, guess, dtype)
     )
     prepare(network, near)
+    assert len(searches) == len(near)
     for given_one, inverse in zip(searches, near, strict=True):
         np.testing.assert_array_equal(given_one, inverse)
 
@@ -254,9 +281,9 @@ def test_learning_begins_its_search_at_the_last_inverses(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"step_rule": "newton", "damping": 0.1}, "needs `pixel_variance`"),
-        ({"step_rule": "newton", "pixel_variance": 0.1}, "needs `damping`"),
-        ({**STEPS, "step_rule": "fixed"}, "no other takes it; received step_rule='fixed', damping"),
+        ({"settler": "newton", "damping": 0.1}, "needs the option 'pixel_variance'"),
+        ({"settler": "newton", "pixel_variance": 0.1}, "needs the option 'damping'"),
+        ({**STEPS, "settler": "euler"}, "no other takes it; received settler='euler', damping"),
         ({**STEPS, "pixel_variance": 0.3}, "pixel_variance.*0.25.*received 0.3"),
         ({**STEPS, "damping": 0.0}, "damping.*received 0.0"),
     ],
