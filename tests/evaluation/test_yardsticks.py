@@ -106,7 +106,6 @@ def test_regressor_of_few_epochs():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": "hinge"}, "Unknown loss 'hinge'.*'bce', 'mse'"),
         ({"dropout": 1.0}, r"dropout must be at least 0 and below 1; received 1\.0"),
         ({"max_epochs": 0}, "max_epochs must be above 0"),
         ({"visible": np.ones(32, bool)}, "some pixels visible and some missing"),
