@@ -35,14 +35,6 @@ class Prepared(NamedTuple):
     network: Network
     tools: Any
 
-    def step(self, latents: Latents, state: Any) -> Carry:
-        """One step of the network's settler."""
-        return self.network.settler.step(self.network, self.tools, latents, state)
-
-    def init(self, latents: Latents) -> Any:
-        """What the settler remembers before the first step."""
-        return self.network.settler.init(self.network, latents)
-
 
 def prepare(network: Network, last: Any = None) -> Prepared:
     """All that settling works out once, before its first step.

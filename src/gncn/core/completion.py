@@ -147,8 +147,8 @@ def settle_on_visible(
     def step(carry: tuple[Latents, Any]) -> Carry:
         latents, state = carry
         pixels = drift(latents) if way == "drift" else latents[0]
-        after, state = prepared.step(latents, state)
+        after, state = network.settler.step(*prepared, latents, state)
         return (pixels, *after[1:]), state
 
-    latents, _ = repeat(step, (latents, prepared.init(latents)), n_settle_steps)
+    latents, _ = repeat(step, (latents, network.settler.init(network, latents)), n_settle_steps)
     return latents, network.respond(latents).drives[0]

@@ -119,9 +119,12 @@ def watch(
 ) -> tuple[Settled, Trajectory]:
     """Settle, and record ψ and the size of the change before and after every step.
 
-    Other arguments, the errors raised and the first result are those of `settle`.
-
     Args:
+        network: the network.
+        x: as for `settle`, and so are `n_settle_steps`, `tolerance` and `start`.
+        n_settle_steps: T.
+        tolerance: when states are at rest.
+        start: states to start from.
         keep_latents: record the states, too.
     """
     n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
@@ -175,14 +178,17 @@ def _iterate(
         n_taken = 0
         if alike:
             latents, n_taken = first_steps(prepared, latents, n_steps)
-        prepared = for_batch(prepared, n_images)
-        carry = (latents, prepared.init(latents))
-        latents, _ = repeat(lambda c: prepared.step(*c), carry, n_steps - n_taken)
+        ready, settler = for_batch(prepared, n_images), network.settler
+        carry = (latents, settler.init(ready.network, latents))
+        latents, _ = repeat(lambda c: settler.step(*ready, *c), carry, n_steps - n_taken)
         return Settled(latents, network.respond(latents), jnp.full(n_images, n_steps), None), None
 
     prepared = for_batch(prepared, n_images)
     start = _Loop(
-        latents, prepared.init(latents), jnp.ones(n_images, bool), jnp.zeros(n_images, int)
+        latents,
+        network.settler.init(network, latents),
+        jnp.ones(n_images, bool),
+        jnp.zeros(n_images, int),
     )
     if record == "nothing":
 
@@ -221,7 +227,8 @@ def _advance(
     moving = loop.moving
     if until_rest is not None:
         moving = moving & jnp.any(speed >= until_rest, axis=-1)
-    after, state = prepared.step(loop.latents, loop.state)
+    settler = prepared.network.settler
+    after, state = settler.step(*prepared, loop.latents, loop.state)
     latents = tuple(
         jnp.where(moving[:, None], new, old) for new, old in zip(after, loop.latents, strict=True)
     )

@@ -187,13 +187,13 @@ def _learn_while_settling(
         moving = for_batch(prepared, n_images)
 
         def step(inner: Carry) -> Carry:
-            return moving.step(*inner)
+            return network.settler.step(*moving, *inner)
 
         latents, state = repeat(step, (latents, state), n_plain)
         responses = moving.network.respond(latents)
         seen = _seen_at(network, latents, responses, n_steps)
         updates = hebbian_updates(network, latents, responses, weights)
-        latents, state = moving.step(latents, state)
+        latents, state = network.settler.step(*moving, latents, state)
         learner = dataclasses.replace(learner, tools=prepared.tools)
         network, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
         return (network, learner, latents, state), seen
