@@ -32,8 +32,9 @@ from gncn.training.hebbian import (
     statistics,
     train_epoch,
 )
+from gncn.training.kinds import MODEL_KINDS, register_kind
 from gncn.training.optimiser import Rule, direction, rate_factor, rates
-from nets import Listens, feedback, forward, perturb, precision
+from nets import Listens, perturb
 
 OPTIONS = {
     "competition": "columns",
@@ -42,6 +43,22 @@ OPTIONS = {
     "norm": "clipped",
     "max_norm": 0.8,
 }
+
+
+def forward(network):
+    """W of every connection."""
+    return [np.asarray(one.forward) for one in network.connections]
+
+
+def feedback(network):
+    """E of every connection."""
+    return [np.asarray(one.feedback.weights) for one in network.connections]
+
+
+def precision(network):
+    """Σ⁻¹ of every layer: empty, a diagonal or a matrix."""
+    leaves = (jax.tree.leaves(layer.errors) for layer in network.layers)
+    return [np.asarray(found[0] if found else np.zeros(0)) for found in leaves]
 
 
 def network(seed=0, **options):
@@ -608,6 +625,13 @@ def test_misfits_are_refused():
     other = config.model_copy(update={"batch_size": 50, "learning_rate": 0.1})
     with pytest.raises(ConfigError, match=r"learning_rate.*training.batch_size=\[200, 50\]"):
         gncn.fit([network(), network()], dataset(), [config, other], seeds=[0, 1])
+
+
+def test_a_kind_of_model_has_a_name_of_its_own_and_a_class_knows_how_it_learns():
+    with pytest.raises(ConfigError, match="The model name 'gncn' is taken; choose another"):
+        register_kind(MODEL_KINDS["gncn"])
+    with pytest.raises(ConfigError, match=r"fit trains networks.*received \['int'\]"):
+        gncn.fit(3, dataset())
 
 
 @pytest.mark.parametrize(

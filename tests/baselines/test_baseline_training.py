@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_refused(few, digits):
         "",
         "",
     )
-    with pytest.raises(DataError, match="'rae' models binary images; those of 'grey'"):
+    with pytest.raises(DataError, match="'rae' models binary images; images of 'grey'"):
         gncn.fit(model, grey)
     unlabelled = Dataset(
         "bare",
@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_refused(few, digits):
         "",
         "",
     )
-    with pytest.raises(DataError, match="images of 64 pixels, and those of 'narrow' have 60"):
+    with pytest.raises(DataError, match="images of 64 pixels, and images of 'narrow' have 60"):
         gncn.fit(model, narrow)
     with pytest.raises(ConfigError, match="feedback_rate=0.5 has no effect for 'rae'"):
         gncn.fit(model, few, gncn.TrainingConfig(feedback_rate=0.5))

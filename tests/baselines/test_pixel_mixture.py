@@ -87,7 +87,7 @@ def test_fitting_makes_one_record_for_each_trial(digits):
 def test_grey_images_are_refused():
     grey = Split(np.full((4, 4), 0.3, np.float32))
     data = Dataset("grey", grey, grey, grey, None, None, "", "")
-    with pytest.raises(DataError, match="'gmm' models binary images; those of 'grey'"):
+    with pytest.raises(DataError, match="'gmm' models binary images; images of 'grey'"):
         fit_pixel_mixture(data)
     with pytest.raises(DataError, match="'gmm' models binary images"):
         gncn.Config(model="gmm").describe(data)

@@ -2,20 +2,20 @@
 
     ψ = Σ_j [x_j log z⁰_j + (1 − x_j) log(1 − z⁰_j)] + log D(z_r) + log(1 − D(z_f))
 
-with z_r ~ N(0, I) real (label 1) and z_f ~ q(z|x) = N(μ, σ²) fake (label 0).  Each
-mini-batch brings about three updates in turn, each with an optimiser state of its own:
+with z_r ~ N(0, I) real (label 1) and z_f ~ q(z|x) = N(μ, σ²) fake (label 0).  On each
+mini-batch three updates take turns, each with its own optimiser state:
 
     autoencoder    ascends the first term     encoder and decoder    (Eq 23)
     generator      ascends log D(z_f)         encoder                (Eq 24)
     discriminator  ascends the other two      discriminator          (Eq 25)
 
-Where the print is off: Eqs 22, 24 and 25 have 1 − log D(z_f) for log(1 − D(z_f)).  As
-printed Eq 24's ascent would make fakes look *more* fake, and its derivative is taken by the
-decoder's weights, on which z_f doesn't depend: log D(z_f) and the encoder's are meant (the
-text names them).  The text lets Eq 25 change the encoder too, against its own equation
-and purpose: the discriminator alone is meant.
+Misprints: Eqs 22, 24 and 25 have 1 − log D(z_f) in place of log(1 − D(z_f)).  As printed, Eq
+24's ascent would make fakes look *more* fake.  Its derivative is taken by the decoder's weights,
+on which z_f doesn't depend.  The text names what is meant: log D(z_f) and the encoder's weights.
+The text lets Eq 25 change the encoder too, against its own equation and purpose; only the
+discriminator is meant.
 
-The last two updates have a learning rate of their own, as in Makhzani et al.
+The last two updates have their own learning rate, as in Makhzani et al.
 (`Blueprint.adversary_rate`).
 """
 

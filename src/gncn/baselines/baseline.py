@@ -90,6 +90,6 @@ def refuse_real_valued(model: str, data: Dataset) -> None:
     """
     if not data.binary:
         raise DataError(
-            f"{model!r} models binary images; those of {data.name!r} are real-valued. Binarise "
+            f"{model!r} models binary images; images of {data.name!r} are real-valued. Binarise "
             "them (data.binarisation='threshold')."
         )

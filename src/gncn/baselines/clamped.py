@@ -1,12 +1,12 @@
-"""Completion by an autoencoder: clamped iteration to a fixed point, and codes improved once.
+"""Completion by an autoencoder: clamped iteration to a fixed point, or codes improved once.
 
     x_{t+1} = x on visible pixels, and logistic(decode(encode(x_t))) on missing ones
 
-from missing pixels of 0.  Each image stops by itself, when no missing pixel has moved by
-as much as the tolerance; so a batch gives what its images give alone.  Some images take
-many times the steps of others: each that stops makes room for the next one.
+Missing pixels start at 0.  Each image stops by itself, once no missing pixel moves by the
+tolerance or more, so a batch gives the same as its images alone.  Some images take many times
+the steps of others: when one stops, the next takes its place.
 
-`EncodeAgain` is one such step that begins with what a code makes of the missing pixels, for
+`EncodeAgain` is one such step, from the missing pixels that a code predicts; it serves
 `gncn.evaluation.refined`.
 """
 
@@ -55,7 +55,7 @@ class ClampedCompleter(eqx.Module):
     def __call__(
         self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
     ) -> Float[Array, "images pixels"]:
-        """Fill in the pixels that are not `visible`; those of `x` there are not looked at."""
+        """Fill in the pixels that are not `visible`; the values of `x` there have no effect."""
         return complete_clamped(self, x, visible).images
 
 
@@ -84,9 +84,9 @@ class _Queue(NamedTuple):
     """Images on their way to rest.
 
     Attributes:
-        reached: how far they have come; the last row is no image, and takes the places that
-            no image follows to.
-        places: numbers of the images being iterated.
+        reached: how far they have come.  The last row is no image; it takes the places once
+            no image is left.
+        places: numbers of the images that are iterated now.
         following: number of the image to begin with next.
     """
 
@@ -103,7 +103,7 @@ def complete_clamped(
 
     Args:
         completer: the model, and when to stop.
-        x: images; pixels that are not visible are not looked at.
+        x: images; pixels that are not visible have no effect.
         visible: True where a pixel is visible.
 
     Returns:

@@ -4,7 +4,7 @@
 
 ‖g‖ is the Euclidean norm of all of an objective's gradient together and c is 5 ("we
 re-scaled the gradients by re-projecting them to a Gaussian ball with radius of 5.0").
-Mini-batches, trials and statistics are those of `gncn.training.epochs`.
+`gncn.training.epochs` does the mini-batches, trials and statistics.
 """
 
 from collections.abc import Sequence
@@ -149,7 +149,7 @@ def _descend_drawn(
 
 
 def evaluate_baseline(models: Baseline, source: Source, batch_size: int) -> Statistics:
-    """Mean statistics over images, the same draws of codes every time.
+    """Mean statistics over images, with the same draws of codes every time.
 
     Args:
         models: with a leading axis of trials.
@@ -163,7 +163,7 @@ def evaluate_baseline(models: Baseline, source: Source, batch_size: int) -> Stat
 
 
 def _see_drawn(model: Baseline, examples: Examples, draw: Draw) -> Statistics:
-    # Fillers count here like images: what a model says of an image depends on no other.
+    # Fillers count here like images: a model's statistics of an image depend on no other.
     every = draw._replace(weights=jnp.ones_like(draw.weights))
     return model.statistics(_batch(examples, every), draw.key)
 
@@ -185,7 +185,7 @@ def _(
         refuse_idle(one, IDLE, why, "training.")
     if blueprint.n_pixels != data.n_pixels:
         raise DataError(
-            f"The model takes images of {blueprint.n_pixels} pixels, and those of {data.name!r} "
+            f"The model takes images of {blueprint.n_pixels} pixels, and images of {data.name!r} "
             f"have {data.n_pixels}; plan a blueprint for {data.n_pixels}."
         )
     refuse_real_valued(blueprint.kind, data)

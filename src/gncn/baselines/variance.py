@@ -61,7 +61,7 @@ def choose_variance(
     Args:
         config: of model ``gvae-cv``; all its `backprop.variances` are tried.
         train: trains the models of a configuration with one variance.
-        on_choice: told of the best so far after each training.
+        on_choice: receives the best so far after each training.
 
     Raises:
         ConfigError: the model is another.

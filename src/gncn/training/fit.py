@@ -86,7 +86,7 @@ def method_of(
 
 @runtime_checkable
 class Listener(Protocol):
-    """Is told of a run's progress."""
+    """Hears of a run's progress."""
 
     def on_start(self, n_epochs: int, n_batches: int) -> None:
         """Training begins: so many epochs of so many mini-batches."""
@@ -94,13 +94,13 @@ class Listener(Protocol):
     def on_batch(self, number: int) -> None:
         """All mini-batches up to `number` (from 0) of the present epoch are done.
 
-        It is called some twenty times in an epoch, not for every mini-batch.
+        `fit` calls this some twenty times in an epoch, not for every mini-batch.
         """
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         """An epoch is done; one record and one model for each trial.
 
-        With early stopping the models are those to keep, which may be of earlier epochs.
+        With early stopping these are the models to keep, perhaps from earlier epochs.
         """
 
 
@@ -109,8 +109,8 @@ class Fit(Generic[M]):
     """The result of training.
 
     Attributes:
-        networks: one for each trial, as they were after the last whole epoch, or, with
-            early stopping, after the best one.
+        networks: one for each trial, from the last whole epoch, or with early stopping
+            from the best one.
         history: one record for each trial and epoch.
         status: ``finished``, ``interrupted`` by Ctrl-C, or ``diverged``.
         epochs_kept: the epoch that each of `networks` is from; 0 is the start.
@@ -156,13 +156,13 @@ def fit(
 
     Args:
         network: the network or baseline, or one for each trial.
-        data: learned from is `data.train`; `data.validation` and `data.test` are
-            evaluated after every epoch and have no influence, unless
-            `config.patience` makes validation decide when to stop.
-        config: length, batch size, optimiser and rates; or one for each trial, which may
+        data: the models learn from `data.train`.  `data.validation` and `data.test` are
+            evaluated after every epoch and have no influence, unless `config.patience`
+            lets validation decide when to stop.
+        config: length, batch size, optimiser and rates.  With one for each trial, they may
             differ in their rates.  Trials may also differ in β, γ, α_e and α_h.
         seeds: decide the order of images, one seed for each trial.
-        listeners: told of the progress.
+        listeners: hear of the progress.
 
     Returns:
         The trained models and the history of training.
@@ -240,7 +240,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Best:
-    """The models to keep: of the best epoch, or of the last if none is to be preferred."""
+    """The models to keep: from the best epoch, or from the last without early stopping."""
 
     stacked: Any
     epochs: tuple[int, ...]
@@ -297,7 +297,7 @@ def _worst_error(
 
 
 def _broken(evaluated: Sequence[Statistics], epoch: int, advice: str) -> str | None:
-    """What to say of models that the last update of an epoch broke; None if it didn't."""
+    """A message if the last update of an epoch broke the models; None if it didn't."""
     for statistics in evaluated:
         bad = ~(np.isfinite(statistics.error) & np.isfinite(statistics.discrepancy))
         if bad.any():
@@ -317,7 +317,7 @@ def _divergence_of(best: _Best, history: Sequence[EpochRecord], message: str) ->
 def _divergence(
     report: EpochReport, worst: Float[np.ndarray, " trials"], epoch: int, advice: str
 ) -> str | None:
-    """What to say of an epoch that diverged; None if it didn't."""
+    """A message if the epoch diverged; None if it didn't."""
     errors = np.asarray(report.batch_error)
     bad = ~(errors <= worst[None, :])
     bad[-1] |= ~np.isfinite(report.mean.discrepancy)

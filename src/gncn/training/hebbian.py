@@ -219,19 +219,19 @@ def train_epoch(
     chunk: int | None = None,
     together: bool | None = None,
 ) -> tuple[TrainingState, EpochReport]:
-    """Learn once from every image, in an order of its own for each trial.
+    """Learn once from every image, in an order drawn for each trial.
 
     Args:
         state: networks and learners; left as it is.
         source: all training images.
         rates: learning rates, with a leading axis of trials.
         plan: the fixed shape of the run.
-        on_batch: told of the progress; see `run_epoch`.
+        on_batch: hears of the progress; see `run_epoch`.
         chunk: mini-batches of a chunk, on which no result depends; see `run_epoch`.
         together: run trials at once; see `run_epoch`.
 
     Returns:
-        The state after the epoch, and what was seen.
+        The state after the epoch, and statistics seen while learning.
     """
     n_total = -(-len(source) // plan.batch_size) * plan.n_epochs
     learn = eqx.Partial(_learn_drawn, plan=plan, n_total=n_total)

@@ -1,7 +1,7 @@
-"""What is recorded of training: one `EpochRecord` for each trial and epoch.
+"""The record of training: one `EpochRecord` for each trial and epoch.
 
-A history is a list of records.  On disk it is ``history.jsonl``, one JSON object a
-line, rewritten whole and atomically after every epoch.
+A history is a list of records.  On disk it is ``history.jsonl``, one JSON object a line.  The
+file is replaced in one step after every epoch.
 """
 
 import json
@@ -25,7 +25,7 @@ class SplitRecord(BaseModel):
     Attributes:
         error: what `EpochRecord.error_name` says: for most models the reconstruction
             error summed over pixels (BCE in nats, or squared error).
-        discrepancy: ψ in nats; of a baseline, what it ascends.
+        discrepancy: ψ in nats; for a baseline, the ψ that it ascends.
         layer_discrepancy: its terms, from layer 0 upward.
         sparsity: share of active neurons of layers 1..L, or of an encoder's layers.
         n_steps: settling steps taken; None for a model that doesn't settle.
@@ -47,9 +47,9 @@ class EpochRecord(BaseModel):
         epoch: epochs done.
         error_name: what `SplitRecord.error` is: ``bce`` or ``squared_error``, a
             classifier's ``error_percent``, or ``negative_log_likelihood``.
-        seconds: time spent learning, all trials together (the first epoch's includes
-            compilation).
-        kept: whether the model to keep is from this epoch, as far as was known then.
+        seconds: time spent learning, all trials together; in the first epoch with
+            compilation.
+        kept: whether the model to keep was from this epoch when it ended.
         train: seen while learning, each batch before its update.
         validation: after the epoch.
         test: after the epoch.

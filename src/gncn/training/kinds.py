@@ -99,7 +99,7 @@ class ModelKind(abc.ABC, Generic[C]):
         Args:
             config: says how.
             data: the images.
-            listeners: told of the progress.
+            listeners: hear of the progress.
 
         Raises:
             ConfigError: an option is out of range for these data.
