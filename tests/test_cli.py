@@ -1,5 +1,7 @@
-"""The command line as a person uses it: in processes of its own, on real small data."""
+"""The command line as a person uses it, on real small data."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -7,29 +9,45 @@ import signal
 import subprocess
 import sys
 import time
+from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 import gncn
-from gncn.cli.options import print_json
+from gncn.cli import main
+from gncn.cli.options import console, print_json
 from gncn.runs.folder import RunFolder
 
 FAST = ["--preset", "digits", "--epochs", "2", "--set", "network.sizes=[12,12,12]"]
 FAST += ["--set", "network.group_size=4"]
 
 
-def run(*arguments, **options):
-    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", "from gncn.cli import main; main()", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        **options,
-    )
+class Done(NamedTuple):
+    """How a command ended, as `subprocess.run` says it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments):
+    """Run a command in this process, which spares it the time to import JAX."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", ["gncn", *map(str, arguments)]),
+        mock.patch.dict(os.environ, {"COLUMNS": "120", "NO_COLOR": "1"}),
+        mock.patch.object(console, "_width", 120),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+    return Done(int(code), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +56,12 @@ def trained(tmp_path_factory):
     done = run("train", *FAST, "--trials", 2, "--seed", 3, "--out", folder, "--json")
     assert done.returncode == 0, done.stderr
     return folder, done
+
+
+def test_the_command_is_installed():
+    command = [sys.executable, "-c", "from gncn.cli import main; main()", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "reconstruct" in done.stdout
 
 
 def test_training_leaves_a_complete_run_folder(trained):
@@ -211,7 +235,7 @@ def test_own_images_from_a_file(tmp_path):
         "--set",
         "data.binarisation=none",
         "--set",
-        "network.distribution=gaussian",
+        "network.likelihood=gaussian",
     )
     assert done.returncode == 0, done.stderr
     assert "squared error" in done.stderr
@@ -235,7 +259,7 @@ def test_own_images_from_a_file(tmp_path):
         (["--set", "training.batch_size='3'"], "batch_size must be a number; received '3'"),
         (["--set", "training.learning_rate=inf"], "learning_rate"),
         (["--set", "network.initial_state=nan"], "finite number"),
-        (["--set", "training.updates_per_batch=7"], "updates_per_batch must divide"),
+        (["--set", "training.ipc_updates=7"], "ipc_updates must divide"),
     ],
 )
 def test_bad_input_gets_one_clear_message_and_status_2(tmp_path, arguments, message):
