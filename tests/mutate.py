@@ -128,9 +128,9 @@ MUTANTS = [
         "latents, n_steps, None",
     ),
     ("core/settling.py", "jnp.where(moving[:, None], new, old)", "new"),
-    ("core/_fast.py", "not settler.forgets or ", ""),
-    ("core/_fast.py", " or network.circuit.exact", ""),
-    ("core/_fast.py", "jnp.pad(states, ((0,", "jnp.pad(states, ((-n_images % size,"),
+    ("core/fast.py", "not settler.forgets or ", ""),
+    ("core/fast.py", " or network.circuit.exact", ""),
+    ("core/fast.py", "jnp.pad(states, ((0,", "jnp.pad(states, ((-n_images % size,"),
     ("core/learning.py", " * shares[:, None]", ""),
     ("core/learning.py", "weights / jnp.sum(weights)", "weights / len(weights)"),
     (

@@ -12,7 +12,7 @@ from solvable import converging, images, linear, solution, together
 
 import gncn
 from budget import examples
-from gncn.core._fast import prepare
+from gncn.core.fast import prepare
 from gncn.core.gaussian import GaussianErrors
 from gncn.core.precision import Full
 from gncn.core.products import product

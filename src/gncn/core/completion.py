@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from gncn.base.errors import ConfigError, unknown_choice
-from gncn.core._fast import Carry, for_batch, prepare, repeat
+from gncn.core.fast import Carry, for_batch, prepare, repeat
 from gncn.core.inference import descend
 from gncn.core.likelihood import ErrorNeurons
 from gncn.core.network import Latents, Network, Units

@@ -21,10 +21,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from gncn.core._fast import Prepared, first_steps, for_batch, in_blocks, prepare, repeat
+from gncn.core.fast import Prepared, first_steps, for_batch, in_blocks, prepare, repeat
 from gncn.core.discrepancy import Discrepancy, discrepancy
 from gncn.core.network import Latents, Network, Responses
-from gncn.core.states import as_data, given_latents, initial_latents, length_of
+from gncn.core.states import length_of, start_latents
 
 Record = Literal["nothing", "discrepancy", "latents"]
 
@@ -103,8 +103,7 @@ def settle(
         DataError: `x` has the wrong shape or values, see `as_data`; or `start` has.
     """
     n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
-    x = as_data(network, x)
-    latents = initial_latents(network, x) if start is None else given_latents(network, x, start)
+    latents = start_latents(network, x, start)
     return settle_from(prepare(network), network, latents, n_steps, tolerance, alike=start is None)
 
 
@@ -128,11 +127,9 @@ def watch(
         keep_latents: record the states, too.
     """
     n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
-    x = as_data(network, x)
-    latents = initial_latents(network, x) if start is None else given_latents(network, x, start)
+    latents = start_latents(network, x, start)
     record: Record = "latents" if keep_latents else "discrepancy"
-    settled, seen = _iterate(prepare(network), network, latents, n_steps, tolerance, record)
-    return settled, seen
+    return _iterate(prepare(network), network, latents, n_steps, tolerance, record)
 
 
 def settle_from(

@@ -40,12 +40,17 @@ def as_data(
     return jnp.asarray(images, jnp.float32)
 
 
-def given_latents(network: Network, x: Float[Array, "batch pixels"], start: Latents) -> Latents:
-    """States to start from that a user gave, one row for each image.
+def start_latents(
+    network: Network, x: Shaped[np.ndarray | Array, "..."], start: Latents | None
+) -> Latents:
+    """The states to start from: those that a user gave, or `initial_latents`.
 
     Raises:
-        DataError: their number or shapes are wrong.
+        DataError: `x` or `start` has the wrong number of arrays, shapes or values.
     """
+    x = as_data(network, x)
+    if start is None:
+        return initial_latents(network, x)
     sizes, n_images = network.circuit.sizes, len(x)
     shapes = [tuple(np.shape(states)) for states in start]
     allowed = [((n_images, size), (1, size)) for size in sizes]

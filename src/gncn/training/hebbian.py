@@ -20,7 +20,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from gncn.base.errors import ConfigError, DataError
-from gncn.core._fast import Carry, for_batch, prepare, repeat
+from gncn.core.fast import Carry, for_batch, prepare, repeat
 from gncn.core.build import Settling, build
 from gncn.core.chain import Chain
 from gncn.core.circuit import Circuit
