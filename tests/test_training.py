@@ -16,7 +16,7 @@ import pytest
 
 import gncn
 from gncn.base.errors import ConfigError, DataError
-from gncn.core import _fast
+from gncn.core import fast
 from gncn.core.learning import hebbian_updates
 from gncn.training import epochs
 from gncn.training.config import Plan
@@ -127,7 +127,7 @@ def test_synapses_learn_the_same_from_images_that_settle_in_blocks(kind, monkeyp
         )
 
     whole = learn()
-    monkeypatch.setattr(_fast, "_BLOCK", 3)
+    monkeypatch.setattr(fast, "_BLOCK", 3)
     in_blocks = learn()
     assert_networks_close(in_blocks[0], whole[0])
     assert_networks_close(in_blocks[2], whole[2])

@@ -12,7 +12,7 @@ import gncn
 from budget import examples
 from gncn import Circuit, Dense, Layer
 from gncn.base.errors import ConfigError, DataError
-from gncn.core import _fast
+from gncn.core import fast
 from gncn.core.likelihood import binary_cross_entropy
 from gncn.core.states import initial_latents
 from nets import cases, perturb
@@ -257,7 +257,7 @@ def test_a_cpu_settles_many_images_in_equal_blocks(n_images, size, tolerance, mo
 
     whole = gncn.settle(network, x, n_settle_steps=900, **rest)
     assert rows() == {n_images}
-    monkeypatch.setattr(_fast, "_BLOCK", 4)
+    monkeypatch.setattr(fast, "_BLOCK", 4)
     assert rows() == {size}
     in_blocks = gncn.settle(network, x, n_settle_steps=900, **rest)
     for a, b in zip(jax.tree.leaves(in_blocks), jax.tree.leaves(whole), strict=True):
@@ -284,7 +284,7 @@ def test_the_loop_takes_as_many_steps_as_it_is_told(n_steps):
         latents, count = carry
         return tuple(z + 1 for z in latents), count + 1
 
-    latents, count = _fast.repeat(step, ((jnp.zeros((2, 3)),), jnp.zeros((), int)), n_steps)
+    latents, count = fast.repeat(step, ((jnp.zeros((2, 3)),), jnp.zeros((), int)), n_steps)
     assert int(count) == n_steps
     np.testing.assert_array_equal(latents[0], n_steps)
 
@@ -306,7 +306,7 @@ def test_what_settling_leaves_out_changes_nothing(options, manner, block, monkey
 
     Blocks change nothing either: five images in three blocks of two, the last filled up.
     """
-    monkeypatch.setattr(_fast, "_BLOCK", block)
+    monkeypatch.setattr(fast, "_BLOCK", block)
     hidden = {"prediction_activation": "tanh"} | options
     whole = {name: hidden.pop(name) for name in ("competing",) if name in hidden}
     feedback = hidden.pop("feedback", "learned")

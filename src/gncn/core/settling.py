@@ -21,8 +21,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from gncn.core.fast import Prepared, first_steps, for_batch, in_blocks, prepare, repeat
 from gncn.core.discrepancy import Discrepancy, discrepancy
+from gncn.core.fast import Prepared, first_steps, for_batch, in_blocks, prepare, repeat
 from gncn.core.network import Latents, Network, Responses
 from gncn.core.states import length_of, start_latents
 
