@@ -6,6 +6,9 @@ the same arrays, and with the same LZMA library the same bytes.
 """
 
 import argparse
+import io
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,13 @@ from jaxtyping import UInt8
 
 from gncn.base.errors import GncnError
 from gncn.base.files import write_atomic
-from gncn.data.content import read_idx_file
-from gncn.data.embedded import MNIST_DIGEST, arrays_digest, pack_images, write_archive
+from gncn.data.content import parse_idx, read_verified
+from gncn.data.embedded import MNIST_DIGEST, arrays_digest
 from gncn.data.registry import dataset_info
 
 OUTPUT = Path(__file__).resolve().parent.parent / "src" / "gncn" / "data" / "assets" / "mnist.npz"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip can state, so that the bytes are the same every time."""
 
 
 def pack(folder: Path) -> dict[str, UInt8[np.ndarray, "..."]]:
@@ -38,11 +43,34 @@ def pack(folder: Path) -> dict[str, UInt8[np.ndarray, "..."]]:
     for file in info.files:
         names = [name for name in file.file_names if (folder / name).is_file()]
         path = folder / (names or file.file_names)[0]
-        array = read_idx_file(path, info, file.part)
+        assert file.shape is not None
+        array = parse_idx(read_verified(path, info, file), file.shape)
         if array.ndim == 3:
-            array = pack_images((array >= 127.5).astype(np.uint8))
+            array = np.packbits(array >= 127.5, axis=-1)
         arrays[file.part] = array
     return arrays
+
+
+def write_archive(arrays: Mapping[str, UInt8[np.ndarray, "..."]]) -> bytes:
+    """Return the bytes of an npz archive: the same arrays give the same bytes.
+
+    The bytes also depend on the version of the LZMA library; the arrays read
+    back from them don't.
+
+    Args:
+        arrays: arrays by member name.
+    """
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy", date_time=EPOCH)
+            member.compress_type = zipfile.ZIP_LZMA
+            member.create_system = 3
+            member.external_attr = 0o644 << 16
+            data = io.BytesIO()
+            np.lib.format.write_array(data, array, version=(1, 0), allow_pickle=False)
+            archive.writestr(member, data.getvalue())
+    return stream.getvalue()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from budget import examples
 from gncn.base.errors import ConfigError, DataError
 from gncn.data import Dataset, Split, binarise, from_arrays, load_file
-from gncn.data.embedded import pack_images, unpack_images, write_archive
 from gncn.data.types import split_off
 
 unit_images = hnp.arrays(
@@ -359,22 +358,3 @@ class TestLoadFile:
             load_file(tmp_path / "none.npz")
         with pytest.raises(DataError, match=r"Expected a \.npy or \.npz"):
             load_file(tmp_path / "image.png")
-
-
-class TestPacking:
-    @given(
-        hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3), elements=st.integers(0, 1))
-    )
-    def test_round_trip(self, images):
-        packed = pack_images(images)
-        assert packed.shape[-1] == -(-images.shape[-1] // 8)
-        assert np.array_equal(unpack_images(packed, images.shape[-1]), images)
-
-    def test_archive_is_an_ordinary_npz_with_the_same_bytes_every_time(self, tmp_path):
-        arrays = {"a": bits(7), "b": bits(3)}
-        first, second = write_archive(arrays), write_archive(arrays)
-        assert first == second
-        (tmp_path / "x.npz").write_bytes(first)
-        with np.load(tmp_path / "x.npz", allow_pickle=False) as archive:
-            assert archive.files == ["a", "b"]
-            assert np.array_equal(archive["a"], arrays["a"])

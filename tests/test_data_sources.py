@@ -11,7 +11,7 @@ import pytest
 
 from gncn.base.errors import DataError
 from gncn.data import MissingFileError, dataset_info, load_dataset
-from gncn.data.content import read_idx_file
+from gncn.data.content import read_verified
 from gncn.data.embedded import arrays_digest, read_mnist, read_packed_mnist
 
 DATA = os.environ.get("GNCN_DATA")
@@ -74,6 +74,15 @@ class TestEmbedded:
         assert caught.value.code == 2
         assert "train-images-idx3-ubyte.gz" in capsys.readouterr().err
         assert not (tmp_path / "x.npz").exists()
+
+    def test_archive_is_an_ordinary_npz_with_the_same_bytes_every_time(self, tmp_path):
+        arrays = {"a": np.eye(3, dtype=np.uint8), "b": np.arange(4, dtype=np.uint8)}
+        first, second = (pack_mnist().write_archive(arrays) for _ in range(2))
+        assert first == second
+        (tmp_path / "x.npz").write_bytes(first)
+        with np.load(tmp_path / "x.npz", allow_pickle=False) as archive:
+            assert archive.files == ["a", "b"]
+            assert np.array_equal(archive["a"], arrays["a"])
 
 
 @needs_data
@@ -162,5 +171,6 @@ class TestOriginalFiles:
         content = bytearray(gzip.decompress(path.read_bytes()))
         content[5_000] ^= 1
         (tmp_path / "labels").write_bytes(content)
+        info = dataset_info("kmnist")
         with pytest.raises(DataError, match="December 2018"):
-            read_idx_file(tmp_path / "labels", dataset_info("kmnist"), "test_labels")
+            read_verified(tmp_path / "labels", info, info.files[-1])

@@ -17,7 +17,7 @@ from jaxtyping import Int32, UInt8
 
 from gncn.base.errors import DataError
 from gncn.base.extras import needs
-from gncn.data.registry import DataFile, DatasetInfo, Part, owner_of
+from gncn.data.registry import DataFile, DatasetInfo, owner_of
 from gncn.data.types import Split
 
 _IDX_UINT8 = 0x08
@@ -133,23 +133,6 @@ def to_idx(array: UInt8[np.ndarray, "..."]) -> bytes:
         array: unsigned bytes of any shape.
     """
     return _idx_header(array.shape) + array.tobytes()
-
-
-def read_idx_file(path: Path, info: DatasetInfo, part: Part) -> UInt8[np.ndarray, "..."]:
-    """Read one verified file of a data set laid out like MNIST, as grey values 0..255 or labels.
-
-    Args:
-        path: the file: idx, gzipped idx or npz.
-        info: the data set it belongs to.
-        part: what it should hold.
-
-    Raises:
-        AlteredFileError: the file can't be read, or its content has another hash.
-    """
-    file = next(file for file in info.files if file.part == part)
-    if file.shape is None:
-        raise DataError(f"The files of {info.name!r} are not idx files.")
-    return parse_idx(read_verified(path, info, file), file.shape)
 
 
 def parse_silhouettes(content: bytes, info: DatasetInfo) -> tuple[Split, Split, Split]:

@@ -16,8 +16,6 @@ archive is written by ``scripts/pack_mnist.py``; ``assets/LICENSE-MNIST.md`` has
 """
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Mapping
 from importlib.resources import files
 
@@ -32,61 +30,10 @@ MNIST_DIGEST = "sha256:a1d5bd90714c117b10f29362d69938eaad7b2f3370c164d10c4bf6b9a
 
 _MEMBERS = ("train_images", "train_labels", "test_images", "test_labels")
 _WIDTH = 28
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can state: the same bytes every time
-
-
-def pack_images(images: UInt8[np.ndarray, "n rows cols"]) -> UInt8[np.ndarray, "n rows bytes"]:
-    """Pack zeros and ones into bits, each row of pixels into whole bytes.
-
-    Args:
-        images: zeros and ones, shape (n, rows, cols).
-
-    Returns:
-        Shape (n, rows, ceil(cols / 8)); the first pixel is the highest bit.
-    """
-    return np.packbits(images, axis=-1)
-
-
-def unpack_images(
-    packed: UInt8[np.ndarray, "n rows bytes"], cols: int
-) -> UInt8[np.ndarray, "n rows cols"]:
-    """Undo `pack_images`.
-
-    Args:
-        packed: what `pack_images` returned.
-        cols: number of pixels in a row.
-    """
-    return np.unpackbits(packed, axis=-1, count=cols)
-
-
-def write_archive(arrays: Mapping[str, UInt8[np.ndarray, "..."]]) -> bytes:
-    """Return the bytes of an npz archive: the same arrays give the same bytes.
-
-    The bytes also depend on the version of the LZMA library; the arrays read
-    back from them don't.
-
-    Args:
-        arrays: arrays by member name.
-    """
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
-            member.compress_type = zipfile.ZIP_LZMA
-            member.create_system = 3
-            member.external_attr = 0o644 << 16
-            data = io.BytesIO()
-            np.lib.format.write_array(data, array, version=(1, 0), allow_pickle=False)
-            archive.writestr(member, data.getvalue())
-    return stream.getvalue()
 
 
 def arrays_digest(arrays: Mapping[str, UInt8[np.ndarray, "..."]]) -> str:
-    """Return ``"sha256:..."`` over names, shapes and values of byte arrays, in order.
-
-    Args:
-        arrays: arrays by member name.
-    """
+    """Return ``"sha256:..."`` over names, shapes and values of byte arrays, in order."""
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name}{array.shape};".encode())
@@ -131,6 +78,6 @@ def read_mnist() -> dict[str, UInt8[np.ndarray, "..."]]:
     """
     arrays = read_packed_mnist()
     for name in ("train_images", "test_images"):
-        images = unpack_images(arrays[name], _WIDTH)
+        images = np.unpackbits(arrays[name], axis=-1, count=_WIDTH)
         arrays[name] = images.reshape(len(images), -1)
     return arrays
