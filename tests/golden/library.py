@@ -7,36 +7,42 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tests.golden.cases import BATCH, BLOCKS, MEASURED, MEASURING, PRESETS, SEED, TRIALS, images
+from tests.golden.cases import (
+    BATCH,
+    BLOCKS,
+    MEASURED,
+    MEASURING,
+    PRESETS,
+    SEED,
+    TRIALS,
+    images,
+    in_new_names,
+)
 
 import gncn
-from gncn.completion import Completer, SettleFrom, calibrated
-from gncn.discrepancy import total_discrepancy
-from gncn.epochs import unstack
-from gncn.evaluation.annealing import Annealing
-from gncn.evaluation.completion import visible_pixels
+from gncn.core.completion import Completer
+from gncn.core.inference import decode, descend, encode, encode_layers, reconstruct
 from gncn.evaluation.neighbours import nearest_images
-from gncn.inference import decode, descend, encode, encode_layers, reconstruct
-from gncn.measure import (
-    fit_prior,
-    measure_completion,
-    measure_likelihood,
-    measure_probe,
-    measure_sparsity,
-    measure_tight_likelihood,
-)
-from gncn.methods import hebbian
-from gncn.subject import Subject, as_measurable
-from gncn.train import train
+from gncn.measures.completion import Completion
+from gncn.measures.likelihood import Likelihood
+from gncn.measures.models import as_measurable
+from gncn.measures.network_completion import SettleFrom, calibrated
+from gncn.measures.probe import probe_layer
+from gncn.measures.sparsity import Sparsity
+from gncn.measures.subject import Subject
+from gncn.measures.tight import Tight
+from gncn.runs.train import train
+from gncn.training.epochs import unstack
+from gncn.training.fit import method_of
 
 Arrays = dict[str, np.ndarray]
-_settle = eqx.filter_jit(gncn.settle)
+_watch = eqx.filter_jit(gncn.watch)
 
 
 @eqx.filter_jit
 def _settle_and_compare(network: gncn.Network, x: Any, **options: Any) -> Any:
     result = gncn.settle(network, x, **options)
-    return result, total_discrepancy(network, result.latents)
+    return result, gncn.total_discrepancy(network, result.latents)
 
 
 def dataset(x: np.ndarray, n_classes: int | None = None) -> gncn.Dataset:
@@ -53,27 +59,30 @@ def dataset(x: np.ndarray, n_classes: int | None = None) -> gncn.Dataset:
 
 
 def circuit(case: dict[str, Any]) -> gncn.Circuit:
-    """The wiring of a case."""
+    """The wiring of a case in new names."""
     if "chain" in case:
         return gncn.chain(**case["chain"])
     given = dict(case["circuit"])
     layers = tuple(gncn.Layer(**layer) for layer in given.pop("layers"))
-    connections = tuple(gncn.Connection(**c) for c in given.pop("connections"))
+    connections = tuple(gncn.Dense(**c) for c in given.pop("connections"))
     return gncn.Circuit(layers=layers, connections=connections, **given)
 
 
 def build(case: dict[str, Any], seed: int = SEED) -> gncn.Network:
-    """The network of a case."""
-    masks = {index: np.asarray(mask) for index, mask in case.get("masks", {}).items()}
-    return gncn.build(circuit(case), seed=seed, lateral_masks=masks, **case["build"])
+    """The network of a case in new names."""
+    return gncn.build(circuit(case), seed=seed, **case["build"])
 
 
 def synapses(network: gncn.Network) -> Arrays:
     """W, E and Σ⁻¹ by their numbers."""
-    found = {f"W{i}": w for i, w in enumerate(network.forward_weights)}
-    found |= {f"E{i}": e for i, e in enumerate(network.feedback_weights)}
-    found |= {f"P{i}": p for i, p in enumerate(network.precision) if p is not None}
-    return {name: np.asarray(value) for name, value in found.items()}
+    found = {f"W{i}": c.forward for i, c in enumerate(network.connections)}
+    backward = (getattr(c.feedback, "weights", None) for c in network.connections)
+    found |= {f"E{i}": weights for i, weights in enumerate(backward)}
+    for index, layer in enumerate(network.layers):
+        precision = getattr(layer.errors, "precision", None)
+        values = getattr(precision, "values", getattr(precision, "matrix", None))
+        found[f"P{index}"] = values
+    return {name: np.asarray(value) for name, value in found.items() if value is not None}
 
 
 def settled(network: gncn.Network, x: np.ndarray, options: dict[str, Any]) -> Arrays:
@@ -91,8 +100,7 @@ def settled(network: gncn.Network, x: np.ndarray, options: dict[str, Any]) -> Ar
 
 def trajectory(network: gncn.Network, x: np.ndarray) -> Arrays:
     """ψ by layer, speed of change, and the top's states, before and after every step."""
-    result = _settle(network, jnp.asarray(x, jnp.float32), keep_latents=True)
-    seen = result.trajectory
+    result, seen = _watch(network, jnp.asarray(x, jnp.float32), keep_latents=True)
     return {
         "psi": np.asarray(seen.discrepancy.layers),
         "change": np.asarray(seen.change),
@@ -153,7 +161,7 @@ def learned(network: gncn.Network, case: dict[str, Any], x: np.ndarray) -> tuple
     Held-out images aren't looked at, which saves compiling a program; see `fitted`.
     """
     config = gncn.TrainingConfig(**case["training"])
-    method = hebbian([network], dataset(x), [config], [3])
+    method = method_of(network, [network], dataset(x), [config], [3])
     state, seen = method.start, {}
     for epoch in range(config.n_epochs):
         state, report = method.learn(state, None)
@@ -174,8 +182,9 @@ def under(name: str, arrays: Arrays) -> Arrays:
 
 def network_case(case: dict[str, Any]) -> Arrays:
     """All numbers of one of `cases.NETWORKS`."""
+    seed, case = len(str(case)), in_new_names(case)
     network = build(case)
-    x = images(network.circuit.sizes[0], 21, binary=case["binary"], seed=len(str(case)))
+    x = images(network.circuit.sizes[0], 21, binary=case["binary"], seed=seed)
     few = x[:BATCH]
     found = {"x": x, **under("initial", synapses(network))}
     found |= under("settled", settled(network, few, case["settle"]))
@@ -198,8 +207,9 @@ EXTRAS = {"trajectory": trajectory, "inference": inference, "completion": comple
 
 def trials() -> Arrays:
     """All numbers of `cases.TRIALS`."""
-    networks = [build({**TRIALS, **one}, seed=one["seed"]) for one in TRIALS["trials"]]
-    configs = [gncn.TrainingConfig(**one["training"]) for one in TRIALS["trials"]]
+    cases = [in_new_names({**TRIALS, **one}) for one in TRIALS["trials"]]
+    networks = [build(case, seed=case["seed"]) for case in cases]
+    configs = [gncn.TrainingConfig(**one["training"]) for one in cases]
     x = images(12, 21)
     fit = gncn.fit(networks, dataset(x), configs, seeds=[1, 2])
     found = {"x": x, **under("history", history(fit))}
@@ -213,7 +223,7 @@ def many() -> Arrays:
     """All numbers of `cases.BLOCKS`."""
     case = {"training": {"learning_rate": 0.02, "precision_rate": 0.05, "n_epochs": 1}, **BLOCKS}
     x = images(12, BLOCKS["n_images"], seed=4)
-    network, _ = learned(build(case), case, x)
+    network, _ = learned(build(in_new_names(case)), case, x)
     result = settled(network, x, {})
     kept = np.asarray(BLOCKS["kept"])
     found = {f"{name}_kept": value[kept] for name, value in result.items()}
@@ -271,31 +281,44 @@ def measured(name: str) -> Arrays:
     config = gncn.load_config(preset=first.removeprefix("preset="), overrides=overrides)
     fit = train(config, data)
     subject = Subject(as_measurable(fit.network), data, "test", 0)
-    prior, described = fit_prior(subject, **MEASURING["prior"])
-    own = subject.model.own_prior
-    likelihood = MEASURING["likelihood"] | {"curve": tuple(MEASURING["likelihood"]["curve"])}
-    tight = MEASURING["tight"] | {"annealing": Annealing(**MEASURING["tight"]["annealing"])}
-    visible = visible_pixels(MEASURING["missing"], data.image_shape)
-    ways = subject.model.completers(subject.codes("train"), data.train.array, visible)
-    codes = prior.mixture.sample(subject.key(6), MEASURING["n_drawn"])
+    mixture = {key: MEASURING["prior"][key] for key in ("n_components", "covariance")}
+    annealing = dict(MEASURING["tight"]["annealing"])
+    likelihood = Likelihood(**mixture, **MEASURING["likelihood"]).measure(subject)
+    tight = Tight(
+        **mixture,
+        tight_images=MEASURING["tight"]["n_images"],
+        importance_samples=MEASURING["tight"]["n_samples"],
+        leapfrog_step=annealing.pop("step_size"),
+        **annealing,
+    ).measure(subject)
+    completion = Completion(missing=MEASURING["missing"]).measure(subject)
+    ways = completion.numbers["completion"]["ways"]
+    for way, numbers in ways.items():
+        numbers["per_image"] = completion.per_image[f"squared_error_{way}"]
+    prior = likelihood.numbers["prior"]
+    codes = subject.prior((prior["n_components"],), prior["covariance"]).prior.sample(
+        subject.key(6), MEASURING["n_drawn"]
+    )
     means = np.asarray(jax.nn.sigmoid(subject.model.decoder.decode(codes)))
     uniform = np.random.default_rng(subject.seed).uniform(size=means.shape)
     drawn = (uniform < means).astype(np.uint8)
+    sparse = Sparsity().measure(subject).numbers["sparsity"]
     results = {
-        "prior": described,
-        "likelihood": measure_likelihood(subject, prior.mixture, **likelihood),
-        "tight": measure_tight_likelihood(subject, prior.mixture, **tight),
-        "completion": measure_completion(subject, ways, visible),
-        "probe": measure_probe(subject)[0],
-        "probe1": measure_probe(subject, layer=1)[0],
-        "sparsity": {str(row["layer"]): row for row in measure_sparsity(subject)},
+        "prior": prior,
+        "tight": tight.numbers["tight"],
+        "completion": completion.numbers["completion"],
+        "probe": probe_layer(subject, subject.n_layers)[0],
+        "probe1": probe_layer(subject, 1)[0],
+        "sparsity": {str(row["layer"]): row for row in sparse},
         "samples": {
             "means": means,
             "distances": nearest_images(data.train.array, drawn).distances,
         },
     }
-    if own is not None:
-        results["likelihood_own_prior"] = measure_likelihood(subject, own, **likelihood)
+    for suffix in ("", "_own_prior"):
+        if f"likelihood{suffix}" in likelihood.numbers:
+            per_image = {"per_image": likelihood.per_image[f"log_likelihood{suffix}"]}
+            results[f"likelihood{suffix}"] = likelihood.numbers[f"likelihood{suffix}"] | per_image
     found = under("history", history(fit)) | {"codes": subject.codes("test")}
     return found | flat(results)
 
