@@ -178,23 +178,9 @@ def _centred(codes: Codes) -> tuple[Float[np.ndarray, "codes dim"], Float[np.nda
     return np.asarray(codes - centre[None, :], np.float32), centre
 
 
-class MixtureChoice(NamedTuple):
-    """Mixtures of several sizes, compared on codes held out.
-
-    Attributes:
-        best: the fit with the highest validation score.
-        n_components: the sizes tried.
-        validation: mean log density of the validation codes under each, in nats.
-    """
-
-    best: MixtureFit
-    n_components: tuple[int, ...]
-    validation: Float[np.ndarray, " sizes"]
-
-
 def choose_mixture(
     codes: Codes, validation: Codes, n_components: Sequence[int], **options: Any
-) -> MixtureChoice:
+) -> tuple[MixtureFit, dict[int, float]]:
     """Fit mixtures of several sizes and choose by the density of validation codes.
 
     Args:
@@ -204,19 +190,17 @@ def choose_mixture(
         options: passed on to `fit_mixture`.
 
     Returns:
-        The best fit, and every size's score.
+        The best fit, and the mean log density of the validation codes under each size, in nats;
+        of one size alone none is computed.
 
     Raises:
         ConfigError: no size is given; and as `fit_mixture` does.
     """
     if not n_components:
         raise ConfigError("Give at least one number of components; received none.")
+    fits = {size: fit_mixture(codes, size, **options) for size in n_components}
+    if len(fits) == 1:
+        return fits[n_components[0]], {}
     held_out = jnp.asarray(validation, jnp.float32)
-    best, scores = None, []
-    for size in n_components:
-        fit = fit_mixture(codes, size, **options)
-        scores.append(float(jnp.mean(fit.mixture.log_prob(held_out))))
-        if best is None or scores[-1] > max(scores[:-1]):
-            best = fit
-    assert best is not None
-    return MixtureChoice(best, tuple(n_components), np.asarray(scores))
+    scores = {k: float(jnp.mean(fit.mixture.log_prob(held_out))) for k, fit in fits.items()}
+    return fits[max(scores, key=scores.__getitem__)], scores

@@ -10,13 +10,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 Images = Shaped[Array | np.ndarray, "_ pixels"]
 """Images as rows; binary ones hold zeros and ones, of any numeric type."""
 
 Codes = Float[Array | np.ndarray, "_ dim"]
 """Latent codes as rows."""
+
+Mask = Bool[np.ndarray, " pixels"]
+"""True where a pixel is visible."""
 
 
 @runtime_checkable

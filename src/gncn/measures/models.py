@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError
 from gncn.baselines.autoencoder import RAE, Autoencoder
@@ -20,12 +20,12 @@ from gncn.core.inference import decode, encode_layers
 from gncn.core.network import Network
 from gncn.evaluation.blocks import blocks
 from gncn.evaluation.completion import Ways, combine
-from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
-from gncn.evaluation.protocols import LatentModel, StandardNormal
+from gncn.evaluation.proposals import GaussianProposal
+from gncn.evaluation.protocols import Codes, Images, LatentModel, Mask, StandardNormal
 from gncn.evaluation.recall import fit_recall
 from gncn.evaluation.refined import fit_refined
 from gncn.measures.network_completion import SettleFrom, calibrated
-from gncn.measures.subject import Measurable
+from gncn.measures.subject import Measurable, States
 
 _BLOCK = 2000
 
@@ -57,62 +57,27 @@ class Generator(eqx.Module):
 
 
 @dataclass(frozen=True)
-class NetworkModel:
-    """A GNCN as a `Measurable`."""
+class NetworkModel(Measurable):
+    """A GNCN as a `Measurable`; its codes are the settled top states, which have no prior."""
 
     network: Network
 
     @property
-    def has_codes(self) -> bool:
-        """It has: the settled top states."""
-        return True
-
-    @property
     def decoder(self) -> Generator:
-        """Top states to pixel logits."""
         return Generator(self.network)
 
-    @property
-    def own_prior(self) -> None:
-        """None: nothing predicts the top layer, so training assumes no prior for it."""
-
-    @property
-    def fitted_prior(self) -> None:
-        """None: a mixture is to be fitted to the settled top states."""
-
-    def encode_layers(
-        self, images: Shaped[np.ndarray, "images pixels"]
-    ) -> list[Float[np.ndarray, "images _units"]]:
+    def encode_layers(self, images: Shaped[np.ndarray, "images pixels"]) -> list[States]:
         """Settled states z^1..z^L."""
         return encode_layers(self.network, images)
 
-    def activities(
-        self, layer: int, states: Float[np.ndarray, "images units"]
-    ) -> Float[np.ndarray, "images units"]:
-        """φ(z^layer)."""
+    def activities(self, layer: int, states: States) -> States:
         return np.asarray(self.network.layers[layer].activity(jnp.asarray(states)))
 
     def group_sizes(self) -> list[int | None]:
-        """Neurons in a column of each latent layer; None without columns."""
         rivals = [layer.competition for layer in self.network.circuit.layers[1:]]
         return [one.group_size if isinstance(one, Columns) else None for one in rivals]
 
-    def propose(
-        self,
-        model: LatentModel,
-        images: Shaped[np.ndarray, "images pixels"],
-        codes: Float[np.ndarray, "images dim"],
-        key: PRNGKeyArray,
-    ) -> GaussianProposal:
-        """Laplace approximations, found by climbing from the settled codes."""
-        return laplace_proposal(model, images, codes, key=key, inflation=1.0)
-
-    def completers(
-        self,
-        codes: Float[np.ndarray, "images dim"],
-        images: Shaped[np.ndarray, "images pixels"],
-        visible: Bool[np.ndarray, " pixels"],
-    ) -> Ways:
+    def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
         """Settling on what is visible, recalled codes as they are and refined, and a sum.
 
         Ways that start from states of 0 settle for twice as many steps as the network does on
@@ -133,19 +98,13 @@ class NetworkModel:
 
 
 @dataclass(frozen=True)
-class AutoencoderModel:
-    """An autoencoder as a `Measurable`."""
+class AutoencoderModel(Measurable):
+    """An autoencoder as a `Measurable`; its codes are what the encoder says, or its mean."""
 
     model: Autoencoder
 
     @property
-    def has_codes(self) -> bool:
-        """It has: what the encoder says, or its mean."""
-        return True
-
-    @property
     def decoder(self) -> Autoencoder:
-        """Codes to logits."""
         return self.model
 
     @property
@@ -155,13 +114,7 @@ class AutoencoderModel:
         assert n_latent is not None
         return None if isinstance(self.model, RAE) else StandardNormal(n_latent)
 
-    @property
-    def fitted_prior(self) -> None:
-        """None: a mixture is to be fitted to the codes."""
-
-    def encode_layers(
-        self, images: Shaped[np.ndarray, "images pixels"]
-    ) -> list[Float[np.ndarray, "images _units"]]:
+    def encode_layers(self, images: Shaped[np.ndarray, "images pixels"]) -> list[States]:
         """Activities of the encoder's layers, the codes last."""
         parts = [
             [np.asarray(layer)[:n] for layer in _encode(self.model, jnp.asarray(images[rows]))]
@@ -169,38 +122,22 @@ class AutoencoderModel:
         ]
         return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
 
-    def activities(
-        self, layer: int, states: Float[np.ndarray, "images units"]
-    ) -> Float[np.ndarray, "images units"]:
-        """The states themselves: hidden layers are rectified already, and the code is linear."""
-        return states
-
     def group_sizes(self) -> list[int | None]:
-        """None for each layer: no unit competes."""
         return [None] * len(self.model.encoder.weights)
 
     def propose(
-        self,
-        model: LatentModel,
-        images: Shaped[np.ndarray, "images pixels"],
-        codes: Float[np.ndarray, "images dim"],
-        key: PRNGKeyArray,
+        self, model: LatentModel, images: Images, codes: Codes, key: PRNGKeyArray
     ) -> GaussianProposal:
         """The encoder's q(z|x) where the objective makes it a posterior (Eq 21).
 
         Nothing keeps the GAN-AE's q(z|x) from shrinking to a point, and the RAE's is a point.
-        They get Laplace approximations, found by climbing from the codes.
+        They get Laplace approximations.
         """
         if isinstance(self.model, GVAE | ConstantVarianceGVAE):
             return encoder_proposal(self.model, jnp.asarray(images, jnp.float32))
-        return laplace_proposal(model, images, codes, key=key, inflation=1.0)
+        return super().propose(model, images, codes, key)
 
-    def completers(
-        self,
-        codes: Float[np.ndarray, "images dim"],
-        images: Shaped[np.ndarray, "images pixels"],
-        visible: Bool[np.ndarray, " pixels"],
-    ) -> Ways:
+    def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
         """Clamped iteration, recalled codes as they are and refined, and a sum of all."""
         recall, held_out = fit_recall(self.decoder, codes, images, visible)
         encode = EncodeAgain(self.model)
@@ -220,62 +157,34 @@ def _encode(
 
 
 @dataclass(frozen=True)
-class PixelMixtureModel:
-    """The mixture on pixels as a `Measurable`: its codes are pixel vectors."""
+class PixelMixtureModel(Measurable):
+    """The mixture on pixels as a `Measurable`: its codes are pixel vectors, with its own density.
+
+    It can only be sampled.
+    """
 
     model: PixelMixture
 
     @property
     def has_codes(self) -> bool:
-        """It has none of its own: it can only be sampled."""
         return False
 
     @property
     def decoder(self) -> PixelMixture:
-        """Pixel vectors to logits."""
         return self.model
-
-    @property
-    def own_prior(self) -> None:
-        """None: it has the prior that was fitted."""
 
     @property
     def fitted_prior(self) -> PixelMixture:
-        """The mixture."""
         return self.model
 
-    def encode_layers(
-        self, images: Shaped[np.ndarray, "images pixels"]
-    ) -> list[Float[np.ndarray, "images _units"]]:
+    def encode_layers(self, images: Shaped[np.ndarray, "images pixels"]) -> list[States]:
         """The images."""
         return [np.asarray(images, np.float32)]
 
-    def activities(
-        self, layer: int, states: Float[np.ndarray, "images units"]
-    ) -> Float[np.ndarray, "images units"]:
-        """The states themselves."""
-        return states
-
     def group_sizes(self) -> list[int | None]:
-        """No unit competes."""
         return [None]
 
-    def propose(
-        self,
-        model: LatentModel,
-        images: Shaped[np.ndarray, "images pixels"],
-        codes: Float[np.ndarray, "images dim"],
-        key: PRNGKeyArray,
-    ) -> GaussianProposal:
-        """Laplace approximations, found by climbing from the images."""
-        return laplace_proposal(model, images, codes, key=key, inflation=1.0)
-
-    def completers(
-        self,
-        codes: Float[np.ndarray, "images dim"],
-        images: Shaped[np.ndarray, "images pixels"],
-        visible: Bool[np.ndarray, " pixels"],
-    ) -> Ways:
+    def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
         """None."""
         return {}
 

@@ -12,18 +12,21 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Float, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError
 from gncn.data import Dataset, Split
 from gncn.evaluation.completion import Ways
 from gncn.evaluation.mixture import Mixture
-from gncn.evaluation.proposals import GaussianProposal
-from gncn.evaluation.protocols import Decoder, LatentModel, Prior
+from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
+from gncn.evaluation.protocols import Codes, Decoder, Images, LatentModel, Mask, Prior
 from gncn.evaluation.sheets import image_shape
 
 Report = Callable[[str], None]
 """Receives what is being done, in a few words, for a progress display."""
+
+States = Float[np.ndarray, "images _units"]
+"""States of a layer; those of the top layer are the codes."""
 
 _REGULARISATION = 0.03
 """Added to every variance of the mixture that is fitted to codes."""
@@ -31,12 +34,16 @@ _REGULARISATION = 0.03
 
 @runtime_checkable
 class Measurable(Protocol):
-    """A generative model of binary images, as measures see it."""
+    """A generative model of binary images, as measures see it.
+
+    A subclass says what its `decoder` is, how it encodes and how it completes.  The rest is here
+    as it is for most models.
+    """
 
     @property
     def has_codes(self) -> bool:
         """Whether the model maps images to codes; if not, it can only be sampled."""
-        ...
+        return True
 
     @property
     def decoder(self) -> Decoder:
@@ -46,45 +53,35 @@ class Measurable(Protocol):
     @property
     def own_prior(self) -> Prior | None:
         """The prior that the model was trained with, if there was one."""
-        ...
+        return None
 
     @property
     def fitted_prior(self) -> Prior | None:
-        """The density of codes, if training fitted it; None if it remains to be fitted."""
-        ...
+        """The density of codes, if training fitted it; if None, a mixture is fitted to codes."""
+        return None
 
-    def encode_layers(
-        self, images: Shaped[np.ndarray, "images pixels"]
-    ) -> list[Float[np.ndarray, "images _units"]]:
+    def encode_layers(self, images: Shaped[np.ndarray, "images pixels"]) -> list[States]:
         """States of all latent layers, bottom first; the last are the codes z."""
         ...
 
-    def activities(
-        self, layer: int, states: Float[np.ndarray, "images units"]
-    ) -> Float[np.ndarray, "images units"]:
-        """What latent layer `layer` (1..L) sends on: φ of its states."""
-        ...
+    def activities(self, layer: int, states: States) -> States:
+        """What latent layer `layer` (1..L) sends on: φ of its states, or the states themselves."""
+        return states
 
     def group_sizes(self) -> list[int | None]:
         """Neurons in a column of each latent layer; None without columns."""
         ...
 
     def propose(
-        self,
-        model: LatentModel,
-        images: Shaped[np.ndarray, "images pixels"],
-        codes: Float[np.ndarray, "images dim"],
-        key: PRNGKeyArray,
+        self, model: LatentModel, images: Images, codes: Codes, key: PRNGKeyArray
     ) -> GaussianProposal:
-        """Gaussians near the posteriors p(z|x) of `model`, this decoder with some prior."""
-        ...
+        """Gaussians near the posteriors p(z|x) of `model`, this decoder with some prior.
 
-    def completers(
-        self,
-        codes: Float[np.ndarray, "images dim"],
-        images: Shaped[np.ndarray, "images pixels"],
-        visible: Bool[np.ndarray, " pixels"],
-    ) -> Ways:
+        Here Laplace approximations, found by climbing from the codes.
+        """
+        return laplace_proposal(model, images, codes, key=key, inflation=1.0)
+
+    def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
         """The ways in which the model completes images, by name.
 
         Args:
@@ -152,14 +149,14 @@ class Subject:
         return jax.random.fold_in(jax.random.key(self.seed), number)
 
     @cached_property
-    def states(self) -> dict[str, list[Float[np.ndarray, "images _"]]]:
+    def states(self) -> dict[str, list[States]]:
         """States of all latent layers, bottom first, for each split."""
         self.report("encoding all images")
         splits: dict[str, Any] = {"train": self.data.train, "validation": self.data.validation}
         splits[self.split] = self.target
         return {name: self.model.encode_layers(split.array) for name, split in splits.items()}
 
-    def codes(self, split: str) -> Float[np.ndarray, "images units"]:
+    def codes(self, split: str) -> States:
         """Codes of a split: the states of its top layer."""
         return self.states[split][-1]
 
@@ -185,24 +182,21 @@ class Subject:
         return self.priors[settings]
 
     def _fit_prior(self, n_components: tuple[int, ...], covariance: str) -> FittedPrior:
-        from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture
+        from gncn.evaluation.mixture_fit import choose_mixture
 
         def on_iteration(number: int, objective: float) -> None:
             self.report(f"fitting the prior: EM step {number}, {objective:.2f}")
 
-        codes = self.codes("train")
-        options: dict[str, Any] = {"seed": self.seed, "regularisation": _REGULARISATION}
         self.report("fitting the prior: start from k-means")
-        tried = {}
-        if len(n_components) == 1:
-            fit = fit_mixture(
-                codes, n_components[0], covariance, on_iteration=on_iteration, **options
-            )
-        else:
-            held_out = self.codes("validation")
-            choice = choose_mixture(codes, held_out, n_components, covariance=covariance, **options)
-            fit = choice.best
-            tried = dict(zip(choice.n_components, choice.validation.tolist(), strict=True))
+        fit, tried = choose_mixture(
+            self.codes("train"),
+            self.codes("validation"),
+            n_components,
+            covariance=covariance,
+            seed=self.seed,
+            regularisation=_REGULARISATION,
+            on_iteration=on_iteration,
+        )
         target = jnp.asarray(self.codes(self.split))
         numbers = {
             "n_components": fit.mixture.n_components,
