@@ -150,9 +150,12 @@ class Clashing(Measure):
         return Result()
 
 
-class Reserved(Clashing):
+class Reserved(Measure):
     n_samples: int = 5000
     split: str = "test"
+
+    def measure(self, subject):
+        return Result()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,11 @@ class Reserved(Clashing):
     [
         ("mine", Lacking, "Lacking lacks `measure`"),
         ("probe", Brightness, "'probe' is taken"),
-        ("mine", Clashing, "'n_samples' has another type or default in Clashing than in Likelihood"),
+        (
+            "mine",
+            Clashing,
+            "'n_samples' has another type or default in Clashing than in Likelihood",
+        ),
         ("mine", Reserved, "can't have the option 'split'"),
         ("mine", Twin, "Twin and Completion both have a column 'm_mse'"),
         ("mine", str, "must be a subclass"),

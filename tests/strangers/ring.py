@@ -29,9 +29,10 @@ class Ring(gncn.Competition):
         self, signal: Float[Array, "batch units"], products: Any = jnp.float32
     ) -> Float[Array, "batch units"]:
         """The sum of the signals on either side."""
-        distances = range(1, self.reach + 1)
-        left = sum(jnp.roll(signal, distance, axis=-1) for distance in distances)
-        return left + sum(jnp.roll(signal, -distance, axis=-1) for distance in distances)
+        total = jnp.zeros_like(signal)
+        for distance in range(1, self.reach + 1):
+            total += jnp.roll(signal, distance, axis=-1) + jnp.roll(signal, -distance, axis=-1)
+        return total
 
 
 gncn.register("competition", "ring", Ring)

@@ -56,6 +56,7 @@ def test_synapses_learn_from_the_responses_that_move_the_states(settler):
     state, (report,) = train(start, x, batch_size=4, ipc_updates=3)
     expected, learner = start, start_learner(start, RULE)
     latents = initial_latents(start, jnp.asarray(x[order(4)], jnp.float32))
+    psi = jnp.full(4, jnp.nan)
     for _ in range(3):
         latents = start.settler.plain_step(expected, (), latents)
         responses = expected.respond(latents)
