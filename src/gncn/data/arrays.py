@@ -1,11 +1,10 @@
 """Users' own data: `from_arrays` (in memory) and `load_file` (.npy, .npz)."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int32, Integer, Shaped
+from jaxtyping import Int32, Integer, Shaped
 
 from gncn.base.errors import ConfigError, DataError
 from gncn.data.binarise import DEFAULT_THRESHOLD, Binarisation, binarise, check_rule
@@ -88,7 +87,7 @@ def from_arrays(
         >>> len(data.train), len(data.validation), len(data.test), data.image_shape
         (40, 5, 5, (4, 4))
     """
-    _check_options(max_value, binarisation, threshold, binarisation_seed)
+    rule = _Rule(max_value, binarisation, threshold, binarisation_seed)
     given = {
         "train": (train_images, train_labels),
         "validation": (validation_images, validation_labels),
@@ -97,37 +96,20 @@ def from_arrays(
     asked = {"validation": n_validation, "test": n_test}
     _check_sizes(given, asked)
 
-    generator = None
-    if binarisation == "stochastic":
-        generator = np.random.default_rng(0 if binarisation_seed is None else binarisation_seed)
+    stochastic = binarisation == "stochastic"
+    draws = np.random.default_rng(binarisation_seed or 0) if stochastic else None
     splits = {}
     for part, (images, labels) in given.items():
         if images is None:
             continue
         image_shape = _image_shape(images, image_shape, f"{part}_images")
-        intensities = _intensities(images, max_value, f"{part}_images")
-        pixels = binarise(intensities, binarisation, threshold=threshold, seed=generator)
+        pixels = rule.see(images, f"{part}_images", draws)
         if not pixels.any():
-            raise _all_off(f"{part}_images", images.max(), max_value, threshold)
+            raise rule.all_off(f"{part}_images", images.max())
         splits[part] = Split(
             pixels, None if labels is None else _labels(labels, len(images), f"{part}_labels")
         )
-
-    missing = {part: size for part, size in asked.items() if part not in splits}
-    sizes = _sizes(len(splits["train"]), missing)
-    rest, *parts = split_off(splits["train"], sizes.values(), seed=split_seed)
-    splits.update(zip(sizes, parts, strict=True), train=rest)
-    return Dataset(
-        name=name,
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
-        image_shape=image_shape,
-        n_classes=_n_classes(splits.values()),
-        source=f"{source}; {_describe(max_value, binarisation, threshold, binarisation_seed)}"
-        f"{_describe_split(sizes, split_seed)}",
-        licence="yours",
-    )
+    return _dataset(splits, asked, split_seed, rule, name, image_shape, source)
 
 
 def load_file(
@@ -176,27 +158,16 @@ def load_file(
     path = Path(path).expanduser()
     name = path.stem if name is None else name
     if stream:
-        _check_options(max_value, binarisation, threshold, binarisation_seed)
+        rule = _Rule(max_value, binarisation, threshold, binarisation_seed)
         if binarisation == "stochastic":
             raise ConfigError(
                 "Streamed images can't be binarised with binarisation='stochastic', whose draws "
                 "are made once for all images. Use 'threshold', or binarise the file beforehand."
             )
-        stored, shape = _store(path, image_shape, max_value, binarisation, threshold)
-        sizes = _sizes(len(stored), {"validation": n_validation, "test": n_test})
-        train, validation, test = split_off(Split(stored), sizes.values(), seed=split_seed)
-        return Dataset(
-            name=name,
-            train=train,
-            validation=validation,
-            test=test,
-            image_shape=shape,
-            n_classes=None,
-            source=f"streamed from the file {path.name}; "
-            f"{_describe(max_value, binarisation, threshold, binarisation_seed)}"
-            f"{_describe_split(sizes, split_seed)}",
-            licence="yours",
-        )
+        stored, shape = _store(path, image_shape, rule)
+        asked = {"validation": n_validation, "test": n_test}
+        source = f"streamed from the file {path.name}"
+        return _dataset({"train": Split(stored)}, asked, split_seed, rule, name, shape, source)
     return from_arrays(
         **_read_members(path),
         name=name,
@@ -209,6 +180,75 @@ def load_file(
         n_test=n_test,
         split_seed=split_seed,
         source=f"the file {path.name}",
+    )
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How users' pixels become the images that a model sees; see `from_arrays`."""
+
+    max_value: float | int
+    binarisation: Binarisation
+    threshold: float | int | None
+    seed: int | None
+
+    def __post_init__(self) -> None:
+        check_rule(self.binarisation, threshold=self.threshold, seed=self.seed)
+        if not 0 < self.max_value < float("inf"):
+            raise ConfigError(f"max_value must be a positive number; received {self.max_value}.")
+
+    def see(self, images: Raw, what: str, draws: np.random.Generator | None = None) -> Images:
+        low, high = images.min(), images.max()
+        if not (low >= 0 and high <= self.max_value):  # also refuses NaN
+            raise DataError(
+                f"{what} must lie within 0..max_value={self.max_value}; received values from {low} "
+                f"to {high}. Rescale them, or state the value of a pixel that is fully on: "
+                "max_value=255 for 8-bit images."
+            )
+        intensities = (images.reshape(len(images), -1) / self.max_value).astype(np.float32)
+        return binarise(intensities, self.binarisation, threshold=self.threshold, seed=draws)
+
+    def all_off(self, what: str, largest: object) -> DataError:
+        return DataError(
+            f"All pixels of {what} are off (0): the largest value is {largest} of "
+            f"max_value={self.max_value}. Lower max_value or the threshold ({self.threshold})."
+        )
+
+    def __str__(self) -> str:
+        if self.binarisation == "none":
+            return f"pixel/{self.max_value:g}, not binarised"
+        if self.binarisation == "stochastic":
+            return (
+                f"on with probability pixel/{self.max_value:g} (binarisation_seed={self.seed or 0})"
+            )
+        level = DEFAULT_THRESHOLD if self.threshold is None else self.threshold
+        return f"binarised at pixel/{self.max_value:g} >= {level:g}"
+
+
+def _dataset(
+    splits: dict[str, Split],
+    asked: dict[str, int | None],
+    split_seed: int,
+    rule: _Rule,
+    name: str,
+    image_shape: tuple[int, int] | None,
+    source: str,
+) -> Dataset:
+    """Split off what isn't given: as many images as asked for, or a tenth."""
+    tenth = max(1, len(splits["train"]) // 10)
+    missing = {part: size for part, size in asked.items() if part not in splits}
+    sizes = {part: tenth if size is None else size for part, size in missing.items()}
+    rest, *parts = split_off(splits["train"], sizes.values(), seed=split_seed)
+    splits = {**splits, **dict(zip(sizes, parts, strict=True)), "train": rest}
+    largest = [int(split.labels.max()) for split in splits.values() if split.labels is not None]
+    drawn = "".join(f"; {size} images split off for {part}" for part, size in sizes.items())
+    return Dataset(
+        **splits,
+        name=name,
+        image_shape=image_shape,
+        n_classes=1 + max(largest) if largest else None,
+        source=f"{source}; {rule}{drawn}" + (f" (split_seed={split_seed})" if sizes else ""),
+        licence="yours",
     )
 
 
@@ -227,11 +267,7 @@ def _read_members(path: Path) -> dict[str, np.ndarray]:
 
 
 def _store(
-    path: Path,
-    image_shape: tuple[int, int] | None,
-    max_value: float | int,
-    rule: Binarisation,
-    threshold: float | int | None,
+    path: Path, image_shape: tuple[int, int] | None, rule: _Rule
 ) -> tuple[StoredImages, tuple[int, int] | None]:
     """Map the file and read through it once, to refuse what `from_arrays` would refuse."""
     raw, identity = map_file(path)
@@ -240,41 +276,19 @@ def _store(
     flat = raw.reshape(len(raw), -1)
 
     def see(rows: np.ndarray) -> Images:
-        return binarise(_intensities(rows, max_value, what), rule, threshold=threshold)
+        return rule.see(rows, what)
 
-    dtype = np.dtype(np.float32 if rule == "none" else np.uint8)
+    dtype = np.dtype(np.float32 if rule.binarisation == "none" else np.uint8)
     stored = StoredImages(path, flat, see, dtype, identity)
     on = [block.any() for block in stored.blocks()]  # looks at every block, so all are checked
     if not any(on):
-        raise _all_off(what, raw.max(), max_value, threshold)
-    if rule == "threshold" and raw.dtype == np.uint8:
+        raise rule.all_off(what, raw.max())
+    if rule.binarisation == "threshold" and raw.dtype == np.uint8:
         # The same rule on the bytes themselves, which have been checked.
-        bytes_ = np.arange(1 + min(int(max_value), 255), dtype=np.uint8)
+        bytes_ = np.arange(1 + min(int(rule.max_value), 255), dtype=np.uint8)
         last_off = bytes_[see(bytes_[:, None])[:, 0] == 0][-1]
         stored = replace(stored, see=lambda rows: (rows > last_off).view(np.uint8))
     return stored, shape
-
-
-def _check_options(
-    max_value: float | int, rule: Binarisation, threshold: float | int | None, seed: int | None
-) -> None:
-    check_rule(rule, threshold=threshold, seed=seed)
-    if not 0 < max_value < float("inf"):
-        raise ConfigError(f"max_value must be a positive number; received {max_value}.")
-
-
-def _sizes(n_images: int, asked: dict[str, int | None]) -> dict[str, int]:
-    """Images to split off for each part; a tenth where no number is asked for."""
-    return {part: max(1, n_images // 10) if size is None else size for part, size in asked.items()}
-
-
-def _all_off(
-    what: str, largest: object, max_value: float | int, threshold: float | int | None
-) -> DataError:
-    return DataError(
-        f"All pixels of {what} are off (0): the largest value is {largest} of "
-        f"max_value={max_value}. Lower max_value or the threshold ({threshold})."
-    )
 
 
 def _check_sizes(
@@ -323,18 +337,6 @@ def _image_shape(
     return rows, cols
 
 
-def _intensities(images: Raw, max_value: float | int, what: str) -> Float32[np.ndarray, "n pixels"]:
-    low, high = images.min(), images.max()
-    if not (low >= 0 and high <= max_value):  # also refuses NaN
-        raise DataError(
-            f"{what} must lie within 0..max_value={max_value}; received values from {low} to "
-            f"{high}. Rescale them, or state the value of a pixel that is fully on: max_value=255 "
-            "for 8-bit images."
-        )
-    flat = images.reshape(len(images), -1)
-    return (flat / max_value).astype(np.float32)
-
-
 def _labels(labels: RawLabels, n: int, what: str) -> Int32[np.ndarray, " n"]:
     if labels.dtype.kind not in "iu" or labels.shape != (n,):
         raise DataError(
@@ -344,24 +346,3 @@ def _labels(labels: RawLabels, n: int, what: str) -> Int32[np.ndarray, " n"]:
     if labels.max() > np.iinfo(np.int32).max:
         raise DataError(f"{what} must be class numbers 0, 1, 2, ...; received {labels.max()}.")
     return labels.astype(np.int32)
-
-
-def _n_classes(splits: Iterable[Split]) -> int | None:
-    largest = [int(split.labels.max()) for split in splits if split.labels is not None]
-    return 1 + max(largest) if largest else None
-
-
-def _describe_split(sizes: dict[str, int], split_seed: int) -> str:
-    parts = "".join(f"; {size} images split off for {part}" for part, size in sizes.items())
-    return parts + (f" (split_seed={split_seed})" if sizes else "")
-
-
-def _describe(
-    max_value: float | int, rule: Binarisation, threshold: float | int | None, seed: int | None
-) -> str:
-    if rule == "none":
-        return f"pixel/{max_value:g}, not binarised"
-    if rule == "stochastic":
-        return f"on with probability pixel/{max_value:g} (binarisation_seed={seed or 0})"
-    level = DEFAULT_THRESHOLD if threshold is None else threshold
-    return f"binarised at pixel/{max_value:g} >= {level:g}"

@@ -57,16 +57,7 @@ def binarise(
 def check_rule(
     rule: Binarisation, *, threshold: float | int | None, seed: int | np.random.Generator | None
 ) -> None:
-    """Refuse an unknown rule, and options that the rule would ignore.
-
-    Args:
-        rule: see `binarise`.
-        threshold: see `binarise`.
-        seed: see `binarise`.
-
-    Raises:
-        ConfigError: see `binarise`.
-    """
+    """Refuse an unknown rule, and options that the rule would ignore; see `binarise`."""
     if rule not in get_args(Binarisation):
         raise unknown_choice("binarisation rule", rule, get_args(Binarisation))
     if threshold is not None:

@@ -38,15 +38,7 @@ class ForeignFileError(AlteredFileError):
 
 
 def read_verified(path: Path, info: DatasetInfo, file: DataFile) -> bytes:
-    """Read a file of a data set and check it against its hash.
-
-    Args:
-        path: the file, as idx, gzipped idx, npz or mat: its first bytes decide.
-        info: the data set it should belong to.
-        file: which of its files it should be.
-
-    Returns:
-        Its content: idx bytes, or the whole of a .mat file.
+    """Read a file and check that it is this file of this data set; see `verified_content`.
 
     Raises:
         AlteredFileError: the file can't be read, or its content has another hash;
@@ -70,10 +62,7 @@ def read_verified(path: Path, info: DatasetInfo, file: DataFile) -> bytes:
 def verified_content(raw: bytes, info: DatasetInfo, file: DataFile) -> bytes:
     """Unpack the bytes of a file of a data set and check them against its hash.
 
-    Args:
-        raw: the file's bytes, as for `read_verified`.
-        info: the data set it should belong to.
-        file: which of its files it should be.
+    The file is idx, gzipped idx, npz or mat; its first bytes decide.
 
     Returns:
         Its content: idx bytes, or the whole of a .mat file.
@@ -101,17 +90,10 @@ def verified_content(raw: bytes, info: DatasetInfo, file: DataFile) -> bytes:
 
 
 def parse_idx(content: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
-    """Turn idx bytes into the array they hold.
+    """Turn decompressed idx bytes into the array of that shape that they should hold.
 
     The format: two zero bytes, a byte for the type (8: unsigned byte), a byte for
     the number of axes, each axis as a big-endian 4-byte integer, then the values.
-
-    Args:
-        content: the decompressed file.
-        shape: the shape expected.
-
-    Returns:
-        The values, uint8 of the shape expected. Not writeable.
 
     Raises:
         DataError: the bytes are not an idx array of that shape.
@@ -127,11 +109,7 @@ def parse_idx(content: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."
 
 
 def to_idx(array: UInt8[np.ndarray, "..."]) -> bytes:
-    """Return the idx bytes of an array: the inverse of `parse_idx`.
-
-    Args:
-        array: unsigned bytes of any shape.
-    """
+    """Return the idx bytes of an array: the inverse of `parse_idx`."""
     return _idx_header(array.shape) + array.tobytes()
 
 
@@ -141,10 +119,6 @@ def parse_silhouettes(content: bytes, info: DatasetInfo) -> tuple[Split, Split, 
     The file holds each image column by column (MATLAB's order) with foreground 0
     and labels from 1. Here images are upright rows of pixels with foreground 1,
     as in MNIST, and labels count from 0.
-
-    Args:
-        content: the .mat file, already checked against its hash.
-        info: the data set: sizes and number of classes are checked against it.
 
     Returns:
         Training, validation and test split.

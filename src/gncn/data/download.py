@@ -24,10 +24,7 @@ def download(info: DatasetInfo, file: DataFile, folder: Path) -> Path:
     Args:
         info: the data set.
         file: which of its files to get.
-        folder: folder of the data set to save it in; made if need be.
-
-    Returns:
-        Path of the file.
+        folder: where to save it; made if need be.
 
     Raises:
         MissingFileError: no mirror had it; says why for each, and what to do.
@@ -101,22 +98,13 @@ class _Bar:
 
 def _progress() -> "Progress":
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
     console = Console(stderr=True)
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
+        *Progress.get_default_columns(),
         DownloadColumn(),
         TransferSpeedColumn(),
-        TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,

@@ -1,5 +1,6 @@
 """`load_dataset`: a data set by its name, binarised, upright and split."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -95,32 +96,35 @@ def load_dataset(
         raise _only_kmnist(name)
     if info.official_validation:
         return _load_official_splits(info, data_dir, n_validation, split_seed, download)
-    if info.origin == "scikit-learn":
-        return _load_digits(info, data_dir, n_validation, split_seed)
-    if info.origin == "embedded" and data_dir is None:
-        arrays, source = read_mnist(), "the copy embedded in gncn"
-    else:
-        try:
-            arrays = {
-                file.part: _read(info, file, data_dir=data_dir, download=download)
-                for file in info.files
-            }
-        except MissingFileError as error:
-            if allow_missing_train:
-                return _load_kmnist_part(info, data_dir, n_validation, split_seed, download)
-            if name == "kmnist":
-                raise MissingFileError(f"{error}\n{_KMNIST_PART_HINT}") from error
-            raise
-        source = info.homepage
-    whole = _split(arrays["train_images"], arrays["train_labels"])
+    try:
+        whole, test, source = _read_whole(info, data_dir, download)
+    except MissingFileError as error:
+        if allow_missing_train:
+            return _load_kmnist_part(info, data_dir, n_validation, split_seed, download)
+        if name == "kmnist":
+            raise MissingFileError(f"{error}\n{_KMNIST_PART_HINT}") from error
+        raise
     size = info.n_validation if n_validation is None else n_validation
     train, validation = split_off(whole, (size,), seed=split_seed)
     return _dataset(
         info,
-        (train, validation, _split(arrays["test_images"], arrays["test_labels"])),
-        f"{source}; {_RULE}; {size} of {len(whole)} training images are for validation "
+        (train, validation, test),
+        f"{source}; {size} of {len(whole)} training images are for validation "
         f"(split_seed={split_seed})",
     )
+
+
+def _read_whole(
+    info: DatasetInfo, data_dir: str | Path | None, download: bool
+) -> tuple[Split, Split, str]:
+    """All training images, the test images, and where they are from."""
+    if info.origin == "scikit-learn":
+        return _read_digits(info, data_dir)
+    if info.origin == "embedded" and data_dir is None:
+        arrays, source = read_mnist(), "the copy embedded in gncn"
+    else:
+        arrays, source = _read_files(info, info.files, data_dir, download), info.homepage
+    return _split(arrays, "train"), _split(arrays, "test"), f"{source}; {_RULE}"
 
 
 def _only_kmnist(name: str) -> ConfigError:
@@ -155,10 +159,8 @@ def _load_official_splits(
     )
 
 
-def _load_digits(
-    info: DatasetInfo, data_dir: str | Path | None, n_validation: int | None, split_seed: int
-) -> Dataset:
-    """Load scikit-learn's digits; the last 297 images, in its order, are the test split."""
+def _read_digits(info: DatasetInfo, data_dir: str | Path | None) -> tuple[Split, Split, str]:
+    """Read scikit-learn's digits; the last 297 images, in its order, are the test split."""
     if data_dir is not None:
         raise ConfigError(
             f"'digits' comes with scikit-learn and is read from no folder; received data_dir="
@@ -170,17 +172,12 @@ def _load_digits(
     grey, labels = load_digits(return_X_y=True)
     images = (np.asarray(grey) / 16 >= DEFAULT_THRESHOLD).astype(np.uint8)
     everything = Split(images, np.asarray(labels).astype(np.int32))
-    whole = everything.subset(np.arange(info.n_train))
     test = everything.subset(np.arange(info.n_train, len(everything)))
-    size = info.n_validation if n_validation is None else n_validation
-    train, validation = split_off(whole, (size,), seed=split_seed)
-    return _dataset(
-        info,
-        (train, validation, test),
+    source = (
         f"scikit-learn's load_digits; binarised at pixel/16 >= {DEFAULT_THRESHOLD}; the last "
-        f"{len(test)} images are the test split; {size} of {len(whole)} training images are for "
-        f"validation (split_seed={split_seed})",
+        f"{len(test)} images are the test split"
     )
+    return everything.subset(np.arange(info.n_train)), test, source
 
 
 def _load_kmnist_part(
@@ -190,12 +187,8 @@ def _load_kmnist_part(
     split_seed: int,
     download: bool,
 ) -> Dataset:
-    arrays = {
-        file.part: _read(info, file, data_dir=data_dir, download=download)
-        for file in info.files
-        if file.part in ("test_images", "test_labels")
-    }
-    part = _split(arrays["test_images"], arrays["test_labels"])
+    files = [file for file in info.files if file.part in ("test_images", "test_labels")]
+    part = _split(_read_files(info, files, data_dir, download), "test")
     size = KMNIST_PART_VALIDATION_IMAGES if n_validation is None else n_validation
     train, validation, test = split_off(part, (size, KMNIST_PART_TEST_IMAGES), seed=split_seed)
     return _dataset(
@@ -208,20 +201,23 @@ def _load_kmnist_part(
     )
 
 
-def _read(
-    info: DatasetInfo, file: DataFile, *, data_dir: str | Path | None, download: bool
-) -> UInt8[np.ndarray, "..."]:
-    """Read labels, or images as rows of zeros and ones."""
-    content = obtain(info, file, data_dir=data_dir, allow_download=download)
-    assert file.shape is not None, f"{info.name} is not made of idx files"
-    array = parse_idx(content, file.shape)
-    if array.ndim == 1:
-        return array
-    return (array >= DEFAULT_THRESHOLD * 255).astype(np.uint8).reshape(len(array), -1)
+def _read_files(
+    info: DatasetInfo, files: Iterable[DataFile], data_dir: str | Path | None, download: bool
+) -> dict[str, UInt8[np.ndarray, "..."]]:
+    """Read labels, and images as rows of zeros and ones."""
+    arrays = {}
+    for file in files:
+        content = obtain(info, file, data_dir=data_dir, allow_download=download)
+        assert file.shape is not None, f"{info.name} is not made of idx files"
+        array = parse_idx(content, file.shape)
+        if array.ndim == 3:
+            array = (array >= DEFAULT_THRESHOLD * 255).astype(np.uint8).reshape(len(array), -1)
+        arrays[file.part] = array
+    return arrays
 
 
-def _split(images: UInt8[np.ndarray, "n pixels"], labels: UInt8[np.ndarray, " n"]) -> Split:
-    return Split(images, labels.astype(np.int32))
+def _split(arrays: dict[str, UInt8[np.ndarray, "..."]], part: str) -> Split:
+    return Split(arrays[f"{part}_images"], arrays[f"{part}_labels"].astype(np.int32))
 
 
 def _dataset(

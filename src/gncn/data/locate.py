@@ -7,6 +7,7 @@ operating system's, or the folder named by ``GNCN_CACHE``), then the mirrors.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,11 +76,7 @@ def obtain(
 def check(info: DatasetInfo, file: DataFile, data_dir: str | Path | None = None) -> FileStatus:
     """Look for a file and compare its content with the hash on record.
 
-    Args:
-        info: the data set.
-        file: which of its files.
-        data_dir: the one folder to look in; None for the places named above,
-            without the network.
+    Looks in `data_dir` alone if it is given, and never in the network.
 
     Raises:
         DataError: a folder named doesn't exist.
@@ -98,11 +95,7 @@ def check(info: DatasetInfo, file: DataFile, data_dir: str | Path | None = None)
 def present(info: DatasetInfo, file: DataFile, data_dir: str | Path | None = None) -> Path | None:
     """Return where a file seems to be, by its name alone; None if nowhere.
 
-    Args:
-        info: the data set.
-        file: which of its files.
-        data_dir: the one folder to look in; None for the places named above,
-            without the network.
+    Looks in `data_dir` alone if it is given, and never in the network.
 
     Raises:
         DataError: a folder named doesn't exist.
@@ -131,21 +124,14 @@ def fetch(info: DatasetInfo, folder: Path | None = None) -> list[Path]:
     if not info.files or (info.origin != "files" and folder is None):
         return []
     target = (cache_dir() if folder is None else folder.expanduser()) / info.folders[0]
-    paths = []
-    for file in info.files:
-        path = _sound_in(target, info, file)
-        paths.append(download(info, file, target) if path is None else path)
-    return paths
+    return [_sound_in(target, info, file) or download(info, file, target) for file in info.files]
 
 
 def _sound_in(target: Path, info: DatasetInfo, file: DataFile) -> Path | None:
     for path in (target / name for name in file.file_names):
-        if path.is_file():
-            try:
-                read_verified(path, info, file)
-            except AlteredFileError:
-                continue
-            return path
+        with suppress(AlteredFileError):
+            if path.is_file() and read_verified(path, info, file):
+                return path
     return None
 
 
