@@ -26,7 +26,7 @@ def data():
 @pytest.fixture
 def folder(data, tmp_path):
     made = RunFolder.create(tmp_path / "run", CONFIG, data, overwrite=False)
-    made.on_epoch([], CONFIG.networks(data.n_pixels))
+    made.on_epoch([], CONFIG.models(data))
     return made
 
 
@@ -92,7 +92,7 @@ def test_numbers_of_another_model_are_not_added_to(folder, data, monkeypatch):
     assess(folder, data, split="validation", only=("sparsity",))
     assess(folder, data, split="validation", only=("probe",))
     assert {"sparsity", "probe"} <= measured(folder).keys()
-    other = CONFIG.model_copy(update={"seed": 1}).networks(data.n_pixels)
+    other = CONFIG.model_copy(update={"seed": 1}).models(data)
     folder.on_epoch([], other)  # training goes on
     assess(folder, data, split="validation", only=("embedding",))
     assert "embedding" in measured(folder)

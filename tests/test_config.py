@@ -18,7 +18,7 @@ def test_presets_build_and_survive_toml(name, tmp_path):
     digits = gncn.load_dataset("digits")
     assert config.describe(digits)
     if config.model == "gncn":
-        assert config.networks(64)[0].circuit.sizes[0] == 64
+        assert config.models(digits)[0].circuit.sizes[0] == 64
     elif config.model != "gmm":
         assert config.models(digits)[0].blueprint.n_synapses <= config.backprop.budget
 
@@ -85,7 +85,7 @@ def test_a_file_overlays_a_preset_and_overrides_overlay_both(tmp_path):
 )
 def test_wrong_settings_are_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        gncn.load_config(overrides=overrides).networks(64)
+        gncn.load_config(overrides=overrides)
 
 
 def test_competition_numbers_without_competition_are_refused():
@@ -117,7 +117,8 @@ def test_options_of_files_do_not_apply_to_data_sets_by_name(tmp_path):
 def test_trials_have_seeds_one_apart_and_different_synapses():
     config = gncn.load_config(overrides=["seed=5", "n_trials=3", "network.sizes=[4]"])
     assert config.seeds == [5, 6, 7]
-    first = [float(n.connections[0].forward[0, 0]) for n in config.networks(3)]
+    networks = config.models(gncn.load_dataset("digits"))
+    first = [float(n.connections[0].forward[0, 0]) for n in networks]
     assert len(set(first)) == 3
 
 

@@ -44,7 +44,8 @@ class WithGncn:
 
     def restart(self) -> None:
         """Forget all that was learned."""
-        networks = self.config.networks(self.task.sizes[0])
+        circuit, settling = self.config.network.circuit(self.task.sizes[0]), self.config.settling
+        networks = [gncn.build(circuit, seed=s, **settling.given()) for s in self.config.seeds]
         self.state = start_training(networks, self.plan.rule, self.config.seeds)
 
     def learn(self, images: np.ndarray) -> None:

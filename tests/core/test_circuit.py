@@ -24,7 +24,7 @@ def n_numbers(network):
 def test_the_papers_settings_count_1342080_synapses():
     assert PAPER.sizes == (784, 360, 360, 360)
     assert PAPER.n_synapses == 1_342_080
-    assert n_numbers(gncn.load_config(preset="paper").networks(784)[0]) == 1_342_080
+    assert n_numbers(gncn.build(PAPER, seed=0)) == 1_342_080
 
 
 @pytest.mark.parametrize("feedback", ["learned", "tied", "exact", "random"])

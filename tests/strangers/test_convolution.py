@@ -105,7 +105,7 @@ def test_toml_names_it(convolution, digits):
     config = gncn.load_config(
         overrides=["data.name=digits", *(f"network.{option}" for option in options)]
     )
-    (network,) = config.networks(digits.n_pixels)
+    (network,) = config.models(digits)
     assert isinstance(network.circuit.connections[0], convolution.Convolution)
 
 

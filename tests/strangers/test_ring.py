@@ -83,7 +83,7 @@ def test_toml_names_it(ring, digits, tmp_path):
     path.write_text(
         'data.name = "digits"\n[network]\nsizes = [20, 8]\ncompetition = "ring"\nreach = [3, 2]\n'
     )
-    (network,) = gncn.load_config(file=path).networks(digits.n_pixels)
+    (network,) = gncn.load_config(file=path).models(digits)
     assert network.circuit.layers[2].competition == ring.Ring(reach=2)
 
 

@@ -19,9 +19,8 @@ from pydantic import Field, model_validator
 from gncn.base.description import Description
 from gncn.base.errors import unknown_choice
 from gncn.baselines.config import BackpropConfig, PixelMixtureConfig
-from gncn.core.build import Settling, build
+from gncn.core.build import Settling
 from gncn.core.chain import Chain
-from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.data.config import DataConfig
 from gncn.runs.presets import read_settings
@@ -99,11 +98,6 @@ class Config(Description):
             ConfigError: the model can't be made for these data.
         """
         return self.kind.models(self, data)
-
-    def networks(self, n_pixels: int) -> list[Network]:
-        """Fresh networks, one for each trial, for images of `n_pixels`."""
-        circuit = self.network.circuit(n_pixels)
-        return [build(circuit, seed=seed, **self.settling.given()) for seed in self.seeds]
 
     def n_synapses(self, data: Dataset) -> int | None:
         """How many numbers the model learns; None for ``gmm``, which has no synapses."""
