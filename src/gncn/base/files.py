@@ -1,25 +1,42 @@
-"""Writing files so that a reader sees the old content or the new, never a part.
-
-A file is written beside its destination, flushed to disk and then renamed.  If the
-disk is full or the folder can't be written, the old file is still there.
-"""
+"""Files: written whole or not at all, read as if a stranger had written them."""
 
 import hashlib
 import json
-import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from pydantic_core import to_jsonable_python
 
 from gncn.base.errors import RunError
 
 
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn an `OSError` of the block into a `RunError`: `what` can't be done, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{what}: {error.strerror or error}.") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        RunError: it can't be made.
+    """
+    with explained(f"Can't make the folder {path}"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Replace the content of `path`.
+    """Replace the content of `path`, such that a reader sees the old content or the new.
+
+    The new content is written next to the file, flushed to disk and then renamed.
 
     Args:
         path: destination; its folder must exist.
@@ -51,21 +68,16 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 def read_json(path: Path, max_bytes: int | None = None) -> dict[str, Any]:
-    """The JSON object in a file, which may come from a stranger.
-
-    Args:
-        path: the file.
-        max_bytes: the most that such a file can have.
+    """The JSON object in a file of at most `max_bytes`.
 
     Raises:
         RunError: it can't be read, is too large, or holds something else.
     """
     try:
-        if max_bytes is not None and path.stat().st_size > max_bytes:
-            raise RunError(f"{path} is larger than {max_bytes} bytes: not what it should be.")
-        found = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RunError(f"Can't read {path}: {error.strerror or error}.") from error
+        with explained(f"Can't read {path}"):
+            if max_bytes is not None and path.stat().st_size > max_bytes:
+                raise RunError(f"{path} is larger than {max_bytes} bytes: not what it should be.")
+            found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not JSON: {error}.") from error
     if not isinstance(found, dict):
@@ -75,15 +87,7 @@ def read_json(path: Path, max_bytes: int | None = None) -> dict[str, Any]:
 
 def jsonable(value: Any) -> Any:
     """The same in JSON's types; numbers that are not finite, which JSON doesn't know, are None."""
-    if isinstance(value, Mapping):
-        return {key: jsonable(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(one) for one in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return jsonable(value.tolist())
-    if isinstance(value, Path):
-        return str(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return to_jsonable_python(value, inf_nan_mode="null", fallback=lambda array: array.tolist())
 
 
 def sha256(content: bytes) -> str:

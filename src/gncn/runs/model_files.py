@@ -10,19 +10,28 @@ before it touches a file.
 """
 
 import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from gncn.base.errors import ConfigError, RunError
-from gncn.base.files import read_json, sha256, write_atomic
+from gncn.base.files import explained, make_folder, read_json, sha256, write_atomic
 from gncn.base.registry import registered
 from gncn.base.version import VERSION
-from gncn.runs.model_kinds import FILE_KINDS, FileKind, file_kind_of
+from gncn.baselines.blueprint import Blueprint, Kind
+from gncn.baselines.kinds import CLASSES, start_baseline
+from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureShape
+from gncn.core.build import Settling, assemble
+from gncn.core.circuit import PARTS, Circuit
+from gncn.core.network import Network
+from gncn.core.settler import SETTLERS
+from gncn.runs.priors import packed, packed_skeleton, unpacked
 from gncn.runs.tensors import check_arrays, encoded, filled, named_arrays
 
 FORMAT = "gncn-model-2"
@@ -32,6 +41,57 @@ DESCRIPTION = "model.json"
 MAX_DESCRIPTION_BYTES = 1 << 26
 """A description is small unless it holds the masks of lateral synapses."""
 _KEYS = {"model": str, "description": dict, "tensors": str, "sha256": str}
+_PLACES = {**PARTS, "connections": "connection", "settler": "settler"}
+"""Kinds of registered parts, by the key under which a description names them."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of model in files.
+
+    Attributes:
+        model: the class of these models.
+        describe: everything about a model but its arrays, in JSON's types.
+        skeleton: the packed model of a description, with `jax.ShapeDtypeStruct` for arrays.
+            Nothing is allocated for it.
+    """
+
+    model: type
+    describe: Callable[[Any], dict[str, Any]]
+    skeleton: Callable[[dict[str, Any]], Any]
+
+
+def _describe_network(model: Network) -> dict[str, Any]:
+    return {"circuit": model.circuit.describe(), "settler": SETTLERS.describe(model.settler)}
+
+
+def _network_skeleton(description: dict[str, Any]) -> Network:
+    circuit = Circuit(**description["circuit"])
+    settling = Settling(settler=SETTLERS.make(description["settler"]))
+    return eqx.filter_eval_shape(lambda: assemble(circuit, settling, jax.random.key(0)))
+
+
+def _mixture_skeleton(description: dict[str, Any]) -> PixelMixture:
+    shape = PixelMixtureShape(**description)
+    mixture = packed_skeleton(shape.n_components, shape.n_pixels, shape.covariance)
+    return PixelMixture(mixture, shape.floor, shape.emission)
+
+
+def _baseline_kind(name: Kind) -> _Kind:
+    """A baseline trained by backprop is described by its blueprint."""
+
+    def skeleton(description: dict[str, Any]) -> Any:
+        blueprint = Blueprint(**{**description, "kind": name})
+        return eqx.filter_eval_shape(lambda: start_baseline(blueprint, seed=0))
+
+    return _Kind(CLASSES[name], lambda m: m.blueprint.model_dump(exclude={"kind"}), skeleton)
+
+
+_KINDS = {
+    "gncn": _Kind(Network, _describe_network, _network_skeleton),
+    **{name: _baseline_kind(name) for name in CLASSES},
+    "gmm": _Kind(PixelMixture, lambda model: model.shape.model_dump(), _mixture_skeleton),
+}
 
 
 def save(model: Any, folder: str | Path) -> Path:
@@ -49,18 +109,25 @@ def save(model: Any, folder: str | Path) -> Path:
         RunError: the model couldn't be loaded again, as values that are not finite, or the
             folder can't be written.
     """
-    folder, kind = Path(folder), file_kind_of(model)
-    description = kind.describe(model)
-    packed = kind.pack(model)
-    arrays = {name: np.asarray(array) for name, array in named_arrays(packed).items()}
-    _check_savable(kind, model, packed, description, arrays)
+    folder, name = Path(folder), _name_of(model)
+    description, tree = _KINDS[name].describe(model), packed(model)
+    arrays, what = named_arrays(tree), f"This {type(model).__name__} can't be saved"
+    try:
+        plain = json.loads(json.dumps(description, allow_nan=False))
+        skeleton = _KINDS[name].skeleton(plain)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what}: {error}") from error
+    check_arrays(what, arrays, skeleton)
+    _check_step_sizes(model)
+    if jax.tree.structure(tree) != jax.tree.structure(skeleton):
+        raise RunError(f"{what}: its description doesn't say all that it is: {description}.")
     content = encoded(arrays)
     digest = sha256(content)
     tensors = f"model-{digest[:12]}.safetensors"
     whole = {
         "format": FORMAT,
         "gncn": VERSION,
-        "model": kind.name,
+        "model": name,
         "description": description,
         "tensors": tensors,
         "sha256": digest,
@@ -68,13 +135,10 @@ def save(model: Any, folder: str | Path) -> Path:
     text = json.dumps(whole, indent=2) + "\n"
     if len(text) > MAX_DESCRIPTION_BYTES:
         raise RunError(
-            f"This {type(model).__name__} can't be saved: its description has {len(text):,} bytes, "
-            f"and {MAX_DESCRIPTION_BYTES:,} are the most."
+            f"{what}: its description has {len(text):,} bytes, and {MAX_DESCRIPTION_BYTES:,} are "
+            "the most."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"Can't make the folder {folder}: {error.strerror or error}.") from error
+    make_folder(folder)
     write_atomic(folder / tensors, content)
     write_atomic(folder / DESCRIPTION, text)
     for left in (*folder.glob("model-*.safetensors"), *folder.glob(".model-*")):
@@ -83,23 +147,23 @@ def save(model: Any, folder: str | Path) -> Path:
     return folder / DESCRIPTION
 
 
-def _check_savable(
-    kind: FileKind[Any],
-    model: Any,
-    packed: Any,
-    description: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-) -> None:
-    """Refuse a model that `load` would refuse, or that would come back as another."""
-    what = f"This {type(model).__name__} can't be saved"
-    try:
-        skeleton = kind.skeleton(json.loads(json.dumps(description, allow_nan=False)))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{what}: {error}") from error
-    check_arrays(what, arrays, skeleton)
-    kind.check(model)
-    if jax.tree.structure(packed) != jax.tree.structure(skeleton):
-        raise RunError(f"{what}: its description doesn't say all that it is: {description}.")
+def _name_of(model: Any) -> str:
+    """The name of a model's kind."""
+    for name, kind in _KINDS.items():
+        if type(model) is kind.model:
+            return name
+    known = ", ".join(kind.model.__name__ for kind in _KINDS.values())
+    raise RunError(
+        f"A {type(model).__name__} can't be saved; models that can be are of the classes {known}."
+    )
+
+
+def _check_step_sizes(model: Any) -> None:
+    for index, layer in enumerate(model.layers if isinstance(model, Network) else ()):
+        if not layer.step_size > 0:
+            raise RunError(
+                f"A network's step sizes must be above 0; layer {index} has {layer.step_size}."
+            )
 
 
 def load(folder: str | Path) -> Any:
@@ -118,27 +182,40 @@ def load(folder: str | Path) -> Any:
     folder = Path(folder)
     whole = _read_description(folder / DESCRIPTION)
     content = _read_tensors(folder, whole["tensors"], whole["sha256"])
-    kind = FILE_KINDS[whole["model"]]
-    _refuse_unknown_parts(folder, kind, whole["description"])
     try:
-        skeleton = kind.skeleton(whole["description"])
+        _refuse_unknown_parts(folder, whole["description"])
+        skeleton = _KINDS[whole["model"]].skeleton(whole["description"])
         arrays = load_tensors(content)
-    except (ConfigError, SafetensorError, KeyError, TypeError) as error:
+    except (ConfigError, SafetensorError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{folder} holds no model that can be loaded: {error}") from error
     check_arrays(str(folder / whole["tensors"]), arrays, skeleton)
-    model = kind.unpack(filled(skeleton, arrays))
-    kind.check(model)
+    model = unpacked(filled(skeleton, arrays))
+    _check_step_sizes(model)
     return model
 
 
-def _refuse_unknown_parts(folder: Path, kind: FileKind[Any], description: dict[str, Any]) -> None:
-    for part, name in kind.parts(description):
+def _refuse_unknown_parts(folder: Path, description: dict[str, Any]) -> None:
+    for part, name in _parts(description):
         if name not in registered(part):
             raise RunError(
                 f"The model in {folder} has the {part} {name[:80]!r}, which this installation "
                 f"doesn't know. Register it before you load the model: gncn.register({part!r}, "
                 f"{name[:80]!r}, YourClass)."
             )
+
+
+def _parts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Kind and name of every registered part that a description names, at any depth."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _parts(one, key)
+    elif key in _PLACES:
+        name = value.get("kind") if isinstance(value, dict) else value
+        if isinstance(name, str):
+            yield _PLACES[key], name
+    elif isinstance(value, dict):
+        for inner, one in value.items():
+            yield from _parts(one, inner)
 
 
 def _read_description(path: Path) -> dict[str, Any]:
@@ -158,8 +235,8 @@ def _read_description(path: Path) -> dict[str, Any]:
             raise RunError(
                 f"{path} needs {key!r} of type {kind.__name__}; received {whole.get(key)!r}."
             )
-    if whole["model"] not in FILE_KINDS:
-        known = ", ".join(map(repr, FILE_KINDS))
+    if whole["model"] not in _KINDS:
+        known = ", ".join(map(repr, _KINDS))
         raise RunError(
             f"{path} holds a model of the kind {whole['model'][:80]!r}, which this version of gncn "
             f"({VERSION}) doesn't know; it knows {known}. The file was written by gncn "
@@ -171,13 +248,8 @@ def _read_description(path: Path) -> dict[str, Any]:
 def _read_tensors(folder: Path, name: str, digest: str) -> bytes:
     if Path(name).name != name:
         raise RunError(f"{folder / DESCRIPTION} names arrays outside its folder: {name!r}.")
-    try:
+    with explained(f"Can't read {name[:80]} in {folder}, which {DESCRIPTION} calls for"):
         content = (folder / name).read_bytes()
-    except OSError as error:
-        why = error.strerror or error
-        raise RunError(
-            f"Can't read {name[:80]} in {folder}, which {DESCRIPTION} calls for: {why}."
-        ) from error
     if sha256(content) != digest:
         raise RunError(
             f"{folder / name} is damaged or altered: its SHA-256 is {sha256(content)}, and "

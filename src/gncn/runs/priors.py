@@ -10,7 +10,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_tensors
 
@@ -20,43 +19,42 @@ from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture
 from gncn.runs.tensors import check_arrays, encoded, filled, named_arrays
 
 
-def packed(mixture: Mixture) -> Mixture:
-    """The mixture with only the lower triangles of its whitening matrices."""
-    if mixture.covariance != "full":
-        return mixture
-    rows, columns = np.tril_indices(mixture.dim)
-    triangle = jnp.asarray(np.asarray(mixture.whitening)[..., rows, columns])
-    return _with_whitening(mixture, triangle)
+def _is_full(node: Any) -> bool:
+    return isinstance(node, Mixture) and node.covariance == "full"
 
 
-def unpacked(mixture: Mixture) -> Mixture:
-    """The mixture that `packed` was given."""
-    if mixture.covariance != "full":
-        return mixture
-    triangle, dim = np.asarray(mixture.whitening), mixture.dim
-    whole = np.zeros((*triangle.shape[:-1], dim, dim), np.float32)
-    rows, columns = np.tril_indices(dim)
-    whole[..., rows, columns] = triangle
-    return _with_whitening(mixture, jnp.asarray(whole))
+def packed(tree: Any) -> Any:
+    """The tree with only the lower triangles of its mixtures' whitening matrices."""
+
+    def pack(node: Any) -> Any:
+        if not _is_full(node):
+            return node
+        triangle = np.asarray(node.whitening)[..., *np.tril_indices(node.dim)]
+        return eqx.tree_at(lambda one: one.whitening, node, jnp.asarray(triangle))
+
+    return jax.tree.map(pack, tree, is_leaf=_is_full)
 
 
-def _with_whitening(mixture: Mixture, whitening: Float[Array, "..."]) -> Mixture:
-    return eqx.tree_at(lambda one: one.whitening, mixture, whitening)
+def unpacked(tree: Any) -> Any:
+    """The tree that `packed` was given."""
+
+    def unpack(node: Any) -> Any:
+        if not _is_full(node):
+            return node
+        triangle = np.asarray(node.whitening)
+        whole = np.zeros((len(triangle), node.dim, node.dim), np.float32)
+        whole[..., *np.tril_indices(node.dim)] = triangle
+        return eqx.tree_at(lambda one: one.whitening, node, jnp.asarray(whole))
+
+    return jax.tree.map(unpack, tree, is_leaf=_is_full)
 
 
 def packed_skeleton(n_components: int, dim: int, covariance: Covariance) -> Mixture:
     """Shapes and types of a packed mixture's arrays."""
-    n_triangle = dim * (dim + 1) // 2
-    whitening: dict[str, tuple[int, ...]] = {
-        "full": (n_components, n_triangle),
-        "diagonal": (n_components, dim),
-    }
-    like: Any = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)  # noqa: E731
+    n_numbers = dim * (dim + 1) // 2 if covariance == "full" else dim
+    like: Any = lambda *shape: jax.ShapeDtypeStruct((n_components, *shape), jnp.float32)  # noqa: E731
     return eqx.filter_eval_shape(
-        lambda logits, means, whitening: Mixture(logits, means, whitening, covariance),
-        like(n_components),
-        like(n_components, dim),
-        like(*whitening[covariance]),
+        lambda *arrays: Mixture(*arrays, covariance), like(), like(dim), like(n_numbers)
     )
 
 
@@ -66,7 +64,7 @@ def save_mixture(mixture: Mixture, path: str | Path) -> None:
     Raises:
         RunError: an array couldn't be loaded again, or the file can't be written.
     """
-    arrays = {name: np.asarray(array) for name, array in named_arrays(packed(mixture)).items()}
+    arrays = named_arrays(packed(mixture))
     skeleton = packed_skeleton(mixture.n_components, mixture.dim, mixture.covariance)
     check_arrays("The mixture can't be saved: it", arrays, skeleton)
     write_atomic(Path(path), encoded(arrays, {"covariance": mixture.covariance}))
@@ -78,11 +76,10 @@ def load_mixture(path: str | Path) -> Mixture:
     Raises:
         RunError: the file is missing, damaged, or holds no mixture.
     """
-    path = Path(path)
     try:
         with safe_open(path, framework="numpy") as file:
             covariance = (file.metadata() or {}).get("covariance")
-        arrays = load_tensors(path.read_bytes())
+        arrays = load_tensors(Path(path).read_bytes())
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path} holds no mixture that can be loaded: {error}") from error
     names = set(Mixture.__dataclass_fields__) - {"covariance"}
@@ -93,7 +90,6 @@ def load_mixture(path: str | Path) -> Mixture:
         )
     if arrays["means"].ndim != 2:
         raise RunError(f"{path}: means must be a matrix; received {arrays['means'].shape}.")
-    n_components, dim = arrays["means"].shape
-    skeleton = packed_skeleton(n_components, dim, covariance)
+    skeleton = packed_skeleton(*arrays["means"].shape, covariance)
     check_arrays(str(path), arrays, skeleton)
     return unpacked(filled(skeleton, arrays))

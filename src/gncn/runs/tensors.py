@@ -36,7 +36,7 @@ def filled(skeleton: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     return jax.tree_util.tree_map_with_path(take, skeleton)
 
 
-def check_arrays(where: str, arrays: Mapping[str, np.ndarray], skeleton: Any) -> None:
+def check_arrays(where: str, arrays: Mapping[str, Any], skeleton: Any) -> None:
     """Check that arrays are the ones that a skeleton calls for, and finite.
 
     Args:
