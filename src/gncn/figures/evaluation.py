@@ -11,10 +11,13 @@ from gncn.figures.style import (
     COLOURS,
     FAINT,
     INK,
+    entitle,
     new_figure,
     save_figure,
     scatter_classes,
+    show,
     style,
+    write,
 )
 
 
@@ -26,23 +29,17 @@ def draw_samples(
     grid = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axes, (title, images) in zip(grid, pictures.items(), strict=True):
         columns = round(len(images) ** 0.5)
-        axes.imshow(tile(images, shape, columns, background=0.5), cmap="gray_r", vmin=0, vmax=1)
-        axes.set_axis_off()
-        axes.set_title(title, fontsize=10, color=INK, loc="left")
+        show(axes, tile(images, shape, columns, background=0.5))
+        entitle(axes, title)
     return save_figure(figure, path)
 
 
 def draw_activity(
-    path: Path,
-    shares: Sequence[Float[np.ndarray, " _units"]],
-    group_sizes: Sequence[int | None],
+    path: Path, shares: Sequence[Float[np.ndarray, " _units"]], group_sizes: Sequence[int | None]
 ) -> Path:
-    """How often each neuron is active, by column: bars of a column sorted, busiest first.
+    """The share of images that activate each neuron of layers 1..L.
 
-    Args:
-        path: the PNG.
-        shares: of images that activate each neuron, for layers 1..L.
-        group_sizes: neurons of a column in each layer; None without columns.
+    Bars of a column of `group_sizes` neurons stand side by side, busiest first.
     """
     figure = new_figure(10, 1.9 * len(shares) + 0.6)
     rows = figure.subplots(len(shares), 1, squeeze=False)[:, 0]
@@ -97,15 +94,8 @@ def draw_likelihood_curve(
     """The bound on log p(x) against S, with the tight estimate if there is one."""
     figure = new_figure(6, 3.6)
     axes = figure.subplots()
-    axes.errorbar(
-        n_samples,
-        means,
-        yerr=errors,
-        color=COLOURS[0],
-        marker="o",
-        markersize=4,
-        label="S prior samples, all images",
-    )
+    look = {"color": COLOURS[0], "marker": "o", "markersize": 4}
+    axes.errorbar(n_samples, means, yerr=errors, label="S prior samples, all images", **look)
     if tight is not None:
         axes.axhline(tight, color=COLOURS[1], label="annealed importance sampling, a few images")
     if at_s is not None:
@@ -129,15 +119,8 @@ def draw_confusion(path: Path, confusion: Int[np.ndarray, "classes classes"], er
         axes.set_yticks(range(n))
         for (row, column), count in np.ndenumerate(confusion):
             if count:
-                axes.text(
-                    column,
-                    row,
-                    str(count),
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                    color=FAINT if row == column else INK,
-                )
+                colour = FAINT if row == column else INK
+                write(axes, column, row, str(count), fontsize=7, color=colour)
     style(axes, title=f"Linear probe: {error:.2f} % wrong", x="predicted class", y="true class")
     axes.grid(visible=False)
     return save_figure(figure, path)
@@ -150,5 +133,5 @@ def draw_embedding(
     figure = new_figure(6.4, 5.6)
     axes = figure.subplots()
     scatter_classes(axes, positions, labels)
-    axes.set_title("Top states of held-out images, t-SNE", fontsize=10, color=INK, loc="left")
+    entitle(axes, "Top states of held-out images, t-SNE")
     return save_figure(figure, path)

@@ -3,7 +3,7 @@
 Each function takes arrays or records and a path and writes one PNG.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from gncn.evaluation.sheets import tile
-from gncn.figures.style import COLOURS, FAINT, INK, new_figure, save_figure, style
+from gncn.figures.style import (
+    COLOURS,
+    FAINT,
+    INK,
+    entitle,
+    new_figure,
+    save_figure,
+    show,
+    style,
+    write,
+)
 from gncn.training.history import EpochRecord
 
 ERROR_LABELS = {
@@ -38,24 +48,14 @@ def draw_reconstructions(
     grid = figure.subplots(2 * bands, per_row, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for index in range(len(originals)):
+    for index, error in enumerate(errors):
         band, column = divmod(index, per_row)
-        above, below = grid[2 * band, column], grid[2 * band + 1, column]
-        above.imshow(originals[index].reshape(shape), cmap="gray_r", vmin=0, vmax=1)
-        below.imshow(reconstructions[index].reshape(shape), cmap="gray_r", vmin=0, vmax=1)
-        below.text(
-            0.5,
-            -0.06,
-            f"{errors[index]:.0f}",
-            transform=below.transAxes,
-            ha="center",
-            va="top",
-            fontsize=8,
-            color=INK,
-        )
-    figure.suptitle(
-        f"Originals above, reconstructions below, with the {error_label}", fontsize=10, color=INK
-    )
+        below = grid[2 * band + 1, column]
+        show(grid[2 * band, column], originals[index].reshape(shape))
+        show(below, reconstructions[index].reshape(shape))
+        write(below, 0.5, -0.06, f"{error:.0f}", transform=below.transAxes, va="top", fontsize=8)
+    title = f"Originals above, reconstructions below, with the {error_label}"
+    figure.suptitle(title, fontsize=10, color=INK)
     return save_figure(figure, path)
 
 
@@ -65,27 +65,21 @@ def draw_learning_curve(path: Path, history: Sequence[EpochRecord]) -> Path:
     error_axes, psi_axes, sparsity_axes = figure.subplots(1, 3)
     trials = sorted({record.trial for record in history})
     epochs = sorted({record.epoch for record in history})
-    splits = ("train", "validation", "test")
-    for colour, split in zip(COLOURS, splits, strict=False):
-        for axes, field in ((error_axes, "error"), (psi_axes, "discrepancy")):
-            lines = np.array(
-                [
-                    [getattr(getattr(r, split), field) for r in history if r.trial == trial]
-                    for trial in trials
-                ]
-            )
-            _mean_and_trials(axes, epochs, lines, colour, split)
+
+    def plot(axes: Axes, index: int, label: str, value: Callable[[EpochRecord], float]) -> None:
+        lines = np.array([[value(r) for r in history if r.trial == trial] for trial in trials])
+        colour, marker = COLOURS[index % len(COLOURS)], "o" if len(epochs) < 30 else ""
+        axes.plot(epochs, lines.mean(0), color=colour, label=label, marker=marker, markersize=3)
+        if len(lines) > 1:
+            axes.plot(epochs, lines.T, color=colour, alpha=0.25, linewidth=0.7)
+
+    for index, split in enumerate(("train", "validation", "test")):
+        plot(error_axes, index, split, lambda r, split=split: getattr(r, split).error)
+        plot(psi_axes, index, split, lambda r, split=split: getattr(r, split).discrepancy)
     depth = len(history[0].validation.sparsity)
     for layer in range(depth):
-        lines = np.array(
-            [
-                [r.validation.sparsity[layer] for r in history if r.trial == trial]
-                for trial in trials
-            ]
-        )
-        _mean_and_trials(
-            sparsity_axes, epochs, lines, COLOURS[layer % len(COLOURS)], f"layer {layer + 1}"
-        )
+        share = lambda r, layer=layer: r.validation.sparsity[layer]  # noqa: E731
+        plot(sparsity_axes, layer, f"layer {layer + 1}", share)
     label = ERROR_LABELS[history[0].error_name]
     style(error_axes, title="Error (lower is better)", x="epoch", y=label)
     style(psi_axes, title="Objective ψ (higher is better)", x="epoch", y="nats per image")
@@ -100,13 +94,9 @@ def draw_learning_curve(path: Path, history: Sequence[EpochRecord]) -> Path:
 def draw_comparison(
     path: Path, curves: Mapping[str, Sequence[float]], models: Mapping[str, str], what: str
 ) -> Path:
-    """BCE against epochs, one line for each run (the paper's Figure 4).
+    """BCE of some images against epochs, one line for each run (the paper's Figure 4).
 
-    Args:
-        path: the PNG.
-        curves: BCE after each epoch, by run.
-        models: each run's model; the label of a model with several runs has the run's name, too.
-        what: which images the BCE is of.
+    A line is labelled by its run's model, and by the run, too, if the model has several.
     """
     figure = new_figure(6.4, 4.0)
     axes = figure.subplots()
@@ -128,19 +118,6 @@ def draw_comparison(
     return save_figure(figure, path)
 
 
-def _mean_and_trials(
-    axes: Axes,
-    epochs: Sequence[int],
-    lines: Float[np.ndarray, "trials epochs"],
-    colour: str,
-    label: str,
-) -> None:
-    marker = "o" if len(epochs) < 30 else ""
-    axes.plot(epochs, lines.mean(0), color=colour, label=label, marker=marker, markersize=3)
-    if len(lines) > 1:
-        axes.plot(epochs, lines.T, color=colour, alpha=0.25, linewidth=0.7)
-
-
 def draw_weights(
     path: Path,
     weights: Float[np.ndarray, "pixels units"],
@@ -158,12 +135,7 @@ def draw_weights(
     axes.set_facecolor("white")
     picture = axes.imshow(sheet, cmap="RdBu_r", vmin=-bound, vmax=bound)
     axes.set_axis_off()
-    axes.set_title(
-        f"What each of {len(shown)} {what}",
-        fontsize=10,
-        color=INK,
-        loc="left",
-    )
+    entitle(axes, f"What each of {len(shown)} {what}")
     bar = figure.colorbar(picture, ax=axes, fraction=0.02, pad=0.01)
     bar.ax.tick_params(labelsize=8, colors=INK)
     return save_figure(figure, path)
@@ -175,13 +147,10 @@ def draw_columns(
     group_sizes: Sequence[int | None],
     labels: Sequence[str],
 ) -> Path:
-    """Who is active: for a few images, the positive states of every layer, by column.
+    """Who is active: for a few images, the positive states of layers 1..L, by column.
 
-    Args:
-        path: the PNG.
-        latents: states of layers 1..L.
-        group_sizes: neurons of a column in each layer; None without columns.
-        labels: what to call each image.
+    `group_sizes` are the neurons of a column in each layer, None without columns; `labels`
+    are what to call the images.
     """
     figure = new_figure(1.6 * len(labels) + 1.2, 2.1 * len(latents) + 0.7)
     grid = figure.subplots(len(latents), len(labels), squeeze=False)
@@ -206,11 +175,8 @@ def draw_columns(
             if column == 0:
                 kind = f"{states.shape[1] // group} columns of {group}" if group else "no columns"
                 axes.set_ylabel(f"layer {layer}\n{kind}", fontsize=8, color=INK)
-    figure.suptitle(
-        "Settled states; each vertical strip of a panel is one column of competing neurons",
-        fontsize=10,
-        color=INK,
-    )
+    title = "Settled states; each vertical strip of a panel is one column of competing neurons"
+    figure.suptitle(title, fontsize=10, color=INK)
     return save_figure(figure, path)
 
 
@@ -222,16 +188,7 @@ def draw_settling(
     latents: Sequence[Float[np.ndarray, "steps units"]],
     shape: tuple[int, int],
 ) -> Path:
-    """One image settling: the network's prediction of it, ψ and the states, step by step.
-
-    Args:
-        path: the PNG.
-        original: the image.
-        predictions: z̄^0 before and after every step.
-        discrepancy: the terms of ψ at the same times.
-        latents: states of layers 1..L at the same times.
-        shape: rows and columns of the image.
-    """
+    """One image settling: z̄^0, the terms of ψ, and the states of layers 1..L, step by step."""
     n_steps = len(predictions) - 1
     shown = np.unique(np.round(np.linspace(0, n_steps, 9)).astype(int))
     figure = new_figure(11.0, 6.6)
@@ -240,20 +197,14 @@ def draw_settling(
     for axes, (picture, title) in zip(
         strip.subplots(1, len(pictures), squeeze=False)[0], pictures, strict=True
     ):
-        axes.imshow(picture.reshape(shape), cmap="gray_r", vmin=0, vmax=1)
+        show(axes, picture.reshape(shape))
         axes.set_title(title, fontsize=8, color=INK)
-        axes.set_axis_off()
     psi_axes, *state_axes = plots.subplots(1, 1 + len(latents))
     steps = np.arange(n_steps + 1)
     psi_axes.plot(steps, discrepancy.sum(1), color=INK, linewidth=2, label="ψ")
-    for index in range(discrepancy.shape[1]):
-        psi_axes.plot(
-            steps,
-            discrepancy[:, index],
-            color=COLOURS[index % len(COLOURS)],
-            linewidth=1,
-            label=f"layer {index}",
-        )
+    for index, term in enumerate(discrepancy.T):
+        colour = COLOURS[index % len(COLOURS)]
+        psi_axes.plot(steps, term, color=colour, linewidth=1, label=f"layer {index}")
     style(psi_axes, title="Total discrepancy ψ and its parts", x="step", y="nats")
     psi_axes.legend(fontsize=8, frameon=False)
     for layer, (axes, states) in enumerate(zip(state_axes, latents, strict=True), start=1):

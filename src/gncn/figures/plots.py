@@ -21,15 +21,9 @@ _WIDTH = 4.4
 
 
 class Curve(NamedTuple):
-    """A model's learning curve.
+    """A model's learning curve: BCE after each epoch, over trials.
 
-    Attributes:
-        title: what to call the model.
-        colour: of its line.
-        mean: BCE after each epoch, mean over trials.
-        deviation: standard deviation over trials.
-        bold: whether its line is wide.
-        paper: the paper's final value, marked by a ring at the right; None for no ring.
+    The paper's final value is marked by a ring at the right.
     """
 
     title: str
@@ -41,16 +35,7 @@ class Curve(NamedTuple):
 
 
 def draw_curves(curves: Sequence[Curve], what: str, name: str) -> str:
-    """Draw BCE against epochs, a line for each model.
-
-    Args:
-        curves: at least one.
-        what: which images.
-        name: unique on the page.
-
-    Returns:
-        SVG.
-    """
+    """Draw BCE of some images against epochs, a line for each model, as SVG; see `to_svg`."""
     figure = new_figure(_WIDTH, 3.1)
     axes = figure.subplots()
     longest = max(len(curve.mean) for curve in curves)
@@ -73,7 +58,7 @@ def draw_curves(curves: Sequence[Curve], what: str, name: str) -> str:
 def draw_points(
     positions: Float[np.ndarray, "points 2"], labels: Int[np.ndarray, " points"] | None, name: str
 ) -> str:
-    """Draw codes in the plane, coloured by class, as SVG; `name` is unique on the page."""
+    """Draw codes in the plane, coloured by class, as SVG; see `to_svg`."""
     figure = new_figure(3.0, 3.0)
     axes = figure.subplots()
     scatter_classes(axes, positions, labels)
@@ -87,14 +72,9 @@ def draw_sparsity(
     colour: str,
     name: str,
 ) -> str:
-    """Draw the share of active neurons by layer, as SVG.
+    """Draw the share of active neurons by layer, bottom first, as SVG; see `to_svg`.
 
-    Args:
-        means: over trials, bottom layer first.
-        deviations: over trials.
-        paper: the paper's shares, drawn as rings; None for no rings.
-        colour: of the bars.
-        name: unique on the page.
+    Bars are means over trials; the paper's shares are rings.
     """
     figure = new_figure(_WIDTH, 2.4)
     axes = figure.subplots()
@@ -118,9 +98,7 @@ def _axes(axes: Axes, *, x: str, y: str) -> None:
 def to_svg(figure: Figure, name: str) -> str:
     """A figure as an ``<svg>`` element without background, its ink `currentColor`.
 
-    Args:
-        figure: the figure.
-        name: unique on the page; begins the element's ids.
+    `name` is unique on the page and begins the element's ids.
     """
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "savefig.dpi": 150}):

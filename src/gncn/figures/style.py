@@ -5,9 +5,10 @@ Figures are drawn without a display.
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -36,13 +37,29 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 def style(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
     """Labels, a light grid and no box."""
-    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    entitle(axes, title)
     axes.set_xlabel(x, fontsize=9, color=INK)
     axes.set_ylabel(y, fontsize=9, color=INK)
     axes.tick_params(labelsize=8, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)
+
+
+def entitle(axes: Axes, title: str) -> None:
+    """A title at the left."""
+    axes.set_title(title, fontsize=10, color=INK, loc="left")
+
+
+def write(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
+    """Text in ink, centred at a point."""
+    axes.text(x, y, text, **({"color": INK, "ha": "center", "va": "center"} | look))
+
+
+def show(axes: Axes, image: Shaped[np.ndarray, "..."]) -> None:
+    """An image of pixels in [0, 1], dark on light, without axes."""
+    axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+    axes.set_axis_off()
 
 
 def scatter_classes(
@@ -57,15 +74,5 @@ def scatter_classes(
         colour = shades(index if few else index / len(classes))
         axes.scatter(*chosen.T, s=6, color=colour, linewidths=0, alpha=0.8, rasterized=True)
         if few and labels is not None:
-            across, up = np.median(chosen, axis=0)
-            axes.text(
-                across,
-                up,
-                str(label),
-                fontsize=13,
-                weight="bold",
-                color=INK,
-                ha="center",
-                va="center",
-            )
+            write(axes, *np.median(chosen, axis=0), str(label), fontsize=13, weight="bold")
     axes.set_axis_off()
