@@ -21,9 +21,8 @@ CASES = dict(all_cases())
 RTOL, ATOL = 2e-5, 2e-6
 
 QUICK = (
-    *("learned", "tied", "exact", "random", "columns-activity", "band-state", "matrix-state"),
-    *("precision-full", "clipped-receiving", "activations-steps", "skip-gaussian", "sequential"),
-    *("momentum", "newton", "bfloat16", "ipc", "sgd", "completion"),
+    *("learned", "exact", "random", "columns-activity", "matrix-state", "precision-full"),
+    *("clipped-receiving", "skip-gaussian", "sequential", "momentum", "newton", "ipc"),
 )
 """Network cases that run every time."""
 
@@ -69,12 +68,12 @@ def unchecked():
 
 def marked(name: str) -> Any:
     """A case as pytest takes it: slow unless it is among the quick ones."""
-    quick = name in (*(f"network/{one}" for one in QUICK), "trials", "preset/mnist")
+    quick = name in (*(f"network/{one}" for one in QUICK), "preset/mnist")
     return pytest.param(name, marks=() if quick else pytest.mark.slow)
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("name", map(marked, CASES))
+@pytest.mark.parametrize("name", [marked(name) for name in CASES])
 def test_golden_numbers(name):
     with jax.disable_jit(not name.startswith("measured/")):
         found = CASES[name]()
