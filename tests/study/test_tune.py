@@ -122,7 +122,7 @@ def test_a_data_set_may_begin_with_a_preset_of_its_own():
     for data, preset in (("caltech-16", "caltech"), ("fashion-mnist", "fashion-mnist")):
         found, wanted = paper.config("gncn", data, {}), gncn.load_config(preset=preset)
         assert found.network == wanted.network
-        assert found.settling.products == "bfloat16"  # laid over every preset
+        assert found.settling.settler.products == "bfloat16"  # laid over every preset
 
 
 def test_a_search_begins_with_what_its_recipe_says(pretence, tmp_path):
@@ -130,7 +130,7 @@ def test_a_search_begins_with_what_its_recipe_says(pretence, tmp_path):
     first, digits = pretence.configs[0], gncn.load_config(preset="digits")
     assert first.training.learning_rate == digits.training.learning_rate
     assert first.network == digits.network
-    assert 5 <= first.settling.n_settle_steps <= 10  # the preset's 20 is out of bounds
+    assert 5 <= first.settling.settler.n_settle_steps <= 10  # the preset's 20 is out of bounds
     assert summary["trials"][0]["settings"]["network.max_norm.0"] == 4.0
     assert pretence.configs[1].training.learning_rate != digits.training.learning_rate
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from gncn.base.files import jsonable
 
@@ -24,6 +25,10 @@ DataDirOption = Annotated[
         show_default=False,
     ),
 ]
+FigureOption = Annotated[
+    Path | None,
+    typer.Option(help="PNG to write. Default: in the run's figures.", show_default=False),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 console = Console(stderr=True)
@@ -33,3 +38,25 @@ console = Console(stderr=True)
 def print_json(value: Any) -> None:
     """Print a result as JSON on standard output."""
     typer.echo(json.dumps(jsonable(value), indent=2, allow_nan=False))
+
+
+def say(*lines: str, style: str = "") -> None:
+    """Print messages, each on a line of its own however narrow the terminal is."""
+    for line in lines:
+        console.print(line, style=style, highlight=False, soft_wrap=True)
+
+
+def new_table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
+    """A table without rows.
+
+    Args:
+        title: stands above it.
+        left: headings of the first columns, of words.
+        right: headings of the other columns, of numbers.
+    """
+    table = Table(title=title, title_justify="left")
+    for heading in left:
+        table.add_column(heading)
+    for heading in right:
+        table.add_column(heading, justify="right")
+    return table

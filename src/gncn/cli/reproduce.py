@@ -1,16 +1,14 @@
 """``gncn reproduce``: run a study; continue where it was left."""
 
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.live import Live
-from rich.table import Table
+from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from gncn.cli.options import DataDirOption, JsonOption, console, print_json
+from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
 
 if TYPE_CHECKING:
     from gncn.study.plan import Study
@@ -76,10 +74,8 @@ def reproduce(
 
     found = load_study(study)
     folder = out or Path("results") / found.name
-    beside = Path(study).parent if Path(study).suffix == ".toml" else None
-    every = found.runs(folder=beside, data_dir=data_dir)
-    specs = found.runs(folder=beside, only=only or (), data_dir=data_dir)
-    wanted = {spec.name for spec in specs}
+    every = found.runs(data_dir=data_dir)
+    specs = found.runs(only=only or (), data_dir=data_dir)
     standings = survey(specs, folder)
     if show:
         _tell(found, standings, jobs, as_json)
@@ -89,21 +85,18 @@ def reproduce(
             found,
             every,
             folder,
-            wanted=wanted,
+            wanted={spec.name for spec in specs},
             jobs=jobs,
             redo_stale=redo_stale,
             on_event=display.on_event,
         )
     bad = [record for record in made if record.status == "failed"]
     if as_json:
-        print_json({"records": str(folder), "runs": [_plain(record) for record in made]})
+        print_json({"records": folder, "runs": [_plain(record) for record in made]})
     else:
-        done = len(made) - len(bad)
-        console.print(
-            f"{done} runs done, {len(bad)} failed, {len(specs) - len(made)} were done before. "
-            f"Records: {folder}. Next: [bold]gncn report {folder}[/]",
-            highlight=False,
-            soft_wrap=True,
+        say(
+            f"{len(made) - len(bad)} runs done, {len(bad)} failed, {len(specs) - len(made)} were "
+            f"done before. Records: {folder}. Next: [bold]gncn report {folder}[/]"
         )
     if bad:
         sys.exit(FAILED)
@@ -119,39 +112,34 @@ def _plain(record: "Record") -> dict[str, Any]:
 
 
 def _tell(study: "Study", standings: Sequence["Standing"], jobs: int, as_json: bool) -> None:
+    """Print what is done and what is left."""
     from gncn.study.reproduce import estimate
 
     left = estimate(study, standings, jobs)
-    counts = {
-        state: sum(one.state == state for one in standings)
-        for state in ("finished", "failed", "stale", "missing")
-    }
+    states = [one.state for one in standings]
+    counts = {state: states.count(state) for state in ("finished", "failed", "stale", "missing")}
     if as_json:
         runs = [
-            {"run": one.spec.name, "state": one.state, "changes": list(one.changes)}
+            {"run": one.spec.name, "state": one.state, "changes": one.changes}
             | ({"error": one.record.error} if one.record and one.record.error else {})
             for one in standings
         ]
         print_json({"study": study.name, **counts, "left": left._asdict(), "runs": runs})
         return
-    table = Table(title=study.title or study.name, title_justify="left")
-    for name in ("model", "data", *counts):
-        table.add_column(name, justify="left" if name in ("model", "data") else "right")
+    table = new_table(study.title or study.name, ("model", "data"), tuple(counts))
     for model, data in dict.fromkeys((one.spec.model, one.spec.data) for one in standings):
         here = [o.state for o in standings if (o.spec.model, o.spec.data) == (model, data)]
         table.add_row(model, data, *(str(here.count(state) or "") for state in counts))
     console.print(table)
     for one in standings:
         if one.state == "stale":
-            console.print(f"stale: {one.spec.name}: {'; '.join(one.changes)}", soft_wrap=True)
+            say(f"stale: {one.spec.name}: {'; '.join(one.changes)}")
         elif one.record is not None and one.record.error is not None:
-            console.print(f"failed: {one.spec.name}: {one.record.error['message']}", soft_wrap=True)
+            say(f"failed: {one.spec.name}: {one.record.error['message']}")
     unknown = f", and {left.n_unknown} runs of unknown length" if left.n_unknown else ""
-    n_left = len(standings) - counts["finished"]
-    console.print(
-        f"{n_left} of {len(standings)} runs are left: about {_duration(left.seconds)} with "
-        f"{jobs} at a time{unknown}.",
-        highlight=False,
+    say(
+        f"{len(states) - counts['finished']} of {len(states)} runs are left: about "
+        f"{_duration(left.seconds)} with {jobs} at a time{unknown}."
     )
 
 
@@ -161,24 +149,22 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-class _Display:
-    """Progress: a live table on a terminal, and a line whenever a run starts or ends."""
+class _Display(Progress):
+    """A row for each run at work, on a terminal; and a line whenever a run starts or ends."""
 
     def __init__(self, study: "Study", standings: Sequence["Standing"], jobs: int) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[doing]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
         self._study, self._jobs = study, jobs
         self._standings = {one.spec.name: one for one in standings}
-        self._began: dict[str, float] = {}
-        self._doing: dict[str, str] = {}
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=2)
-
-    def __enter__(self) -> "_Display":
-        if console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if console.is_terminal:
-            self._live.stop()
+        self._rows: dict[str, TaskID] = {}
+        self._whole = self.add_task("all runs", doing="")
+        self._estimate()
 
     def on_event(self, event: "Event") -> None:
         """Show the event."""
@@ -186,35 +172,30 @@ class _Display:
         if event.record is not None:
             self._end(name, event.record)
         elif event.text:
-            self._doing[name] = event.text
+            self.update(self._rows[name], doing=event.text)
         else:
-            self._began[name] = time.monotonic()
-            self._doing[name] = "starting"
+            self._rows[name] = self.add_task(name, doing="starting")
             if not console.is_terminal:
-                console.print(f"{name}: started", highlight=False)
+                say(f"{name}: started")
 
     def _end(self, name: str, record: "Record") -> None:
-        self._doing.pop(name, None)
-        taken = _duration(time.monotonic() - self._began[name])
+        row = self._rows.pop(name)
+        taken = _duration(next(task.elapsed or 0.0 for task in self.tasks if task.id == row))
+        self.remove_task(row)
         if record.error is None:
-            console.print(f"{name}: done in {taken}", highlight=False)
+            say(f"{name}: done in {taken}")
         else:
             why = f"{record.error['type']}: {record.error['message']}"
             console.print(f"{name}: failed after {taken}: {why}", style="red", markup=False)
-        before = self._standings[name]
         state = "finished" if record.error is None else "failed"
-        self._standings[name] = before._replace(state=state, record=record)
+        self._standings[name] = self._standings[name]._replace(state=state, record=record)
+        self._estimate()
 
-    def _table(self) -> Table:
+    def _estimate(self) -> None:
         from gncn.study.reproduce import estimate
 
         standings = list(self._standings.values())
         done = sum(one.state == "finished" for one in standings)
-        left = estimate(self._study, standings, self._jobs)
-        about = f", about {_duration(left.seconds)} left" if left.seconds else ""
-        table = Table(title=f"{done} of {len(standings)} runs done{about}", title_justify="left")
-        for column in ("run", "for", "doing"):
-            table.add_column(column)
-        for name, doing in self._doing.items():
-            table.add_row(name, _duration(time.monotonic() - self._began[name]), doing)
-        return table
+        left = estimate(self._study, standings, self._jobs).seconds
+        about = f", about {_duration(left)} left" if left else ""
+        self.update(self._whole, doing=f"{done} of {len(standings)} runs done{about}")

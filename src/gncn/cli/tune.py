@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from gncn.cli.options import DataDirOption, JsonOption, console, print_json
+from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
 
 
 def tune(
@@ -48,7 +47,10 @@ def tune(
     """
     from gncn.base.errors import ConfigError
     from gncn.base.extras import needs
+
+    needs("optuna", "study")
     from gncn.study.search import load_search
+    from gncn.study.tune import tune as search_on
 
     found = load_search(search)
     tasks = [
@@ -62,32 +64,18 @@ def tune(
             f"Nothing in the search {found.name!r} fits {', '.join(only or ())}. Models: "
             f"{', '.join(found.models)}. Data sets: {', '.join(found.data)}."
         )
-    needs("optuna", "study")
-    from gncn.study.tune import tune as search_on
-
     folder = out or Path("results") / "tuning" / found.name
-    beside = Path(search).parent if Path(search).suffix == ".toml" else None
     summaries = []
     with console.status("tuning") as status:
         for model, data in tasks:
-            summaries.append(
-                search_on(
-                    found,
-                    model,
-                    data,
-                    folder,
-                    folder=beside,
-                    data_dir=data_dir,
-                    report=status.update,
-                    on_trial=lambda line: console.print(line, highlight=False, soft_wrap=True),
-                )
-            )
-            console.print(_told(summaries[-1]), highlight=False, soft_wrap=True)
+            options = {"data_dir": data_dir, "report": status.update, "on_trial": say}
+            summaries.append(search_on(found, model, data, folder, **options))
+            say(_told(summaries[-1]))
     if as_json:
         print_json(summaries)
         return
     _show(summaries)
-    console.print(f"records: {folder}", highlight=False, soft_wrap=True)
+    say(f"records: {folder}")
 
 
 def _fits(model: str, data: str, pattern: str) -> bool:
@@ -106,10 +94,9 @@ def _told(summary: dict[str, Any]) -> str:
 
 
 def _show(summaries: list[dict[str, Any]]) -> None:
-    columns = list(dict.fromkeys(c for s in summaries for c in s["searched"]["wanted"]))
-    table = Table(title="Best trials, validation images", title_justify="left")
-    for name in ("model", "data", "trials", *columns):
-        table.add_column(name, justify="left" if name in ("model", "data") else "right")
+    columns = tuple(dict.fromkeys(c for s in summaries for c in s["searched"]["wanted"]))
+    title = "Best trials, validation images"
+    table = new_table(title, ("model", "data"), ("trials", *columns))
     for summary in summaries:
         values = (_best(summary) or {}).get("values", {})
         cells = (f"{values[c]:.3f}" if c in values else "–" for c in columns)

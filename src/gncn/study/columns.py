@@ -1,6 +1,8 @@
 """The columns of tables and searches: of training's errors and of all measures."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from gncn.base.errors import unknown_choice
 from gncn.measures import Column, measure_columns
@@ -23,21 +25,19 @@ def all_columns() -> dict[str, Column]:
     return {"bce": BCE} | {column.key: column for _, column in measure_columns()}
 
 
-def check_column(key: str) -> Column:
-    """The column with a key.
-
-    Raises:
-        ConfigError: no column has this key.
-    """
-    known = all_columns()
-    if key not in known:
-        raise unknown_choice("column", key, known)
-    return known[key]
-
-
 def columns() -> dict[str, Column]:
     """The columns that tables have, by key and in their order."""
     return {key: column for key, column in all_columns().items() if column.tabulated}
+
+
+def _known(key: str) -> str:
+    if key not in all_columns():
+        raise unknown_choice("column", key, all_columns())
+    return key
+
+
+ColumnKey = Annotated[str, AfterValidator(_known)]
+"""The key of a column."""
 
 
 def from_training(column: Column, record: EpochRecord | None, split: str) -> float | None:
@@ -71,3 +71,9 @@ def column_value(
 def published_number(column: Column, paper: Published) -> float | None:
     """The paper's number that a column is compared with."""
     return getattr(paper, column.published) if column.published else None
+
+
+def best_of(column: Column, means: dict[Any, float], n: int = 2) -> set[Any]:
+    """The keys of the `n` best numbers of a column; none if it ranks nobody."""
+    ranked = sorted(means, key=means.__getitem__, reverse=not column.low_is_good)
+    return set(ranked[:n]) if column.ranked else set()

@@ -1,8 +1,9 @@
 """`Findings`: what a study found, as plain data for the report."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from gncn.study.columns import columns
 from gncn.study.compare import Summary
@@ -10,16 +11,9 @@ from gncn.study.plan import Study
 from gncn.study.record import Record
 from gncn.study.verdict import Verdict
 
-LOOSE = 1.0
-"""Nats between two bounds from which on an estimate isn't tight."""
-YARDSTICKS = {
-    "supervised": "a network trained by backprop for this half alone",
-    "nearest_neighbours": "nearest neighbours",
-    "mean_image": "the mean image",
-}
 
-
-class Cell(NamedTuple):
+@dataclass(frozen=True)
+class Cell:
     """A number of the report.
 
     Attributes:
@@ -38,19 +32,10 @@ class Cell(NamedTuple):
     as_printed: Verdict | None = None
     best: bool = False
 
-
-class Tight(NamedTuple):
-    """An annealed estimate of log p(x), and what it is worth.
-
-    Attributes:
-        n_images: number of images.
-        standard_error: standard error over the images, in nats.
-        gap: between bounds from below and above, on images that the model simulated, in nats.
-    """
-
-    n_images: int
-    standard_error: float
-    gap: float
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither we nor the paper have a number."""
+        return self.ours is None and self.paper is None
 
 
 @dataclass(frozen=True)
@@ -62,31 +47,31 @@ class ModelRow:
         title: its name in the report.
         kind: ``config.model``.
         n_trials: finished runs.
-        n_synapses: all that it learns.
         cells: by the keys of `gncn.study.columns.columns`.
         curve: BCE after each epoch that all trials reached: mean over trials, deviation.
         first_epoch: BCE after the first.
         sparsity: share of active neurons by layer.
         way: how it completed images best.
         pictures: pictures of its first trial that has some.
-        tight: how log p(x) of a few images was bounded, of the first trial that has it.
+        tight: how log p(x) of a few images was bounded, as measured in the first trial that
+            bounded it from both sides; empty if none did.
     """
 
     key: str
     title: str
     kind: str
     n_trials: int
-    n_synapses: int | None
     cells: dict[str, Cell]
     curve: tuple[tuple[float, float], ...]
     first_epoch: Cell
     sparsity: tuple[Summary, ...]
     way: str | None
     pictures: dict[str, Any]
-    tight: Tight | None
+    tight: dict[str, Any]
 
 
-class TargetRow(NamedTuple):
+@dataclass(frozen=True)
+class TargetRow:
     """A target.
 
     Attributes:
@@ -116,7 +101,7 @@ class DataSection:
         partial: whether only a part of the data was available.
         published: whether the paper has numbers of these data.
         rows: models in the study's order.
-        yardsticks: M-MSE of what needs no model, by the keys of `YARDSTICKS`.
+        yardsticks: M-MSE of what needs no model, by the yardstick's name.
         paper_sparsity: the GNCN's in the paper.
         targets: the study's targets, and our numbers.
         targets_for: title of the model that they are for.
@@ -134,11 +119,30 @@ class DataSection:
     targets: tuple[TargetRow, ...]
     targets_for: str
 
+    @property
+    def slug(self) -> str:
+        """What names of figures end in."""
+        return f"{self.key}-part" if self.partial else self.key
+
     def verdicts(self) -> Iterable[Verdict]:
         """All verdicts; that on log p(x) once, not again in the paper's convention."""
         twice = "log_likelihood_paper_convention"
         cells = (row.cells[key] for row in self.rows for key in columns() if key != twice)
         return (cell.verdict for cell in cells if cell.verdict is not None)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many results have each verdict."""
+        return Counter(verdict.kind for verdict in self.verdicts())
+
+    def columns(self, table: str) -> list[str]:
+        """Keys of the columns of a table in which some model has a number, ours or the paper's."""
+        keys = [key for key, column in columns().items() if column.table == table]
+        return [key for key in keys if self.rows_with([key])]
+
+    def rows_with(self, keys: Sequence[str]) -> list[ModelRow]:
+        """Models with a number in one of these columns."""
+        return [row for row in self.rows if any(not row.cells[key].is_empty for key in keys)]
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,6 @@ class Findings:
         sections: by data set.
         finished: records of finished runs.
         failed: records of failed runs.
-        n_planned: runs that the study asks for.
         n_superseded: records that others replaced.
     """
 
@@ -158,8 +161,12 @@ class Findings:
     sections: tuple[DataSection, ...]
     finished: tuple[Record, ...]
     failed: tuple[Record, ...]
-    n_planned: int
     n_superseded: int = 0
+
+    @property
+    def n_planned(self) -> int:
+        """Runs that the study asks for."""
+        return self.study.n_runs
 
 
 def number(value: float, decimals: int = 2) -> str:
@@ -183,35 +190,19 @@ def as_json(findings: Findings) -> dict[str, Any]:
         "finished": len(findings.finished),
         "failed": [record.name for record in findings.failed],
         "planned": findings.n_planned,
-        "data": [
-            {
-                "name": section.name,
-                "partial": section.partial,
-                "yardsticks": {k: v._asdict() for k, v in section.yardsticks.items()},
-                "targets": [
-                    row._asdict() | {"ours": row.ours and row.ours._asdict()}
-                    for row in section.targets
-                ],
-                "models": {
-                    row.key: {
-                        "cells": {k: _plain(c) for k, c in row.cells.items() if c.ours or c.paper},
-                        "sparsity": [one._asdict() for one in row.sparsity],
-                        "bce_by_epoch": [mean for mean, _ in row.curve],
-                    }
-                    for row in section.rows
-                },
-            }
-            for section in findings.sections
-        ],
+        "data": [_section_as_json(section) for section in findings.sections],
     }
 
 
-def _plain(cell: Cell) -> dict[str, Any]:
-    return {
-        "ours": cell.ours and cell.ours._asdict(),
-        "paper": cell.paper,
-        "verdict": cell.verdict and cell.verdict._asdict(),
-        "printed": cell.printed,
-        "as_printed": cell.as_printed and cell.as_printed._asdict(),
-        "among_best_two": cell.best,
-    }
+def _section_as_json(section: DataSection) -> dict[str, Any]:
+    plain = asdict(section)
+    models = {}
+    for row in section.rows:
+        cells = {key: asdict(cell) for key, cell in row.cells.items() if not cell.is_empty}
+        models[row.key] = {
+            "cells": {k: cell | {"among_best_two": cell.pop("best")} for k, cell in cells.items()},
+            "sparsity": [asdict(one) for one in row.sparsity],
+            "bce_by_epoch": [mean for mean, _ in row.curve],
+        }
+    kept = ("name", "partial", "yardsticks", "targets")
+    return {name: plain[name] for name in kept} | {"models": models}

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,18 @@ import numpy as np
 from gncn.base.errors import ConfigError
 from gncn.data import Dataset
 from gncn.evaluation.sheets import image_shape
-from gncn.measures import Subject, as_measurable, make_measures
+from gncn.measures import Measure, Subject, as_measurable, make_measures
 from gncn.measures import measure_columns as columns_of_measures
 from gncn.measures.missing import MissingMeasure
 from gncn.runs.config import Config
-from gncn.study.columns import all_columns, check_column, from_training, published_number
-from gncn.study.paper import PUBLISHED, Published
-from gncn.study.search import Measuring, Search
+from gncn.study.columns import all_columns, from_training, published_number
+from gncn.study.paper import published
+from gncn.study.search import Search
+from gncn.study.spec import Measuring
 from gncn.training.fit import Fit
 
 Remember = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 """Keeps what depends on the data alone, so that it is measured once for all models."""
-
-SHARE_OF_MEAN = 0.1
-"""Weight of the mean shortfall; the worst has weight 1."""
 
 
 def development_data(config: Config, train_images: int | None = None) -> Dataset:
@@ -57,14 +56,13 @@ def references(
     Raises:
         ConfigError: a column has no reference.
     """
-    entry = search.models[model]
-    reference = search.reference(model, data)
-    known: Mapping[str, float | None] = {**search.data[data].targets}
+    counted, reference = search.models[model].columns, search.reference(model, data)
+    known: Mapping[str, float | None] = search.data[data].targets
     if reference == "paper":
-        paper = PUBLISHED.get(data_name, {}).get(kind, Published())
+        paper = published(data_name, kind)
         known = {key: published_number(column, paper) for key, column in all_columns().items()}
-    found = {column: value for column in entry.columns if (value := known.get(column))}
-    if missing := [column for column in entry.columns if column not in found]:
+    found = {column: value for column in counted if (value := known.get(column))}
+    if missing := [column for column in counted if column not in found]:
         raise ConfigError(
             f"models.{model} counts {', '.join(missing)}, for which there is no number with "
             f"reference={reference!r} on {data!r}. Set data.{data}.targets, or take it out "
@@ -75,8 +73,8 @@ def references(
 
 def shortfall(column: str, value: float, reference: float) -> float:
     """How much worse than the reference, in tenths of its size; negative if better."""
-    worse = value - reference if check_column(column).low_is_good else reference - value
-    return worse / (0.1 * abs(reference))
+    sign = 1 if all_columns()[column].low_is_good else -1
+    return sign * (value - reference) / (0.1 * abs(reference))
 
 
 def objective(
@@ -91,7 +89,7 @@ def objective(
     """
     short = {column: shortfall(column, values[column], wanted[column]) for column in wanted}
     mean = sum(short.values()) / len(short)
-    return (mean if combine == "mean" else max(short.values()) + SHARE_OF_MEAN * mean), short
+    return (mean if combine == "mean" else max(short.values()) + 0.1 * mean), short
 
 
 def measure_columns(
@@ -120,29 +118,30 @@ def measure_columns(
     """
     known = all_columns()
     recorded = {key: from_training(known[key], fit.kept[0], "validation") for key in columns}
-    missing = tuple(key for key, number in recorded.items() if number is None)
+    needed = _needed(tuple(key for key, number in recorded.items() if number is None))
+    for key, names in needed.items():
+        _need(bool(names), key)
+    every = tuple(dict.fromkeys(name for names in needed.values() for name in names))
+    measures = make_measures(every, measuring.settings)
     numbers: dict[str, Any] = {}
-    if missing:
-        needed = _needed(missing)
-        for key, names in needed.items():
-            _need(bool(names), key)
-        every = tuple(dict.fromkeys(name for names in needed.values() for name in names))
-        measures = make_measures(every, measuring.settings)
+    if needed:
         subject = Subject(as_measurable(fit.network), data, "validation", measuring.seed, report)
         for key, names in needed.items():
             codeless = all(not measures[name].needs_codes for name in names)
             _need(subject.model.has_codes or codeless, key)
         for name, measure in measures.items():
-            if measure.of_data_alone:
-                numbers |= remember(name, lambda one=measure: one.measure(subject).numbers)
-            else:
-                numbers |= measure.measure(subject).numbers
+            measured = partial(_numbers, measure, subject)
+            numbers |= remember(name, measured) if measure.of_data_alone else measured()
     found = {}
     for key in columns:
         number = recorded[key]
         found[key] = known[key].find(numbers) if number is None else number
         _need(found[key] is not None, key)
     return found
+
+
+def _numbers(measure: Measure, subject: Subject) -> dict[str, Any]:
+    return measure.measure(subject).numbers
 
 
 def check_measurable(columns: tuple[str, ...], measuring: Measuring, data: Dataset) -> None:

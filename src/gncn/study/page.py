@@ -1,32 +1,31 @@
 """The report: one HTML page that needs nothing else, and Markdown with a folder of figures."""
 
 import base64
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from gncn.base.files import write_atomic
 from gncn.figures.plots import PALETTE, Curve, draw_curves, draw_points, draw_sparsity
 from gncn.study.columns import columns
-from gncn.study.findings import (
-    LOOSE,
-    YARDSTICKS,
-    Cell,
-    DataSection,
-    Findings,
-    ModelRow,
-    number,
-    with_spread,
-)
+from gncn.study.findings import DataSection, Findings, ModelRow, number, with_spread
+from gncn.study.paper import EXCESS
 from gncn.study.pictures import unpack_points
-from gncn.study.verdict import EXCESS, KINDS
+from gncn.study.verdict import KINDS
 
 SIGNS = {"beaten": "▲", "reproduced": "●", "not reached": "▼", "not attainable": "⊘"}
+YARDSTICKS = {
+    "supervised": "a network trained by backprop for this half alone",
+    "nearest_neighbours": "nearest neighbours",
+    "mean_image": "the mean image",
+}
+LOOSE = 1.0
+"""Nats between two bounds from which on an estimate isn't tight."""
+
+FIGURES = ("curves", "samples", "codes", "sparsity", "completions")
 
 
 class Figure(NamedTuple):
@@ -36,36 +35,24 @@ class Figure(NamedTuple):
         name: name of its file.
         alt: what it shows, for readers who don't see it.
         title: above it.
-        svg: a drawing, or
-        png: a sheet of images, with its size in pixels.
+        svg: a drawing; empty for a sheet of images.
+        png: the sheet, base64, with its size in pixels; empty for a drawing.
     """
 
     name: str
     alt: str
     title: str
-    svg: str | None = None
-    png: dict[str, Any] | None = None
+    svg: str = ""
+    png: Mapping[str, Any] = {}
 
     @property
     def file(self) -> str:
         """Name of the file."""
         return f"{self.name}.{'svg' if self.svg else 'png'}"
 
-    @property
-    def inline(self) -> Markup:
-        """For HTML."""
-        if self.svg is not None:
-            label = Markup('<svg role="img" aria-label="{}" ').format(self.alt)
-            return label + Markup(self.svg.removeprefix("<svg "))
-        assert self.png is not None
-        return Markup(
-            '<img class="sheet" src="data:image/png;base64,{}" width="{}" height="{}" alt="{}">'
-        ).format(self.png["png"], self.png["width"], self.png["height"], self.alt)
-
     def content(self) -> bytes:
-        """Of the file."""
-        if self.svg is None:
-            assert self.png is not None
+        """Content of the file."""
+        if not self.svg:
             return base64.b64decode(self.png["png"])
         dark = "@media (prefers-color-scheme: dark) { svg { color: #e6eaf0 } }"
         own = f"<style>svg {{ color: #1f2933 }} {dark}</style>"
@@ -73,16 +60,9 @@ class Figure(NamedTuple):
         return f'{head} width="480">{own}{rest}'.encode()
 
 
-class FigureGroup(NamedTuple):
-    """Figures of one data set side by side."""
-
-    section: DataSection
-    figures: tuple[Figure, ...]
-
-
 def make_page(findings: Findings) -> str:
     """The report as one HTML page without outside references."""
-    return _environment(html=True).get_template("report.html.jinja").render(_context(findings))
+    return _render("html", _context(findings))
 
 
 def write_report(findings: Findings, html: Path, markdown: Path) -> list[Path]:
@@ -96,69 +76,56 @@ def write_report(findings: Findings, html: Path, markdown: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    context = _context(findings)
     figures = markdown.with_suffix("")
-    context["figures_at"] = figures.name
-    for path in (html.parent, markdown.parent, figures):
-        path.mkdir(parents=True, exist_ok=True)
-    pages = {
-        html: _environment(html=True).get_template("report.html.jinja").render(context),
-        markdown: _environment(html=False).get_template("report.md.jinja").render(context),
-    }
-    for path, text in pages.items():
-        write_atomic(path, text)
-    drawn = [
-        figure
-        for kind in ("curves", "samples", "codes", "sparsity", "completions")
-        for group in context[kind]
-        for figure in group.figures
-    ]
-    for figure in drawn:
-        write_atomic(figures / figure.file, figure.content())
-    return [*pages, *(figures / figure.file for figure in drawn)]
+    context = _context(findings) | {"figures_at": figures.name}
+    files = {html: _render("html", context).encode(), markdown: _render("md", context).encode()}
+    groups: Any = (group for kind in FIGURES for _, group in context[kind])
+    files |= {figures / one.file: one.content() for group in groups for one in group}
+    for folder in (html.parent, markdown.parent, figures):
+        folder.mkdir(parents=True, exist_ok=True)
+    for path, content in files.items():
+        write_atomic(path, content)
+    return list(files)
 
 
-def _environment(*, html: bool) -> Environment:
+def _render(form: str, context: dict[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("gncn.study"),
-        autoescape=html,
+        autoescape=form == "html",
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "with_spread": with_spread}
-    return environment
+    return environment.get_template(f"report.{form}.jinja").render(context)
 
 
 def _context(findings: Findings) -> dict[str, Any]:
     study, sections = findings.study, findings.sections
-    models = list(study.models)
-    colours = {model: PALETTE[i % len(PALETTE)] for i, model in enumerate(models)}
-    what = {"test": "test", "validation": "validation"}[study.split]
+    colours = {model: PALETTE[i % len(PALETTE)] for i, model in enumerate(study.models)}
     records = [*findings.finished, *findings.failed]
+
+    def drawn(draw: Callable[..., Iterable[Figure]], *options: Any) -> list[Any]:
+        groups = ((section, list(draw(section, *options))) for section in sections)
+        return [(section, figures) for section, figures in groups if figures]
+
     return {
         "findings": findings,
         "study": study,
         "sections": sections,
         "compared": [section for section in sections if section.published],
         "made": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "titles": {key: column.title for key, column in columns().items()},
+        "column_of": columns(),
         "signs": SIGNS,
         "kinds": KINDS,
         "excess": EXCESS,
         "yardsticks": YARDSTICKS,
-        "counts": {section.key + section.name: _counts(section) for section in sections},
-        "generative": {s.key + s.name: _columns(s, "generative") for s in sections},
-        "diagnostic": {s.key + s.name: _columns(s, "diagnostic") for s in sections},
-        "rows_with": _rows_with,
         "loose": LOOSE,
-        "dash": lambda cell: cell.ours is None and cell.paper is None,
-        "lower": {key: column.low_is_good for key, column in columns().items()},
-        "curves": _groups(sections, lambda s: _curve_figures(s, colours, what)),
-        "samples": _groups(sections, lambda s: _sample_figures(s, what)),
-        "codes": _groups(sections, _code_figures),
-        "sparsity": _groups(sections, lambda s: _sparsity_figures(s, colours)),
-        "completions": _groups(sections, _completion_figures),
+        "curves": drawn(_curves, colours, study.split),
+        "samples": drawn(_samples, study.split),
+        "codes": drawn(_codes),
+        "sparsity": drawn(_sparsity, colours),
+        "completions": drawn(_completions),
         "first_epochs": [
             (section, row)
             for section in sections
@@ -170,127 +137,83 @@ def _context(findings: Findings) -> dict[str, Any]:
         "hardware": _distinct(record.hardware for record in findings.finished),
         "hours": sum(record.seconds["total"] for record in findings.finished) / 3600,
         "times": _times(findings),
-        "figures_at": "",
     }
 
 
-def _counts(section: DataSection) -> Counter[str]:
-    return Counter(verdict.kind for verdict in section.verdicts())
-
-
-def _columns(section: DataSection, table: str) -> list[str]:
-    """Columns of a table in which this data set has a number, ours or the paper's."""
-    keys = [key for key, column in columns().items() if column.table == table]
-    cells = [row.cells for row in section.rows]
-    return [key for key in keys if any(one[key].ours or one[key].paper for one in cells)]
-
-
-def _rows_with(section: DataSection, keys: Sequence[str]) -> list[ModelRow]:
-    """Models with a number in one of these columns."""
-
-    def has(cell: Cell) -> bool:
-        return cell.ours is not None or cell.paper is not None
-
-    return [row for row in section.rows if any(has(row.cells[key]) for key in keys)]
-
-
-def _groups(sections: Sequence[DataSection], draw: Any) -> list[FigureGroup]:
-    drawn = ((section, tuple(draw(section))) for section in sections)
-    return [FigureGroup(section, figures) for section, figures in drawn if figures]
-
-
-def _curve_figures(section: DataSection, colours: dict[str, str], what: str) -> list[Figure]:
-    name = f"curves-{_slug(section)}"
-    curves = [_curve(section, row, colours) for row in section.rows if row.curve]
-    if not curves:
-        return []
-    svg = draw_curves(curves, what, name)
+def _curves(section: DataSection, colours: dict[str, str], what: str) -> Iterator[Figure]:
+    rows = [row for row in section.rows if row.curve]
+    if not rows:
+        return
+    curves = []
+    for row in rows:
+        mean, deviation = zip(*row.curve, strict=True)
+        paper = row.cells["bce"].paper if section.published else None
+        bold = row.kind == "gncn"
+        curves.append(Curve(row.title, colours[row.key], mean, deviation, bold, paper))
     ends = "; ".join(
-        f"{row.title} {number(row.curve[0][0], 1)} to {number(row.curve[-1][0], 1)}"
-        for row in section.rows
-        if row.curve
+        f"{row.title} {number(row.curve[0][0], 1)} to {number(row.curve[-1][0], 1)}" for row in rows
     )
     alt = f"BCE of {what} images of {section.title} from the first epoch to the last: {ends}"
-    return [Figure(name, alt, section.title, svg=svg)]
+    name = f"curves-{section.slug}"
+    yield Figure(name, alt, section.title, svg=draw_curves(curves, what, name))
 
 
-def _curve(section: DataSection, row: ModelRow, colours: dict[str, str]) -> Curve:
-    mean, deviation = zip(*row.curve, strict=True)
-    paper = row.cells["bce"].paper if section.published else None
-    return Curve(row.title, colours[row.key], mean, deviation, row.kind == "gncn", paper)
-
-
-def _sample_figures(section: DataSection, what: str) -> list[Figure]:
+def _samples(section: DataSection, what: str) -> Iterator[Figure]:
     """Data, GVAE, GNCN as in the paper, then the others."""
-    having = [row for row in section.rows if "samples" in row.pictures]
-    if not having:
-        return []
-    order = sorted(having, key=lambda row: {"gvae": 0, "gncn": 1}.get(row.kind, 2))
-    data, alt = having[0].pictures["data"], f"20 {what} images of {section.title}"
-    figures = [Figure(f"data-{_slug(section)}", alt, f"{what} images", png=data)]
-    for row in order:
+    rows = _with(section, "samples")
+    for row in rows[:1]:
+        alt, data = f"20 {what} images of {section.title}", row.pictures["data"]
+        yield Figure(f"data-{section.slug}", alt, f"{what} images", png=data)
+    for row in sorted(rows, key=lambda row: {"gvae": 0, "gncn": 1}.get(row.kind, 2)):
         alt = f"20 samples of the {row.title} trained on {section.title}"
-        name = f"samples-{row.key}-{_slug(section)}"
-        figures.append(Figure(name, alt, row.title, png=row.pictures["samples"]))
-    return figures
+        name = f"samples-{row.key}-{section.slug}"
+        yield Figure(name, alt, row.title, png=row.pictures["samples"])
 
 
-def _code_figures(section: DataSection) -> list[Figure]:
-    figures = []
-    for row in section.rows:
-        if row.kind in ("gvae", "gncn") and "embedding" in row.pictures:
-            name = f"codes-{row.key}-{_slug(section)}"
-            title = f"{section.title}: {row.title}"
+def _codes(section: DataSection) -> Iterator[Figure]:
+    for row in _with(section, "embedding"):
+        if row.kind in ("gvae", "gncn"):
+            name = f"codes-{row.key}-{section.slug}"
             alt = f"t-SNE of the {row.title}'s codes of {section.title}, coloured by class"
             svg = draw_points(*unpack_points(row.pictures["embedding"]), name)
-            figures.append(Figure(name, alt, title, svg=svg))
-    return figures
+            yield Figure(name, alt, f"{section.title}: {row.title}", svg=svg)
 
 
-def _sparsity_figures(section: DataSection, colours: dict[str, str]) -> list[Figure]:
-    figures = []
+def _sparsity(section: DataSection, colours: dict[str, str]) -> Iterator[Figure]:
+    paper = section.paper_sparsity
     for row in section.rows:
         if row.kind == "gncn" and row.sparsity:
-            shares = ", ".join(number(one.mean) for one in row.sparsity)
-            paper = ", ".join(number(one) for one in section.paper_sparsity or ())
-            paper_too = f"; the paper's {paper}" if paper else ""
-            alt = f"Active neurons of layers 1 and up: {shares}{paper_too}"
-            name = f"sparsity-{row.key}-{_slug(section)}"
-            svg = draw_sparsity(
-                [one.mean for one in row.sparsity],
-                [one.deviation or 0.0 for one in row.sparsity],
-                section.paper_sparsity,
-                colours[row.key],
-                name,
-            )
-            figures.append(Figure(name, alt, f"{section.title}: {row.title}", svg=svg))
-    return figures
+            means = [one.mean for one in row.sparsity]
+            papers = f"; the paper's {', '.join(map(number, paper))}" if paper else ""
+            alt = f"Active neurons of layers 1 and up: {', '.join(map(number, means))}{papers}"
+            name = f"sparsity-{row.key}-{section.slug}"
+            spread = [one.deviation or 0.0 for one in row.sparsity]
+            svg = draw_sparsity(means, spread, paper, colours[row.key], name)
+            yield Figure(name, alt, f"{section.title}: {row.title}", svg=svg)
 
 
-def _completion_figures(section: DataSection) -> list[Figure]:
-    having = [row for row in section.rows if "completed" in row.pictures]
-    if not having:
-        return []
-    slug = _slug(section)
-    seen, whole = (having[0].pictures[name] for name in ("seen", "whole"))
-    figures = [Figure(f"seen-{slug}", f"{section.title}: halves seen", "Seen", png=seen)]
-    for row in having:
+def _completions(section: DataSection) -> Iterator[Figure]:
+    rows = _with(section, "completed")
+    for row in rows[:1]:
+        alt, seen = f"{section.title}: halves seen", row.pictures["seen"]
+        yield Figure(f"seen-{section.slug}", alt, "Seen", png=seen)
+    for row in rows:
         alt = f"{section.title}: the same, completed by the {row.title}"
-        name = f"completed-{row.key}-{slug}"
+        name = f"completed-{row.key}-{section.slug}"
         title = f"{row.title} ({row.way})" if row.way else row.title
-        figures.append(Figure(name, alt, title, png=row.pictures["completed"]))
-    alt = f"{section.title}: the whole images"
-    return [*figures, Figure(f"whole-{slug}", alt, "Whole images", png=whole)]
+        yield Figure(name, alt, title, png=row.pictures["completed"])
+    for row in rows[:1]:
+        alt, whole = f"{section.title}: the whole images", row.pictures["whole"]
+        yield Figure(f"whole-{section.slug}", alt, "Whole images", png=whole)
 
 
-def _slug(section: DataSection) -> str:
-    return f"{section.key}-part" if section.partial else section.key
+def _with(section: DataSection, picture: str) -> list[ModelRow]:
+    return [row for row in section.rows if picture in row.pictures]
 
 
-def _distinct(found: Any) -> list[str]:
+def _distinct(found: Iterable[dict[str, Any]]) -> list[str]:
     """Different dictionaries, each as text."""
-    texts = [", ".join(f"{key} {value}" for key, value in one.items()) for one in found if one]
-    return sorted(set(texts))
+    return sorted({", ".join(f"{k} {value}" for k, value in one.items()) for one in found if one})
 
 
 def _times(findings: Findings) -> list[dict[str, Any]]:

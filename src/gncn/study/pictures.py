@@ -5,23 +5,19 @@ A sheet is a greyscale PNG of white paper with dark ink, base64; codes in the pl
 """
 
 import base64
-import struct
-import zlib
+import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Float, Int, Shaped
+from PIL import Image
 
 from gncn.data import Dataset
 from gncn.evaluation.sheets import image_shape, tile
 
-N_SHOWN, PER_ROW = 20, 10
-"""Images of a sheet of data or samples, and how many of them stand in a row."""
-
-N_COMPLETED = 8
-N_POINTS = 600
-"""Points of the plane at most."""
+N_SHOWN, PER_ROW, N_COMPLETED, N_POINTS = 20, 10, 8, 600
+"""Images of a sheet of data or samples and of one of its rows; completions; points of the plane."""
 
 
 def pack_pictures(
@@ -64,21 +60,10 @@ def sheet(
     """Images side by side, as a PNG with its size in pixels."""
     tiled = tile(images, shape, min(per_row, len(images)), background=0.0)
     grey = np.round(255 * (1 - np.clip(tiled, 0, 1))).astype(np.uint8)
-    png = base64.b64encode(encode_png(grey)).decode()
+    content = io.BytesIO()
+    Image.fromarray(grey).save(content, "PNG", optimize=True)
+    png = base64.b64encode(content.getvalue()).decode()
     return {"png": png, "width": grey.shape[1], "height": grey.shape[0]}
-
-
-def encode_png(grey: UInt8[np.ndarray, "height width"]) -> bytes:
-    """A greyscale image as a PNG."""
-    height, width = grey.shape
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), grey], axis=1).tobytes()
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
-    parts = (
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def pack_points(

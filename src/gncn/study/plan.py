@@ -1,10 +1,6 @@
-"""A study: models × data sets × trials from one TOML file, and the runs it asks for.
+"""`Study`: models × data sets × trials from one TOML file, and the runs it asks for."""
 
-The configuration of a run has layers, each laid over the one before: the model's preset or file,
-its settings, what the study says of the model on that data set, the data and the seed.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +11,8 @@ from gncn.base.description import Description
 from gncn.base.errors import ConfigError, unknown_choice
 from gncn.measures import MEASURES
 from gncn.runs.config import Config
-from gncn.runs.toml import packaged_names, read_packaged
-from gncn.study.recipe import Key, StudyModel, Variant
-from gncn.study.spec import Evaluation, RunSpec
+from gncn.runs.toml import read_packaged
+from gncn.study.spec import Basis, Evaluation, Key, RunSpec
 
 
 class Targets(Description):
@@ -68,6 +63,30 @@ class StudyData(Description):
     targets: Targets | None = None
 
 
+class Recipe(Basis):
+    """How the runs of a model are made, on all data sets or on one.
+
+    Attributes:
+        trials: number of trials; the data set's or the study's if None.
+        minutes: about how long a run takes, for estimates before any has ended.
+    """
+
+    trials: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+
+
+class StudyModel(Recipe):
+    """A model of the study.
+
+    Attributes:
+        title: its name in the report.
+        on: what differs on single data sets.
+    """
+
+    title: str = ""
+    on: dict[str, Recipe] = Field(default_factory=dict)
+
+
 class Study(Description):
     """A study.
 
@@ -107,37 +126,41 @@ class Study(Description):
         """How many runs the study asks for."""
         return sum(self.n_trials(model, data) for data in self.data for model in self.models)
 
+    def n_trials(self, model: str, data: str) -> int:
+        """How many runs of a model on a data set it asks for."""
+        if model not in self.models or data not in self.data:
+            return 0
+        one, entry = self._variant(model, data), self.models[model]
+        return one.trials or entry.trials or self.data[data].trials or self.trials
+
     def minutes(self, model: str, data: str) -> float | None:
         """About how long a run takes, as the study says."""
-        entry = self.models[model]
-        variant = entry.on.get(data, Variant())
-        return variant.minutes or entry.minutes
+        return self._variant(model, data).minutes or self.models[model].minutes
 
     def runs(
-        self,
-        *,
-        folder: Path | None = None,
-        only: Sequence[str] = (),
-        data_dir: str | Path | None = None,
+        self, *, only: Sequence[str] = (), data_dir: str | Path | None = None
     ) -> list[RunSpec]:
         """The runs asked for, all first trials first.
 
+        What depends on the data alone is measured by one run on each data set: every run would
+        find the same.
+
         Args:
-            folder: what files named in the study are relative to.
             only: patterns of ``model``, ``model/data`` or ``model/data/trial``.
             data_dir: folder of the original data files, for all runs.
 
         Raises:
             ConfigError: a configuration is wrong, or a pattern fits no run.
         """
+        alone = {name for name in MEASURES.names() if MEASURES.get(name).of_data_alone}
         specs = []
         for data in self.data:
-            here = [
-                self._spec(model, data, trial, folder, data_dir)
-                for model in self.models
-                for trial in range(self.n_trials(model, data))
-            ]
-            specs += _with_yardsticks_once(here)
+            measured: set[str] = set()
+            for model in self.models:
+                for trial in range(self.n_trials(model, data)):
+                    spec = self._spec(model, data, trial, data_dir, measured)
+                    measured |= alone & {*spec.evaluation.measures}
+                    specs.append(spec)
         specs.sort(key=lambda spec: spec.trial)
         chosen = {pattern: [s.name for s in specs if _fits(s, pattern)] for pattern in only}
         if idle := [pattern for pattern, names in chosen.items() if not names]:
@@ -149,53 +172,38 @@ class Study(Description):
         names = {name for fitting in chosen.values() for name in fitting}
         return [spec for spec in specs if not only or spec.name in names]
 
-    def _variant(self, model: str, data: str) -> Variant:
-        return self.models[model].on.get(data, Variant())
-
-    def n_trials(self, model: str, data: str) -> int:
-        """How many runs of a model on a data set it asks for."""
-        if model not in self.models or data not in self.data:
-            return 0
-        entry, variant = self.models[model], self._variant(model, data)
-        if variant.skip:
-            return 0
-        return variant.trials or entry.trials or self.data[data].trials or self.trials
+    def _variant(self, model: str, data: str) -> Recipe:
+        return self.models[model].on.get(data, Recipe())
 
     def _spec(
-        self, model: str, data: str, trial: int, folder: Path | None, data_dir: str | Path | None
+        self,
+        model: str,
+        data: str,
+        trial: int,
+        data_dir: str | Path | None,
+        measured: Collection[str],
     ) -> RunSpec:
-        config = self._config(model, data, trial, folder, data_dir)
+        entry, variant, settings = self.models[model], self._variant(model, data), self.data[data]
+        seed = self.seed + trial
+        values = entry.on_data(variant, data, settings.settings, data_dir=data_dir, seed=seed)
+        try:
+            config = Config(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{model}/{data} of the study {self.name!r}: {error}") from error
+        evaluation = self.evaluation.of(config.model, trial, but_for=measured)
         return RunSpec(
             model=model,
             data=data,
             trial=trial,
             config=config,
             split=self.split,
-            evaluation=self.evaluation.of(config.model, trial),
+            evaluation=evaluation,
         )
-
-    def _config(
-        self, model: str, data: str, trial: int, folder: Path | None, data_dir: str | Path | None
-    ) -> Config:
-        values = self.models[model].read(self._variant(model, data), folder)
-        values["data"] = {"name": data, **self.data[data].settings}
-        if data_dir is not None:
-            values["data"]["data_dir"] = str(data_dir)
-        values |= {"seed": self.seed + trial, "n_trials": 1}
-        try:
-            return Config(**values)
-        except ConfigError as error:
-            raise ConfigError(f"{model}/{data} of the study {self.name!r}: {error}") from error
 
 
 def _fits(spec: RunSpec, pattern: str) -> bool:
     missing = 2 - pattern.count("/")
     return fnmatchcase(spec.name, pattern + "/*" * missing)
-
-
-def study_names() -> tuple[str, ...]:
-    """Names of the studies that come with the library."""
-    return packaged_names("study.studies")
 
 
 def load_study(study: str | Path) -> Study:
@@ -208,7 +216,7 @@ def load_study(study: str | Path) -> Study:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
     found = Study(**read_packaged("study.studies", "study", study))
-    aimed = [key for key, entry in found.data.items() if entry.targets is not None]
+    aimed = any(entry.targets is not None for entry in found.data.values())
     if aimed and found.targets_for not in found.models:
         raise ConfigError(
             f"targets_for={found.targets_for!r} is no model of the study {found.name!r}, which has "
@@ -221,18 +229,3 @@ def load_study(study: str | Path) -> Study:
                 f"the data sets {', '.join(found.data)}."
             )
     return found
-
-
-def _with_yardsticks_once(specs: Sequence[RunSpec]) -> list[RunSpec]:
-    """The runs on one data set, of which only the first measures what depends on the data alone.
-
-    Every run would find the same.
-    """
-    alone = {name for name in MEASURES.names() if MEASURES.get(name).of_data_alone}
-    done: set[str] = set()
-    once = []
-    for spec in specs:
-        repeated = done.copy()
-        done |= alone & {*spec.evaluation.measures}
-        once.append(spec.model_copy(update={"evaluation": spec.evaluation.without(repeated)}))
-    return once

@@ -7,17 +7,20 @@ epoch, every metric, and of a first trial a few small pictures (PNG, base64).
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, RunError
-from gncn.base.files import write_atomic
+from gncn.base.files import read_json, write_atomic
 from gncn.training.history import EpochRecord
 
 SUPERSEDED = "superseded"
 FORMAT = 2
+
+
+Rounded = Annotated[float, AfterValidator(lambda value: float(f"{value:.7g}"))]
 
 
 class History(Description):
@@ -32,26 +35,22 @@ class History(Description):
     """
 
     error_name: str = ""
-    seconds: tuple[float, ...] = ()
-    train: tuple[float, ...] = ()
-    validation: tuple[float, ...] = ()
-    test: tuple[float, ...] = ()
+    seconds: tuple[Rounded, ...] = ()
+    train: tuple[Rounded, ...] = ()
+    validation: tuple[Rounded, ...] = ()
+    test: tuple[Rounded, ...] = ()
 
     @classmethod
     def of(cls, records: Sequence[EpochRecord]) -> "History":
-        """Shorten the history of one model.
-
-        Args:
-            records: one for each epoch, in order.
-        """
+        """Shorten the history of one model, a record for each epoch, in order."""
         if not records:
             return cls()
         return cls(
             error_name=records[0].error_name,
-            seconds=tuple(_rounded(one.seconds) for one in records),
-            train=tuple(_rounded(one.train.error) for one in records),
-            validation=tuple(_rounded(one.validation.error) for one in records),
-            test=tuple(_rounded(one.test.error) for one in records),
+            seconds=tuple(one.seconds for one in records),
+            train=tuple(one.train.error for one in records),
+            validation=tuple(one.validation.error for one in records),
+            test=tuple(one.test.error for one in records),
         )
 
 
@@ -59,14 +58,11 @@ class Record(Description):
     """A run, finished or failed.
 
     Attributes:
-        format: version of this format.
-        status: ``finished`` or ``failed``.
         model: what the study calls the model.
         data: what the study calls the data set.
         trial: number of the trial, from 0.
         spec: the `gncn.study.plan.RunSpec`, as JSON.
-        started: time, UTC.
-        finished: time, UTC.
+        started: time, UTC; `finished`, too.
         seconds: spent on training, evaluation and in total.
         threads: that the run was given; None if not limited.
         versions: versions of packages.
@@ -145,18 +141,20 @@ def read_record(path: Path) -> Record:
         RunError: the file is not a record, or has another version of the format.
     """
     try:
-        fields = json.loads(path.read_text())
-        if isinstance(fields, dict) and fields.get("format", FORMAT) != FORMAT:
-            raise RunError(
-                f"{path} has version {fields['format']!r} of the format of records; this version "
-                f"of gncn reads version {FORMAT}. Version 1 is read by gncn at commit 1ac8ea5. To "
-                "do the run again, move the file away and start `gncn reproduce`."
-            )
-        return Record(**fields)
-    except (OSError, ValueError, TypeError, ConfigError) as error:
+        fields = read_json(path)
+        version = fields.get("format", FORMAT)
+        record = Record(**fields) if version == FORMAT else None
+    except (RunError, TypeError, ConfigError) as error:
         raise RunError(
             f"{path} is no record of a run: {error} Delete it, and `gncn reproduce` makes it again."
         ) from error
+    if record is None:
+        raise RunError(
+            f"{path} has version {version!r} of the format of records; this version of gncn reads "
+            f"version {FORMAT}. Version 1 is read by gncn at commit 1ac8ea5. To do the run again, "
+            "move the file away and start `gncn reproduce`."
+        )
+    return record
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -178,7 +176,3 @@ def supersede(folder: Path, record: Record) -> Path:
     aside.mkdir(exist_ok=True)
     when = record.finished.replace(":", "").replace("+0000", "Z")
     return path.rename(aside / f"{record.data}-{record.model}-{record.trial}-{when}.json")
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.7g}")

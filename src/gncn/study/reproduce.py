@@ -5,7 +5,6 @@ A folder of records holds ``DATA/MODEL-TRIAL.json`` for each run, the study itse
 record is finished and says what the study says is never done again.
 """
 
-import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gncn.base.errors import ConfigError, RunError
-from gncn.base.files import write_atomic
+from gncn.base.files import read_json, write_atomic
 from gncn.data import dataset_info, present
 from gncn.data.loaders import PART_SUFFIX
 from gncn.study.plan import Study
@@ -31,8 +30,8 @@ class Standing(NamedTuple):
 
     Attributes:
         spec: the run.
-        state: ``finished``; ``failed``, and to be tried again; ``stale``, recorded of
-            other settings than the study's; or ``missing``.
+        state: a ``failed`` run is to be tried again; a ``stale`` one is recorded of other
+            settings than the study's.
         record: what there is of it.
         changes: what the study says otherwise than a stale record.
     """
@@ -60,25 +59,20 @@ def _standing(spec: RunSpec, folder: Path) -> Standing:
     if record.status == "failed":
         return Standing(spec, "failed", record)
     changes = spec.differences(record.spec)
-    if _was_partial(spec, record):
-        changes.append("data: only the test part was available, and now all of it is")
+    if record.dataset.get("name", "").endswith(PART_SUFFIX):
+        data = spec.config.data
+        info = dataset_info(data.name)
+        if all(present(info, file, data.data_dir) for file in info.files):
+            changes.append("data: only the test part was available, and now all of it is")
     return Standing(spec, "stale" if changes else "finished", record, tuple(changes))
-
-
-def _was_partial(spec: RunSpec, record: Record) -> bool:
-    """Whether a run saw a part of its data, and could see all of it now."""
-    if not record.dataset.get("name", "").endswith(PART_SUFFIX):
-        return False
-    info = dataset_info(spec.config.data.name)
-    return all(present(info, file, spec.config.data.data_dir) for file in info.files)
 
 
 class Estimate(NamedTuple):
     """What is left to do.
 
     Attributes:
-        seconds: seconds of the runs whose length can be estimated.
-        n_unknown: runs whose length is unknown.
+        seconds: of the runs whose length can be estimated.
+        n_unknown: number of the others.
     """
 
     seconds: float
@@ -157,27 +151,34 @@ def reproduce(
         for one in stale:
             assert one.record is not None
             supersede(folder, one.record)
-        scratch = folder / ".scratch"
-        shutil.rmtree(scratch, ignore_errors=True)
         left = [
             one.spec
             for one in standings
             if one.state != "finished" and (wanted is None or one.spec.name in wanted)
         ]
         made = []
-        try:
-            # Records are to be kept in version control; what is half done is not.
-            scratch.mkdir()
-            (scratch / ".gitignore").write_text("*\n")
-            with closing(run_all(left, jobs=jobs, scratch=scratch, worker=worker)) as events:
-                for event in events:
-                    if event.record is not None:
-                        write_record(folder, event.record)
-                        made.append(event.record)
-                    on_event(event)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with (
+            _scratch(folder / ".scratch") as scratch,
+            closing(run_all(left, jobs=jobs, scratch=scratch, worker=worker)) as events,
+        ):
+            for event in events:
+                if event.record is not None:
+                    write_record(folder, event.record)
+                    made.append(event.record)
+                on_event(event)
     return made
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """An empty folder for a time, which version control overlooks, unlike records."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir()
+        (folder / ".gitignore").write_text("*\n")
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def recorded_study(folder: Path) -> Study:
@@ -186,12 +187,11 @@ def recorded_study(folder: Path) -> Study:
     Raises:
         RunError: the folder holds none.
     """
-    path = folder / STUDY
     try:
-        return Study(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError, ConfigError) as error:
+        return Study(**read_json(folder / STUDY))
+    except (RunError, TypeError, ConfigError) as error:
         raise RunError(
-            f"{folder} is no folder of records: {path.name} can't be read ({error}). "
+            f"{folder} is no folder of records: {STUDY} can't be read ({error}). "
             "`gncn reproduce` makes one."
         ) from error
 

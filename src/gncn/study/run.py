@@ -1,7 +1,6 @@
 """`run_one`: from the description of a run to its record.
 
-It depends on its argument alone (and on where the data files lie), and leaves nothing
-behind; whoever calls it, here or on another machine, keeps the record.
+It depends on its argument alone, and on where the data files lie.  It leaves nothing behind.
 """
 
 import os
@@ -56,7 +55,7 @@ def run_one(
     data = config.data.load()
     with tempfile.TemporaryDirectory(prefix="gncn-", dir=scratch) as temporary:
         folder = RunFolder.create(Path(temporary) / "run", config, data, overwrite=False)
-        result = train_run(folder, config, data, listeners=[_Reporter(report)])
+        result = train_run(folder, config, data, listeners=[Watch(report)])
         if result.status == "interrupted":
             raise KeyboardInterrupt
         trained = time.perf_counter()
@@ -64,14 +63,10 @@ def run_one(
         about = folder.about
     ended = time.perf_counter()
     best_way = metrics.get("completion", {}).get("best_way")
-    return Record(
+    return _record(
+        spec,
+        started,
         status="finished",
-        model=spec.model,
-        data=spec.data,
-        trial=spec.trial,
-        spec=spec.for_record(),
-        started=started,
-        finished=_now(),
         seconds={
             "training": trained - began,
             "evaluation": ended - trained,
@@ -79,7 +74,6 @@ def run_one(
         },
         threads=int(os.environ[THREADS]) if THREADS in os.environ else None,
         versions=about["versions"],
-        source=source_digest(),
         hardware=about["hardware"],
         dataset=about["data"],
         n_synapses=about["n_synapses"],
@@ -99,24 +93,28 @@ def attempt(
     try:
         return run_one(spec, report=report, scratch=scratch)
     except Exception as error:
-        kind, text = type(error).__name__, traceback.format_exc()
-        return failed(spec, kind, str(error), text, started=started)
+        kind = type(error).__name__
+        return failed(spec, kind, str(error), traceback.format_exc(), started=started)
 
 
 def failed(
     spec: RunSpec, kind: str, message: str, details: str, *, started: str | None = None
 ) -> Record:
     """The record of a run that failed."""
+    error = {"type": kind, "message": message, "details": _without_places(details)[-4000:]}
+    return _record(spec, started or _now(), status="failed", error=error)
+
+
+def _record(spec: RunSpec, started: str, **fields: Any) -> Record:
     return Record(
-        status="failed",
         model=spec.model,
         data=spec.data,
         trial=spec.trial,
         spec=spec.for_record(),
-        started=started or _now(),
+        started=started,
         finished=_now(),
         source=source_digest(),
-        error={"type": kind, "message": message, "details": _without_places(details)[-4000:]},
+        **fields,
     )
 
 
@@ -137,16 +135,20 @@ def _measure(
     return metrics, load_tensors((folder.path / f"pictures-{spec.split}.safetensors").read_bytes())
 
 
-class _Reporter:
-    """Tells of epochs."""
+class Watch:
+    """A `gncn.training.fit.Listener` that tells of every epoch.
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._n_epochs = 0
+    Args:
+        report: receives the news.
+        name: stands before each of them.
+    """
+
+    def __init__(self, report: Report, name: str = "") -> None:
+        self._report, self._name, self.n_epochs = report, name, 0
 
     def on_start(self, n_epochs: int, n_batches: int) -> None:
-        self._n_epochs = n_epochs
-        self._report(f"epoch 1 of {n_epochs}")
+        self.n_epochs = n_epochs
+        self._report(f"{self._name}epoch 1 of {n_epochs}")
 
     def on_batch(self, number: int) -> None:
         """Nothing to tell."""
@@ -154,8 +156,8 @@ class _Reporter:
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         last = records[-1]
         self._report(
-            f"epoch {last.epoch} of {self._n_epochs} done: validation {last.error_name} "
-            f"{last.validation.error:.2f}"
+            f"{self._name}epoch {last.epoch} of {self.n_epochs} done: validation "
+            f"{last.error_name} {last.validation.error:.2f}"
         )
 
 

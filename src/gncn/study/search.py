@@ -3,19 +3,24 @@
 The budget is the search's, not the model's: every model on every data set has the same.
 """
 
-import math
+import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from pydantic import Field, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
-from gncn.measures import check_settings
 from gncn.runs.config import Config
-from gncn.runs.toml import packaged_names, read_packaged
-from gncn.study.columns import check_column
-from gncn.study.recipe import Basis, Key
+from gncn.runs.toml import read_packaged
+from gncn.study.columns import ColumnKey
+from gncn.study.spec import Basis, Key, Measuring
 
 Reference = Literal["targets", "paper"]
 Scalar = bool | int | float | str
@@ -41,34 +46,13 @@ class Budget(Description):
     max_synapses: int = Field(default=1_400_000, ge=1)
 
 
-_CHEAP = {"n_repeats": 1, "curve": (), "other_priors": False}
-"""Settings of measures for searches, which only look at one number of each."""
-
-
-class Measuring(Description):
-    """How trials are measured.
-
-    Settings of measures are options, too, such as ``n_samples``; measures declare them.
-
-    Attributes:
-        seed: seed of everything that is random in measuring.
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    seed: int = Field(default=0, ge=0)
+class TrialMeasuring(Measuring):
+    """How trials are measured: cheaply, since a search looks at one number of each measure."""
 
     @model_validator(mode="before")
     @classmethod
-    def _known_settings(cls, options: dict[str, Any]) -> dict[str, Any]:
-        own = {name: value for name, value in options.items() if name in cls.model_fields}
-        settings = {k: v for k, v in options.items() if k not in own}
-        return own | check_settings(_CHEAP | settings)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The value of every setting of every measure."""
-        return dict(self.model_extra or {})
+    def _cheaply(cls, options: dict[str, Any]) -> dict[str, Any]:
+        return {"n_repeats": 1, "curve": (), "other_priors": False} | options
 
 
 class Range(Description):
@@ -78,40 +62,50 @@ class Range(Description):
         low: the least; whole numbers if `low` and `high` are.
         high: the most.
         log: spread evenly over the logarithm.
-        step: between values, from `low` on.
         choices: values or lists of values.
     """
 
     low: int | float | None = None
     high: int | float | None = None
     log: bool = False
-    step: int | float | None = None
     choices: tuple[Scalar | tuple[Scalar, ...], ...] | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Range":
         if self.choices is not None:
-            if not self.choices or {self.low, self.high, self.step} != {None} or self.log:
+            if not self.choices or {self.low, self.high} != {None} or self.log:
                 raise ConfigError("give choices, at least one, or low and high, not both.")
         elif self.low is None or self.high is None or self.low > self.high:
             received = f"low={self.low}, high={self.high}"
             raise ConfigError(f"needs low ≤ high, or choices; received {received}.")
-        elif self.log and self.step is not None:
-            raise ConfigError(f"step={self.step} has no effect with log=True.")
         elif self.log and self.low <= 0:
             raise ConfigError(f"log=True needs low above 0; received low={self.low}.")
-        elif self.step is not None and not self.step > 0:
-            raise ConfigError(f"step must be above 0; received {self.step}.")
-        elif self.whole and isinstance(self.step, float):
-            raise ConfigError(
-                f"step={self.step} leads from whole numbers to others; write low={self.low}.0."
-            )
         return self
 
     @property
-    def whole(self) -> bool:
-        """Whether only whole numbers lie between."""
+    def _whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def distribution(self) -> BaseDistribution:
+        """The range as Optuna takes it."""
+        if self.choices is not None:
+            return CategoricalDistribution([self.key(choice) for choice in self.choices])
+        assert self.low is not None
+        assert self.high is not None
+        if self._whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+    @staticmethod
+    def key(value: Any) -> Any:
+        """A value as Optuna takes it: lists as JSON."""
+        return json.dumps(value) if isinstance(value, list | tuple) else value
+
+    def value(self, drawn: Any) -> Any:
+        """What a value that Optuna drew stands for."""
+        is_list = isinstance(drawn, str) and self.choices is not None and drawn not in self.choices
+        return json.loads(drawn) if is_list else drawn
 
     def allows(self, value: Any) -> bool:
         """Whether a value is in the range, or one of the choices."""
@@ -119,10 +113,13 @@ class Range(Description):
             return (tuple(value) if isinstance(value, list) else value) in self.choices
         assert self.low is not None
         assert self.high is not None
-        if not isinstance(value, int if self.whole else int | float):
-            return False
-        steps = 0 if self.step is None else (value - self.low) / self.step
-        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)
+        is_number = isinstance(value, int if self._whole else int | float)
+        return is_number and self.low <= value <= self.high
+
+    @property
+    def first(self) -> Any:
+        """Some allowed value."""
+        return self.value(self.key(self.choices[0])) if self.choices else self.low
 
 
 class SearchVariant(Basis):
@@ -152,16 +149,9 @@ class SearchModel(Basis):
     on: dict[str, SearchVariant] = Field(default_factory=dict)
     space: dict[str, Range]
     space_on: dict[str, dict[str, Range]] = Field(default_factory=dict)
-    columns: tuple[str, ...] = Field(min_length=1)
+    columns: tuple[ColumnKey, ...] = Field(min_length=1)
     combine: Literal["worst", "mean"] = "worst"
     reference: Reference = "targets"
-
-    @field_validator("columns")
-    @classmethod
-    def _known_columns(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
-        for column in columns:
-            check_column(column)
-        return columns
 
 
 class SearchData(Description):
@@ -174,15 +164,8 @@ class SearchData(Description):
     """
 
     settings: dict[str, Any] = Field(default_factory=dict)
-    targets: dict[str, float] = Field(default_factory=dict)
+    targets: dict[ColumnKey, float] = Field(default_factory=dict)
     train_images: int | None = Field(default=None, ge=1)
-
-    @field_validator("targets")
-    @classmethod
-    def _known_columns(cls, targets: dict[str, float]) -> dict[str, float]:
-        for column in targets:
-            check_column(column)
-        return targets
 
 
 class Search(Description):
@@ -200,7 +183,7 @@ class Search(Description):
     name: Key
     seed: int = Field(default=0, ge=0)
     budget: Budget = Budget()
-    measuring: Measuring = Measuring()
+    measuring: TrialMeasuring = TrialMeasuring()
     data: dict[Key, SearchData]
     models: dict[Key, SearchModel]
 
@@ -225,13 +208,13 @@ class Search(Description):
         entry = self.models[model]
         return entry.space | entry.space_on.get(data, {})
 
-    def reference(self, model: str, data: str) -> Reference:
-        """What a model's shortfalls on a data set are from."""
-        return self.variant(model, data).reference or self.models[model].reference
-
     def variant(self, model: str, data: str) -> SearchVariant:
         """What differs of a model on a data set."""
         return self.models[model].on.get(data, SearchVariant())
+
+    def reference(self, model: str, data: str) -> Reference:
+        """What a model's shortfalls on a data set are from."""
+        return self.variant(model, data).reference or self.models[model].reference
 
     def config(
         self,
@@ -239,7 +222,6 @@ class Search(Description):
         data: str,
         values: dict[str, Any],
         *,
-        folder: Path | None = None,
         data_dir: str | Path | None = None,
     ) -> Config:
         """The configuration of a trial.
@@ -248,19 +230,16 @@ class Search(Description):
             model: one of the models.
             data: one of the data sets.
             values: values of the settings that vary, by name.
-            folder: what a file named in the search is relative to.
             data_dir: folder of the original data files.
 
         Raises:
             ConfigError: an option or value is wrong.
         """
-        settings = self.models[model].read(self.variant(model, data), folder)
+        entry, of_data = self.models[model], self.data[data].settings
+        variant = self.variant(model, data)
+        settings = entry.on_data(variant, data, of_data, data_dir=data_dir, seed=self.seed)
         for name, value in values.items():
             settings = _placed(settings, name.split("."), value, name)
-        settings["data"] = {"name": data, **self.data[data].settings}
-        if data_dir is not None:
-            settings["data"]["data_dir"] = str(data_dir)
-        settings |= {"seed": self.seed, "n_trials": 1}
         return Config(**settings)
 
 
@@ -289,11 +268,6 @@ def value_at(settings: Any, name: str) -> Any:
         elif isinstance(settings, list | tuple):
             settings = settings[int(part)] if part.isdigit() and int(part) < len(settings) else None
     return settings
-
-
-def search_names() -> tuple[str, ...]:
-    """Names of the searches that come with the library."""
-    return packaged_names("study.searches")
 
 
 def load_search(search: str | Path) -> Search:

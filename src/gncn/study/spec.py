@@ -1,48 +1,104 @@
-"""`RunSpec`: one run of a study, whole; and in what two specs differ."""
+"""`RunSpec`: one run of a study, whole; and the parts that studies and searches are made of."""
 
-from collections.abc import Collection
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from gncn.base.description import Description
 from gncn.measures import MEASURES, check_settings, make_measures
 from gncn.runs.config import Config
+from gncn.runs.presets import read_settings
+from gncn.runs.toml import overlay
 
-_WITHOUT_CODES = ("gmm",)
-_CLASSIFIERS = ("dsrn",)
-
-
-def possible_measures(kind: str) -> tuple[str, ...]:
-    """Names of the measures that a kind of model allows."""
-    if kind in _CLASSIFIERS:
-        return ()
-    needless = kind not in _WITHOUT_CODES
-    return tuple(n for n in MEASURES.names() if needless or not MEASURES.get(n).needs_codes)
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+"""What names files."""
 
 
-class Evaluation(Description):
-    """What is measured of every trained model, as by ``gncn evaluate``.
+class Basis(Description):
+    """How a model is made.
+
+    Attributes:
+        preset: name of a preset.
+        settings: laid over it, in the sections of a configuration.
+    """
+
+    preset: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    def on_data(
+        self,
+        variant: "Basis",
+        data: str,
+        settings: Mapping[str, Any],
+        *,
+        data_dir: object,
+        seed: int,
+    ) -> dict[str, Any]:
+        """The settings of one run on a data set, unchecked and without defaults.
+
+        Args:
+            variant: what differs there: its settings are laid over these, but a preset of its
+                own replaces the one here.
+            data: name of the data set.
+            settings: the other settings of the section ``[data]``.
+            data_dir: folder of the original data files; None for the usual places.
+            seed: the run's.
+
+        Raises:
+            ConfigError: the preset is unknown.
+        """
+        values = read_settings(preset=variant.preset or self.preset)
+        values = overlay(overlay(values, self.settings), variant.settings)
+        values["data"] = {"name": data, **settings}
+        if data_dir is not None:
+            values["data"]["data_dir"] = str(data_dir)
+        return values | {"seed": seed, "n_trials": 1}
+
+
+class Measuring(Description):
+    """How models are measured.
 
     Settings of measures are options, too, such as ``n_samples``; measures declare them.
 
     Attributes:
-        measures: names of measures; each model gets the ones that it allows.
-        first_trial_only: measures for the first trial only.
         seed: seed of everything that is random in measuring.
     """
 
     model_config = ConfigDict(extra="allow")
 
-    measures: tuple[str, ...] = Field(default_factory=MEASURES.names)
-    first_trial_only: tuple[str, ...] = ("embedding",)
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")
     @classmethod
     def _known_settings(cls, options: dict[str, Any]) -> dict[str, Any]:
         own = {name: value for name, value in options.items() if name in cls.model_fields}
-        return own | check_settings({k: v for k, v in options.items() if k not in own})
+        settings = {name: value for name, value in options.items() if name not in own}
+        return own | check_settings(settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The value of every setting of every measure."""
+        return dict(self.model_extra or {})
+
+
+def possible_measures(kind: str) -> tuple[str, ...]:
+    """Names of the measures that a kind of model allows."""
+    if kind == "dsrn":  # a classifier
+        return ()
+    return tuple(n for n in MEASURES.names() if kind != "gmm" or not MEASURES.get(n).needs_codes)
+
+
+class Evaluation(Measuring):
+    """What is measured of every trained model, as by ``gncn evaluate``.
+
+    Attributes:
+        measures: names of measures; each model gets the ones that it allows.
+        first_trial_only: measures for the first trial only.
+    """
+
+    measures: tuple[str, ...] = Field(default_factory=MEASURES.names)
+    first_trial_only: tuple[str, ...] = ("embedding",)
 
     @field_validator("measures", "first_trial_only")
     @classmethod
@@ -50,21 +106,11 @@ class Evaluation(Description):
         make_measures(names, {})
         return names
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The value of every setting of every measure."""
-        return dict(self.model_extra or {})
-
-    def without(self, measures: Collection[str]) -> "Evaluation":
-        """The same without some measures."""
-        kept = tuple(name for name in self.measures if name not in measures)
-        return self.model_copy(update={"measures": kept})
-
-    def of(self, model: str, trial: int) -> "Evaluation":
-        """What applies to a trial of a kind of model."""
-        possible = possible_measures(model)
-        once = self.first_trial_only if trial > 0 else ()
-        chosen = tuple(name for name in self.measures if name in possible and name not in once)
+    def of(self, model: str, trial: int, *, but_for: Collection[str] = ()) -> "Evaluation":
+        """What applies to a trial of a kind of model, but for some measures."""
+        left_out = {*but_for, *(self.first_trial_only if trial > 0 else ())}
+        possible = {*possible_measures(model)} - left_out
+        chosen = tuple(name for name in self.measures if name in possible)
         return self.model_copy(update={"measures": chosen, "first_trial_only": ()})
 
 
@@ -101,31 +147,25 @@ class RunSpec(Description):
         return described | {"config": config}
 
     def differences(self, recorded: dict[str, Any]) -> list[str]:
-        """What of this spec a recorded one says otherwise, in words; empty if nothing.
-
-        Where data lie doesn't count: records hold a fingerprint.  An option that the
-        record doesn't know is the same if it has its default.
-        """
+        """What of this spec a recorded one says otherwise; see `differences`."""
         return differences(recorded, self.model_dump(mode="json"))
 
 
 def differences(
     before: dict[str, Any], after: dict[str, Any], *, but_for: Collection[str] = ()
 ) -> list[str]:
-    """What two specs of a model, as JSON, say differently, in words.
+    """What two specs of a model, as JSON, say differently, in words; empty if nothing.
+
+    Where data lie doesn't count: records hold a fingerprint.  An option that one of them lacks,
+    such as a record of an older version of the library, has its default there.
 
     Args:
-        before: one, or what an older version of the library recorded of it: an option that
-            is missing has its default.
-        after: the other; here, too, an option that is missing has its default.
+        before: one.
+        after: the other.
         but_for: options that don't matter, such as ``config.seed``.
     """
-    defaults = _flat(
-        {
-            "config": Config(model=after["config"]["model"]).model_dump(mode="json"),
-            "evaluation": Evaluation().model_dump(mode="json"),
-        }
-    )
+    config, evaluation = Config(model=after["config"]["model"]), Evaluation()
+    defaults = _flat({"config": config.resolved(), "evaluation": evaluation.resolved()})
     then, now = defaults | _flat(before), defaults | _flat(after)
     changes = []
     for name in sorted({*now, *then} - {"config.data.data_dir", *but_for}):

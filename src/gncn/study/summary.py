@@ -4,22 +4,21 @@ Numbers are means over finished trials.  Data get no verdicts if only a part was
 available, or if the paper doesn't have them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from gncn.base.errors import RunError
 from gncn.data.loaders import PART_SUFFIX
-from gncn.study.columns import column_value, columns, published_number
-from gncn.study.compare import Summary
-from gncn.study.findings import YARDSTICKS, Cell, DataSection, Findings, ModelRow, Tight
+from gncn.study.columns import best_of, column_value, columns, published_number
+from gncn.study.compare import Summary, over_trials
+from gncn.study.findings import Cell, DataSection, Findings, ModelRow
 from gncn.study.paper import (
     DEVIATIONS,
     FIRST_EPOCH_BCE,
     PUBLISHED,
     SPARSITY,
-    Deviation,
     Published,
     published,
 )
@@ -31,6 +30,9 @@ from gncn.study.verdict import judge, judge_as_printed, judge_completion
 
 PAPER_SPLIT = "test"
 """The images that the paper's numbers are of: other images get no verdicts."""
+
+TRIAL_OPTIONS = ("trial", "config.seed", "evaluation.measures", "evaluation.first_trial_only")
+"""In what trials of a model on one data set may differ and still be averaged."""
 
 
 def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0) -> Findings:
@@ -46,7 +48,8 @@ def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0)
             different splits, or differ in their settings.
     """
     ours = [one for one in records if one.trial < study.n_trials(one.model, one.data)]
-    finished = [one for one in ours if one.status == "finished"]
+    finished = tuple(one for one in ours if one.status == "finished")
+    failures = tuple(one for one in ours if one.status == "failed")
     sections = []
     for key in study.data:
         here = [record for record in finished if record.data == key]
@@ -54,17 +57,7 @@ def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0)
             same = [record for record in here if record.dataset["name"] == name]
             _refuse_mixed(key, same)
             sections.append(_section(study, key, name, same))
-    failures = tuple(one for one in ours if one.status == "failed")
-    return Findings(study, tuple(sections), tuple(finished), failures, study.n_runs, n_superseded)
-
-
-TRIAL_OPTIONS = (
-    "trial",
-    "config.seed",
-    "evaluation.measures",
-    "evaluation.first_trial_only",
-)
-"""In what trials of a model on one data set may differ and still be averaged."""
+    return Findings(study, tuple(sections), finished, failures, n_superseded)
 
 
 def _refuse_mixed(key: str, records: Sequence[Record]) -> None:
@@ -87,20 +80,27 @@ def _refuse_mixed(key: str, records: Sequence[Record]) -> None:
 
 
 def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> DataSection:
-    yardsticks = {}
-    for yardstick in YARDSTICKS:
-        path = ("yardsticks", "m_mse", yardstick, "m_mse")
-        if found := _over(records, lambda r, path=path: _dig(r.metrics, *path)):
-            yardsticks[yardstick] = found
+    of_data = [record.metrics.get("yardsticks", {}).get("m_mse", {}) for record in records]
+    yardsticks = {
+        yardstick: found
+        for yardstick in ("supervised", "nearest_neighbours", "mean_image")
+        if (found := over_trials(one.get(yardstick, {}).get("m_mse") for one in of_data))
+    }
+    supervised = yardsticks.get("supervised")
     by_model = {
         model: same
         for model in study.models
         if (same := [record for record in records if record.model == model])
     }
-    supervised = yardsticks.get("supervised")
-    floor = _floor(supervised, by_model.values())
-    rows = [_row(study, model, name, same, floor) for model, same in by_model.items()]
-    entry = study.data[key]
+    ours = {model: _numbers(same) for model, same in by_model.items()}
+    errors = [numbers["m_mse"].mean for numbers in ours.values() if "m_mse" in numbers]
+    floor = supervised.mean if supervised else None
+    if floor is not None and min(errors, default=floor) < floor:
+        floor = None  # a yardstick that a model is below bounds nothing
+    best = {key: _best(key, ours) for key in columns()}
+    rows = [
+        _row(study, model, name, same, ours[model], floor, best) for model, same in by_model.items()
+    ]
     return DataSection(
         key=key,
         title=study.title_of(key),
@@ -108,129 +108,98 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         n_images=records[0].dataset["images"],
         partial=name.endswith(PART_SUFFIX),
         published=name in PUBLISHED,
-        rows=_with_best(rows),
+        rows=tuple(rows),
         yardsticks=yardsticks,
         paper_sparsity=SPARSITY.get(name),
-        targets=target_rows(entry.targets, study.targets_for, rows, supervised),
+        targets=target_rows(study.data[key].targets, study.targets_for, rows, supervised),
         targets_for=study.title_of(study.targets_for),
     )
 
 
-def _floor(supervised: Summary | None, models: Iterable[Sequence[Record]]) -> Summary | None:
-    """The supervised yardstick of M-MSE, unless a model is below it: then it bounds nothing."""
-    found = [_column("m_mse", records) for records in models]
-    beaten = supervised and any(one and one.mean < supervised.mean for one in found)
-    return None if beaten else supervised
+def _numbers(records: Sequence[Record]) -> dict[str, Summary]:
+    """Our numbers, by column, over the trials of a model."""
+    found = {
+        key: over_trials(column_value(column, r.kept, r.metrics, r.spec["split"]) for r in records)
+        for key, column in columns().items()
+    }
+    return {key: one for key, one in found.items() if one is not None}
 
 
-def _column(key: str, records: Sequence[Record]) -> Summary | None:
-    """Our number of a column, over the trials of a model."""
-    column = columns()[key]
-    return _over(records, lambda r: column_value(column, r.kept, r.metrics, r.spec["split"]))
+def _best(key: str, ours: dict[str, dict[str, Summary]], n: int = 2) -> set[str]:
+    """The best `n` models of a column, where there are more than `n`."""
+    means = {model: numbers[key].mean for model, numbers in ours.items() if key in numbers}
+    return best_of(columns()[key], means, n) if len(means) > n else set()
 
 
 def _row(
-    study: Study, model: str, data: str, records: Sequence[Record], floor: Summary | None
+    study: Study,
+    model: str,
+    data: str,
+    records: Sequence[Record],
+    ours: dict[str, Summary],
+    floor: float | None,
+    best: dict[str, set[str]],
 ) -> ModelRow:
-    kind = records[0].spec["config"]["model"]
-    settings = study.evaluation.settings
+    config, split = records[0].spec["config"], records[0].spec["split"]
+    kind, settings = config["model"], study.evaluation.settings
     paper = published(data, kind, settings["n_samples"], settings["missing"])
-    spread = DEVIATIONS.get(data, {}).get(kind, Deviation())
-    split = records[0].spec["split"]
-    cells = {key: _cell(key, _column(key, records), paper, spread, floor) for key in columns()}
+    spread = DEVIATIONS.get(data, {}).get(kind, Published())
+    cells = {
+        key: replace(_cell(key, ours.get(key), paper, spread, floor), best=model in best[key])
+        for key in columns()
+    }
+    curves = [getattr(r.history, split) for r in records if r.history.error_name == "bce"]
+    curves = [curve for curve in curves if curve]
+    first = over_trials(curve[0] for curve in curves)
+    papers_first = FIRST_EPOCH_BCE.get(data, {}).get(kind)
+    first_epoch = Cell(first, papers_first)
+    if first is not None and papers_first is not None:
+        first_epoch = replace(first_epoch, verdict=judge(first, papers_first, low_is_good=True))
     if split != PAPER_SPLIT:
-        cells = {k: c._replace(verdict=None, as_printed=None) for k, c in cells.items()}
-    first = _over(records, lambda r: next(iter(_bce(r, split)), None))
-    published_first = FIRST_EPOCH_BCE.get(data, {}).get(kind)
-    verdict = None
-    if first is not None and published_first is not None and split == PAPER_SPLIT:
-        verdict = judge(first, published_first, low_is_good=True)
-    layers = [record.metrics.get("sparsity", []) for record in records]
-    depth = min((len(one) for one in layers if one), default=0)
-    sparsity = [
-        _over([x for x in layers if x], lambda x, i=i: x[i]["active"]) for i in range(depth)
-    ]
-    ways = [way for record in records if (way := _dig(record.metrics, "completion", "best_way"))]
+        cells = {k: replace(one, verdict=None, as_printed=None) for k, one in cells.items()}
+        first_epoch = replace(first_epoch, verdict=None)
+    layers = [one for record in records if (one := record.metrics.get("sparsity"))]
+    by_layer = zip(*layers, strict=False)
+    sparsity = [over_trials(layer["active"] for layer in trials) for trials in by_layer]
+    ways = [r.metrics.get("completion", {}).get("best_way") for r in records]
+    ways = [way for way in ways if way]
     by_trial = sorted(records, key=lambda record: record.trial)
+    tight = [one for r in by_trial if "simulated_images" in (one := r.metrics.get("tight", {}))]
     return ModelRow(
         key=model,
         title=study.title_of(model),
         kind=kind,
         n_trials=len(records),
-        n_synapses=records[0].n_synapses,
         cells=cells,
-        curve=_curve(records, split),
-        first_epoch=Cell(first, published_first, verdict),
+        curve=_curve(curves),
+        first_epoch=first_epoch,
         sparsity=tuple(one for one in sparsity if one is not None),
         way=max(ways, key=ways.count) if ways else None,
         pictures=next((record.pictures for record in by_trial if record.pictures), {}),
-        tight=next((one for record in by_trial if (one := _tight(record)) is not None), None),
+        tight=tight[0] if tight else {},
     )
 
 
-def _tight(record: Record) -> Tight | None:
-    found = record.metrics.get("tight", {})
-    if "simulated_images" not in found:
-        return None
-    return Tight(found["n_images"], found["standard_error"], found["simulated_images"]["gap"])
-
-
 def _cell(
-    key: str, ours: Summary | None, paper: Published, spread: Deviation, floor: Summary | None
+    key: str, ours: Summary | None, paper: Published, spread: Published, floor: float | None
 ) -> Cell:
     column = columns()[key]
     value = published_number(column, paper)
     if ours is None or value is None:
         return Cell(ours, value)
     if key == "m_mse":
-        verdict = judge_completion(ours, value, spread.m_mse, floor.mean if floor else None)
-        return Cell(ours, value, verdict)
-    deviation = {"bce": spread.bce, "error_percent": spread.error_percent}.get(
-        key, spread.log_likelihood
-    )
+        return Cell(ours, value, judge_completion(ours, value, spread.m_mse, floor))
+    of_density = key.startswith("log_likelihood")
+    deviation = spread.log_likelihood if of_density else published_number(column, spread)
     verdict = judge(ours, value, deviation, low_is_good=column.low_is_good)
-    if key != "log_likelihood" or paper.log_likelihood is None:
-        return Cell(ours, value, verdict)
     printed = paper.log_likelihood
+    if key != "log_likelihood" or printed is None:
+        return Cell(ours, value, verdict)
     return Cell(ours, value, verdict, printed, judge_as_printed(ours, printed, deviation))
 
 
-def _with_best(rows: Sequence[ModelRow], n: int = 2) -> tuple[ModelRow, ...]:
-    """Mark the best `n` of each column, where there are more than `n`."""
-    for key, column in columns().items():
-        if not column.ranked:
-            continue
-        known = [(c.ours.mean, row.key) for row in rows if (c := row.cells[key]).ours is not None]
-        ranked = sorted(known, reverse=not column.low_is_good)
-        best = {model for _, model in ranked[:n]} if len(known) > n else set()
-        for row in rows:
-            if row.key in best:
-                row.cells[key] = row.cells[key]._replace(best=True)
-    return tuple(rows)
-
-
-def _over(things: Sequence[Any], find: Callable[[Any], float | None]) -> Summary | None:
-    """Mean and deviation of what is found; None if nothing is."""
-    known = np.array([value for one in things if (value := find(one)) is not None], float)
-    if not len(known):
-        return None
-    deviation = float(known.std(ddof=1)) if len(known) > 1 else None
-    return Summary(float(known.mean()), deviation, len(known))
-
-
-def _dig(value: Any, *path: str) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def _bce(record: Record, split: str) -> list[float]:
-    """BCE after each epoch; empty for a model that has none."""
-    return list(getattr(record.history, split)) if record.history.error_name == "bce" else []
-
-
-def _curve(records: Sequence[Record], split: str) -> tuple[tuple[float, float], ...]:
-    curves = [curve for record in records if (curve := _bce(record, split))]
+def _curve(curves: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]:
+    """Mean and deviation over trials after each epoch that all trials reached."""
     if not curves:
         return ()
     epochs = np.array([curve[: min(map(len, curves))] for curve in curves])

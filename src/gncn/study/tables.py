@@ -6,6 +6,7 @@ are in bold; on paper and screens without bold type, text has a star instead.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -14,13 +15,22 @@ from rich.text import Text
 
 from gncn.base.errors import unknown_choice
 from gncn.study.columns import columns
-from gncn.study.compare import Comparison, Row, Summary
+from gncn.study.compare import Comparison, Row
 
 FORMATS = ("text", "markdown", "latex", "json")
 NOTE = (
     "log p(x) is a lower bound on average, from S prior samples. It is compared with the paper's "
     "printed numbers less 2 log S; log p(x) + 2 log S is compared with them as printed."
 )
+_ESCAPED = {
+    "%": r"\%",
+    "±": r"$\pm$",
+    "log p(x)": r"$\log p(x)$",
+    "N(0, I)": r"$\mathcal{N}(0, I)$",
+    "2 log S": r"$2 \log S$",
+    "_": r"\_",
+}
+"""How LaTeX writes what may stand in a table."""
 
 
 def render(comparison: Comparison, form: str) -> str:
@@ -29,13 +39,17 @@ def render(comparison: Comparison, form: str) -> str:
     Raises:
         ConfigError: the form is unknown.
     """
-    match form:
-        case "markdown":
-            return _markdown(comparison)
-        case "latex":
-            return _latex(comparison)
-        case _:
-            raise unknown_choice("format", form, FORMATS)
+    head = _head(comparison)
+    if form == "markdown":
+        lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+        lines += [_cells(comparison, row, "**{}**") for row in comparison.rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    if form == "latex":
+        rows = [_cells(comparison, row, r"\textbf{{{}}}", "--") for row in comparison.rows]
+        first, *others = (" & ".join(map(_escape, row)) + r" \\" for row in (head, *rows))
+        begin = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}"
+        return "\n".join([begin, r"\hline", first, r"\hline", *others, r"\hline", r"\end{tabular}"])
+    raise unknown_choice("format", form, FORMATS)
 
 
 def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
@@ -62,10 +76,8 @@ def _rich_table(comparison: Comparison, rows: Sequence[Row]) -> Table:
         table.add_column(Text(f"{row.run.name}\n{row.model}"), justify="right")
     cells = [_cells(comparison, row, "[bold]{}[/]*")[1:] for row in rows]
     for name, *values in zip(_head(comparison)[1:], *cells, strict=True):
-        is_paper = name == "paper"
-        table.add_row(
-            "  the paper's" if is_paper else name, *values, style="dim" if is_paper else None
-        )
+        paper = name == "paper"
+        table.add_row("  the paper's" if paper else name, *values, style="dim" if paper else None)
     return table
 
 
@@ -82,12 +94,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "model": row.model,
                 "n_synapses": row.n_synapses,
                 "measures": {
-                    key: {
-                        **row.values[key]._asdict(),
-                        "among_best_two": row.run in best[key],
-                    }
-                    for key in comparison.columns
-                    if key in row.values
+                    key: asdict(value) | {"among_best_two": row.run in best[key]}
+                    for key, value in row.values.items()
                 },
                 "published": row.published,
                 "bce_by_epoch": list(row.curves),
@@ -100,9 +108,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 def _head(comparison: Comparison) -> list[str]:
     names = ["model", "synapses"]
     for key in comparison.columns:
-        names.append(columns()[key].title)
-        if _has_paper(comparison, key):
-            names.append("paper")
+        names += [columns()[key].title, *(["paper"] if _has_paper(comparison, key) else [])]
     return names
 
 
@@ -114,8 +120,9 @@ def _cells(comparison: Comparison, row: Row, bold: str, missing: str = "–") ->
     cells = [row.model, missing if row.n_synapses is None else f"{row.n_synapses:,}"]
     for key in comparison.columns:
         ours = missing
-        if key in row.values:
-            ours = _number(row.values[key])
+        if (value := row.values.get(key)) is not None:
+            spread = "" if value.deviation is None else f" ± {value.deviation:.2f}"
+            ours = f"{value.mean:.2f}{spread}"
             ours = bold.format(ours) if row.run in comparison.best(key) else ours
         cells.append(ours)
         if _has_paper(comparison, key):
@@ -124,36 +131,7 @@ def _cells(comparison: Comparison, row: Row, bold: str, missing: str = "–") ->
     return cells
 
 
-def _number(summary: Summary) -> str:
-    spread = "" if summary.deviation is None else f" ± {summary.deviation:.2f}"
-    return f"{summary.mean:.2f}{spread}"
-
-
-def _markdown(comparison: Comparison) -> str:
-    head = _head(comparison)
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    lines += [_cells(comparison, row, "**{}**") for row in comparison.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _latex(comparison: Comparison) -> str:
-    head = _head(comparison)
-    lines = [r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\hline"]
-    lines += [" & ".join(_escape(name) for name in head) + r" \\", r"\hline"]
-    for row in comparison.rows:
-        cells = _cells(comparison, row, r"\textbf{{{}}}", "--")
-        lines.append(" & ".join(_escape(cell) for cell in cells) + r" \\")
-    return "\n".join([*lines, r"\hline", r"\end{tabular}"])
-
-
 def _escape(text: str) -> str:
-    for plain, written in (
-        ("%", r"\%"),
-        ("±", r"$\pm$"),
-        ("log p(x)", r"$\log p(x)$"),
-        ("N(0, I)", r"$\mathcal{N}(0, I)$"),
-        ("2 log S", r"$2 \log S$"),
-        ("_", r"\_"),
-    ):
+    for plain, written in _ESCAPED.items():
         text = text.replace(plain, written)
     return text

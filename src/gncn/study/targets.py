@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from gncn.study.columns import columns
+from gncn.study.columns import best_of, columns
 from gncn.study.compare import Summary
 from gncn.study.findings import ModelRow, TargetRow, number
 from gncn.study.plan import Targets
 
 AIMS = {"log_likelihood": "log p(x) honest, better prior", "m_mse": "M-MSE"}
-BY_FITTED_CODES = ("log_likelihood", "log_likelihood_training_codes")
-"""Honest log p(x) with a prior made of codes: a target may be reached by either."""
 
 
 def target_rows(
@@ -26,37 +24,32 @@ def target_rows(
     if targets is None:
         return ()
     row = next((row for row in rows if row.key == model), None)
-    cell = (lambda key: _aimed_at(key, row)) if row else (lambda key: None)
-    error = cell("m_mse")
-    ratio = None if error is None or supervised is None else _scaled(error, 1 / supervised.mean)
-    top = row.sparsity[-1] if row and row.sparsity else None
-    plain = (
-        ("bce", "BCE, nats", cell("bce"), True),
-        ("log_likelihood", AIMS["log_likelihood"], cell("log_likelihood"), False),
-        ("error_percent", "probe error, %", cell("error_percent"), True),
-        ("m_mse_over_supervised", "M-MSE ÷ supervised", ratio, True),
-        ("top_sparsity", "active in the top layer", top, True),
-    )
+    ours = {key: _aimed_at(key, row) for key in (*columns(), "top_sparsity")}
+    error = ours["m_mse"]
+    ours["m_mse_over_supervised"] = error and supervised and _scaled(error, 1 / supervised.mean)
+    if row and row.sparsity:
+        ours["top_sparsity"] = row.sparsity[-1]
     found = []
-    for key, what, ours, low_is_good in plain:
-        wanted = getattr(targets, key)
-        if wanted is None:
-            continue
-        sign = 1 if low_is_good else -1
-        reached = None if ours is None else sign * ours.mean <= sign * wanted
-        text = f"{'≤' if low_is_good else '≥'} {number(wanted)}"
-        found.append(TargetRow(what, text, ours, reached, targets.tried.get(key, "")))
+    for key, what, sign in (
+        ("bce", "BCE, nats", "≤"),
+        ("log_likelihood", AIMS["log_likelihood"], "≥"),
+        ("error_percent", "probe error, %", "≤"),
+        ("m_mse_over_supervised", "M-MSE ÷ supervised", "≤"),
+        ("top_sparsity", "active in the top layer", "≤"),
+    ):
+        wanted, our = getattr(targets, key), ours[key]
+        if wanted is not None:
+            low = sign == "≤"
+            reached = None if our is None else our.mean <= wanted if low else our.mean >= wanted
+            tried = targets.tried.get(key, "")
+            found.append(TargetRow(what, f"{sign} {number(wanted)}", our, reached, tried))
     for key in targets.best:
-        ours = cell(key)
-        found.append(
-            TargetRow(
-                f"{AIMS[key]}: best of the neural models",
-                "best",
-                ours,
-                _is_best(key, model, rows) if ours else None,
-                targets.tried.get(f"best_{key}", ""),
-            )
+        reached = _is_best(key, model, rows) if ours[key] else None
+        what, tried = (
+            f"{AIMS[key]}: best of the neural models",
+            targets.tried.get(f"best_{key}", ""),
         )
+        found.append(TargetRow(what, "best", ours[key], reached, tried))
     return tuple(found)
 
 
@@ -65,19 +58,16 @@ def _scaled(summary: Summary, factor: float) -> Summary:
     return Summary(factor * summary.mean, deviation, summary.n_trials)
 
 
-def _aimed_at(key: str, row: ModelRow) -> Summary | None:
-    """The number that a target is about: of log p(x), with the better of two priors."""
-    keys = BY_FITTED_CODES if key == "log_likelihood" else (key,)
-    known = [found for one in keys if (found := row.cells[one].ours) is not None]
+def _aimed_at(key: str, row: ModelRow | None) -> Summary | None:
+    """The number that a target is about: of log p(x), with the better of two priors of codes."""
+    keys = (key, "log_likelihood_training_codes") if key == "log_likelihood" else (key,)
+    cells = [row.cells[one] for one in keys if one in row.cells] if row else []
+    known = [cell.ours for cell in cells if cell.ours is not None]
     return max(known, key=lambda found: found.mean, default=None)
 
 
 def _is_best(key: str, model: str, rows: Sequence[ModelRow]) -> bool | None:
     """Whether a model is the best that learns synapses; None without another to compare."""
-    low = columns()[key].low_is_good
-    means = {
-        row.key: (1 if low else -1) * found.mean
-        for row in rows
-        if row.kind != "gmm" and (found := _aimed_at(key, row)) is not None
-    }
-    return min(means, key=means.__getitem__) == model if len(means) > 1 else None
+    neural = {row.key: _aimed_at(key, row) for row in rows if row.kind != "gmm"}
+    means = {name: found.mean for name, found in neural.items() if found is not None}
+    return model in best_of(columns()[key], means, 1) if len(means) > 1 else None

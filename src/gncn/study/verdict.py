@@ -1,26 +1,24 @@
-"""Verdicts: what a number of ours says of the paper's, in four words.
+"""Our numbers against the paper's, in four words.
 
 Two numbers are the same if they differ by no more than 1 % of the paper's, or by two
 standard errors of their difference if that is more.
 """
 
-from typing import Literal, NamedTuple
-
-import numpy as np
+from dataclasses import dataclass
+from typing import Literal
 
 from gncn.study.compare import Summary
-from gncn.study.paper import PAPER_SAMPLES, PAPER_TRIALS
+from gncn.study.paper import EXCESS, PAPER_TRIALS
 
 Kind = Literal["beaten", "reproduced", "not reached", "not attainable"]
 KINDS: tuple[Kind, ...] = ("beaten", "reproduced", "not reached", "not attainable")
 
 RELATIVE_TOLERANCE = 0.01
 STANDARD_ERRORS = 2.0
-EXCESS = 2 * float(np.log(PAPER_SAMPLES))
-"""Nats that printed log p(x) have too many: 2 log S."""
 
 
-class Verdict(NamedTuple):
+@dataclass(frozen=True)
+class Verdict:
     """A verdict.
 
     Attributes:
@@ -69,23 +67,17 @@ def judge_completion(
             is none, or a model is below it.
     """
     verdict = judge(ours, paper, paper_deviation, low_is_good=True)
-    if verdict.kind == "not reached" and floor is not None and paper < floor:
-        return Verdict(
-            "not attainable",
-            f"{paper:.2f} lies below the {floor:.2f} of a network trained by backprop for "
-            "this half alone, and no model here is below that",
-        )
-    return verdict
+    if verdict.kind != "not reached" or floor is None or paper >= floor:
+        return verdict
+    return Verdict(
+        "not attainable",
+        f"{paper:.2f} lies below the {floor:.2f} of a network trained by backprop for "
+        "this half alone, and no model here is below that",
+    )
 
 
 def judge_as_printed(honest: Summary, printed: float, deviation: float | None) -> Verdict:
-    """An honest log p(x) against the printed one, which has 2 log S nats too many.
-
-    Args:
-        honest: ours, with log S subtracted once.
-        printed: the paper's, as printed.
-        deviation: its standard deviation.
-    """
+    """An honest log p(x), from which log S is subtracted, against the printed one."""
     verdict = judge(honest, printed, deviation, low_is_good=False)
     if verdict.kind != "not reached":
         return verdict
