@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gncn.cli.options import JsonOption, console, print_json
+from gncn.cli.options import JsonOption, print_json, say
 
 
 def compare(
@@ -57,7 +57,7 @@ def compare(
         screen = Console()
         for table in rich_tables(found, screen):
             screen.print(table)
-        console.print(NOTE, style="dim", highlight=False)
+        say(NOTE, style="dim")
     else:
         typer.echo(render(found, form))
     curves = {str(row.run): row.curves for row in found.rows if row.curves}
@@ -65,4 +65,4 @@ def compare(
         models = {str(row.run): row.model for row in found.rows}
         path = figure or RunFolder.open(runs[0]).figure("comparison")
         draw_comparison(path, curves, models, f"{split} images of {found.data}")
-        console.print(f"figure: {path}", highlight=False, soft_wrap=True)
+        say(f"figure: {path}")

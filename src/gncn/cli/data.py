@@ -1,6 +1,5 @@
 """``gncn data``: list the data sets, download their files, verify the files found."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,16 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from gncn.base.errors import DataError
-from gncn.data import (
-    DatasetInfo,
-    FileStatus,
-    cache_dir,
-    check,
-    dataset_info,
-    dataset_names,
-    fetch,
-    present,
-)
+from gncn.cli.options import JsonOption, print_json
+from gncn.data import DatasetInfo, cache_dir, check, dataset_info, dataset_names, fetch, present
 from gncn.data.embedded import read_packed_mnist
 
 app = typer.Typer(
@@ -40,21 +31,20 @@ DataDir = Annotated[
         show_default="GNCN_DATA, then the cache",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+COLOURS = {"sound": "green", "altered": "bold red", "missing": "yellow", "unchecked": "dim"}
 
 
 @app.command("list")
-def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def list_datasets(data_dir: DataDir = None, as_json: JsonOption = False) -> None:
     """List the data sets: images, size, classes, licence, and where each was found.
 
     Files are found by name here; `gncn data verify` also checks their content.
 
     Example: `gncn data list --data-dir ~/data`
     """
-    infos = [dataset_info(name) for name in dataset_names()]
-    rows = [_describe(info, data_dir) for info in infos]
+    rows = [_describe(dataset_info(name), data_dir) for name in dataset_names()]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     table = Table(title="Data sets", caption="images: train + validation + test")
     table.add_column("name", style="bold", no_wrap=True)
@@ -64,14 +54,10 @@ def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     table.add_column("licence")
     table.add_column("available")
     for row in rows:
-        table.add_row(
-            row["name"],
-            f"{row['train']} + {row['validation']} + {row['test']}",
-            "x".join(str(side) for side in row["image_shape"]),
-            str(row["classes"]),
-            row["licence"],
-            row["available"],
-        )
+        images = f"{row['train']} + {row['validation']} + {row['test']}"
+        size = "x".join(map(str, row["image_shape"]))
+        classes = str(row["classes"])
+        table.add_row(row["name"], images, size, classes, row["licence"], row["available"])
     Console().print(table)
 
 
@@ -89,7 +75,7 @@ def fetch_datasets(
             show_default="the cache",
         ),
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Download data sets and check each file.  Files that are there and sound are kept.
 
@@ -98,7 +84,7 @@ def fetch_datasets(
     infos = [dataset_info(name) for name in names]  # refuse a wrong name before fetching any
     saved = {info.name: fetch(info, data_dir) for info in infos}
     if as_json:
-        _print_json({name: [str(path) for path in paths] for name, paths in saved.items()})
+        print_json(saved)
         return
     console = Console()
     for info in infos:
@@ -115,7 +101,7 @@ def verify_datasets(
         typer.Argument(metavar="[NAME]...", help="Data sets; all of them unless named."),
     ] = None,
     data_dir: DataDir = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare the content of the files found with the hashes on record.
 
@@ -126,7 +112,7 @@ def verify_datasets(
     infos = [dataset_info(name) for name in names or dataset_names()]
     rows = [row for info in infos for row in _verify(info, data_dir)]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
         _print_verified(rows)
     failing = {"altered", "missing"} if names else {"altered"}
@@ -135,18 +121,20 @@ def verify_datasets(
 
 
 def _describe(info: DatasetInfo, data_dir: Path | None) -> dict[str, Any]:
+    available, folder = _availability(info, data_dir)
     return {
         "name": info.name,
         "title": info.title,
         "train": info.n_train - (0 if info.official_validation else info.n_validation),
         "validation": info.n_validation,
         "test": info.n_test,
-        "image_shape": list(info.image_shape),
+        "image_shape": info.image_shape,
         "classes": info.n_classes,
         "licence": info.licence,
         "creators": info.creators,
         "homepage": info.homepage,
-        **_availability(info, data_dir),
+        "available": available,
+        "folder": folder,
     }
 
 
@@ -154,54 +142,46 @@ def _bearer(info: DatasetInfo) -> str:
     return "this package" if info.origin == "embedded" else info.origin
 
 
-def _availability(info: DatasetInfo, data_dir: Path | None) -> dict[str, Any]:
+def _availability(info: DatasetInfo, data_dir: Path | None) -> tuple[str, Path | None]:
     """In words where a data set was found, and its folder or None."""
     if info.origin != "files":
-        return {"available": f"with {_bearer(info)}", "folder": None}
+        return f"with {_bearer(info)}", None
     places = [present(info, file, data_dir) for file in info.files]
     found = [place for place in places if place is not None]
     if not found:
-        return {"available": "no" if data_dir is not None else "to download", "folder": None}
+        return "no" if data_dir is not None else "to download", None
     words = "in the cache" if found[0].is_relative_to(cache_dir()) else "in the folder"
     if len(found) < len(places):
         words += f" ({len(found)} of {len(places)} files)"
-    return {"available": words, "folder": str(found[0].parent)}
+    return words, found[0].parent
 
 
 def _verify(info: DatasetInfo, data_dir: Path | None) -> list[dict[str, Any]]:
+    def row(part: str, state: str, place: object, detail: str = "") -> dict[str, Any]:
+        return {"name": info.name, "part": part, "state": state, "place": place, "detail": detail}
+
     if info.origin == "scikit-learn":
-        return [_row(info, "all", "unchecked", "with scikit-learn", "")]
+        return [row("all", "unchecked", "with scikit-learn")]
     if info.origin == "embedded" and data_dir is None:
         try:
             read_packed_mnist()
         except DataError as error:
-            return [_row(info, "all", "altered", "with this package", str(error))]
-        return [_row(info, "all", "sound", "with this package", "")]
-    return [_status_row(info, check(info, file, data_dir)) for file in info.files]
-
-
-def _status_row(info: DatasetInfo, status: FileStatus) -> dict[str, Any]:
-    place = None if status.path is None else str(status.path)
-    return _row(info, status.file.part, status.state, place, status.detail)
-
-
-def _row(
-    info: DatasetInfo, part: str, state: str, place: str | None, detail: str
-) -> dict[str, Any]:
-    return {"name": info.name, "part": part, "state": state, "place": place, "detail": detail}
+            return [row("all", "altered", "with this package", str(error))]
+        return [row("all", "sound", "with this package")]
+    found = [check(info, file, data_dir) for file in info.files]
+    return [row(one.file.part, one.state, one.path, one.detail) for one in found]
 
 
 def _print_verified(rows: list[dict[str, Any]]) -> None:
     console = Console()
-    colours = {"sound": "green", "altered": "bold red", "missing": "yellow", "unchecked": "dim"}
     table = Table(title="Files")
     table.add_column("name", style="bold", no_wrap=True)
     table.add_column("part", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("where", overflow="fold")
     for row in rows:
-        state = f"[{colours[row['state']]}]{row['state']}[/]"
-        table.add_row(row["name"], row["part"], state, escape(row["place"] or ""))
+        state = f"[{COLOURS[row['state']]}]{row['state']}[/]"
+        table.add_row(row["name"], row["part"], state, escape(str(row["place"] or "")))
     console.print(table)
     for row in rows:
         if row["state"] == "altered":
@@ -209,7 +189,3 @@ def _print_verified(rows: list[dict[str, Any]]) -> None:
     lacking = sorted({row["name"] for row in rows if row["state"] == "missing"})
     if lacking:
         console.print(f"To get what is missing: gncn data fetch {' '.join(lacking)}")
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
-from rich.table import Table
 
 from gncn.cli.options import (
     DataDirOption,
@@ -13,7 +12,9 @@ from gncn.cli.options import (
     RunArgument,
     TrialOption,
     console,
+    new_table,
     print_json,
+    say,
 )
 from gncn.measures import MEASURES, make_measures, setting_fields
 
@@ -109,7 +110,7 @@ def evaluate(
             stage = what.partition(":")[0]
             if not console.is_terminal and stage not in stages:
                 stages.append(stage)
-                console.print(stage, highlight=False)
+                say(stage)
 
         metrics, figures = assessing.assess(
             folder,
@@ -126,15 +127,12 @@ def evaluate(
         print_json(metrics)
         return
     _show(metrics)
-    console.print("Figures:")
-    for figure in figures:
-        console.print(f"  {figure}", highlight=False, soft_wrap=True)
+    say("Figures:", *(f"  {figure}" for figure in figures))
 
 
 def _show(metrics: dict[str, Any]) -> None:
-    table = Table(title=f"{metrics['n_images']:,} {metrics['split']} images", title_justify="left")
-    table.add_column("measure")
-    table.add_column("value", justify="right")
+    title = f"{metrics['n_images']:,} {metrics['split']} images"
+    table = new_table(title, ("measure",), ("value",))
     table.add_column("", style="dim")
     if "bce" in metrics:
         table.add_row("reconstruction BCE", f"{metrics['bce']:.2f} nats", "")
@@ -146,5 +144,4 @@ def _show(metrics: dict[str, Any]) -> None:
         if rows and measure.note:
             notes.append(measure.note)
     console.print(table)
-    for note in notes:
-        console.print(note, style="dim", highlight=False)
+    say(*notes, style="dim")

@@ -1,18 +1,18 @@
 """``gncn reconstruct``: draw images and their reconstructions."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gncn.cli.options import (
     DataDirOption,
+    FigureOption,
     JsonOption,
     RunArgument,
     SplitOption,
     TrialOption,
-    console,
     print_json,
+    say,
 )
 
 
@@ -22,10 +22,7 @@ def reconstruct(
     n: Annotated[int, typer.Option("--n", help="Draw the first N images.", min=1)] = 20,
     trial: TrialOption = 0,
     data_dir: DataDirOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="PNG to write. Default: in the run's figures.", show_default=False),
-    ] = None,
+    out: FigureOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw images above their reconstructions by a trained network or autoencoder.
@@ -49,16 +46,15 @@ def reconstruct(
         raise RunError(f"{run} holds a {folder.config.model!r}, which reconstructs nothing.")
     chosen = choose_split(data, split)
     record = mean_statistics(model, chosen, folder.config)
-    path = draw_reconstruction_figure(
-        out or folder.figure(f"reconstructions-{split}"), model, chosen.images[:n], data
-    )
+    path = out or folder.figure(f"reconstructions-{split}")
+    path = draw_reconstruction_figure(path, model, chosen.images[:n], data)
     if as_json:
         print_json({"split": split, "n_images": len(chosen), **record.model_dump(), "figure": path})
         return
     name = ERROR_LABELS[folder.history[0].error_name]
     sparsity = " / ".join(f"{share:.3f}" for share in record.sparsity)
-    console.print(f"{len(chosen):,} {split} images: {name} {record.error:.2f}", highlight=False)
-    console.print(
-        f"active neurons, layers 1 to {len(record.sparsity)}: {sparsity}", highlight=False
+    say(
+        f"{len(chosen):,} {split} images: {name} {record.error:.2f}",
+        f"active neurons, layers 1 to {len(record.sparsity)}: {sparsity}",
+        f"figure: {path}",
     )
-    console.print(f"figure: {path}", highlight=False, soft_wrap=True)

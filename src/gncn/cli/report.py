@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gncn.cli.options import JsonOption, console, print_json
+from gncn.cli.options import JsonOption, print_json, say
 
 
 def report(
@@ -60,11 +60,9 @@ def report(
     chosen = load_study(study) if study is not None else recorded_study(records)
     superseded = list((records / SUPERSEDED).glob("*.json"))
     findings = summarise(chosen, found, n_superseded=len(superseded))
-    written = write_report(
-        findings, html or records / "report.html", markdown or records / "report.md"
-    )
+    page, text = html or records / "report.html", markdown or records / "report.md"
+    written = write_report(findings, page, text)
     if as_json:
         print_json({"written": [str(path) for path in written], **plain(findings)})
         return
-    for path in written[:2]:
-        console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    say(*(f"report: {path}" for path in written[:2]))

@@ -1,19 +1,20 @@
 """``gncn settle``: watch a network settle on one image."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from gncn.cli.options import (
     DataDirOption,
+    FigureOption,
     JsonOption,
     RunArgument,
     SplitOption,
     TrialOption,
     console,
+    new_table,
     print_json,
+    say,
 )
 
 
@@ -35,10 +36,7 @@ def settle(
     ] = None,
     trial: TrialOption = 0,
     data_dir: DataDirOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="PNG to write. Default: in the run's figures.", show_default=False),
-    ] = None,
+    out: FigureOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Watch a trained network settle on one image: ψ, its terms and the states after each step.
@@ -65,12 +63,10 @@ def settle(
             f"{index}."
         )
     image = chosen.images[index]
-    settled, trajectory, predictions = watch(
-        network, image, n_settle_steps=steps, tolerance=tolerance
-    )
-    path = draw_watched(
-        out or folder.figure(f"settling-{split}-{index}"), image, trajectory, predictions, data
-    )
+    watched = watch(network, image, n_settle_steps=steps, tolerance=tolerance)
+    settled, trajectory, predictions = watched
+    path = out or folder.figure(f"settling-{split}-{index}")
+    path = draw_watched(path, image, trajectory, predictions, data)
     psi = np.asarray(trajectory.discrepancy.layers)[:, 0]
     change = np.asarray(trajectory.change)[:, 0].max(axis=1)
     taken = int(settled.n_steps[0])
@@ -88,9 +84,8 @@ def settle(
             }
         )
         return
-    table = Table(title=f"{split} image {index}", title_justify="left")
-    for column in ("step", "ψ", *(f"ψ, layer {i}" for i in range(psi.shape[1])), "largest change"):
-        table.add_column(column, justify="right")
+    layers = (f"ψ, layer {i}" for i in range(psi.shape[1]))
+    table = new_table(f"{split} image {index}", (), ("step", "ψ", *layers, "largest change"))
     for step in np.unique(np.round(np.linspace(0, taken, 12)).astype(int)):
         values = (psi[step].sum(), *psi[step])
         table.add_row(str(step), *(f"{value:.2f}" for value in values), f"{change[step]:.2e}")
@@ -98,5 +93,5 @@ def settle(
     if converged is not None:
         used = network.settler.tolerance if tolerance is None else tolerance
         rest = "came to rest" if converged else "did not come to rest; raise --steps"
-        console.print(f"after {taken} steps the states {rest} (tolerance {used})")
-    console.print(f"figure: {path}", highlight=False, soft_wrap=True)
+        say(f"after {taken} steps the states {rest} (tolerance {used})")
+    say(f"figure: {path}")

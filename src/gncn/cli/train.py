@@ -1,13 +1,13 @@
 """``gncn train``: train networks and write a run folder with figures."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from gncn.cli.options import DataDirOption, JsonOption, console, print_json
+from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
 
 
 def train(
@@ -126,9 +126,8 @@ def train(
         if tried := folder.about.get("validation_psi_of_variances"):
             each = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
             chosen = folder.config.backprop.variance
-            console.print(f"variance {chosen}; ψ on validation images: {each}", highlight=False)
-        figures = draw_run(folder, dataset)
-        _conclude(folder, result, [str(path) for path in figures])
+            say(f"variance {chosen}; ψ on validation images: {each}")
+        _conclude(folder, result, draw_run(folder, dataset))
     if as_json:
         last = [record.model_dump() for record in result.history[-len(result.networks) :]]
         print_json({"run": str(out), "status": result.status, "last_epoch": last})
@@ -139,55 +138,43 @@ def train(
         else:
             back = f" The run that {out} held is back." if folder.has_epochs else ""
             kept = f"the first epoch had not ended, so there is nothing to keep.{back}"
-        console.print(f"Interrupted; {kept}", soft_wrap=True)
+        say(f"Interrupted; {kept}")
         sys.exit(INTERRUPTED)
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, str | Path):
-        escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return str(value)
+    return (
+        json.dumps(str(value), ensure_ascii=False) if isinstance(value, str | Path) else str(value)
+    )
 
 
 def _introduce(about: dict[str, Any], description: str) -> None:
-    images = about["data"]["images"]
-    console.print(
-        f"[bold]{about['data']['name']}[/]: {images['train']:,} images to learn from, "
-        f"{images['validation']:,} for validation, {images['test']:,} for testing"
-    )
+    name, images = about["data"]["name"], about["data"]["images"]
     trials = "" if len(about["seeds"]) == 1 else f", {len(about['seeds'])} trials"
-    console.print(f"[bold]{about['model']}[/]: {description}{trials}", highlight=False)
+    say(
+        f"[bold]{name}[/]: {images['train']:,} images to learn from, "
+        f"{images['validation']:,} for validation, {images['test']:,} for testing",
+        f"[bold]{about['model']}[/]: {description}{trials}",
+    )
 
 
-def _conclude(folder: Any, result: Any, figures: list[str]) -> None:
+def _conclude(folder: Any, result: Any, figures: list[Path]) -> None:
     from gncn.cli.progress import ERRORS
 
     kept = result.epochs_kept[-1]
     last = next(r for r in reversed(result.history) if r.epoch == kept)
     name, unit, _ = ERRORS[last.error_name]
-    table = Table(title=f"after epoch {last.epoch}", title_justify="left")
-    columns = ("", f"{name} ({unit.strip() or 'sum'})", "ψ (nats)")
-    for column in (*columns, *(f"ρ{i}" for i in range(1, len(last.test.sparsity) + 1))):
-        table.add_column(column, justify="left" if column == "" else "right")
+    layers = [f"ρ{i}" for i in range(1, len(last.test.sparsity) + 1)]
+    headings = (f"{name} ({unit.strip() or 'sum'})", "ψ (nats)", *layers)
+    table = new_table(f"after epoch {last.epoch}", ("",), headings)
     for split in ("train", "validation", "test"):
         record = getattr(last, split)
-        table.add_row(
-            split,
-            f"{record.error:.2f}",
-            f"{record.discrepancy:.1f}",
-            *(f"{share:.3f}" for share in record.sparsity),
-        )
+        shares = (f"{share:.3f}" for share in record.sparsity)
+        table.add_row(split, f"{record.error:.2f}", f"{record.discrepancy:.1f}", *shares)
     console.print(table)
-    if last.test.sparsity:
-        console.print("ρ is the share of active neurons in a layer.")
-    console.print("Figures:")
-    for figure in figures:
-        console.print(f"  {figure}", highlight=False, soft_wrap=True)
+    if layers:
+        say("ρ is the share of active neurons in a layer.")
+    say("Figures:", *(f"  {figure}" for figure in figures))
     commands = {"gncn": ("reconstruct", "settle"), "dsrn": ("compare",), "gmm": ("evaluate",)}
     following = commands.get(folder.config.model, ("reconstruct", "evaluate"))
-    console.print(
-        "Next: " + " or ".join(f"[bold]gncn {command} {folder.path}[/]" for command in following),
-        highlight=False,
-        soft_wrap=True,
-    )
+    say("Next: " + " or ".join(f"[bold]gncn {one} {folder.path}[/]" for one in following))
