@@ -190,7 +190,7 @@ def test_options_of_a_settler_stand_next_to_its_name(flat, settler):
     assert gncn.build(circuit, seed=0, settler=settler).settler == settler
     values = settler.model_dump()
     assert Settling(**flat).resolved().items() >= values.items()
-    assert Settling(**Settling(**flat).resolved()).make_settler() == settler
+    assert Settling(**Settling(**flat).resolved()).settler == settler
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_options_of_a_settler_stand_next_to_its_name(flat, settler):
             "Unknown option 'speed' for settling. Options: 'settler'.*'tolerance'",
         ),
         ({"settler": "anderson"}, "Unknown settler 'anderson'.*'euler'"),
-        ({"settler": "newton", "damping": 0.1}, "Newton needs the option 'pixel_variance'"),
+        ({"settler": "newton", "damping": 0.1}, "settler='newton' needs `pixel_variance`"),
     ],
 )
 def test_idle_missing_and_unknown_options_of_settling_are_refused(options, message):

@@ -1,19 +1,19 @@
 """`build`: a network with random synapses from a circuit."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
-from gncn.base.registry import options_of, reserve
+from gncn.base.registry import reserve
 from gncn.core.chain import per_layer
 from gncn.core.circuit import Circuit, Layer
-from gncn.core.flat import is_default
+from gncn.core.flat import gather
 from gncn.core.likelihood import ErrorNeurons, FlatErrors
 from gncn.core.network import Network, Population
 from gncn.core.settler import SETTLERS, Settler
@@ -21,7 +21,13 @@ from gncn.core.settler import SETTLERS, Settler
 SELF_EXCITATION, LATERAL_INHIBITION = 0.13, 0.125
 """α_e and α_h of the paper."""
 
+NUMBERS = ("step_size", "leak", "self_excitation", "lateral_inhibition")
+"""β, γ, α_e and α_h, of which each layer has its own."""
+
 Each = float | tuple[float, ...]
+SettlerOption = Annotated[
+    Settler, BeforeValidator(SETTLERS.make), PlainSerializer(SETTLERS.describe)
+]
 
 
 class Settling(Description):
@@ -45,9 +51,9 @@ class Settling(Description):
     ``newton``.
     """
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=True)  # `_check` has better words
+    model_config = ConfigDict(allow_inf_nan=True)  # `_check` has better words
 
-    settler: Any = "euler"
+    settler: SettlerOption = Field(default_factory=lambda: SETTLERS.make("euler"))
     step_size: Each = 0.1
     leak: Each = 0.001
     self_excitation: Each = SELF_EXCITATION
@@ -57,21 +63,13 @@ class Settling(Description):
 
     @model_validator(mode="before")
     @classmethod
-    def _tuples(cls, options: Any) -> Any:
-        if not isinstance(options, dict):
-            return options
-        settler = options.get("settler", "euler")
-        known = isinstance(settler, str) and settler in SETTLERS.names()
-        own = options_of(SETTLERS.get(settler)) if known else ()
-        return {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in options.items()
-            if name not in own or not is_default(name, value, [SETTLERS.get(settler)])
-        }
+    def _gather(cls, options: Any) -> Any:
+        fields = {name: field.default for name, field in cls.model_fields.items()}
+        return gather(options, {"settler": "settler"}, fields | {"settler": "euler"}, "settling")
 
     @model_validator(mode="after")
     def _check(self) -> "Settling":
-        for name in ("step_size", "leak", "self_excitation", "lateral_inhibition"):
+        for name in NUMBERS:
             values = np.asarray(getattr(self, name), dtype=np.float64)
             positive = name == "step_size"
             if (~np.isfinite(values) | ((values <= 0) if positive else (values < 0))).any():
@@ -79,52 +77,17 @@ class Settling(Description):
                 raise ConfigError(
                     f"{name} must be finite and {bound}; received {getattr(self, name)!r}."
                 )
-        self.make_settler()
         return self
-
-    def make_settler(self) -> Settler:
-        """The settler with its options.
-
-        Raises:
-            ConfigError: it is unknown, or an option isn't its own.
-        """
-        given = {n: v for n, v in (self.model_extra or {}).items() if v is not None}
-        if not isinstance(self.settler, str):
-            if given:
-                raise ConfigError(
-                    f"A settler given as an object has its options already; received {given}."
-                )
-            return SETTLERS.make(self.settler)
-        entry = SETTLERS.get(self.settler)
-        own = options_of(entry)
-        for name, value in given.items():
-            if name not in own:
-                raise _foreign(name, value, self.settler, type(self))
-        return entry(**given)
 
     def given(self) -> dict[str, Any]:
         """All options as `build` takes them."""
-        return {n: getattr(self, n) for n in type(self).model_fields} | (self.model_extra or {})
+        return {name: getattr(self, name) for name in type(self).model_fields}
 
     def resolved(self) -> dict[str, Any]:
-        """All options in JSON's types, the settler's included, with their defaults."""
-        settler = self.make_settler()
-        values = self.model_dump(mode="json", exclude={"settler", *(self.model_extra or {})})
-        return values | {"settler": SETTLERS.name_of(type(settler)), **settler.model_dump()}
-
-
-def _foreign(name: str, value: object, settler: str, cls: type[Description]) -> ConfigError:
-    """What to say of an option that the settler doesn't have."""
-    takers = [n for n in SETTLERS.names() if name in options_of(SETTLERS.get(n))]
-    if takers:
-        named = " or ".join(f"settler={other!r}" for other in takers)
-        return ConfigError(
-            f"{name} is an option of {named}, and no other takes it; received "
-            f"settler={settler!r}, {name}={value!r}."
-        )
-    options = [o for n in SETTLERS.names() for o in options_of(SETTLERS.get(n))]
-    known = ", ".join(map(repr, dict.fromkeys([*cls.model_fields, *options])))
-    return ConfigError(f"Unknown option {name!r} for settling. Options: {known}.")
+        """All options in JSON's types, the settler's next to its name."""
+        values = self.model_dump(mode="json")
+        settler = values.pop("settler")
+        return values | {"settler": settler.pop("kind"), **settler}
 
 
 def build(
@@ -164,15 +127,12 @@ def assemble(circuit: Circuit, settling: Settling, key: PRNGKeyArray) -> Network
         c.build(sizes[c.source], sizes[c.target], settling.weight_scale, (down[k], up[k]))
         for k, c in enumerate(circuit.connections)
     )
-    numbers = {
-        name: _numbers(name, getattr(settling, name), n)
-        for name in ("step_size", "leak", "self_excitation", "lateral_inhibition")
-    }
+    numbers = {name: _numbers(name, getattr(settling, name), n) for name in NUMBERS}
     layers = tuple(
         _population(circuit, index, layer, settling, {k: v[index] for k, v in numbers.items()})
         for index, layer in enumerate(circuit.layers)
     )
-    return Network(circuit, settling.make_settler(), layers, connections)
+    return Network(circuit, settling.settler, layers, connections)
 
 
 def _numbers(name: str, value: Each, n: int) -> list[Float[Array, ""]]:

@@ -9,24 +9,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gncn.base.errors import ConfigError
-from gncn.base.registry import WIRING, Registry, options_of
+from gncn.base.registry import WIRING, Registry, options_of, registry
 from gncn.core.activations import ACTIVATIONS
 from gncn.core.competition import COMPETITIONS
 from gncn.core.connections.base import CONNECTIONS
 from gncn.core.likelihood import LIKELIHOODS
 
 REGISTRIES: dict[str, Registry[Any]] = {
-    registry.kind: registry for registry in (ACTIVATIONS, COMPETITIONS, LIKELIHOODS, CONNECTIONS)
+    parts.kind: parts for parts in (ACTIVATIONS, COMPETITIONS, LIKELIHOODS, CONNECTIONS)
 }
 """The kinds of parts that a circuit is made of."""
 
 
 def takers(kind: str) -> dict[str, list[str]]:
     """The options of all registered parts of a kind, each with the names of those that take it."""
-    registry = REGISTRIES[kind]
+    parts = registry(kind)
     found: dict[str, list[str]] = {}
-    for name in registry.names():
-        for option in options_of(registry.get(name)):
+    for name in parts.names():
+        for option in options_of(parts.get(name)):
             found.setdefault(option, []).append(name)
     return found
 
@@ -65,7 +65,7 @@ def gather(
         chosen = own.get(field, fields[field])
         if not isinstance(chosen, str):
             continue
-        wanted = options_of(REGISTRIES[kind].get(chosen))
+        wanted = options_of(registry(kind).get(chosen))
         given = {name: value for name, value in extra.items() if name in wanted}
         used |= set(given)
         if given or wanted:
@@ -79,7 +79,7 @@ def gather(
 
 def _refuse_missing(kind: str, field: str, chosen: str, given: Mapping[str, Any]) -> None:
     """Refuse a part without an option that it needs."""
-    entry = REGISTRIES[kind].get(chosen)
+    entry = registry(kind).get(chosen)
     for name, field_info in entry.model_fields.items():
         if name not in WIRING and field_info.is_required() and name not in given:
             raise ConfigError(f"{field}={chosen!r} needs `{name}`; received none.")

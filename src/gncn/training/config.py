@@ -95,7 +95,8 @@ def refuse_idle(config: Description, names: Iterable[str], why: str, prefix: str
     """
     for name in names:
         field = type(config).model_fields.get(name)
-        value, default = getattr(config, name), None if field is None else field.default
+        value = getattr(config, name)
+        default = None if field is None else field.get_default(call_default_factory=True)
         if value != default:
             raise ConfigError(f"{prefix}{name}={value!r} has no effect {why}.")
 
