@@ -20,6 +20,7 @@ import gncn
 from gncn.cli import main
 from gncn.cli.options import console, print_json
 from gncn.runs.folder import RunFolder
+from gncn.runs.priors import load_mixture
 
 FAST = ["--preset", "digits", "--epochs", "2", "--set", "network.sizes=[12,12,12]"]
 FAST += ["--set", "network.group_size=4"]
@@ -178,7 +179,7 @@ def test_evaluate_measures_what_is_asked_for(trained):
     renewed = remeasured.pop("seconds")
     assert {name for name in measures if renewed[name] != seconds[name]} == {"sparsity"}
     assert remeasured == metrics
-    prior = RunFolder.open(folder).prior()
+    prior = load_mixture(folder / "trials" / "0" / "prior.safetensors")
     assert (prior.n_components, prior.dim) == (5, 12)
 
 

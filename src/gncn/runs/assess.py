@@ -51,7 +51,7 @@ def assess(
     replace: bool = False,
     report: Report = lambda _: None,
 ) -> tuple[dict[str, Any], list[Path]]:
-    """Measure a model of a run and write numbers and figures to its folder.
+    """Measure a model of a run; write, and return, its numbers and the paths of its figures.
 
     Args:
         folder: the run.
@@ -63,9 +63,6 @@ def assess(
         trial: number of the model in the run.
         replace: drop what was measured before.
         report: receives what is being done.
-
-    Returns:
-        The numbers, and the paths of the figures.
 
     Raises:
         ConfigError: a name or value is not allowed, or doesn't suit this model or these data.
@@ -129,10 +126,9 @@ class _Files:
         self.numbers = folder.path / f"metrics-{which}.json"
         self.per_image = folder.path / f"per-image-{which}.safetensors"
         self.pictures = folder.path / f"pictures-{which}.safetensors"
-        self.prior = folder.prior_path(trial)
+        self.prior = folder.trial(trial) / "prior.safetensors"
 
     def write(self, found: Result, subject: Subject) -> None:
-        """Replace the files."""
         write_atomic(self.per_image, save_tensors(found.per_image))
         write_atomic(self.pictures, save_tensors(found.pictures))
         for fitted in subject.priors.values():
@@ -146,7 +142,7 @@ class _Files:
         Args:
             header: what the numbers to come begin with.
             measures: names of what is to be measured now.
-            report: receives a sentence if the model has changed.
+            report: see `assess`.
 
         Raises:
             RunError: the files can't be read, or what stays was measured with other settings.
@@ -170,7 +166,7 @@ class _Files:
         changed = [
             f"{name}: {then[name]} → {now[name]}"
             for name in now
-            if name in relevant and name in then and then[name] != now[name]
+            if name in relevant and then.get(name, now[name]) != now[name]
         ]
         if kept and numbers.get("seed") != header["seed"]:
             changed.insert(0, f"seed: {numbers.get('seed')} → {header['seed']}")

@@ -5,9 +5,6 @@ A configuration has a section for each room that takes options: ``[data]``, ``[n
 room.  Which sections and options apply is for the model's kind to say
 (`gncn.training.kinds.ModelKind`); a value that would have no effect is an error, and so is an
 unknown option.  Every option has a default.
-
-A configuration is a preset or a TOML file, or a preset overlaid by a file, with single values
-overridden (``training.n_epochs=3``) on top.
 """
 
 from collections.abc import Iterator, Sequence
@@ -92,24 +89,15 @@ class Config(Description):
         return self.model_copy(update={"data": self.data.with_whole_paths()})
 
     def models(self, data: Dataset) -> list[Any]:
-        """Fresh models for these data, one for each trial; not for ``gmm``.
-
-        Raises:
-            ConfigError: the model can't be made for these data.
-        """
+        """Fresh models, one for each trial; see `gncn.training.kinds.ModelKind`."""
         return self.kind.models(self, data)
 
     def n_synapses(self, data: Dataset) -> int | None:
-        """How many numbers the model learns; None for ``gmm``, which has no synapses."""
+        """How many numbers a model learns; None for one without synapses."""
         return self.kind.n_synapses(self, data)
 
     def describe(self, data: Dataset) -> str:
-        """The model's layers and synapses in a few words.
-
-        Raises:
-            ConfigError: the model can't be made for these data.
-            DataError: the images are real-valued and the model is of binary ones.
-        """
+        """The model's layers and synapses in a few words; see `gncn.training.kinds.ModelKind`."""
         return self.kind.describe(self, data)
 
     def to_toml(self) -> str:
@@ -129,16 +117,13 @@ def load_config(
     file: str | Path | None = None,
     overrides: Sequence[str] = (),
 ) -> Config:
-    """Read a configuration.
+    """Read a configuration and check it.
 
     Args:
         preset: name of a preset to begin with.
         file: a TOML file laid over it.
         overrides: single values laid over that, such as ``"training.n_epochs=3"``.  A value is
             read as TOML, and as plain text if it isn't TOML.
-
-    Returns:
-        The configuration, checked.
 
     Raises:
         ConfigError: unknown preset, option or value, or a file that isn't TOML.

@@ -1,11 +1,10 @@
 """From a run folder to the figures that a person looks at after training."""
 
-from functools import singledispatch
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.classifier import DSRN
@@ -15,7 +14,7 @@ from gncn.core.likelihood import binary_cross_entropy
 from gncn.core.network import Network
 from gncn.core.settling import Settled, Trajectory, settle
 from gncn.core.settling import watch as watch_settling
-from gncn.data import Dataset, Split
+from gncn.data import Dataset
 from gncn.evaluation.sheets import image_shape
 from gncn.figures.network import (
     ERROR_LABELS,
@@ -29,84 +28,58 @@ from gncn.runs.folder import RunFolder
 from gncn.training.hebbian import reconstruction_error
 from gncn.training.history import error_name
 
-N_IMAGES, N_WEIGHTS = 20, 200
-"""Reconstructions and weights shown."""
+N_IMAGES, N_WEIGHTS, N_ACTIVE = 20, 200, 6
+"""Reconstructions, weights, and images whose active neurons are shown."""
 
 
 def draw_run(folder: RunFolder, data: Dataset) -> list[Path]:
     """Draw all figures of a trained run, from validation images and the first trial."""
-    return _draw(folder.model(), folder, data)
+    model, images, paths = folder.model(), data.validation.images, []
+    if isinstance(model, Network | Autoencoder):
+        path = folder.figure("reconstructions")
+        paths.append(draw_reconstruction_figure(path, model, images[:N_IMAGES], data))
+    if not isinstance(model, PixelMixture):
+        paths.append(draw_learning_curve(folder.figure("learning-curve"), folder.history))
+    weights, what = _pictures(model)
+    path = folder.figure("components" if isinstance(model, PixelMixture) else "weights")
+    shape = image_shape(data.n_pixels, data.image_shape)
+    paths.append(draw_weights(path, weights, shape, N_WEIGHTS, what))
+    if isinstance(model, Network):
+        paths.append(_draw_columns(folder.figure("columns"), model, data))
+    return paths
 
 
-@singledispatch
-def _draw(model: Any, folder: RunFolder, data: Dataset) -> list[Path]:
-    """Draw all figures of one class of models."""
-    raise TypeError(f"There are no figures of a {type(model).__name__}.")
-
-
-@_draw.register
-def _(model: Network, folder: RunFolder, data: Dataset) -> list[Path]:
-    weights = np.asarray(model.connections[0].plastic)
-    return [
-        _draw_reconstructions(model, folder, data),
-        draw_learning_curve(folder.figure("learning-curve"), folder.history),
-        draw_weights(folder.figure("weights"), weights, _shape(data), N_WEIGHTS),
-        _draw_columns(folder.figure("columns"), model, data),
-    ]
-
-
-@_draw.register
-def _(model: Autoencoder, folder: RunFolder, data: Dataset) -> list[Path]:
-    what = "hidden units adds to the image's logits"
-    last = np.asarray(model.decoder.weights[-1]).T
-    return [
-        _draw_reconstructions(model, folder, data),
-        draw_learning_curve(folder.figure("learning-curve"), folder.history),
-        draw_weights(folder.figure("weights"), last, _shape(data), N_WEIGHTS, what),
-    ]
-
-
-@_draw.register
-def _(model: DSRN, folder: RunFolder, data: Dataset) -> list[Path]:
-    what = "hidden units of the first layer looks for"
-    first = np.asarray(model.network.weights[0])
-    return [
-        draw_learning_curve(folder.figure("learning-curve"), folder.history),
-        draw_weights(folder.figure("weights"), first, _shape(data), N_WEIGHTS, what),
-    ]
-
-
-@_draw.register
-def _(model: PixelMixture, folder: RunFolder, data: Dataset) -> list[Path]:
-    means, path = np.asarray(model.mixture.means).T, folder.figure("components")
-    return [draw_weights(path, means, _shape(data), N_WEIGHTS, "components has for a mean")]
-
-
-def _shape(data: Dataset) -> tuple[int, int]:
-    return image_shape(data.n_pixels, data.image_shape)
-
-
-def _draw_reconstructions(model: Network | Autoencoder, folder: RunFolder, data: Dataset) -> Path:
-    images = data.validation.images[: min(N_IMAGES, len(data.validation))]
-    return draw_reconstruction_figure(folder.figure("reconstructions"), model, images, data)
+def _pictures(
+    model: Network | Autoencoder | DSRN | PixelMixture,
+) -> tuple[Float[np.ndarray, "pixels units"], str]:
+    """A picture for each unit next to the pixels, and what they show."""
+    match model:
+        case Network():
+            weights = model.connections[0].plastic
+            return np.asarray(weights), "neurons of layer 1 adds to the image's logits"
+        case Autoencoder():
+            weights = model.decoder.weights[-1].T
+            return np.asarray(weights), "hidden units adds to the image's logits"
+        case DSRN():
+            weights = model.network.weights[0]
+            return np.asarray(weights), "hidden units of the first layer looks for"
+        case PixelMixture():
+            return np.asarray(model.mixture.means.T), "components has for a mean"
 
 
 def _draw_columns(path: Path, network: Network, data: Dataset) -> Path:
-    n_shown = min(6, len(data.validation))
-    settled = settle(network, data.validation.images[:n_shown])
+    shown = data.validation.subset(np.arange(min(N_ACTIVE, len(data.validation))))
     competitions = [layer.competition for layer in network.circuit.layers[1:]]
+    if shown.labels is None:
+        labels = [f"image {index}" for index in range(len(shown))]
+    else:
+        labels = [f"class {label}" for label in shown.labels]
     return draw_columns(
         path,
-        [np.asarray(states) for states in settled.latents[1:]],
+        [np.asarray(states) for states in settle(network, shown.array).latents[1:]],
         [rivals.group_size if isinstance(rivals, Columns) else None for rivals in competitions],
-        _labels(data, data.validation, n_shown),
+        labels,
     )
-
-
-def _labels(data: Dataset, split: Split, n: int) -> list[str]:
-    if split.labels is None:
-        return [f"image {index}" for index in range(n)]
-    return [f"class {label}" for label in split.labels[:n]]
 
 
 def draw_reconstruction_figure(
@@ -125,7 +98,7 @@ def draw_reconstruction_figure(
         images,
         np.asarray(reconstruction),
         np.asarray(errors),
-        _shape(data),
+        image_shape(data.n_pixels, data.image_shape),
         ERROR_LABELS[error_name(model)],
     )
 
@@ -170,5 +143,5 @@ def draw_watched(
         predictions,
         np.asarray(trajectory.discrepancy.layers[:, 0]),
         [np.asarray(states[:, 0]) for states in trajectory.latents[1:]],
-        _shape(data),
+        image_shape(data.n_pixels, data.image_shape),
     )

@@ -11,27 +11,37 @@ file                content
 ==================  ========================================================
 
 Files are written atomically after every epoch, so later commands can work with the folder of a
-run that was killed.  How a run replaces another is in `gncn.runs.replacing`.
+run that was killed.  A run replaces another such that a kill at any moment loses neither: the old
+run waits in ``.replaced/`` until the new one has finished an epoch.
 """
 
 import json
+import os
+import platform
 import shutil
+import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from gncn.base.errors import RunError
-from gncn.base.files import read_json, sha256, write_atomic
+from gncn.base.files import explained, make_folder, read_json, sha256, write_atomic
 from gncn.core.network import Network
 from gncn.data import Dataset
-from gncn.evaluation.mixture import Mixture
 from gncn.runs.config import Config, load_config
 from gncn.runs.model_files import DESCRIPTION, load, save
-from gncn.runs.priors import load_mixture
-from gncn.runs.provenance import now, provenance
-from gncn.runs.replacing import CONFIG, HISTORY, MOVING, REPLACED, RUN, put_back, set_aside
 from gncn.training.fit import Fit, Status
 from gncn.training.history import EpochRecord, read_history, write_history
+
+CONFIG, RUN, HISTORY = "config.toml", "run.json", "history.jsonl"
+REPLACED, MOVING = ".replaced", ".replaced.moving"
+"""Where the old run waits, and where its files are collected before."""
+PACKAGES = ("gncn", "jax", "jaxlib", "equinox", "optax", "numpy")
+"""Packages that numbers may depend on."""
 
 
 class RunFolder:
@@ -63,53 +73,30 @@ class RunFolder:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; choose a folder for the run.")
-        try:
+        with explained(f"Can't make the folder {path}"):
             if any((path / name).exists() for name in (CONFIG, REPLACED, MOVING)):
                 if not overwrite:
                     raise RunError(
                         f"{path} already holds a run. Choose another folder with --out, or replace "
                         "the run with --overwrite."
                     )
-                set_aside(path)
+                _set_aside(path)
             elif path.exists() and any(path.iterdir()):
                 raise RunError(
                     f"{path} holds files that are no run; choose an empty or new folder."
                 )
             (path / "figures").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"Can't make the folder {path}: {error.strerror or error}.") from error
         folder = cls(path)
         write_atomic(path / CONFIG, config.with_whole_paths().to_toml())
         folder._update(
             status="running",
-            started=now(),
+            started=_now(),
             seeds=config.seeds,
             model=config.model,
             n_synapses=config.n_synapses(data),
-            **provenance(data),
+            **_provenance(data),
         )
         return folder
-
-    @property
-    def has_epochs(self) -> bool:
-        """Whether an epoch has ended."""
-        return (self.path / HISTORY).exists()
-
-    @property
-    def waits(self) -> bool:
-        """Whether an old run is still there because no epoch of the new one has ended."""
-        return (self.path / REPLACED).is_dir()
-
-    def give_up(self) -> None:
-        """Leave the folder as it was before `create`.
-
-        Raises:
-            RunError: it can't be written.
-        """
-        try:
-            put_back(self.path)
-        except OSError as error:
-            raise RunError(f"Can't restore {self.path}: {error.strerror or error}.") from error
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
@@ -126,6 +113,16 @@ class RunFolder:
                 "`gncn train --out FOLDER`."
             )
         return cls(path)
+
+    @property
+    def has_epochs(self) -> bool:
+        """Whether an epoch has ended."""
+        return (self.path / HISTORY).exists()
+
+    @property
+    def waits(self) -> bool:
+        """Whether an old run is still there because no epoch of the new one has ended."""
+        return (self.path / REPLACED).is_dir()
 
     @property
     def config(self) -> Config:
@@ -150,12 +147,31 @@ class RunFolder:
         """The history of training."""
         return read_history(self.path / HISTORY)
 
+    def trial(self, trial: int) -> Path:
+        """The folder of one trial's model."""
+        return self.path / "trials" / str(trial)
+
+    def model(self, trial: int = 0) -> Any:
+        """The network or baseline of one trial.
+
+        Raises:
+            RunError: the run has no such trial, or its files are damaged.
+        """
+        if not self.trial(trial).is_dir():
+            names = (entry.name for entry in (self.path / "trials").glob("*"))
+            found = sorted(int(name) for name in names if name.isdecimal())
+            older = f" The run that it was to replace lies in {self.path / REPLACED}."
+            raise RunError(
+                f"{self.path} has no trained model of trial {trial}; it has trials {found}."
+                + (older if self.waits else "")
+            )
+        return load(self.trial(trial))
+
     def network(self, trial: int = 0) -> Network:
         """The network of one trial.
 
         Raises:
-            RunError: the run has no such trial, its files are damaged, or it trained a
-                baseline.
+            RunError: as for `model`, or the run trained a baseline.
         """
         model = self.model(trial)
         if not isinstance(model, Network):
@@ -165,44 +181,9 @@ class RunFolder:
             )
         return model
 
-    def model(self, trial: int = 0) -> Any:
-        """The network or baseline of one trial.
-
-        Raises:
-            RunError: the run has no such trial, or its files are damaged.
-        """
-        folder = self.path / "trials" / str(trial)
-        if not folder.is_dir():
-            names = (entry.name for entry in (self.path / "trials").glob("*"))
-            found = sorted(int(name) for name in names if name.isdecimal())
-            older = f" The run that it was to replace lies in {self.path / REPLACED}."
-            raise RunError(
-                f"{self.path} has no trained model of trial {trial}; it has trials {found}."
-                + (older if self.waits else "")
-            )
-        return load(folder)
-
     def model_digest(self, trial: int = 0) -> str:
         """First 12 hexadecimal digits of a hash of one trial's model."""
-        return sha256((self.path / "trials" / str(trial) / DESCRIPTION).read_bytes())[:12]
-
-    def prior_path(self, trial: int = 0) -> Path:
-        """The path for the mixture prior of one trial."""
-        return self.path / "trials" / str(trial) / "prior.safetensors"
-
-    def prior(self, trial: int = 0) -> Mixture:
-        """The mixture prior that ``gncn evaluate`` fitted for one trial.
-
-        Raises:
-            RunError: it hasn't been fitted, or the file is damaged.
-        """
-        path = self.prior_path(trial)
-        if not path.is_file():
-            raise RunError(
-                f"{self.path} has no prior of trial {trial} yet; `gncn evaluate {self.path}` "
-                "fits one."
-            )
-        return load_mixture(path)
+        return sha256((self.trial(trial) / DESCRIPTION).read_bytes())[:12]
 
     def data(self, data_dir: str | Path | None = None) -> Dataset:
         """Load the data of the run and check that they are the same.
@@ -231,17 +212,22 @@ class RunFolder:
         Raises:
             RunError: the folder can't be made.
         """
-        folder = self.path / "figures"
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise RunError(f"Can't make the folder {folder}: {error.strerror or error}.") from error
-        return folder / f"{name}.png"
+        make_folder(self.path / "figures")
+        return self.path / "figures" / f"{name}.png"
 
-    def finish(self, status: Status, epochs_kept: Sequence[int] | None = None) -> None:
-        """Record how the run ended, and from which epochs the kept models are."""
-        kept = {} if epochs_kept is None else {"epochs_kept": list(epochs_kept)}
-        self._update(status=status, finished=now(), **kept)
+    def on_start(self, n_epochs: int, n_batches: int) -> None:
+        """Nothing to record."""
+
+    def on_batch(self, number: int) -> None:
+        """Nothing to record."""
+
+    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
+        """Save the models and the history so far."""
+        self._history.extend(records)
+        for index, network in enumerate(networks):
+            save(network, self.trial(index))
+        write_history(self.path / HISTORY, self._history)
+        shutil.rmtree(self.path / REPLACED, ignore_errors=True)
 
     def keep(self, config: Config, result: Fit[Any], **about: Any) -> None:
         """Replace the training that the folder holds by this one.
@@ -256,20 +242,89 @@ class RunFolder:
         self.on_epoch(result.history, result.networks)
         self._update(epochs_kept=list(result.epochs_kept), **about)
 
-    def on_start(self, n_epochs: int, n_batches: int) -> None:
-        """Nothing to record."""
+    def finish(self, status: Status, epochs_kept: Sequence[int] | None = None) -> None:
+        """Record how the run ended, and from which epochs the kept models are.
 
-    def on_batch(self, number: int) -> None:
-        """Nothing to record."""
+        If an old run still waits, it is put back instead.
+        """
+        if self.waits:
+            self.give_up()
+            return
+        kept = {} if epochs_kept is None else {"epochs_kept": list(epochs_kept)}
+        self._update(status=status, finished=_now(), **kept)
 
-    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
-        """Save the models and the history so far."""
-        self._history.extend(records)
-        for index, network in enumerate(networks):
-            save(network, self.path / "trials" / str(index))
-        write_history(self.path / HISTORY, self._history)
-        shutil.rmtree(self.path / REPLACED, ignore_errors=True)
+    def give_up(self) -> None:
+        """Leave the folder as it was before `create`; an empty one is removed.
+
+        Raises:
+            RunError: it can't be written.
+        """
+        aside = self.path / REPLACED
+        with explained(f"Can't restore {self.path}"):
+            _remove_run(self.path)
+            if aside.is_dir():
+                for entry in aside.iterdir():
+                    entry.rename(self.path / entry.name)
+                aside.rmdir()
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
 
     def _update(self, **values: Any) -> None:
         before = read_json(self.path / RUN) if (self.path / RUN).exists() else {}
         write_atomic(self.path / RUN, json.dumps(before | values, indent=2) + "\n")
+
+
+def _set_aside(path: Path) -> None:
+    """Move the run that a folder holds aside.  If it is killed midway, the next call finishes."""
+    aside, moving = path / REPLACED, path / MOVING
+    if aside.is_dir():  # the run that was to replace it was killed in its first epoch
+        _remove_run(path)
+        return
+    moving.mkdir(exist_ok=True)
+    for entry in _entries(path):
+        entry.rename(moving / entry.name)
+    moving.rename(aside)
+
+
+def _entries(path: Path) -> list[Path]:
+    """A run's files; last is the configuration, by which a run folder is recognised."""
+    names = (RUN, HISTORY, "trials", "figures", CONFIG)
+    kinds = ("metrics-*.json", "per-image-*.safetensors", "pictures-*.safetensors")
+    return [found for pattern in (*kinds, *names) for found in path.glob(pattern)]
+
+
+def _remove_run(path: Path) -> None:
+    for entry in _entries(path):
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _provenance(data: Dataset) -> dict[str, Any]:
+    """Data, versions, hardware and command line, in JSON's types."""
+    device = jax.devices()[0]
+    splits = zip(("train", "validation", "test"), data.splits, strict=True)
+    return {
+        "data": {
+            "name": data.name,
+            "source": data.source,
+            "licence": data.licence,
+            "fingerprint": data.fingerprint,
+            "images": {name: len(split) for name, split in splits},
+        },
+        "versions": {name: metadata.version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
+        "hardware": {
+            "platform": platform.system(),
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+            "device": f"{device.platform}: {device.device_kind}",
+        },
+        "command": sys.argv,
+    }

@@ -54,7 +54,10 @@ def packed_skeleton(n_components: int, dim: int, covariance: Covariance) -> Mixt
     n_numbers = dim * (dim + 1) // 2 if covariance == "full" else dim
     like: Any = lambda *shape: jax.ShapeDtypeStruct((n_components, *shape), jnp.float32)  # noqa: E731
     return eqx.filter_eval_shape(
-        lambda *arrays: Mixture(*arrays, covariance), like(), like(dim), like(n_numbers)
+        lambda logits, means, whitening: Mixture(logits, means, whitening, covariance),
+        like(),
+        like(dim),
+        like(n_numbers),
     )
 
 
@@ -90,6 +93,7 @@ def load_mixture(path: str | Path) -> Mixture:
         )
     if arrays["means"].ndim != 2:
         raise RunError(f"{path}: means must be a matrix; received {arrays['means'].shape}.")
-    skeleton = packed_skeleton(*arrays["means"].shape, covariance)
+    n_components, dim = arrays["means"].shape
+    skeleton = packed_skeleton(n_components, dim, covariance)
     check_arrays(str(path), arrays, skeleton)
     return unpacked(filled(skeleton, arrays))

@@ -29,13 +29,12 @@ def write_toml(values: Mapping[str, Any]) -> str:
     needs("tomli_w", "cli")
     import tomli_w
 
-    return tomli_w.dumps(_without_none(values))
+    def without_none(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: without_none(v) for k, v in value.items() if v is not None}
+        return [without_none(v) for v in value] if isinstance(value, list | tuple) else value
 
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
-    return [_without_none(v) for v in value] if isinstance(value, list | tuple) else value
+    return tomli_w.dumps(without_none(values))
 
 
 def packaged_names(folder: str) -> tuple[str, ...]:
@@ -49,7 +48,7 @@ def packaged_names(folder: str) -> tuple[str, ...]:
 
 
 def packaged(folder: str, name: str) -> dict[str, Any]:
-    """The content of one of the files that `packaged_names` lists."""
+    """The content of one of these files."""
     return tomllib.loads(resources.files(f"gncn.{folder}").joinpath(f"{name}.toml").read_text())
 
 
@@ -57,7 +56,7 @@ def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
     """The content of a TOML file of the user's, or of one that comes with the library.
 
     Args:
-        folder: as for `packaged_names`.
+        folder: see `packaged_names`.
         kind: what the files are, for the error's text: "study", for instance.
         name: path of a file that ends in .toml, or the name of one of the library's.
 
@@ -77,10 +76,8 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        if isinstance(under, dict) and isinstance(value, dict):
-            merged[key] = overlay(under, value)
-        else:
-            merged[key] = value
+        both = isinstance(under, dict) and isinstance(value, dict)
+        merged[key] = overlay(under, value) if both else value
     return merged
 
 

@@ -24,9 +24,6 @@ def train(config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()) 
         data: the data that `config.data.load()` returns.
         listeners: told of the progress.
 
-    Returns:
-        The trained models and the history of training.
-
     Raises:
         ConfigError: an option is out of range for these data.
         DataError: the data don't fit the model.
@@ -38,28 +35,23 @@ def train(config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()) 
 def train_run(
     folder: RunFolder, config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()
 ) -> Fit[Any]:
-    """Train the models of a run and keep its folder up to date.
+    """Train the models of a run as `train` does, and keep its folder up to date.
 
     If a GVAE-CV has several variances to choose from, the folder holds the best so far with its
     own configuration, and ``run.json`` the ψ that each reached.
 
     If no epoch ends, the run that was to be replaced is put back.  If an option or the data are
-    refused, a new folder is removed.
+    refused, a new folder is removed.  If training diverges, the folder holds the last good state,
+    or the best of the variances whose training ended.
 
     Args:
-        folder: the run's folder, just created.
-        config: the configuration with which the folder was created.
-        data: the data that `config.data.load()` returns.
-        listeners: told of the progress.
+        folder: the run's folder, just created with `config`.
+        config: see `train`.
+        data: see `train`.
+        listeners: see `train`.
 
     Returns:
         The models that the folder holds in the end, and their history.
-
-    Raises:
-        ConfigError: an option is out of range for these data.
-        DataError: the data don't fit the model.
-        FitDivergenceError: training diverged.  The folder holds the last good state, or the best
-            of the variances whose training ended.
     """
     several = config.model == "gvae-cv" and len(config.backprop.variances) > 1
 
@@ -76,17 +68,11 @@ def train_run(
         else:
             result = train(config, data, listeners=[*listeners, folder])
     except FitDivergenceError as error:
-        if folder.waits:
-            folder.give_up()
-        else:
-            folder.finish("diverged", None if several else error.last_good.epochs_kept)
+        folder.finish("diverged", None if several else error.last_good.epochs_kept)
         raise
     except GncnError:
         if not folder.has_epochs:
             folder.give_up()
         raise
-    if folder.waits:
-        folder.give_up()
-    else:
-        folder.finish(result.status, result.epochs_kept)
+    folder.finish(result.status, result.epochs_kept)
     return result
