@@ -7,13 +7,10 @@ import jax
 
 
 def keep_compiled_programs(folder: Path) -> None:
-    """Let JAX keep compiled programs in a folder.
+    """Let JAX keep compiled programs in a folder, which it makes if need be.
 
     The environment variable ``JAX_COMPILATION_CACHE_DIR`` takes precedence.  If the folder can't
     be written, JAX warns and compiles every time.
-
-    Args:
-        folder: made by JAX if need be.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -1,9 +1,7 @@
 """The errors this library raises.
 
-Every message names the value received, the values allowed and what to do.  All
-of them derive from `GncnError`, so that a caller (the command line is one) can
-tell "you asked for something impossible" from a defect; those about bad values
-are also `ValueError`s, as Python and scikit-learn users expect.
+Every message names the value received, the values allowed and what to do.  All derive from
+`GncnError`, so that a caller can tell "you asked for something impossible" from a defect.
 """
 
 from collections.abc import Iterable
@@ -30,15 +28,6 @@ class DivergenceError(GncnError, ArithmeticError):
 
 
 def unknown_choice(what: str, received: object, allowed: Iterable[object]) -> ConfigError:
-    """Build the error for a value that is not one of a fixed list of choices.
-
-    Args:
-        what: what the value is, for instance ``"activation"``.
-        received: the value given.
-        allowed: the values that would have been accepted.
-
-    Returns:
-        A `ConfigError` that names the value received and lists the choices.
-    """
+    """The error for a value that is not one of `allowed`; `what` it is, say "activation"."""
     choices = ", ".join(repr(choice) for choice in allowed)
     return ConfigError(f"Unknown {what} {received!r}. Choose one of: {choices}.")

@@ -15,9 +15,7 @@ _NAMES = {
 
 
 def needs(module: str, extra: str) -> None:
-    """Refuse to go on where an optional package isn't installed.
-
-    Call it before the package is imported.
+    """Refuse to go on where an optional package isn't installed; call it before the import.
 
     Args:
         module: the name that the package is imported by.

@@ -20,14 +20,9 @@ def multiplies_bfloat16() -> bool:
     return jax.default_backend() != "cpu" or _cpu_multiplies_bfloat16()
 
 
-def cpuinfo() -> str:
-    """What Linux says of the processor; nothing on other systems."""
-    try:
-        return _CPUINFO.read_text()
-    except OSError:
-        return ""
-
-
 @functools.cache
 def _cpu_multiplies_bfloat16() -> bool:
-    return not _NATIVE.isdisjoint(re.findall(r"\w+", cpuinfo()))
+    try:
+        return not _NATIVE.isdisjoint(re.findall(r"\w+", _CPUINFO.read_text()))
+    except OSError:  # not Linux
+        return False

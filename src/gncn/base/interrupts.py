@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-PAUSE = 0.002
+_PAUSE = 0.002
 """Seconds between looks at an array that is waited for."""
 
 
@@ -18,8 +18,8 @@ def interrupts_held() -> Iterator[None]:
     Python delivers signals to the main thread alone, so in other threads there is
     nothing to hold; and a handler that isn't Python's is left alone.
     """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is None:
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
         yield
         return
     received: list[int] = []
@@ -27,7 +27,7 @@ def interrupts_held() -> Iterator[None]:
     def remember(number: int, _frame: Any) -> None:
         received.append(number)
 
-    before = signal.signal(signal.SIGINT, remember)
+    signal.signal(signal.SIGINT, remember)
     try:
         yield
     finally:
@@ -39,4 +39,4 @@ def interrupts_held() -> Iterator[None]:
 def wait(array: Any) -> None:
     """Wait for a JAX array such that Ctrl-C is heard at once, not when it has been computed."""
     while not array.is_ready():
-        time.sleep(PAUSE)
+        time.sleep(_PAUSE)

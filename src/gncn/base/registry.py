@@ -8,6 +8,9 @@ from gncn.base.errors import ConfigError, unknown_choice
 
 Entry = TypeVar("Entry")
 
+WIRING = frozenset({"source", "target"})
+"""Options of a connection that its place in the circuit decides."""
+
 _KINDS: "dict[str, Registry[Any]]" = {}
 """All registries by the kind of their entries."""
 
@@ -16,12 +19,7 @@ _RESERVED: dict[str, set[str]] = {}
 
 
 def reserve(scope: str, names: Iterable[str]) -> None:
-    """Keep names for a description's own options, so that no part may take them.
-
-    Args:
-        scope: of the parts whose options stand next to the description's.
-        names: the description's options.
-    """
+    """Keep names for a description's own options: no part of this scope may take them."""
     _RESERVED.setdefault(scope, set()).update(names)
 
 
@@ -43,19 +41,7 @@ class Registry(Generic[Entry]):
         _KINDS[kind] = self
 
     def register(self, name: str, entry: Entry) -> Entry:
-        """Give an entry a name.
-
-        Args:
-            name: the name; must be new.
-            entry: a class with all methods that `base` asks for.
-
-        Returns:
-            The entry.
-
-        Raises:
-            ConfigError: the name is taken, the entry can't be one, or one of its options has a
-                name that means something else where it is written.
-        """
+        """Give an entry a name; see `register` below, and `check`."""
         if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
             raise ConfigError(
                 f"The name of a {self.kind} must be a word of letters, digits, '_' and '-'; "
@@ -133,7 +119,7 @@ class Registry(Generic[Entry]):
         )
 
     def make(self, value: Any) -> Any:
-        """A part from what names it: the part itself, a name, or a table with its options.
+        """A part from what names it.
 
         Args:
             value: an instance of `base`, a name, or ``{"kind": name, option: value, ...}``.
@@ -143,15 +129,15 @@ class Registry(Generic[Entry]):
         """
         if isinstance(value, self.base):
             return value
-        if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
-            options = {name: option for name, option in value.items() if name != "kind"}
-            return self._instance(value["kind"], options)
-        if isinstance(value, str):
-            return self._instance(value, {})
-        raise ConfigError(
-            f"A {self.kind} is given by its name ({', '.join(map(repr, self.names()))}), as a "
-            f"table with its 'kind', or as an object; received {value!r}."
-        )
+        options = dict(value) if isinstance(value, Mapping) else {"kind": value}
+        name = options.pop("kind", None)
+        if not isinstance(name, str):
+            raise ConfigError(
+                f"A {self.kind} is given by its name ({', '.join(map(repr, self.names()))}), as a "
+                f"table with its 'kind', or as an object; received {value!r}."
+            )
+        entry: Any = self.get(name)
+        return entry(**options)
 
     def describe(self, part: Any) -> dict[str, Any]:
         """A part as a table of plain values, from which `make` makes it again.
@@ -160,14 +146,6 @@ class Registry(Generic[Entry]):
             ConfigError: its class isn't registered.
         """
         return {"kind": self.name_of(type(part)), **part.model_dump()}
-
-    def _instance(self, name: str, options: dict[str, Any]) -> Any:
-        entry: Any = self.get(name)
-        return entry(**options)
-
-
-WIRING = frozenset({"source", "target"})
-"""Options of a connection that its place in the circuit decides."""
 
 
 def options_of(entry: Any) -> tuple[str, ...]:
