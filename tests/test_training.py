@@ -20,7 +20,7 @@ from gncn.core import fast
 from gncn.core.learning import hebbian_updates
 from gncn.training import epochs
 from gncn.training.config import Plan
-from gncn.training.epochs import Draw, trial
+from gncn.training.epochs import Batch, run_epoch, trial
 from gncn.training.examples import hold
 from gncn.training.fit import FitDivergenceError
 from gncn.training.hebbian import (
@@ -30,7 +30,6 @@ from gncn.training.hebbian import (
     start_learner,
     start_training,
     statistics,
-    train_epoch,
 )
 from gncn.training.kinds import MODEL_KINDS, register_kind
 from gncn.training.optimiser import Rule, direction, rate_factor, rates
@@ -86,7 +85,7 @@ def learn_epoch(networks, x, batch_size, rule=None, n_epochs=1, rate=0.01, state
     state = state or start_training(networks, rule, list(range(len(networks))))
     all_rates = jax.tree.map(lambda r: jnp.full(len(networks), r), rates(rate, 0.7, 0.02))
     plan = Plan(rule, n_epochs, batch_size)
-    return train_epoch(state, hold(x), all_rates, plan, **options)
+    return run_epoch(state, hold(x), plan, learn_batch, all_rates, **options)
 
 
 def assert_networks_close(a, b, **tolerance):
@@ -118,13 +117,11 @@ def test_an_epoch_is_its_batches_in_turn_the_short_one_by_its_own_mean():
 def test_synapses_learn_the_same_from_images_that_settle_in_blocks(kind, monkeypatch):
     start, rule, x = network(precision=kind), Rule(optimizer="sgd"), images(7)
     learner = start_learner(start, rule)
-    draw = Draw(jnp.arange(7), jnp.asarray([1.0] * 6 + [0.0]), jax.random.key(0))
+    batch = Batch(jnp.asarray(x, jnp.float32), jnp.asarray([1.0] * 6 + [0.0]))
 
     def learn():
         plan = Plan(rule, 1, 7)
-        return learn_batch(
-            start, learner, jnp.asarray(x, jnp.float32), draw, rates(0.5, 0.7, 0.02), plan, 1
-        )
+        return learn_batch(start, learner, batch, jax.random.key(0), rates(0.5, 0.7, 0.02), plan, 1)
 
     whole = learn()
     monkeypatch.setattr(fast, "_BLOCK", 3)
@@ -379,7 +376,8 @@ def test_progress_is_told_chunk_by_chunk_up_to_the_last_mini_batch():
     told = []
     state = start_training([network()], Rule(), [0])
     some_rates = jax.tree.map(lambda rate: rate[None], rates())
-    train_epoch(state, hold(images(37)), some_rates, Plan(Rule(), 1, 5), told.append, chunk=3)
+    plan = Plan(Rule(), 1, 5)
+    run_epoch(state, hold(images(37)), plan, learn_batch, some_rates, told.append, chunk=3)
     assert told == [2, 5, 7]
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from serving import Task, serve
 
 import gncn
-from gncn.training.epochs import trial
+from gncn.training.epochs import run_epoch, trial
 from gncn.training.examples import hold
-from gncn.training.hebbian import reconstruction_error, start_training, train_epoch
+from gncn.training.hebbian import learn_batch, reconstruction_error, start_training
 
 
 @eqx.filter_jit
@@ -52,7 +52,9 @@ class WithGncn:
         """Settle and learn."""
         chunk = jax.device_put(hold(images.reshape(-1, images.shape[-1])))
         n_batches = len(chunk) // self.plan.batch_size
-        self.state, _ = train_epoch(self.state, chunk, self.rates, self.plan, chunk=n_batches)
+        self.state, _ = run_epoch(
+            self.state, chunk, self.plan, learn_batch, self.rates, chunk=n_batches
+        )
         jax.block_until_ready(self.state.network)
 
     def bce(self, images: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn.baselines.baseline import Batch
 from gncn.baselines.blueprint import plan_blueprint
 from gncn.baselines.kinds import start_baseline
+from gncn.training.epochs import Batch
 
 OPTIONS = {
     "rae": {"n_latent": 3},

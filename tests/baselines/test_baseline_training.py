@@ -10,8 +10,7 @@ from scipy.spatial.distance import cdist
 import gncn
 from gncn.base.errors import ConfigError, DataError
 from gncn.baselines.autoencoder import Autoencoder
-from gncn.baselines.baseline import Batch
-from gncn.baselines.descent import descend_epoch, evaluate_baseline, start_descent
+from gncn.baselines.descent import descend_batch, evaluate_baseline, start_descent
 from gncn.baselines.variance import choose_variance
 from gncn.baselines.variational import encoder_proposal
 from gncn.data import Dataset, Split
@@ -19,9 +18,10 @@ from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, StandardNormal, WithPrior
 from gncn.runs.statistics import mean_statistics
 from gncn.runs.train import train
-from gncn.training.epochs import unstack
+from gncn.training.epochs import Batch, run_epoch, unstack
 from gncn.training.examples import hold
 from gncn.training.fit import WORST_NATS_PER_PIXEL, FitDivergenceError
+from gncn.training.optimiser import rates
 from nets import Listens
 
 
@@ -143,8 +143,9 @@ def test_the_last_short_batch_counts_by_its_own_mean(few):
     model, plan, ten = run.models(few)[0], run.training.plan(), first(few.train, 10)
     examples = hold(ten.images, ten.labels)
     state = start_descent([model], plan.rule, [0])
+    every = jax.tree.map(lambda rate: rate[None], rates(1e-3))
     padded, exact = (
-        descend_epoch(state, examples, jnp.full(1, 1e-3), plan._replace(batch_size=size))[0]
+        run_epoch(state, examples, plan._replace(batch_size=size), descend_batch, every)[0]
         for size in (20, 10)
     )
     assert_same(padded.network, exact.network, rtol=1e-4, atol=1e-6)

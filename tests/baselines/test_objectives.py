@@ -18,7 +18,7 @@ from gncn.baselines.classifier import classification_loss
 from gncn.baselines.descent import descend_batch, start_descent
 from gncn.baselines.variational import kl_to_standard_normal
 from gncn.training.config import Plan
-from gncn.training.optimiser import Learner, Rule
+from gncn.training.optimiser import Learner, Rule, rates
 
 KEY = jax.random.key(7)
 
@@ -101,7 +101,7 @@ def test_an_update_knows_how_much_of_the_run_is_over(small, batch):
         )
     )(model)
     after, *_ = eqx.filter_jit(lambda *a: descend_batch(*a))(
-        model, learner, batch, KEY, jnp.asarray(0.1), Plan(rule, 1, 5), 4
+        model, learner, batch, KEY, rates(0.1), Plan(rule, 1, 5), 4
     )
     moved = jax.tree.map(lambda new, old: (old - new) / 0.1, after.encoder, model.encoder)
     for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(expected.encoder), strict=True):
@@ -186,7 +186,7 @@ def step(model, batch, *, rule=None, rate=0.1):
     state = start_descent([model], plan.rule, [0])
     learner = jax.tree.map(lambda leaf: leaf[0], state.learner)
     descend = eqx.filter_jit(lambda *a: descend_batch(*a))  # a monkeypatch needs a new trace
-    after, learner, _ = descend(model, learner, batch, KEY, jnp.asarray(rate), plan, 1)
+    after, learner, _ = descend(model, learner, batch, KEY, rates(rate), plan, 1)
     assert isinstance(learner, Learner)
     return after, learner
 

@@ -17,7 +17,7 @@ from gncn.core.gaussian import GaussianErrors
 from gncn.core.precision import Full
 from gncn.core.products import product
 from gncn.settlers import newton
-from gncn.training.epochs import Draw
+from gncn.training.epochs import Batch
 from gncn.training.hebbian import learn_batch, start_learner
 from gncn.training.optimiser import rates
 from oracle import Oracle, precision_of
@@ -255,12 +255,12 @@ def test_learning_begins_its_search_at_the_last_inverses(monkeypatch):
     config = gncn.TrainingConfig(precision_rate=0.0, learning_rate=0.01)
     plan, x = config.plan(), images(4, 7)
     learner = start_learner(network, plan.rule)
-    draw = Draw(jnp.arange(4), jnp.ones(4), jax.random.key(0))
+    batch, key = Batch(x, jnp.ones(4)), jax.random.key(0)
     for _ in range(3):
         wanted = prepare(network, learner.tools).tools
         wrong = network
         network, learner, _ = learn_batch(
-            network, learner, x, draw, rates(learning_rate=0.01), plan, 10
+            network, learner, batch, key, rates(learning_rate=0.01), plan, 10
         )
         for kept, inverse, h in zip(learner.tools, wanted, curvatures(wrong), strict=True):
             np.testing.assert_allclose(kept, inverse, rtol=1e-5, atol=1e-6)

@@ -10,9 +10,9 @@ from gncn.base.errors import ConfigError
 from gncn.core.learning import hebbian_updates
 from gncn.core.states import initial_latents
 from gncn.training.config import Plan
-from gncn.training.epochs import trial
+from gncn.training.epochs import run_epoch, trial
 from gncn.training.examples import hold
-from gncn.training.hebbian import apply_updates, start_learner, start_training, train_epoch
+from gncn.training.hebbian import apply_updates, learn_batch, start_learner, start_training
 from gncn.training.optimiser import Rule, rates
 
 RULE = Rule(optimizer="sgd")
@@ -34,7 +34,7 @@ def train(start, x, *, batch_size, n_epochs=1, ipc_updates=1):
     every = jax.tree.map(lambda rate: rate[None], RATES)
     reports = []
     for _ in range(n_epochs):
-        state, report = train_epoch(state, hold(x), every, plan)
+        state, report = run_epoch(state, hold(x), plan, learn_batch, every)
         reports.append(report)
     return state, reports
 
@@ -90,10 +90,10 @@ def test_the_schedule_counts_every_update():
     plan = Plan(rule, 2, 4, ipc_updates=3)
     state = start_training([network()], rule, [0])
     every = jax.tree.map(lambda rate: rate[None], RATES)
-    first, _ = train_epoch(state, hold(images(8)), every, plan)
+    first, _ = run_epoch(state, hold(images(8)), plan, learn_batch, every)
     assert int(first.learner.n_updates[0]) == 6  # of 12: the rates are at half their cosine
-    second, _ = train_epoch(first, hold(images(8)), every, plan)
-    third, _ = train_epoch(second, hold(images(8)), every, plan)
+    second, _ = run_epoch(first, hold(images(8)), plan, learn_batch, every)
+    third, _ = run_epoch(second, hold(images(8)), plan, learn_batch, every)
     assert_close(second.network, third.network)  # the schedule has come to its end, 0
 
 

@@ -26,11 +26,11 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.baselines.autoencoder import Autoencoder, Code
-from gncn.baselines.baseline import Batch, Objective
+from gncn.baselines.baseline import Objective
 from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.dense import Dense
 from gncn.baselines.variational import split_gaussian
-from gncn.training.epochs import Statistics
+from gncn.training.epochs import Batch, Statistics
 
 
 def autoencoder_loss(

@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gncn.baselines.baseline import Baseline, Batch, Objective
+from gncn.baselines.baseline import Baseline, Objective
 from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.dense import Dense
 from gncn.core.likelihood import binary_cross_entropy
-from gncn.training.epochs import ACTIVE, Statistics
+from gncn.training.epochs import ACTIVE, Batch, Statistics
 from gncn.training.history import ErrorName, error_name
 
 Code = Float[Array, "batch latent"]

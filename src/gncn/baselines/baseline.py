@@ -9,33 +9,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.base.errors import DataError
 from gncn.baselines.blueprint import Blueprint
 from gncn.data import Dataset
-from gncn.training.epochs import Statistics
-
-
-class Batch(NamedTuple):
-    """A mini-batch.
-
-    Attributes:
-        images: binary pixels.
-        weights: 1 for an image, 0 for a filler.
-        labels: classes, for a model that learns them.
-        progress: share of the run's updates that came before this mini-batch.
-    """
-
-    images: Float[Array, "batch pixels"]
-    weights: Float[Array, " batch"]
-    labels: Int[Array, " batch"] | None = None
-    progress: Float[Array, ""] | float = 1.0
-
-    def mean(self, values: Float[Array, " batch"]) -> Float[Array, ""]:
-        """Mean over the images that are no fillers."""
-        return jnp.sum(self.weights * values) / jnp.sum(self.weights)
+from gncn.training.epochs import Batch, Statistics
 
 
 class Objective(NamedTuple):

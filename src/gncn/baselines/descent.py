@@ -17,30 +17,16 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.base.errors import ConfigError, DataError
-from gncn.baselines.baseline import Baseline, Batch, Objective, refuse_real_valued
+from gncn.baselines.baseline import Baseline, Objective, refuse_real_valued
 from gncn.data import Dataset
 from gncn.training.config import Plan, TrainingConfig, refuse_idle, untaken
-from gncn.training.epochs import (
-    Draw,
-    EpochReport,
-    OnBatch,
-    Statistics,
-    TrainingState,
-    average,
-    run_epoch,
-    stack_trials,
-)
-from gncn.training.examples import Examples, Source, examples_of, on_device
+from gncn.training.epochs import Batch, Statistics, TrainingState, average, stack_trials
+from gncn.training.examples import Source
 from gncn.training.fit import Method, method_of
-from gncn.training.optimiser import Learner, Rule, direction, rate_factor
+from gncn.training.optimiser import Learner, Rates, Rule, direction, rate_factor
 
 IDLE = untaken("clip_norm")
 """Options of ``[training]`` without effect on baselines."""
-
-
-def _batch(examples: Examples, draw: Draw) -> Batch:
-    chosen = draw.chosen
-    return Batch(examples.pixels(chosen), draw.weights, examples.classes(chosen))
 
 
 def _optimizer(rule: Rule) -> optax.GradientTransformation:
@@ -74,7 +60,7 @@ def descend_batch(
     learner: Learner,
     batch: Batch,
     key: PRNGKeyArray,
-    rate: Float[Array, ""],
+    rates: Rates,
     plan: Plan,
     n_total: int,
 ) -> tuple[Baseline, Learner, Statistics]:
@@ -85,14 +71,14 @@ def descend_batch(
         learner: optimiser states.
         batch: images and weights.
         key: decides the draws of codes; each objective has draws of its own.
-        rate: learning rate, before the schedule.
+        rates: the learning rate, before the schedule.
         plan: the fixed shape of the run.
         n_total: mini-batches of the whole run.
 
     Returns:
         Model and learner after the updates, and the batch's statistics before them.
     """
-    rate = rate * rate_factor(plan.rule, learner.n_updates, n_total)
+    rate = rates.learning_rate * rate_factor(plan.rule, learner.n_updates, n_total)
     batch = batch._replace(progress=learner.n_updates / n_total)
     states, seen = [], None
     for number, (objective, state) in enumerate(
@@ -121,31 +107,9 @@ def descend_batch(
     return model, Learner(states, learner.n_updates + 1), seen
 
 
-def descend_epoch(
-    state: TrainingState,
-    source: Source,
-    rates: Float[Array, " trials"],
-    plan: Plan,
-    on_batch: OnBatch | None = None,
-) -> tuple[TrainingState, EpochReport]:
-    """Learn once from every image; see `gncn.training.hebbian.train_epoch`."""
-    n_total = -(-len(source) // plan.batch_size) * plan.n_epochs
-    learn = eqx.Partial(_descend_drawn, plan=plan, n_total=n_total)
-    return run_epoch(state, source, plan.batch_size, learn, rates, on_batch)
-
-
-def _descend_drawn(
-    model: Baseline,
-    learner: Learner,
-    examples: Examples,
-    draw: Draw,
-    rate: Float[Array, ""],
-    *,
-    plan: Plan,
-    n_total: int,
-) -> tuple[Baseline, Learner, Statistics]:
-    batch = _batch(examples, draw)
-    return descend_batch(model, learner, batch, draw.key, rate, plan, n_total)
+def see(model: Baseline, batch: Batch, key: PRNGKeyArray) -> Statistics:
+    """What is recorded of held-out images."""
+    return model.statistics(batch, key)
 
 
 def evaluate_baseline(models: Baseline, source: Source, batch_size: int) -> Statistics:
@@ -155,17 +119,8 @@ def evaluate_baseline(models: Baseline, source: Source, batch_size: int) -> Stat
         models: with a leading axis of trials.
         source: the images, with labels if the models learn them.
         batch_size: images of a block.
-
-    Returns:
-        Statistics with a leading axis of trials.
     """
-    return average(models, source, batch_size, _see_drawn)
-
-
-def _see_drawn(model: Baseline, examples: Examples, draw: Draw) -> Statistics:
-    # Fillers count here like images: a model's statistics of an image depend on no other.
-    every = draw._replace(weights=jnp.ones_like(draw.weights))
-    return model.statistics(_batch(examples, every), draw.key)
+    return average(models, source, batch_size, see)
 
 
 @method_of.register
@@ -177,7 +132,7 @@ def _(
     seeds: Sequence[int],
 ) -> Method:
     """Backprop with clipped gradients."""
-    blueprint, config = model.blueprint, configs[0]
+    blueprint = model.blueprint
     if any(one.blueprint != blueprint for one in models):
         raise ConfigError("Models trained together must share one blueprint.")
     for one in configs:
@@ -195,18 +150,12 @@ def _(
             f"{blueprint.kind!r} learns labels of {blueprint.n_classes} classes; {data.name!r} has "
             f"{data.n_classes or 'no labels'}."
         )
-    plan = config.plan()
-    rates = jnp.stack([one.rates().learning_rate for one in configs])
-    train, validation, test = (examples_of(split, labelled=labelled) for split in data.splits)
-    train = on_device(train)
     return Method(
-        start_descent(models, plan.rule, seeds),
-        lambda state, on_batch: descend_epoch(state, train, rates, plan, on_batch),
-        lambda state: (
-            evaluate_baseline(state.network, validation, config.evaluation_batch_size),
-            evaluate_baseline(state.network, test, config.evaluation_batch_size),
-        ),
+        start_descent(models, configs[0].plan().rule, seeds),
+        descend_batch,
+        see,
         model.monitored,
         "Lower training.learning_rate or training.clip_norm.",
+        labelled=labelled,
         free_start=True,
     )

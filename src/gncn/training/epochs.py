@@ -27,7 +27,9 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.interrupts import wait
+from gncn.training.config import Plan
 from gncn.training.examples import Examples, Source, chunks, on_device
+from gncn.training.optimiser import Rates
 
 CHUNKS = 20
 """Calls of the program in an epoch; listeners hear of the progress after each."""
@@ -87,27 +89,33 @@ class EpochReport(NamedTuple):
     batch_error: Float[Array, "batches trials"]
 
 
-class Draw(NamedTuple):
-    """Which images make up a mini-batch.
+class Batch(NamedTuple):
+    """A mini-batch, or a block of images to evaluate.
 
     Attributes:
-        chosen: their indices.
+        images: pixels.
         weights: 1 for an image, 0 for a filler.
-        key: a random key for this mini-batch alone.
+        labels: classes, for a model that learns them.
+        progress: share of the run's updates that came before this mini-batch.
     """
 
-    chosen: Int[Array, " batch"]
+    images: Float[Array, "batch pixels"]
     weights: Float[Array, " batch"]
-    key: PRNGKeyArray
+    labels: Int[Array, " batch"] | None = None
+    progress: Float[Array, ""] | float = 1.0
+
+    def mean(self, values: Float[Array, " batch"]) -> Float[Array, ""]:
+        """Mean over the images that are no fillers."""
+        return jnp.sum(self.weights * values) / jnp.sum(self.weights)
 
 
-Learn = Callable[[Any, Any, Examples, Draw, Any], tuple[Any, Any, Statistics]]
-"""What one mini-batch does to one trial: (model, learner, examples, draw, options) to
-(model, learner, statistics of each image).  Programs are compiled for it, so it must equal
-itself from epoch to epoch: use a module's function, or an `equinox.Partial`."""
+Learn = Callable[[Any, Any, Batch, PRNGKeyArray, Rates, Plan, int], tuple[Any, Any, Statistics]]
+"""What one mini-batch does to one trial: (model, learner, batch, key, rates, plan, mini-batches of
+the whole run) to (model, learner, statistics of each image before the update).  Programs are
+compiled for it, so it must equal itself from epoch to epoch: use a module's function."""
 
-See = Callable[[Any, Examples, Draw], Statistics]
-"""Statistics of each image of a block, from (model, examples, draw).  Must equal itself, too."""
+See = Callable[[Any, Batch, PRNGKeyArray], Statistics]
+"""Statistics of each image of a block, from (model, batch, key).  Must equal itself, too."""
 
 OnBatch = Callable[[int], None]
 """Receives the number, from 0, of the last mini-batch that is done."""
@@ -142,9 +150,9 @@ def unstack(models: Any) -> list[Any]:
 def run_epoch(
     state: TrainingState,
     source: Source,
-    batch_size: int,
+    plan: Plan,
     learn: Learn,
-    options: Any = None,
+    rates: Rates,
     on_batch: OnBatch | None = None,
     *,
     chunk: int | None = None,
@@ -157,9 +165,9 @@ def run_epoch(
     Args:
         state: models and learners; left as it is.
         source: the images; put them on the device to keep them there between epochs.
-        batch_size: images of a mini-batch.
+        plan: the fixed shape of the run.
         learn: what one mini-batch does to one trial.
-        options: handed to `learn`, each array with a leading axis of trials.
+        rates: with a leading axis of trials.
         on_batch: hears of the progress after each chunk.
         chunk: mini-batches of a chunk; by default an epoch has `CHUNKS` chunks.
         together: run trials at once, not one after the other; by default everywhere but on
@@ -172,7 +180,7 @@ def run_epoch(
         DataError: the file of streamed images can't be read, or has changed.
     """
     n_images = len(source)
-    n_batches = -(-n_images // batch_size)
+    n_batches = -(-n_images // plan.batch_size)
     length = -(-n_batches // CHUNKS) if chunk is None else chunk
     together = jax.default_backend() != "cpu" if together is None else together
     keys, order = _draw_order(state.key, state.epoch, n_images)
@@ -186,10 +194,20 @@ def run_epoch(
         if on_batch is not None:
             on_batch(number)
 
-    with closing(chunks(on_device(source), np.asarray(order), batch_size, length)) as feed:
+    with closing(chunks(on_device(source), np.asarray(order), plan.batch_size, length)) as feed:
         for first, count, examples, indices in feed:
             given = _LearnChunk(
-                learn, n_images, together, examples, indices, first, count, keys, options
+                learn,
+                plan,
+                n_batches * plan.n_epochs,
+                n_images,
+                together,
+                examples,
+                indices,
+                first,
+                count,
+                keys,
+                rates,
             )
             (models, learners), sums = _learn_chunk(given, (models, learners))
             seen.append(sums)
@@ -198,7 +216,7 @@ def run_epoch(
                 finish_one()
     while under_way:
         finish_one()
-    report = _report(seen, n_images, batch_size)
+    report = _report(seen, n_images, plan.batch_size)
     return TrainingState(models, learners, state.key, state.epoch + 1), report
 
 
@@ -214,19 +232,13 @@ def _draw_order(
 class _LearnChunk(NamedTuple):
     """Arguments of `_learn_chunk`, except the state.  Its arrays aren't compiled in as constants.
 
-    Attributes:
-        learn: what one mini-batch does.
-        n_images: images of the epoch.
-        together: run trials at once.
-        examples: what `indices` are indices of.
-        indices: which images make up each mini-batch.
-        first: number of the chunk's first mini-batch.
-        n_batches: mini-batches to do.
-        keys: random keys for the epoch.
-        options: for `learn`.
+    `examples` are what `indices` are indices of; `first` is the number of the chunk's first
+    mini-batch, `n_batches` how many to do, and `n_total` how many the whole run has.
     """
 
     learn: Learn
+    plan: Plan
+    n_total: int
     n_images: int
     together: bool
     examples: Examples
@@ -234,7 +246,13 @@ class _LearnChunk(NamedTuple):
     first: Scalar
     n_batches: Scalar
     keys: Shaped[PRNGKeyArray, " trials"]
-    options: Any
+    rates: Rates
+
+
+def _batch(
+    examples: Examples, chosen: Int[Array, " batch"], weights: Float[Array, " batch"]
+) -> Batch:
+    return Batch(examples.pixels(chosen), weights, examples.classes(chosen))
 
 
 def _weights(number: Scalar, batch_size: int, n_images: Scalar | int) -> Float[Array, " batch"]:
@@ -258,13 +276,16 @@ def _learn_chunk(chunk: _LearnChunk, carry: tuple[Any, Any]) -> tuple[tuple[Any,
         learner: Any,
         indices: Int[Array, "chunk batch"],
         key: PRNGKeyArray,
-        options: Any,
+        rates: Rates,
     ) -> tuple[tuple[Any, Any], Statistics]:
         def step(place: Int[Array, ""], model: Any, learner: Any) -> tuple[Any, Any, Statistics]:
             number = chunk.first + place
             weights = _weights(number, batch_size, chunk.n_images)
-            draw = Draw(indices[place], weights, jax.random.fold_in(key, number))
-            model, learner, seen = chunk.learn(model, learner, chunk.examples, draw, options)
+            batch = _batch(chunk.examples, indices[place], weights)
+            batch_key = jax.random.fold_in(key, number)
+            model, learner, seen = chunk.learn(
+                model, learner, batch, batch_key, rates, chunk.plan, chunk.n_total
+            )
             return model, learner, _sums(weights, seen)
 
         def body(place: Int[Array, ""], carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
@@ -277,7 +298,7 @@ def _learn_chunk(chunk: _LearnChunk, carry: tuple[Any, Any]) -> tuple[tuple[Any,
         model, learner, sums = lax.fori_loop(0, chunk.n_batches, body, (model, learner, empty))
         return (model, learner), sums
 
-    each = (*carry, jnp.moveaxis(chunk.indices, 1, 0), chunk.keys, chunk.options)
+    each = (*carry, jnp.moveaxis(chunk.indices, 1, 0), chunk.keys, chunk.rates)
     if len(chunk.keys) == 1:
         result = one(*jax.tree.map(lambda leaf: leaf[0], each))
         return jax.tree.map(lambda leaf: leaf[None], result)
@@ -358,7 +379,8 @@ def _see_blocks(blocks: _SeeBlocks, models: Any) -> Statistics:
         weights = _weights(number, blocks.batch_size, blocks.n_images)
         chosen = place * blocks.batch_size + jnp.arange(blocks.batch_size)
         key = jax.random.fold_in(jax.random.key(0), number)
-        return _sums(weights, blocks.see(model, blocks.examples, Draw(chosen, weights, key)))
+        batch = _batch(blocks.examples, chosen, weights)
+        return _sums(weights, blocks.see(model, batch, key))
 
     def one(model: Any) -> Statistics:
         def body(place: Int[Array, ""], sums: Statistics) -> Statistics:

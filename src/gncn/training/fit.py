@@ -9,7 +9,7 @@ How models of one class learn is a `Method`.  `method_of` finds it by the class:
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
@@ -23,7 +23,17 @@ from gncn.base.errors import ConfigError, DivergenceError
 from gncn.base.interrupts import interrupts_held, wait
 from gncn.data import Dataset
 from gncn.training.config import TrainingConfig, refuse_unequal
-from gncn.training.epochs import EpochReport, OnBatch, Statistics, TrainingState, unstack
+from gncn.training.epochs import (
+    EpochReport,
+    Learn,
+    See,
+    Statistics,
+    TrainingState,
+    average,
+    run_epoch,
+    unstack,
+)
+from gncn.training.examples import examples_of, on_device
 from gncn.training.history import EpochRecord, error_name, split_record
 
 Status = Literal["finished", "interrupted", "diverged"]
@@ -42,21 +52,23 @@ class Method:
 
     Attributes:
         start: the state before the first epoch.
-        learn: one epoch, from the state and what to tell of the progress.
-        evaluate: mean statistics of the validation and of the test images.
+        learn: what one mini-batch does to one trial.
+        see: statistics of held-out images.
         monitored: which statistic of the validation images tells how good a model is:
             ``error`` (low is good) or ``discrepancy`` (high is good).
         advice: what to do about divergence.
+        labelled: whether models learn labels.
         free_start: whether an untrained model may have any error without having diverged,
             because its weights start at any scale.
     """
 
     start: TrainingState
-    learn: Callable[[TrainingState, OnBatch | None], tuple[TrainingState, EpochReport]]
-    evaluate: Callable[[TrainingState], tuple[Statistics, Statistics]]
+    learn: Learn
+    see: See
     monitored: Literal["error", "discrepancy"]
     advice: str
-    free_start: bool
+    labelled: bool = False
+    free_start: bool = False
 
 
 @singledispatch
@@ -181,7 +193,10 @@ def fit(
     else:
         configs = [config or TrainingConfig()] * len(models)
     method = _method(models, data, configs, seeds)
-    config = configs[0]
+    config, plan = configs[0], configs[0].plan()
+    rates = jax.tree.map(lambda *each: jnp.stack(each), *(one.rates() for one in configs))
+    train, *held_out = (examples_of(split, labelled=method.labelled) for split in data.splits)
+    train = on_device(train)
     n_batches = -(-len(data.train) // config.batch_size)
     for listener in listeners:
         listener.on_start(config.n_epochs, n_batches)
@@ -198,7 +213,7 @@ def fit(
     try:
         for epoch in range(1, config.n_epochs + 1):
             began = time.perf_counter()
-            after, report = method.learn(state, tell)
+            after, report = run_epoch(state, train, plan, method.learn, rates, tell)
             wait(report.batch_error)
             seconds = time.perf_counter() - began
             if epoch == 1:
@@ -206,7 +221,10 @@ def fit(
             diverged = _divergence(report, worst, epoch, method.advice)
             if diverged:
                 raise _divergence_of(best, history, diverged)
-            on_validation, on_test = method.evaluate(after)
+            on_validation, on_test = (
+                average(after.network, source, config.evaluation_batch_size, method.see)
+                for source in held_out
+            )
             wait(on_test.error)
             if diverged := _broken((on_validation, on_test), epoch, method.advice):
                 raise _divergence_of(best, history, diverged)

@@ -13,18 +13,17 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.base.errors import ConfigError, DataError
-from gncn.core.fast import Carry, for_batch, prepare, repeat
 from gncn.core.build import Settling, build
 from gncn.core.chain import Chain
 from gncn.core.circuit import Circuit
 from gncn.core.discrepancy import discrepancy
+from gncn.core.fast import Carry, for_batch, prepare, repeat
 from gncn.core.learning import Updates, hebbian_updates, learned, plastic
 from gncn.core.likelihood import binary_cross_entropy
 from gncn.core.network import Latents, Network, Responses
@@ -34,16 +33,13 @@ from gncn.data import Dataset
 from gncn.training.config import Plan, TrainingConfig, refuse_idle, untaken
 from gncn.training.epochs import (
     ACTIVE,
-    Draw,
-    EpochReport,
-    OnBatch,
+    Batch,
     Statistics,
     TrainingState,
     average,
-    run_epoch,
     stack_trials,
 )
-from gncn.training.examples import Examples, Source, examples_of, on_device
+from gncn.training.examples import Source
 from gncn.training.fit import Fit, Listener, Method, fit, method_of
 from gncn.training.history import ErrorName, error_name
 from gncn.training.kinds import Idle, ModelKind, TrainedRun, register_kind
@@ -97,8 +93,8 @@ def start_training(networks: Sequence[Network], rule: Rule, seeds: Sequence[int]
 def learn_batch(
     network: Network,
     learner: Learner,
-    x: Float[Array, "batch pixels"],
-    draw: Draw,
+    batch: Batch,
+    key: PRNGKeyArray,
     rates: Rates,
     plan: Plan,
     n_total: int,
@@ -108,8 +104,8 @@ def learn_batch(
     Args:
         network: one network.
         learner: its learner.
-        x: images.
-        draw: their weights: 0 for a filler.
+        batch: images.
+        key: unused, because settling draws nothing.
         rates: learning rates and λ.
         plan: the fixed shape of the run.
         n_total: mini-batches of the whole run.
@@ -119,14 +115,14 @@ def learn_batch(
         value for each image.
     """
     n_total = n_total * plan.ipc_updates
-    start = initial_latents(network, x)
+    start = initial_latents(network, batch.images)
     if plan.ipc_updates > 1:
-        return _learn_while_settling(network, learner, start, draw.weights, rates, plan, n_total)
+        return _learn_while_settling(network, learner, start, batch.weights, rates, plan, n_total)
     prepared = prepare(network, learner.tools or None)
     length = network.settler.n_settle_steps, network.settler.tolerance
     settled = settle_from(prepared, prepared.network, start, *length, alike=True)
     seen = statistics(network, settled)
-    updates = hebbian_updates(network, settled.latents, settled.responses, draw.weights)
+    updates = hebbian_updates(network, settled.latents, settled.responses, batch.weights)
     learner = dataclasses.replace(learner, tools=prepared.tools)
     network, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
     return network, learner, seen
@@ -209,67 +205,14 @@ def _seen_at(network: Network, latents: Latents, responses: Responses, n_steps: 
     return statistics(network, Settled(latents, responses, steps, None))
 
 
-def train_epoch(
-    state: TrainingState,
-    source: Source,
-    rates: Rates,
-    plan: Plan,
-    on_batch: OnBatch | None = None,
-    *,
-    chunk: int | None = None,
-    together: bool | None = None,
-) -> tuple[TrainingState, EpochReport]:
-    """Learn once from every image, in an order drawn for each trial.
-
-    Args:
-        state: networks and learners; left as it is.
-        source: all training images.
-        rates: learning rates, with a leading axis of trials.
-        plan: the fixed shape of the run.
-        on_batch: hears of the progress; see `run_epoch`.
-        chunk: mini-batches of a chunk, on which no result depends; see `run_epoch`.
-        together: run trials at once; see `run_epoch`.
-
-    Returns:
-        The state after the epoch, and statistics seen while learning.
-    """
-    n_total = -(-len(source) // plan.batch_size) * plan.n_epochs
-    learn = eqx.Partial(_learn_drawn, plan=plan, n_total=n_total)
-    return run_epoch(
-        state, source, plan.batch_size, learn, rates, on_batch, chunk=chunk, together=together
-    )
+def see(network: Network, batch: Batch, key: PRNGKeyArray) -> Statistics:
+    """Statistics of images after settling, which draws nothing."""
+    return statistics(network, settle(network, batch.images))
 
 
-def _learn_drawn(
-    network: Network,
-    learner: Learner,
-    examples: Examples,
-    draw: Draw,
-    rates: Rates,
-    *,
-    plan: Plan,
-    n_total: int,
-) -> tuple[Network, Learner, Statistics]:
-    x = examples.pixels(draw.chosen)
-    return learn_batch(network, learner, x, draw, rates, plan, n_total)
-
-
-def evaluate(network: Network, source: Source, batch_size: int) -> Statistics:
-    """Mean statistics over images, settled in blocks so that memory stays bounded.
-
-    Args:
-        network: networks with a leading axis of trials.
-        source: the images.
-        batch_size: images settled at once.
-
-    Returns:
-        Statistics with a leading axis of trials.
-    """
-    return average(network, source, batch_size, _see_drawn)
-
-
-def _see_drawn(network: Network, examples: Examples, draw: Draw) -> Statistics:
-    return statistics(network, settle(network, examples.pixels(draw.chosen)))
+def evaluate(networks: Network, source: Source, batch_size: int) -> Statistics:
+    """Mean statistics over images of networks with a leading axis of trials."""
+    return average(networks, source, batch_size, see)
 
 
 @method_of.register
@@ -298,21 +241,13 @@ def _(
             refuse_idle(one, names, why, "training.")
     config = configs[0]
     _refuse_ipc(model, config.ipc_updates)
-    plan = config.plan()
-    rates = jax.tree.map(lambda *each: jnp.stack(each), *(one.rates() for one in configs))
-    train, validation, test = (examples_of(split) for split in data.splits)
-    train = on_device(train)
     return Method(
-        start_training(models, plan.rule, seeds),
-        lambda state, on_batch: train_epoch(state, train, rates, plan, on_batch),
-        lambda state: (
-            evaluate(state.network, validation, config.evaluation_batch_size),
-            evaluate(state.network, test, config.evaluation_batch_size),
-        ),
+        start_training(models, config.plan().rule, seeds),
+        learn_batch,
+        see,
         "error",
         "Lower settling.step_size (β) or training.learning_rate, or hold the synapses with "
         "network.norm='clipped'.",
-        free_start=False,
     )
 
 
