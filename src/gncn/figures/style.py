@@ -51,7 +51,7 @@ def entitle(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=10, color=INK, loc="left")
 
 
-def write(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
+def write(axes: Axes, x: float | int, y: float | int, text: str, **look: Any) -> None:
     """Text in ink, centred at a point."""
     axes.text(x, y, text, **({"color": INK, "ha": "center", "va": "center"} | look))
 
