@@ -89,7 +89,7 @@ class SeenErrors(ErrorNeurons):
         return self.errors.log_prob(actual, drive)
 
     def gradient(self, actual: Units, drive: Units) -> Units:
-        """G' ⊙ e, zero where a pixel is missing."""
+        """The derivative g' times e, zero where a pixel is missing."""
         return self.errors.gradient(actual, drive) * self.visible
 
     def sample(self, key: PRNGKeyArray, drive: Units) -> Units:

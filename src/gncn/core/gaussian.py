@@ -71,7 +71,7 @@ class GaussianErrors(ErrorNeurons):
         return 0.5 * self.precision.log_determinant() - 0.5 * squares
 
     def gradient(self, actual: Units, drive: Units) -> Units:
-        """G' ⊙ e."""
+        """The derivative g' times e."""
         return jax.vjp(self.mean, drive)[1](self.error(actual, drive))[0]
 
     def sample(self, key: PRNGKeyArray, drive: Units) -> Units:

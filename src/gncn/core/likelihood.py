@@ -151,7 +151,7 @@ class BernoulliErrors(ErrorNeurons):
         return ACTIVATIONS.resolve("sigmoid")(drive)
 
     def error(self, actual: Units, drive: Units) -> Units:
-        """X − z̄, the derivative of log_prob by the drive."""
+        """The difference x − z̄, the derivative of log_prob by the drive."""
         return actual - self.mean(drive)
 
     def log_prob(self, actual: Units, drive: Units) -> Float[Array, " batch"]:

@@ -156,12 +156,12 @@ class Network(eqx.Module):
         )
 
     def _drive(self, index: int, sent: Latents) -> Units:
-        """H of one layer: what all connections to it predict."""
+        """The drive h of one layer: what all connections to it predict."""
         arriving = [c.predict(sent[c.source]) for c in self.connections if c.target == index]
         return sum(arriving[1:], start=arriving[0]) if arriving else jnp.zeros_like(sent[index])
 
     def error(self, index: int, states: Units, activity: Units, drive: Units) -> Units:
-        """E of one layer (Eqs 1, 13, 14)."""
+        """The error e of one layer (Eqs 1, 13, 14)."""
         layer = self.layers[index]
         return layer.errors.error(layer.actual(states, activity), drive)
 
