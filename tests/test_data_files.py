@@ -446,23 +446,3 @@ class TestSilhouettes:
         assert test.labels.tolist() == [100]
         assert (len(train), len(validation)) == (3, 2)
         assert not train.images.any()
-
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"train_data": np.ones((3, 5), np.uint8)}, r"shape \(3, 4\).*received uint8 of"),
-            ({"val_data": np.ones((2, 4))}, "received float64"),
-            ({"test_data": np.full((1, 4), 7, np.uint8)}, "received values 7..7"),
-            ({"val_labels": np.zeros((2, 1), np.uint8)}, r"within 1\.\.101; received values 0"),
-            ({"val_labels": np.full((2, 1), 102, np.uint8)}, "received values 102"),
-        ],
-    )
-    def test_unexpected_arrays_are_refused(self, changes, message):
-        with pytest.raises(DataError, match=message):
-            parse_silhouettes(self.mat(**changes), self.info)
-
-    def test_missing_array(self):
-        stream = io.BytesIO()
-        savemat(stream, {"other": np.ones(1)})
-        with pytest.raises(DataError, match="lacks the caltech-16 images"):
-            parse_silhouettes(stream.getvalue(), self.info)

@@ -42,10 +42,7 @@ def arrays_digest(arrays: Mapping[str, UInt8[np.ndarray, "..."]]) -> str:
 
 
 def read_packed_mnist() -> dict[str, UInt8[np.ndarray, "..."]]:
-    """Read the embedded arrays as they are stored, and check their hash.
-
-    Returns:
-        The four members in the table above, in that order.
+    """Read the four arrays of the table above as they are stored, and check their hash.
 
     Raises:
         DataError: the archive is missing, damaged or altered.

@@ -53,11 +53,7 @@ def obtain(
 ) -> bytes:
     """Return the verified content of a file, downloading it if need be and allowed.
 
-    Args:
-        info: the data set.
-        file: which of its files.
-        data_dir: the one folder to look in; None for the places named above.
-        allow_download: whether mirrors may be asked when `data_dir` is None.
+    Looks in `data_dir` alone if it is given; mirrors are asked only if it isn't.
 
     Raises:
         MissingFileError: the file is nowhere; names the places tried.

@@ -60,11 +60,7 @@ class Split:
         return len(self.images)
 
     def subset(self, rows: Int[np.ndarray, " m"]) -> "Split":
-        """Return the split that holds the given rows, in the order given.
-
-        Args:
-            rows: indices of the rows to keep, shape (m,).
-        """
+        """The split that holds the given rows, in the order given."""
         images = self.images
         chosen = images.subset(rows) if isinstance(images, StoredImages) else images[rows]
         return Split(chosen, None if self.labels is None else self.labels[rows])
@@ -156,16 +152,13 @@ class Dataset:
         return digest.hexdigest()[:16]
 
 
-def split_off(
-    split: Split, sizes: Iterable[int], *, seed: int, what: str = "split_seed"
-) -> tuple[Split, ...]:
+def split_off(split: Split, sizes: Iterable[int], *, seed: int) -> tuple[Split, ...]:
     """Draw disjoint random subsets of the given sizes from a split.
 
     Args:
         split: what to draw from.
         sizes: number of rows of each subset, each at least 1.
         seed: decides which rows are drawn; at least 0.
-        what: name of the seed's option, for error messages.
 
     Returns:
         The remaining rows, then one split for each size. Within each, rows keep
@@ -176,7 +169,7 @@ def split_off(
     """
     sizes = tuple(sizes)
     if seed < 0:
-        raise DataError(f"{what} must be an integer of at least 0; received {seed}.")
+        raise DataError(f"split_seed must be an integer of at least 0; received {seed}.")
     if any(size < 1 for size in sizes) or sum(sizes) >= len(split):
         received = " + ".join(str(size) for size in sizes)
         raise DataError(
@@ -184,7 +177,7 @@ def split_off(
             "and at least 1 must remain for training. Ask for fewer (n_validation, n_test)."
         )
     order = np.random.default_rng(seed).permutation(len(split))
-    ends = np.cumsum((*sizes,))
+    ends = np.cumsum(sizes)
     parts = [np.sort(part) for part in np.split(order, ends)]
     return tuple(split.subset(rows) for rows in (parts[-1], *parts[:-1]))
 
