@@ -11,8 +11,7 @@ from sklearn.mixture import GaussianMixture
 from budget import examples
 from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.mixture import COVARIANCES
-from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture, improve_mixture
-from gncn.evaluation.mixture_steps import log_joint
+from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture, log_joint
 
 SKLEARN = {"full": "full", "diagonal": "diag"}
 
@@ -53,10 +52,11 @@ def scikit_learns(codes, responsibilities, covariance, regularisation):
 def test_agrees_with_scikit_learn(covariance, k):
     codes = clusters().astype(np.float64)
     responsibilities = start(len(codes), k)
-    fit = improve_mixture(
+    fit = fit_mixture(
         codes,
-        responsibilities,
+        k,
         covariance,
+        responsibilities=responsibilities,
         regularisation=1e-6,
         tolerance=1e-9,
         max_iterations=3000,
@@ -84,7 +84,8 @@ def test_objective_never_falls(covariance, k, seed, regularisation, dead, random
         codes[:, 1] = np.maximum(codes[:, 1], 0)
     options = {"regularisation": regularisation, "tolerance": 1e-9, "max_iterations": 100}
     if random:
-        fit = improve_mixture(codes, start(len(codes), k, seed), covariance, **options)
+        first = start(len(codes), k, seed)
+        fit = fit_mixture(codes, k, covariance, responsibilities=first, **options)
     else:
         fit = fit_mixture(codes, k, covariance, seed=seed, **options)
     scale = 1e-5 * max(1, np.abs(fit.objective).max())
@@ -133,7 +134,7 @@ def test_pairs_left_out_of_an_e_step_do_not_count(spread, penalised):
     k, dim = 12, 80
     codes = clusters(900, dim, k, spread=spread)
     options = {"regularisation": 0.3, "tolerance": 1e-4, "max_iterations": 100}
-    mixture = improve_mixture(codes, start(900, k), "full", **options).mixture
+    mixture = fit_mixture(codes, k, responsibilities=start(900, k), **options).mixture
     penalty = np.random.default_rng(1).uniform(0, 100, k) * penalised
     likeliest = np.random.default_rng(2).integers(0, k, 900)
     whole = mixture.component_log_prob(jnp.asarray(codes)) + mixture.logits[None]

@@ -9,7 +9,7 @@ from linear import VISIBLE, Linear, made
 import gncn.evaluation.recall
 from gncn.evaluation.completion import complete
 from gncn.evaluation.likelihood import prior_log_likelihood
-from gncn.evaluation.protocols import Sampled
+from gncn.evaluation.protocols import WithPrior
 from gncn.evaluation.recall import TEMPERATURES, EmpiricalPrior, Recall, fit_recall, likeliest
 
 
@@ -53,7 +53,7 @@ def test_the_likeliest_codes_come_best_first(monkeypatch, codes_at_once, n):
 
 def test_the_log_likelihood_is_that_of_the_mixture_of_all_codes():
     decoder, codes, images = made()
-    model = Sampled(decoder, EmpiricalPrior(jnp.asarray(codes)))
+    model = WithPrior(decoder, EmpiricalPrior(jnp.asarray(codes)))
     found = prior_log_likelihood(model, images, key=jax.random.key(0), n_samples=200_000)
     p = probabilities(decoder, codes)
     terms = np.where(images[:, None] > 0, p[None], 1 - p[None]).prod(axis=2)

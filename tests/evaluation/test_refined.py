@@ -11,7 +11,7 @@ from linear import VISIBLE, Linear, made
 import gncn.evaluation.recall
 from gncn.base.errors import ConfigError
 from gncn.evaluation.completion import complete
-from gncn.evaluation.refined import Refined, candidates, expected, fit_refined
+from gncn.evaluation.recall import Refined, candidates, expected, fit_refined
 
 
 class Nudge(eqx.Module):

@@ -42,7 +42,7 @@ def test_scale_sign_and_order_do_not_matter_and_gini_is_the_mean_difference(seed
 def test_share_of_active_and_silent_units_by_layer():
     first = np.array([[1.0, 0.0, -1.0, 1e-7], [2e-6, 0.0, 0.0, 0.0]], np.float32)
     second = np.ones((2, 3), np.float32)
-    measured = sparsity([first, second])
+    measured = [sparsity(first), sparsity(second)]
     assert measured[0].active == pytest.approx(2 / 8)
     assert measured[0].silent == pytest.approx(3 / 4)
     assert measured[1].active == 1

@@ -7,8 +7,7 @@ import pytest
 from gncn.base.errors import ConfigError
 from gncn.evaluation.completion import complete, missing_squared_error, visible_pixels
 from gncn.evaluation.neighbours import nearest_images
-from gncn.evaluation.regressor import fit_regressor
-from gncn.evaluation.yardsticks import fit_nearest_neighbours, mean_image
+from gncn.evaluation.yardsticks import fit_nearest_neighbours, fit_regressor, mean_image
 
 VISIBLE = visible_pixels("right", (4, 8))
 

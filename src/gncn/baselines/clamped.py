@@ -7,7 +7,7 @@ tolerance or more, so a batch gives the same as its images alone.  Some images t
 the steps of others: when one stops, the next takes its place.
 
 `EncodeAgain` is one such step, from the missing pixels that a code predicts; it serves
-`gncn.evaluation.refined`.
+`gncn.evaluation.recall`.
 """
 
 from typing import NamedTuple

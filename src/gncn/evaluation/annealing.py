@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
 from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.bernoulli import binary_images, log_likelihood, sample_pixels
-from gncn.evaluation.blocks import blocks, check_positive
+from gncn.evaluation.blocks import by_blocks, check_positive
 from gncn.evaluation.hmc import Draws, Points, transition, visit
 from gncn.evaluation.importance import WeightedEstimate, image_keys, weighted_estimate
 from gncn.evaluation.proposals import GaussianProposal, of_images
@@ -38,6 +38,9 @@ from gncn.evaluation.protocols import Images, LatentModel, Sampler
 
 _ADAPTATION = 0.1
 _STEEPNESS = 4.0
+
+_Chains = tuple[Points, Float[Array, " chains"]]
+"""Where chains are, and a number of each."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,7 @@ class Annealing:
 
 @dataclass(frozen=True)
 class AnnealedEstimate(WeightedEstimate):
-    """Estimates of log p(x) in nats by annealing, lower bounds on average.
-
-    Attributes:
-        values: one for each image.
-        effective_sample_size: of each image's chains.
-        n_samples: chains for each image.
-        acceptance: share of transitions accepted, for each image.
-    """
+    """Bounds of log p(x) in nats, on average; `acceptance` is the share of transitions accepted."""
 
     acceptance: Float[np.ndarray, " images"]
 
@@ -125,64 +121,44 @@ def annealed_log_likelihood(
     key: PRNGKeyArray,
     proposal: GaussianProposal,
     annealing: Annealing = Annealing(),
+    codes: Float[Array | np.ndarray, "images dim"] | None = None,
     on_block: Callable[[int, int], None] | None = None,
 ) -> AnnealedEstimate:
-    """Estimate log p(x) of images by annealing to the posterior; a lower bound.
+    """Bound log p(x) from below by annealing to the posterior, or from above by going back.
 
     Costs images x chains x temperatures x leapfrog steps gradients of log p(x, z), and a
     quarter as many again for the pilot run.
 
     Args:
-        model: anything with `decode` and `log_prior`.
+        model: p(z) and p(x|z).
         x: binary images.
         key: of all random numbers.
-        proposal: q(z|x) of each image to begin with.
+        proposal: q(z|x) of each image, to begin with or to end with.
         annealing: see `Annealing`.
+        codes: exact posterior samples to go back from: the codes that `x` was simulated from,
+            unknown to `proposal`.
         on_block: called with the number of images done and of all.
 
-    Returns:
-        The estimates, with effective sample sizes and acceptance.
-
     Raises:
-        DataError: `x` is not binary, or there isn't one proposal for each image.
+        DataError: `x` is not binary, or there isn't one proposal, or one code, for each image.
         DivergenceError: a weight is not finite.
     """
-    return _estimate(model, binary_images(x), None, key, proposal, annealing, on_block)
-
-
-def reverse_annealed_log_likelihood(
-    model: LatentModel,
-    x: Images,
-    codes: Float[Array | np.ndarray, "images dim"],
-    *,
-    key: PRNGKeyArray,
-    proposal: GaussianProposal,
-    annealing: Annealing = Annealing(),
-    on_block: Callable[[int, int], None] | None = None,
-) -> AnnealedEstimate:
-    """Bound log p(x) from above by annealing from exact posterior samples to the proposal.
-
-    Args:
-        model: as for `annealed_log_likelihood`.
-        x: binary images that the model simulated.
-        codes: the code that each was simulated from, hence an exact posterior sample.
-        key: of all random numbers.
-        proposal: q(z|x) of each image to end with, made without knowing `codes`.
-        annealing: see `Annealing`.
-        on_block: called with the number of images done and of all.
-
-    Returns:
-        The estimates; upper bounds on average.
-
-    Raises:
-        DataError: `x` is not binary, or there isn't one code and one proposal for each
-            image.
-        DivergenceError: a weight is not finite.
-    """
-    if len(codes) != len(x):
+    images = binary_images(x)
+    if codes is not None and len(codes) != len(x):
         raise DataError(f"Give one code an image; received {len(codes)} for {len(x)} images.")
-    exact = jnp.asarray(codes)
-    return _estimate(model, binary_images(x), exact, key, proposal, annealing, on_block)
+    _, pilot_key, run_key = jax.random.split(key, 3)
+
+    def sums(rows: Int[np.ndarray, " images"]) -> Float[Array, "3 images"]:
+        block = jnp.asarray(images[rows], jnp.float32)
+        path = _Path(model, block, of_images(proposal, rows, len(images)))
+        step_sizes = _pilot(path, image_keys(pilot_key, rows), annealing)
+        start = None if codes is None else jnp.asarray(codes)[rows]
+        return _run(path, start, image_keys(run_key, rows), step_sizes, annealing)
+
+    found = by_blocks(sums, len(images), annealing.image_block, on_block)
+    result = weighted_estimate(found[0], found[1], annealing.n_chains)
+    values = result.values if codes is None else -result.values
+    return AnnealedEstimate(values, result.effective_sample_size, annealing.n_chains, found[2])
 
 
 def simulate(
@@ -201,45 +177,33 @@ def bracket(
     key: PRNGKeyArray,
     propose: Callable[[UInt8[np.ndarray, "images pixels"]], GaussianProposal],
     annealing: Annealing = Annealing(),
-    on_block: Callable[[int, int], None] | None = None,
 ) -> Bracket:
     """Simulate images and bound their log p(x) from both sides (bidirectional Monte Carlo).
 
     Args:
-        model: as for `annealed_log_likelihood`; it must have `sample_prior`, too.
+        model: p(z) and p(x|z).
         n_images: images to simulate.
         key: of all random numbers.
         propose: makes the proposals for simulated images.
         annealing: see `Annealing`.
-        on_block: called with the number of images done and of all, for both directions
-            in turn.
-
-    Returns:
-        Both bounds; their gap limits the error of either.
 
     Raises:
         DivergenceError: a weight is not finite.
     """
-    data_key, forward_key, reverse_key = jax.random.split(key, 3)
+    data_key, *keys = jax.random.split(key, 3)
     x, codes = simulate(model, data_key, n_images)
-    options = {
-        "proposal": propose(x),
-        "annealing": annealing,
-        "on_block": on_block,
-    }
-    lower = annealed_log_likelihood(model, x, key=forward_key, **options)
-    upper = reverse_annealed_log_likelihood(model, x, codes, key=reverse_key, **options)
+    proposal = propose(x)
+    lower, upper = (
+        annealed_log_likelihood(
+            model, x, key=one, proposal=proposal, annealing=annealing, codes=start
+        )
+        for one, start in zip(keys, (None, codes), strict=True)
+    )
     return Bracket(x, lower, upper)
 
 
 class _Path(eqx.Module):
-    """From q(z|x) to p(x, z).
-
-    Attributes:
-        model: gives p(x, z).
-        x: the images, each with as many chains as any other.
-        proposal: q(z|x) of each image.
-    """
+    """From the proposals q(z|x) to p(x, z), for images with as many chains each."""
 
     model: LatentModel
     x: Float[Array, "images pixels"]
@@ -264,44 +228,11 @@ class _Path(eqx.Module):
         return eqx.filter_vmap(lambda q, z: q.log_prob(z))(self.proposal, grouped).reshape(-1)
 
     def log_tilt(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
-        """Log p(x, z) − log q(z|x) in nats."""
-        log_joint = self.model.log_prior(codes) + _log_likelihood(self.model, self.x, codes)
+        """Log p(x, z) − log q(z|x) in nats; an image's chains are neighbours."""
+        log_prior = self.model.log_prior(codes)
+        repeated = jnp.repeat(self.x, len(codes) // len(self.x), axis=0)
+        log_joint = log_prior + log_likelihood(repeated, self.model.decode(codes))
         return log_joint - self.log_base(codes)
-
-
-def _log_likelihood(
-    model: LatentModel, x: Float[Array, "images pixels"], codes: Float[Array, "chains dim"]
-) -> Float[Array, " chains"]:
-    """Log p(x|z) of the codes of all chains; an image's chains are neighbours."""
-    repeated = jnp.repeat(x, len(codes) // len(x), axis=0)
-    return log_likelihood(repeated, model.decode(codes))
-
-
-def _estimate(
-    model: LatentModel,
-    images: UInt8[np.ndarray, "images pixels"],
-    codes: Float[Array, "images dim"] | None,
-    key: PRNGKeyArray,
-    proposal: GaussianProposal,
-    annealing: Annealing,
-    on_block: Callable[[int, int], None] | None,
-) -> AnnealedEstimate:
-    """Anneal block by block: backwards if exact posterior samples are given."""
-    _, pilot_key, run_key = jax.random.split(key, 3)
-    parts = []
-    for rows, n in blocks(len(images), annealing.image_block):
-        x = jnp.asarray(images[rows], jnp.float32)
-        path = _Path(model, x, of_images(proposal, rows, len(images)))
-        step_sizes = _pilot(path, image_keys(pilot_key, rows), annealing)
-        start = None if codes is None else codes[rows]
-        sums = _run(path, start, image_keys(run_key, rows), step_sizes, annealing)
-        parts.append(np.asarray(sums)[:, :n])
-        if on_block is not None:
-            on_block(int(rows[n - 1]) + 1, len(images))
-    log_sum, log_sum_squares, acceptance = np.concatenate(parts, axis=1)
-    result = weighted_estimate(log_sum, log_sum_squares, annealing.n_chains)
-    values = result.values if codes is None else -result.values
-    return AnnealedEstimate(values, result.effective_sample_size, annealing.n_chains, acceptance)
 
 
 @eqx.filter_jit
@@ -314,9 +245,8 @@ def _pilot(
     n_images, dim = len(path.x), points.codes.shape[-1]
 
     def step(
-        carry: tuple[Points, Float[Array, " chains"]],
-        stage: tuple[Int[Array, ""], Float[Array, ""]],
-    ) -> tuple[tuple[Points, Float[Array, " chains"]], Float[Array, " images"]]:
+        carry: _Chains, stage: tuple[Int[Array, ""], Float[Array, ""]]
+    ) -> tuple[_Chains, Float[Array, " images"]]:
         points, log_step = carry
         number, beta = stage
         draws = _draws(keys, number, n_chains, dim)
@@ -353,9 +283,8 @@ def _run(
         stages, step_sizes = stages[::-1], step_sizes[::-1]
 
     def step(
-        carry: tuple[Points, Float[Array, " chains"]],
-        stage: tuple[Int[Array, ""], Float[Array, " images"], Float[Array, ""]],
-    ) -> tuple[tuple[Points, Float[Array, " chains"]], Float[Array, " images"]]:
+        carry: _Chains, stage: tuple[Int[Array, ""], Float[Array, " images"], Float[Array, ""]]
+    ) -> tuple[_Chains, Float[Array, " images"]]:
         points, log_weight = carry
         number, sizes, increment = stage
         draws = _draws(keys, number, n_chains, start.shape[-1])

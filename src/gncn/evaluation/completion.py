@@ -19,11 +19,10 @@ from jaxtyping import Array, Bool, Float, Shaped
 from gncn.base.errors import ConfigError, DataError, DivergenceError, unknown_choice
 from gncn.base.extras import needs
 from gncn.evaluation.blocks import blocks, check_positive
-from gncn.evaluation.protocols import Images
+from gncn.evaluation.protocols import Images, Mask
 from gncn.evaluation.scores import PerImage
 
 HALVES = ("right", "left", "top", "bottom")
-"""The halves that `visible_pixels` can hide."""
 
 
 @runtime_checkable
@@ -38,11 +37,7 @@ class Completer(Protocol):
 
 
 class Combined(NamedTuple):
-    """A weighted sum of what several ways of completing say, whose errors partly cancel.
-
-    Attributes:
-        weights: of the ways, by their names.  Sums are clipped to [0, 1].
-    """
+    """A weighted sum of what several ways of completing say, by their names; clipped to [0, 1]."""
 
     weights: Mapping[str, float]
 
@@ -57,18 +52,15 @@ def visible_pixels(
     *,
     seed: int = 0,
 ) -> Bool[np.ndarray, " pixels"]:
-    """Which pixels remain visible.
+    """Which pixels remain visible, in row-major order.
 
     Args:
         missing: what is hidden: the ``"right"``, ``"left"``, ``"top"`` or ``"bottom"``
             half (of an odd number of columns or rows the middle one stays visible), a
             ``"random"`` half of the pixels, or an array of your own, True where a pixel is
             *visible*, of shape `image_shape` or flat.
-        image_shape: (rows, columns).
+        image_shape: rows and columns.
         seed: decides which pixels are hidden; for ``"random"`` only.
-
-    Returns:
-        True where a pixel is visible, in row-major order.
 
     Raises:
         ConfigError: an unknown name, or an array of another size.
@@ -101,25 +93,14 @@ def visible_pixels(
 
 
 def complete(
-    completer: Completer,
-    x: Images,
-    visible: Bool[np.ndarray, " mask"],
-    *,
-    image_block: int = 2000,
+    completer: Completer, x: Images, visible: Bool[np.ndarray, " mask"], *, image_block: int = 2000
 ) -> Float[np.ndarray, "images pixels"]:
-    """Fill in the missing pixels of images.
+    """Whole images `x` without their missing pixels, filled in by `completer`.
 
-    Args:
-        completer: fills them in.
-        x: whole images; what is missing is taken away before `completer` sees them.
-        visible: True where a pixel is visible.
-        image_block: images handed over at once.
-
-    Returns:
-        Images in single precision: visible pixels as in `x`, missing ones filled in.
+    Visible pixels are as in `x`, in single precision.
 
     Raises:
-        ConfigError: `image_block` is not positive.
+        ConfigError: `image_block`, the number of images handed over at once, is not positive.
         DataError: mask and images, or the answer, differ in shape.
         DivergenceError: a value filled in is not finite.
     """
@@ -145,22 +126,9 @@ def complete(
 
 
 def complete_in_ways(
-    ways: Ways,
-    x: Images,
-    visible: Bool[np.ndarray, " pixels"],
-    *,
-    on_way: Callable[[str], None] = lambda _: None,
+    ways: Ways, x: Images, visible: Mask, *, on_way: Callable[[str], None] = lambda _: None
 ) -> dict[str, Float[np.ndarray, "images pixels"]]:
-    """Fill in the missing pixels of images in several ways, each of them once.
-
-    Args:
-        ways: the ways.
-        x: whole images; see `complete`.
-        visible: True where a pixel is visible.
-        on_way: receives the name of the way that comes next.
-
-    Returns:
-        Images for each way, as `complete` returns them.
+    """What `complete` returns for each way; `on_way` receives the name of the one that comes next.
 
     Raises:
         ConfigError: a sum adds up a way that doesn't come before it.
@@ -181,15 +149,8 @@ def complete_in_ways(
     return completed
 
 
-def combine(
-    ways: Mapping[str, Completer], x: Images, visible: Bool[np.ndarray, " pixels"]
-) -> Combined:
+def combine(ways: Mapping[str, Completer], x: Images, visible: Mask) -> Combined:
     """The weighted sum of ways, no weight below 0, whose squared error on images is least.
-
-    Args:
-        ways: what to combine.
-        x: whole images that may be learned from.
-        visible: True where a pixel is visible.
 
     Raises:
         ConfigError: no pixel is missing.
@@ -207,19 +168,8 @@ def combine(
     return Combined(dict(zip(ways, found.tolist(), strict=True)))
 
 
-def missing_squared_error(
-    x: Images, completed: Images, visible: Bool[np.ndarray, " pixels"]
-) -> PerImage:
-    """M-MSE: squared error summed over each image's missing pixels.
-
-    Args:
-        x: the true images.
-        completed: the completed ones.
-        visible: True where a pixel is visible.
-
-    Returns:
-        One value an image, with mean (the M-MSE) and standard error.
-    """
+def missing_squared_error(x: Images, completed: Images, visible: Mask) -> PerImage:
+    """Squared error summed over each image's missing pixels; its mean is the M-MSE."""
     missing = ~visible
     truth, guess = (np.asarray(a)[:, missing].astype(np.float32) for a in (x, completed))
     return PerImage(np.sum((truth - guess) ** 2, axis=1))

@@ -12,12 +12,7 @@ from gncn.evaluation.protocols import Codes
 
 
 class Embedding(NamedTuple):
-    """Codes in the plane.
-
-    Attributes:
-        indices: rows of the codes that were chosen, ascending.
-        positions: where they are drawn.
-    """
+    """Which rows of the codes were chosen, ascending, and where they are in the plane."""
 
     indices: Int[np.ndarray, " points"]
     positions: Float[np.ndarray, "points 2"]
@@ -28,16 +23,14 @@ def embed(
 ) -> Embedding:
     """Lay out codes in the plane so that neighbours stay neighbours.
 
+    Distances between clusters and their sizes mean little.  Codes that only differ by rounding,
+    such as a collapsed encoder's, are all at the origin.
+
     Args:
         codes: the codes.
         n_points: how many to draw, chosen at random; all if there are fewer.
         perplexity: about how many neighbours count; below the number drawn.
         seed: of the choice and of t-SNE.
-
-    Returns:
-        Which codes were chosen and where they are.  Distances between clusters and
-        their sizes mean little.  Codes that only differ by rounding, such as a collapsed
-        encoder's, are all at the origin.
 
     Raises:
         ConfigError: a number is not positive, or perplexity is too large.

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.errors import DivergenceError
 from gncn.evaluation.bernoulli import binary_images, log_likelihood
-from gncn.evaluation.blocks import blocks, check_positive
+from gncn.evaluation.blocks import by_blocks, check_positive
 from gncn.evaluation.proposals import Proposal, of_images
 from gncn.evaluation.protocols import Images, LatentModel
 from gncn.evaluation.scores import PerImage
@@ -39,11 +39,6 @@ class WeightedEstimate(PerImage):
 
     effective_sample_size: Float[np.ndarray, " images"]
     n_samples: int
-
-    @property
-    def sampling_error(self) -> Float[np.ndarray, " images"]:
-        """Standard error of each value as far as samples differ, √(1/ESS − 1/S)."""
-        return np.sqrt(np.maximum(1 / self.effective_sample_size - 1 / self.n_samples, 0))
 
 
 def weighted_estimate(
@@ -76,16 +71,13 @@ def importance_log_likelihood(
     """Estimate log p(x) of images by importance sampling; a lower bound on average.
 
     Args:
-        model: anything with `decode` and `log_prior`.
+        model: p(z) and p(x|z).
         proposal: q(z|x), for instance `GaussianProposal` or `laplace_proposal`.
         x: binary images.
         key: of the samples; the result doesn't depend on `image_block`.
         n_samples: samples for each image.
         image_block: images handled at once, 50 samples of each at a time.
         on_block: called with the number of images done and of all.
-
-    Returns:
-        The estimates, with effective sample sizes.
 
     Raises:
         ConfigError: a number is not positive.
@@ -94,16 +86,13 @@ def importance_log_likelihood(
     """
     check_positive(n_samples=n_samples, image_block=image_block)
     images = binary_images(x)
-    parts = []
-    for rows, n in blocks(len(images), image_block):
+
+    def sums(rows: Int[np.ndarray, " images"]) -> Float[Array, "2 images"]:
         chosen = of_images(proposal, rows, len(images))
-        keys = image_keys(key, rows)
-        sums = _weigh(model, chosen, jnp.asarray(images[rows], jnp.float32), keys, n_samples)
-        parts.append(np.asarray(sums)[:, :n])
-        if on_block is not None:
-            on_block(int(rows[n - 1]) + 1, len(images))
-    log_sum, log_sum_squares = np.concatenate(parts, axis=1)
-    return weighted_estimate(log_sum, log_sum_squares, n_samples)
+        block = jnp.asarray(images[rows], jnp.float32)
+        return _weigh(model, chosen, block, image_keys(key, rows), n_samples)
+
+    return weighted_estimate(*by_blocks(sums, len(images), image_block, on_block), n_samples)
 
 
 def image_keys(

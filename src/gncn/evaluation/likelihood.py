@@ -93,16 +93,13 @@ def prior_log_likelihood(
     `image_block` x 1000 numbers, whatever S and the number of images.
 
     Args:
-        model: anything with `sample_prior` and `decode`.
+        model: p(z), to be sampled, and p(x|z).
         x: binary images.
         key: of the prior samples; the result doesn't depend on `image_block`.
         n_samples: S, one or several; the largest decides the cost.
         n_repeats: repetitions with other prior samples, to see how much they matter.
         image_block: images compared with 1000 samples at once.
-        on_draw: called with the number of draws done and of all, for a progress bar.
-
-    Returns:
-        The estimates.
+        on_draw: called with the number of draws done and of all.
 
     Raises:
         ConfigError: a number is not positive.
@@ -162,12 +159,8 @@ def _absorb(
     """Add one draw's p(x|z) to the running sums, which are kept as logarithms."""
     logits = model.decode(model.sample_prior(key, DRAW))
 
-    def block(
-        one: tuple[UInt8[Array, "rows pixels"], Float[Array, " rows"]],
-    ) -> Float[Array, " rows"]:
-        images, before = one
+    def block(images: UInt8[Array, "rows pixels"]) -> Float[Array, " rows"]:
         table = log_likelihood_table(images.astype(jnp.float32), logits)
-        table = jnp.where(used[None, :], table, -jnp.inf)
-        return jnp.logaddexp(before, jax.nn.logsumexp(table, axis=1))
+        return jax.nn.logsumexp(jnp.where(used[None, :], table, -jnp.inf), axis=1)
 
-    return lax.map(block, (x, total))
+    return jnp.logaddexp(total, lax.map(block, x))

@@ -49,11 +49,6 @@ class Mixture(eqx.Module):
                               lower triangular; ``"diagonal"`` (components, dim), 1/σ
     ==========  ============  ====================================================
 
-    Attributes:
-        logits: logarithms of the weights.
-        means: centres of the components.
-        whitening: inverses of the Cholesky factors of the covariances.
-        covariance: which covariances components have.
     """
 
     logits: Float[Array, " components"]
@@ -77,19 +72,11 @@ class Mixture(eqx.Module):
         return self.means.shape[1]
 
     @property
-    def cholesky(self) -> Float[Array, "..."]:
-        """C = A^{-1}, Σ = C C^T, shaped like `whitening`."""
-        if self.covariance == "full":
-            identity = jnp.broadcast_to(jnp.eye(self.dim), self.whitening.shape)
-            return solve_triangular(self.whitening, identity, lower=True)
-        return 1 / self.whitening
-
-    @property
     def covariances(self) -> Float[Array, "components dim dim"]:
         """Σ_k as full matrices, whatever their kind."""
-        factor = self.cholesky
         if self.covariance == "diagonal":
-            return jax.vmap(jnp.diag)(factor**2)
+            return jax.vmap(jnp.diag)(self.whitening**-2)
+        factor = jnp.linalg.inv(self.whitening)
         return jnp.matmul(factor, jnp.swapaxes(factor, -1, -2), precision=_HIGHEST)
 
     @property
@@ -119,13 +106,6 @@ class Mixture(eqx.Module):
         """Log density log p(z) of each code in nats; differentiable."""
         joint = self.component_log_prob(codes) + jax.nn.log_softmax(self.logits)[None, :]
         return jax.nn.logsumexp(joint, axis=-1)
-
-    @eqx.filter_jit
-    def responsibilities(
-        self, codes: Float[Array, "codes dim"]
-    ) -> Float[Array, "codes components"]:
-        """p(k|z), the probability that each component drew each code."""
-        return jax.nn.softmax(self.component_log_prob(codes) + self.logits[None, :], axis=-1)
 
     def near(self, code: Float[Array, " dim"]) -> "Mixture":
         """The mixture of the few components that most likely drew a code, if all are costly.
@@ -183,7 +163,7 @@ def mixture_from_moments(
     covariances: Float[Array | np.ndarray, "..."],
     covariance: Covariance | str = "full",
 ) -> Mixture:
-    """Build a mixture from weights, means and covariances.
+    """Build a mixture, in single precision, from factors computed in double precision.
 
     Args:
         weights: π, positive; scaled to add up to 1.
@@ -191,9 +171,6 @@ def mixture_from_moments(
         covariances: Σ: (components, dim, dim) if full, variances (components, dim) if
             diagonal.
         covariance: ``"full"`` or ``"diagonal"``.
-
-    Returns:
-        The mixture, in single precision; factors are computed in double precision.
 
     Raises:
         ConfigError: `covariance` is unknown.

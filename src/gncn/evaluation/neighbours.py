@@ -11,28 +11,17 @@ from gncn.evaluation.protocols import Images
 
 
 class Neighbours(NamedTuple):
-    """The nearest images of every query, nearest first.
-
-    Attributes:
-        indices: rows of the images searched.
-        distances: Euclidean; for binary images the root of the number of pixels that
-            differ.
-    """
+    """The nearest images of every query, nearest first: their rows and Euclidean distances."""
 
     indices: Int[np.ndarray, "queries k"]
     distances: Float[np.ndarray, "queries k"]
 
 
 def nearest_images(images: Images, queries: Images, k: int = 1) -> Neighbours:
-    """Find each query's nearest images, by exhaustive search in blocks of bounded memory.
+    """Find each query's `k` nearest images, by exhaustive search in blocks of bounded memory.
 
     To judge memorisation, compare the distances from samples and from held-out images to
     training images: samples of a model that copies are much nearer.
-
-    Args:
-        images: where to search, for instance the training images.
-        queries: for instance samples (binary draws, or means).
-        k: how many neighbours.
 
     Raises:
         ConfigError: `k` is not between 1 and the number of images.

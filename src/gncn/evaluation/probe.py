@@ -52,11 +52,8 @@ class Probe:
 
         predicted = self.predict(codes)
         classes = np.union1d(self.classes, labels)
-        return ProbeScore(
-            100 * float(np.mean(predicted != labels)),
-            confusion_matrix(labels, predicted, labels=classes),
-            classes,
-        )
+        confusion = confusion_matrix(labels, predicted, labels=classes)
+        return ProbeScore(100 * float(np.mean(predicted != labels)), confusion)
 
 
 class ProbeScore(NamedTuple):
@@ -65,12 +62,10 @@ class ProbeScore(NamedTuple):
     Attributes:
         error: share of wrong labels, in %.
         confusion: how many codes of each true class (row) got each label (column).
-        classes: the labels of rows and columns.
     """
 
     error: float
     confusion: Int[np.ndarray, "classes classes"]
-    classes: Int[np.ndarray, " classes"]
 
 
 def fit_probe(
@@ -86,6 +81,8 @@ def fit_probe(
 ) -> Probe:
     """Fit multinomial logistic regression, its regularisation chosen on validation codes.
 
+    Of several values of C with the lowest validation error the strongest is taken.
+
     Args:
         codes: to learn from.
         labels: their classes, at least two.
@@ -95,10 +92,6 @@ def fit_probe(
         tolerance: stop L-BFGS when no entry of the gradient exceeds this.
         max_iterations: stop it then in any case; `Probe.converged` tells.
         on_fit: called with the number of fits done and of all.
-
-    Returns:
-        The classifier with the lowest validation error (the strongest regularisation
-        of several that tie).
 
     Raises:
         ConfigError: no C is given, or a number is not positive.

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from gncn.base.errors import DataError
 from gncn.evaluation.bernoulli import binary_images, log_likelihood
 from gncn.evaluation.blocks import blocks, check_positive
+from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.protocols import Images, LatentModel, WithPrior
 
 _PRIOR_DRAWS = 2000
@@ -32,15 +33,16 @@ class Proposal(Protocol):
     """
 
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
-        """Draw `n` codes for one image."""
+        """Draw `n` codes."""
         ...
 
     def log_prob(self, codes: Float[Array, "n dim"]) -> Float[Array, " n"]:
-        """Log density log q(z|x) of each code for one image, in nats."""
+        """Log density log q(z|x) of each code, in nats."""
         ...
 
 
 P = TypeVar("P", bound=Proposal)
+_Factor = Float[Array, "*images dim dim"] | Float[Array, "*images dim"]
 
 
 class GaussianProposal(eqx.Module):
@@ -53,14 +55,10 @@ class GaussianProposal(eqx.Module):
     """
 
     mean: Float[Array, "*images dim"]
-    factor: Float[Array, "*images dim dim"] | Float[Array, "*images dim"]
-    whitening: Float[Array, "*images dim dim"] | Float[Array, "*images dim"]
+    factor: _Factor
+    whitening: _Factor
 
-    def __init__(
-        self,
-        mean: Float[Array, "*images dim"],
-        factor: Float[Array, "*images dim dim"] | Float[Array, "*images dim"],
-    ) -> None:
+    def __init__(self, mean: Float[Array, "*images dim"], factor: _Factor) -> None:
         """Invert the factor once, outside of compiled programs if it is a matrix.
 
         Two batches of triangular systems in one program can wait for each other without end:
@@ -76,14 +74,12 @@ class GaussianProposal(eqx.Module):
             self.whitening = jnp.asarray(np.tril(inverse), jnp.float32)
 
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
-        """Draw `n` codes for one image."""
         noise = jax.random.normal(key, (n, self.mean.shape[-1]))
         if self.factor.ndim == 1:
             return self.mean[None, :] + self.factor[None, :] * noise
         return self.mean[None, :] + noise @ self.factor.T
 
     def log_prob(self, codes: Float[Array, "n dim"]) -> Float[Array, " n"]:
-        """Log density log q(z|x) of each code for one image, in nats."""
         deviations = codes - self.mean[None, :]
         if self.whitening.ndim == 1:
             white, diagonal = deviations * self.whitening[None, :], self.whitening
@@ -129,7 +125,7 @@ def laplace_proposal(
     components.
 
     Args:
-        model: anything with `decode`, `sample_prior` and `log_prior`.
+        model: p(z) and p(x|z).
         x: binary images.
         codes: where to start: settled or encoded codes.
         key: of the samples by which the prior's widths are known.
@@ -138,9 +134,6 @@ def laplace_proposal(
         inflation: factor on the Gaussian's standard deviations; above 1, since a
             proposal should be wider than its target rather than narrower.
         image_block: images whose curvature, dim x dim numbers each, is held at once.
-
-    Returns:
-        The proposals, with a leading axis of images.
 
     Raises:
         ConfigError: a number is not positive.
@@ -186,10 +179,9 @@ def _climb(
         return jnp.sum(model.log_prior(codes) + log_likelihood(images, model.decode(codes)))
 
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, n_steps))
+    climber = tuple[Float[Array, "images dim"], optax.OptState]
 
-    def step(
-        carry: tuple[Float[Array, "images dim"], optax.OptState], _: None
-    ) -> tuple[tuple[Float[Array, "images dim"], optax.OptState], None]:
+    def step(carry: climber, _: None) -> tuple[climber, None]:
         moved, state = carry
         downhill = jax.grad(lambda u: -joint(model, x, start + widths[None, :] * u))(moved)
         update, state = optimiser.update(downhill, state)
@@ -203,7 +195,9 @@ def _climb(
         one: tuple[Float[Array, " pixels"], Float[Array, " dim"]],
     ) -> Shaped[Array, "dim dim"]:
         image, code = one
-        local = model.near(code) if isinstance(model, WithPrior) else model
+        local = model
+        if isinstance(model, WithPrior) and isinstance(model.prior, Mixture):
+            local = WithPrior(model.decoder, model.prior.near(code))
         return -jax.hessian(lambda z: joint(local, image[None], z[None]))(code)
 
     return peak, lax.map(curvature, (x, peak))

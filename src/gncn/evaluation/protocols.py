@@ -4,7 +4,7 @@ Methods must be traceable by JAX (no NumPy inside).  Make a model an `equinox.Mo
 so that its arrays are arguments of the compiled programs and not constants in them.
 """
 
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -67,28 +67,14 @@ class LatentModel(Sampler, Protocol):
         ...
 
 
-@runtime_checkable
-class LocalPrior(Prior, Protocol):
-    """A prior whose density is cheaper to compute near a given code."""
+class WithPrior(eqx.Module):
+    """A `LatentModel` made of a decoder p(x|z) and a prior p(z), for instance a fitted mixture.
 
-    def near(self, code: Float[Array, " dim"]) -> Prior:
-        """A prior whose log density differs around `code` by hardly more than a constant."""
-        ...
-
-
-_Prior = TypeVar("_Prior", bound=CodeSampler)
-
-
-class Sampled(eqx.Module, Generic[_Prior]):
-    """A `Sampler` made of a decoder and something that draws codes.
-
-    Attributes:
-        decoder: gives p(x|z).
-        prior: draws codes.
+    With a prior that has no density it is a `Sampler` alone.
     """
 
     decoder: Decoder
-    prior: _Prior
+    prior: CodeSampler
 
     def decode(self, codes: Float[Array, "codes dim"]) -> Float[Array, "codes pixels"]:
         """Logits that codes predict."""
@@ -98,32 +84,14 @@ class Sampled(eqx.Module, Generic[_Prior]):
         """Draw `n` codes from the prior."""
         return self.prior.sample(key, n)
 
-
-class WithPrior(Sampled[Prior]):
-    """A `LatentModel` made of a decoder and a prior, for instance a fitted mixture.
-
-    Attributes:
-        decoder: gives p(x|z).
-        prior: gives p(z).
-    """
-
     def log_prior(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
         """Log prior density of each code in nats."""
+        assert isinstance(self.prior, Prior), "this prior has no density"
         return self.prior.log_prob(codes)
-
-    def near(self, code: Float[Array, " dim"]) -> "WithPrior":
-        """The model with what its prior is near a code, if that is cheaper."""
-        if not isinstance(self.prior, LocalPrior):
-            return self
-        return WithPrior(self.decoder, self.prior.near(code))
 
 
 class StandardNormal(eqx.Module):
-    """The prior N(0, I), a variational autoencoder's own.
-
-    Attributes:
-        dim: size of a code.
-    """
+    """The prior N(0, I) of codes of size `dim`, a variational autoencoder's own."""
 
     dim: int = eqx.field(static=True)
 

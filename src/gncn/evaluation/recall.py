@@ -9,9 +9,20 @@ where it fits badly.  The codes themselves, equally likely, are the other extrem
 with a(z) the decoder's logits.  p(x) is a density like any other, also of images that were
 not learned from, but its samples are reconstructions of training images.  τ above 1 spreads
 the weight over more codes: pixels are less independent than p(x|z) assumes.
+
+None of these codes is the code of the image to complete.  So the model improves the S codes
+that make the visible pixels likeliest, and the average is over what they then predict:
+
+    E[x_missing | x_visible] ≈ Σ_s w_s logistic(κ a_s),    w_s ∝ p(x_visible|z_s)^(1/τ)
+
+with z_s the improved codes and a_s the logits predicted with them (`Refined`).  A network
+improves a code by settling from it, an autoencoder by encoding the image that it completes.
+κ below 1 makes predictions less certain: they were learned from whole images.
 """
 
+import itertools
 from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -20,16 +31,22 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
-from gncn.evaluation.bernoulli import log_likelihood_table
+from gncn.evaluation.bernoulli import log_likelihood, log_likelihood_table
+from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.completion import complete, missing_squared_error
-from gncn.evaluation.protocols import Decoder
+from gncn.evaluation.protocols import Codes, Decoder, Mask
 
 TEMPERATURES = (1.0, 2.0, 3.0, 5.0)
 """Values of τ that are tried."""
+SHARPNESS = tuple(round(0.4 + 0.05 * i, 2) for i in range(23))
+"""Values of κ that are tried: 0.4, 0.45, ... 1.5."""
+N_CODES = 32
 N_HELD_OUT = 500
 
 _CODES_AT_ONCE = 5000
 
+_Block = tuple[Float[Array, "block dim"], Int[Array, " block"]]
+"""Codes and their numbers."""
 _Sums = tuple[Float[Array, " images"], Float[Array, " images"], Float[Array, "images missing"]]
 """The highest log weight, weights relative to it, and values so weighted, summed up."""
 _Best = tuple[Float[Array, "images n"], Int[Array, "images n"]]
@@ -37,11 +54,7 @@ _Best = tuple[Float[Array, "images n"], Int[Array, "images n"]]
 
 
 class EmpiricalPrior(eqx.Module):
-    """Every code of a list, equally likely.
-
-    Attributes:
-        codes: the list.
-    """
+    """Every code of a list, equally likely."""
 
     codes: Float[Array, "codes dim"]
 
@@ -51,13 +64,7 @@ class EmpiricalPrior(eqx.Module):
 
 
 class Recall(eqx.Module):
-    """Completes images by the mean of what codes predict; callable as evaluation wants it.
-
-    Attributes:
-        decoder: gives a(z).
-        codes: of training images, or drawn from a prior.
-        temperature: τ.
-    """
+    """A completer: fills in the mean of what codes (of training images) predict, with τ."""
 
     decoder: Decoder
     codes: Float[Array, "codes dim"]
@@ -82,9 +89,7 @@ def _expected_pixels(
     blocks, number = _in_blocks(recall.codes)
     x = x[:, seen]
 
-    def add(
-        sums: _Sums, block: tuple[Float[Array, "block dim"], Int[Array, " block"]]
-    ) -> tuple[_Sums, None]:
+    def add(sums: _Sums, block: _Block) -> tuple[_Sums, None]:
         highest, total, mean = sums
         logits = recall.decoder.decode(block[0])
         values = jax.nn.sigmoid(logits[:, missing])
@@ -96,11 +101,8 @@ def _expected_pixels(
         total = shrink * total + jnp.sum(weights, axis=1)
         return (higher, total, shrink[:, None] * mean + weights @ values), None
 
-    nothing = (
-        jnp.full(len(x), -jnp.inf),
-        jnp.zeros(len(x)),
-        jnp.zeros((len(x), len(missing))),
-    )
+    none = jnp.zeros(len(x))
+    nothing = none - jnp.inf, none, jnp.zeros((len(x), len(missing)))
     (_, total, mean), _ = lax.scan(add, nothing, (blocks, number))
     return mean / total[:, None]
 
@@ -113,19 +115,12 @@ def likeliest(
 ) -> Int[Array, "images n"]:
     """Numbers of the `n` codes with the highest p(x|z_n) for each image, best first.
 
-    Args:
-        predict: gives a block of codes' logits of the pixels in `x`.
-        codes: z_n.
-        x: the visible pixels of images.
-        n: how many; no more than there are codes.
+    `predict` gives a block of codes' logits of the pixels in `x`, the visible ones.
     """
 
-    def merge(
-        best: _Best, block: tuple[Float[Array, "block dim"], Int[Array, " block"]]
-    ) -> tuple[_Best, None]:
-        fit = jnp.where(
-            block[1][None, :] >= 0, log_likelihood_table(x, predict(block[0])), -jnp.inf
-        )
+    def merge(best: _Best, block: _Block) -> tuple[_Best, None]:
+        fit = log_likelihood_table(x, predict(block[0]))
+        fit = jnp.where(block[1][None, :] < 0, -jnp.inf, fit)
         fits = jnp.concatenate([best[0], fit], axis=1)
         numbers = jnp.concatenate([best[1], jnp.broadcast_to(block[1][None, :], fit.shape)], axis=1)
         fit, chosen = lax.top_k(fits, n)
@@ -148,18 +143,9 @@ def _in_blocks(
 
 
 def fit_recall(
-    decoder: Decoder,
-    codes: Float[np.ndarray, "images dim"],
-    images: Shaped[np.ndarray, "images pixels"],
-    visible: Bool[np.ndarray, " pixels"],
+    decoder: Decoder, codes: Codes, images: Shaped[np.ndarray, "images pixels"], visible: Mask
 ) -> tuple[Recall, Shaped[np.ndarray, "held_out pixels"]]:
     """Choose τ on a tenth of the training images (500 at most), whose codes are left out.
-
-    Args:
-        decoder: gives a(z).
-        codes: of `images`.
-        images: training images, at least two.
-        visible: which pixels will be seen.
 
     Returns:
         Recall by the codes of the other images, with the τ in `TEMPERATURES` of least squared
@@ -176,3 +162,107 @@ def fit_recall(
         for one in several
     ]
     return several[int(np.argmin(errors))], held_out
+
+
+@runtime_checkable
+class Improve(Protocol):
+    """Improves codes by the visible pixels of images."""
+
+    def __call__(
+        self,
+        x: Float[Array, "images pixels"],
+        visible: Bool[Array, " pixels"],
+        codes: Float[Array, "images dim"],
+    ) -> tuple[Float[Array, "images pixels"], Float[Array, "images dim"]]:
+        """Logits of all pixels, and the improved codes; missing pixels of `x` are 0."""
+        ...
+
+
+class Candidates(NamedTuple):
+    """What each of several codes comes to: a_s, and log p(x_visible|z_s) but for a constant."""
+
+    logits: Float[Array, "codes images pixels"]
+    fits: Float[Array, "codes images"]
+
+
+class Refined(eqx.Module):
+    """A completer by improved codes of training images.
+
+    Attributes:
+        decoder: gives the logits by which codes are chosen and weighted.
+        improve: improves codes.
+        codes: of training images.
+        n_codes: S; all, if there are fewer.
+        temperature: τ.
+        sharpness: κ.
+
+    Raises:
+        ConfigError: `n_codes` is not positive.
+    """
+
+    decoder: Decoder
+    improve: Improve
+    codes: Float[Array, "codes dim"]
+    n_codes: int = eqx.field(static=True, default=N_CODES)
+    temperature: float | Float[Array, ""] = 1.0
+    sharpness: float | Float[Array, ""] = 1.0
+
+    def __check_init__(self) -> None:
+        check_positive(n_codes=self.n_codes)
+
+    def __call__(
+        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
+    ) -> Float[Array, "images pixels"]:
+        """Fill in the pixels that are not `visible`; the values of `x` there are ignored."""
+        found = candidates(self, x, visible)
+        return jnp.where(visible[None, :], x, expected(found, self.temperature, self.sharpness))
+
+
+@eqx.filter_jit
+def candidates(
+    refined: Refined, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
+) -> Candidates:
+    """The likeliest codes of each image, improved; neither τ nor κ matters."""
+    seen, codes = visible[None, :], refined.codes
+    x = jnp.where(seen, x, 0.0)
+
+    def seen_logits(codes: Float[Array, "codes dim"]) -> Float[Array, "codes pixels"]:
+        # A missing pixel's logit of 0 costs every code the same log 2.
+        return jnp.where(seen, refined.decoder.decode(codes), 0.0)
+
+    def improve(
+        numbers: Int[Array, " images"],
+    ) -> tuple[Float[Array, "images pixels"], Float[Array, " images"]]:
+        logits, improved = refined.improve(x, visible, codes[numbers])
+        return logits, log_likelihood(x, seen_logits(improved))
+
+    chosen = likeliest(seen_logits, codes, x, min(refined.n_codes, len(codes)))
+    return Candidates(*lax.map(improve, chosen.T))
+
+
+@eqx.filter_jit
+def expected(
+    found: Candidates, temperature: float | Float[Array, ""], sharpness: float | Float[Array, ""]
+) -> Float[Array, "images pixels"]:
+    """Σ_s w_s logistic(κ a_s)."""
+    weights = jax.nn.softmax(found.fits / temperature, axis=0)
+    return jnp.einsum("si,sip->ip", weights, jax.nn.sigmoid(sharpness * found.logits))
+
+
+def fit_refined(
+    decoder: Decoder,
+    improve: Improve,
+    codes: Float[Array, "codes dim"],
+    images: Shaped[np.ndarray, "images pixels"],
+    visible: Mask,
+) -> Refined:
+    """Choose τ and κ of least squared error on whole images, whose codes aren't among `codes`."""
+    plain = Refined(decoder, improve, codes)
+    x = jnp.asarray(images, jnp.float32)
+    found = candidates(plain, x, jnp.asarray(visible))
+    missing, wanted = found._replace(logits=found.logits[..., ~visible]), x[:, ~visible]
+    # As arrays, so that all values share one program.
+    several = list(itertools.product(jnp.asarray(TEMPERATURES), jnp.asarray(SHARPNESS)))
+    errors = [float(jnp.sum((wanted - expected(missing, *one)) ** 2)) for one in several]
+    temperature, sharpness = several[int(np.argmin(errors))]
+    return Refined(decoder, improve, codes, temperature=temperature, sharpness=sharpness)

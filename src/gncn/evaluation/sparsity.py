@@ -11,7 +11,6 @@ A state of zeros has neither Hoyer's nor Gini's measure; here it counts as spars
 Hoyer 1 and Gini 1 − 1/J.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -37,16 +36,9 @@ class Sparsity(NamedTuple):
     silent: float
 
 
-def sparsity(layers: Sequence[Float[Array | np.ndarray, "images _"]]) -> tuple[Sparsity, ...]:
-    """Sparsity of each layer.
-
-    Args:
-        layers: states of each latent layer, shape (images, units).
-    """
-    return tuple(_layer(jnp.asarray(states)) for states in layers)
-
-
-def _layer(states: Float[Array, "images units"]) -> Sparsity:
+def sparsity(states: Float[Array | np.ndarray, "images units"]) -> Sparsity:
+    """Sparsity of a layer's states."""
+    states = jnp.asarray(states)
     active = states > ACTIVE
     return Sparsity(
         float(jnp.mean(active)),

@@ -3,14 +3,67 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, field_validator
+
+from gncn.base.errors import ConfigError
 from gncn.data import Split
-from gncn.evaluation.completion import complete_in_ways, missing_squared_error
+from gncn.data.reading import read_npy
+from gncn.evaluation.completion import complete_in_ways, missing_squared_error, visible_pixels
+from gncn.evaluation.protocols import Mask
 from gncn.evaluation.scores import PerImage
-from gncn.measures.measure import Column, Condition, Numbers, Result, Row, within
-from gncn.measures.missing import MissingMeasure
+from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
 from gncn.measures.subject import Subject
 
 _N_SHOWN = 12
+
+
+class MissingMeasure(Measure):
+    """A measure of images of which some pixels are missing.
+
+    Attributes:
+        missing: the half that is missing, ``random`` pixels, or a .npy file of booleans, true
+            where a pixel is visible.
+    """
+
+    missing: str = Field(
+        default="right",
+        description="Pixels to complete: the `right`, `left`, `top` or `bottom` half, `random`, "
+        "or a .npy file of booleans, true where visible.",
+    )
+
+    @field_validator("missing")
+    @classmethod
+    def _known(cls, missing: str) -> str:
+        if not missing.endswith(".npy"):
+            visible_pixels(missing, (2, 2))
+        return missing
+
+    @property
+    def words(self) -> str:
+        """What is missing, in words."""
+        return "a mask" if self.missing.endswith(".npy") else self.missing
+
+    def check(self, subject: Subject) -> None:
+        """Read the mask's file, if there is one.
+
+        Raises:
+            ConfigError: it doesn't hold one boolean for each pixel.
+            DataError: it can't be read.
+        """
+        self.visible(subject)
+
+    def visible(self, subject: Subject) -> Mask:
+        """True where a pixel is visible."""
+        return self.mask(subject.shape, subject.seed)
+
+    def mask(self, shape: tuple[int, int], seed: int) -> Mask:
+        """True where a pixel of images of a shape is visible; the seed is for random pixels."""
+        if not self.missing.endswith(".npy"):
+            return visible_pixels(self.missing, shape, seed=seed)
+        mask = read_npy(Path(self.missing))
+        if mask.dtype != bool:
+            raise ConfigError(f"The mask {self.missing} must hold booleans; received {mask.dtype}.")
+        return visible_pixels(mask, shape)
 
 
 def _best(numbers: Numbers) -> Any:
@@ -77,7 +130,6 @@ class Completion(MissingMeasure):
         )
 
     def rows(self, numbers: Numbers) -> list[Row]:
-        """A row for each way."""
         if (found := numbers.get("completion")) is None:
             return []
         return [
@@ -86,7 +138,6 @@ class Completion(MissingMeasure):
         ]
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        """Draw what is seen of a few images, each way's completion, and the whole images."""
         from gncn.figures.evaluation import draw_completions
 
         ways = result.numbers["completion"]["ways"]

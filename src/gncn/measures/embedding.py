@@ -13,7 +13,6 @@ class CodeMap(Measure):
     """Codes in the plane by t-SNE: a picture, no number."""
 
     def measure(self, subject: Subject) -> Result:
-        """Lay out the codes."""
         subject.report("laying out codes by t-SNE")
         codes = subject.codes(subject.split)
         # t-SNE needs several times as many points as neighbours that count.
@@ -25,7 +24,6 @@ class CodeMap(Measure):
         return Result(pictures=pictures)
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        """Draw the points, coloured by class."""
         from gncn.figures.evaluation import draw_embedding
 
         labels = result.pictures.get("embedding_labels")

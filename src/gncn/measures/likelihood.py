@@ -4,16 +4,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gncn.evaluation.likelihood import prior_log_likelihood
-from gncn.evaluation.protocols import CodeSampler, Sampled
+from gncn.evaluation.mixture import Covariance
+from gncn.evaluation.protocols import CodeSampler, WithPrior
 from gncn.evaluation.recall import EmpiricalPrior
-from gncn.measures.measure import Column, Condition, Numbers, Result, Row, within
-from gncn.measures.prior import PriorMeasure, described
-from gncn.measures.subject import Subject
+from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
+from gncn.measures.subject import FittedPrior, Subject
 
 NOTE = (
     "log p(x) by Monte Carlo from S prior samples is a stochastic lower bound: on average it lies "
@@ -26,6 +24,44 @@ _OTHERS = {
     "likelihood_own_prior": "with the prior that the model was trained with",
     "likelihood_training_codes": "with the codes of training images as the prior",
 }
+
+
+class PriorMeasure(Measure):
+    """A measure that needs a prior over codes: a Gaussian mixture, unless training fitted one.
+
+    Attributes:
+        n_components: components K of the mixture; among several, validation images choose.
+        covariance: of the mixture's components.
+    """
+
+    n_components: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(65,),
+        min_length=1,
+        description="Components K of the mixture prior; validation images choose among several.",
+    )
+    covariance: Covariance = Field(
+        default="full", description="Covariance of the mixture: `full` or `diagonal`."
+    )
+
+    @field_validator("n_components", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
+    def prior(self, subject: Subject) -> FittedPrior:
+        """The prior; measures with the same settings share one fit."""
+        return subject.prior(self.n_components, self.covariance)
+
+
+def _column(suffix: str, title: str, published: str = "") -> Column:
+    return Column(
+        f"log_likelihood{suffix}",
+        title,
+        within(f"likelihood{suffix}", "mean"),
+        low_is_good=False,
+        published=published,
+        table="generative",
+    )
 
 
 class Likelihood(PriorMeasure):
@@ -54,28 +90,9 @@ class Likelihood(PriorMeasure):
     needs_codes = False
     note = NOTE
     columns = (
-        Column(
-            "log_likelihood",
-            "log p(x), mixture prior",
-            within("likelihood", "mean"),
-            low_is_good=False,
-            published="honest_log_likelihood",
-            table="generative",
-        ),
-        Column(
-            "log_likelihood_training_codes",
-            "log p(x), training codes",
-            within("likelihood_training_codes", "mean"),
-            low_is_good=False,
-            table="generative",
-        ),
-        Column(
-            "log_likelihood_own_prior",
-            "log p(x), N(0, I)",
-            within("likelihood_own_prior", "mean"),
-            low_is_good=False,
-            table="generative",
-        ),
+        _column("", "log p(x), mixture prior", "honest_log_likelihood"),
+        _column("_training_codes", "log p(x), training codes"),
+        _column("_own_prior", "log p(x), N(0, I)"),
         Column(
             "log_likelihood_paper_convention",
             "log p(x) + 2 log S",
@@ -88,9 +105,8 @@ class Likelihood(PriorMeasure):
     conditions = (Condition("n_samples", "S of log p(x)", within("likelihood", "n_samples")),)
 
     def measure(self, subject: Subject) -> Result:
-        """Estimate log p(x) of every image; ``per_image`` holds means over repetitions."""
         prior = self.prior(subject)
-        found = described(prior).with_(self._with(subject, prior.prior, ""))
+        found = Result(prior.numbers).with_(self._with(subject, prior.prior, ""))
         if not self.other_priors:
             return found
         if (own := subject.model.own_prior) is not None:
@@ -101,14 +117,7 @@ class Likelihood(PriorMeasure):
         return found
 
     def _with(self, subject: Subject, prior: CodeSampler, suffix: str) -> Result:
-        numbers, per_image = self.estimate(subject, prior)
-        return Result({f"likelihood{suffix}": numbers}, {f"log_likelihood{suffix}": per_image})
-
-    def estimate(
-        self, subject: Subject, prior: CodeSampler
-    ) -> tuple[dict[str, Any], Float[np.ndarray, " images"]]:
-        """Log p(x) with a prior: numbers, and the value of each image."""
-        model, images = Sampled(subject.model.decoder, prior), subject.target.array
+        model, images = WithPrior(subject.model.decoder, prior), subject.target.array
         what = f"log p(x) with S = {self.n_samples}"
         subject.report(what)
         at_s = prior_log_likelihood(
@@ -136,10 +145,10 @@ class Likelihood(PriorMeasure):
                 "mean": over_s.mean.tolist(),
                 "standard_error": over_s.standard_error.tolist(),
             }
-        return numbers, at_s.per_image[0]
+        per_image = {f"log_likelihood{suffix}": at_s.per_image[0]}
+        return Result({f"likelihood{suffix}": numbers}, per_image)
 
     def rows(self, numbers: Numbers) -> list[Row]:
-        """At S with its errors, at the largest S, and with other priors."""
         if (found := numbers.get("likelihood")) is None:
             return []
         spread = found["spread_over_prior_draws"]
@@ -157,7 +166,6 @@ class Likelihood(PriorMeasure):
         return rows
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        """Draw the curve over S."""
         return draw_curve(result, folder)
 
 

@@ -51,11 +51,8 @@ class Result:
 
     def with_(self, other: "Result") -> "Result":
         """Both results; where both have a key, the other's value."""
-        return Result(
-            self.numbers | other.numbers,
-            self.per_image | other.per_image,
-            self.pictures | other.pictures,
-        )
+        numbers, per_image = self.numbers | other.numbers, self.per_image | other.per_image
+        return Result(numbers, per_image, self.pictures | other.pictures)
 
 
 class Row(NamedTuple):
@@ -95,12 +92,9 @@ class Column:
 
 
 class Condition(NamedTuple):
-    """Something that numbers of different runs must have in common to be compared.
+    """A setting that numbers of different runs must have in common to be compared.
 
-    Attributes:
-        key: the setting's name.
-        title: what it is, in words.
-        find: reads it from all that was measured; None if it wasn't.
+    `title` names it in words; `find` reads it from all that was measured, None if it wasn't.
     """
 
     key: str
@@ -144,16 +138,7 @@ class Measure(Part):
         return [Row(column.title, f"{value:.2f}") for column, value in values if value is not None]
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        """Draw a PNG.
-
-        Args:
-            result: all that was measured of the model.
-            subject: what was measured.
-            folder: where the PNG goes.
-
-        Returns:
-            Its path; None if there is nothing to draw.
-        """
+        """Draw a PNG from all that was measured; its path, or None if there is nothing to draw."""
         return None
 
 
@@ -173,29 +158,22 @@ class _Measures(Registry[type[Measure]]):
 
     def check(self, entry: Any) -> None:
         super().check(entry)
-        for name, option in entry.model_fields.items():
-            for known in map(self.get, self.names()):
-                other = known.model_fields.get(name)
-                same = other is None or _alike(option, other)
-                if known is not entry and not same:
+        for known in map(self.get, self.names()):
+            if known is entry:
+                continue
+            for name in entry.model_fields.keys() & known.model_fields.keys():
+                one, other = entry.model_fields[name], known.model_fields[name]
+                if (one.annotation, one.default) != (other.annotation, other.default):
                     raise ConfigError(
                         f"The setting {name!r} has another type or default in {entry.__name__} "
                         f"than in {known.__name__}, and one option gives both. Rename it."
                     )
-        for known in map(self.get, self.names()):
-            if known is not entry and (same := _keys(known) & _keys(entry)):
+            same = {one.key for one in entry.columns} & {one.key for one in known.columns}
+            if same:
                 raise ConfigError(
                     f"{entry.__name__} and {known.__name__} both have a column {min(same)!r}; "
                     "rename one."
                 )
-
-
-def _alike(one: Any, other: Any) -> bool:
-    return (one.annotation, one.get_default()) == (other.annotation, other.get_default())
-
-
-def _keys(measure: type[Measure]) -> set[str]:
-    return {column.key for column in measure.columns}
 
 
 MEASURES = _Measures("measure", Measure, scope="measuring")
@@ -217,13 +195,7 @@ def setting_fields() -> dict[str, Any]:
 
 
 def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Check settings of measures, and fill in the defaults.
-
-    Args:
-        settings: values by name.
-
-    Returns:
-        The value of every setting of every measure.
+    """The value of every setting of every measure: the given ones, checked, or the defaults.
 
     Raises:
         ConfigError: a name is unknown, or a value not allowed.
@@ -233,11 +205,7 @@ def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_measures(only: tuple[str, ...] | None, settings: Mapping[str, Any]) -> dict[str, Measure]:
-    """Make measures from names and settings, each with the settings that are its own.
-
-    Args:
-        only: names of measures; all if None.
-        settings: values by name.
+    """Make some or all measures by name, each with the settings that are its own.
 
     Raises:
         ConfigError: a name is unknown, or a value not allowed.

@@ -22,8 +22,7 @@ from gncn.evaluation.blocks import blocks
 from gncn.evaluation.completion import Ways, combine
 from gncn.evaluation.proposals import GaussianProposal
 from gncn.evaluation.protocols import Codes, Images, LatentModel, Mask, StandardNormal
-from gncn.evaluation.recall import fit_recall
-from gncn.evaluation.refined import fit_refined
+from gncn.evaluation.recall import fit_recall, fit_refined
 from gncn.measures.network_completion import SettleFrom, calibrated
 from gncn.measures.subject import Measurable, States
 

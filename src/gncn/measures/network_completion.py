@@ -5,7 +5,7 @@ ones, makes it.  `calibrated` finds the one factor on the logits of missing pixe
 minimises the squared error.
 
 The states at which silent settling ends depend on where it starts: `SettleFrom` starts it
-at codes, for `gncn.evaluation.refined`.
+at codes, for `gncn.evaluation.recall`.
 """
 
 import equinox as eqx
@@ -15,16 +15,12 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from gncn.core.completion import Completer, settle_on_visible
 from gncn.core.network import Network
-from gncn.evaluation.refined import SHARPNESS
+from gncn.evaluation.protocols import Mask
+from gncn.evaluation.recall import SHARPNESS
 
 
 class SettleFrom(eqx.Module):
-    """Improves codes by settling silently from them; see `gncn.evaluation.refined`.
-
-    Attributes:
-        network: the network.
-        n_settle_steps: T.
-    """
+    """Improves codes by settling silently from them; see `gncn.evaluation.recall`."""
 
     network: Network
     n_settle_steps: int = eqx.field(static=True)
@@ -43,20 +39,9 @@ class SettleFrom(eqx.Module):
 
 
 def calibrated(
-    completer: Completer,
-    images: Shaped[np.ndarray, "images pixels"],
-    visible: Bool[np.ndarray, " pixels"],
+    completer: Completer, images: Shaped[np.ndarray, "images pixels"], visible: Mask
 ) -> Completer:
-    """The completer with the sharpness that suits `images` best.
-
-    Args:
-        completer: of way ``silent``.
-        images: whole images, which may be training images.
-        visible: True where a pixel is visible.
-
-    Returns:
-        The same with the sharpness from `SHARPNESS` of least squared error on missing pixels.
-    """
+    """A ``silent`` completer with the sharpness of least squared error on whole images."""
     x = jnp.asarray(images, jnp.float32)
     drive = completer.settle(x, jnp.asarray(visible))[1]
     missing, wanted = drive[:, ~visible], x[:, ~visible]

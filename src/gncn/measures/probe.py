@@ -41,7 +41,6 @@ class LinearProbe(Measure):
     columns = (Column("error_percent", "Err (%)", _error, published="error_percent"),)
 
     def check(self, subject: Subject) -> None:
-        """Refuse layers that the model doesn't have."""
         for layer in self.probe_layer:
             if not 1 <= layer <= subject.n_layers:
                 raise ConfigError(
@@ -49,12 +48,10 @@ class LinearProbe(Measure):
                 )
 
     def measure(self, subject: Subject) -> Result:
-        """Probe each layer."""
         layers = self.probe_layer or (subject.n_layers,)
         return Result({"probe": [probe_layer(subject, layer)[0] for layer in layers]})
 
     def rows(self, numbers: Numbers) -> list[Row]:
-        """Two rows for each layer."""
         return [
             Row(
                 f"probe on {symbol}",
@@ -66,7 +63,6 @@ class LinearProbe(Measure):
         ]
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        """Draw the confusion matrix of the topmost layer's better probe."""
         from gncn.figures.evaluation import draw_confusion
 
         top = _topmost(result.numbers["probe"])

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from gncn.evaluation.neighbours import nearest_images
+from gncn.measures.likelihood import PriorMeasure
 from gncn.measures.measure import Result
-from gncn.measures.prior import PriorMeasure, described
 from gncn.measures.subject import Subject
 
 N_SAMPLES = 100
@@ -21,7 +21,6 @@ class Samples(PriorMeasure):
     needs_codes = False
 
     def measure(self, subject: Subject) -> Result:
-        """Sample images and search for their nearest training images."""
         prior = self.prior(subject)
         subject.report("sampling, and searching the nearest training images")
         codes = prior.prior.sample(subject.key(6), N_SAMPLES)
@@ -42,10 +41,9 @@ class Samples(PriorMeasure):
             "samples_drawn": drawn,
             "samples_nearest": np.asarray(train[nearest.indices[:, 0]]),
         }
-        return described(prior).with_(Result({"samples": numbers}, pictures=pictures))
+        return Result(prior.numbers | {"samples": numbers}, pictures=pictures)
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        """Draw the samples and the training images nearest to them."""
         from gncn.figures.evaluation import draw_samples
 
         titles = {

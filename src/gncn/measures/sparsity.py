@@ -19,11 +19,10 @@ class Sparsity(Measure):
     columns = (Column("top_sparsity", "active in the top layer", _top, tabulated=False),)
 
     def measure(self, subject: Subject) -> Result:
-        """Measure each layer, bottom first."""
         layers = []
         for index, states in enumerate(subject.states[subject.split], start=1):
-            of_states = sparsity([states])[0]
-            sent = sparsity([subject.model.activities(index, states)])[0]
+            of_states = sparsity(states)
+            sent = sparsity(subject.model.activities(index, states))
             layers.append(
                 {
                     "layer": index,
@@ -36,7 +35,6 @@ class Sparsity(Measure):
         return Result({"sparsity": layers})
 
     def rows(self, numbers: Numbers) -> list[Row]:
-        """A row for each layer."""
         return [
             Row(
                 f"active, layer {layer['layer']}",
@@ -47,7 +45,6 @@ class Sparsity(Measure):
         ]
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        """Draw how often each neuron is active."""
         from gncn.figures.evaluation import draw_activity
 
         shares = [(states > ACTIVE).mean(axis=0) for states in subject.states[subject.split]]

@@ -82,13 +82,7 @@ class Measurable(Protocol):
         return laplace_proposal(model, images, codes, key=key, inflation=1.0)
 
     def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
-        """The ways in which the model completes images, by name.
-
-        Args:
-            codes: of the training images.
-            images: the training images.
-            visible: which pixels will be seen.
-        """
+        """The ways in which the model completes images, learned from training images."""
         ...
 
 
@@ -98,7 +92,7 @@ class FittedPrior(NamedTuple):
     Attributes:
         prior: its density and samples.
         mixture: the same, if it was fitted for measuring; None if training fitted it.
-        numbers: how the fit went.
+        numbers: for the metrics: how it was fitted; nothing if training fitted it.
     """
 
     prior: Prior
@@ -168,11 +162,8 @@ class Subject:
     def prior(self, n_components: tuple[int, ...], covariance: str) -> FittedPrior:
         """The model's prior, or a mixture fitted to its codes of the training images.
 
-        Measures with the same settings share one fit.
-
-        Args:
-            n_components: K; among several, the density of validation codes decides.
-            covariance: see `gncn.evaluation.mixture_fit.fit_mixture`.
+        Measures with the same settings share one fit.  Among several numbers of components the
+        density of validation codes decides.
         """
         if (given := self.model.fitted_prior) is not None:
             return FittedPrior(given, None, {})
@@ -207,4 +198,4 @@ class Subject:
             f"log_density_of_{self.split}_codes": float(jnp.mean(fit.mixture.log_prob(target))),
             **({"validation_log_density": tried} if tried else {}),
         }
-        return FittedPrior(fit.mixture, fit.mixture, numbers)
+        return FittedPrior(fit.mixture, fit.mixture, {"prior": numbers})

@@ -11,9 +11,8 @@ from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.proposals import GaussianProposal
 from gncn.evaluation.protocols import WithPrior
-from gncn.measures.likelihood import draw_curve
+from gncn.measures.likelihood import PriorMeasure, draw_curve
 from gncn.measures.measure import Column, Numbers, Result, Row, within
-from gncn.measures.prior import PriorMeasure, described
 from gncn.measures.subject import Subject
 
 NOTE = (
@@ -65,7 +64,6 @@ class Tight(PriorMeasure):
     )
 
     def measure(self, subject: Subject) -> Result:
-        """Estimate, and bracket the estimate on simulated images."""
         prior = self.prior(subject)
         model = WithPrior(subject.model.decoder, prior.prior)
         images = subject.target.array[: self.tight_images]
@@ -131,10 +129,9 @@ class Tight(PriorMeasure):
             },
             "note": NOTE,
         }
-        return described(prior).with_(Result({"tight": numbers}))
+        return Result(prior.numbers | {"tight": numbers})
 
     def rows(self, numbers: Numbers) -> list[Row]:
-        """By annealing, and by importance sampling."""
         if (found := numbers.get("tight")) is None:
             return []
         gap, weighed = found["simulated_images"]["gap"], found["importance_sampling"]
@@ -154,5 +151,4 @@ class Tight(PriorMeasure):
         ]
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        """Draw the curve over S again, with this estimate."""
         return draw_curve(result, folder)

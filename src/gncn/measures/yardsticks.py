@@ -3,11 +3,9 @@
 from typing import Any
 
 from gncn.evaluation.completion import Completer, complete, missing_squared_error
-from gncn.evaluation.regressor import fit_regressor
-from gncn.evaluation.yardsticks import fit_nearest_neighbours, mean_image
-from gncn.measures.completion import Completion
+from gncn.evaluation.yardsticks import fit_nearest_neighbours, fit_regressor, mean_image
+from gncn.measures.completion import Completion, MissingMeasure
 from gncn.measures.measure import Column, Numbers, Result, Row, within
-from gncn.measures.missing import MissingMeasure
 from gncn.measures.subject import Subject
 
 _N_TO_CHOOSE_BY = 1000
@@ -35,7 +33,6 @@ class Yardsticks(MissingMeasure):
     )
 
     def measure(self, subject: Subject) -> Result:
-        """Complete images by each yardstick."""
         data, visible = subject.data, self.visible(subject)
         train, validation = data.train.array, data.validation.array
         subject.report("yardsticks: mean image")
@@ -60,7 +57,6 @@ class Yardsticks(MissingMeasure):
         )
 
     def rows(self, numbers: Numbers) -> list[Row]:
-        """A row for each yardstick."""
         scores = within("yardsticks", "m_mse")(numbers) or {}
         return [
             Row(f"M-MSE, {name.replace('_', ' ')}", f"{score['m_mse']:.2f}", "yardstick")

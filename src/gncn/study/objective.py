@@ -12,7 +12,7 @@ from gncn.data import Dataset
 from gncn.evaluation.sheets import image_shape
 from gncn.measures import Measure, Subject, as_measurable, make_measures
 from gncn.measures import measure_columns as columns_of_measures
-from gncn.measures.missing import MissingMeasure
+from gncn.measures.completion import MissingMeasure
 from gncn.runs.config import Config
 from gncn.study.columns import all_columns, from_training, published_number
 from gncn.study.paper import published
@@ -21,7 +21,10 @@ from gncn.study.spec import Measuring
 from gncn.training.fit import Fit
 
 Remember = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
-"""Keeps what depends on the data alone, so that it is measured once for all models."""
+"""Receives the name of a measure that depends on the data alone, and a function that measures.
+
+Returns the numbers, which it keeps, so that they are measured once for all models.
+"""
 
 
 def development_data(config: Config, train_images: int | None = None) -> Dataset:
@@ -44,14 +47,9 @@ def development_data(config: Config, train_images: int | None = None) -> Dataset
 def references(
     search: Search, model: str, data: str, data_name: str, kind: str
 ) -> dict[str, float]:
-    """What shortfalls are from, by column.
+    """What shortfalls of a model on a data set are from, by column.
 
-    Args:
-        search: the search.
-        model: one of its models.
-        data: one of its data sets.
-        data_name: the data set's own name.
-        kind: ``config.model``.
+    The paper knows the data set as `data_name` and the model as `kind` (``config.model``).
 
     Raises:
         ConfigError: a column has no reference.
@@ -84,7 +82,7 @@ def objective(
 
     Args:
         values: by column, on validation images.
-        wanted: the references.
+        wanted: the references, by column.
         combine: see `gncn.study.search.SearchModel`.
     """
     short = {column: shortfall(column, values[column], wanted[column]) for column in wanted}
@@ -102,16 +100,8 @@ def measure_columns(
 ) -> dict[str, float]:
     """The columns' values of a trained model on validation images.
 
-    What training recorded isn't measured again.
-
-    Args:
-        fit: its training.
-        data: as `development_data` returns them.
-        columns: keys of columns.
-        measuring: how.
-        remember: receives the name of a measure that depends on the data alone, and a function
-            that measures; returns the numbers.
-        report: receives what is being done.
+    What training recorded isn't measured again, and what depends on the data alone, which is what
+    `development_data` returns, is left to `remember`.
 
     Raises:
         ConfigError: a column means nothing for the model.
