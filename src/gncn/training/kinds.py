@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
+from gncn.core.build import Settling
+from gncn.core.chain import Chain
 from gncn.data import Dataset
 from gncn.training.config import TrainingConfig
 from gncn.training.fit import Fit, Listener
@@ -20,9 +22,8 @@ Idle = tuple[str, tuple[str, ...], str]
 
 
 @runtime_checkable
-@runtime_checkable
 class Run(Protocol):
-    """What every kind reads of a configuration."""
+    """What kinds read of a configuration."""
 
     @property
     def model(self) -> str:
@@ -34,11 +35,15 @@ class Run(Protocol):
         """The seed of each trial."""
         ...
 
+    @property
+    def network(self) -> Chain:
+        """The section ``[network]``."""
+        ...
 
-@runtime_checkable
-@runtime_checkable
-class TrainedRun(Run, Protocol):
-    """What kinds that `gncn.fit` trains read of a configuration."""
+    @property
+    def settling(self) -> Settling:
+        """The section ``[settling]``."""
+        ...
 
     @property
     def training(self) -> TrainingConfig:
