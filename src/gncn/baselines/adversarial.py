@@ -65,9 +65,6 @@ class GANAE(Autoencoder):
             + log D(z_r) + log(1 − D(z_f))                (Eq 22, as meant; see the module)
 
     Attributes:
-        blueprint: sizes and λ.
-        encoder: image to μ and log σ².
-        decoder: code to logits.
         discriminator: code to the logit of its being a draw from the prior.
     """
 
@@ -82,7 +79,6 @@ class GANAE(Autoencoder):
     )
 
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:
-        """μ and σ."""
         return split_gaussian(top)
 
     def own_term(

@@ -43,11 +43,8 @@ class Autoencoder(Baseline):
     """Base class of the autoencoders.
 
     Attributes:
-        blueprint: sizes and λ.
         encoder: image to code, or to mean and log variance.
         decoder: code to logits.
-        monitored: see `Baseline`.
-        objectives: see `Baseline`.
     """
 
     blueprint: eqx.AbstractVar[Blueprint]
@@ -62,7 +59,6 @@ class Autoencoder(Baseline):
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:
         """Mean and standard deviation of q(z|x) from the encoder's output; None: a point."""
 
-    @abc.abstractmethod
     def own_term(
         self, mean: Code, std: Code | None, z: Code, key: PRNGKeyArray
     ) -> Float[Array, " batch"] | None:
@@ -74,6 +70,7 @@ class Autoencoder(Baseline):
             z: a draw from q(z|x).
             key: of anything else that is random.
         """
+        return None
 
     def encode_layers(self, x: Float[Array, "batch pixels"]) -> list[Float[Array, "batch _units"]]:
         """Activities of the encoder's hidden layers, then the code (the mean of q(z|x))."""
@@ -127,11 +124,6 @@ class RAE(Autoencoder):
 
     The paper's encoder has ReLU on every layer; its text is silent on the topmost one, the
     code.  Here the code is linear, as in the other three: with ReLU, units of the code die.
-
-    Attributes:
-        blueprint: sizes and λ.
-        encoder: image to code.
-        decoder: code to logits.
     """
 
     blueprint: Blueprint = eqx.field(static=True)
@@ -139,11 +131,4 @@ class RAE(Autoencoder):
     decoder: Dense
 
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:
-        """The code alone."""
         return top, None
-
-    def own_term(
-        self, mean: Code, std: Code | None, z: Code, key: PRNGKeyArray
-    ) -> Float[Array, " batch"] | None:
-        """None."""
-        return None

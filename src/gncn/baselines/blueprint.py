@@ -8,7 +8,7 @@ counts as a synapse, biases too, so no model has more than the network it is com
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -113,31 +113,15 @@ class Blueprint(Description):
 
 
 def plan_blueprint(
-    kind: Kind | str,
-    n_pixels: int,
-    *,
-    budget: int = BUDGET,
-    n_latent: int | None = None,
-    n_classes: int | None = None,
-    variance: float | None = None,
-    penalty: float = 0.0,
-    encoder_penalty: float = 0.0,
-    adversary_rate: float = 1.0,
-    kl_warmup: float = 0.0,
+    kind: Kind | str, n_pixels: int, *, budget: int = BUDGET, **options: Any
 ) -> Blueprint:
     """Make the hidden layers as wide as the budget allows.
 
     Args:
         kind: one of `KINDS`.
-        n_pixels: see `Blueprint`.
+        n_pixels: see `Blueprint`, as for the options.
         budget: synapses at most.
-        n_latent: see `Blueprint`.
-        n_classes: see `Blueprint`.
-        variance: see `Blueprint`.
-        penalty: see `Blueprint`.
-        encoder_penalty: see `Blueprint`.
-        adversary_rate: see `Blueprint`.
-        kl_warmup: see `Blueprint`.
+        options: all else that a `Blueprint` of this kind takes.
 
     Returns:
         The blueprint, with at most `budget` synapses.
@@ -150,18 +134,7 @@ def plan_blueprint(
         raise unknown_choice("baseline", kind, KINDS)
 
     def of_width(hidden: int) -> Blueprint:
-        return Blueprint(
-            kind=kind,
-            n_pixels=n_pixels,
-            hidden=hidden,
-            n_latent=n_latent,
-            n_classes=n_classes,
-            variance=variance,
-            penalty=penalty,
-            encoder_penalty=encoder_penalty,
-            adversary_rate=adversary_rate,
-            kl_warmup=kl_warmup,
-        )
+        return Blueprint(kind=kind, n_pixels=n_pixels, hidden=hidden, **options)
 
     least = of_width(1).n_synapses
     if least > budget:

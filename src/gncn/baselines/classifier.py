@@ -34,10 +34,7 @@ class DSRN(Baseline):
         ψ = log p(y|x) − λ Σ_l ‖ẑ^l‖₁
 
     Attributes:
-        blueprint: sizes and λ.
         network: image to the logits of classes.
-        monitored: see `Baseline`.
-        objectives: see `Baseline`.
     """
 
     blueprint: Blueprint = eqx.field(static=True)

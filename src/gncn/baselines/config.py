@@ -1,11 +1,15 @@
 """Options of the baselines, the sections ``[backprop]`` and ``[mixture]``."""
 
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
 from pydantic import Field, model_validator
 
 from gncn.base.description import Description
 from gncn.baselines.blueprint import BUDGET, LEAST_VARIANCE
 from gncn.baselines.pixel_mixture import Emission
 from gncn.evaluation.mixture import Covariance
+from gncn.training.kinds import Run
 
 
 class BackpropConfig(Description):
@@ -71,3 +75,22 @@ class PixelMixtureConfig(Description):
     emission: Emission = "samples"
     floor: float = Field(default=0.01, gt=0, lt=0.5)
     n_samples: int = Field(default=5000, ge=1)
+
+
+@runtime_checkable
+class BaselineRun(Run, Protocol):
+    """What baselines read of a configuration."""
+
+    @property
+    def backprop(self) -> BackpropConfig:
+        """The section ``[backprop]``."""
+        ...
+
+    @property
+    def mixture(self) -> PixelMixtureConfig:
+        """The section ``[mixture]``."""
+        ...
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Any:
+        """The same with some values replaced."""
+        ...

@@ -5,7 +5,7 @@ and ``gmm``, the Gaussian mixture on pixels.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import jax
 
@@ -15,17 +15,17 @@ from gncn.baselines.autoencoder import RAE
 from gncn.baselines.baseline import Baseline, refuse_real_valued
 from gncn.baselines.blueprint import KINDS, SPECIAL, Blueprint, Kind, plan_blueprint
 from gncn.baselines.classifier import DSRN
-from gncn.baselines.config import BackpropConfig, PixelMixtureConfig
+from gncn.baselines.config import BackpropConfig, BaselineRun, PixelMixtureConfig
 from gncn.baselines.dense import start_dense
 from gncn.baselines.descent import IDLE
 from gncn.baselines.mixture_training import fit_pixel_mixture
 from gncn.baselines.pixel_mixture import PixelMixture
-from gncn.baselines.variance import VariedRun, choose_variance
+from gncn.baselines.variance import choose_variance
 from gncn.baselines.variational import GVAE, ConstantVarianceGVAE
 from gncn.data import Dataset
 from gncn.training.config import TrainingConfig
 from gncn.training.fit import Fit, Listener, fit
-from gncn.training.kinds import Idle, ModelKind, Run, register_kind
+from gncn.training.kinds import Idle, ModelKind, register_kind
 
 CLASSES: dict[Kind, type[Baseline]] = {
     "rae": RAE,
@@ -53,7 +53,7 @@ def start_baseline(blueprint: Blueprint, *, seed: int, weight_scale: float = 1.0
     return CLASSES[blueprint.kind](blueprint=blueprint, **parts)
 
 
-class _Backprop(ModelKind[VariedRun]):
+class _Backprop(ModelKind[BaselineRun]):
     """Baselines trained by backprop, each as wide as its budget of synapses allows."""
 
     sections: ClassVar = {"training": TrainingConfig, "backprop": BackpropConfig}
@@ -61,15 +61,14 @@ class _Backprop(ModelKind[VariedRun]):
     def __init__(self, name: Kind) -> None:
         self.name = name
 
-    def idle(self, config: VariedRun) -> Iterator[Idle]:
-        """Options of networks, and of other baselines."""
+    def idle(self, config: BaselineRun) -> Iterator[Idle]:
         named = f"with model={self.name!r}"
         yield "training", IDLE, named
         others = [option for option, kinds in SPECIAL.items() if self.name not in kinds]
         idle = tuple(option for option in others if option in BackpropConfig.model_fields)
         yield "backprop", idle, named
 
-    def blueprint(self, config: VariedRun, data: Dataset) -> Blueprint:
+    def blueprint(self, config: BaselineRun, data: Dataset) -> Blueprint:
         """What the models are made of; of several variances, with the first."""
         if self.name == "dsrn" and data.n_classes is None:
             raise ConfigError(f"'dsrn' learns labels, and {data.name!r} has none.")
@@ -78,8 +77,7 @@ class _Backprop(ModelKind[VariedRun]):
         taken = {n: value for n, value in options.items() if self.name in SPECIAL.get(n, KINDS)}
         return plan_blueprint(self.name, data.n_pixels, budget=config.backprop.budget, **taken)
 
-    def models(self, config: VariedRun, data: Dataset) -> list[Baseline]:
-        """Models with random weights."""
+    def models(self, config: BaselineRun, data: Dataset) -> list[Baseline]:
         if len(config.backprop.variances) > 1:
             raise ConfigError(
                 "One model has one variance; received "
@@ -89,12 +87,10 @@ class _Backprop(ModelKind[VariedRun]):
         blueprint, scale = self.blueprint(config, data), config.backprop.weight_scale
         return [start_baseline(blueprint, seed=seed, weight_scale=scale) for seed in config.seeds]
 
-    def n_synapses(self, config: VariedRun, data: Dataset) -> int:
-        """Weights and biases of every part."""
+    def n_synapses(self, config: BaselineRun, data: Dataset) -> int:
         return self.blueprint(config, data).n_synapses
 
-    def describe(self, config: VariedRun, data: Dataset) -> str:
-        """Sizes of the layers of each part."""
+    def describe(self, config: BaselineRun, data: Dataset) -> str:
         refuse_real_valued(self.name, data)
         blueprint = self.blueprint(config, data)
         sizes = {part: "-".join(map(str, layers)) for part, layers in blueprint.parts.items()}
@@ -103,11 +99,11 @@ class _Backprop(ModelKind[VariedRun]):
         return f"{shown}; {blueprint.n_synapses:,} synapses"
 
     def train(
-        self, config: VariedRun, data: Dataset, listeners: Sequence[Listener] = ()
+        self, config: BaselineRun, data: Dataset, listeners: Sequence[Listener] = ()
     ) -> Fit[Baseline]:
         """By backprop; of several variances the best is returned."""
 
-        def train_one(config: VariedRun) -> Fit[Baseline]:
+        def train_one(config: BaselineRun) -> Fit[Baseline]:
             models = self.models(config, data)
             return fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
 
@@ -116,45 +112,30 @@ class _Backprop(ModelKind[VariedRun]):
         return choose_variance(config, train_one).fit
 
 
-@runtime_checkable
-@runtime_checkable
-class MixtureRun(Run, Protocol):
-    """What the mixture reads of a configuration."""
-
-    @property
-    def mixture(self) -> PixelMixtureConfig:
-        """The section ``[mixture]``."""
-        ...
-
-
-class _Mixture(ModelKind[MixtureRun]):
+class _Mixture(ModelKind[BaselineRun]):
     """The Gaussian mixture on pixels."""
 
     name = "gmm"
     sections: ClassVar = {"mixture": PixelMixtureConfig}
 
-    def idle(self, config: MixtureRun) -> Iterator[Idle]:
-        """S, where p(x) takes no samples."""
+    def idle(self, config: BaselineRun) -> Iterator[Idle]:
         if config.mixture.emission == "means":
             yield "mixture", ("n_samples",), "with emission='means'"
 
-    def models(self, config: MixtureRun, data: Dataset) -> list[PixelMixture]:
-        """None: EM starts from the data."""
+    def models(self, config: BaselineRun, data: Dataset) -> list[PixelMixture]:
         raise ConfigError("'gmm' has no models before training, because EM starts from the data.")
 
-    def n_synapses(self, config: MixtureRun, data: Dataset) -> None:
+    def n_synapses(self, config: BaselineRun, data: Dataset) -> None:
         """None."""
 
-    def describe(self, config: MixtureRun, data: Dataset) -> str:
-        """Number and kind of the components."""
+    def describe(self, config: BaselineRun, data: Dataset) -> str:
         refuse_real_valued(self.name, data)
         mixture = config.mixture
         return f"{mixture.n_components} components, {mixture.covariance} covariance, on pixels"
 
     def train(
-        self, config: MixtureRun, data: Dataset, listeners: Sequence[Listener] = ()
+        self, config: BaselineRun, data: Dataset, listeners: Sequence[Listener] = ()
     ) -> Fit[PixelMixture]:
-        """By EM."""
         return fit_pixel_mixture(data, config.mixture, seeds=config.seeds, listeners=listeners)
 
 

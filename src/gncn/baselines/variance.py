@@ -3,32 +3,15 @@
 ψ (Eq 21) is a bound on log p(x) whatever the variance, so the variance of the highest ψ is best.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, TypeVar
 
 from gncn.base.errors import ConfigError
-from gncn.baselines.config import BackpropConfig
+from gncn.baselines.config import BaselineRun
 from gncn.training.fit import Fit
-from gncn.training.kinds import TrainedRun
 
-
-@runtime_checkable
-@runtime_checkable
-class VariedRun(TrainedRun, Protocol):
-    """What baselines trained by backprop read of a configuration."""
-
-    @property
-    def backprop(self) -> BackpropConfig:
-        """The section ``[backprop]``."""
-        ...
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Any:
-        """The same with some values replaced."""
-        ...
-
-
-R = TypeVar("R", bound=VariedRun)
+R = TypeVar("R", bound=BaselineRun)
 
 
 class VarianceChoice(NamedTuple):
@@ -72,13 +55,15 @@ def choose_variance(
     validation: dict[float, float] = {}
     best: VarianceChoice | None = None
     for variance in config.backprop.variances:
-        one = with_variance(config, variance)
+        backprop = config.backprop.model_copy(update={"variance": variance})
+        one = config.model_copy(update={"backprop": backprop})
         result = train(one)
         if result.status == "interrupted" and best is not None:
             return best._replace(fit=replace(best.fit, status="interrupted"))
         if not result.history:
             return VarianceChoice(variance, one, result, validation)
-        validation[variance] = _kept_discrepancy(result)
+        kept = [record.validation.discrepancy for record in result.kept]
+        validation[variance] = sum(kept) / len(kept)
         if best is None or validation[variance] > validation[best.variance]:
             best = VarianceChoice(variance, one, result, validation)
         on_choice(best)
@@ -86,15 +71,3 @@ def choose_variance(
             break
     assert best is not None
     return best
-
-
-def with_variance(config: R, variance: float) -> R:
-    """The same configuration with one variance."""
-    backprop = config.backprop.model_copy(update={"variance": variance})
-    return config.model_copy(update={"backprop": backprop})
-
-
-def _kept_discrepancy(result: Fit[Any]) -> float:
-    """ψ of the validation images at the epochs kept, averaged over trials."""
-    kept = [record.validation.discrepancy for record in result.kept]
-    return sum(kept) / len(kept)

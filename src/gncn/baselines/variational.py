@@ -49,10 +49,7 @@ class GVAE(Autoencoder):
 
     with q = N(μ, σ²), p = N(0, I) and the divergence in closed form.  As printed.
 
-    Attributes:
-        blueprint: sizes and λ.
-        encoder: image to μ and log σ².
-        decoder: code to logits.
+    The encoder's output is μ and log σ².
     """
 
     blueprint: Blueprint = eqx.field(static=True)
@@ -61,46 +58,26 @@ class GVAE(Autoencoder):
     monitored: ClassVar[Literal["error", "discrepancy"]] = "discrepancy"
 
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:
-        """μ and σ."""
         return split_gaussian(top)
 
     def own_term(
         self, mean: Code, std: Code | None, z: Code, key: PRNGKeyArray
     ) -> Float[Array, " batch"] | None:
-        """−D_KL."""
         assert std is not None
         return -kl_to_standard_normal(mean, std)
 
 
-class ConstantVarianceGVAE(Autoencoder):
+class ConstantVarianceGVAE(GVAE):
     """GVAE-CV: a `GVAE` whose σ² is one constant for all units and images (Eq 21).
 
         ψ = Σ_j [x_j log z⁰_j + (1 − x_j) log(1 − z⁰_j)] − D_KL(N(μ, σ² I) ‖ N(0, I))
 
     The constant, within [0.025, 1], is chosen on validation images
-    (`gncn.runs.train.choose_variance`).
+    (`gncn.baselines.variance.choose_variance`).  The encoder's output is μ.
     The divergence keeps its constant ½ J (σ² − 1 − log σ²), so that ψ stays a bound on
     log p(x), which can be compared between variances.
-
-    Attributes:
-        blueprint: sizes, σ² and λ.
-        encoder: image to μ.
-        decoder: code to logits.
     """
 
-    blueprint: Blueprint = eqx.field(static=True)
-    encoder: Dense
-    decoder: Dense
-    monitored: ClassVar[Literal["error", "discrepancy"]] = "discrepancy"
-
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:
-        """μ and the constant σ."""
         assert self.blueprint.variance is not None
         return top, jnp.full_like(top, self.blueprint.variance**0.5)
-
-    def own_term(
-        self, mean: Code, std: Code | None, z: Code, key: PRNGKeyArray
-    ) -> Float[Array, " batch"] | None:
-        """−D_KL."""
-        assert std is not None
-        return -kl_to_standard_normal(mean, std)

@@ -11,7 +11,7 @@ statistics, so its update is the mean over the images that it really has.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ from gncn.training.epochs import (
 from gncn.training.examples import Source
 from gncn.training.fit import Fit, Listener, Method, fit, method_of
 from gncn.training.history import ErrorName, error_name
-from gncn.training.kinds import Idle, ModelKind, TrainedRun, register_kind
+from gncn.training.kinds import Idle, ModelKind, Run, register_kind
 from gncn.training.optimiser import Learner, Rates, Rule, direction, rate_factor
 
 IDLE = untaken("feedback_rate", "precision_rate", "precision_bounds", "ipc_updates")
@@ -279,30 +279,13 @@ def _(model: Network) -> ErrorName:
     return "bce" if model.circuit.binary else "squared_error"
 
 
-@runtime_checkable
-@runtime_checkable
-class NetworkRun(TrainedRun, Protocol):
-    """What networks read of a configuration."""
-
-    @property
-    def network(self) -> Chain:
-        """The section ``[network]``."""
-        ...
-
-    @property
-    def settling(self) -> Settling:
-        """The section ``[settling]``."""
-        ...
-
-
-class _Networks(ModelKind[NetworkRun]):
+class _Networks(ModelKind[Run]):
     """Generative neural coding networks."""
 
     name = "gncn"
     sections: ClassVar = {"network": Chain, "settling": Settling, "training": TrainingConfig}
 
-    def idle(self, config: NetworkRun) -> Iterator[Idle]:
-        """Options of competition, precision and feedback where there is none."""
+    def idle(self, config: Run) -> Iterator[Idle]:
         circuit = config.network.wiring()
         yield "training", IDLE, f"with model={self.name!r}"
         if not circuit.competes:
@@ -313,7 +296,7 @@ class _Networks(ModelKind[NetworkRun]):
         for names, why in _idle_in_learning(circuit):
             yield "training", names, why
 
-    def check(self, config: NetworkRun) -> None:
+    def check(self, config: Run) -> None:
         """The first precision must lie within the bounds to which learning holds it."""
         lowest, highest = config.training.precision_bounds
         initial = config.settling.initial_precision
@@ -325,27 +308,21 @@ class _Networks(ModelKind[NetworkRun]):
             )
 
     @staticmethod
-    def _circuit(config: NetworkRun, data: Dataset) -> Circuit:
+    def _circuit(config: Run, data: Dataset) -> Circuit:
         return config.network.circuit(data.n_pixels)
 
-    def models(self, config: NetworkRun, data: Dataset) -> list[Network]:
-        """Networks with random synapses."""
+    def models(self, config: Run, data: Dataset) -> list[Network]:
         circuit, settling = self._circuit(config, data), config.settling
         return [build(circuit, seed=seed, **settling.given()) for seed in config.seeds]
 
-    def n_synapses(self, config: NetworkRun, data: Dataset) -> int:
-        """W, E and Σ⁻¹."""
+    def n_synapses(self, config: Run, data: Dataset) -> int:
         return self._circuit(config, data).n_synapses
 
-    def describe(self, config: NetworkRun, data: Dataset) -> str:
-        """Sizes of the layers."""
+    def describe(self, config: Run, data: Dataset) -> str:
         circuit = self._circuit(config, data)
         return f"{'-'.join(map(str, circuit.sizes))}; {circuit.n_synapses:,} synapses"
 
-    def train(
-        self, config: NetworkRun, data: Dataset, listeners: Sequence[Listener] = ()
-    ) -> Fit[Network]:
-        """By settling and Hebbian updates."""
+    def train(self, config: Run, data: Dataset, listeners: Sequence[Listener] = ()) -> Fit[Network]:
         models = self.models(config, data)
         return fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
 
