@@ -32,7 +32,8 @@ from gncn.measures.sparsity import Sparsity
 from gncn.measures.subject import Subject
 from gncn.measures.tight import Tight
 from gncn.runs.train import train
-from gncn.training.epochs import unstack
+from gncn.training.epochs import run_epoch, unstack
+from gncn.training.examples import examples_of, on_device
 from gncn.training.fit import method_of
 
 Arrays = dict[str, np.ndarray]
@@ -160,11 +161,12 @@ def learned(network: gncn.Network, case: dict[str, Any], x: np.ndarray) -> tuple
 
     Held-out images aren't looked at, which saves compiling a program; see `fitted`.
     """
-    config = gncn.TrainingConfig(**case["training"])
-    method = method_of(network, [network], dataset(x), [config], [3])
-    state, seen = method.start, {}
+    config, data = gncn.TrainingConfig(**case["training"]), dataset(x)
+    method, plan = method_of(network, [network], data, [config], [3]), config.plan()
+    rates = jax.tree.map(lambda rate: rate[None], config.rates())
+    state, source, seen = method.start, on_device(examples_of(data.train)), {}
     for epoch in range(config.n_epochs):
-        state, report = method.learn(state, None)
+        state, report = run_epoch(state, source, plan, method.learn, rates, chunk=3)
         mean = [np.ravel(value) for value in report.mean]
         seen |= {f"batch_error{epoch}": report.batch_error, f"mean{epoch}": np.concatenate(mean)}
     return unstack(state.network)[0], {name: np.asarray(value) for name, value in seen.items()}
