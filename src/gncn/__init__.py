@@ -16,6 +16,8 @@ The rooms, each of which imports only from those before it:
 ``cli``         the command line
 """
 
+from importlib import metadata
+
 from gncn import baselines as baselines
 from gncn import settlers as settlers
 from gncn.base.description import Part
@@ -27,7 +29,6 @@ from gncn.base.errors import (
     RunError,
 )
 from gncn.base.registry import register, registered
-from gncn.base.version import VERSION
 from gncn.core.activations import KWinners
 from gncn.core.build import Settling, build
 from gncn.core.chain import Chain, chain
@@ -51,7 +52,7 @@ from gncn.settlers import Euler, Momentum, Newton, Sequential
 from gncn.training.config import TrainingConfig
 from gncn.training.fit import Fit, fit
 
-__version__ = VERSION
+__version__ = metadata.version("gncn")
 
 __all__ = [
     "Band",

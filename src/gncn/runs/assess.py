@@ -26,13 +26,14 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from gncn.base.errors import ConfigError, RunError
-from gncn.base.files import read_json, write_atomic
+from gncn.base.files import read_json, sha256, write_atomic
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.measures import MEASURES, Measure, Result, Subject, as_measurable, make_measures
 from gncn.measures.subject import Report
 from gncn.runs.folder import RunFolder
+from gncn.runs.model_files import DESCRIPTION
 from gncn.runs.priors import save_mixture
 from gncn.runs.statistics import mean_statistics
 
@@ -86,7 +87,7 @@ def assess(
         "trial": trial,
         "seed": seed,
         "data": {"name": data.name, "fingerprint": data.fingerprint},
-        "model": folder.model_digest(trial),
+        "model": sha256((folder.trial(trial) / DESCRIPTION).read_bytes())[:12],
         "settings": json.loads(json.dumps(chosen)),
     }
     files = _Files(folder, split, trial)

@@ -29,12 +29,12 @@ from typing import Any
 import jax
 
 from gncn.base.errors import RunError
-from gncn.base.files import explained, make_folder, read_json, sha256, write_atomic
+from gncn.base.files import explained, make_folder, read_json, write_atomic
 from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.runs.config import Config, load_config
-from gncn.runs.model_files import DESCRIPTION, load, save
-from gncn.training.fit import Fit, Status
+from gncn.runs.model_files import load, save
+from gncn.training.fit import Fit, Listener, Status
 from gncn.training.history import EpochRecord, read_history, write_history
 
 CONFIG, RUN, HISTORY = "config.toml", "run.json", "history.jsonl"
@@ -44,8 +44,8 @@ PACKAGES = ("gncn", "jax", "jaxlib", "equinox", "optax", "numpy")
 """Packages that numbers may depend on."""
 
 
-class RunFolder:
-    """A folder that holds a run; also a `gncn.training.fit.Listener` that keeps it up to date.
+class RunFolder(Listener):
+    """A folder that holds a run, and that is kept up to date by what it hears of training.
 
     Attributes:
         path: the folder.
@@ -181,10 +181,6 @@ class RunFolder:
             )
         return model
 
-    def model_digest(self, trial: int = 0) -> str:
-        """First 12 hexadecimal digits of a hash of one trial's model."""
-        return sha256((self.trial(trial) / DESCRIPTION).read_bytes())[:12]
-
     def data(self, data_dir: str | Path | None = None) -> Dataset:
         """Load the data of the run and check that they are the same.
 
@@ -214,12 +210,6 @@ class RunFolder:
         """
         make_folder(self.path / "figures")
         return self.path / "figures" / f"{name}.png"
-
-    def on_start(self, n_epochs: int, n_batches: int) -> None:
-        """Nothing to record."""
-
-    def on_batch(self, number: int) -> None:
-        """Nothing to record."""
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         """Save the models and the history so far."""

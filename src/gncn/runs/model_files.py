@@ -12,6 +12,7 @@ before it touches a file.
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from safetensors.numpy import load as load_tensors
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import explained, make_folder, read_json, sha256, write_atomic
 from gncn.base.registry import registered
-from gncn.base.version import VERSION
 from gncn.baselines.blueprint import Blueprint, Kind
 from gncn.baselines.kinds import CLASSES, start_baseline
 from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureShape
@@ -34,7 +34,7 @@ from gncn.core.settler import SETTLERS
 from gncn.runs.priors import packed, packed_skeleton, unpacked
 from gncn.runs.tensors import check_arrays, encoded, filled, named_arrays
 
-FORMAT = "gncn-model-2"
+VERSION, FORMAT = metadata.version("gncn"), "gncn-model-2"
 FORMER = ("gncn-network-1", "gncn-baseline-1", "gncn-mixture-1")
 """Formats up to commit 1ac8ea5."""
 DESCRIPTION = "model.json"

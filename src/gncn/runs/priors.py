@@ -3,6 +3,7 @@
 Whitening matrices are lower triangular, so only that triangle is saved, row by row: half the size.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +24,33 @@ def _is_full(node: Any) -> bool:
     return isinstance(node, Mixture) and node.covariance == "full"
 
 
-def packed(tree: Any) -> Any:
-    """The tree with only the lower triangles of its mixtures' whitening matrices."""
+def _with_whitening(tree: Any, change: Callable[[Mixture], np.ndarray]) -> Any:
+    """The tree with other whitening matrices in its mixtures of full covariance."""
 
-    def pack(node: Any) -> Any:
+    def replace(node: Any) -> Any:
         if not _is_full(node):
             return node
-        triangle = np.asarray(node.whitening)[..., *np.tril_indices(node.dim)]
-        return eqx.tree_at(lambda one: one.whitening, node, jnp.asarray(triangle))
+        return eqx.tree_at(lambda one: one.whitening, node, jnp.asarray(change(node)))
 
-    return jax.tree.map(pack, tree, is_leaf=_is_full)
+    return jax.tree.map(replace, tree, is_leaf=_is_full)
+
+
+def packed(tree: Any) -> Any:
+    """The tree with only the lower triangles of its mixtures' whitening matrices."""
+    return _with_whitening(
+        tree, lambda one: np.asarray(one.whitening)[..., *np.tril_indices(one.dim)]
+    )
 
 
 def unpacked(tree: Any) -> Any:
     """The tree that `packed` was given."""
 
-    def unpack(node: Any) -> Any:
-        if not _is_full(node):
-            return node
-        triangle = np.asarray(node.whitening)
-        whole = np.zeros((len(triangle), node.dim, node.dim), np.float32)
-        whole[..., *np.tril_indices(node.dim)] = triangle
-        return eqx.tree_at(lambda one: one.whitening, node, jnp.asarray(whole))
+    def whole(one: Mixture) -> np.ndarray:
+        matrices = np.zeros((one.n_components, one.dim, one.dim), np.float32)
+        matrices[..., *np.tril_indices(one.dim)] = one.whitening
+        return matrices
 
-    return jax.tree.map(unpack, tree, is_leaf=_is_full)
+    return _with_whitening(tree, whole)
 
 
 def packed_skeleton(n_components: int, dim: int, covariance: Covariance) -> Mixture:

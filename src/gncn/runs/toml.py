@@ -76,8 +76,9 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        both = isinstance(under, dict) and isinstance(value, dict)
-        merged[key] = overlay(under, value) if both else value
+        if isinstance(under, dict) and isinstance(value, dict):
+            value = overlay(under, value)
+        merged[key] = value
     return merged
 
 
