@@ -6,7 +6,7 @@ All hidden layers of a model are equally wide, as wide as the budget allows.  Ev
 counts as a synapse, biases too, so no model has more than the network it is compared with.
 """
 
-from collections.abc import Callable
+from bisect import bisect_right
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
@@ -136,21 +136,12 @@ def plan_blueprint(
     def of_width(hidden: int) -> Blueprint:
         return Blueprint(kind=kind, n_pixels=n_pixels, hidden=hidden, **options)
 
-    least = of_width(1).n_synapses
-    if least > budget:
+    widths = range(1, budget + 1)
+    widest = bisect_right(widths, budget, key=lambda width: of_width(width).n_synapses)
+    if widest == 0:
         raise ConfigError(
             f"A budget of {budget} synapses is too small: {kind!r} for images of {n_pixels} pixels "
-            f"has {least} with a single unit in each hidden layer. Allow at least that many."
+            f"has {of_width(1).n_synapses} with a single unit in each hidden layer. Allow at least "
+            "that many."
         )
-    return of_width(_widest(lambda hidden: of_width(hidden).n_synapses <= budget))
-
-
-def _widest(fits: Callable[[int], bool]) -> int:
-    """The largest width that fits, by doubling and bisection; width 1 must fit."""
-    low, high = 1, 2
-    while fits(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    return of_width(widest)

@@ -38,13 +38,7 @@ def _parts(model: Baseline, objective: Objective) -> list[Any]:
 
 
 def start_descent(models: Sequence[Baseline], rule: Rule, seeds: Sequence[int]) -> TrainingState:
-    """Stack models of one blueprint for training, an optimiser state for each objective.
-
-    Args:
-        models: one for each trial.
-        rule: optimiser, schedule and the norm to clip at.
-        seeds: seed of each trial's order of images and draws.
-    """
+    """Stack models of one blueprint for training, an optimiser state for each objective."""
     learners = [
         Learner(
             [_optimizer(rule).init(_parts(model, objective)) for objective in model.objectives],
@@ -115,10 +109,7 @@ def see(model: Baseline, batch: Batch, key: PRNGKeyArray) -> Statistics:
 def evaluate_baseline(models: Baseline, source: Source, batch_size: int) -> Statistics:
     """Mean statistics over images, with the same draws of codes every time.
 
-    Args:
-        models: with a leading axis of trials.
-        source: the images, with labels if the models learn them.
-        batch_size: images of a block.
+    Models have a leading axis of trials, and the images labels if the models learn them.
     """
     return average(models, source, batch_size, see)
 

@@ -34,14 +34,7 @@ def _(model: PixelMixture) -> ErrorName:
 def log_likelihood_of(
     model: PixelMixture, images: Shaped[np.ndarray, "images pixels"], n_samples: int, seed: int
 ) -> Float[np.ndarray, " images"]:
-    """Log p(x) of images in nats: exact for clipped means, Monte Carlo for samples.
-
-    Args:
-        model: the mixture.
-        images: binary images.
-        n_samples: S; for samples only.
-        seed: decides the samples.
-    """
+    """Log p(x) of images in nats: exact for clipped means, Monte Carlo (S draws) for samples."""
     if model.emission == "means":
         return np.asarray(model.exact_log_likelihood(jnp.asarray(images, jnp.float32)))
     key = jax.random.key(seed)
@@ -106,17 +99,18 @@ def fit_pixel_mixture(
                     data.test.array,
                 )
             )
-            found = EpochRecord(
-                trial=trial,
-                epoch=1,
-                error_name=error_name(model),
-                seconds=seconds,
-                train=train,
-                validation=validation,
-                test=test,
-            )
             models.append(model)
-            history.append(found)
+            history.append(
+                EpochRecord(
+                    trial=trial,
+                    epoch=1,
+                    error_name=error_name(model),
+                    seconds=seconds,
+                    train=train,
+                    validation=validation,
+                    test=test,
+                )
+            )
     except KeyboardInterrupt:
         status = "interrupted"
     if history:

@@ -17,14 +17,9 @@ _CHUNK_BYTES = 1 << 16
 
 
 def download(info: DatasetInfo, file: DataFile, folder: Path) -> Path:
-    """Download a file from the first mirror that has it sound.
+    """Download a file into a folder, made if need be, from the first mirror that has it sound.
 
     The file appears under its final name only once its content has been checked.
-
-    Args:
-        info: the data set.
-        file: which of its files to get.
-        folder: where to save it; made if need be.
 
     Raises:
         MissingFileError: no mirror had it; says why for each, and what to do.

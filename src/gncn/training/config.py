@@ -73,11 +73,7 @@ _SPECIAL = ("feedback_rate", "precision_rate", "precision_bounds", "ipc_updates"
 
 
 def untaken(*taken: str) -> tuple[str, ...]:
-    """Options of training without effect on models of one kind.
-
-    Args:
-        taken: the options that apply to such models but not to all.
-    """
+    """Options without effect on models of a kind that, of those for some models, has `taken`."""
     return tuple(name for name in _SPECIAL if name not in taken)
 
 

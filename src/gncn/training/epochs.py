@@ -17,7 +17,7 @@ trial keeps all cores busy, and its arrays stay in their caches.
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.interrupts import wait
 from gncn.training.config import Plan
-from gncn.training.examples import Examples, Source, chunks, on_device
+from gncn.training.examples import Chunk, Examples, Source, chunks, on_device
 from gncn.training.optimiser import Rates
 
 CHUNKS = 20
@@ -181,6 +181,7 @@ def run_epoch(
     """
     n_images = len(source)
     n_batches = -(-n_images // plan.batch_size)
+    n_total = n_batches * plan.n_epochs
     length = -(-n_batches // CHUNKS) if chunk is None else chunk
     together = jax.default_backend() != "cpu" if together is None else together
     keys, order = _draw_order(state.key, state.epoch, n_images)
@@ -195,23 +196,11 @@ def run_epoch(
             on_batch(number)
 
     with closing(chunks(on_device(source), np.asarray(order), plan.batch_size, length)) as feed:
-        for first, count, examples, indices in feed:
-            given = _LearnChunk(
-                learn,
-                plan,
-                n_batches * plan.n_epochs,
-                n_images,
-                together,
-                examples,
-                indices,
-                first,
-                count,
-                keys,
-                rates,
-            )
+        for part in feed:
+            given = _LearnChunk(learn, plan, n_total, n_images, together, part, keys, rates)
             (models, learners), sums = _learn_chunk(given, (models, learners))
             seen.append(sums)
-            under_way.append((int(first + count) - 1, sums.error))
+            under_way.append((int(part.first + part.n_batches) - 1, sums.error))
             if len(under_way) == LEAD:
                 finish_one()
     while under_way:
@@ -232,8 +221,7 @@ def _draw_order(
 class _LearnChunk(NamedTuple):
     """Arguments of `_learn_chunk`, except the state.  Its arrays aren't compiled in as constants.
 
-    `examples` are what `indices` are indices of; `first` is the number of the chunk's first
-    mini-batch, `n_batches` how many to do, and `n_total` how many the whole run has.
+    The whole run has `n_total` mini-batches, and the epoch has `n_images` images.
     """
 
     learn: Learn
@@ -241,10 +229,7 @@ class _LearnChunk(NamedTuple):
     n_total: int
     n_images: int
     together: bool
-    examples: Examples
-    indices: Int[np.ndarray, "chunk trials batch"]
-    first: Scalar
-    n_batches: Scalar
+    part: Chunk
     keys: Shaped[PRNGKeyArray, " trials"]
     rates: Rates
 
@@ -261,15 +246,38 @@ def _weights(number: Scalar, batch_size: int, n_images: Scalar | int) -> Float[A
     return (jnp.arange(batch_size) < left).astype(jnp.float32)
 
 
+Carried = TypeVar("Carried")
+
+
+def _collect(
+    step: Callable[[Int[Array, ""], Carried], tuple[Carried, Statistics]],
+    carry: Carried,
+    count: Scalar,
+    length: int,
+) -> tuple[Carried, Statistics]:
+    """Do `count` steps; what each gives is at its place in arrays of `length`, the rest is 0."""
+
+    def body(
+        place: Int[Array, ""], state: tuple[Carried, Statistics]
+    ) -> tuple[Carried, Statistics]:
+        carry, found = step(place, state[0])
+        return carry, jax.tree.map(lambda a, value: a.at[place].set(value), state[1], found)
+
+    shapes = jax.eval_shape(step, jnp.zeros((), int), carry)[1]
+    empty = jax.tree.map(lambda s: jnp.zeros((length, *s.shape), s.dtype), shapes)
+    return lax.fori_loop(0, count, body, (carry, empty))
+
+
 @eqx.filter_jit(donate="all-except-first")
-def _learn_chunk(chunk: _LearnChunk, carry: tuple[Any, Any]) -> tuple[tuple[Any, Any], Statistics]:
-    """Learn from `chunk.n_batches` mini-batches.
+def _learn_chunk(given: _LearnChunk, carry: tuple[Any, Any]) -> tuple[tuple[Any, Any], Statistics]:
+    """Learn from the mini-batches of a chunk.
 
     Returns:
         Models and learners, and sums of statistics over the images of each mini-batch; 0
         for mini-batches that the chunk doesn't have.
     """
-    length, _, batch_size = chunk.indices.shape
+    part = given.part
+    length, _, batch_size = part.indices.shape
 
     def one(
         model: Any,
@@ -278,31 +286,25 @@ def _learn_chunk(chunk: _LearnChunk, carry: tuple[Any, Any]) -> tuple[tuple[Any,
         key: PRNGKeyArray,
         rates: Rates,
     ) -> tuple[tuple[Any, Any], Statistics]:
-        def step(place: Int[Array, ""], model: Any, learner: Any) -> tuple[Any, Any, Statistics]:
-            number = chunk.first + place
-            weights = _weights(number, batch_size, chunk.n_images)
-            batch = _batch(chunk.examples, indices[place], weights)
+        def step(
+            place: Int[Array, ""], carry: tuple[Any, Any]
+        ) -> tuple[tuple[Any, Any], Statistics]:
+            number = part.first + place
+            weights = _weights(number, batch_size, given.n_images)
+            batch = _batch(part.examples, indices[place], weights)
             batch_key = jax.random.fold_in(key, number)
-            model, learner, seen = chunk.learn(
-                model, learner, batch, batch_key, rates, chunk.plan, chunk.n_total
+            model, learner, seen = given.learn(
+                *carry, batch, batch_key, rates, given.plan, given.n_total
             )
-            return model, learner, _sums(weights, seen)
+            return (model, learner), _sums(weights, seen)
 
-        def body(place: Int[Array, ""], carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
-            model, learner, sums = step(place, *carry[:2])
-            filled = jax.tree.map(lambda a, value: a.at[place].set(value), carry[2], sums)
-            return model, learner, filled
+        return _collect(step, (model, learner), part.n_batches, length)
 
-        shapes = jax.eval_shape(step, jnp.zeros((), int), model, learner)[2]
-        empty = jax.tree.map(lambda s: jnp.zeros((length, *s.shape), s.dtype), shapes)
-        model, learner, sums = lax.fori_loop(0, chunk.n_batches, body, (model, learner, empty))
-        return (model, learner), sums
-
-    each = (*carry, jnp.moveaxis(chunk.indices, 1, 0), chunk.keys, chunk.rates)
-    if len(chunk.keys) == 1:
+    each = (*carry, jnp.moveaxis(part.indices, 1, 0), given.keys, given.rates)
+    if len(given.keys) == 1:
         result = one(*jax.tree.map(lambda leaf: leaf[0], each))
         return jax.tree.map(lambda leaf: leaf[None], result)
-    return jax.vmap(one)(*each) if chunk.together else lax.map(lambda trial: one(*trial), each)
+    return jax.vmap(one)(*each) if given.together else lax.map(lambda trial: one(*trial), each)
 
 
 def _sums(weights: Float[Array, " batch"], seen: Statistics) -> Statistics:
@@ -374,21 +376,16 @@ class _SeeBlocks(NamedTuple):
 def _see_blocks(blocks: _SeeBlocks, models: Any) -> Statistics:
     """Sums of statistics over each block, with axes of trials and blocks."""
 
-    def step(place: Int[Array, ""], model: Any) -> Statistics:
-        number = blocks.first + place
-        weights = _weights(number, blocks.batch_size, blocks.n_images)
-        chosen = place * blocks.batch_size + jnp.arange(blocks.batch_size)
-        key = jax.random.fold_in(jax.random.key(0), number)
-        batch = _batch(blocks.examples, chosen, weights)
-        return _sums(weights, blocks.see(model, batch, key))
-
     def one(model: Any) -> Statistics:
-        def body(place: Int[Array, ""], sums: Statistics) -> Statistics:
-            return jax.tree.map(lambda a, value: a.at[place].set(value), sums, step(place, model))
+        def step(place: Int[Array, ""], _: None) -> tuple[None, Statistics]:
+            number = blocks.first + place
+            weights = _weights(number, blocks.batch_size, blocks.n_images)
+            chosen = place * blocks.batch_size + jnp.arange(blocks.batch_size)
+            key = jax.random.fold_in(jax.random.key(0), number)
+            batch = _batch(blocks.examples, chosen, weights)
+            return None, _sums(weights, blocks.see(model, batch, key))
 
-        shapes = jax.eval_shape(step, jnp.zeros((), int), model)
-        empty = jax.tree.map(lambda s: jnp.zeros((EVALUATED_BLOCKS, *s.shape), s.dtype), shapes)
-        return lax.fori_loop(0, blocks.n_blocks, body, empty)
+        return _collect(step, None, blocks.n_blocks, EVALUATED_BLOCKS)[1]
 
     # One trial after another: vmap would widen every block's memory by their number.
     return lax.map(one, models)

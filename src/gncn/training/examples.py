@@ -12,7 +12,7 @@ own images.
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -112,10 +112,20 @@ def on_device(source: Source) -> Source:
     return jax.device_put(source) if isinstance(source, Examples) else source
 
 
-Chunk = tuple[
-    Int[np.ndarray, ""], Int[np.ndarray, ""], Examples, Int[np.ndarray, "chunk trials batch"]
-]
-"""First mini-batch, how many, examples, and which of them make up each mini-batch."""
+class Chunk(NamedTuple):
+    """Mini-batches that one call learns from.
+
+    Attributes:
+        first: number of the first mini-batch.
+        n_batches: how many there are.
+        examples: what `indices` are indices of.
+        indices: which examples make up each mini-batch.
+    """
+
+    first: Int[np.ndarray, ""]
+    n_batches: Int[np.ndarray, ""]
+    examples: Examples
+    indices: Int[np.ndarray, "chunk trials batch"]
 
 
 def chunks(
@@ -149,7 +159,7 @@ def chunks(
 
     def at(first: int, examples: Examples, indices: Int[np.ndarray, "chunk trials batch"]) -> Chunk:
         count = min(length, n_batches - first)
-        return np.asarray(first), np.asarray(count), examples, indices
+        return Chunk(np.asarray(first), np.asarray(count), examples, indices)
 
     if isinstance(source, Examples):
         for first in starts:

@@ -86,7 +86,7 @@ def method_of(
         models: all models, of one class.
         data: the images.
         configs: one for each model; they differ in rates alone.
-        seeds: seeds of each model's order of images.
+        seeds: of each model's order of images.
 
     Raises:
         ConfigError: the class is unknown, the models differ in more than their arrays, or an

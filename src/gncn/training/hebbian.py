@@ -26,7 +26,7 @@ from gncn.core.discrepancy import discrepancy
 from gncn.core.fast import Carry, for_batch, prepare, repeat
 from gncn.core.learning import Updates, hebbian_updates, learned, plastic
 from gncn.core.likelihood import binary_cross_entropy
-from gncn.core.network import Latents, Network, Responses
+from gncn.core.network import Latents, Network
 from gncn.core.settling import Settled, settle, settle_from
 from gncn.core.states import initial_latents
 from gncn.data import Dataset
@@ -80,13 +80,7 @@ def start_learner(network: Network, rule: Rule) -> Learner:
 
 
 def start_training(networks: Sequence[Network], rule: Rule, seeds: Sequence[int]) -> TrainingState:
-    """Stack networks of one circuit for training.
-
-    Args:
-        networks: one for each trial.
-        rule: names the optimiser.
-        seeds: seed of each trial's order of images.
-    """
+    """Stack networks of one circuit for training, one for each trial."""
     return stack_trials(networks, [start_learner(one, rule) for one in networks], seeds)
 
 
@@ -187,7 +181,8 @@ def _learn_while_settling(
 
         latents, state = repeat(step, (latents, state), n_plain)
         responses = moving.network.respond(latents)
-        seen = _seen_at(network, latents, responses, n_steps)
+        steps = jnp.full(n_images, n_steps)
+        seen = statistics(network, Settled(latents, responses, steps, None))
         updates = hebbian_updates(network, latents, responses, weights)
         latents, state = network.settler.step(*moving, latents, state)
         learner = dataclasses.replace(learner, tools=prepared.tools)
@@ -197,12 +192,6 @@ def _learn_while_settling(
     first = (network, learner, start, network.settler.init(network, start))
     (network, learner, *_), seen = lax.scan(segment, first, None, length=plan.ipc_updates)
     return network, learner, jax.tree.map(lambda values: values[-1], seen)
-
-
-def _seen_at(network: Network, latents: Latents, responses: Responses, n_steps: int) -> Statistics:
-    """Statistics of states that still move."""
-    steps = jnp.full(len(latents[0]), n_steps)
-    return statistics(network, Settled(latents, responses, steps, None))
 
 
 def see(network: Network, batch: Batch, key: PRNGKeyArray) -> Statistics:

@@ -1,8 +1,6 @@
 """`ModelKind`: what a configuration needs to know of the kind of model that it names.
 
-Each kind says which sections of a configuration it reads, which of their options have no effect,
-how to make its models, and how to train them.  `MODEL_KINDS` holds them by name: the networks of
-this library (`gncn.training.hebbian`) and the baselines (`gncn.baselines.kinds`).
+Networks (`gncn.training.hebbian`) and baselines (`gncn.baselines.kinds`) register theirs.
 """
 
 import abc
