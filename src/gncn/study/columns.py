@@ -56,14 +56,7 @@ def from_training(column: Column, record: EpochRecord | None, split: str) -> flo
 def column_value(
     column: Column, record: EpochRecord | None, metrics: dict[str, Any], split: str
 ) -> Any:
-    """A column's number, unchecked.
-
-    Args:
-        column: the column.
-        record: record of the epoch that was kept.
-        metrics: what was measured; it counts more than what training recorded.
-        split: images that the number is for.
-    """
+    """A column's number, unchecked: as measured, or else as recorded of the epoch kept."""
     found = column.find(metrics)
     return from_training(column, record, split) if found is None else found
 

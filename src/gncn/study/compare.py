@@ -27,7 +27,7 @@ class Summary:
     """A number over trials.
 
     Attributes:
-        mean: mean over the trials that have the number.
+        mean: over the trials that have the number.
         deviation: standard deviation over them; None for one.
         n_trials: number of these trials.
     """
@@ -69,13 +69,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several runs on the same images.
+    """Several runs, a row for each as given, on the same images.
 
     Attributes:
         data: name of the data set.
-        fingerprint: fingerprint of its arrays.
+        fingerprint: of its arrays.
         split: the images that numbers are of.
-        rows: one for each run, as given.
     """
 
     data: str

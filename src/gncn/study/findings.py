@@ -43,8 +43,7 @@ class ModelRow:
     """A model on one data set.
 
     Attributes:
-        key: what the study calls it.
-        title: its name in the report.
+        key: what the study calls it; `title` is its name in the report.
         kind: ``config.model``.
         n_trials: finished runs.
         cells: by the keys of `gncn.study.columns.columns`.
@@ -72,14 +71,10 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class TargetRow:
-    """A target.
+    """A target: what is wanted, in words; our number and whether that reaches it, None if unknown.
 
     Attributes:
-        what: in words.
-        wanted: in words.
-        ours: our number, over trials; None if not measured.
-        reached: None if it is unknown.
-        tried: what was, where it isn't reached.
+        tried: what was, where the target isn't reached.
     """
 
     what: str
@@ -94,8 +89,7 @@ class DataSection:
     """All models on one data set.
 
     Attributes:
-        key: what the study calls it.
-        title: its name in the report.
+        key: what the study calls it; `title` is its name in the report.
         name: the data set's own.
         n_images: by split.
         partial: whether only a part of the data was available.
@@ -147,14 +141,10 @@ class DataSection:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a study found.
+    """What a study found: by data set, and the records of finished and failed runs.
 
     Attributes:
-        study: the study.
-        sections: by data set.
-        finished: records of finished runs.
-        failed: records of failed runs.
-        n_superseded: records that others replaced.
+        n_superseded: number of records that others replaced.
     """
 
     study: Study

@@ -66,15 +66,10 @@ def make_page(findings: Findings) -> str:
 
 
 def write_report(findings: Findings, html: Path, markdown: Path) -> list[Path]:
-    """Write the page and the Markdown, whose figures go to a folder of the same name.
-
-    Args:
-        findings: what to report.
-        html: the page.
-        markdown: the Markdown; its figures go to the folder of its name without suffix.
+    """Write the page and the Markdown, whose figures go to the folder of its name without suffix.
 
     Returns:
-        The files written.
+        The files written: page, Markdown, figures.
     """
     figures = markdown.with_suffix("")
     context = _context(findings) | {"figures_at": figures.name}

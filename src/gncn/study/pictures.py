@@ -29,7 +29,7 @@ def pack_pictures(
         shown: the arrays of ``pictures-SPLIT.safetensors``; may be empty.
         data: the data.
         split: whose images are shown.
-        best_way: best way of completing.
+        best_way: of completing; None if it wasn't measured.
 
     Returns:
         ``data``, and as far as measured ``samples``, ``seen``, ``completed`` and

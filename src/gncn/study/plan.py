@@ -92,16 +92,13 @@ class Study(Description):
 
     Attributes:
         name: names the folder of its records.
-        title: title of the report.
-        about: a paragraph for the report.
+        about: a paragraph for the report, which has the title `title`.
         split: images to report on: ``test`` for a final study, ``validation`` to choose.
         trials: number of trials of each model on each data set.
         seed: seed of the first trial; trial k has seed + k.
         targets_for: the model that targets are for.
         notes: paragraphs for the report: what was tried, what failed.
-        evaluation: what is measured.
-        data: data sets, in the report's order.
-        models: models, in the report's order.
+        data: data sets, in the report's order, as are `models`.
     """
 
     name: Key

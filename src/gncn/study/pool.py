@@ -99,21 +99,13 @@ def usable_cores() -> int:
 
 
 def run_all(
-    specs: Sequence[RunSpec],
-    *,
-    jobs: int,
-    scratch: Path,
-    worker: Sequence[str] = WORKER,
+    specs: Sequence[RunSpec], *, jobs: int, scratch: Path, worker: Sequence[str] = WORKER
 ) -> Generator[Event, None, None]:
     """Do runs, `jobs` at a time, and yield news of them.
 
     Closing the iterator, or an exception such as Ctrl-C while it waits, ends the processes.
-
-    Args:
-        specs: the runs.
-        jobs: number of runs at a time.
-        scratch: folder for temporary files.
-        worker: command of the process; see `gncn.study.worker`.
+    Temporary files go to the folder `scratch`; for the command of a process, `worker`, see
+    `gncn.study.worker`.
 
     Raises:
         ConfigError: `jobs` is not positive.

@@ -58,16 +58,12 @@ class Record(Description):
     """A run, finished or failed.
 
     Attributes:
-        model: what the study calls the model.
-        data: what the study calls the data set.
-        trial: number of the trial, from 0.
-        spec: the `gncn.study.plan.RunSpec`, as JSON.
+        spec: the `gncn.study.spec.RunSpec`, as JSON; `model`, `data` and `trial` are the spec's.
         started: time, UTC; `finished`, too.
         seconds: spent on training, evaluation and in total.
         threads: that the run was given; None if not limited.
-        versions: versions of packages.
+        versions: of packages.
         source: hash of the library's code.
-        hardware: what the run ran on.
         dataset: name, fingerprint, source and number of images.
         n_synapses: all that the model learns.
         validation_psi_of_variances: of a GVAE-CV, where several were tried: the model

@@ -119,7 +119,7 @@ def reproduce(
     """Do the runs that are missing or failed, and record each as it ends.
 
     Args:
-        study: the study; it is written to the folder of records, for the report.
+        study: it is written to the folder of records, for the report.
         specs: all its runs.
         folder: folder of the records; it is made if it does not exist.
         wanted: names of the runs to do; all if None.

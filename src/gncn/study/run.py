@@ -18,7 +18,6 @@ from typing import Any
 from safetensors.numpy import load as load_tensors
 
 from gncn.base.files import sha256
-from gncn.data import Dataset
 from gncn.runs.assess import assess
 from gncn.runs.folder import RunFolder
 from gncn.runs.train import train_run
@@ -37,13 +36,8 @@ def run_one(
 ) -> Record:
     """Train and measure one model.
 
-    Args:
-        spec: says all.
-        report: receives what is being done, in a few words.
-        scratch: folder for temporary files; the system's if None.
-
-    Returns:
-        The record of a finished run.
+    `report` receives what is being done, in a few words.  Temporary files go to the folder
+    `scratch`, or to the system's.
 
     Raises:
         GncnError: what `gncn.runs.train.train_run` and `gncn.runs.assess.assess` raise.
@@ -59,7 +53,20 @@ def run_one(
         if result.status == "interrupted":
             raise KeyboardInterrupt
         trained = time.perf_counter()
-        metrics, shown = _measure(folder, data, spec, report)
+        metrics: dict[str, Any] = {}
+        shown: dict[str, Any] = {}
+        if (wanted := spec.evaluation).measures:
+            metrics, _ = assess(
+                folder,
+                data,
+                split=spec.split,
+                only=wanted.measures,
+                settings=wanted.settings,
+                seed=wanted.seed,
+                report=report,
+            )
+            pictures = folder.path / f"pictures-{spec.split}.safetensors"
+            shown = load_tensors(pictures.read_bytes())
         about = folder.about
     ended = time.perf_counter()
     best_way = metrics.get("completion", {}).get("best_way")
@@ -116,23 +123,6 @@ def _record(spec: RunSpec, started: str, **fields: Any) -> Record:
         source=source_digest(),
         **fields,
     )
-
-
-def _measure(
-    folder: RunFolder, data: Dataset, spec: RunSpec, report: Report
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    if not spec.evaluation.measures:
-        return {}, {}
-    metrics, _ = assess(
-        folder,
-        data,
-        split=spec.split,
-        only=spec.evaluation.measures,
-        settings=spec.evaluation.settings,
-        seed=spec.evaluation.seed,
-        report=report,
-    )
-    return metrics, load_tensors((folder.path / f"pictures-{spec.split}.safetensors").read_bytes())
 
 
 class Watch:

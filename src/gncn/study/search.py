@@ -123,11 +123,7 @@ class Range(Description):
 
 
 class SearchVariant(Basis):
-    """What differs on one data set.
-
-    Attributes:
-        reference: see `SearchModel`; None: the model's.
-    """
+    """What differs on one data set; without a reference, the model's counts."""
 
     reference: Reference | None = None
 
@@ -174,10 +170,6 @@ class Search(Description):
     Attributes:
         name: names the folder of its records.
         seed: seed of training and of the search.
-        budget: what every model may spend on every data set.
-        measuring: how trials are measured.
-        data: data sets.
-        models: models.
     """
 
     name: Key
@@ -217,20 +209,9 @@ class Search(Description):
         return self.variant(model, data).reference or self.models[model].reference
 
     def config(
-        self,
-        model: str,
-        data: str,
-        values: dict[str, Any],
-        *,
-        data_dir: str | Path | None = None,
+        self, model: str, data: str, values: dict[str, Any], *, data_dir: str | Path | None = None
     ) -> Config:
-        """The configuration of a trial.
-
-        Args:
-            model: one of the models.
-            data: one of the data sets.
-            values: values of the settings that vary, by name.
-            data_dir: folder of the original data files.
+        """The configuration of a trial, from the values of the settings that vary, by name.
 
         Raises:
             ConfigError: an option or value is wrong.

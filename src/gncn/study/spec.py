@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from gncn.base.description import Description
+from gncn.base.errors import ConfigError
 from gncn.measures import MEASURES, check_settings, make_measures
 from gncn.runs.config import Config
 from gncn.runs.presets import read_settings
@@ -37,13 +38,8 @@ class Basis(Description):
     ) -> dict[str, Any]:
         """The settings of one run on a data set, unchecked and without defaults.
 
-        Args:
-            variant: what differs there: its settings are laid over these, but a preset of its
-                own replaces the one here.
-            data: name of the data set.
-            settings: the other settings of the section ``[data]``.
-            data_dir: folder of the original data files; None for the usual places.
-            seed: the run's.
+        The settings of `variant` are laid over these, but a preset of its own replaces the one
+        here.  `settings` are those of the section ``[data]``.
 
         Raises:
             ConfigError: the preset is unknown.
@@ -118,12 +114,9 @@ class RunSpec(Description):
     """One run, whole: `gncn.study.run.run_one` needs nothing else.
 
     Attributes:
-        model: what the study calls the model.
-        data: what the study calls the data set.
-        trial: number of the trial, from 0.
-        config: configuration of one model, with the trial's seed.
+        model: what the study calls the model; `data` is what it calls the data set.
+        trial: number of the trial, from 0; `config` has its seed.
         split: images to report on.
-        evaluation: what to measure of them.
     """
 
     model: str
@@ -156,23 +149,27 @@ def differences(
 ) -> list[str]:
     """What two specs of a model, as JSON, say differently, in words; empty if nothing.
 
-    Where data lie doesn't count: records hold a fingerprint.  An option that one of them lacks,
-    such as a record of an older version of the library, has its default there.
-
-    Args:
-        before: one.
-        after: the other.
-        but_for: options that don't matter, such as ``config.seed``.
+    Where data lie doesn't count: records hold a fingerprint.  Options named in `but_for`, such as
+    ``config.seed``, don't count either.  An option that one of the specs lacks, such as a record of
+    an older version of the library, has its default there.
     """
-    config, evaluation = Config(model=after["config"]["model"]), Evaluation()
-    defaults = _flat({"config": config.resolved(), "evaluation": evaluation.resolved()})
-    then, now = defaults | _flat(before), defaults | _flat(after)
+    then, now = _options(before), _options(after)
     changes = []
     for name in sorted({*now, *then} - {"config.data.data_dir", *but_for}):
         old, new = then.get(name, "unset"), now.get(name, "unset")
         if old != new:
             changes.append(f"{name.removeprefix('config.')}: {old!r} → {new!r}")
     return changes
+
+
+def _options(spec: dict[str, Any]) -> dict[str, Any]:
+    """Every option of a spec by name, defaults included."""
+    try:
+        config = Config(**spec["config"]).resolved()
+    except ConfigError:  # of a version with other options
+        config = overlay(Config(model=spec["config"]["model"]).resolved(), spec["config"])
+    evaluation = Evaluation().resolved() | spec.get("evaluation", {})
+    return _flat(spec | {"config": config, "evaluation": evaluation})
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

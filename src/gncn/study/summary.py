@@ -13,19 +13,11 @@ from gncn.base.errors import RunError
 from gncn.data.loaders import PART_SUFFIX
 from gncn.study.columns import best_of, column_value, columns, published_number
 from gncn.study.compare import Summary, over_trials
-from gncn.study.findings import Cell, DataSection, Findings, ModelRow
-from gncn.study.paper import (
-    DEVIATIONS,
-    FIRST_EPOCH_BCE,
-    PUBLISHED,
-    SPARSITY,
-    Published,
-    published,
-)
-from gncn.study.plan import Study
+from gncn.study.findings import Cell, DataSection, Findings, ModelRow, TargetRow, number
+from gncn.study.paper import DEVIATIONS, FIRST_EPOCH_BCE, PUBLISHED, SPARSITY, Published, published
+from gncn.study.plan import Study, Targets
 from gncn.study.record import Record
 from gncn.study.spec import differences
-from gncn.study.targets import target_rows
 from gncn.study.verdict import judge, judge_as_printed, judge_completion
 
 PAPER_SPLIT = "test"
@@ -34,14 +26,13 @@ PAPER_SPLIT = "test"
 TRIAL_OPTIONS = ("trial", "config.seed", "evaluation.measures", "evaluation.first_trial_only")
 """In what trials of a model on one data set may differ and still be averaged."""
 
+AIMS = {"log_likelihood": "log p(x) honest, better prior", "m_mse": "M-MSE"}
+
 
 def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0) -> Findings:
     """Gather the numbers of a study.
 
-    Args:
-        study: says what models and data are called, and the targets.
-        records: records of its runs; other records are left out.
-        n_superseded: records that were replaced.
+    Records of other runs than the study's are left out; `n_superseded` records were replaced.
 
     Raises:
         RunError: runs that belong together saw different images, were measured on
@@ -97,7 +88,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
     floor = supervised.mean if supervised else None
     if floor is not None and min(errors, default=floor) < floor:
         floor = None  # a yardstick that a model is below bounds nothing
-    best = {key: _best(key, ours) for key in columns()}
+    best = {column: _best(column, ours) for column in columns()}
     rows = [
         _row(study, model, name, same, ours[model], floor, best) for model, same in by_model.items()
     ]
@@ -111,7 +102,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         rows=tuple(rows),
         yardsticks=yardsticks,
         paper_sparsity=SPARSITY.get(name),
-        targets=target_rows(study.data[key].targets, study.targets_for, rows, supervised),
+        targets=_target_rows(study.data[key].targets, study.targets_for, rows, supervised),
         targets_for=study.title_of(study.targets_for),
     )
 
@@ -205,3 +196,62 @@ def _curve(curves: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]
     epochs = np.array([curve[: min(map(len, curves))] for curve in curves])
     means, spread = epochs.mean(axis=0), epochs.std(axis=0, ddof=1 if len(curves) > 1 else 0)
     return tuple(zip(means.tolist(), spread.tolist(), strict=True))
+
+
+def _target_rows(
+    targets: Targets | None, model: str, rows: Sequence[ModelRow], supervised: Summary | None
+) -> tuple[TargetRow, ...]:
+    """The targets for a model on a data set, each with our number and whether it is reached.
+
+    `rows` are all models on the data set; `supervised` is the M-MSE of the supervised yardstick.
+    """
+    if targets is None:
+        return ()
+    row = next((row for row in rows if row.key == model), None)
+    ours = {key: _aimed_at(key, row) for key in (*columns(), "top_sparsity")}
+    error = ours["m_mse"]
+    ours["m_mse_over_supervised"] = error and supervised and _scaled(error, 1 / supervised.mean)
+    if row and row.sparsity:
+        ours["top_sparsity"] = row.sparsity[-1]
+    found = []
+    for key, what, bound in (
+        ("bce", "BCE, nats", "≤"),
+        ("log_likelihood", AIMS["log_likelihood"], "≥"),
+        ("error_percent", "probe error, %", "≤"),
+        ("m_mse_over_supervised", "M-MSE ÷ supervised", "≤"),
+        ("top_sparsity", "active in the top layer", "≤"),
+    ):
+        wanted, our = getattr(targets, key), ours[key]
+        if wanted is not None:
+            sign = 1 if bound == "≤" else -1
+            reached = None if our is None else sign * our.mean <= sign * wanted
+            tried = targets.tried.get(key, "")
+            found.append(TargetRow(what, f"{bound} {number(wanted)}", our, reached, tried))
+    for key in targets.best:
+        reached = _is_best(key, model, rows) if ours[key] else None
+        what, tried = (
+            f"{AIMS[key]}: best of the neural models",
+            targets.tried.get(f"best_{key}", ""),
+        )
+        found.append(TargetRow(what, "best", ours[key], reached, tried))
+    return tuple(found)
+
+
+def _scaled(summary: Summary, factor: float) -> Summary:
+    deviation = None if summary.deviation is None else factor * summary.deviation
+    return Summary(factor * summary.mean, deviation, summary.n_trials)
+
+
+def _aimed_at(key: str, row: ModelRow | None) -> Summary | None:
+    """The number that a target is about: of log p(x), with the better of two priors of codes."""
+    keys = (key, "log_likelihood_training_codes") if key == "log_likelihood" else (key,)
+    cells = [row.cells[one] for one in keys if one in row.cells] if row else []
+    known = [cell.ours for cell in cells if cell.ours is not None]
+    return max(known, key=lambda found: found.mean, default=None)
+
+
+def _is_best(key: str, model: str, rows: Sequence[ModelRow]) -> bool | None:
+    """Whether a model is the best that learns synapses; None without another to compare."""
+    neural = {row.key: _aimed_at(key, row) for row in rows if row.kind != "gmm"}
+    means = {name: found.mean for name, found in neural.items() if found is not None}
+    return model in best_of(columns()[key], means, 1) if len(means) > 1 else None

@@ -61,15 +61,9 @@ def tune(
 ) -> dict[str, Any]:
     """Spend what is left of one model's budget on one data set.
 
-    Args:
-        search: says what may vary and what counts.
-        model: one of its models.
-        data: one of its data sets.
-        out: folder for the journal, the summary and the best configuration; one that
-            holds them already is added to.
-        data_dir: folder of the original data files.
-        report: receives what is being done.
-        on_trial: receives a line for every trial that has ended.
+    The journal, the summary and the best configuration go to the folder `out`; one that holds them
+    already is added to.  `report` receives what is being done, `on_trial` a line for every trial
+    that has ended.
 
     Returns:
         The summary, as written to ``DATA-MODEL.json``.

@@ -19,25 +19,14 @@ STANDARD_ERRORS = 2.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """A verdict.
-
-    Attributes:
-        kind: in a word or two.
-        reason: why a number isn't attainable; empty otherwise.
-    """
+    """A verdict, and why a number isn't attainable; empty otherwise."""
 
     kind: Kind
     reason: str = ""
 
 
 def tolerance(ours: Summary, paper: float, paper_deviation: float | None) -> float:
-    """Difference up to which two numbers count as the same.
-
-    Args:
-        ours: our number, over trials.
-        paper: the paper's number, a mean over its trials.
-        paper_deviation: standard deviation over them, if known.
-    """
+    """Difference up to which two numbers, both means over trials, count as the same."""
     variance = (ours.deviation or 0.0) ** 2 / ours.n_trials
     variance += (paper_deviation or 0.0) ** 2 / PAPER_TRIALS
     return max(RELATIVE_TOLERANCE * abs(paper), STANDARD_ERRORS * variance**0.5)
@@ -59,12 +48,8 @@ def judge_completion(
 ) -> Verdict:
     """As `judge`, for M-MSE: what lies below the floor isn't attainable.
 
-    Args:
-        ours: M-MSE over trials.
-        paper: the paper's.
-        paper_deviation: its standard deviation.
-        floor: M-MSE of a network trained for this mask alone, on the same images; None if there
-            is none, or a model is below it.
+    The floor is the M-MSE of a network trained for this mask alone, on the same images; it is None
+    if there is none, or if a model is below it.
     """
     verdict = judge(ours, paper, paper_deviation, low_is_good=True)
     if verdict.kind != "not reached" or floor is None or paper >= floor:

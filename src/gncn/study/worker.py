@@ -29,8 +29,7 @@ def main(spec_path: Path, result_path: Path) -> None:
 
 
 def _say(what: str) -> None:
-    sys.stdout.write(what.replace("\n", " ") + "\n")
-    sys.stdout.flush()
+    print(what.replace("\n", " "), flush=True)
 
 
 def _end_with_parent() -> None:
