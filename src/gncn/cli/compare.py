@@ -22,8 +22,7 @@ def compare(
         Path | None,
         typer.Option(
             help="PNG to write: BCE against epochs. Default: `comparison.png` in the first run's "
-            "figures.",
-            show_default=False,
+            "figures."
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from gncn.base.errors import DataError
 from gncn.cli.options import JsonOption, print_json
@@ -46,13 +46,16 @@ def list_datasets(data_dir: DataDir = None, as_json: JsonOption = False) -> None
     if as_json:
         print_json(rows)
         return
-    table = Table(title="Data sets", caption="images: train + validation + test")
-    table.add_column("name", style="bold", no_wrap=True)
-    table.add_column("images", justify="right", no_wrap=True)
-    table.add_column("size", no_wrap=True)
-    table.add_column("classes", justify="right")
-    table.add_column("licence")
-    table.add_column("available")
+    table = Table(
+        Column("name", style="bold", no_wrap=True),
+        Column("images", justify="right", no_wrap=True),
+        Column("size", no_wrap=True),
+        Column("classes", justify="right"),
+        "licence",
+        "available",
+        title="Data sets",
+        caption="images: train + validation + test",
+    )
     for row in rows:
         images = f"{row['train']} + {row['validation']} + {row['test']}"
         size = "x".join(map(str, row["image_shape"]))
@@ -174,11 +177,9 @@ def _verify(info: DatasetInfo, data_dir: Path | None) -> list[dict[str, Any]]:
 
 def _print_verified(rows: list[dict[str, Any]]) -> None:
     console = Console()
-    table = Table(title="Files")
-    table.add_column("name", style="bold", no_wrap=True)
-    table.add_column("part", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("where", overflow="fold")
+    whole = [Column(name, no_wrap=True) for name in ("part", "state")]
+    name, where = Column("name", style="bold", no_wrap=True), Column("where", overflow="fold")
+    table = Table(name, *whole, where, title="Files")
     for row in rows:
         state = f"[{COLOURS[row['state']]}]{row['state']}[/]"
         table.add_row(row["name"], row["part"], state, escape(str(row["place"] or "")))

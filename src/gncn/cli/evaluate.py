@@ -6,16 +6,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from gncn.cli.options import (
-    DataDirOption,
-    JsonOption,
-    RunArgument,
-    TrialOption,
-    console,
-    new_table,
-    print_json,
-    say,
-)
+from gncn.cli import options
 from gncn.measures import MEASURES, make_measures, setting_fields
 
 
@@ -45,7 +36,7 @@ def _option(name: str, option: Any) -> inspect.Parameter:
     declared = f"{flag}/--no{flag[1:]}" if kind is bool else flag
     annotation = Annotated[
         (list[kind] if several else kind) | None,  # type: ignore[valid-type]
-        typer.Option(declared, help=" ".join(filter(None, text)), show_default=False),
+        typer.Option(declared, help=" ".join(filter(None, text))),
     ]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
@@ -54,27 +45,25 @@ def _option(name: str, option: Any) -> inspect.Parameter:
 
 @_with_settings
 def evaluate(
-    run: RunArgument,
+    run: options.RunArgument,
     *,
     split: Annotated[
-        str,
-        typer.Option(help="Images to report on: `validation` while choosing, `test` once."),
+        str, typer.Option(help="Images to report on: `validation` while choosing, `test` once.")
     ] = "validation",
     only: Annotated[
         list[str] | None,
         typer.Option(
             help="Measure only this; may be repeated. One of: "
-            f"{', '.join(f'`{name}`' for name in MEASURES.names())}. Default: all.",
-            show_default=False,
+            f"{', '.join(f'`{name}`' for name in MEASURES.names())}. Default: all."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is random here.", min=0)] = 0,
-    trial: TrialOption = 0,
+    trial: options.TrialOption = 0,
     replace: Annotated[
         bool, typer.Option("--replace", help="Drop what was measured before.")
     ] = False,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
+    data_dir: options.DataDirOption = None,
+    as_json: options.JsonOption = False,
     **settings: Any,
 ) -> None:
     """Measure a trained model: likelihood, samples, completion, probe, sparsity, codes.
@@ -102,15 +91,15 @@ def evaluate(
     make_measures(tuple(only) if only else None, given)
     folder = RunFolder.open(run)
     data = folder.data(data_dir)
-    with console.status("measuring") as status:
+    with options.console.status("measuring") as status:
         stages: list[str] = []
 
         def report(what: str) -> None:
             status.update(what)
             stage = what.partition(":")[0]
-            if not console.is_terminal and stage not in stages:
+            if not options.console.is_terminal and stage not in stages:
                 stages.append(stage)
-                say(stage)
+                options.say(stage)
 
         metrics, figures = assessing.assess(
             folder,
@@ -124,15 +113,15 @@ def evaluate(
             report=report,
         )
     if as_json:
-        print_json(metrics)
+        options.print_json(metrics)
         return
     _show(metrics)
-    say("Figures:", *(f"  {figure}" for figure in figures))
+    options.say("Figures:", *(f"  {figure}" for figure in figures))
 
 
 def _show(metrics: dict[str, Any]) -> None:
     title = f"{metrics['n_images']:,} {metrics['split']} images"
-    table = new_table(title, ("measure",), ("value",))
+    table = options.new_table(title, ("measure",), ("value",))
     table.add_column("", style="dim")
     if "bce" in metrics:
         table.add_row("reconstruction BCE", f"{metrics['bce']:.2f} nats", "")
@@ -143,5 +132,5 @@ def _show(metrics: dict[str, Any]) -> None:
             table.add_row(*row)
         if rows and measure.note:
             notes.append(measure.note)
-    console.print(table)
-    say(*notes, style="dim")
+    options.console.print(table)
+    options.say(*notes, style="dim")

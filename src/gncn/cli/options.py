@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from gncn.base.files import jsonable
 
@@ -21,13 +21,11 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option(
         help="Folder that holds the original data files. Default: `GNCN_DATA`, the cache, "
-        "the mirrors.",
-        show_default=False,
+        "the mirrors."
     ),
 ]
 FigureOption = Annotated[
-    Path | None,
-    typer.Option(help="PNG to write. Default: in the run's figures.", show_default=False),
+    Path | None, typer.Option(help="PNG to write. Default: in the run's figures.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -54,9 +52,5 @@ def new_table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Tabl
         left: headings of the first columns, of words.
         right: headings of the other columns, of numbers.
     """
-    table = Table(title=title, title_justify="left")
-    for heading in left:
-        table.add_column(heading)
-    for heading in right:
-        table.add_column(heading, justify="right")
-    return table
+    numbers = (Column(heading, justify="right") for heading in right)
+    return Table(*left, *numbers, title=title, title_justify="left")

@@ -4,26 +4,17 @@ from typing import Annotated
 
 import typer
 
-from gncn.cli.options import (
-    DataDirOption,
-    FigureOption,
-    JsonOption,
-    RunArgument,
-    SplitOption,
-    TrialOption,
-    print_json,
-    say,
-)
+from gncn.cli import options
 
 
 def reconstruct(
-    run: RunArgument,
-    split: SplitOption = "test",
+    run: options.RunArgument,
+    split: options.SplitOption = "test",
     n: Annotated[int, typer.Option("--n", help="Draw the first N images.", min=1)] = 20,
-    trial: TrialOption = 0,
-    data_dir: DataDirOption = None,
-    out: FigureOption = None,
-    as_json: JsonOption = False,
+    trial: options.TrialOption = 0,
+    data_dir: options.DataDirOption = None,
+    out: options.FigureOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Draw images above their reconstructions by a trained network or autoencoder.
 
@@ -49,11 +40,12 @@ def reconstruct(
     path = out or folder.figure(f"reconstructions-{split}")
     path = draw_reconstruction_figure(path, model, chosen.images[:n], data)
     if as_json:
-        print_json({"split": split, "n_images": len(chosen), **record.model_dump(), "figure": path})
+        shown = {"split": split, "n_images": len(chosen), **record.model_dump(), "figure": path}
+        options.print_json(shown)
         return
     name = ERROR_LABELS[folder.history[0].error_name]
     sparsity = " / ".join(f"{share:.3f}" for share in record.sparsity)
-    say(
+    options.say(
         f"{len(chosen):,} {split} images: {name} {record.error:.2f}",
         f"active neurons, layers 1 to {len(record.sparsity)}: {sparsity}",
         f"figure: {path}",

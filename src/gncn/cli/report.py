@@ -13,8 +13,7 @@ def report(
         Path, typer.Argument(help="Folder of records, as made by `gncn reproduce`.")
     ] = Path("results/paper"),
     html: Annotated[
-        Path | None,
-        typer.Option(help="Page to write. Default: `report.html` with the records."),
+        Path | None, typer.Option(help="Page to write. Default: `report.html` with the records.")
     ] = None,
     markdown: Annotated[
         Path | None,
@@ -25,10 +24,7 @@ def report(
     ] = None,
     study: Annotated[
         str | None,
-        typer.Option(
-            help="Take titles, targets and notes from this study. Default: as recorded.",
-            show_default=False,
-        ),
+        typer.Option(help="Take titles, targets and notes from this study. Default: as recorded."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -21,13 +21,11 @@ def reproduce(
     study: Annotated[
         str,
         typer.Argument(
-            help="A study's TOML file, or one of the library's: `paper` or `tiny`.",
-            metavar="STUDY",
+            help="A study's TOML file, or one of the library's: `paper` or `tiny`.", metavar="STUDY"
         ),
     ] = "paper",
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the records. Default: `results/NAME`.", show_default=False),
+        Path | None, typer.Option(help="Folder of the records. Default: `results/NAME`.")
     ] = None,
     jobs: Annotated[
         int, typer.Option(help="How many runs at a time; they share the cores.", min=1)
@@ -36,8 +34,7 @@ def reproduce(
         list[str] | None,
         typer.Option(
             help="Only these runs: MODEL, MODEL/DATA or MODEL/DATA/TRIAL, with * for any; may be "
-            "repeated.",
-            show_default=False,
+            "repeated."
         ),
     ] = None,
     show: Annotated[

@@ -16,8 +16,7 @@ def train(
         str | None,
         typer.Option(
             help="What to train: `gncn`, or a baseline: `rae`, `gvae`, `gvae-cv`, `gan-ae`, `gmm` "
-            "or `dsrn`. Default: `gncn`, or what preset or file say.",
-            show_default=False,
+            "or `dsrn`. Default: `gncn`, or what preset or file say."
         ),
     ] = None,
     preset: Annotated[
@@ -25,13 +24,10 @@ def train(
         typer.Option(
             help="Settings to start from: `mnist`, `fashion-mnist`, `kmnist`, `caltech`, `digits` "
             "or `paper`, or a baseline's name. "
-            "Default: the baseline's, or `mnist`, unless --config is given.",
-            show_default=False,
+            "Default: the baseline's, or `mnist`, unless --config is given."
         ),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file of settings.", show_default=False)
-    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,25 +38,16 @@ def train(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(
-            help="Data set, or a .npy or .npz file (`data.name`); see `gncn data list`.",
-            show_default=False,
-        ),
+        typer.Option(help="Data set, or a .npy or .npz file (`data.name`); see `gncn data list`."),
     ] = None,
     data_dir: DataDirOption = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Epochs (`training.n_epochs`).", show_default=False)
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs (`training.n_epochs`).")] = None,
     batch_size: Annotated[
-        int | None,
-        typer.Option(help="Images in a mini-batch (`training.batch_size`).", show_default=False),
+        int | None, typer.Option(help="Images in a mini-batch (`training.batch_size`).")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the first trial.", show_default=False)
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first trial.")] = None,
     trials: Annotated[
-        int | None,
-        typer.Option(help="Networks trained at once, with seeds one apart.", show_default=False),
+        int | None, typer.Option(help="Networks trained at once, with seeds one apart.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")
@@ -143,9 +130,9 @@ def train(
 
 
 def _toml(value: Any) -> str:
-    return (
-        json.dumps(str(value), ensure_ascii=False) if isinstance(value, str | Path) else str(value)
-    )
+    if isinstance(value, str | Path):
+        return json.dumps(str(value), ensure_ascii=False)
+    return str(value)
 
 
 def _introduce(about: dict[str, Any], description: str) -> None:

@@ -18,17 +18,11 @@ def tune(
         ),
     ] = "paper",
     out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of its records. Default: `results/tuning/NAME`.", show_default=False
-        ),
+        Path | None, typer.Option(help="Folder of its records. Default: `results/tuning/NAME`.")
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Only these: MODEL or MODEL/DATA, with * for any; may be repeated.",
-            show_default=False,
-        ),
+        typer.Option(help="Only these: MODEL or MODEL/DATA, with * for any; may be repeated."),
     ] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
