@@ -12,8 +12,7 @@ from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.core.competition import Columns
 from gncn.core.likelihood import binary_cross_entropy
 from gncn.core.network import Network
-from gncn.core.settling import Settled, Trajectory, settle
-from gncn.core.settling import watch as watch_settling
+from gncn.core.settling import Trajectory, settle
 from gncn.data import Dataset
 from gncn.evaluation.sheets import image_shape
 from gncn.figures.network import (
@@ -103,45 +102,16 @@ def draw_reconstruction_figure(
     )
 
 
-def watch(
-    network: Network,
-    image: np.ndarray,
-    *,
-    n_settle_steps: int | None = None,
-    tolerance: float | None = None,
-) -> tuple[Settled, Trajectory, np.ndarray]:
-    """Settle on one image and keep all that happens.
-
-    Args:
-        network: the network.
-        image: shape (pixels,).
-        n_settle_steps: see `settle`.
-        tolerance: see `settle`.
-
-    Returns:
-        The settled states, their trajectory, and the prediction z̄^0 of the image before and
-        after every step, shape (T+1, pixels).
-    """
-    settled, trajectory = watch_settling(
-        network,
-        image[None],
-        n_settle_steps=n_settle_steps,
-        tolerance=tolerance,
-        keep_latents=True,
-    )
-    states = tuple(layer[:, 0] for layer in trajectory.latents)
-    return settled, trajectory, np.asarray(network.respond(states).predictions[0])
-
-
 def draw_watched(
-    path: Path, image: np.ndarray, trajectory: Trajectory, predictions: np.ndarray, data: Dataset
+    path: Path, network: Network, image: np.ndarray, trajectory: Trajectory, data: Dataset
 ) -> Path:
-    """Draw what `watch` saw."""
+    """Draw a network settling on one image, as `gncn.watch` recorded it with its states."""
+    states = tuple(layer[:, 0] for layer in trajectory.latents)
     return draw_settling(
         path,
         image,
-        predictions,
+        np.asarray(network.respond(states).predictions[0]),
         np.asarray(trajectory.discrepancy.layers[:, 0]),
-        [np.asarray(states[:, 0]) for states in trajectory.latents[1:]],
+        [np.asarray(layer) for layer in states[1:]],
         image_shape(data.n_pixels, data.image_shape),
     )
