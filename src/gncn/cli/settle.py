@@ -4,40 +4,27 @@ from typing import Annotated
 
 import typer
 
-from gncn.cli.options import (
-    DataDirOption,
-    FigureOption,
-    JsonOption,
-    RunArgument,
-    SplitOption,
-    TrialOption,
-    console,
-    new_table,
-    print_json,
-    say,
-)
+from gncn.cli import options
 
 
 def settle(
-    run: RunArgument,
+    run: options.RunArgument,
     index: Annotated[int, typer.Option(help="Which image of the split, from 0.", min=0)] = 0,
-    split: SplitOption = "test",
+    split: options.SplitOption = "test",
     steps: Annotated[
-        int | None,
-        typer.Option(help="Settling steps T. Default: the network's.", min=1, show_default=False),
+        int | None, typer.Option(help="Settling steps T. Default: the network's.", min=1)
     ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
             help="Stop when the states' change per unit of settling time falls below this. "
-            "Default: the network's.",
-            show_default=False,
+            "Default: the network's."
         ),
     ] = None,
-    trial: TrialOption = 0,
-    data_dir: DataDirOption = None,
-    out: FigureOption = None,
-    as_json: JsonOption = False,
+    trial: options.TrialOption = 0,
+    data_dir: options.DataDirOption = None,
+    out: options.FigureOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Watch a trained network settle on one image: ψ, its terms and the states after each step.
 
@@ -50,7 +37,8 @@ def settle(
     import numpy as np
 
     from gncn.base.errors import ConfigError
-    from gncn.runs.drawing import draw_watched, watch
+    from gncn.core.settling import watch
+    from gncn.runs.drawing import draw_watched
     from gncn.runs.folder import RunFolder
     from gncn.runs.statistics import choose_split
 
@@ -63,16 +51,17 @@ def settle(
             f"{index}."
         )
     image = chosen.images[index]
-    watched = watch(network, image, n_settle_steps=steps, tolerance=tolerance)
-    settled, trajectory, predictions = watched
+    settled, trajectory = watch(
+        network, image[None], n_settle_steps=steps, tolerance=tolerance, keep_latents=True
+    )
     path = out or folder.figure(f"settling-{split}-{index}")
-    path = draw_watched(path, image, trajectory, predictions, data)
+    path = draw_watched(path, network, image, trajectory, data)
     psi = np.asarray(trajectory.discrepancy.layers)[:, 0]
     change = np.asarray(trajectory.change)[:, 0].max(axis=1)
     taken = int(settled.n_steps[0])
     converged = None if settled.converged is None else bool(settled.converged[0])
     if as_json:
-        print_json(
+        options.print_json(
             {
                 "image": {"split": split, "index": index},
                 "n_steps": taken,
@@ -85,13 +74,14 @@ def settle(
         )
         return
     layers = (f"ψ, layer {i}" for i in range(psi.shape[1]))
-    table = new_table(f"{split} image {index}", (), ("step", "ψ", *layers, "largest change"))
+    headings = ("step", "ψ", *layers, "largest change")
+    table = options.new_table(f"{split} image {index}", (), headings)
     for step in np.unique(np.round(np.linspace(0, taken, 12)).astype(int)):
         values = (psi[step].sum(), *psi[step])
         table.add_row(str(step), *(f"{value:.2f}" for value in values), f"{change[step]:.2e}")
-    console.print(table)
+    options.console.print(table)
     if converged is not None:
         used = network.settler.tolerance if tolerance is None else tolerance
         rest = "came to rest" if converged else "did not come to rest; raise --steps"
-        say(f"after {taken} steps the states {rest} (tolerance {used})")
-    say(f"figure: {path}")
+        options.say(f"after {taken} steps the states {rest} (tolerance {used})")
+    options.say(f"figure: {path}")
