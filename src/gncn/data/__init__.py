@@ -5,8 +5,7 @@ Start with `load_dataset` (by name), `load_file` (a .npy or .npz file) or
 data set is, without loading it, is `dataset_info`.
 """
 
-from gncn.data.arrays import from_arrays, load_file
-from gncn.data.binarise import Binarisation, binarise
+from gncn.data.arrays import Binarisation, binarise, from_arrays, load_file
 from gncn.data.content import AlteredFileError, MissingFileError
 from gncn.data.loaders import load_dataset
 from gncn.data.locate import FileStatus, cache_dir, check, fetch, present

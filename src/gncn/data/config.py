@@ -1,11 +1,10 @@
 """`DataConfig`: the section ``[data]`` of a configuration: which data, and which splits of them."""
 
 from pathlib import Path
-from typing import Literal
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
-from gncn.data.arrays import load_file
+from gncn.data.arrays import Binarisation, load_file
 from gncn.data.loaders import load_dataset
 from gncn.data.types import Dataset
 
@@ -37,7 +36,7 @@ class DataConfig(Description):
     n_validation: int | None = None
     split_seed: int = 0
     allow_missing_train: bool = False
-    binarisation: Literal["threshold", "stochastic", "none"] | None = None
+    binarisation: Binarisation | None = None
     threshold: float | None = None
     binarisation_seed: int | None = None
     max_value: float | None = None

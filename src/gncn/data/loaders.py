@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from gncn.base.errors import ConfigError
 from gncn.base.extras import needs
-from gncn.data.binarise import DEFAULT_THRESHOLD
+from gncn.data.arrays import DEFAULT_THRESHOLD
 from gncn.data.content import MissingFileError, parse_idx, parse_silhouettes
 from gncn.data.embedded import read_mnist
 from gncn.data.locate import obtain
