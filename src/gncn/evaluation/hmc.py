@@ -29,21 +29,17 @@ class Path(Protocol):
 
 
 class Points(NamedTuple):
-    """Where chains are, and all that a transition at any β needs to know there.
-
-    Attributes:
-        codes: z.
-        log_base: log b(z) in nats.
-        log_tilt: log t(z) in nats.
-        base_gradient: ∂ log b(z) / ∂z.
-        tilt_gradient: ∂ log t(z) / ∂z.
-    """
+    """Where chains are: z, log b and log t in nats, and their gradients."""
 
     codes: Float[Array, "chains dim"]
     log_base: Float[Array, " chains"]
     log_tilt: Float[Array, " chains"]
     base_gradient: Float[Array, "chains dim"]
     tilt_gradient: Float[Array, "chains dim"]
+
+
+_Moving = tuple[Points, Float[Array, "chains dim"]]
+"""Where chains are, and their momentum."""
 
 
 class Draws(NamedTuple):
@@ -79,14 +75,7 @@ def transition(
 ) -> tuple[Points, Float[Array, " chains"]]:
     """Move chains by one transition that leaves p_β invariant.
 
-    Args:
-        path: gives b and t.
-        points: where the chains are.
-        draws: random numbers.
-        inverse_temperature: β.
-        step_size: of the leapfrog, for each chain.
-        factor: C, for each of the equal groups of successive chains.
-        n_leapfrog: leapfrog steps.
+    There is one factor C for each of several equal groups of successive chains.
 
     Returns:
         Where the chains are then, and the probability with which each was to accept.
@@ -101,9 +90,7 @@ def transition(
         potential = -at.log_base - inverse_temperature * at.log_tilt
         return potential + 0.5 * jnp.sum(momentum**2, axis=-1)
 
-    def leapfrog(
-        carry: tuple[Points, Float[Array, "chains dim"]], _: None
-    ) -> tuple[tuple[Points, Float[Array, "chains dim"]], None]:
+    def leapfrog(carry: _Moving, _: None) -> tuple[_Moving, None]:
         at, momentum = carry
         half = momentum + 0.5 * step * force(at)
         reached = visit(path, at.codes + _by_group(step * half, jnp.swapaxes(factor, 1, 2)))

@@ -29,12 +29,9 @@ DRAW = 50
 
 @dataclass(frozen=True)
 class WeightedEstimate(PerImage):
-    """Estimates of log p(x) in nats from weighted samples, lower bounds on average.
+    """Estimates of log p(x) in nats from weighted samples or chains, lower bounds on average.
 
-    Attributes:
-        values: one for each image.
-        effective_sample_size: of each image's samples, between 1 and `n_samples`.
-        n_samples: samples, or chains, for each image.
+    Effective sample sizes lie between 1 and `n_samples`, the number for each image.
     """
 
     effective_sample_size: Float[np.ndarray, " images"]
@@ -44,11 +41,7 @@ class WeightedEstimate(PerImage):
 def weighted_estimate(
     log_sum: Float[np.ndarray, " images"], log_sum_squares: Float[np.ndarray, " images"], n: int
 ) -> WeightedEstimate:
-    """Build the estimate from log Σ w and log Σ w².
-
-    Raises:
-        DivergenceError: one is not finite.
-    """
+    """Build the estimate from log Σ w and log Σ w², which must be finite."""
     if not (np.isfinite(log_sum).all() and np.isfinite(log_sum_squares).all()):
         raise DivergenceError(
             "An importance weight is not finite: the model's logits or log_prior, or the "
@@ -92,7 +85,8 @@ def importance_log_likelihood(
         block = jnp.asarray(images[rows], jnp.float32)
         return _weigh(model, chosen, block, image_keys(key, rows), n_samples)
 
-    return weighted_estimate(*by_blocks(sums, len(images), image_block, on_block), n_samples)
+    log_sum, log_sum_squares = by_blocks(sums, len(images), image_block, on_block)
+    return weighted_estimate(log_sum, log_sum_squares, n_samples)
 
 
 def image_keys(

@@ -34,13 +34,9 @@ DRAW = 1000
 
 @dataclass(frozen=True)
 class LikelihoodCurve:
-    """Monte Carlo estimates of log p(x) in nats, lower bounds on average.
+    """Monte Carlo estimates of log p(x) in nats for ascending S, lower bounds on average.
 
-    Attributes:
-        n_samples: S, ascending.
-        values: the estimate for each repetition with prior samples of its own, for each
-            S, and for each image.  Within a repetition smaller S use the first samples
-            of larger S.
+    Each repetition has prior samples of its own; in it smaller S use the first of larger S.
     """
 
     n_samples: tuple[int, ...]

@@ -57,12 +57,7 @@ class Probe:
 
 
 class ProbeScore(NamedTuple):
-    """How well a probe does.
-
-    Attributes:
-        error: share of wrong labels, in %.
-        confusion: how many codes of each true class (row) got each label (column).
-    """
+    """The share of wrong labels in %, and how many codes of each class (row) got each label."""
 
     error: float
     confusion: Int[np.ndarray, "classes classes"]

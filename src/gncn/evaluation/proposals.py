@@ -42,6 +42,7 @@ class Proposal(Protocol):
 
 
 P = TypeVar("P", bound=Proposal)
+_Climber = tuple[Float[Array, "images dim"], optax.OptState]
 _Factor = Float[Array, "*images dim dim"] | Float[Array, "*images dim"]
 
 
@@ -179,9 +180,8 @@ def _climb(
         return jnp.sum(model.log_prior(codes) + log_likelihood(images, model.decode(codes)))
 
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, n_steps))
-    climber = tuple[Float[Array, "images dim"], optax.OptState]
 
-    def step(carry: climber, _: None) -> tuple[climber, None]:
+    def step(carry: _Climber, _: None) -> tuple[_Climber, None]:
         moved, state = carry
         downhill = jax.grad(lambda u: -joint(model, x, start + widths[None, :] * u))(moved)
         update, state = optimiser.update(downhill, state)

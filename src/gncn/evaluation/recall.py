@@ -34,7 +34,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 from gncn.evaluation.bernoulli import log_likelihood, log_likelihood_table
 from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.completion import complete, missing_squared_error
-from gncn.evaluation.protocols import Codes, Decoder, Mask
+from gncn.evaluation.protocols import Codes, Decoder, Images, Mask
 
 TEMPERATURES = (1.0, 2.0, 3.0, 5.0)
 """Values of τ that are tried."""
@@ -143,7 +143,7 @@ def _in_blocks(
 
 
 def fit_recall(
-    decoder: Decoder, codes: Codes, images: Shaped[np.ndarray, "images pixels"], visible: Mask
+    decoder: Decoder, codes: Codes, images: Images, visible: Mask
 ) -> tuple[Recall, Shaped[np.ndarray, "held_out pixels"]]:
     """Choose τ on a tenth of the training images (500 at most), whose codes are left out.
 
@@ -153,7 +153,7 @@ def fit_recall(
     """
     n = max(1, min(N_HELD_OUT, len(images) // 10))
     chosen = np.linspace(0, len(images) - 1, n).astype(int)
-    held_out = images[chosen]
+    held_out = np.asarray(images)[chosen]
     rest = jnp.asarray(np.delete(codes, chosen, axis=0))
     # As an array, so that all temperatures share one program.
     several = [Recall(decoder, rest, jnp.asarray(one)) for one in TEMPERATURES]

@@ -8,11 +8,7 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class PerImage:
-    """A score of every image.
-
-    Attributes:
-        values: one for each image.
-    """
+    """A score of every image."""
 
     values: Float[np.ndarray, " images"]
 
@@ -25,6 +21,6 @@ class PerImage:
     def standard_error(self) -> float:
         """Standard error of that mean, for images drawn at random; nan for one image."""
         n = len(self.values)
-        return (
-            float(np.std(self.values, ddof=1, dtype=np.float64) / np.sqrt(n)) if n > 1 else np.nan
-        )
+        if n == 1:
+            return np.nan
+        return float(np.std(self.values, ddof=1, dtype=np.float64) / np.sqrt(n))

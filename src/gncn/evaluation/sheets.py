@@ -19,14 +19,7 @@ def tile(
     *,
     background: float,
 ) -> Float[np.ndarray, "height width"]:
-    """Lay images out in a grid with a gap of one pixel.
-
-    Args:
-        images: one a row.
-        shape: rows and columns of an image.
-        columns: images side by side.
-        background: value of the gaps and of empty places.
-    """
+    """Lay images out in a grid of some columns; `background` fills gaps of one pixel."""
     rows = -(-len(images) // columns)
     height, width = shape
     sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), background, np.float32)

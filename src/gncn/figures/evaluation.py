@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -94,7 +95,7 @@ def draw_likelihood_curve(
     """The bound on log p(x) against S, with the tight estimate if there is one."""
     figure = new_figure(6, 3.6)
     axes = figure.subplots()
-    look = {"color": COLOURS[0], "marker": "o", "markersize": 4}
+    look: dict[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 4}
     axes.errorbar(n_samples, means, yerr=errors, label="S prior samples, all images", **look)
     if tight is not None:
         axes.axhline(tight, color=COLOURS[1], label="annealed importance sampling, a few images")

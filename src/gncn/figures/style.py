@@ -53,7 +53,8 @@ def entitle(axes: Axes, title: str) -> None:
 
 def write(axes: Axes, x: float | int, y: float | int, text: str, **look: Any) -> None:
     """Text in ink, centred at a point."""
-    axes.text(x, y, text, **({"color": INK, "ha": "center", "va": "center"} | look))
+    usual: dict[str, Any] = {"color": INK, "ha": "center", "va": "center"}
+    axes.text(x, y, text, **(usual | look))
 
 
 def show(axes: Axes, image: Shaped[np.ndarray, "..."]) -> None:
@@ -74,5 +75,6 @@ def scatter_classes(
         colour = shades(index if few else index / len(classes))
         axes.scatter(*chosen.T, s=6, color=colour, linewidths=0, alpha=0.8, rasterized=True)
         if few and labels is not None:
-            write(axes, *np.median(chosen, axis=0), str(label), fontsize=13, weight="bold")
+            across, up = np.median(chosen, axis=0)
+            write(axes, across, up, str(label), fontsize=13, weight="bold")
     axes.set_axis_off()

@@ -18,12 +18,7 @@ _N_SHOWN = 12
 
 
 class MissingMeasure(Measure):
-    """A measure of images of which some pixels are missing.
-
-    Attributes:
-        missing: the half that is missing, ``random`` pixels, or a .npy file of booleans, true
-            where a pixel is visible.
-    """
+    """A measure of images of which some pixels are missing."""
 
     missing: str = Field(
         default="right",

@@ -27,12 +27,7 @@ _OTHERS = {
 
 
 class PriorMeasure(Measure):
-    """A measure that needs a prior over codes: a Gaussian mixture, unless training fitted one.
-
-    Attributes:
-        n_components: components K of the mixture; among several, validation images choose.
-        covariance: of the mixture's components.
-    """
+    """A measure that needs a prior over codes: a Gaussian mixture, unless training fitted one."""
 
     n_components: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(65,),
@@ -65,15 +60,7 @@ def _column(suffix: str, title: str, published: str = "") -> Column:
 
 
 class Likelihood(PriorMeasure):
-    """Log p(x) from S prior samples.
-
-    Attributes:
-        n_samples: S.
-        n_repeats: repetitions with other prior samples, to see how much these matter.
-        curve: numbers of samples of the curve over S; none if empty.
-        other_priors: whether to measure with the model's own prior and with the codes of
-            training images as well.
-    """
+    """Log p(x) from S prior samples."""
 
     n_samples: int = Field(default=5000, ge=1, description="Prior samples S for log p(x).")
     n_repeats: int = Field(
@@ -126,7 +113,7 @@ class Likelihood(PriorMeasure):
             key=subject.key(0),
             n_samples=self.n_samples,
             n_repeats=self.n_repeats,
-            on_draw=lambda done, n: subject.report(f"{what}: {done} of {n} draws"),
+            on_draw=subject.counting(what, "draws"),
         )
         spread = at_s.repeat_spread
         numbers: dict[str, Any] = {

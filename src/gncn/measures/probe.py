@@ -27,11 +27,7 @@ def _topmost(probes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class LinearProbe(Measure):
-    """Error of a linear classifier on a layer's states z, and on its activities φ(z).
-
-    Attributes:
-        probe_layer: latent layers to probe, 1..L; the top one if empty.
-    """
+    """Error of a linear classifier on a layer's states z, and on its activities φ(z)."""
 
     probe_layer: tuple[int, ...] = Field(
         default=(), description="Latent layer to probe, from 1. Default: the top one."
@@ -72,11 +68,7 @@ class LinearProbe(Measure):
 
 
 def probe_layer(subject: Subject, layer: int) -> tuple[dict[str, Any], Probe]:
-    """Fit linear classifiers to a layer's states and activities.
-
-    Args:
-        subject: what is measured; its images have labels.
-        layer: which latent layer, 1..L.
+    """Fit linear classifiers to the states and activities of a layer, from 1 to L.
 
     Returns:
         The numbers, and the classifier with the lower validation error.
@@ -93,21 +85,17 @@ def probe_layer(subject: Subject, layer: int) -> tuple[dict[str, Any], Probe]:
     results: dict[str, Any] = {"layer": layer}
     fitted: dict[str, Probe] = {}
     for name, codes in (("z", states), ("phi", activities)):
-
-        def on_fit(done: int, n: int, name: str = name) -> None:
-            subject.report(f"probe on {name}: {done} of {n} fits")
-
         subject.report(f"probe on {name}")
-        fitted[name] = fit_probe(
-            codes["train"], train, codes["validation"], validation, on_fit=on_fit
-        )
-        score = fitted[name].score(codes[subject.split], labels)
+        on_fit = subject.counting(f"probe on {name}", "fits")
+        probe = fit_probe(codes["train"], train, codes["validation"], validation, on_fit=on_fit)
+        score = probe.score(codes[subject.split], labels)
         results[name] = {
             "error_percent": score.error,
             "confusion": score.confusion.tolist(),
-            "regularisation": fitted[name].regularisation,
-            "validation_error_percent": fitted[name].validation_error,
-            "converged": fitted[name].converged,
+            "regularisation": probe.regularisation,
+            "validation_error_percent": probe.validation_error,
+            "converged": probe.converged,
         }
+        fitted[name] = probe
     best = min(fitted, key=lambda name: min(fitted[name].validation_error.values()))
     return results | {"better_on_validation": best}, fitted[best]

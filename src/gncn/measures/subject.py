@@ -142,6 +142,10 @@ class Subject:
         """A random key for measurement `number`."""
         return jax.random.fold_in(jax.random.key(self.seed), number)
 
+    def counting(self, what: str, unit: str) -> Callable[[int, int], None]:
+        """A function that reports how many of all are done."""
+        return lambda done, n: self.report(f"{what}: {done} of {n} {unit}")
+
     @cached_property
     def states(self) -> dict[str, list[States]]:
         """States of all latent layers, bottom first, for each split."""

@@ -28,15 +28,7 @@ class Tight(PriorMeasure):
     """Tight estimates of log p(x).
 
     Both begin at the model's own proposals: an encoder's posterior, or a Laplace
-    approximation for a model that settles.
-
-    Attributes:
-        tight_images: how many images.
-        importance_samples: samples for each of them by importance sampling.
-        n_temperatures: steps of annealing.
-        n_chains: chains of annealing for each image.
-        leapfrog_step: first step size of the Hamiltonian transitions, in standard deviations
-            of the proposal.
+    approximation for a model that settles.  `leapfrog_step` is in standard deviations of these.
     """
 
     tight_images: int = Field(
@@ -78,9 +70,6 @@ class Tight(PriorMeasure):
             codes = subject.model.encode_layers(x)[-1]
             return subject.model.propose(model, x, codes, subject.key(7))
 
-        def on_block(done: int, n: int) -> None:
-            subject.report(f"annealing: {done} of {n} images")
-
         subject.report(f"finding proposals for {n_images} images")
         proposal = propose(images)
         weighed = importance_log_likelihood(
@@ -89,7 +78,7 @@ class Tight(PriorMeasure):
             images,
             key=subject.key(8),
             n_samples=self.importance_samples,
-            on_block=lambda done, n: subject.report(f"importance sampling: {done} of {n} images"),
+            on_block=subject.counting("importance sampling", "images"),
         )
         subject.report(f"annealing: 0 of {n_images} images")
         found = annealed_log_likelihood(
@@ -98,7 +87,7 @@ class Tight(PriorMeasure):
             key=subject.key(2),
             proposal=proposal,
             annealing=annealing,
-            on_block=on_block,
+            on_block=subject.counting("annealing", "images"),
         )
         subject.report("annealing both ways on simulated images")
         check = bracket(
@@ -137,17 +126,11 @@ class Tight(PriorMeasure):
         gap, weighed = found["simulated_images"]["gap"], found["importance_sampling"]
         same = f"{found['n_images']} images; S = 5000 says {found['same_images_at_S_5000']:.2f}"
         size, n = weighed["effective_sample_size"], weighed["n_samples"]
+        annealed = f"{same}; gap on simulated ones {gap:.2f}"
+        importance = f"the same images; {size:.0f} effective samples of {n}"
         return [
-            Row(
-                "log p(x), annealed",
-                f"{found['mean']:.2f} nats",
-                f"{same}; gap on simulated ones {gap:.2f}",
-            ),
-            Row(
-                "log p(x), importance",
-                f"{weighed['mean']:.2f} nats",
-                f"the same images; {size:.0f} effective samples of {n}",
-            ),
+            Row("log p(x), annealed", f"{found['mean']:.2f} nats", annealed),
+            Row("log p(x), importance", f"{weighed['mean']:.2f} nats", importance),
         ]
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
