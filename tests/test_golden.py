@@ -21,8 +21,8 @@ CASES = dict(all_cases())
 RTOL, ATOL = 2e-5, 2e-6
 
 QUICK = (
-    *("learned", "exact", "random", "columns-activity", "matrix-state", "precision-full"),
-    *("clipped-receiving", "skip-gaussian", "sequential", "momentum", "newton", "ipc"),
+    *("learned", "exact", "columns-activity", "precision-full", "skip-gaussian", "sequential"),
+    *("momentum", "newton", "ipc"),
 )
 """Network cases that run every time."""
 
