@@ -6,6 +6,7 @@ Descriptions hold no arrays.  They can be compared, hashed and written as JSON.
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticSerializationError
 
 from gncn.base.errors import ConfigError
 
@@ -17,7 +18,7 @@ class Description(BaseModel):
         frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
     )
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, /, **options: Any) -> None:
         try:
             super().__init__(**options)
         except ValidationError as error:
@@ -26,22 +27,38 @@ class Description(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _numbers_are_numbers(cls, options: Any) -> Any:
-        """Refuse ``true`` and ``"3"`` where numbers are wanted, which pydantic would convert."""
+        """Refuse ``true`` and ``"3"`` for numbers and ``"yes"`` for ``true``: pydantic converts."""
         for name, field in cls.model_fields.items():
             value = options.get(name) if isinstance(options, dict) else None
-            if isinstance(value, bool | str) and _only_numbers(field.annotation):
+            given = value if isinstance(value, list | tuple) else (value,)
+            if _only(field.annotation, int, float) and any(
+                isinstance(v, bool | str) for v in given
+            ):
                 raise ValueError(f"{name} must be a number; received {value!r}.")
+            if (
+                _only(field.annotation, bool)
+                and any(isinstance(v, int | str) for v in given)
+                and not all(isinstance(v, bool) for v in given)
+            ):
+                raise ValueError(f"{name} must be true or false; received {value!r}.")
         return options
 
     def resolved(self) -> dict[str, Any]:
-        """All options in JSON's types, defaults included."""
-        return self.model_dump(mode="json")
+        """All options in JSON's types, defaults included.
+
+        Raises:
+            ConfigError: a part or function among them has no registered name.
+        """
+        try:
+            return self.model_dump(mode="json")
+        except PydanticSerializationError as error:
+            raise ConfigError(str(error).partition("ConfigError: ")[2] or str(error)) from None
 
 
-def _only_numbers(annotation: Any) -> bool:
-    """Whether a type is int or float, or one of them or None."""
-    kinds = set(get_args(annotation)) - {type(None)} or {annotation}
-    return kinds <= {int, float}
+def _only(annotation: Any, *types: type) -> bool:
+    """Whether values of a type can be of these types alone, None and tuples of them included."""
+    inner = [one for one in get_args(annotation) if one not in (type(None), Ellipsis)]
+    return all(_only(one, *types) for one in inner) if inner else annotation in types
 
 
 class Part(Description):

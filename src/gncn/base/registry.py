@@ -8,6 +8,16 @@ from gncn.base.errors import ConfigError, unknown_choice
 
 Entry = TypeVar("Entry")
 
+
+def _same(old: Any, new: Any) -> bool:
+    """Whether a definition is the old one, or a repeat of it, as in a notebook."""
+    name = getattr(new, "__qualname__", "<lambda>")
+    places = [
+        (getattr(one, "__module__", None), getattr(one, "__qualname__", "")) for one in (old, new)
+    ]
+    return old is new or ("<" not in name and places[0] == places[1])
+
+
 WIRING = frozenset({"source", "target"})
 """Options of a connection that its place in the circuit decides."""
 
@@ -47,7 +57,7 @@ class Registry(Generic[Entry]):
                 f"The name of a {self.kind} must be a word of letters, digits, '_' and '-'; "
                 f"received {name!r}."
             )
-        if self._entries.get(name, entry) is not entry:
+        if name in self._entries and not _same(self._entries[name], entry):
             raise ConfigError(f"The {self.kind} name {name!r} is taken; choose another name.")
         self.check(entry)
         self._refuse_clash(entry)
@@ -57,11 +67,14 @@ class Registry(Generic[Entry]):
     def _refuse_clash(self, entry: Any) -> None:
         """Refuse an option whose name another kind of part, or the description, has taken."""
         taken = dict.fromkeys(_RESERVED.get(self.scope, ()), "the description's own")
+        taken["kind"] = "the part's own name"
         for other in _KINDS.values():
             if other.scope == self.scope and other is not self:
                 for name, part in other._entries.items():
                     taken |= dict.fromkeys(options_of(part), f"that of the {other.kind} {name!r}")
         for option in options_of(entry):
+            if option.startswith("output_") and self.scope == "circuit":
+                taken[option] = "the options of the data, which begin so"
             if option in taken:
                 raise ConfigError(
                     f"{entry.__name__} can't have the option {option!r}: it would clash with "
@@ -133,7 +146,7 @@ class Registry(Generic[Entry]):
         name = options.pop("kind", None)
         if not isinstance(name, str):
             raise ConfigError(
-                f"A {self.kind} is given by its name ({', '.join(map(repr, self.names()))}), as a "
+                f"Give the {self.kind} by its name ({', '.join(map(repr, self.names()))}), as a "
                 f"table with its 'kind', or as an object; received {value!r}."
             )
         entry: Any = self.get(name)

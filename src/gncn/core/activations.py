@@ -11,7 +11,7 @@ as `KWinners`.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -32,7 +32,7 @@ class ActivationRegistry(Registry[Any]):
     def check(self, entry: Any) -> None:
         """Refuse what can't be called."""
         is_class = inspect.isclass(entry)
-        if is_class and not (issubclass(entry, Part) and "__call__" in vars(entry)):
+        if is_class and not (issubclass(entry, Part) and "__call__" in dir(entry)):
             raise ConfigError(
                 f"An activation with options must be a subclass of `gncn.Part` with a `__call__`; "
                 f"received {entry!r}."
@@ -46,6 +46,12 @@ class ActivationRegistry(Registry[Any]):
             return value
         if callable(value) and not inspect.isclass(value):
             return value
+        table = value if isinstance(value, Mapping) else {}
+        name = table.get("kind")
+        if isinstance(name, str) and not inspect.isclass(self.get(name)):
+            if len(table) > 1:
+                raise ConfigError(f"The activation {name!r} has no options; received {value!r}.")
+            return name
         return super().make(value)
 
     def describe(self, part: Any) -> Any:
@@ -63,7 +69,7 @@ ACTIVATIONS = ActivationRegistry("activation", Part, scope="circuit")
 
 
 def identity(x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
-    """X itself."""
+    """The argument itself."""
     return x
 
 

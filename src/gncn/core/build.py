@@ -1,6 +1,6 @@
 """`build`: a network with random synapses from a circuit."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,9 @@ from gncn.base.errors import ConfigError
 from gncn.base.registry import reserve
 from gncn.core.chain import per_layer
 from gncn.core.circuit import Circuit, Layer
+from gncn.core.connections.base import Connection, Synapses
 from gncn.core.flat import gather
-from gncn.core.likelihood import ErrorNeurons, FlatErrors
+from gncn.core.likelihood import ErrorNeurons, FlatErrors, Likelihood
 from gncn.core.network import Network, Population
 from gncn.core.settler import SETTLERS, Settler
 
@@ -24,6 +25,7 @@ SELF_EXCITATION, LATERAL_INHIBITION = 0.13, 0.125
 NUMBERS = ("step_size", "leak", "self_excitation", "lateral_inhibition")
 """β, γ, α_e and α_h, of which each layer has its own."""
 
+T = TypeVar("T")
 Each = float | tuple[float, ...]
 SettlerOption = Annotated[
     Settler, BeforeValidator(SETTLERS.make), PlainSerializer(SETTLERS.describe)
@@ -70,7 +72,8 @@ class Settling(Description):
     @model_validator(mode="after")
     def _check(self) -> "Settling":
         for name in NUMBERS:
-            values = np.asarray(getattr(self, name), dtype=np.float64)
+            with np.errstate(over="ignore"):  # infinite in single precision is refused below
+                values = np.asarray(getattr(self, name), dtype=np.float32)
             positive = name == "step_size"
             if (~np.isfinite(values) | ((values <= 0) if positive else (values < 0))).any():
                 bound = "above 0" if positive else "at least 0"
@@ -85,7 +88,7 @@ class Settling(Description):
 
     def resolved(self) -> dict[str, Any]:
         """All options in JSON's types, the settler's next to its name."""
-        values = self.model_dump(mode="json")
+        values = super().resolved()
         settler = values.pop("settler")
         return values | {"settler": settler.pop("kind"), **settler}
 
@@ -112,6 +115,12 @@ def build(
     """
     if (key is None) == (seed is None):
         raise ConfigError("Give `build` a key or a seed, and not both.")
+    if not isinstance(circuit, Circuit):
+        raise ConfigError(
+            f"`build` takes a circuit, such as `gncn.chain((784, 360, 360))`; received {circuit!r}."
+        )
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
+        raise ConfigError(f"seed must be a whole number; received {seed!r}.")
     settling = Settling(**options)
     _refuse_idle(circuit, settling)
     _refuse_dead_start(circuit)
@@ -124,8 +133,8 @@ def assemble(circuit: Circuit, settling: Settling, key: PRNGKeyArray) -> Network
     keys = jax.random.split(key, 2 * len(circuit.connections))
     down, up = keys[: len(keys) // 2], keys[len(keys) // 2 :]
     connections = tuple(
-        c.build(sizes[c.source], sizes[c.target], settling.weight_scale, (down[k], up[k]))
-        for k, c in enumerate(circuit.connections)
+        _built(Synapses, c, sizes[c.source], sizes[c.target], settling.weight_scale, pair)
+        for c, pair in zip(circuit.connections, zip(down, up, strict=True), strict=True)
     )
     numbers = {name: _numbers(name, getattr(settling, name), n) for name in NUMBERS}
     layers = tuple(
@@ -133,6 +142,22 @@ def assemble(circuit: Circuit, settling: Settling, key: PRNGKeyArray) -> Network
         for index, layer in enumerate(circuit.layers)
     )
     return Network(circuit, settling.settler, layers, connections)
+
+
+def _built(kind: type[T], part: Connection | Likelihood, *options: Any) -> T:
+    """What a part builds, if it is what the part should build."""
+    made = type(part).__name__
+    try:
+        built = part.build(*options)
+    except TypeError as error:
+        if "abstract" not in str(error):
+            raise
+        raise ConfigError(
+            f"{made}.build: {error}; `gncn.{kind.__name__}` needs them all."
+        ) from None
+    if not isinstance(built, kind):
+        raise ConfigError(f"{made}.build must return `gncn.{kind.__name__}`; it gave {built!r}.")
+    return built
 
 
 def _numbers(name: str, value: Each, n: int) -> list[Float[Array, ""]]:
@@ -146,9 +171,8 @@ def _population(
 ) -> Population:
     errors: ErrorNeurons = FlatErrors()
     if index in circuit.predicted:
-        errors = layer.likelihood.build(
-            layer.size, layer.prediction_activation, settling.initial_precision
-        )
+        g, first = layer.prediction_activation, settling.initial_precision
+        errors = _built(ErrorNeurons, layer.likelihood, layer.size, g, first)
     return Population(
         layer=layer,
         errors=errors,
@@ -186,4 +210,4 @@ def _refuse_dead_start(circuit: Circuit) -> None:
             )
 
 
-reserve("settling", Settling.model_fields)
+reserve("settling", {*Settling.model_fields, "circuit", "key", "seed"})

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, model_validator
 
 from gncn.base.description import Description, Part
 from gncn.base.errors import ConfigError
-from gncn.base.registry import options_of, reserve
+from gncn.base.registry import WIRING, options_of, reserve
 from gncn.core.circuit import PARTS, Circuit, Compared, Layer
 from gncn.core.connections.base import CONNECTIONS
 from gncn.core.flat import REGISTRIES, is_default, takers
@@ -71,6 +71,7 @@ class Chain(Description):
                 parts = dict.fromkeys(o for kind in REGISTRIES for o in takers(kind))
                 known = ", ".join(map(repr, (*cls.model_fields, *parts)))
                 raise ConfigError(f"Unknown option {name!r} for a chain. Options: {known}.")
+        _refuse_both(options)
         return {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in options.items()
@@ -118,6 +119,7 @@ class Chain(Description):
             "competition": per_layer("competition", self.competition, n),
         }
         between: dict[str, list[Any]] = {}
+        kinds = per_layer("connection", self.connection, n)
         for name, value in self.part_options.items():
             match _scope(name):
                 case "output":
@@ -125,10 +127,13 @@ class Chain(Description):
                 case "likelihood":  # the top is not predicted
                     latent[name] = [*per_layer(name, value, n - 1), None]
                 case "connection":
-                    between[name] = per_layer(name, value, n)
+                    between[name] = _spread(name, value, [(one,) for one in kinds], "connection")
+                case "competition":
+                    places = [(one,) for one in latent["competition"]]
+                    latent[name] = _spread(name, value, places, "competition")
                 case _:
-                    latent[name] = per_layer(name, value, n)
-        kinds = per_layer("connection", self.connection, n)
+                    both = zip(latent["activation"], latent["prediction_activation"], strict=True)
+                    latent[name] = _spread(name, value, list(both), "activation")
         return shared | {
             "layers": (
                 self._data_layer(n_pixels, data),
@@ -143,9 +148,9 @@ class Chain(Description):
     def _data_layer(self, n_pixels: int, options: dict[str, Any]) -> Layer:
         g = self.output_activation
         if g is None:
-            likelihood = self.likelihood
-            if isinstance(likelihood, str):
-                likelihood = REGISTRIES["likelihood"].get(likelihood)
+            named = REGISTRIES["likelihood"]
+            chosen = self.likelihood
+            likelihood = named.get(chosen) if isinstance(chosen, str) else named.make(chosen)
             g = "sigmoid" if likelihood.binary else "identity"
         return Layer(size=n_pixels, prediction_activation=g, **options)
 
@@ -183,9 +188,10 @@ def chain(sizes: Sequence[int], **options: Any) -> Circuit:
     >>> chain((784, 300, 1540), competition="columns", group_size=[12, 14]).n_latent
     2
     """
-    if len(sizes) < 2:
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str) or len(sizes) < 2:
         raise ConfigError(
-            f"A chain needs the data's size and at least one latent layer; received {sizes!r}."
+            "A chain needs the sizes of the data and of at least one latent layer, such as "
+            f"(784, 360, 360); received {sizes!r}."
         )
     return Chain(sizes=tuple(sizes[1:]), **options).circuit(sizes[0])
 
@@ -204,6 +210,20 @@ def per_layer(name: str, value: T | Sequence[T], n: int) -> list[T]:
             f"{list(value)!r}."
         )
     return list(value)
+
+
+def _spread(name: str, value: Any, chosen: list[tuple[Any, ...]], kind: str) -> list[Any]:
+    """An option's value for each layer: one value goes to the layers whose part takes it.
+
+    If no layer's does, all get it, and the layer says that the option has no effect.
+    """
+    values = per_layer(name, value, len(chosen))
+    if isinstance(value, list | tuple):
+        return values
+    takes = [
+        bool(set(takers(kind)[name]) & {c for c in one if isinstance(c, str)}) for one in chosen
+    ]
+    return [v if t or not any(takes) else None for v, t in zip(values, takes, strict=True)]
 
 
 def _scope(name: str) -> str | None:
@@ -230,11 +250,26 @@ def _fields(kind: str, name: str) -> dict[str, Any]:
     return {option: entry.model_fields[option] for option in options_of(entry)}
 
 
+def _refuse_both(options: Mapping[str, Any]) -> None:
+    """Refuse options of connections both in a table and next to it: which one would hold?"""
+    tables = [one for one in _all(options.get("connection")) if isinstance(one, Mapping)]
+    flat = [name for name in options if name in takers("connection")]
+    if tables and flat:
+        raise ConfigError(
+            f"Options of a connection stand in its table or next to it, not both; received "
+            f"{flat} next to connection={tables[0]!r}."
+        )
+
+
 def _connection(chosen: Any, index: int, options: dict[str, Any]) -> Any:
     given = {name: value for name, value in options.items() if value is not None}
     kind, own = chosen, {}
     if isinstance(chosen, Mapping):
         own = {name: value for name, value in chosen.items() if name != "kind"}
+        if WIRING & set(own):
+            raise ConfigError(
+                f"A chain decides source and target itself; received connection={chosen!r}."
+            )
         kind = chosen.get("kind")
     if not isinstance(kind, str):
         raise ConfigError(
@@ -262,7 +297,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _all(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 reserve("circuit", {*Chain.model_fields, *Layer.model_fields, *Circuit.model_fields})

@@ -72,7 +72,7 @@ class Competition(Part, abc.ABC):
         return lateral_inhibition * rivals - self_excitation * signal
 
     def bound(self, size: int) -> Float[Array, "units units"]:
-        """A symmetric matrix no less than M ⊙ (1 − I), from which Newton's steps are made.
+        """A bound of M ⊙ (1 − I) for Newton's steps; where M is symmetric, no less than it.
 
         By default the greatest sum over a neuron's rivals, times I.
         """

@@ -4,7 +4,8 @@ Visible pixels are clamped; the rest of the network settles on them.  Two ways:
 
 ``drift``   Eq 4 as printed: missing pixels are states too, z^0 ← z^0 − β e^0, which
             drift to their prediction and send their errors up on the way.
-``silent``  missing pixels send no error; the completion is their prediction z̄^0.
+``silent``  missing pixels send no error; the completion is their prediction z̄^0.  (With a full
+            precision of the data, visible pixels still weigh in what is missing, as 0.)
 """
 
 from typing import Any, Literal, get_args
@@ -47,6 +48,12 @@ class Completer(eqx.Module):
     def __check_init__(self) -> None:
         if self.way not in WAYS:
             raise unknown_choice("way", self.way, WAYS)
+        if isinstance(self.n_settle_steps, bool) or not isinstance(self.n_settle_steps, int):
+            raise ConfigError(f"n_settle_steps must be a whole number: {self.n_settle_steps!r}.")
+        if self.n_settle_steps < 1:
+            raise ConfigError(f"n_settle_steps must be at least 1; received {self.n_settle_steps}.")
+        if isinstance(self.sharpness, float | int) and not 0 < self.sharpness < float("inf"):
+            raise ConfigError(f"sharpness must be above 0 and finite; received {self.sharpness}.")
         if self.way == "drift" and self.sharpness != 1:
             raise ConfigError(f"way='drift' has no sharpness; received {self.sharpness}.")
 

@@ -73,7 +73,7 @@ def gather(
             own[field] = {"kind": chosen, **given}
     for name in extra:
         if name not in used:
-            raise _idle(name, extra[name], own, parts, fields, where)
+            raise _idle(name, extra[name], options, own, parts, fields, where)
     return own
 
 
@@ -88,6 +88,7 @@ def _refuse_missing(kind: str, field: str, chosen: str, given: Mapping[str, Any]
 def _idle(
     name: str,
     value: Any,
+    options: Mapping[str, Any],
     own: Mapping[str, Any],
     parts: Mapping[str, str],
     fields: Mapping[str, Any],
@@ -97,6 +98,11 @@ def _idle(
     for field, kind in parts.items():
         if name in takers(kind):
             chosen = own.get(field, fields[field])
+            if not isinstance(options.get(field, ""), str):
+                return ConfigError(
+                    f"{field} is given with its options, so they can't stand next to it; received "
+                    f"{field}={options[field]!r}, {name}={value!r}."
+                )
             label = chosen["kind"] if isinstance(chosen, Mapping) else chosen
             named = " or ".join(f"{field}={other!r}" for other in takers(kind)[name])
             return ConfigError(

@@ -22,7 +22,10 @@ class Mask:
     """
 
     def __init__(self, values: Any) -> None:
-        array = np.array(values, dtype=np.float32)
+        try:
+            array = np.array(values, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"A mask must be a square matrix of numbers: {error}.") from None
         if array.ndim != 2 or array.shape[0] != array.shape[1]:
             raise ConfigError(f"A mask must be a square matrix; received shape {array.shape}.")
         if not ((array >= 0) & (array <= 1)).all():

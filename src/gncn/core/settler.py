@@ -5,7 +5,7 @@ settling, `init` what it remembers before the first step, and `step` takes a ste
 """
 
 import abc
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Array, Float
 from pydantic import Field
@@ -37,9 +37,6 @@ class Settler(Part, abc.ABC):
     tolerance: float | None = Field(default=None, gt=0)
     products: Products = "float32"
 
-    forgets: ClassVar[bool] = True
-    """Whether a step depends on the present states alone."""
-
     def prepare(self, network: "gncn.core.network.Network", last: Any) -> Any:
         """What stays the same while states settle; by default nothing.
 
@@ -57,6 +54,12 @@ class Settler(Part, abc.ABC):
             latents: states of layers 0..L.
         """
         return ()
+
+    @property
+    def forgets(self) -> bool:
+        """Whether a step depends on the present states alone, as `plain_step` does."""
+        own = type(self)
+        return own.step is Settler.step and own.init is Settler.init
 
     @abc.abstractmethod
     def plain_step(

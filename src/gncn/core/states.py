@@ -1,5 +1,6 @@
 """What settling starts from, checked: data, latent states, and how long it may take."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
@@ -25,6 +26,10 @@ def as_data(
             (Values of JAX arrays can't be looked at while a program is compiled.)
     """
     n_pixels = network.circuit.sizes[0]
+    if not isinstance(images, np.ndarray | jax.Array):
+        images = np.asarray(images)
+    if images.dtype.kind not in "biuf":
+        raise DataError(f"Images must be real numbers; received the type {images.dtype}.")
     if images.ndim != 2 or images.shape[1] != n_pixels or images.shape[0] == 0:
         raise DataError(
             f"Images must have shape (n, {n_pixels}) with n at least 1, one image a row; received "
@@ -74,6 +79,12 @@ def length_of(
     """
     n_steps = network.settler.n_settle_steps if n_settle_steps is None else n_settle_steps
     tolerance = network.settler.tolerance if tolerance is None else tolerance
+    if isinstance(n_steps, bool) or not isinstance(n_steps, int | np.integer):
+        raise ConfigError(f"n_settle_steps must be a whole number; received {n_steps!r}.")
+    if tolerance is not None and (
+        isinstance(tolerance, bool) or not isinstance(tolerance, float | int)
+    ):
+        raise ConfigError(f"tolerance must be a number; received {tolerance!r}.")
     if n_steps < 1:
         raise ConfigError(f"n_settle_steps must be at least 1; received {n_steps}.")
     if tolerance is not None and not tolerance > 0:

@@ -10,6 +10,7 @@ before it touches a file.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,6 +19,8 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
@@ -118,7 +121,7 @@ def save(model: Any, folder: str | Path) -> Path:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{what}: {error}") from error
     check_arrays(what, arrays, skeleton)
-    _check_step_sizes(model)
+    _check_numbers(model)
     if jax.tree.structure(tree) != jax.tree.structure(skeleton):
         raise RunError(f"{what}: its description doesn't say all that it is: {description}.")
     content = encoded(arrays)
@@ -158,12 +161,21 @@ def _name_of(model: Any) -> str:
     )
 
 
-def _check_step_sizes(model: Any) -> None:
+def _check_numbers(model: Any) -> None:
+    """Refuse numbers of a network with which it couldn't settle."""
     for index, layer in enumerate(model.layers if isinstance(model, Network) else ()):
         if not layer.step_size > 0:
             raise RunError(
                 f"A network's step sizes must be above 0; layer {index} has {layer.step_size}."
             )
+        for name in ("leak", "self_excitation", "lateral_inhibition"):
+            if not getattr(layer, name) >= 0:
+                raise RunError(
+                    f"A network's {name} must be at least 0; layer {index} has "
+                    f"{getattr(layer, name)}."
+                )
+        if not np.isfinite(np.asarray(layer.errors.log_prob(*[jnp.zeros((1, layer.size))] * 2))):
+            raise RunError(f"The precision of layer {index} is not positive definite.")
 
 
 def load(folder: str | Path) -> Any:
@@ -190,7 +202,7 @@ def load(folder: str | Path) -> Any:
         raise RunError(f"{folder} holds no model that can be loaded: {error}") from error
     check_arrays(str(folder / whole["tensors"]), arrays, skeleton)
     model = unpacked(filled(skeleton, arrays))
-    _check_step_sizes(model)
+    _check_numbers(model)
     return model
 
 
@@ -246,8 +258,8 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _read_tensors(folder: Path, name: str, digest: str) -> bytes:
-    if Path(name).name != name:
-        raise RunError(f"{folder / DESCRIPTION} names arrays outside its folder: {name!r}.")
+    if not re.fullmatch(r"model-[0-9a-f]+\.safetensors", name):
+        raise RunError(f"{folder / DESCRIPTION} names arrays outside its folder: {name[:80]!r}.")
     with explained(f"Can't read {name[:80]} in {folder}, which {DESCRIPTION} calls for"):
         content = (folder / name).read_bytes()
     if sha256(content) != digest:

@@ -6,7 +6,7 @@ G is Euler's step, z' are the states before the last step, and P holds layers th
 non-negative.  It rests where Euler's steps rest, since there Δz = 0.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
@@ -23,8 +23,6 @@ class Momentum(Settler):
     """
 
     momentum: float = Field(ge=0, lt=1)
-
-    forgets: ClassVar[bool] = False
 
     def init(self, network: Network, latents: Latents) -> Latents:
         """The states before the last step: the present ones."""
