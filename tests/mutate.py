@@ -69,7 +69,11 @@ TESTS = {
 """The tests that must notice, by the beginning of a mutant's path; the first that fits."""
 
 MUTANTS = [
-    ("base/registry.py", "self._entries.get(name, entry) is not entry", "False"),
+    (
+        "base/registry.py",
+        "name in self._entries and not _same(self._entries[name], entry)",
+        "False",
+    ),
     ("base/registry.py", "        self._refuse_clash(entry)\n", ""),
     ("base/registry.py", "if known is entry:", "if True:"),
     ("core/precision.py", "0.5 / self.values - 0.5", "0.5 / self.values - 1.0"),

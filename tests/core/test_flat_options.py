@@ -59,7 +59,7 @@ def test_an_option_of_two_parts_goes_to_both():
         ),
         (
             {"competition": Columns(group_size=3), "group_size": 2},
-            r"competition='columns'.*received competition=Columns\(group_size=3\), group_size=2",
+            r"is given with its options.*competition=Columns\(group_size=3\), group_size=2",
         ),
         ({"winners": 2}, "activation='k_winners'.*received activation='relu', winners=2"),
         (
@@ -126,12 +126,17 @@ def test_a_chain_hands_options_to_the_layers_and_connections_that_take_them():
     assert circuit == by_hand
 
 
+def test_one_value_goes_to_the_layers_whose_part_takes_it():
+    circuit = gncn.chain((8, 6, 4), competition=("columns", "none"), group_size=3)
+    assert circuit == gncn.chain((8, 6, 4), competition=("columns", "none"), group_size=(3, None))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"group_size": 3}, "competition='columns'.*received competition='none', group_size=3"),
         (
-            {"competition": ("columns", "none"), "group_size": 3},
+            {"competition": ("columns", "none"), "group_size": (3, 3)},
             "competition='columns'.*received competition='none', group_size=3",
         ),
         (

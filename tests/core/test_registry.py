@@ -1,5 +1,6 @@
 """Parts under names: what may be registered, and what is said where it may not."""
 
+import numpy as np
 import pytest
 from pydantic import Field
 
@@ -127,8 +128,8 @@ def test_parts_of_one_kind_may_share_an_option_and_parts_of_another_scope_may_to
     ("value", "message"),
     [
         ("ring", "Unknown competition 'ring'. Choose one of: 'none', 'columns', 'band', 'matrix'"),
-        (3, "given by its name \\('none', 'columns'.*received 3"),
-        ({"group_size": 2}, "given by its name .*as a table with its 'kind'"),
+        (3, "by its name \\('none', 'columns'.*received 3"),
+        ({"group_size": 2}, "by its name .*as a table with its 'kind'"),
         ({"kind": "columns"}, "Columns needs the option 'group_size'"),
         ({"kind": "columns", "group_size": 0}, "group_size: .*greater than 0; received 0"),
         ({"kind": "columns", "group_size": 2, "width": 1}, "Unknown option 'width' for Columns"),
@@ -146,3 +147,23 @@ def test_a_part_without_a_name_works_and_can_not_be_saved():
     assert gncn.Layer(size=3, competition=Unnamed()).competition == Unnamed()
     with pytest.raises(ConfigError, match=r"Unnamed has no name.*register\('competition', name, U"):
         registry("competition").name_of(Unnamed)
+
+
+def test_a_table_that_names_a_function_is_its_name_and_has_no_options():
+    assert gncn.Layer(size=4, activation={"kind": "relu"}).activation == "relu"
+    with pytest.raises(gncn.ConfigError, match="'relu' has no options"):
+        gncn.Layer(size=4, activation={"kind": "relu", "x": 0.5})
+
+
+def test_a_settler_with_a_step_of_its_own_takes_it_from_the_first():
+    class Twice(gncn.Euler):
+        def step(self, network, prepared, latents, state):
+            once = self.plain_step(network, prepared, latents)
+            return self.plain_step(network, prepared, once), state
+
+    network = gncn.build(gncn.chain((6, 5, 4)), seed=0, settler=Twice(n_settle_steps=4))
+    x = np.eye(6, dtype=np.float32)[:3]
+    np.testing.assert_allclose(
+        gncn.settle(network, x).latents[2], gncn.watch(network, x)[0].latents[2], rtol=1e-5
+    )
+    assert not network.settler.forgets

@@ -110,7 +110,7 @@ def test_without_momentum_it_is_eulers_rule():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"settler": "momentum"}, "Momentum needs the option 'momentum'"),
+        ({"settler": "momentum"}, "settler='momentum' needs `momentum`"),
         (
             {"momentum": 0.5},
             "momentum is an option of settler='momentum'.*settler='euler', momentum=0.5",
@@ -121,8 +121,8 @@ def test_without_momentum_it_is_eulers_rule():
             {"settler": "nesterov"},
             "Unknown settler 'nesterov'.*'euler', 'momentum'",
         ),
-        ({"settler": Euler(), "momentum": 0.5}, "has its options already; received.*0.5"),
-        ({"settler": 3}, "A settler is given by its name.*received 3"),
+        ({"settler": Euler(), "momentum": 0.5}, r"is given with its options.*momentum=0\.5"),
+        ({"settler": 3}, "Give the settler by its name.*received 3"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

@@ -281,8 +281,8 @@ def test_learning_begins_its_search_at_the_last_inverses(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"settler": "newton", "damping": 0.1}, "needs the option 'pixel_variance'"),
-        ({"settler": "newton", "pixel_variance": 0.1}, "needs the option 'damping'"),
+        ({"settler": "newton", "damping": 0.1}, "needs `pixel_variance`"),
+        ({"settler": "newton", "pixel_variance": 0.1}, "needs `damping`"),
         ({**STEPS, "settler": "euler"}, "no other takes it; received settler='euler', damping"),
         ({**STEPS, "pixel_variance": 0.3}, "pixel_variance.*0.25.*received 0.3"),
         ({**STEPS, "damping": 0.0}, "damping.*received 0.0"),
