@@ -40,7 +40,7 @@ class Registry(Generic[Entry]):
         kind: what the entries are, for messages: "competition", for instance.
         base: the class of which every entry is a subclass.
         scope: parts of one scope share the names of their options, for these may be written
-            next to one another.  By default the kind has a scope of its own.
+            next to one another.  By default no other kind shares the scope.
     """
 
     def __init__(self, kind: str, base: type, scope: str | None = None) -> None:

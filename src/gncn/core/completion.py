@@ -75,7 +75,7 @@ class Completer(eqx.Module):
 
 
 class SeenErrors(ErrorNeurons):
-    """Error neurons of the data of which only those of visible pixels send.
+    """Error neurons of the data, where only visible pixels send errors.
 
     Attributes:
         errors: the data's error neurons.

@@ -116,8 +116,7 @@ def descend(network: Network, codes: Float[Array, "codes units"]) -> Latents:
     sent = {top: network.layers[top].activity(codes)}
     states: list[Float[Array, "codes _units"]] = [codes] * (top + 1)
     for index in reversed(range(top)):
-        arriving = [c.predict(sent[c.source]) for c in network.connections if c.target == index]
-        drive = sum(arriving[1:], start=arriving[0])
+        drive = network.drive(index, sent)
         if index == 0:
             states[0] = drive
             continue

@@ -18,7 +18,8 @@ V^l (appendix)          ``network.layers[l].layer.competition`` with α_e, α_h 
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -44,8 +45,8 @@ class Responses(NamedTuple):
     Attributes:
         activities: φ^l(z^l); of the data, the data.
         drives: h^l = Σ W φ(z), the input to g^l; zero for layers that nothing predicts.
-        predictions: z̄^l = g^l(h^l), likewise.
-        errors: e^l, weighted by the precision, likewise.
+        predictions: z̄^l = g^l(h^l); zero there, too.
+        errors: e^l, weighted by the precision; zero there, too.
     """
 
     activities: Latents
@@ -144,7 +145,7 @@ class Network(eqx.Module):
         """Predictions z̄^l = g^l(Σ W φ(z)) and errors e^l of all layers (Eqs 1, 5, 13, 14)."""
         pairs = list(zip(self.layers, latents, strict=True))
         sent = tuple(z if i == 0 else layer.activity(z) for i, (layer, z) in enumerate(pairs))
-        drives = tuple(self._drive(index, sent) for index in range(len(latents)))
+        drives = tuple(self.drive(index, sent) for index in range(len(latents)))
         return Responses(
             sent,
             drives,
@@ -155,8 +156,8 @@ class Network(eqx.Module):
             ),
         )
 
-    def _drive(self, index: int, sent: Latents) -> Units:
-        """The drive h of one layer: what all connections to it predict."""
+    def drive(self, index: int, sent: Latents | Mapping[int, Any]) -> Units:
+        """The drive h of one layer: what all connections to it predict, from what layers send."""
         arriving = [c.predict(sent[c.source]) for c in self.connections if c.target == index]
         return sum(arriving[1:], start=arriving[0]) if arriving else jnp.zeros_like(sent[index])
 
