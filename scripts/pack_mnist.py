@@ -16,8 +16,7 @@ from jaxtyping import UInt8
 
 from gncn.base.errors import GncnError
 from gncn.base.files import write_atomic
-from gncn.data.content import parse_idx, read_verified
-from gncn.data.embedded import MNIST_DIGEST, arrays_digest
+from gncn.data.content import MNIST_DIGEST, arrays_digest, parse_idx, read_verified
 from gncn.data.registry import dataset_info
 
 OUTPUT = Path(__file__).resolve().parent.parent / "src" / "gncn" / "data" / "assets" / "mnist.npz"
@@ -32,7 +31,7 @@ def pack(folder: Path) -> dict[str, UInt8[np.ndarray, "..."]]:
         folder: holds the four idx files, gzipped or not.
 
     Returns:
-        The members of the archive, in their order; see `gncn.data.embedded`.
+        The members of the archive, in their order; see `gncn.data.content`.
 
     Raises:
         gncn.base.errors.DataError: a file is damaged or altered.
@@ -97,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--new-digest",
         action="store_true",
         help="write the archive even if its arrays differ from those on record; then set "
-        "MNIST_DIGEST in src/gncn/data/embedded.py to the hash printed",
+        "MNIST_DIGEST in src/gncn/data/content.py to the hash printed",
     )
     options = parser.parse_args(arguments)
     try:

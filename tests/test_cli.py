@@ -362,7 +362,7 @@ def test_ctrl_c_is_told_wherever_it_comes(trained):
     folder, _ = trained
     hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     strike = "import os; os.kill(os.getpid(), signal.SIGINT)"
-    for place in ("gncn.runs.assess.assess", "gncn.base.compilation.keep_compiled_programs"):
+    for place in ("gncn.runs.assess.assess", "gncn.base.hardware.keep_compiled_programs"):
         module, _, name = place.rpartition(".")
         patch = f"import {module} as m; m.{name} = lambda *a, **k: exec({strike!r})"
         code = f"{hear}; from gncn.cli import main; {patch}; main()"

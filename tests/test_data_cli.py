@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from gncn.base.errors import ConfigError, DataError
 from gncn.cli.data import app
-from gncn.data import dataset_info, dataset_names, embedded, registry
+from gncn.data import content, dataset_info, dataset_names, registry
 from gncn.data.content import to_idx
 
 
@@ -93,17 +93,17 @@ class TestVerify:
 
     def test_embedded(self, folder, monkeypatch):
         run("verify", "mnist")
-        monkeypatch.setattr("gncn.data.embedded.MNIST_DIGEST", "sha256:0")
+        monkeypatch.setattr("gncn.data.content.MNIST_DIGEST", "sha256:0")
         assert "was altered" in run("verify", "mnist", code=1)
 
     def test_damaged(self, folder, monkeypatch, tmp_path):
-        whole = embedded.files("gncn.data").joinpath("assets", "mnist.npz").read_bytes()
+        whole = content.files("gncn.data").joinpath("assets", "mnist.npz").read_bytes()
         for place in (30_000, 500_000, len(whole) - 1000):
-            content = bytearray(whole)
-            content[place] ^= 0x55
+            harmed = bytearray(whole)
+            harmed[place] ^= 0x55
             (tmp_path / "assets").mkdir(exist_ok=True)
-            (tmp_path / "assets" / "mnist.npz").write_bytes(content)
-            monkeypatch.setattr(embedded, "files", lambda _: tmp_path)
+            (tmp_path / "assets" / "mnist.npz").write_bytes(harmed)
+            monkeypatch.setattr(content, "files", lambda _: tmp_path)
             assert "embedded MNIST" in run("verify", "mnist", code=1)
 
 

@@ -29,8 +29,7 @@ from gncn.data.content import (
     read_verified,
     to_idx,
 )
-from gncn.data.download import download
-from gncn.data.locate import obtain
+from gncn.data.locate import download, obtain
 
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 N_TRAIN, N_TEST = 30, 12

@@ -6,7 +6,7 @@ import pytest
 import gncn
 from gncn.base.errors import ConfigError
 from gncn.data import DataSource
-from gncn.data.source import SOURCES
+from gncn.data.loaders import SOURCES
 
 
 class Stripes(DataSource):

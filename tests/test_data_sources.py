@@ -11,8 +11,7 @@ import pytest
 
 from gncn.base.errors import DataError
 from gncn.data import MissingFileError, dataset_info, load_dataset
-from gncn.data.content import read_verified
-from gncn.data.embedded import arrays_digest, read_mnist, read_packed_mnist
+from gncn.data.content import arrays_digest, read_mnist, read_packed_mnist, read_verified
 
 DATA = os.environ.get("GNCN_DATA")
 needs_data = pytest.mark.skipif(
@@ -54,7 +53,7 @@ class TestEmbedded:
         assert not np.array_equal(data.validation.images, other.validation.images)
 
     def test_altered_archive_is_refused(self, monkeypatch):
-        monkeypatch.setattr("gncn.data.embedded.MNIST_DIGEST", "sha256:0")
+        monkeypatch.setattr("gncn.data.content.MNIST_DIGEST", "sha256:0")
         with pytest.raises(DataError, match="was altered: expected content sha256:0"):
             load_dataset("mnist")
 

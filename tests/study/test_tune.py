@@ -9,8 +9,7 @@ import pytest
 
 import gncn
 from gncn.base.errors import ConfigError, DataError, RunError
-from gncn.data import Split
-from gncn.data.config import DataConfig
+from gncn.data import DataConfig, Split
 from gncn.study import tune as tuning
 from gncn.study.objective import development_data, objective, references, shortfall
 from gncn.study.search import Range, Search, load_search

@@ -30,17 +30,12 @@ class Description(BaseModel):
         """Refuse ``true`` and ``"3"`` for numbers and ``"yes"`` for ``true``: pydantic converts."""
         for name, field in cls.model_fields.items():
             value = options.get(name) if isinstance(options, dict) else None
-            given = value if isinstance(value, list | tuple) else (value,)
-            if _only(field.annotation, int, float) and any(
-                isinstance(v, bool | str) for v in given
-            ):
-                raise ValueError(f"{name} must be a number; received {value!r}.")
-            if (
-                _only(field.annotation, bool)
-                and any(isinstance(v, int | str) for v in given)
-                and not all(isinstance(v, bool) for v in given)
-            ):
-                raise ValueError(f"{name} must be true or false; received {value!r}.")
+            number, flag = _only(field.annotation, int, float), _only(field.annotation, bool)
+            for one in value if isinstance(value, list | tuple) else (value,):
+                if number and isinstance(one, bool | str):
+                    raise ValueError(f"{name} must be a number; received {value!r}.")
+                if flag and isinstance(one, int | str) and not isinstance(one, bool):
+                    raise ValueError(f"{name} must be true or false; received {value!r}.")
         return options
 
     def resolved(self) -> dict[str, Any]:

@@ -15,14 +15,10 @@ _NAMES = {
 
 
 def needs(module: str, extra: str) -> None:
-    """Refuse to go on where an optional package isn't installed; call it before the import.
-
-    Args:
-        module: the name that the package is imported by.
-        extra: the extra of gncn that installs it.
+    """Refuse to go on where a package that an extra of gncn installs isn't there.
 
     Raises:
-        ConfigError: the package isn't installed.
+        ConfigError: says what to install.
     """
     known = sys.modules.get(module, ...)
     if known is None or (known is ... and find_spec(module) is None):

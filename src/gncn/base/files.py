@@ -15,12 +15,12 @@ from gncn.base.errors import RunError
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
+def explained(what: str, advice: str = "") -> Iterator[None]:
     """Turn an `OSError` of the block into a `RunError`: `what` can't be done, and why."""
     try:
         yield
     except OSError as error:
-        raise RunError(f"{what}: {error.strerror or error}.") from error
+        raise RunError(f"{what}: {error.strerror or error}.{advice}") from error
 
 
 def make_folder(path: Path) -> None:
@@ -36,35 +36,27 @@ def make_folder(path: Path) -> None:
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Replace the content of `path`, such that a reader sees the old content or the new.
 
-    The new content is written next to the file, flushed to disk and then renamed.
-
-    Args:
-        path: destination; its folder must exist.
-        content: bytes, or text to be written as UTF-8.
+    The new content (text as UTF-8) is written next to the file, flushed to disk and then
+    renamed.  The folder must exist.
 
     Raises:
         RunError: the file can't be written; says why.
     """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(
-            f"Can't write {path}: {error.strerror or error}. What was there before is "
-            "unchanged; free some space, or choose a folder that can be written."
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    unchanged = (
+        " What was there before is unchanged; free some space, or choose a folder that can be "
+        "written."
+    )
+    with explained(f"Can't write {path}", unchanged):
+        number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(number, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(number)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def read_json(path: Path, max_bytes: int | None = None) -> dict[str, Any]:

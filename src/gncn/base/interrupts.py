@@ -22,12 +22,8 @@ def interrupts_held() -> Iterator[None]:
     if before is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    received: list[int] = []
-
-    def remember(number: int, _frame: Any) -> None:
-        received.append(number)
-
-    signal.signal(signal.SIGINT, remember)
+    received = []
+    signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     try:
         yield
     finally:

@@ -8,16 +8,6 @@ from gncn.base.errors import ConfigError, unknown_choice
 
 Entry = TypeVar("Entry")
 
-
-def _same(old: Any, new: Any) -> bool:
-    """Whether a definition is the old one, or a repeat of it, as in a notebook."""
-    name = getattr(new, "__qualname__", "<lambda>")
-    places = [
-        (getattr(one, "__module__", None), getattr(one, "__qualname__", "")) for one in (old, new)
-    ]
-    return old is new or ("<" not in name and places[0] == places[1])
-
-
 WIRING = frozenset({"source", "target"})
 """Options of a connection that its place in the circuit decides."""
 
@@ -44,9 +34,7 @@ class Registry(Generic[Entry]):
     """
 
     def __init__(self, kind: str, base: type, scope: str | None = None) -> None:
-        self.kind = kind
-        self.base = base
-        self.scope = kind if scope is None else scope
+        self.kind, self.base, self.scope = kind, base, scope or kind
         self._entries: dict[str, Entry] = {}
         _KINDS[kind] = self
 
@@ -82,33 +70,22 @@ class Registry(Generic[Entry]):
                 )
 
     def check(self, entry: Any) -> None:
-        """Refuse what can't be an entry.
-
-        Raises:
-            ConfigError: it is no subclass of `base`, or lacks a method.
-        """
+        """Refuse what is no subclass of `base`, or lacks a method."""
         if not (inspect.isclass(entry) and issubclass(entry, self.base)):
             raise ConfigError(
                 f"A {self.kind} must be a subclass of `gncn.{self.base.__name__}`; received "
                 f"{entry!r}."
             )
-        missing = sorted(getattr(entry, "__abstractmethods__", ()))
+        missing = ", ".join(f"`{name}`" for name in sorted(entry.__abstractmethods__))
         if missing:
-            raise ConfigError(
-                f"{entry.__name__} lacks {', '.join(f'`{name}`' for name in missing)}, which every "
-                f"{self.kind} needs."
-            )
+            raise ConfigError(f"{entry.__name__} lacks {missing}, which every {self.kind} needs.")
 
     def names(self) -> tuple[str, ...]:
         """All names, in the order of registration."""
         return tuple(self._entries)
 
     def get(self, name: str) -> Entry:
-        """The entry of a name.
-
-        Raises:
-            ConfigError: there is none.
-        """
+        """The entry of a name; a `ConfigError` lists all names where there is none."""
         if name not in self._entries:
             raise unknown_choice(self.kind, name, self.names())
         return self._entries[name]
@@ -117,11 +94,7 @@ class Registry(Generic[Entry]):
         return name in self._entries
 
     def name_of(self, entry: Any) -> str:
-        """The name under which an entry stands.
-
-        Raises:
-            ConfigError: it stands under none.
-        """
+        """The name under which an entry stands; a `ConfigError` where it stands under none."""
         for name, known in self._entries.items():
             if known is entry:
                 return name
@@ -132,10 +105,7 @@ class Registry(Generic[Entry]):
         )
 
     def make(self, value: Any) -> Any:
-        """A part from what names it.
-
-        Args:
-            value: an instance of `base`, a name, or ``{"kind": name, option: value, ...}``.
+        """A part from an instance of `base`, a name, or ``{"kind": name, option: value, ...}``.
 
         Raises:
             ConfigError: the name is unknown, or the options don't suit the part.
@@ -159,6 +129,15 @@ class Registry(Generic[Entry]):
             ConfigError: its class isn't registered.
         """
         return {"kind": self.name_of(type(part)), **part.model_dump()}
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Whether a definition is the old one, or a repeat of it, as in a notebook."""
+    old_place, new_place = (
+        f"{getattr(one, '__module__', '')}.{getattr(one, '__qualname__', '<no name>')}"
+        for one in (old, new)
+    )
+    return old is new or (old_place == new_place and "<" not in new_place)
 
 
 def options_of(entry: Any) -> tuple[str, ...]:
@@ -186,10 +165,7 @@ def register(kind: str, name: str, part: Any) -> Any:
 
 
 def registered(kind: str) -> tuple[str, ...]:
-    """The names of all parts of a kind.
-
-    Raises:
-        ConfigError: the kind is unknown.
+    """The names of all parts of a kind; a `ConfigError` lists all kinds where it is unknown.
 
     >>> registered("competition")
     ('none', 'columns', 'band', 'matrix')
@@ -198,11 +174,7 @@ def registered(kind: str) -> tuple[str, ...]:
 
 
 def registry(kind: str) -> Registry[Any]:
-    """The registry of a kind of part.
-
-    Raises:
-        ConfigError: the kind is unknown.
-    """
+    """The registry of a kind of part; see `registered`."""
     if kind not in _KINDS:
         raise unknown_choice("kind of part", kind, _KINDS)
     return _KINDS[kind]

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    from gncn.base.compilation import keep_compiled_programs
+    from gncn.base.hardware import keep_compiled_programs
     from gncn.data import cache_dir
 
     keep_compiled_programs(cache_dir() / "compiled")

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from gncn.base.errors import DataError
 from gncn.cli.options import JsonOption, print_json
 from gncn.data import DatasetInfo, cache_dir, check, dataset_info, dataset_names, fetch, present
-from gncn.data.embedded import read_packed_mnist
+from gncn.data.content import read_packed_mnist
 
 app = typer.Typer(
     no_args_is_help=True,

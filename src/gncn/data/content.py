@@ -1,7 +1,22 @@
-"""Reading the files that data sets are distributed as: idx, gzipped idx, npz, mat.
+"""Reading the files that data sets are distributed as (idx, gzipped idx, npz, mat), and our MNIST.
 
 Files come from strangers, so nothing is unpickled, decompression stops at the
 size expected, and content is checked against a known hash before it is parsed.
+
+MNIST is embedded in this package, binarised, one bit a pixel, about 1.4 MB.
+``assets/mnist.npz`` is an ordinary npz archive (members compressed with LZMA), so
+``numpy.load`` alone reads it:
+
+| member | type | shape | holds |
+|---|---|---|---|
+| train_images | uint8 | (60000, 28, 4) | ``numpy.packbits(images, axis=-1)`` |
+| train_labels | uint8 | (60000,) | digit, 0..9 |
+| test_images | uint8 | (10000, 28, 4) | as above |
+| test_labels | uint8 | (10000,) | digit, 0..9 |
+
+``images`` being (n, 28, 28) zeros and ones: pixel/255 >= 0.5. A row takes four
+bytes, whose last four bits are unused (rows of whole bytes compress better). The
+archive is written by ``scripts/pack_mnist.py``; ``assets/LICENSE-MNIST.md`` has the terms.
 """
 
 import gzip
@@ -10,6 +25,8 @@ import io
 import math
 import zipfile
 import zlib
+from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +37,10 @@ from gncn.base.extras import needs
 from gncn.data.registry import DataFile, DatasetInfo, owner_of
 from gncn.data.types import Split
 
+MNIST_DIGEST = "sha256:a1d5bd90714c117b10f29362d69938eaad7b2f3370c164d10c4bf6b9aeb79f2c"
+"""Hash of the embedded arrays, packed (see `arrays_digest`)."""
+
+_MNIST_WIDTH = 28
 _IDX_UINT8 = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -47,16 +68,13 @@ def read_verified(path: Path, info: DatasetInfo, file: DataFile) -> bytes:
     """
     try:
         return verified_content(path.read_bytes(), info, file)
-    except ForeignFileError as error:
-        raise ForeignFileError(
-            f"{path} is {error}. Keep each data set in a folder of its own, such as "
-            f"{info.folders[0]}."
-        ) from error
     except AlteredFileError as error:
-        hint = f" {info.hint}" if info.hint else ""
-        raise AlteredFileError(
-            f"{path} is {error}.{hint} Delete it and run `gncn data fetch {info.name}`."
-        ) from error
+        advice = f"Delete it and run `gncn data fetch {info.name}`."
+        if isinstance(error, ForeignFileError):
+            advice = f"Keep each data set in a folder of its own, such as {info.folders[0]}."
+        elif info.hint:
+            advice = f"{info.hint} {advice}"
+        raise type(error)(f"{path} is {error}. {advice}") from error
 
 
 def verified_content(raw: bytes, info: DatasetInfo, file: DataFile) -> bytes:
@@ -114,14 +132,11 @@ def to_idx(array: UInt8[np.ndarray, "..."]) -> bytes:
 
 
 def parse_silhouettes(content: bytes, info: DatasetInfo) -> tuple[Split, Split, Split]:
-    """Turn a CalTech 101 Silhouettes .mat file, whose hash was checked, into its official splits.
+    """The official splits (train, validation, test) in a CalTech 101 Silhouettes .mat file.
 
-    The file holds each image column by column (MATLAB's order) with foreground 0
-    and labels from 1. Here images are upright rows of pixels with foreground 1,
-    as in MNIST, and labels count from 0.
-
-    Returns:
-        Training, validation and test split.
+    The file, whose hash was checked, holds each image column by column (MATLAB's order)
+    with foreground 0 and labels from 1. Here images are upright rows of pixels with
+    foreground 1, as in MNIST, and labels count from 0.
     """
     needs("scipy", "evaluation")
     from scipy.io import loadmat
@@ -137,6 +152,47 @@ def parse_silhouettes(content: bytes, info: DatasetInfo) -> tuple[Split, Split, 
     return split("train"), split("val"), split("test")
 
 
+def read_mnist() -> dict[str, UInt8[np.ndarray, "..."]]:
+    """Read the embedded MNIST, images as rows of 784 zeros and ones; see `read_packed_mnist`."""
+    arrays = read_packed_mnist()
+    for name in ("train_images", "test_images"):
+        images = np.unpackbits(arrays[name], axis=-1, count=_MNIST_WIDTH)
+        arrays[name] = images.reshape(len(images), -1)
+    return arrays
+
+
+def read_packed_mnist() -> dict[str, UInt8[np.ndarray, "..."]]:
+    """Read the four arrays of the table above as they are stored, and check their hash.
+
+    Raises:
+        DataError: the archive is missing, damaged or altered.
+    """
+    asset = files("gncn.data").joinpath("assets", "mnist.npz")
+    advice = "Install the package again."
+    members = ("train_images", "train_labels", "test_images", "test_labels")
+    try:
+        with asset.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in members}
+    except Exception as error:  # NumPy raises a dozen kinds for files that were harmed
+        raise DataError(f"The embedded MNIST, {asset}, can't be read: {error}. {advice}") from error
+    received = arrays_digest(arrays)
+    if received != MNIST_DIGEST:
+        raise DataError(
+            f"The embedded MNIST, {asset}, was altered: expected content {MNIST_DIGEST}; received "
+            f"{received}. {advice}"
+        )
+    return arrays
+
+
+def arrays_digest(arrays: Mapping[str, UInt8[np.ndarray, "..."]]) -> str:
+    """Return ``"sha256:..."`` over names, shapes and values of byte arrays, in order."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name}{array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return f"sha256:{digest.hexdigest()}"
+
+
 def _idx_header(shape: tuple[int, ...]) -> bytes:
     axes = b"".join(size.to_bytes(4, "big") for size in shape)
     return bytes((0, 0, _IDX_UINT8, len(shape))) + axes
@@ -145,13 +201,11 @@ def _idx_header(shape: tuple[int, ...]) -> bytes:
 def _content(raw: bytes, file: DataFile) -> bytes:
     if file.shape is None:
         return raw
-    limit = len(_idx_header(file.shape)) + math.prod(file.shape)
     if raw.startswith(_GZIP_MAGIC):
+        limit = len(_idx_header(file.shape)) + math.prod(file.shape)
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
             return stream.read(limit + 1)
-    if raw.startswith(_ZIP_MAGIC):
-        return _npz_content(raw, file.shape)
-    return raw
+    return _npz_content(raw, file.shape) if raw.startswith(_ZIP_MAGIC) else raw
 
 
 def _npz_content(raw: bytes, shape: tuple[int, ...]) -> bytes:

@@ -6,17 +6,29 @@ operating system's, or the folder named by ``GNCN_CACHE``), then the mirrors.
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
 
 from gncn.base.errors import DataError
 from gncn.base.extras import needs
-from gncn.data.content import AlteredFileError, ForeignFileError, MissingFileError, read_verified
-from gncn.data.download import download
+from gncn.data.content import (
+    AlteredFileError,
+    ForeignFileError,
+    MissingFileError,
+    read_verified,
+    verified_content,
+)
 from gncn.data.registry import DataFile, DatasetInfo
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_TIMEOUT_S = 30.0
+_CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -60,13 +72,18 @@ def obtain(
         AlteredFileError: the file found has other content than it should.
         DataError: a folder named doesn't exist or can't be written.
     """
-    content = _find(info, file, data_dir, replace_cached=allow_download)
-    if content is not None:
-        return content
+    missing: DataError = _missing(info, file, data_dir)
+    for path in _found(info, file, data_dir):
+        try:
+            return read_verified(path, info, file)
+        except ForeignFileError as error:
+            missing = error if data_dir is not None else missing
+        except AlteredFileError:  # in the cache, a download replaces it
+            if not (allow_download and data_dir is None and path.is_relative_to(cache_dir())):
+                raise
     if data_dir is not None or not allow_download:
-        raise _missing(info, file, data_dir)
-    path = download(info, file, cache_dir() / info.folders[0])
-    return read_verified(path, info, file)
+        raise missing
+    return read_verified(download(info, file, cache_dir() / info.folders[0]), info, file)
 
 
 def check(info: DatasetInfo, file: DataFile, data_dir: str | Path | None = None) -> FileStatus:
@@ -77,7 +94,7 @@ def check(info: DatasetInfo, file: DataFile, data_dir: str | Path | None = None)
     Raises:
         DataError: a folder named doesn't exist.
     """
-    for path in _candidates(info, file, data_dir):
+    for path in _found(info, file, data_dir):
         try:
             read_verified(path, info, file)
         except ForeignFileError:
@@ -89,14 +106,8 @@ def check(info: DatasetInfo, file: DataFile, data_dir: str | Path | None = None)
 
 
 def present(info: DatasetInfo, file: DataFile, data_dir: str | Path | None = None) -> Path | None:
-    """Return where a file seems to be, by its name alone; None if nowhere.
-
-    Looks in `data_dir` alone if it is given, and never in the network.
-
-    Raises:
-        DataError: a folder named doesn't exist.
-    """
-    return next(_candidates(info, file, data_dir), None)
+    """Where a file seems to be, by its name alone; None if nowhere.  See `check`."""
+    return next(_found(info, file, data_dir), None)
 
 
 def fetch(info: DatasetInfo, folder: Path | None = None) -> list[Path]:
@@ -123,6 +134,90 @@ def fetch(info: DatasetInfo, folder: Path | None = None) -> list[Path]:
     return [_sound_in(target, info, file) or download(info, file, target) for file in info.files]
 
 
+def download(info: DatasetInfo, file: DataFile, folder: Path) -> Path:
+    """Download a file into a folder, made if need be, from the first mirror that has it sound.
+
+    The file appears under its final name only once its content has been checked.
+
+    Raises:
+        MissingFileError: no mirror had it; says why for each, and what to do.
+        DataError: the folder can't be written.
+    """
+    reasons = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
+            for url in file.urls:
+                name = PurePosixPath(url).name
+                arrived = Path(temporary) / name
+                try:
+                    _get(url, arrived, f"{info.name} {name}")
+                    verified_content(arrived.read_bytes(), info, file)
+                except AlteredFileError as error:
+                    reasons.append(f"{url}: the file there is {error}")
+                except OSError as error:  # the errors of requests are OSErrors
+                    reasons.append(f"{url}: {_root_cause(error)}")
+                else:
+                    return arrived.replace(folder / name)
+    except OSError as error:
+        raise DataError(
+            f"Can't save data in {folder}: {error}. Choose another folder with `--data-dir`, or "
+            "set the environment variable GNCN_CACHE."
+        ) from error
+    raise MissingFileError(
+        f"Can't download the {info.name} file {file.file_names[0]}. Mirrors tried:\n  "
+        + "\n  ".join(reasons)
+        + f"\nWhere there is a network, run `gncn data fetch {info.name} --data-dir FOLDER`; copy "
+        "that folder here and pass it as `--data-dir FOLDER` (data_dir in Python), or name it in "
+        "the environment variable GNCN_DATA."
+    )
+
+
+class _Bar:
+    """The progress bar interface that pooch asks for, drawn by rich."""
+
+    total = 0
+
+    def __init__(self, progress: "Progress", description: str) -> None:
+        self._progress, self._task = progress, progress.add_task(description, total=None)
+
+    def update(self, n_bytes: int) -> None:
+        self._progress.update(self._task, advance=n_bytes, total=self.total or None)
+
+    def reset(self) -> None:
+        self._progress.update(self._task, completed=0)
+
+    def close(self) -> None:
+        self._progress.stop_task(self._task)
+
+
+def _get(url: str, path: Path, description: str) -> None:
+    """Download to a file, with a progress bar on a terminal."""
+    needs("pooch", "data")
+    needs("rich", "cli")
+    from pooch import HTTPDownloader
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = *Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn()
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        get = HTTPDownloader(
+            progressbar=_Bar(progress, description),  # pyright: ignore[reportArgumentType] (untyped)
+            chunk_size=_CHUNK_BYTES,
+            timeout=_TIMEOUT_S,
+        )
+        get(url, str(path), None)
+
+
+def _root_cause(error: BaseException) -> str:
+    """Say what lies below the layers that wrap a network error."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return f"{type(error).__name__}: {error}"
+
+
 def _sound_in(target: Path, info: DatasetInfo, file: DataFile) -> Path | None:
     for path in (target / name for name in file.file_names):
         with suppress(AlteredFileError):
@@ -131,56 +226,32 @@ def _sound_in(target: Path, info: DatasetInfo, file: DataFile) -> Path | None:
     return None
 
 
-def _find(
-    info: DatasetInfo, file: DataFile, data_dir: str | Path | None, *, replace_cached: bool
-) -> bytes | None:
-    foreign = None
-    for path in _candidates(info, file, data_dir):
-        try:
-            return read_verified(path, info, file)
-        except ForeignFileError as error:
-            foreign = error
-        except AlteredFileError:
-            if not (replace_cached and data_dir is None and path.is_relative_to(cache_dir())):
-                raise
-    if foreign is not None and data_dir is not None:
-        raise foreign
-    return None
+def _places(info: DatasetInfo, file: DataFile, data_dir: str | Path | None) -> Iterator[Path]:
+    """All paths that a file is looked for at."""
+    given, named = data_dir, os.environ.get("GNCN_DATA")
+    what = "The data folder"
+    if given is None and named:
+        given, what = named, "The folder in the environment variable GNCN_DATA"
+    folders = [] if given is None else [Path(given).expanduser()]
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{what}, {folder}, doesn't exist or is no folder. Correct the path.")
+    if data_dir is None:
+        folders.append(cache_dir())
+    for folder in folders:
+        for parent in (*(folder / name for name in info.folders), folder):
+            yield from (parent / name for name in file.file_names)
 
 
-def _folders(data_dir: str | Path | None) -> tuple[Path, ...]:
-    if data_dir is not None:
-        return (_existing(Path(data_dir).expanduser(), "The data folder"),)
-    named = os.environ.get("GNCN_DATA")
-    if not named:
-        return (cache_dir(),)
-    folder = _existing(Path(named).expanduser(), "The folder in the environment variable GNCN_DATA")
-    return folder, cache_dir()
-
-
-def _existing(folder: Path, what: str) -> Path:
-    if not folder.is_dir():
-        raise DataError(f"{what}, {folder}, doesn't exist or is no folder. Correct the path.")
-    return folder
-
-
-def _places(info: DatasetInfo, file: DataFile, folder: Path) -> Iterator[Path]:
-    for parent in (*(folder / name for name in info.folders), folder):
-        for name in file.file_names:
-            yield parent / name
-
-
-def _candidates(info: DatasetInfo, file: DataFile, data_dir: str | Path | None) -> Iterator[Path]:
-    for folder in _folders(data_dir):
-        yield from (path for path in _places(info, file, folder) if path.is_file())
+def _found(info: DatasetInfo, file: DataFile, data_dir: str | Path | None) -> Iterator[Path]:
+    return (path for path in _places(info, file, data_dir) if path.is_file())
 
 
 def _missing(info: DatasetInfo, file: DataFile, data_dir: str | Path | None) -> MissingFileError:
-    tried = [str(path) for folder in _folders(data_dir) for path in _places(info, file, folder)]
+    tried = "\n  ".join(str(path) for path in _places(info, file, data_dir))
     hint = f"\n{info.hint}" if info.hint else ""
     return MissingFileError(
-        f"The {info.name} file {file.file_names[0]} was not found. Paths tried:\n  "
-        + "\n  ".join(tried)
-        + f"\nWhere there is a network, run `gncn data fetch {info.name}`, or get it from "
+        f"The {info.name} file {file.file_names[0]} was not found. Paths tried:\n  {tried}"
+        f"\nWhere there is a network, run `gncn data fetch {info.name}`, or get it from "
         f"{file.urls[0]} and put it at one of these paths.{hint}"
     )

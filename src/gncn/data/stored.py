@@ -1,17 +1,18 @@
-"""`StoredImages`: images that stay in their file, memory-mapped, and are read as asked for."""
+"""NumPy's files, read without trusting them, and `StoredImages`, which stay in their file."""
 
 import mmap
+import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from gncn.base.errors import DataError
-from gncn.data.reading import read_npy
 
 BLOCK_BYTES = 2**23
 """Bytes of a file that are looked at once when all of it is."""
@@ -59,7 +60,8 @@ class StoredImages:
     def __getitem__(
         self, index: Any
     ) -> UInt8[np.ndarray, "*images pixels"] | Float32[np.ndarray, "*images pixels"]:
-        rows = index if _is_integers(index) else np.asarray(np.arange(len(self))[index])
+        numbers = isinstance(index, np.ndarray) and index.dtype.kind in "iu"
+        rows = index if numbers else np.asarray(np.arange(len(self))[index])
         rows = rows if self.rows is None else self.rows[rows]
         return self.see(self._read(np.atleast_1d(rows))).reshape(*rows.shape, -1)
 
@@ -92,10 +94,6 @@ class StoredImages:
             yield self[np.arange(start, min(start + size, len(self)))]
 
 
-def _is_integers(index: Any) -> bool:
-    return isinstance(index, np.ndarray) and index.dtype.kind in "iu"
-
-
 def identify(path: Path) -> tuple[int, ...]:
     """What changes with a file's content: its place on disk, its size, its time.
 
@@ -112,7 +110,7 @@ def identify(path: Path) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def map_file(path: Path) -> tuple[np.memmap, tuple[int, ...]]:
+def map_file(path: Path) -> tuple[np.ndarray, tuple[int, ...]]:
     """Memory-map the array in a .npy file.
 
     Returns:
@@ -129,10 +127,54 @@ def map_file(path: Path) -> tuple[np.memmap, tuple[int, ...]]:
         )
     identity = identify(path)
     array = read_npy(path, mmap_mode="r")
-    assert isinstance(array, np.memmap)
     if not array.flags.c_contiguous:
         raise DataError(
             f"{path} holds its images interleaved (Fortran order), so that none can be read "
             "alone. Save it again with `numpy.save(path, numpy.ascontiguousarray(images))`."
         )
     return array, identity
+
+
+def read_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+    """The array in a .npy file, read, or mapped into memory.
+
+    Raises:
+        DataError: it can't be read or holds no array.
+    """
+    with _opened(path) as stream:
+        if not zipfile.is_zipfile(stream):
+            stream.seek(0)
+            source = stream if mmap_mode is None else path
+            return np.load(source, mmap_mode=mmap_mode, allow_pickle=False)
+    raise DataError(f"{path} holds several arrays, as .npz files do; save one by `numpy.save`.")
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in a .npz file, by name.
+
+    Raises:
+        DataError: it can't be read or holds something else.
+    """
+    with _opened(path) as stream:
+        found = np.load(stream, allow_pickle=False)
+        members = {} if isinstance(found, np.ndarray) else {n: found[n] for n in found.files}
+    if isinstance(found, np.ndarray):
+        raise DataError(f"{path} holds one array, as .npy files do; save it by `numpy.savez`.")
+    for name, member in members.items():
+        if not isinstance(member, np.ndarray):
+            raise DataError(f"{path} holds {name!r}, which is no array. Save it by `numpy.savez`.")
+    return members
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    if not path.is_file():
+        raise DataError(f"There is no file {path}. Correct the path.")
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except Exception as error:  # NumPy raises a dozen kinds for files that were harmed
+        raise DataError(
+            f"{path} is damaged, cut short or holds pickled objects: "
+            f"{error or type(error).__name__}. Save it again with `numpy.save` or `numpy.savez`."
+        ) from error

@@ -41,20 +41,9 @@ class Split:
         if isinstance(self.images, np.ndarray):
             _check_images(self.images)
             object.__setattr__(self, "images", _frozen(self.images))
-        if self.labels is None:
-            return
-        if self.labels.dtype != np.int32 or self.labels.shape != (len(self.images),):
-            raise DataError(
-                f"Labels must be int32 of shape ({len(self.images)},), one an image; received "
-                f"{self.labels.dtype} of shape {self.labels.shape}. Convert them with "
-                "`labels.astype(numpy.int32)`."
-            )
-        if self.labels.min() < 0:
-            raise DataError(
-                f"Labels must count from 0; the smallest received is {self.labels.min()}. "
-                "Renumber the classes 0, 1, 2, ..."
-            )
-        object.__setattr__(self, "labels", _frozen(self.labels))
+        if self.labels is not None:
+            _check_labels(self.labels, len(self.images))
+            object.__setattr__(self, "labels", _frozen(self.labels))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,8 +57,7 @@ class Split:
     @property
     def array(self) -> Images:
         """All images in memory; those in a file are read each time."""
-        images = self.images
-        return images[np.arange(len(self))] if isinstance(images, StoredImages) else images
+        return self.images[:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +89,7 @@ class Dataset:
     licence: str
 
     def __post_init__(self) -> None:
-        splits = self.splits
-        kinds = {(split.images.dtype.name, split.images.shape[1]) for split in splits}
+        kinds = {(split.images.dtype.name, split.images.shape[1]) for split in self.splits}
         if len(kinds) != 1:
             raise DataError(
                 f"The splits of {self.name!r} must share one type and number of pixels; received "
@@ -115,7 +102,26 @@ class Dataset:
                     f"image_shape {self.image_shape} makes {rows * cols} pixels, but the images of "
                     f"{self.name!r} have {self.n_pixels}. Correct it, or pass None."
                 )
-        _check_labels(self.name, splits, self.n_classes)
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        labels = [split.labels for split in self.splits if split.labels is not None]
+        if len(labels) not in (0, 3):
+            raise DataError(
+                f"Either all splits of {self.name!r} have labels or none has; received labels for "
+                f"{len(labels)} of 3."
+            )
+        if bool(labels) != (self.n_classes is not None):
+            raise DataError(
+                f"n_classes must be a number for data with labels and None without; received "
+                f"{self.n_classes} for {self.name!r}, which has {'' if labels else 'no '}labels."
+            )
+        largest = max((int(part.max()) for part in labels), default=-1)
+        if self.n_classes is not None and largest >= self.n_classes:
+            raise DataError(
+                f"Labels of {self.name!r} must lie within 0..{self.n_classes - 1} "
+                f"(n_classes={self.n_classes}); the largest is {largest}."
+            )
 
     @property
     def splits(self) -> tuple[Split, Split, Split]:
@@ -140,25 +146,19 @@ class Dataset:
         else: two runs with the same fingerprint saw the same data, split alike.
         """
         digest = hashlib.sha256()
-        for split in self.splits:
-            for array in (split.images, split.labels):
-                if array is None:
-                    digest.update(b"none;")
-                    continue
-                little = array.dtype.newbyteorder("<")
-                digest.update(f"{little.str}{array.shape};".encode())
-                for part in array.blocks() if isinstance(array, StoredImages) else (array,):
-                    digest.update(np.ascontiguousarray(part.astype(little, copy=False)).data)
+        for array in (array for split in self.splits for array in (split.images, split.labels)):
+            if array is None:
+                digest.update(b"none;")
+                continue
+            little = array.dtype.newbyteorder("<")
+            digest.update(f"{little.str}{array.shape};".encode())
+            for part in array.blocks() if isinstance(array, StoredImages) else (array,):
+                digest.update(np.ascontiguousarray(part.astype(little, copy=False)).data)
         return digest.hexdigest()[:16]
 
 
 def split_off(split: Split, sizes: Iterable[int], *, seed: int) -> tuple[Split, ...]:
-    """Draw disjoint random subsets of the given sizes from a split.
-
-    Args:
-        split: what to draw from.
-        sizes: number of rows of each subset, each at least 1.
-        seed: decides which rows are drawn; at least 0.
+    """Draw disjoint random subsets of the given sizes, each at least 1, from a split.
 
     Returns:
         The remaining rows, then one split for each size. Within each, rows keep
@@ -177,9 +177,8 @@ def split_off(split: Split, sizes: Iterable[int], *, seed: int) -> tuple[Split, 
             "and at least 1 must remain for training. Ask for fewer (n_validation, n_test)."
         )
     order = np.random.default_rng(seed).permutation(len(split))
-    ends = np.cumsum(sizes)
-    parts = [np.sort(part) for part in np.split(order, ends)]
-    return tuple(split.subset(rows) for rows in (parts[-1], *parts[:-1]))
+    *parts, rest = (np.sort(part) for part in np.split(order, np.cumsum(sizes)))
+    return tuple(split.subset(rows) for rows in (rest, *parts))
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
@@ -194,42 +193,32 @@ def _check_images(images: np.ndarray) -> None:
             "Images must be an array of shape (n, pixels) with at least one row and one pixel; "
             f"received shape {images.shape}."
         )
-    if images.dtype == np.uint8:
-        if images.max() > 1:
-            raise DataError(
-                f"Binary (uint8) images must hold 0 and 1 only; the largest value is "
-                f"{images.max()}. Binarise them first, with `gncn.data.from_arrays`."
-            )
-    elif images.dtype == np.float32:
-        low, high = images.min(), images.max()
-        if not (low >= 0 and high <= 1):  # also refuses NaN
-            raise DataError(
-                f"Real-valued (float32) images must lie within [0, 1]; received values from {low} "
-                f"to {high}. Rescale them first."
-            )
-    else:
+    if images.dtype not in (np.uint8, np.float32):
         raise DataError(
             f"Images must be uint8 (binary) or float32 (real-valued); received {images.dtype}. "
             "Use `gncn.data.from_arrays`, which converts."
         )
+    low, high = images.min(), images.max()
+    if images.dtype == np.uint8 and high > 1:
+        raise DataError(
+            f"Binary (uint8) images must hold 0 and 1 only; the largest value is {high}. "
+            "Binarise them first, with `gncn.data.from_arrays`."
+        )
+    if not (low >= 0 and high <= 1):  # also refuses NaN
+        raise DataError(
+            f"Real-valued (float32) images must lie within [0, 1]; received values from {low} "
+            f"to {high}. Rescale them first."
+        )
 
 
-def _check_labels(name: str, splits: tuple[Split, ...], n_classes: int | None) -> None:
-    labels = [split.labels for split in splits if split.labels is not None]
-    if len(labels) not in (0, len(splits)):
+def _check_labels(labels: np.ndarray, n: int) -> None:
+    if labels.dtype != np.int32 or labels.shape != (n,):
         raise DataError(
-            f"Either all splits of {name!r} have labels or none has; received labels for "
-            f"{len(labels)} of {len(splits)}."
+            f"Labels must be int32 of shape ({n},), one an image; received {labels.dtype} of "
+            f"shape {labels.shape}. Convert them with `labels.astype(numpy.int32)`."
         )
-    if bool(labels) != (n_classes is not None):
+    if labels.min() < 0:
         raise DataError(
-            f"n_classes must be a number for data with labels and None without; received "
-            f"{n_classes} for {name!r}, which has {'' if labels else 'no '}labels."
+            f"Labels must count from 0; the smallest received is {labels.min()}. "
+            "Renumber the classes 0, 1, 2, ..."
         )
-    if n_classes is not None:
-        largest = max(int(part.max()) for part in labels)
-        if largest >= n_classes:
-            raise DataError(
-                f"Labels of {name!r} must lie within 0..{n_classes - 1} (n_classes={n_classes}); "
-                f"the largest is {largest}."
-            )

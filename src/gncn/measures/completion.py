@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from gncn.base.errors import ConfigError
 from gncn.data import Split
-from gncn.data.reading import read_npy
+from gncn.data.stored import read_npy
 from gncn.evaluation.completion import complete_in_ways, missing_squared_error, visible_pixels
 from gncn.evaluation.protocols import Mask
 from gncn.evaluation.scores import PerImage

@@ -18,8 +18,7 @@ from gncn.base.errors import unknown_choice
 from gncn.baselines.config import BackpropConfig, PixelMixtureConfig
 from gncn.core.build import Settling
 from gncn.core.chain import Chain
-from gncn.data import Dataset
-from gncn.data.config import DataConfig
+from gncn.data import DataConfig, Dataset
 from gncn.runs.presets import read_settings
 from gncn.runs.toml import overlay, parse_override, write_toml
 from gncn.training.config import TrainingConfig, refuse_idle

@@ -13,7 +13,7 @@ from pathlib import Path
 def main(spec_path: Path, result_path: Path) -> None:
     """Do the run."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from gncn.base.compilation import keep_compiled_programs
+    from gncn.base.hardware import keep_compiled_programs
     from gncn.data import cache_dir
 
     keep_compiled_programs(cache_dir() / "compiled")
