@@ -192,5 +192,5 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         return float(done.stdout)
 
-    small, large = peak_mib(5000), peak_mib(50_000)  # 19 and 191 MiB
-    assert large - small < 50
+    small, large = peak_mib(3000), peak_mib(20_000)  # 11 and 76 MiB
+    assert large - small < 30
