@@ -1,6 +1,5 @@
 """Users' own data: `from_arrays` (in memory), `load_file` (.npy, .npz), and binarisation."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -81,15 +80,12 @@ class Preparation(Description):
         return 1.0 if self.max_value is None else self.max_value
 
     def see(self, images: Raw, what: str, draws: np.random.Generator | None = None) -> Images:
-        """Images as a model sees them.
+        """Images as a model sees them; a `DataError` if a value is out of range.
 
         Args:
             images: of a real type and a shape that were checked.
             what: what they are, for messages.
             draws: for stochastic binarisation; all splits draw from one generator.
-
-        Raises:
-            DataError: a value is out of range.
         """
         low, high = images.min(), images.max()
         if not (low >= 0 and high <= self.white):  # also refuses NaN
@@ -98,7 +94,12 @@ class Preparation(Description):
                 f"to {high}. Rescale them, or state the value of a pixel that is fully on: "
                 "max_value=255 for 8-bit images."
             )
-        intensities = (images.reshape(len(images), -1) / self.white).astype(np.float32)
+        flat = images.reshape(len(images), -1)
+        if flat.dtype == np.uint8 and self.rule == "threshold":  # 20 times as fast as floats
+            values = (np.arange(256)[None, :] / self.white).astype(np.float32)
+            n_off = int((binarise(values, threshold=self.threshold) == 0).sum())
+            return (flat >= n_off).view(np.uint8)
+        intensities = (flat / self.white).astype(np.float32)
         return binarise(intensities, self.rule, threshold=self.threshold, seed=draws)
 
     def all_off(self, what: str, largest: object) -> DataError:
@@ -136,16 +137,13 @@ def from_arrays(
             `max_value`, of a boolean, integer or floating type.
         train_labels: class of each, integers from 0, shape (n,); or None. Either
             all splits given have labels or none has.
-        validation_images: as `train_images`; None to split them off at random.
+        validation_images: None to split them off at random.
         validation_labels: class of each.
-        test_images: as `train_images`; None to split them off at random.
+        test_images: None to split them off at random.
         test_labels: class of each.
         source: where the data come from, for people.
         options: see `gncn.data.Preparation`: the name, how many images to split off, the
             binarisation, and `max_value`, which 8-bit images need.
-
-    Returns:
-        The data set: uint8 zeros and ones, or float32 for ``binarisation="none"``.
 
     Raises:
         ConfigError: an unknown rule, or options that exclude each other.
@@ -195,8 +193,8 @@ def load_file(path: str | Path, *, stream: bool = False, **options: Any) -> Data
 
     Raises:
         ConfigError: an unknown rule, or options that exclude each other.
-        DataError: the file is missing, damaged or of another kind, or its arrays
-            have the wrong shape, type or range.
+        DataError: the file is missing, damaged or of another kind, or `from_arrays` would
+            refuse its arrays.
     """
     path = Path(path).expanduser()
     options["name"] = options.get("name") or path.stem
@@ -228,14 +226,9 @@ def binarise(
             `threshold`. ``"stochastic"``: a pixel is on with a probability equal
             to its intensity, drawn once, from `seed`. ``"none"``: keep the real
             values (for a model with Gaussian outputs).
-        threshold: intensity within (0, 1] from which a pixel is on; 0.5 unless
-            given. Only for ``"threshold"``.
-        seed: seed of the draws, at least 0, or the generator to draw from; 0 unless
-            given. Only for ``"stochastic"``.
-
-    Returns:
-        uint8 zeros and ones, or the float32 intensities for ``"none"``; shape
-        (n, pixels).
+        threshold: within (0, 1]; 0.5 unless given. Only for ``"threshold"``.
+        seed: a number from 0, or the generator to draw from; 0 unless given. Only for
+            ``"stochastic"``.
 
     Raises:
         ConfigError: the rule is unknown, or an option is out of range or belongs
@@ -258,22 +251,19 @@ def _check_rule(
     """Refuse an unknown rule, and options that the rule would ignore."""
     if rule not in get_args(Binarisation):
         raise unknown_choice("binarisation rule", rule, get_args(Binarisation))
-    if threshold is not None:
-        if rule != "threshold":
+    for owner, value, what in (
+        ("threshold", threshold, f"threshold={threshold}"),
+        ("stochastic", seed, f"A binarisation seed ({seed})"),
+    ):
+        if value is not None and rule != owner:
             raise ConfigError(
-                f"threshold={threshold} has no meaning for the binarisation rule {rule!r}. Leave "
-                "it out, or use the rule 'threshold'."
+                f"{what} has no meaning for the binarisation rule {rule!r}. Leave it out, or use "
+                f"the rule {owner!r}."
             )
-        if not 0 < threshold <= 1:
-            raise ConfigError(f"threshold must lie within (0, 1]; received {threshold}.")
-    if seed is not None:
-        if rule != "stochastic":
-            raise ConfigError(
-                f"A binarisation seed ({seed}) has no meaning for the rule {rule!r}. Leave it "
-                "out, or use the rule 'stochastic'."
-            )
-        if isinstance(seed, int) and seed < 0:
-            raise ConfigError(f"The binarisation seed must be at least 0; received {seed}.")
+    if threshold is not None and not 0 < threshold <= 1:
+        raise ConfigError(f"threshold must lie within (0, 1]; received {threshold}.")
+    if isinstance(seed, int) and seed < 0:
+        raise ConfigError(f"The binarisation seed must be at least 0; received {seed}.")
 
 
 def _given(*arrays: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -337,11 +327,6 @@ def _store(path: Path, preparation: Preparation) -> tuple[StoredImages, tuple[in
     on = [block.any() for block in stored.blocks()]  # looks at every block, so all are checked
     if not any(on):
         raise preparation.all_off(what, raw.max())
-    if preparation.rule == "threshold" and raw.dtype == np.uint8:
-        # The same rule on the bytes themselves, which have been checked.
-        levels = np.arange(1 + min(int(preparation.white), 255), dtype=np.uint8)
-        first_on = int((see(levels[:, None]) == 0).sum())
-        stored = replace(stored, see=lambda rows: (rows >= first_on).view(np.uint8))
     return stored, shape
 
 

@@ -3,20 +3,10 @@
 Files come from strangers, so nothing is unpickled, decompression stops at the
 size expected, and content is checked against a known hash before it is parsed.
 
-MNIST is embedded in this package, binarised, one bit a pixel, about 1.4 MB.
-``assets/mnist.npz`` is an ordinary npz archive (members compressed with LZMA), so
-``numpy.load`` alone reads it:
-
-| member | type | shape | holds |
-|---|---|---|---|
-| train_images | uint8 | (60000, 28, 4) | ``numpy.packbits(images, axis=-1)`` |
-| train_labels | uint8 | (60000,) | digit, 0..9 |
-| test_images | uint8 | (10000, 28, 4) | as above |
-| test_labels | uint8 | (10000,) | digit, 0..9 |
-
-``images`` being (n, 28, 28) zeros and ones: pixel/255 >= 0.5. A row takes four
-bytes, whose last four bits are unused (rows of whole bytes compress better). The
-archive is written by ``scripts/pack_mnist.py``; ``assets/LICENSE-MNIST.md`` has the terms.
+MNIST is embedded in this package, in 1.4 MB: ``assets/mnist.npz``, written by
+``scripts/pack_mnist.py``, holds ``train_images`` (60000, 28, 4), ``test_images`` (10000, 28, 4),
+``train_labels`` and ``test_labels``. A row of 28 zeros and ones (pixel/255 >= 0.5) takes four
+bytes, by ``numpy.packbits``: rows of whole bytes compress better.
 """
 
 import gzip
@@ -59,13 +49,7 @@ class ForeignFileError(AlteredFileError):
 
 
 def read_verified(path: Path, info: DatasetInfo, file: DataFile) -> bytes:
-    """Read a file and check that it is this file of this data set; see `verified_content`.
-
-    Raises:
-        AlteredFileError: the file can't be read, or its content has another hash;
-            says what to do.
-        ForeignFileError: it is sound, but a file of another data set.
-    """
+    """Read a file as `verified_content` does; its errors say the path and what to do."""
     try:
         return verified_content(path.read_bytes(), info, file)
     except AlteredFileError as error:
@@ -80,10 +64,8 @@ def read_verified(path: Path, info: DatasetInfo, file: DataFile) -> bytes:
 def verified_content(raw: bytes, info: DatasetInfo, file: DataFile) -> bytes:
     """Unpack the bytes of a file of a data set and check them against its hash.
 
-    The file is idx, gzipped idx, npz or mat; its first bytes decide.
-
     Returns:
-        Its content: idx bytes, or the whole of a .mat file.
+        Idx bytes, from a file that is idx, gzipped idx or npz; or the whole of a .mat file.
 
     Raises:
         AlteredFileError: the bytes can't be unpacked, or have another hash. The
@@ -108,7 +90,7 @@ def verified_content(raw: bytes, info: DatasetInfo, file: DataFile) -> bytes:
 
 
 def parse_idx(content: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
-    """Turn decompressed idx bytes into the array of that shape that they should hold.
+    """The array of a shape that decompressed idx bytes should hold.
 
     The format: two zero bytes, a byte for the type (8: unsigned byte), a byte for
     the number of axes, each axis as a big-endian 4-byte integer, then the values.
@@ -127,7 +109,7 @@ def parse_idx(content: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."
 
 
 def to_idx(array: UInt8[np.ndarray, "..."]) -> bytes:
-    """Return the idx bytes of an array: the inverse of `parse_idx`."""
+    """The idx bytes of an array: the inverse of `parse_idx`."""
     return _idx_header(array.shape) + array.tobytes()
 
 
@@ -153,7 +135,7 @@ def parse_silhouettes(content: bytes, info: DatasetInfo) -> tuple[Split, Split, 
 
 
 def read_mnist() -> dict[str, UInt8[np.ndarray, "..."]]:
-    """Read the embedded MNIST, images as rows of 784 zeros and ones; see `read_packed_mnist`."""
+    """The embedded MNIST, images as rows of 784 zeros and ones; see `read_packed_mnist`."""
     arrays = read_packed_mnist()
     for name in ("train_images", "test_images"):
         images = np.unpackbits(arrays[name], axis=-1, count=_MNIST_WIDTH)
@@ -162,7 +144,7 @@ def read_mnist() -> dict[str, UInt8[np.ndarray, "..."]]:
 
 
 def read_packed_mnist() -> dict[str, UInt8[np.ndarray, "..."]]:
-    """Read the four arrays of the table above as they are stored, and check their hash.
+    """The four arrays of the embedded MNIST as they are stored, checked against their hash.
 
     Raises:
         DataError: the archive is missing, damaged or altered.
@@ -185,7 +167,7 @@ def read_packed_mnist() -> dict[str, UInt8[np.ndarray, "..."]]:
 
 
 def arrays_digest(arrays: Mapping[str, UInt8[np.ndarray, "..."]]) -> str:
-    """Return ``"sha256:..."`` over names, shapes and values of byte arrays, in order."""
+    """``"sha256:..."`` over names, shapes and values of byte arrays, in order."""
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name}{array.shape};".encode())

@@ -1,7 +1,7 @@
 """`load_dataset`: a data set by its name; `DataConfig`: which data, as a configuration says it."""
 
 import abc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,13 @@ class DataConfig(Preparation):
 
     def with_whole_paths(self) -> "DataConfig":
         """The same data with absolute paths."""
-        paths = {"name": self.name if self.is_file else None, "data_dir": self.data_dir}
-        whole = {
-            option: str(Path(path).expanduser().absolute())
-            for option, path in paths.items()
-            if path is not None
-        }
-        return self.model_copy(update=whole)
+
+        def whole(path: str) -> str:
+            return str(Path(path).expanduser().absolute())
+
+        name = whole(self.name) if self.is_file else self.name
+        folder = None if self.data_dir is None else whole(self.data_dir)
+        return self.model_copy(update={"name": name, "data_dir": folder})
 
     def load(self) -> Dataset:
         """Load the data.
@@ -115,31 +115,23 @@ class DataConfig(Preparation):
             ConfigError: an option doesn't apply to this kind of data.
             DataError: the data are missing or malformed.
         """
-        split = {"n_validation": self.n_validation, "split_seed": self.split_seed}
-        of_files = {
-            option: getattr(self, option)
-            for option in (*Preparation.model_fields, "stream")
-            if option not in ("name", *split)
-        }
+        of_both = {"n_validation", "split_seed"}
+        of_names = {"data_dir", "allow_missing_train"}
+        both, named = self.model_dump(include=of_both), self.model_dump(include=of_names)
+        of_files = self.model_dump(exclude={"name", *of_both, *of_names}, exclude_defaults=True)
         if self.is_file:
-            if self.data_dir is not None or self.allow_missing_train:
+            if any(named.values()):
                 raise ConfigError(
                     "data_dir and allow_missing_train apply to data sets by name; "
                     f"{self.name!r} is a file."
                 )
-            return load_file(self.name, **split, **of_files)
-        idle = [option for option, value in of_files.items() if value not in (None, False)]
-        if idle:
+            return load_file(self.name, **both, **of_files)
+        if of_files:
             raise ConfigError(
-                f"{', '.join(idle)}: only for your own .npy or .npz file; {self.name!r} is a "
+                f"{', '.join(of_files)}: only for your own .npy or .npz file; {self.name!r} is a "
                 "data set by name and has its own rule."
             )
-        return load_dataset(
-            self.name,
-            data_dir=self.data_dir,
-            allow_missing_train=self.allow_missing_train,
-            **split,
-        )
+        return load_dataset(self.name, **both, **named)
 
 
 def load_dataset(
@@ -163,9 +155,8 @@ def load_dataset(
     the mirrors. Each file is checked against its SHA-256.
 
     Args:
-        name: one of `gncn.data.dataset_names`: ``"mnist"``, ``"fashion-mnist"``,
-            ``"kmnist"``, ``"caltech-16"``, ``"caltech-28"`` or ``"digits"``; or a name that
-            you registered (`gncn.data.DataSource`).
+        name: ``"mnist"``, ``"fashion-mnist"``, ``"kmnist"``, ``"caltech-16"``, ``"caltech-28"``,
+            ``"digits"`` or a name that you registered (`gncn.data.DataSource`).
         data_dir: folder of the original files, as ``<data_dir>/<data set>/<file>``
             or ``<data_dir>/<file>``.
         n_validation: images split off the training set at random for validation;
@@ -175,12 +166,8 @@ def load_dataset(
         download: whether mirrors may be asked for files that are not at hand.
         allow_missing_train: only for ``"kmnist"``: where the training images can't
             be had, split the 10,000 test images into 7,000 for training, 1,000
-            for validation and 2,000 for testing (by `split_seed`). The result is
-            named ``"kmnist (test part only)"``; its numbers aren't comparable
-            with published ones.
-
-    Returns:
-        The data set: uint8 zeros and ones, labels int32 from 0.
+            for validation and 2,000 for testing. The result is named ``"kmnist (test
+            part only)"``; its numbers aren't comparable with published ones.
 
     Raises:
         ConfigError: unknown name, or an option that this data set can't follow.
@@ -206,9 +193,7 @@ def load_dataset(
         return source.load(data_dir=data_dir, n_validation=n_validation, split_seed=split_seed)
     get = partial(obtain, info, data_dir=data_dir, allow_download=download)
     if info.official_validation:
-        _refuse_other_splits(info, n_validation, split_seed)
-        splits = parse_silhouettes(get(info.files[0]), info)
-        return _dataset(info, splits, "official split 1; upright, foreground 1")
+        return _official_splits(info, get, n_validation, split_seed)
     try:
         whole, test, source = _read_whole(info, get, data_dir)
     except MissingFileError as error:
@@ -219,12 +204,16 @@ def load_dataset(
         return _kmnist_part(info, get, n_validation, split_seed)
     size = info.n_validation if n_validation is None else n_validation
     train, validation = split_off(whole, (size,), seed=split_seed)
-    prepared = f"{size} of {len(whole)} training images are for validation"
-    splits = (train, validation, test)
-    return _dataset(info, splits, f"{prepared} (split_seed={split_seed})", source=source)
+    source = (
+        f"{source}; {size} of {len(whole)} training images are for validation "
+        f"(split_seed={split_seed})"
+    )
+    return _dataset(info, (train, validation, test), source)
 
 
-def _refuse_other_splits(info: DatasetInfo, n_validation: int | None, split_seed: int) -> None:
+def _official_splits(
+    info: DatasetInfo, get: Get, n_validation: int | None, split_seed: int
+) -> Dataset:
     if n_validation is not None:
         raise ConfigError(
             f"{info.name!r} comes with its own validation split of {info.n_validation} images; "
@@ -235,6 +224,21 @@ def _refuse_other_splits(info: DatasetInfo, n_validation: int | None, split_seed
             f"{info.name!r} comes with its own splits, which no seed changes; received "
             f"split_seed={split_seed}. Leave it out."
         )
+    splits = parse_silhouettes(get(info.files[0]), info)
+    return _dataset(info, splits, f"{info.homepage}; official split 1; upright, foreground 1")
+
+
+def _kmnist_part(info: DatasetInfo, get: Get, n_validation: int | None, split_seed: int) -> Dataset:
+    part = _read_split(info, "test", get)
+    size = KMNIST_PART_VALIDATION_IMAGES if n_validation is None else n_validation
+    splits = split_off(part, (size, KMNIST_PART_TEST_IMAGES), seed=split_seed)
+    source = (
+        f"{info.homepage}; {_RULE}; the training images were missing: the {len(part)} test images "
+        f"are split into {len(splits[0])} for training, {size} for validation and "
+        f"{len(splits[2])} for testing (split_seed={split_seed}), so numbers aren't comparable "
+        "with published ones"
+    )
+    return _dataset(info, splits, source, suffix=PART_SUFFIX)
 
 
 def _read_whole(
@@ -243,15 +247,26 @@ def _read_whole(
     """All training images, the test images, and where they are from."""
     if info.origin == "scikit-learn":
         return _read_digits(info, data_dir)
-    if info.origin == "embedded" and data_dir is None:
-        arrays, source = read_mnist(), "the copy embedded in gncn"
-    else:
-        arrays, source = _read_files(info.files, get), info.homepage
-    return _split(arrays, "train"), _split(arrays, "test"), f"{source}; {_RULE}"
+    if info.origin != "embedded" or data_dir is not None:
+        whole, test = (_read_split(info, part, get) for part in ("train", "test"))
+        return whole, test, f"{info.homepage}; {_RULE}"
+    arrays = read_mnist()
+    whole, test = (
+        Split(arrays[f"{part}_images"], arrays[f"{part}_labels"].astype(np.int32))
+        for part in ("train", "test")
+    )
+    return whole, test, f"the copy embedded in gncn; {_RULE}"
+
+
+def _read_split(info: DatasetInfo, part: str, get: Get) -> Split:
+    """A split of a data set of idx files."""
+    found = [file for file in info.files if file.part.startswith(part)]
+    images, labels = (parse_idx(get(file), file.shape or ()) for file in found)
+    return Split(_binarised(images, 255), labels.astype(np.int32))
 
 
 def _read_digits(info: DatasetInfo, data_dir: str | Path | None) -> tuple[Split, Split, str]:
-    """Read scikit-learn's digits; the last 297 images, in its order, are the test split."""
+    """Scikit-learn's digits; the last 297 images, in its order, are the test split."""
     if data_dir is not None:
         raise ConfigError(
             f"'digits' comes with scikit-learn and is read from no folder; received data_dir="
@@ -260,9 +275,8 @@ def _read_digits(info: DatasetInfo, data_dir: str | Path | None) -> tuple[Split,
     needs("sklearn", "evaluation")
     from sklearn.datasets import load_digits
 
-    grey, labels = load_digits(return_X_y=True)
-    images = (np.asarray(grey) / 16 >= DEFAULT_THRESHOLD).astype(np.uint8)
-    everything = Split(images, np.asarray(labels).astype(np.int32))
+    grey, labels = map(np.asarray, load_digits(return_X_y=True))
+    everything = Split(_binarised(grey, 16), labels.astype(np.int32))
     train, test = np.split(np.arange(len(everything)), [info.n_train])
     source = (
         f"scikit-learn's load_digits; binarised at pixel/16 >= {DEFAULT_THRESHOLD}; the last "
@@ -271,51 +285,18 @@ def _read_digits(info: DatasetInfo, data_dir: str | Path | None) -> tuple[Split,
     return everything.subset(train), everything.subset(test), source
 
 
-def _kmnist_part(info: DatasetInfo, get: Get, n_validation: int | None, split_seed: int) -> Dataset:
-    files = [file for file in info.files if file.part in ("test_images", "test_labels")]
-    part = _split(_read_files(files, get), "test")
-    size = KMNIST_PART_VALIDATION_IMAGES if n_validation is None else n_validation
-    train, validation, test = split_off(part, (size, KMNIST_PART_TEST_IMAGES), seed=split_seed)
-    prepared = (
-        f"{_RULE}; the training images were missing: the {len(part)} test images "
-        f"are split into {len(train)} for training, {size} for validation and {len(test)} for "
-        f"testing (split_seed={split_seed}), so numbers aren't comparable with published ones"
-    )
-    return _dataset(info, (train, validation, test), prepared, suffix=PART_SUFFIX)
-
-
-def _read_files(files: Iterable[DataFile], get: Get) -> dict[str, UInt8[np.ndarray, "..."]]:
-    """Read labels, and images as rows of zeros and ones."""
-    arrays = {}
-    for file in files:
-        assert file.shape is not None, f"{file.urls[0]} is no idx file"
-        array = parse_idx(get(file), file.shape)
-        if array.ndim == 3:
-            array = (array >= DEFAULT_THRESHOLD * 255).astype(np.uint8).reshape(len(array), -1)
-        arrays[file.part] = array
-    return arrays
-
-
-def _split(arrays: dict[str, UInt8[np.ndarray, "..."]], part: str) -> Split:
-    return Split(arrays[f"{part}_images"], arrays[f"{part}_labels"].astype(np.int32))
+def _binarised(grey: np.ndarray, white: int) -> UInt8[np.ndarray, "n pixels"]:
+    return (grey >= DEFAULT_THRESHOLD * white).astype(np.uint8).reshape(len(grey), -1)
 
 
 def _dataset(
-    info: DatasetInfo,
-    splits: tuple[Split, Split, Split],
-    prepared: str,
-    *,
-    source: str | None = None,
-    suffix: str = "",
+    info: DatasetInfo, splits: tuple[Split, ...], source: str, suffix: str = ""
 ) -> Dataset:
-    train, validation, test = splits
     return Dataset(
-        name=info.name + suffix,
-        train=train,
-        validation=validation,
-        test=test,
+        info.name + suffix,
+        *splits,
         image_shape=info.image_shape,
         n_classes=info.n_classes,
-        source=f"{source or info.homepage}; {prepared}",
+        source=source,
         licence=f"{info.licence} ({info.creators})",
     )

@@ -35,12 +35,8 @@ _CHUNK_BYTES = 1 << 16
 class FileStatus:
     """What is known of one file of a data set on this machine.
 
-    Attributes:
-        file: the file.
-        state: whether it is there with the content expected, there with other
-            content, or not there.
-        path: where it is, or None if it is missing.
-        detail: what is wrong with it, and what to do; empty if it is sound.
+    ``altered`` is a file with other content than expected.  `detail` says what is wrong and what
+    to do; it is empty for a sound file.
     """
 
     file: DataFile
@@ -50,7 +46,7 @@ class FileStatus:
 
 
 def cache_dir() -> Path:
-    """Return the folder downloads are kept in: ``GNCN_CACHE``, or the system's cache."""
+    """The folder that downloads are kept in: ``GNCN_CACHE``, or the system's cache."""
     named = os.environ.get("GNCN_CACHE")
     if named:
         return Path(named).expanduser()
@@ -63,9 +59,7 @@ def cache_dir() -> Path:
 def obtain(
     info: DatasetInfo, file: DataFile, *, data_dir: str | Path | None, allow_download: bool
 ) -> bytes:
-    """Return the verified content of a file, downloading it if need be and allowed.
-
-    Looks in `data_dir` alone if it is given; mirrors are asked only if it isn't.
+    """The verified content of a file, downloaded if need be and allowed and `data_dir` is None.
 
     Raises:
         MissingFileError: the file is nowhere; names the places tried.
@@ -89,10 +83,7 @@ def obtain(
 def check(info: DatasetInfo, file: DataFile, data_dir: str | Path | None = None) -> FileStatus:
     """Look for a file and compare its content with the hash on record.
 
-    Looks in `data_dir` alone if it is given, and never in the network.
-
-    Raises:
-        DataError: a folder named doesn't exist.
+    Mirrors are not asked.  Raises a `DataError` where a folder named doesn't exist.
     """
     for path in _found(info, file, data_dir):
         try:
@@ -117,12 +108,8 @@ def fetch(info: DatasetInfo, folder: Path | None = None) -> list[Path]:
     fetched for data that come with an installed package, unless a folder is named
     and they also exist as files (MNIST).
 
-    Args:
-        info: the data set.
-        folder: save in ``folder/<data set>/``; None for the cache.
-
     Returns:
-        Path of each file; empty if nothing needs fetching.
+        Path of each file, in ``folder/<data set>/``; empty if nothing needs fetching.
 
     Raises:
         MissingFileError: a file could not be downloaded; says why and what to do.
@@ -212,7 +199,7 @@ def _get(url: str, path: Path, description: str) -> None:
 
 
 def _root_cause(error: BaseException) -> str:
-    """Say what lies below the layers that wrap a network error."""
+    """What lies below the layers that wrap a network error."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return f"{type(error).__name__}: {error}"

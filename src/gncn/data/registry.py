@@ -25,7 +25,6 @@ class DataFile:
     """A file of a data set, in whichever form it is distributed.
 
     Attributes:
-        part: what it holds.
         digest: ``"sha256:..."`` or ``"md5:..."`` of its content (see the module).
         urls: official addresses and mirrors, tried in this order. The last part
             of each is a name that the file goes by.
@@ -50,22 +49,17 @@ class DatasetInfo:
     """Facts about a data set, without its data.
 
     Attributes:
-        name: the name `gncn.data.load_dataset` takes.
-        title: what it shows.
         n_train: number of training images, before any validation split.
         n_validation: size of the validation split by the data set's own rule.
-        official_validation: whether the data set comes with its own validation
-            split (`n_train` excludes it); otherwise it is taken from training.
-        n_test: number of test images.
         image_shape: (rows, cols).
-        n_classes: number of classes.
-        licence: terms of use.
         creators: whom to credit.
         homepage: where its authors describe it.
         folders: names of the folders its files are looked for in.
         files: its files; empty for data that come with an installed package.
         origin: ``"embedded"`` in this package, ``"scikit-learn"`` for data that
             come with it, or ``"files"``.
+        official_validation: whether the data set comes with its own validation
+            split (`n_train` excludes it); otherwise it is taken from training.
         hint: what is worth knowing when a file is missing or has another hash.
     """
 
@@ -95,16 +89,12 @@ _DATASETS = {
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Return the names that `gncn.data.load_dataset` takes."""
+    """The names of the library's own data sets, which `gncn.data.load_dataset` takes."""
     return tuple(_DATASETS)
 
 
 def dataset_info(name: str) -> DatasetInfo:
-    """Return the facts about a data set.
-
-    Raises:
-        ConfigError: no data set has this name.
-    """
+    """The facts about a data set; a `ConfigError` lists all names where this is none."""
     if name not in _DATASETS:
         raise unknown_choice("data set", name, _DATASETS)
     return _DATASETS[name]

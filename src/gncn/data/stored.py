@@ -3,11 +3,10 @@
 import mmap
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
@@ -141,12 +140,10 @@ def read_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     Raises:
         DataError: it can't be read or holds no array.
     """
-    with _opened(path) as stream:
-        if not zipfile.is_zipfile(stream):
-            stream.seek(0)
-            source = stream if mmap_mode is None else path
-            return np.load(source, mmap_mode=mmap_mode, allow_pickle=False)
-    raise DataError(f"{path} holds several arrays, as .npz files do; save one by `numpy.save`.")
+    found = _load(path, mmap_mode)
+    if isinstance(found, dict):
+        raise DataError(f"{path} holds several arrays, as .npz files do; save one by `numpy.save`.")
+    return found
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -155,24 +152,25 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         DataError: it can't be read or holds something else.
     """
-    with _opened(path) as stream:
-        found = np.load(stream, allow_pickle=False)
-        members = {} if isinstance(found, np.ndarray) else {n: found[n] for n in found.files}
-    if isinstance(found, np.ndarray):
+    found = _load(path)
+    if not isinstance(found, dict):
         raise DataError(f"{path} holds one array, as .npy files do; save it by `numpy.savez`.")
-    for name, member in members.items():
+    for name, member in found.items():
         if not isinstance(member, np.ndarray):
             raise DataError(f"{path} holds {name!r}, which is no array. Save it by `numpy.savez`.")
-    return members
+    return found
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray | dict[str, Any]:
     if not path.is_file():
         raise DataError(f"There is no file {path}. Correct the path.")
     try:
         with path.open("rb") as stream:
-            yield stream
+            several = zipfile.is_zipfile(stream)
+            stream.seek(0)
+            source = stream if several or mmap_mode is None else path
+            found = np.load(source, mmap_mode=mmap_mode, allow_pickle=False)
+            return dict(found) if several else found
     except Exception as error:  # NumPy raises a dozen kinds for files that were harmed
         raise DataError(
             f"{path} is damaged, cut short or holds pickled objects: "
