@@ -5,23 +5,20 @@ Start with `load_dataset` (by name), `load_file` (a .npy or .npz file) or
 data set is, without loading it, is `dataset_info`.
 """
 
-from gncn.data.arrays import Binarisation, Preparation, binarise, from_arrays, load_file
+from gncn.data.arrays import Preparation, binarise, from_arrays, load_file
 from gncn.data.content import AlteredFileError, MissingFileError
 from gncn.data.loaders import DataConfig, DataSource, load_dataset
-from gncn.data.locate import FileStatus, cache_dir, check, fetch, present
-from gncn.data.registry import DataFile, DatasetInfo, dataset_info, dataset_names
+from gncn.data.locate import cache_dir, check, fetch, present
+from gncn.data.registry import DatasetInfo, dataset_info, dataset_names
 from gncn.data.stored import StoredImages
 from gncn.data.types import Dataset, Split
 
 __all__ = [
     "AlteredFileError",
-    "Binarisation",
     "DataConfig",
-    "DataFile",
     "DataSource",
     "Dataset",
     "DatasetInfo",
-    "FileStatus",
     "MissingFileError",
     "Preparation",
     "Split",

@@ -181,14 +181,12 @@ def load_file(path: str | Path, *, stream: bool = False, **options: Any) -> Data
     """Make a data set of your own file.
 
     Args:
-        path: a ``.npy`` file that holds the images, or a ``.npz`` file that holds
-            ``train_images`` and, if you have them, ``train_labels``,
-            ``validation_images``, ``validation_labels``, ``test_images`` and
-            ``test_labels``. Pickled objects are refused.
-        stream: leave the images in the file, which then must be a ``.npy`` file, and read
-            them while training, in the same order: for more images than memory holds.
-            Binarisation by threshold happens then, too. Loading reads through the file
-            once, to check it.
+        path: a ``.npy`` file that holds the images, or a ``.npz`` file that holds ``train_images``
+            and, if you have them, ``train_labels``, ``validation_images``, ``validation_labels``,
+            ``test_images`` and ``test_labels``. Pickled objects are refused.
+        stream: leave the images in the file, which then must be a ``.npy`` file, and read them
+            while training, in the same order: for more images than memory holds. Binarisation by
+            threshold happens then, too. Loading reads through the file once, to check it.
         options: see `gncn.data.Preparation` and `from_arrays`.
 
     Raises:
@@ -222,17 +220,15 @@ def binarise(
 
     Args:
         intensities: values within [0, 1], shape (n, pixels).
-        rule: ``"threshold"``: a pixel is on where its intensity reaches
-            `threshold`. ``"stochastic"``: a pixel is on with a probability equal
-            to its intensity, drawn once, from `seed`. ``"none"``: keep the real
-            values (for a model with Gaussian outputs).
+        rule: ``"threshold"``: a pixel is on where its intensity reaches `threshold`.
+            ``"stochastic"``: a pixel is on with a probability equal to its intensity, drawn once,
+            from `seed`. ``"none"``: keep the real values (for a model with Gaussian outputs).
         threshold: within (0, 1]; 0.5 unless given. Only for ``"threshold"``.
         seed: a number from 0, or the generator to draw from; 0 unless given. Only for
             ``"stochastic"``.
 
     Raises:
-        ConfigError: the rule is unknown, or an option is out of range or belongs
-            to another rule.
+        ConfigError: the rule is unknown, or an option is out of range or belongs to another rule.
     """
     _check_rule(rule, threshold, seed)
     if rule == "threshold":

@@ -1,8 +1,7 @@
 """The data sets known by name; ``assets/datasets.toml`` lists them with their files and hashes.
 
-Hashes are of the *content* of a file: the decompressed bytes of an idx file
-(mirrors compress differently; an ``.npz`` is turned into idx bytes first), and
-the whole file for a ``.mat``.
+Hashes are of the *content* of a file: the decompressed bytes of an idx file (mirrors compress
+differently; an ``.npz`` is turned into idx bytes first), and the whole file for a ``.mat``.
 """
 
 import tomllib
