@@ -32,6 +32,13 @@ def perturb(network: Network, seed: int) -> Network:
     return network.replaced(errors=tuple(errors))
 
 
+def rates(learning_rate: float = 1e-3, feedback_rate: float = 1.0, precision_rate: float = 1e-3):
+    """Rates of training as arrays."""
+    return gncn.TrainingConfig(
+        learning_rate=learning_rate, feedback_rate=feedback_rate, precision_rate=precision_rate
+    ).rates()
+
+
 class Listens:
     """A `gncn.training.fit.Listener` that does nothing; tests say what theirs do."""
 

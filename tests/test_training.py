@@ -19,21 +19,11 @@ from gncn.base.errors import ConfigError, DataError
 from gncn.core import fast
 from gncn.core.learning import hebbian_updates
 from gncn.training import epochs
-from gncn.training.config import Plan
-from gncn.training.epochs import Batch, run_epoch, trial
+from gncn.training.epochs import Batch, average, run_epoch, unstack
 from gncn.training.examples import hold
 from gncn.training.fit import FitDivergenceError
-from gncn.training.hebbian import (
-    apply_updates,
-    evaluate,
-    learn_batch,
-    start_learner,
-    start_training,
-    statistics,
-)
-from gncn.training.kinds import MODEL_KINDS, register_kind
-from gncn.training.optimiser import Rule, direction, rate_factor, rates
-from nets import Listens, perturb
+from gncn.training.hebbian import Hebbian, statistics
+from nets import Listens, perturb, rates
 
 OPTIONS = {
     "competition": "columns",
@@ -42,6 +32,19 @@ OPTIONS = {
     "norm": "clipped",
     "max_norm": 0.8,
 }
+
+
+SGD = gncn.TrainingConfig(optimizer="sgd")
+
+
+def hebbian(rule=SGD, n_images=10, n_epochs=1, batch_size=1):
+    """Learning by a rule, whose schedule is as long as images, mini-batches and epochs say."""
+    length = {"n_epochs": n_epochs, "batch_size": batch_size}
+    return Hebbian(rule.model_copy(update=length), n_images)
+
+
+def trial(state, index):
+    return unstack(state.network)[index]
 
 
 def forward(network):
@@ -80,12 +83,11 @@ def dataset(n=47):
     )
 
 
-def learn_epoch(networks, x, batch_size, rule=None, n_epochs=1, rate=0.01, state=None, **options):
-    rule = rule or Rule(optimizer="sgd")
-    state = state or start_training(networks, rule, list(range(len(networks))))
+def learn_epoch(networks, x, batch_size, rule=SGD, n_epochs=1, rate=0.01, state=None, **options):
+    method = hebbian(rule, len(x), n_epochs=n_epochs, batch_size=batch_size)
+    state = state or method.start(networks, list(range(len(networks))))
     all_rates = jax.tree.map(lambda r: jnp.full(len(networks), r), rates(rate, 0.7, 0.02))
-    plan = Plan(rule, n_epochs, batch_size)
-    return run_epoch(state, hold(x), plan, learn_batch, all_rates, **options)
+    return run_epoch(state, hold(x), method, all_rates, **options)
 
 
 def assert_networks_close(a, b, **tolerance):
@@ -98,15 +100,13 @@ def test_an_epoch_is_its_batches_in_turn_the_short_one_by_its_own_mean():
     state, report = learn_epoch([start], x, batch_size=3)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0)
     order = np.asarray(jax.random.permutation(key, 7))
-    rule, expected = Rule(optimizer="sgd"), start
-    learner, errors = start_learner(start, rule), []
+    method, expected = hebbian(), start
+    learner, errors = method.init(start), []
     for rows in (order[:3], order[3:6], order[6:]):
         settled = gncn.settle(expected, jnp.asarray(x[rows], jnp.float32))
         errors.append(np.asarray(statistics(expected, settled).error))
         updates = hebbian_updates(expected, settled.latents, settled.responses)
-        expected, learner = apply_updates(
-            expected, learner, updates, rates(0.01, 0.7, 0.02), rule, 3
-        )
+        expected, learner = method.update(expected, learner, updates, rates(0.01, 0.7, 0.02))
     assert_networks_close(trial(state, 0), expected)
     assert float(report.mean.error[0]) == pytest.approx(np.concatenate(errors).mean(), rel=1e-5)
     for found, batch in zip(report.batch_error[:, 0], errors, strict=True):
@@ -115,13 +115,12 @@ def test_an_epoch_is_its_batches_in_turn_the_short_one_by_its_own_mean():
 
 @pytest.mark.parametrize("kind", ["diagonal", "full"])
 def test_synapses_learn_the_same_from_images_that_settle_in_blocks(kind, monkeypatch):
-    start, rule, x = network(precision=kind), Rule(optimizer="sgd"), images(7)
-    learner = start_learner(start, rule)
+    start, method, x = network(precision=kind), hebbian(n_images=7, batch_size=7), images(7)
+    learner = method.init(start)
     batch = Batch(jnp.asarray(x, jnp.float32), jnp.asarray([1.0] * 6 + [0.0]))
 
     def learn():
-        plan = Plan(rule, 1, 7)
-        return learn_batch(start, learner, batch, jax.random.key(0), rates(0.5, 0.7, 0.02), plan, 1)
+        return method.learn(start, learner, batch, jax.random.key(0), rates(0.5, 0.7, 0.02))
 
     whole = learn()
     monkeypatch.setattr(fast, "_BLOCK", 3)
@@ -140,10 +139,8 @@ def test_one_sgd_step_is_rate_times_update_with_lambda_on_feedback():
     start = network(norm="off")
     settled = gncn.settle(start, jnp.asarray(images(4), jnp.float32))
     updates = hebbian_updates(start, settled.latents, settled.responses)
-    rule = Rule(optimizer="sgd")
-    after, learner = apply_updates(
-        start, start_learner(start, rule), updates, rates(0.1, 0.25, 0.01), rule, 10
-    )
+    method = hebbian()
+    after, learner = method.update(start, method.init(start), updates, rates(0.1, 0.25, 0.01))
     for moved, w, e, update in zip(
         zip(forward(after), feedback(after), strict=True),
         forward(start),
@@ -162,12 +159,11 @@ def test_lambda_is_not_cancelled_by_adam():
     start = network(norm="off")
     settled = gncn.settle(start, jnp.asarray(images(4), jnp.float32))
     updates = hebbian_updates(start, settled.latents, settled.responses)
-    rule = Rule(optimizer="adam")
+    method = hebbian(gncn.TrainingConfig(optimizer="adam"))
 
     def moved(feedback_rate):
-        after, _ = apply_updates(
-            start, start_learner(start, rule), updates, rates(0.1, feedback_rate, 0.0), rule, 10
-        )
+        some = rates(0.1, feedback_rate, 0.0)
+        after, _ = method.update(start, method.init(start), updates, some)
         return feedback(after)[0] - feedback(start)[0]
 
     np.testing.assert_allclose(moved(0.25), 0.25 * moved(1.0), rtol=1e-3, atol=1e-6)
@@ -178,8 +174,8 @@ def test_adam_moves_along_the_sign_of_the_first_update():
     start = network(norm="off")
     settled = gncn.settle(start, jnp.asarray(images(4), jnp.float32))
     updates = hebbian_updates(start, settled.latents, settled.responses)
-    rule = Rule()
-    after, _ = apply_updates(start, start_learner(start, rule), updates, rates(0.01), rule, 10)
+    method = hebbian(gncn.TrainingConfig())
+    after, _ = method.update(start, method.init(start), updates, rates(0.01))
     moved = forward(after)[0] - forward(start)[0]
     large = np.abs(updates.connections[0]) > 1e-4
     np.testing.assert_allclose(
@@ -187,20 +183,22 @@ def test_adam_moves_along_the_sign_of_the_first_update():
     )
 
 
-@pytest.mark.parametrize("rule", [Rule(), Rule(optimizer="sgd", momentum=0.8)])
+@pytest.mark.parametrize(
+    "rule", [gncn.TrainingConfig(), gncn.TrainingConfig(optimizer="sgd", momentum=0.8)]
+)
 def test_feedback_moves_as_by_an_optimiser_of_its_own(rule):
     network_of_e = network(norm="off")
-    learner = start_learner(network_of_e, rule)
-    own, expected = direction(rule), feedback(network_of_e)
+    method = hebbian(rule)
+    learner = method.init(network_of_e)
+    own, expected = rule.direction(), feedback(network_of_e)
     state = own.init(expected)
     for step in range(3):
         settled = gncn.settle(network_of_e, jnp.asarray(images(4, seed=step), jnp.float32))
         updates = hebbian_updates(network_of_e, settled.latents, settled.responses)
         steps, state = own.update([update.T for update in updates.connections], state)
         expected = [e + 0.1 * 0.25 * d for e, d in zip(expected, steps, strict=True)]
-        network_of_e, learner = apply_updates(
-            network_of_e, learner, updates, rates(0.1, 0.25, 0.0), rule, 10
-        )
+        some = rates(0.1, 0.25, 0.0)
+        network_of_e, learner = method.update(network_of_e, learner, updates, some)
         for a, b in zip(feedback(network_of_e), expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     moments = [leaf for leaf in jax.tree.leaves(learner.optimizer) if leaf.ndim == 2]
@@ -210,17 +208,23 @@ def test_feedback_moves_as_by_an_optimiser_of_its_own(rule):
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
-        (Rule(), {0: 1.0, 50: 1.0, 99: 1.0}),
-        (Rule(schedule="cosine"), {0: 1.0, 50: 0.5, 100: 0.0}),
-        (Rule(schedule="cosine", final_fraction=0.2), {0: 1.0, 50: 0.6, 100: 0.2}),
-        (Rule(schedule="exponential", final_fraction=0.01), {0: 1.0, 50: 0.1, 100: 0.01}),
-        (Rule(warmup_fraction=0.1), {0: 0.0, 5: 0.5, 10: 1.0, 60: 1.0}),
-        (Rule(schedule="cosine", warmup_fraction=0.2), {0: 0.0, 10: 0.5, 20: 1.0, 60: 0.5}),
+        (gncn.TrainingConfig(), {0: 1.0, 50: 1.0, 99: 1.0}),
+        (gncn.TrainingConfig(schedule="cosine"), {0: 1.0, 50: 0.5, 100: 0.0}),
+        (gncn.TrainingConfig(schedule="cosine", final_fraction=0.2), {0: 1.0, 50: 0.6, 100: 0.2}),
+        (
+            gncn.TrainingConfig(schedule="exponential", final_fraction=0.01),
+            {0: 1.0, 50: 0.1, 100: 0.01},
+        ),
+        (gncn.TrainingConfig(warmup_fraction=0.1), {0: 0.0, 5: 0.5, 10: 1.0, 60: 1.0}),
+        (
+            gncn.TrainingConfig(schedule="cosine", warmup_fraction=0.2),
+            {0: 0.0, 10: 0.5, 20: 1.0, 60: 0.5},
+        ),
     ],
 )
 def test_schedules(rule, expected):
     for n_updates, factor in expected.items():
-        found = float(rate_factor(rule, jnp.asarray(n_updates), 100))
+        found = float(rule.rate_factor(100)(jnp.asarray(n_updates)))
         assert found == pytest.approx(factor, abs=1e-6)
 
 
@@ -228,10 +232,10 @@ def test_momentum_accumulates():
     start = network(norm="off", precision="off")
     settled = gncn.settle(start, jnp.asarray(images(4), jnp.float32))
     updates = hebbian_updates(start, settled.latents, settled.responses)
-    rule = Rule(optimizer="sgd", momentum=0.9)
-    after, learner = start, start_learner(start, rule)
+    method = hebbian(gncn.TrainingConfig(optimizer="sgd", momentum=0.9))
+    after, learner = start, method.init(start)
     for _ in range(2):
-        after, learner = apply_updates(after, learner, updates, rates(0.1), rule, 10)
+        after, learner = method.update(after, learner, updates, rates(0.1))
     np.testing.assert_allclose(
         forward(after)[0],
         forward(start)[0] + 0.1 * (1 + 1.9) * updates.connections[0],
@@ -254,7 +258,7 @@ def test_trials_trained_together_equal_trials_trained_alone():
 def test_trials_at_once_equal_trials_one_after_the_other(options):
     networks, x = [network(seed, **options) for seed in range(3)], images(23)
     (a, seen_a), (b, seen_b) = (
-        learn_epoch(networks, x, 5, Rule(), chunk=2, together=together)
+        learn_epoch(networks, x, 5, gncn.TrainingConfig(), chunk=2, together=together)
         for together in (False, True)
     )
     assert_networks_close((a.network, seen_a), (b.network, seen_b), rtol=1e-3)
@@ -273,7 +277,7 @@ def products_on_a_gpu(n_trials, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(epochs, "_learn_chunk", catch)
         with pytest.raises(InterruptedError):
-            learn_epoch(networks, images(10), 5, Rule())
+            learn_epoch(networks, images(10), 5, gncn.TrainingConfig())
     arrays, rest = eqx.partition(caught, eqx.is_array)
     program = jax.jit(lambda arrays: learn_chunk(*eqx.combine(arrays, rest)))
     lowered = program.trace(arrays).lower(lowering_platforms=("cuda",)).as_text()
@@ -354,9 +358,9 @@ def test_two_runs_with_one_seed_give_identical_bytes_and_another_seed_does_not()
 @pytest.mark.parametrize("n_trials", [1, 2])
 def test_chunks_change_nothing(n_trials):
     networks, x = [network(seed) for seed in range(n_trials)], images(37)
-    whole = learn_epoch(networks, x, 5, Rule(), chunk=8)
+    whole = learn_epoch(networks, x, 5, gncn.TrainingConfig(), chunk=8)
     for size in (1, 3, 20):
-        state, report = learn_epoch(networks, x, 5, Rule(), chunk=size)
+        state, report = learn_epoch(networks, x, 5, gncn.TrainingConfig(), chunk=size)
         found, expected = ((s.network, s.learner) for s in (state, whole[0]))
         for a, b in zip(
             jax.tree.leaves((found, report)), jax.tree.leaves((expected, whole[1])), strict=True
@@ -374,10 +378,10 @@ def test_the_state_before_an_epoch_outlives_it():
 
 def test_progress_is_told_chunk_by_chunk_up_to_the_last_mini_batch():
     told = []
-    state = start_training([network()], Rule(), [0])
+    method = hebbian(gncn.TrainingConfig(), 37, batch_size=5)
     some_rates = jax.tree.map(lambda rate: rate[None], rates())
-    plan = Plan(Rule(), 1, 5)
-    run_epoch(state, hold(images(37)), plan, learn_batch, some_rates, told.append, chunk=3)
+    state = method.start([network()], [0])
+    run_epoch(state, hold(images(37)), method, some_rates, told.append, chunk=3)
     assert told == [2, 5, 7]
 
 
@@ -436,7 +440,7 @@ def test_nothing_is_compiled_again_between_epochs():
             compiled.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(note)
-    rule = Rule(schedule="cosine")
+    rule = gncn.TrainingConfig(schedule="cosine")
     state, _ = learn_epoch([network()], images(13), 5, rule, n_epochs=5)
     assert compiled  # the listener works
     state, _ = learn_epoch([network()], images(13), 5, rule, n_epochs=5, state=state)
@@ -454,7 +458,7 @@ def test_an_epochs_program_is_made_once_for_all_chunks_and_epochs(kind):
             made.append(about["fun_name"])
 
     jax.monitoring.register_event_duration_secs_listener(note)
-    rule = Rule(schedule="cosine")
+    rule = gncn.TrainingConfig(schedule="cosine")
     start = gncn.build(gncn.chain((6, 4, 4), precision=kind), seed=0, n_settle_steps=8)
     jax.clear_caches()
     state, _ = learn_epoch([start], images(13), 5, rule, n_epochs=5)
@@ -478,7 +482,7 @@ def test_evaluation_is_the_mean_over_images_whatever_the_block():
     settled = gncn.settle(one, jnp.asarray(x, jnp.float32))
     expected = jax.tree.map(lambda v: np.asarray(v).mean(0), statistics(one, settled))
     for size in (1, 4, 11, 50):
-        found = evaluate(stacked, hold(x), size)
+        found = average(stacked, hold(x), size, Hebbian.see)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a[0], b, rtol=1e-4, atol=1e-5)
     active = [(np.asarray(z) > 1e-6).mean() for z in settled.latents[1:]]
@@ -625,9 +629,7 @@ def test_misfits_are_refused():
         gncn.fit([network(), network()], dataset(), [config, other], seeds=[0, 1])
 
 
-def test_a_kind_of_model_has_a_name_of_its_own_and_a_class_knows_how_it_learns():
-    with pytest.raises(ConfigError, match="The model name 'gncn' is taken; choose another"):
-        register_kind(MODEL_KINDS["gncn"])
+def test_a_class_knows_how_it_learns():
     with pytest.raises(ConfigError, match=r"fit trains networks.*received \['int'\]"):
         gncn.fit(3, dataset())
 

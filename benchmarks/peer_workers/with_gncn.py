@@ -1,5 +1,6 @@
 """This library, for `benchmarks.peers`: a preset with values overridden."""
 
+from dataclasses import replace
 from functools import partial
 
 import equinox as eqx
@@ -9,9 +10,9 @@ import numpy as np
 from serving import Task, serve
 
 import gncn
-from gncn.training.epochs import run_epoch, trial
+from gncn.training.epochs import run_epoch, unstack
 from gncn.training.examples import hold
-from gncn.training.hebbian import learn_batch, reconstruction_error, start_training
+from gncn.training.hebbian import Hebbian, reconstruction_error
 
 
 @eqx.filter_jit
@@ -36,7 +37,7 @@ class WithGncn:
         ]
         self.task = task
         self.config = gncn.load_config(preset=task.options["preset"], overrides=overrides)
-        self.plan = self.config.training.plan()
+        self.method = Hebbian(self.config.training.without_rates(), task.batch)
         self.rates = jax.tree.map(lambda rate: rate[None], self.config.training.rates())
         self.about = {"gncn": gncn.__version__, "jax": jax.__version__}
         self.bce_of = partial(bce, n_steps=task.n_steps)
@@ -46,20 +47,18 @@ class WithGncn:
         """Forget all that was learned."""
         circuit, settling = self.config.network.circuit(self.task.sizes[0]), self.config.settling
         networks = [gncn.build(circuit, seed=s, **settling.given()) for s in self.config.seeds]
-        self.state = start_training(networks, self.plan.rule, self.config.seeds)
+        self.state = self.method.start(networks, self.config.seeds)
 
     def learn(self, images: np.ndarray) -> None:
         """Settle and learn."""
         chunk = jax.device_put(hold(images.reshape(-1, images.shape[-1])))
-        n_batches = len(chunk) // self.plan.batch_size
-        self.state, _ = run_epoch(
-            self.state, chunk, self.plan, learn_batch, self.rates, chunk=n_batches
-        )
+        method = replace(self.method, n_images=len(chunk))
+        self.state, _ = run_epoch(self.state, chunk, method, self.rates, chunk=method.n_batches)
         jax.block_until_ready(self.state.network)
 
     def bce(self, images: np.ndarray) -> np.ndarray:
         """BCE after settling."""
-        return np.asarray(self.bce_of(trial(self.state, 0), jnp.asarray(images)))
+        return np.asarray(self.bce_of(unstack(self.state.network)[0], jnp.asarray(images)))
 
 
 if __name__ == "__main__":

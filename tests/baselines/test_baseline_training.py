@@ -9,20 +9,18 @@ from scipy.spatial.distance import cdist
 
 import gncn
 from gncn.base.errors import ConfigError, DataError
-from gncn.baselines.autoencoder import Autoencoder
-from gncn.baselines.descent import descend_batch, evaluate_baseline, start_descent
-from gncn.baselines.variance import choose_variance
-from gncn.baselines.variational import encoder_proposal
+from gncn.baselines.autoencoder import Autoencoder, encoder_proposal
+from gncn.baselines.descent import Backprop
+from gncn.baselines.kinds import choose_variance
 from gncn.data import Dataset, Split
 from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, StandardNormal, WithPrior
 from gncn.runs.statistics import mean_statistics
 from gncn.runs.train import train
-from gncn.training.epochs import Batch, run_epoch, unstack
+from gncn.training.epochs import Batch, average, run_epoch, unstack
 from gncn.training.examples import hold
 from gncn.training.fit import WORST_NATS_PER_PIXEL, FitDivergenceError
-from gncn.training.optimiser import rates
-from nets import Listens
+from nets import Listens, rates
 
 
 def assert_same(a, b, **tolerance):
@@ -140,14 +138,14 @@ def test_the_classifier_learns(digits):
 def test_the_last_short_batch_counts_by_its_own_mean(few):
     """Ten images in a batch of twenty do what they do in a batch of ten."""
     run = config("dsrn")
-    model, plan, ten = run.models(few)[0], run.training.plan(), first(few.train, 10)
+    model, ten = run.models(few)[0], first(few.train, 10)
     examples = hold(ten.images, ten.labels)
-    state = start_descent([model], plan.rule, [0])
-    every = jax.tree.map(lambda rate: rate[None], rates(1e-3))
-    padded, exact = (
-        run_epoch(state, examples, plan._replace(batch_size=size), descend_batch, every)[0]
-        for size in (20, 10)
+    of_ten, of_twenty = (
+        Backprop(run.training.model_copy(update={"batch_size": size}), 10) for size in (10, 20)
     )
+    state = of_ten.start([model], [0])
+    every = jax.tree.map(lambda rate: rate[None], rates(1e-3))
+    padded, exact = (run_epoch(state, examples, method, every)[0] for method in (of_twenty, of_ten))
     assert_same(padded.network, exact.network, rtol=1e-4, atol=1e-6)
     for old, new in zip(jax.tree.leaves(model), jax.tree.leaves(exact.network), strict=True):
         assert float(jnp.max(jnp.abs(new[0] - old))) > 0
@@ -157,7 +155,7 @@ def test_statistics_do_not_depend_on_blocks(few):
     model = config("rae").models(few)[0]
     stacked = jax.tree.map(lambda leaf: leaf[None], model)
     examples = hold(few.train.images)
-    a, b = (evaluate_baseline(stacked, examples, size) for size in (50, 7))
+    a, b = (average(stacked, examples, size, Backprop.see) for size in (50, 7))
     assert_same(a, b, rtol=1e-5)
 
 
@@ -190,7 +188,7 @@ def test_patience_stops_and_keeps_the_best_epoch_of_each_trial(few):
         assert result.epochs_kept[trial] == 1 + int(np.argmin(errors))
         kept = jax.tree.map(lambda leaf: leaf[None], result.networks[trial])
         examples = hold(few.validation.images)
-        found = evaluate_baseline(kept, examples, 200).error[0]
+        found = average(kept, examples, 200, Backprop.see).error[0]
         assert float(found) == pytest.approx(min(errors), rel=1e-5)
     assert len(result.history) // 2 - max(result.epochs_kept) == 3
     assert_same(tuple(heard[-1]), result.networks, rtol=0)
@@ -279,7 +277,7 @@ def test_what_does_not_fit_is_refused(few, digits):
 def test_models_come_apart_as_they_were_stacked(few):
     run = config("rae").model_copy(update={"n_trials": 3})
     models = run.models(few)
-    state = start_descent(models, run.training.plan().rule, run.seeds)
+    state = Backprop(run.training, len(few.train)).start(models, run.seeds)
     for one, again in zip(models, unstack(state.network), strict=True):
         assert isinstance(again, Autoencoder)
         assert_same(one, again, rtol=0)

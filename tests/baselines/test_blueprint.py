@@ -8,8 +8,8 @@ import pytest
 
 import gncn
 from gncn.base.errors import ConfigError
+from gncn.baselines.baseline import start_dense
 from gncn.baselines.blueprint import KINDS, Blueprint, plan_blueprint
-from gncn.baselines.dense import start_dense
 from gncn.baselines.kinds import start_baseline
 
 OPTIONS = {kind: {"n_latent": 20} for kind in KINDS} | {"dsrn": {"n_classes": 10}}

@@ -7,18 +7,19 @@ import numpy as np
 import optax
 import pytest
 
-from gncn.baselines.adversarial import (
+import gncn
+from gncn.baselines.autoencoder import (
     GANAE,
     autoencoder_loss,
     discriminator_loss,
     generator_loss,
+    kl_to_standard_normal,
+    objective_loss,
 )
-from gncn.baselines.autoencoder import objective_loss
 from gncn.baselines.classifier import classification_loss
-from gncn.baselines.descent import descend_batch, start_descent
-from gncn.baselines.variational import kl_to_standard_normal
-from gncn.training.config import Plan
-from gncn.training.optimiser import Learner, Rule, rates
+from gncn.baselines.descent import Backprop
+from gncn.training.epochs import Learner
+from nets import rates
 
 KEY = jax.random.key(7)
 
@@ -90,19 +91,16 @@ def test_the_divergence_counts_more_and_more_while_warming_up(small, batch, prog
 def test_an_update_knows_how_much_of_the_run_is_over(small, batch):
     """Update 1 of 4 with a warm-up over half of them weighs D_KL with ½."""
     model = small("gvae", kl_warmup=0.5)
-    rule = Rule(optimizer="sgd", clip_norm=1e9)
-    state = start_descent([model], rule, [0])
-    learner = eqx.tree_at(lambda s: s.n_updates, state.learner, jnp.ones((), int))
-    learner = jax.tree.map(lambda leaf: leaf[0] if leaf.ndim else leaf, learner)
+    config = gncn.TrainingConfig(optimizer="sgd", clip_norm=1e9, n_epochs=4, batch_size=5)
+    method = Backprop(config, 5)
+    learner = eqx.tree_at(lambda s: s.n_updates, method.init(model), jnp.ones((), int))
     key = jax.random.fold_in(KEY, 0)
     expected = jax.grad(
         lambda m: (
             -batch.mean(m.see(batch, key).layer_discrepancy @ jnp.asarray([1.0, 0.5])) - m.omega()
         )
     )(model)
-    after, *_ = eqx.filter_jit(lambda *a: descend_batch(*a))(
-        model, learner, batch, KEY, rates(0.1), Plan(rule, 1, 5), 4
-    )
+    after, *_ = eqx.filter_jit(method.learn)(model, learner, batch, KEY, rates(0.1))
     moved = jax.tree.map(lambda new, old: (old - new) / 0.1, after.encoder, model.encoder)
     for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(expected.encoder), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
@@ -181,12 +179,11 @@ def changed(before, after) -> set[str]:
     }
 
 
-def step(model, batch, *, rule=None, rate=0.1):
-    plan = Plan(rule or Rule(optimizer="sgd", clip_norm=1e9), 1, 5)
-    state = start_descent([model], plan.rule, [0])
-    learner = jax.tree.map(lambda leaf: leaf[0], state.learner)
-    descend = eqx.filter_jit(lambda *a: descend_batch(*a))  # a monkeypatch needs a new trace
-    after, learner, _ = descend(model, learner, batch, KEY, rates(rate), plan, 1)
+def step(model, batch, *, clip_norm=1e9, rate=0.1):
+    options = {"optimizer": "sgd", "n_epochs": 1, "batch_size": 5, "clip_norm": clip_norm}
+    method = Backprop(gncn.TrainingConfig(**options), 5)
+    descend = eqx.filter_jit(lambda *a: method.learn(*a))  # a monkeypatch needs a new trace
+    after, learner, _ = descend(model, method.init(model), batch, KEY, rates(rate))
     assert isinstance(learner, Learner)
     return after, learner
 
@@ -253,7 +250,7 @@ def test_the_generator_fools_and_the_discriminator_unmasks(small, batch):
 @pytest.mark.parametrize(("clip_norm", "clipped"), [(0.5, True), (1e4, False)])
 def test_gradients_are_rescaled_to_the_norm(small, batch, clip_norm, clipped):
     model = small("rae")
-    after, _ = step(model, batch, rule=Rule(optimizer="sgd", clip_norm=clip_norm), rate=1.0)
+    after, _ = step(model, batch, clip_norm=clip_norm, rate=1.0)
     moved = jax.tree.map(lambda a, b: a - b, model, after)
     gradient = jax.grad(lambda m: objective_loss(m, batch, KEY)[0])(model)
     length = float(optax.tree.norm(gradient))

@@ -9,9 +9,12 @@ import pytest
 
 import gncn
 from gncn.base.errors import DataError
-from gncn.baselines.config import PixelMixtureConfig
-from gncn.baselines.mixture_training import fit_pixel_mixture, log_likelihood_of
-from gncn.baselines.pixel_mixture import PixelMixture
+from gncn.baselines.pixel_mixture import (
+    PixelMixture,
+    PixelMixtureConfig,
+    fit_pixel_mixture,
+    log_likelihood_of,
+)
 from gncn.data import Dataset, Split
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture import mixture_from_moments

@@ -162,11 +162,11 @@ def learned(network: gncn.Network, case: dict[str, Any], x: np.ndarray) -> tuple
     Held-out images aren't looked at, which saves compiling a program; see `fitted`.
     """
     config, data = gncn.TrainingConfig(**case["training"]), dataset(x)
-    method, plan = method_of(network, [network], data, [config], [3]), config.plan()
+    method = method_of(network)(config, len(data.train))
     rates = jax.tree.map(lambda rate: rate[None], config.rates())
-    state, source, seen = method.start, on_device(examples_of(data.train)), {}
+    state, source, seen = method.start([network], [3]), on_device(examples_of(data.train)), {}
     for epoch in range(config.n_epochs):
-        state, report = run_epoch(state, source, plan, method.learn, rates, chunk=3)
+        state, report = run_epoch(state, source, method, rates, chunk=3)
         mean = [np.ravel(value) for value in report.mean]
         seen |= {f"batch_error{epoch}": report.batch_error, f"mean{epoch}": np.concatenate(mean)}
     return unstack(state.network)[0], {name: np.asarray(value) for name, value in seen.items()}

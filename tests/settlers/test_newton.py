@@ -18,8 +18,7 @@ from gncn.core.precision import Full
 from gncn.core.products import product
 from gncn.settlers import newton
 from gncn.training.epochs import Batch
-from gncn.training.hebbian import learn_batch, start_learner
-from gncn.training.optimiser import rates
+from gncn.training.hebbian import Hebbian
 from oracle import Oracle, precision_of
 
 STEPS = {"settler": "newton", "damping": 0.2, "pixel_variance": 0.25}
@@ -253,15 +252,13 @@ def test_psi_may_fall_without_the_bound():
 def test_learning_begins_its_search_at_the_last_inverses(monkeypatch):
     network = network_of(n_settle_steps=3, step_size=0.5)
     config = gncn.TrainingConfig(precision_rate=0.0, learning_rate=0.01)
-    plan, x = config.plan(), images(4, 7)
-    learner = start_learner(network, plan.rule)
+    method, x = Hebbian(config, 4), images(4, 7)
+    learner = method.init(network)
     batch, key = Batch(x, jnp.ones(4)), jax.random.key(0)
     for _ in range(3):
         wanted = prepare(network, learner.tools).tools
         wrong = network
-        network, learner, _ = learn_batch(
-            network, learner, batch, key, rates(learning_rate=0.01), plan, 10
-        )
+        network, learner, _ = method.learn(network, learner, batch, key, config.rates())
         for kept, inverse, h in zip(learner.tools, wanted, curvatures(wrong), strict=True):
             np.testing.assert_allclose(kept, inverse, rtol=1e-5, atol=1e-6)
             assert np.linalg.norm(np.eye(len(h)) - h @ np.asarray(kept, float)) < newton.TOLERANCE

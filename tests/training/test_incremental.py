@@ -9,13 +9,12 @@ import gncn
 from gncn.base.errors import ConfigError
 from gncn.core.learning import hebbian_updates
 from gncn.core.states import initial_latents
-from gncn.training.config import Plan
-from gncn.training.epochs import run_epoch, trial
+from gncn.training.epochs import run_epoch, unstack
 from gncn.training.examples import hold
-from gncn.training.hebbian import apply_updates, learn_batch, start_learner, start_training
-from gncn.training.optimiser import Rule, rates
+from gncn.training.hebbian import Hebbian
+from nets import rates
 
-RULE = Rule(optimizer="sgd")
+RULE = gncn.TrainingConfig(optimizer="sgd", n_epochs=1, batch_size=4)
 RATES = rates(0.05, 0.7, 0.02)
 
 
@@ -29,12 +28,15 @@ def images(n, seed=0):
 
 
 def train(start, x, *, batch_size, n_epochs=1, ipc_updates=1):
-    plan = Plan(RULE, n_epochs, batch_size, ipc_updates)
-    state = start_training([start], RULE, [0])
+    config = gncn.TrainingConfig(
+        optimizer="sgd", n_epochs=n_epochs, batch_size=batch_size, ipc_updates=ipc_updates
+    )
+    method = Hebbian(config, len(x))
+    state = method.start([start], [0])
     every = jax.tree.map(lambda rate: rate[None], RATES)
     reports = []
     for _ in range(n_epochs):
-        state, report = run_epoch(state, hold(x), plan, learn_batch, every)
+        state, report = run_epoch(state, hold(x), method, every)
         reports.append(report)
     return state, reports
 
@@ -54,7 +56,8 @@ def test_synapses_learn_from_the_responses_that_move_the_states(settler):
     """Three updates in six steps, by hand: each from the responses of its segment's last step."""
     start, x = network(settler=settler), images(4)
     state, (report,) = train(start, x, batch_size=4, ipc_updates=3)
-    expected, learner = start, start_learner(start, RULE)
+    method = Hebbian(RULE, 12)
+    expected, learner = start, method.init(start)
     latents = initial_latents(start, jnp.asarray(x[order(4)], jnp.float32))
     psi = jnp.full(4, jnp.nan)
     for _ in range(3):
@@ -63,8 +66,8 @@ def test_synapses_learn_from_the_responses_that_move_the_states(settler):
         psi = gncn.total_discrepancy(expected, latents).total
         updates = hebbian_updates(expected, latents, responses)
         latents = start.settler.plain_step(expected, (), latents)
-        expected, learner = apply_updates(expected, learner, updates, RATES, RULE, 3)
-    assert_close(trial(state, 0), expected)
+        expected, learner = method.update(expected, learner, updates, RATES)
+    assert_close(unstack(state.network)[0], expected)
     assert int(state.learner.n_updates[0]) == 3
     assert float(report.mean.discrepancy[0]) == pytest.approx(float(psi.mean()), rel=1e-5)
     assert float(report.mean.n_steps[0]) == 6
@@ -74,26 +77,29 @@ def test_what_a_settler_remembers_outlives_an_update():
     """Momentum that began again at each update would give other states, and so other synapses."""
     start, x = network(settler="momentum", momentum=0.7), images(4)
     state, _ = train(start, x, batch_size=4, ipc_updates=3)
-    expected, learner = start, start_learner(start, RULE)
+    method = Hebbian(RULE, 12)
+    expected, learner = start, method.init(start)
     latents = initial_latents(start, jnp.asarray(x[order(4)], jnp.float32))
     memory = start.settler.init(start, latents)
     for _ in range(3):
         latents, memory = start.settler.step(expected, (), latents, memory)
         updates = hebbian_updates(expected, latents, expected.respond(latents))
         latents, memory = start.settler.step(expected, (), latents, memory)
-        expected, learner = apply_updates(expected, learner, updates, RATES, RULE, 3)
-    assert_close(trial(state, 0), expected)
+        expected, learner = method.update(expected, learner, updates, RATES)
+    assert_close(unstack(state.network)[0], expected)
 
 
 def test_the_schedule_counts_every_update():
-    rule = Rule(optimizer="sgd", schedule="cosine")
-    plan = Plan(rule, 2, 4, ipc_updates=3)
-    state = start_training([network()], rule, [0])
+    config = gncn.TrainingConfig(
+        optimizer="sgd", schedule="cosine", n_epochs=2, batch_size=4, ipc_updates=3
+    )
+    method = Hebbian(config, 8)
+    state = method.start([network()], [0])
     every = jax.tree.map(lambda rate: rate[None], RATES)
-    first, _ = run_epoch(state, hold(images(8)), plan, learn_batch, every)
+    first, _ = run_epoch(state, hold(images(8)), method, every)
     assert int(first.learner.n_updates[0]) == 6  # of 12: the rates are at half their cosine
-    second, _ = run_epoch(first, hold(images(8)), plan, learn_batch, every)
-    third, _ = run_epoch(second, hold(images(8)), plan, learn_batch, every)
+    second, _ = run_epoch(first, hold(images(8)), method, every)
+    third, _ = run_epoch(second, hold(images(8)), method, every)
     assert_close(second.network, third.network)  # the schedule has come to its end, 0
 
 

@@ -1,4 +1,4 @@
-"""What the four autoencoders share, and the plainest of them (Eq 20).
+"""The four autoencoders (Eqs 20 to 25).
 
 An encoder maps an image to a code or to a Gaussian over codes; a decoder maps codes to
 logits of Bernoulli pixels.  Each model maximises
@@ -6,30 +6,27 @@ logits of Bernoulli pixels.  Each model maximises
     ψ = Σ_j [x_j log z⁰_j + (1 − x_j) log(1 − z⁰_j)] + (a term of its own) + Ω,
     Ω = −λ Σ ‖W‖²_F  over the decoder's weight matrices,
 
-averaged over images, with z⁰ = logistic(decoder(z)) (Eqs 20 to 22 and the appendix).
+averaged over images, with z⁰ = logistic(decoder(z)) (Eqs 20 to 22 and the appendix), at one
+draw z = μ + σ ε, ε ~ N(0, I), for each image and update.
 """
 
 import abc
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gncn.baselines.baseline import Baseline, Objective
-from gncn.baselines.blueprint import Blueprint
-from gncn.baselines.dense import Dense
+from gncn.baselines.baseline import Baseline, Dense, Loss, Objective
 from gncn.core.likelihood import binary_cross_entropy
-from gncn.training.epochs import ACTIVE, Batch, Statistics
-from gncn.training.history import ErrorName, error_name
+from gncn.evaluation.proposals import GaussianProposal
+from gncn.training.epochs import ACTIVE, Batch, Monitored, Statistics
+from gncn.training.history import ErrorName
 
 Code = Float[Array, "batch latent"]
 
 
-def objective_loss(
-    model: "Autoencoder", batch: Batch, key: PRNGKeyArray
-) -> tuple[Float[Array, ""], Statistics]:
+def objective_loss(model: "Autoencoder", batch: Batch, key: PRNGKeyArray) -> Loss:
     """−(mean ψ + Ω), which gradient descent lowers; in a warm-up D_KL has a smaller weight."""
     seen = model.see(batch, key)
     psi, warmup = seen.discrepancy, model.blueprint.kl_warmup
@@ -47,21 +44,20 @@ class Autoencoder(Baseline):
         decoder: code to logits.
     """
 
-    blueprint: eqx.AbstractVar[Blueprint]
-    encoder: eqx.AbstractVar[Dense]
-    decoder: eqx.AbstractVar[Dense]
-    monitored: ClassVar[Literal["error", "discrepancy"]] = "error"
+    encoder: Dense
+    decoder: Dense
+    error_name: ClassVar[ErrorName] = "bce"
     objectives: ClassVar[tuple[Objective, ...]] = (
         Objective(objective_loss, ("encoder", "decoder")),
     )
 
     @abc.abstractmethod
-    def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:
-        """Mean and standard deviation of q(z|x) from the encoder's output; None: a point."""
+    def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
+        """Mean and standard deviation of q(z|x) from the encoder's output."""
 
-    def own_term(
-        self, mean: Code, std: Code | None, z: Code, key: PRNGKeyArray
-    ) -> Float[Array, " batch"] | None:
+    def own_terms(
+        self, mean: Code, std: Code, z: Code, key: PRNGKeyArray
+    ) -> tuple[Float[Array, " batch"], ...]:
         """The second term of ψ, if there is one.
 
         Args:
@@ -70,7 +66,7 @@ class Autoencoder(Baseline):
             z: a draw from q(z|x).
             key: of anything else that is random.
         """
-        return None
+        return ()
 
     def encode_layers(self, x: Float[Array, "batch pixels"]) -> list[Float[Array, "batch _units"]]:
         """Activities of the encoder's hidden layers, then the code (the mean of q(z|x))."""
@@ -94,10 +90,9 @@ class Autoencoder(Baseline):
         draw_key, own_key = jax.random.split(key)
         *hidden, top = self.encoder.layers(batch.images)
         mean, std = self.posterior(top)
-        z = mean if std is None else mean + std * jax.random.normal(draw_key, mean.shape)
+        z = mean + std * jax.random.normal(draw_key, mean.shape)
         error = binary_cross_entropy(batch.images, self.decode(z))
-        own = self.own_term(mean, std, z, own_key)
-        terms = jnp.stack([-error] if own is None else [-error, own], axis=-1)
+        terms = jnp.stack([-error, *self.own_terms(mean, std, z, own_key)], axis=-1)
         active = [jnp.mean(units > ACTIVE, axis=-1) for units in (*hidden, mean)]
         return Statistics(error, jnp.sum(terms, axis=-1), terms, jnp.stack(active, axis=-1), None)
 
@@ -112,11 +107,6 @@ class Autoencoder(Baseline):
         return -self.blueprint.penalty * self.decoder.squared_norm() - on_encoder
 
 
-@error_name.register
-def _(model: Autoencoder) -> ErrorName:
-    return "bce"
-
-
 class RAE(Autoencoder):
     """Regularised autoencoder: a point for a code, and no term of its own.
 
@@ -126,9 +116,133 @@ class RAE(Autoencoder):
     code.  Here the code is linear, as in the other three: with ReLU, units of the code die.
     """
 
-    blueprint: Blueprint = eqx.field(static=True)
-    encoder: Dense
-    decoder: Dense
+    def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
+        return top, jnp.zeros_like(top)
 
-    def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code | None]:
-        return top, None
+
+def kl_to_standard_normal(mean: Code, std: Code) -> Float[Array, " batch"]:
+    """D_KL(N(μ, σ²) ‖ N(0, I)) = ½ Σ_i [μ_i² + σ_i² − 1 − log σ_i²] in nats, for each image."""
+    return 0.5 * jnp.sum(mean**2 + std**2 - 1 - 2 * jnp.log(std), axis=-1)
+
+
+def split_gaussian(top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
+    """μ and σ from the encoder's two output blocks, μ and log σ² (σ² = exp(E_σ z^{L-1}))."""
+    mean, log_variance = jnp.split(top, 2, axis=-1)
+    return mean, jnp.exp(0.5 * log_variance)
+
+
+def encoder_proposal(model: Autoencoder, x: Float[Array, "images pixels"]) -> GaussianProposal:
+    """q(z|x) of each image, as a proposal for importance sampling; not for the RAE's points."""
+    return GaussianProposal(*model.posterior(model.encoder(x)))
+
+
+class GVAE(Autoencoder):
+    """Gaussian variational autoencoder: the encoder gives μ and σ² of each code.
+
+        ψ = Σ_j [x_j log z⁰_j + (1 − x_j) log(1 − z⁰_j)] − D_KL(q(z|x) ‖ p(z))    (Eq 21)
+
+    with q = N(μ, σ²), p = N(0, I) and the divergence in closed form.  As printed.  On average
+    over ε, ψ is a lower bound on log p(x).  The encoder's output is μ and log σ².
+    """
+
+    monitored: ClassVar[Monitored] = "discrepancy"
+
+    def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
+        return split_gaussian(top)
+
+    def own_terms(
+        self, mean: Code, std: Code, z: Code, key: PRNGKeyArray
+    ) -> tuple[Float[Array, " batch"], ...]:
+        return (-kl_to_standard_normal(mean, std),)
+
+
+class ConstantVarianceGVAE(GVAE):
+    """GVAE-CV: a `GVAE` whose σ² is one constant for all units and images (Eq 21).
+
+        ψ = Σ_j [x_j log z⁰_j + (1 − x_j) log(1 − z⁰_j)] − D_KL(N(μ, σ² I) ‖ N(0, I))
+
+    The constant, within [0.025, 1], is chosen on validation images
+    (`gncn.baselines.kinds.choose_variance`).  The encoder's output is μ.
+    The divergence keeps its constant ½ J (σ² − 1 − log σ²), so that ψ stays a bound on
+    log p(x), which can be compared between variances.
+    """
+
+    def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
+        assert self.blueprint.variance is not None
+        return top, jnp.full_like(top, self.blueprint.variance**0.5)
+
+
+def autoencoder_loss(model: "GANAE", batch: Batch, key: PRNGKeyArray) -> Loss:
+    """Eq 23, negated: mean BCE at z ~ q(z|x), and the penalty on the decoder."""
+    seen = model.see(batch, key)
+    return batch.mean(seen.error) - model.omega(), seen
+
+
+def generator_loss(model: "GANAE", batch: Batch, key: PRNGKeyArray) -> Loss:
+    """Eq 24 as meant, negated: mean −log D(z_f)."""
+    fake = model.draw_code(batch.images, key)
+    return batch.mean(-jax.nn.log_sigmoid(model.judge(fake))), None
+
+
+def discriminator_loss(model: "GANAE", batch: Batch, key: PRNGKeyArray) -> Loss:
+    """Eq 25 as meant, negated: mean −log D(z_r) − log(1 − D(z_f))."""
+    fake_key, real_key = jax.random.split(key)
+    fake = model.draw_code(batch.images, fake_key)
+    return -batch.mean(model.verdict(fake, real_key)), None
+
+
+class GANAE(Autoencoder):
+    """Adversarial autoencoder, GAN-AE, after Makhzani et al. (Eqs 22 to 25).
+
+        ψ = Σ_j [x_j log z⁰_j + (1 − x_j) log(1 − z⁰_j)] + log D(z_r) + log(1 − D(z_f))
+
+    A discriminator D pulls q(z) towards N(0, I): z_r ~ N(0, I) is real (label 1) and
+    z_f ~ q(z|x) = N(μ, σ²) fake (label 0).  On each mini-batch three updates take turns, each
+    with its own optimiser state:
+
+        autoencoder    ascends the first term     encoder and decoder    (Eq 23)
+        generator      ascends log D(z_f)         encoder                (Eq 24)
+        discriminator  ascends the other two      discriminator          (Eq 25)
+
+    Misprints: Eqs 22, 24 and 25 have 1 − log D(z_f) in place of log(1 − D(z_f)).  As printed, Eq
+    24's ascent would make fakes look *more* fake.  Its derivative is taken by the decoder's
+    weights, on which z_f doesn't depend.  The text names what is meant: log D(z_f) and the
+    encoder's weights.  The text lets Eq 25 change the encoder too, against its own equation and
+    purpose; only the discriminator is meant.
+
+    The last two updates have their own learning rate, as in Makhzani et al.
+    (`Blueprint.adversary_rate`).
+
+    Attributes:
+        discriminator: code to the logit of its being a draw from the prior.
+    """
+
+    discriminator: Dense
+    objectives: ClassVar[tuple[Objective, ...]] = (
+        Objective(autoencoder_loss, ("encoder", "decoder")),
+        Objective(generator_loss, ("encoder",), adversarial=True),
+        Objective(discriminator_loss, ("discriminator",), adversarial=True),
+    )
+
+    def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
+        return split_gaussian(top)
+
+    def own_terms(
+        self, mean: Code, std: Code, z: Code, key: PRNGKeyArray
+    ) -> tuple[Float[Array, " batch"], ...]:
+        """What Eq 25 ascends: log D(z_r) + log(1 − D(z_f))."""
+        return (self.verdict(z, key),)
+
+    def draw_code(self, x: Float[Array, "batch pixels"], key: PRNGKeyArray) -> Code:
+        """z_f ~ q(z|x)."""
+        mean, std = split_gaussian(self.encoder(x))
+        return mean + std * jax.random.normal(key, mean.shape)
+
+    def judge(self, codes: Code) -> Float[Array, " batch"]:
+        """The logit of D(z), the probability that each code comes from the prior."""
+        return self.discriminator(codes)[:, 0]
+
+    def verdict(self, fake: Code, key: PRNGKeyArray) -> Float[Array, " batch"]:
+        """The sum log D(z_r) + log(1 − D(z_f)), with one z_r drawn for each z_f."""
+        real = jax.random.normal(key, fake.shape)
+        return jax.nn.log_sigmoid(self.judge(real)) + jax.nn.log_sigmoid(-self.judge(fake))

@@ -1,34 +1,93 @@
-"""`Baseline`: a model trained by backprop, and the objectives that it descends.
+"""`Baseline`: a model trained by backprop, its layers, and the objectives that it descends.
 
 An `Objective` is a loss and the parts of the model that descend it.  Most models have one; the
 adversarial autoencoder has three, which take turns on each mini-batch (Eqs 23, 24 and 25).
 """
 
 import abc
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.base.errors import DataError
 from gncn.baselines.blueprint import Blueprint
 from gncn.data import Dataset
-from gncn.training.epochs import Batch, Statistics
+from gncn.training.epochs import Batch, Monitored, Statistics
+from gncn.training.history import ErrorName
+
+
+class Dense(eqx.Module):
+    """Layers of neurons, each a linear map of the one below, with ReLU between.
+
+        ẑ^l = max(0, E^l ẑ^{l-1} + b^l),    the last layer linear
+
+    The paper's encoders and decoders (above Eq 20), with biases, which it doesn't mention.
+
+    Attributes:
+        weights: of each layer, from the units below (rows) to its own (columns).
+        biases: of each layer.
+    """
+
+    weights: tuple[Float[Array, "_below _above"], ...]
+    biases: tuple[Float[Array, " _above"], ...]
+
+    def layers(self, x: Float[Array, "batch below"]) -> list[Float[Array, "batch _units"]]:
+        """Activities of every layer, from the first above `x` to the linear last."""
+        found = []
+        for number, (weights, bias) in enumerate(zip(self.weights, self.biases, strict=True), 1):
+            drive = x @ weights + bias[None, :]
+            x = drive if number == len(self.weights) else jax.nn.relu(drive)
+            found.append(x)
+        return found
+
+    def __call__(self, x: Float[Array, "batch below"]) -> Float[Array, "batch above"]:
+        """The linear last layer."""
+        return self.layers(x)[-1]
+
+    def squared_norm(self) -> Float[Array, ""]:
+        """Σ ‖W‖²_F over the weight matrices; biases are free."""
+        return sum((jnp.sum(weights**2) for weights in self.weights), start=jnp.zeros(()))
+
+
+def start_dense(sizes: Sequence[int], key: PRNGKeyArray, weight_scale: float) -> Dense:
+    """Layers with random Gaussian weights, and biases of 0.
+
+    Args:
+        sizes: units of each layer, the input first.
+        key: of the weights.
+        weight_scale: standard deviation in units of √(2 / units below), with which ReLU
+            layers keep the scale of what they pass on.
+    """
+    keys = jax.random.split(key, len(sizes) - 1)
+    return Dense(
+        weights=tuple(
+            weight_scale * (2 / below) ** 0.5 * jax.random.normal(layer_key, (below, above))
+            for layer_key, (below, above) in zip(keys, pairwise(sizes), strict=True)
+        ),
+        biases=tuple(jnp.zeros(above) for above in sizes[1:]),
+    )
+
+
+Loss = tuple[Float[Array, ""], Statistics | None]
+"""A number to lower, and statistics of each image before the update, or None."""
 
 
 class Objective(NamedTuple):
     """A loss, and who descends it.
 
     Attributes:
-        loss: of (model, batch, key): a number, and statistics of each image before the
-            update, or None.
+        loss: of (model, batch, key).
         learns: names of the model's fields that this update changes.
         adversarial: whether its learning rate is the model's times the blueprint's
             `adversary_rate`.
     """
 
-    loss: Callable[[Any, Batch, PRNGKeyArray], tuple[Float[Array, ""], Statistics | None]]
+    loss: Callable[[Any, Batch, PRNGKeyArray], Loss]
     learns: tuple[str, ...]
     adversarial: bool = False
 
@@ -38,13 +97,14 @@ class Baseline(eqx.Module):
 
     Attributes:
         blueprint: its kind, sizes and penalties.
-        monitored: the statistic of validation images that tells how good a model is:
-            ``error`` (low is good) or ``discrepancy`` (high is good).
+        error_name: what the recorded error is.
+        monitored: what of the validation images tells how good a model is.
         objectives: the updates that a mini-batch brings about, in turn.
     """
 
-    blueprint: eqx.AbstractVar[Blueprint]
-    monitored: ClassVar[Literal["error", "discrepancy"]]
+    blueprint: Blueprint = eqx.field(static=True)
+    error_name: ClassVar[ErrorName]
+    monitored: ClassVar[Monitored] = "error"
     objectives: ClassVar[tuple[Objective, ...]]
 
     @abc.abstractmethod
@@ -53,12 +113,7 @@ class Baseline(eqx.Module):
 
     @abc.abstractmethod
     def statistics(self, batch: Batch, key: PRNGKeyArray) -> Statistics:
-        """What is recorded of each image of a batch.
-
-        Args:
-            batch: the images.
-            key: decides what is random.
-        """
+        """What is recorded of each image of a batch; the key decides what is random."""
 
 
 def refuse_real_valued(model: str, data: Dataset) -> None:

@@ -145,3 +145,44 @@ def plan_blueprint(
             "that many."
         )
     return of_width(widest)
+
+
+class BackpropConfig(Description):
+    """Options of the section ``[backprop]``: of `plan_blueprint` and `start_baseline`.
+
+    `penalty`, `encoder_penalty`, `adversary_rate` and `kl_warmup` are those of `Blueprint`.  ψ of
+    validation images may fall while D_KL warms up, so `training.patience` should be longer.
+
+    Attributes:
+        budget: the most synapses that a model may have; decides the hidden layers' width.
+        n_latent: units of an autoencoder's code.
+        variance: σ² of ``gvae-cv``, within [0.025, 1]; of several, validation images
+            choose (`gncn.baselines.kinds.choose_variance`).
+        weight_scale: standard deviation of the first weights, relative to
+            √(2 / units below).
+    """
+
+    budget: int = Field(default=BUDGET, ge=1)
+    n_latent: int = Field(default=20, ge=1)
+    variance: float | tuple[float, ...] = 0.1
+    penalty: float = Field(default=0.0, ge=0)
+    encoder_penalty: float = Field(default=0.0, ge=0)
+    adversary_rate: float = Field(default=1.0, gt=0)
+    kl_warmup: float = Field(default=0.0, ge=0, le=1)
+    weight_scale: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "BackpropConfig":
+        values = self.variances
+        wrong = [value for value in values if not LEAST_VARIANCE <= value <= 1]
+        if wrong or not values or len(set(values)) < len(values):
+            raise ValueError(
+                f"variance must be a number from {LEAST_VARIANCE} to 1, or several different ones "
+                f"to choose from; received {self.variance!r}."
+            )
+        return self
+
+    @property
+    def variances(self) -> tuple[float, ...]:
+        """The variances among which validation images choose; mostly one."""
+        return self.variance if isinstance(self.variance, tuple) else (self.variance,)

@@ -6,40 +6,32 @@ over the two hidden ReLU layers.  The paper prints no equation for it; the L1 no
 the activities is what makes the network of its reference sparse.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from gncn.baselines.baseline import Baseline, Objective
-from gncn.baselines.blueprint import Blueprint
-from gncn.baselines.dense import Dense
+from gncn.baselines.baseline import Baseline, Dense, Loss, Objective
 from gncn.training.epochs import ACTIVE, Batch, Statistics
-from gncn.training.history import ErrorName, error_name
+from gncn.training.history import ErrorName
 
 
-def classification_loss(
-    model: "DSRN", batch: Batch, key: PRNGKeyArray
-) -> tuple[Float[Array, ""], Statistics]:
+def classification_loss(model: "DSRN", batch: Batch, key: PRNGKeyArray) -> Loss:
     """−ψ, averaged over images."""
     seen = model.statistics(batch, key)
     return -batch.mean(seen.discrepancy), seen
 
 
 class DSRN(Baseline):
-    """Sparse rectifier classifier.
-
-        ψ = log p(y|x) − λ Σ_l ‖ẑ^l‖₁
+    """Sparse rectifier classifier; see the module.
 
     Attributes:
         network: image to the logits of classes.
     """
 
-    blueprint: Blueprint = eqx.field(static=True)
     network: Dense
-    monitored: ClassVar[Literal["error", "discrepancy"]] = "error"
+    error_name: ClassVar[ErrorName] = "error_percent"
     objectives: ClassVar[tuple[Objective, ...]] = (Objective(classification_loss, ("network",)),)
 
     def encode_layers(self, x: Float[Array, "batch pixels"]) -> list[Float[Array, "batch _units"]]:
@@ -61,8 +53,3 @@ class DSRN(Baseline):
         wrong = 100.0 * (jnp.argmax(logits, axis=-1) != batch.labels)
         active = jnp.stack([jnp.mean(units > ACTIVE, axis=-1) for units in hidden], axis=-1)
         return Statistics(wrong, jnp.sum(terms, axis=-1), terms, active, None)
-
-
-@error_name.register
-def _(model: DSRN) -> ErrorName:
-    return "error_percent"

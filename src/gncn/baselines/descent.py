@@ -1,4 +1,4 @@
-"""An epoch of backprop: gradients of a model's objectives, clipped, then a step.
+"""How baselines are trained: gradients of a model's objectives, clipped, then a step.
 
     g ← g · min(1, c / ‖g‖),    θ ← θ − η s(t) · optimiser(g)
 
@@ -7,146 +7,113 @@ re-scaled the gradients by re-projecting them to a Gaussian ball with radius of 
 `gncn.training.epochs` does the mini-batches, trials and statistics.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.base.errors import ConfigError, DataError
-from gncn.baselines.baseline import Baseline, Objective, refuse_real_valued
+from gncn.baselines.baseline import Baseline, Loss, Objective, refuse_real_valued
 from gncn.data import Dataset
-from gncn.training.config import Plan, TrainingConfig, refuse_idle, untaken
-from gncn.training.epochs import Batch, Statistics, TrainingState, average, stack_trials
-from gncn.training.examples import Source
-from gncn.training.fit import Method, method_of
-from gncn.training.optimiser import Learner, Rates, Rule, direction, rate_factor
+from gncn.training.config import Rates, TrainingConfig, refuse_idle
+from gncn.training.epochs import Batch, Learner, Method, Monitored, Statistics
+from gncn.training.fit import method_of
+from gncn.training.history import ErrorName
 
-IDLE = untaken("clip_norm")
+IDLE = ("feedback_rate", "precision_rate", "precision_bounds", "ipc_updates")
 """Options of ``[training]`` without effect on baselines."""
-
-
-def _optimizer(rule: Rule) -> optax.GradientTransformation:
-    return optax.chain(optax.clip_by_global_norm(rule.clip_norm), direction(rule))
 
 
 def _parts(model: Baseline, objective: Objective) -> list[Any]:
     return [getattr(model, name) for name in objective.learns]
 
 
-def start_descent(models: Sequence[Baseline], rule: Rule, seeds: Sequence[int]) -> TrainingState:
-    """Stack models of one blueprint for training, an optimiser state for each objective."""
-    learners = [
-        Learner(
-            [_optimizer(rule).init(_parts(model, objective)) for objective in model.objectives],
-            jnp.zeros((), int),
-        )
-        for model in models
-    ]
-    return stack_trials(models, learners, seeds)
+def _with_parts(model: Baseline, objective: Objective, parts: list[Any]) -> Baseline:
+    return dataclasses.replace(model, **dict(zip(objective.learns, parts, strict=True)))
 
 
-def descend_batch(
-    model: Baseline,
-    learner: Learner,
-    batch: Batch,
-    key: PRNGKeyArray,
-    rates: Rates,
-    plan: Plan,
-    n_total: int,
-) -> tuple[Baseline, Learner, Statistics]:
-    """Take the model's successive updates on one mini-batch.
+class Backprop(Method):
+    """Backprop with clipped gradients, an optimiser state for each objective."""
 
-    Args:
-        model: one model.
-        learner: optimiser states.
-        batch: images and weights.
-        key: decides the draws of codes; each objective has draws of its own.
-        rates: the learning rate, before the schedule.
-        plan: the fixed shape of the run.
-        n_total: mini-batches of the whole run.
+    advice = "Lower training.learning_rate or training.clip_norm."
+    free_start = True
 
-    Returns:
-        Model and learner after the updates, and the batch's statistics before them.
-    """
-    rate = rates.learning_rate * rate_factor(plan.rule, learner.n_updates, n_total)
-    batch = batch._replace(progress=learner.n_updates / n_total)
-    states, seen = [], None
-    for number, (objective, state) in enumerate(
-        zip(model.objectives, learner.optimizer, strict=True)
-    ):
-        whole = model
+    @staticmethod
+    def error_name(model: Baseline) -> ErrorName:
+        return model.error_name
 
-        def loss(
-            parts: list[Any],
-            objective: Objective = objective,
-            whole: Baseline = whole,
-            number: int = number,
-        ) -> tuple[Float[Array, ""], Statistics | None]:
-            changed = eqx.tree_at(lambda m: _parts(m, objective), whole, parts)
-            return objective.loss(changed, batch, jax.random.fold_in(key, number))
+    @staticmethod
+    def monitored(model: Baseline) -> Monitored:
+        return model.monitored
+
+    @staticmethod
+    def see(model: Baseline, batch: Batch, key: PRNGKeyArray) -> Statistics:
+        return model.statistics(batch, key)
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        clip = optax.clip_by_global_norm(self.config.clip_norm)
+        return optax.chain(clip, self.config.direction())
+
+    def init(self, model: Baseline) -> Learner:
+        states = [self._optimizer.init(_parts(model, one)) for one in model.objectives]
+        return Learner(states, jnp.zeros((), int))
+
+    def learn(
+        self, model: Baseline, learner: Learner, batch: Batch, key: PRNGKeyArray, rates: Rates
+    ) -> tuple[Baseline, Learner, Statistics]:
+        """Take the model's successive updates, each with draws of codes of its own."""
+        rate = rates.learning_rate * self.config.rate_factor(self.n_updates)(learner.n_updates)
+        batch = batch._replace(progress=learner.n_updates / self.n_updates)
+        states, seen = [], []
+        for number, objective in enumerate(model.objectives):
+            own_rate = rate * (model.blueprint.adversary_rate if objective.adversarial else 1)
+            own_key, state = jax.random.fold_in(key, number), learner.optimizer[number]
+            model, state, found = self._descend(model, objective, state, batch, own_key, own_rate)
+            states.append(state)
+            seen.append(found)
+        return model, Learner(states, learner.n_updates + 1), seen[0]
+
+    def _descend(
+        self,
+        model: Baseline,
+        objective: Objective,
+        state: Any,
+        batch: Batch,
+        key: PRNGKeyArray,
+        rate: Float[Array, ""],
+    ) -> tuple[Baseline, Any, Statistics | None]:
+        def loss(parts: list[Any]) -> Loss:
+            return objective.loss(_with_parts(model, objective, parts), batch, key)
 
         parts = _parts(model, objective)
         gradient, found = jax.grad(loss, has_aux=True)(parts)
-        seen = found if seen is None else seen
-        updates, state = _optimizer(plan.rule).update(gradient, state)
-        step = rate * (model.blueprint.adversary_rate if objective.adversarial else 1)
-        parts = jax.tree.map(lambda p, u, step=step: p - step * u, parts, updates)
-        model = eqx.tree_at(lambda m, objective=objective: _parts(m, objective), model, parts)
-        states.append(state)
-    assert seen is not None
-    return model, Learner(states, learner.n_updates + 1), seen
+        updates, state = self._optimizer.update(gradient, state)
+        parts = jax.tree.map(lambda part, update: part - rate * update, parts, updates)
+        return _with_parts(model, objective, parts), state, found
 
-
-def see(model: Baseline, batch: Batch, key: PRNGKeyArray) -> Statistics:
-    """What is recorded of held-out images."""
-    return model.statistics(batch, key)
-
-
-def evaluate_baseline(models: Baseline, source: Source, batch_size: int) -> Statistics:
-    """Mean statistics over images, with the same draws of codes every time.
-
-    Models have a leading axis of trials, and the images labels if the models learn them.
-    """
-    return average(models, source, batch_size, see)
-
-
-@method_of.register
-def _(
-    model: Baseline,
-    models: Sequence[Baseline],
-    data: Dataset,
-    configs: Sequence[TrainingConfig],
-    seeds: Sequence[int],
-) -> Method:
-    """Backprop with clipped gradients."""
-    blueprint = model.blueprint
-    if any(one.blueprint != blueprint for one in models):
-        raise ConfigError("Models trained together must share one blueprint.")
-    for one in configs:
+    @staticmethod
+    def check(models: Sequence[Baseline], data: Dataset, config: TrainingConfig) -> None:
+        blueprint = models[0].blueprint
+        if any(one.blueprint != blueprint for one in models):
+            raise ConfigError("Models trained together must share one blueprint.")
         why = f"for {blueprint.kind!r}, which learns by backprop"
-        refuse_idle(one, IDLE, why, "training.")
-    if blueprint.n_pixels != data.n_pixels:
-        raise DataError(
-            f"The model takes images of {blueprint.n_pixels} pixels, and images of {data.name!r} "
-            f"have {data.n_pixels}; plan a blueprint for {data.n_pixels}."
-        )
-    refuse_real_valued(blueprint.kind, data)
-    labelled = blueprint.n_classes is not None
-    if labelled and blueprint.n_classes != data.n_classes:
-        raise DataError(
-            f"{blueprint.kind!r} learns labels of {blueprint.n_classes} classes; {data.name!r} has "
-            f"{data.n_classes or 'no labels'}."
-        )
-    return Method(
-        start_descent(models, configs[0].plan().rule, seeds),
-        descend_batch,
-        see,
-        model.monitored,
-        "Lower training.learning_rate or training.clip_norm.",
-        labelled=labelled,
-        free_start=True,
-    )
+        refuse_idle(config, IDLE, why, "training.")
+        if blueprint.n_pixels != data.n_pixels:
+            raise DataError(
+                f"The model takes images of {blueprint.n_pixels} pixels, and images of "
+                f"{data.name!r} have {data.n_pixels}; plan a blueprint for {data.n_pixels}."
+            )
+        refuse_real_valued(blueprint.kind, data)
+        if blueprint.n_classes is not None and blueprint.n_classes != data.n_classes:
+            raise DataError(
+                f"{blueprint.kind!r} learns labels of {blueprint.n_classes} classes; {data.name!r} "
+                f"has {data.n_classes or 'no labels'}."
+            )
+
+
+method_of.register(Baseline, lambda _: Backprop)

@@ -4,28 +4,37 @@ Their names are ``rae``, ``gvae``, ``gvae-cv``, ``gan-ae`` and ``dsrn``, which l
 and ``gmm``, the Gaussian mixture on pixels.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 
 from gncn.base.errors import ConfigError
-from gncn.baselines.adversarial import GANAE
-from gncn.baselines.autoencoder import RAE
-from gncn.baselines.baseline import Baseline, refuse_real_valued
-from gncn.baselines.blueprint import KINDS, SPECIAL, Blueprint, Kind, plan_blueprint
+from gncn.baselines.autoencoder import GANAE, GVAE, RAE, ConstantVarianceGVAE
+from gncn.baselines.baseline import Baseline, refuse_real_valued, start_dense
+from gncn.baselines.blueprint import (
+    KINDS,
+    SPECIAL,
+    BackpropConfig,
+    Blueprint,
+    Kind,
+    plan_blueprint,
+)
 from gncn.baselines.classifier import DSRN
-from gncn.baselines.config import BackpropConfig, BaselineRun, PixelMixtureConfig
-from gncn.baselines.dense import start_dense
 from gncn.baselines.descent import IDLE
-from gncn.baselines.mixture_training import fit_pixel_mixture
-from gncn.baselines.pixel_mixture import PixelMixture
-from gncn.baselines.variance import choose_variance
-from gncn.baselines.variational import GVAE, ConstantVarianceGVAE
+from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureConfig, fit_pixel_mixture
 from gncn.data import Dataset
-from gncn.training.config import TrainingConfig
 from gncn.training.fit import Fit, Listener, fit
-from gncn.training.kinds import Idle, ModelKind, register_kind
+from gncn.training.kinds import MODEL_KINDS, Idle, ModelKind, Run
+
+
+class BaselineRun(Run):
+    """The part of a configuration that models read, whatever their kind; see `gncn.Config`."""
+
+    backprop: BackpropConfig = BackpropConfig()
+    mixture: PixelMixtureConfig = PixelMixtureConfig()
+
 
 CLASSES: dict[Kind, type[Baseline]] = {
     "rae": RAE,
@@ -53,10 +62,73 @@ def start_baseline(blueprint: Blueprint, *, seed: int, weight_scale: float = 1.0
     return CLASSES[blueprint.kind](blueprint=blueprint, **parts)
 
 
+R = TypeVar("R", bound=BaselineRun)
+
+
+class VarianceChoice(NamedTuple):
+    """GVAE-CVs of several variances, compared on validation images.
+
+    Attributes:
+        variance: σ² of the best one.
+        config: the configuration with this variance.
+        fit: its training.
+        validation: ψ of the validation images at the epochs kept, averaged over trials,
+            for each variance tried.
+    """
+
+    variance: float
+    config: Any
+    fit: Fit[Any]
+    validation: dict[float, float]
+
+
+def choose_variance(
+    config: R,
+    train: Callable[[R], Fit[Any]],
+    on_choice: Callable[[VarianceChoice], None] = lambda _: None,
+) -> VarianceChoice:
+    """Train a GVAE-CV with each of several variances and choose by validation images.
+
+    ψ (Eq 21) is a bound on log p(x) whatever the variance, so the variance of the highest ψ is
+    best.  Ctrl-C ends it with the best of the models that were trained to their end; before there
+    is one, with what there is of the first.
+
+    Args:
+        config: of model ``gvae-cv``; all its `backprop.variances` are tried.
+        train: trains the models of a configuration with one variance.
+        on_choice: receives the best so far after each training.
+
+    Raises:
+        ConfigError: the model is another.
+        FitDivergenceError: a training diverged; holds its last good state.
+    """
+    if config.model != "gvae-cv":
+        raise ConfigError(f"Only 'gvae-cv' has a constant variance; received {config.model!r}.")
+    validation: dict[float, float] = {}
+    best: VarianceChoice | None = None
+    for variance in config.backprop.variances:
+        backprop = config.backprop.model_copy(update={"variance": variance})
+        one = config.model_copy(update={"backprop": backprop})
+        result = train(one)
+        if result.status == "interrupted" and best is not None:
+            return best._replace(fit=replace(best.fit, status="interrupted"))
+        if not result.history:
+            return VarianceChoice(variance, one, result, validation)
+        kept = [record.validation.discrepancy for record in result.kept]
+        validation[variance] = sum(kept) / len(kept)
+        if best is None or validation[variance] > validation[best.variance]:
+            best = VarianceChoice(variance, one, result, validation)
+        on_choice(best)
+        if result.status == "interrupted":
+            break
+    assert best is not None
+    return best
+
+
 class _Backprop(ModelKind[BaselineRun]):
     """Baselines trained by backprop, each as wide as its budget of synapses allows."""
 
-    sections: ClassVar = {"training": TrainingConfig, "backprop": BackpropConfig}
+    sections = ("training", "backprop")
 
     def __init__(self, name: Kind) -> None:
         self.name = name
@@ -82,7 +154,7 @@ class _Backprop(ModelKind[BaselineRun]):
             raise ConfigError(
                 "One model has one variance; received "
                 f"backprop.variance={config.backprop.variance!r}. "
-                "`gncn.baselines.variance.choose_variance` chooses among several."
+                "`gncn.baselines.kinds.choose_variance` chooses among several."
             )
         blueprint, scale = self.blueprint(config, data), config.backprop.weight_scale
         return [start_baseline(blueprint, seed=seed, weight_scale=scale) for seed in config.seeds]
@@ -116,7 +188,7 @@ class _Mixture(ModelKind[BaselineRun]):
     """The Gaussian mixture on pixels."""
 
     name = "gmm"
-    sections: ClassVar = {"mixture": PixelMixtureConfig}
+    sections = ("mixture",)
 
     def idle(self, config: BaselineRun) -> Iterator[Idle]:
         if config.mixture.emission == "means":
@@ -139,6 +211,4 @@ class _Mixture(ModelKind[BaselineRun]):
         return fit_pixel_mixture(data, config.mixture, seeds=config.seeds, listeners=listeners)
 
 
-for _kind in CLASSES:
-    register_kind(_Backprop(_kind))
-register_kind(_Mixture())
+MODEL_KINDS.update({name: _Backprop(name) for name in CLASSES} | {"gmm": _Mixture()})

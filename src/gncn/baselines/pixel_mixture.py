@@ -11,21 +11,58 @@ about which the paper is silent.
 With ``emission="means"`` the means μ_k are clipped instead and y is the mean of a
 component drawn by π: then p(x) = Σ_k π_k Π_d Bernoulli(x_d; clip(μ_kd)) exactly, a sum
 without sampling error, and a far better model of binary images.
+
+EM has no mini-batches, and its steps are too expensive to evaluate each one.  So a trial has one
+record, made when EM has ended.  For training we score only the first N images, where N is the
+size of the larger held-out split.
 """
 
+import time
+from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from pydantic import Field
 
 from gncn.base.description import Description
+from gncn.base.interrupts import interrupts_held
+from gncn.baselines.baseline import refuse_real_valued
+from gncn.data import Dataset
 from gncn.evaluation.bernoulli import log_likelihood_table
+from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture import Covariance, Mixture
+from gncn.evaluation.mixture_fit import fit_mixture
+from gncn.evaluation.protocols import WithPrior
+from gncn.training.fit import Fit, Listener, Status
+from gncn.training.history import EpochRecord, SplitRecord
 
 Emission = Literal["samples", "means"]
+
+
+class PixelMixtureConfig(Description):
+    """Options of the section ``[mixture]``; see the module.
+
+    Attributes:
+        n_components: K.
+        covariance: which covariances components have.
+        regularisation: added to every variance.
+        max_iterations: the most EM steps.
+        emission: what is clipped: ``samples`` or ``means``.
+        floor: ε; pixels' probabilities are clipped to [ε, 1 − ε].
+        n_samples: S for log p(x), if samples are clipped.
+    """
+
+    n_components: int = Field(default=65, ge=1)
+    covariance: Covariance = "full"
+    regularisation: float = Field(default=1e-3, gt=0)
+    max_iterations: int = Field(default=50, ge=1)
+    emission: Emission = "samples"
+    floor: float = Field(default=0.01, gt=0, lt=0.5)
+    n_samples: int = Field(default=5000, ge=1)
 
 
 class PixelMixtureShape(Description):
@@ -54,11 +91,10 @@ class PixelMixture(eqx.Module):
     @property
     def shape(self) -> PixelMixtureShape:
         """All but the arrays."""
-        mixture = self.mixture
         return PixelMixtureShape(
-            n_components=mixture.n_components,
-            n_pixels=mixture.dim,
-            covariance=mixture.covariance,
+            n_components=self.mixture.n_components,
+            n_pixels=self.mixture.dim,
+            covariance=self.mixture.covariance,
             floor=self.floor,
             emission=self.emission,
         )
@@ -82,3 +118,92 @@ class PixelMixture(eqx.Module):
         assert self.emission == "means", "p(x) is an integral if samples are clipped"
         table = log_likelihood_table(x, self.decode(self.mixture.means))
         return jax.nn.logsumexp(table + jax.nn.log_softmax(self.mixture.logits)[None, :], axis=1)
+
+
+def log_likelihood_of(
+    model: PixelMixture, images: Shaped[np.ndarray, "images pixels"], n_samples: int, seed: int
+) -> Float[np.ndarray, " images"]:
+    """Log p(x) of images in nats: exact for clipped means, Monte Carlo (S draws) for samples."""
+    if model.emission == "means":
+        return np.asarray(model.exact_log_likelihood(jnp.asarray(images, jnp.float32)))
+    both, key = WithPrior(model, model), jax.random.key(seed)
+    return prior_log_likelihood(both, images, key=key, n_samples=n_samples).per_image[0]
+
+
+def fit_pixel_mixture(
+    data: Dataset,
+    config: PixelMixtureConfig | None = None,
+    *,
+    seeds: Sequence[int] = (0,),
+    listeners: Sequence[Listener] = (),
+) -> Fit[PixelMixture]:
+    """Fit a mixture to training images by EM, once for each seed.
+
+    Args:
+        data: binary images.
+        config: components, covariance, and the convention for p(x).
+        seeds: decide the start of EM, and samples; one for each trial.
+        listeners: an EM step is a mini-batch to them, and the end of EM an epoch.
+
+    Returns:
+        The mixtures; the history's error is −log p(x) in nats.
+
+    Raises:
+        DataError: the images are real-valued, or fewer than components.
+    """
+    config = config or PixelMixtureConfig()
+    refuse_real_valued("gmm", data)
+    n_steps = config.max_iterations + 1
+    for listener in listeners:
+        listener.on_start(1, len(seeds) * n_steps)
+    trained: list[tuple[PixelMixture, EpochRecord]] = []
+
+    def on_iteration(number: int, _: float) -> None:
+        for listener in listeners:
+            listener.on_batch(len(trained) * n_steps + number - 1)
+
+    status: Status = "finished"
+    try:
+        for trial, seed in enumerate(seeds):
+            began = time.perf_counter()
+            fit = fit_mixture(
+                data.train.array.astype(np.float32),
+                config.n_components,
+                config.covariance,
+                seed=seed,
+                regularisation=config.regularisation,
+                max_iterations=config.max_iterations,
+                on_iteration=on_iteration,
+            )
+            seconds = time.perf_counter() - began
+            model = PixelMixture(fit.mixture, config.floor, config.emission)
+            n_train = max(len(data.validation), len(data.test))
+            train, validation, test = (
+                _record(model, split.array[:n_train], config.n_samples, seed)
+                for split in data.splits
+            )
+            record = EpochRecord(
+                trial=trial,
+                epoch=1,
+                error_name="negative_log_likelihood",
+                seconds=seconds,
+                train=train,
+                validation=validation,
+                test=test,
+            )
+            trained.append((model, record))
+    except KeyboardInterrupt:
+        status = "interrupted"
+    models, history = zip(*trained, strict=True) if trained else ((), ())
+    if history:
+        with interrupts_held():
+            for listener in listeners:
+                listener.on_epoch(history, models)
+    return Fit(models, history, status, (1,) * len(models))
+
+
+def _record(
+    model: PixelMixture, images: Shaped[np.ndarray, "images pixels"], n_samples: int, seed: int
+) -> SplitRecord:
+    mean = float(np.mean(log_likelihood_of(model, images, n_samples, seed)))
+    return SplitRecord(error=-mean, discrepancy=mean, layer_discrepancy=(mean,), sparsity=())

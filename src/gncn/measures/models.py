@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError
-from gncn.baselines.autoencoder import RAE, Autoencoder
+from gncn.baselines.autoencoder import GVAE, RAE, Autoencoder, encoder_proposal
 from gncn.baselines.clamped import ClampedCompleter, EncodeAgain
 from gncn.baselines.pixel_mixture import PixelMixture
-from gncn.baselines.variational import GVAE, ConstantVarianceGVAE, encoder_proposal
 from gncn.core.competition import Columns
 from gncn.core.completion import Completer
 from gncn.core.inference import decode, encode_layers
@@ -132,7 +131,7 @@ class AutoencoderModel(Measurable):
         Nothing keeps the GAN-AE's q(z|x) from shrinking to a point, and the RAE's is a point.
         They get Laplace approximations.
         """
-        if isinstance(self.model, GVAE | ConstantVarianceGVAE):
+        if isinstance(self.model, GVAE):
             return encoder_proposal(self.model, jnp.asarray(images, jnp.float32))
         return super().propose(model, images, codes, key)
 

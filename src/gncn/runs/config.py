@@ -11,24 +11,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from gncn.base.description import Description
 from gncn.base.errors import unknown_choice
-from gncn.baselines.config import BackpropConfig, PixelMixtureConfig
-from gncn.core.build import Settling
-from gncn.core.chain import Chain
+from gncn.baselines.kinds import BaselineRun
 from gncn.data import DataConfig, Dataset
 from gncn.runs.presets import read_settings
 from gncn.runs.toml import overlay, parse_override, write_toml
-from gncn.training.config import TrainingConfig, refuse_idle
+from gncn.training.config import refuse_idle
 from gncn.training.kinds import MODEL_KINDS, ModelKind
 
 OPTIONAL = ("network", "settling", "training", "backprop", "mixture")
 """Sections that apply to some models only."""
 
 
-class Config(Description):
+class Config(BaselineRun):
     """Everything that decides a run, apart from the machine it runs on.
 
     Attributes:
@@ -44,15 +41,7 @@ class Config(Description):
         mixture: the mixture; ``gmm`` only.
     """
 
-    model: str = "gncn"
-    seed: int = Field(default=0, ge=0, lt=1 << 31)
-    n_trials: int = Field(default=1, ge=1)
     data: DataConfig = DataConfig()
-    network: Chain = Chain()
-    settling: Settling = Settling()
-    training: TrainingConfig = TrainingConfig()
-    backprop: BackpropConfig = BackpropConfig()
-    mixture: PixelMixtureConfig = PixelMixtureConfig()
 
     @model_validator(mode="after")
     def _refuse_idle_options(self) -> "Config":
@@ -68,11 +57,6 @@ class Config(Description):
     def kind(self) -> ModelKind:
         """The kind of the model."""
         return MODEL_KINDS[self.model]
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seed of each trial."""
-        return [self.seed + trial for trial in range(self.n_trials)]
 
     def _idle_options(self) -> Iterator[tuple[str, tuple[str, ...], str]]:
         """Options that have no effect: their section, their names and why."""

@@ -24,8 +24,8 @@ from gncn.figures.network import (
     draw_weights,
 )
 from gncn.runs.folder import RunFolder
+from gncn.training.fit import method_of
 from gncn.training.hebbian import reconstruction_error
-from gncn.training.history import error_name
 
 N_IMAGES, N_WEIGHTS, N_ACTIVE = 20, 200, 6
 """Reconstructions, weights, and images whose active neurons are shown."""
@@ -98,7 +98,7 @@ def draw_reconstruction_figure(
         np.asarray(reconstruction),
         np.asarray(errors),
         image_shape(data.n_pixels, data.image_shape),
-        ERROR_LABELS[error_name(model)],
+        ERROR_LABELS[method_of(model).error_name(model)],
     )
 
 

@@ -4,13 +4,13 @@ import jax
 
 from gncn.base.errors import unknown_choice
 from gncn.baselines.baseline import Baseline
-from gncn.baselines.descent import evaluate_baseline
 from gncn.core.network import Network
 from gncn.data import Dataset, Split
 from gncn.runs.config import Config
+from gncn.training.epochs import average
 from gncn.training.examples import examples_of
-from gncn.training.hebbian import evaluate
-from gncn.training.history import SplitRecord, split_record
+from gncn.training.fit import method_of
+from gncn.training.history import SplitRecord
 
 SPLITS = ("train", "validation", "test")
 
@@ -30,10 +30,5 @@ def mean_statistics(model: Network | Baseline, split: Split, config: Config) -> 
     """Error, ψ and sparsity averaged over a split, as in the run's training."""
     # Training's programs run several models at once: on a leading axis, here of one.
     stacked = jax.tree.map(lambda leaf: leaf[None], model)
-    batch_size = config.training.evaluation_batch_size
-    if isinstance(model, Network):
-        found = evaluate(stacked, examples_of(split), batch_size)
-    else:
-        examples = examples_of(split, labelled=bool(model.blueprint.n_classes))
-        found = evaluate_baseline(stacked, examples, batch_size)
-    return split_record(found, 0)
+    see, batch_size = method_of(model).see, config.training.evaluation_batch_size
+    return average(stacked, examples_of(split), batch_size, see).record(0)

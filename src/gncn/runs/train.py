@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gncn.base.errors import GncnError
-from gncn.baselines.variance import VarianceChoice, choose_variance
+from gncn.baselines.kinds import VarianceChoice, choose_variance
 from gncn.data import Dataset
 from gncn.runs.config import Config
 from gncn.runs.folder import RunFolder

@@ -1,36 +1,47 @@
-"""`TrainingConfig`: how any model is trained, and which of its options a model takes."""
+"""`TrainingConfig`: how any model is trained, and how updates become steps.
 
-import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+An update says which way synapses should go.  The optimiser turns it into a direction, and a
+rate times the schedule's factor s(t) makes that a step:
 
-from pydantic import Field
+    θ ← θ + η s(t) · direction
+
+Networks ascend ψ by Hebbian updates (`gncn.training.hebbian`); baselines descend a loss by its
+gradients (`gncn.baselines.descent`).
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+from pydantic import Field, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
-from gncn.training.optimiser import Rates, Rule, rates
 
 
-class Plan(NamedTuple):
-    """The fixed shape of a run.
+class Rates(NamedTuple):
+    """Numbers that may differ between models trained by one program; see `TrainingConfig`."""
 
-    Attributes:
-        rule: optimiser, schedule and bounds.
-        n_epochs: length of the whole run, for the schedule.
-        batch_size: images in a mini-batch.
-        ipc_updates: see `TrainingConfig`.
-    """
-
-    rule: Rule
-    n_epochs: int
-    batch_size: int
-    ipc_updates: int = 1
+    learning_rate: Float[Array, "*trials"]
+    feedback_rate: Float[Array, "*trials"]
+    precision_rate: Float[Array, "*trials"]
 
 
-class TrainingConfig(Rule):
-    """How a model is trained: the `Rule`, the rates, and the length of the run.
+class TrainingConfig(Description):
+    """How a model is trained.
 
     Attributes:
+        optimizer: ``adam`` or ``sgd``.
+        momentum: of ``sgd``.
+        schedule: of all rates over the run: ``constant``, or ``cosine`` or ``exponential``
+            decay to `final_fraction` of their value.
+        final_fraction: share of the rates that is left at the end of the run.
+        warmup_fraction: share of the run over which the rates first rise from 0.
+        precision_bounds: least and greatest eigenvalue of every Σ⁻¹; for networks only.
+        clip_norm: greatest Euclidean norm of a whole gradient; longer ones are rescaled to
+            it.  For models trained by backprop only.
         n_epochs: passes over the training images.
         batch_size: images in a mini-batch.
         learning_rate: step of W and E, or of a baseline's weights.
@@ -46,6 +57,13 @@ class TrainingConfig(Rule):
             whose number it must divide.
     """
 
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    final_fraction: float = Field(default=0.0, ge=0, le=1)
+    warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
+    precision_bounds: tuple[float, float] = (0.1, 10.0)
+    clip_norm: float = Field(default=5.0, gt=0)
     n_epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=200, ge=1)
     learning_rate: float = Field(default=1e-3, ge=0)
@@ -55,26 +73,53 @@ class TrainingConfig(Rule):
     patience: int | None = Field(default=None, ge=1)
     ipc_updates: int = Field(default=1, ge=1)
 
+    @model_validator(mode="after")
+    def _check(self) -> "TrainingConfig":
+        lowest, highest = self.precision_bounds
+        if not 0 < lowest <= highest:
+            raise ValueError(
+                f"precision_bounds must be two numbers, 0 < lowest <= highest; received "
+                f"{self.precision_bounds}."
+            )
+        if self.schedule == "exponential" and self.final_fraction == 0:
+            raise ValueError("an exponential schedule never reaches 0: set final_fraction > 0.")
+        if self.schedule == "constant" and self.final_fraction:
+            raise ValueError(
+                "a constant schedule has no final_fraction; use schedule='cosine' or "
+                f"'exponential'; received {self.final_fraction}."
+            )
+        if self.optimizer == "adam" and self.momentum:
+            raise ValueError("momentum belongs to optimizer='sgd'; Adam has its own.")
+        return self
+
     def rates(self) -> Rates:
         """The rates as arrays."""
-        return rates(**{name: getattr(self, name) for name in RATES})
+        return Rates(*(jnp.float32(getattr(self, name)) for name in Rates._fields))
 
-    def plan(self) -> Plan:
-        """The fixed shape of the run."""
-        rule = Rule(**{name: getattr(self, name) for name in Rule.model_fields})
-        return Plan(rule, self.n_epochs, self.batch_size, self.ipc_updates)
+    def without_rates(self) -> "TrainingConfig":
+        """The same with default rates: all that a program is compiled for."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in Rates._fields})
 
+    def direction(self) -> optax.GradientTransformation:
+        """The optimiser that turns updates into directions; rates multiply those."""
+        if self.optimizer == "adam":
+            return optax.scale_by_adam()
+        return optax.trace(self.momentum) if self.momentum else optax.identity()
 
-RATES = tuple(field.name for field in dataclasses.fields(Rates))
-"""Options that may differ between models trained at once."""
-
-_SPECIAL = ("feedback_rate", "precision_rate", "precision_bounds", "ipc_updates", "clip_norm")
-"""Options that apply to some models only; the others apply to all."""
-
-
-def untaken(*taken: str) -> tuple[str, ...]:
-    """Options without effect on models of a kind that, of those for some models, has `taken`."""
-    return tuple(name for name in _SPECIAL if name not in taken)
+    def rate_factor(self, n_total: int) -> optax.Schedule:
+        """The schedule's factor s(t) for all rates, by the updates made of `n_total`."""
+        n_warmup = round(self.warmup_fraction * n_total)
+        n_decay = max(n_total - n_warmup, 1)
+        if self.schedule == "cosine":
+            decay = optax.cosine_decay_schedule(1.0, n_decay, alpha=self.final_fraction)
+        elif self.schedule == "exponential":
+            decay = optax.exponential_decay(1.0, n_decay, self.final_fraction)
+        else:
+            decay = optax.constant_schedule(1.0)
+        if not n_warmup:
+            return decay
+        return optax.join_schedules([optax.linear_schedule(0, 1, n_warmup), decay], [n_warmup])
 
 
 def refuse_idle(config: Description, names: Iterable[str], why: str, prefix: str = "") -> None:
@@ -95,18 +140,3 @@ def refuse_idle(config: Description, names: Iterable[str], why: str, prefix: str
         default = None if field is None else field.get_default(call_default_factory=True)
         if value != default:
             raise ConfigError(f"{prefix}{name}={value!r} has no effect {why}.")
-
-
-def refuse_unequal(configs: Sequence[TrainingConfig]) -> None:
-    """Refuse configurations of trials that one program can't train.
-
-    Raises:
-        ConfigError: they differ in more than their rates.
-    """
-    for name in TrainingConfig.model_fields:
-        values = [getattr(config, name) for config in configs]
-        if name not in RATES and any(value != values[0] for value in values):
-            raise ConfigError(
-                f"Models trained at once may differ in {', '.join(RATES)} and share all else; "
-                f"received training.{name}={values}. Train them one by one."
-            )

@@ -1,4 +1,4 @@
-"""Epochs of mini-batches, whatever a model is and however it learns.
+"""Epochs of mini-batches, whatever a model is and however it learns (`Method`).
 
 An epoch is a few calls of one compiled program, each for a *chunk* of mini-batches, so that
 between calls listeners hear of the progress and Ctrl-C is heard.  The program is given the
@@ -14,10 +14,12 @@ because one trial leaves most of it idle.  On a CPU one follows the other, chunk
 trial keeps all cores busy, and its arrays stay in their caches.
 """
 
+import abc
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -27,9 +29,10 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.interrupts import wait
-from gncn.training.config import Plan
+from gncn.data import Dataset
+from gncn.training.config import Rates, TrainingConfig
 from gncn.training.examples import Chunk, Examples, Source, chunks, on_device
-from gncn.training.optimiser import Rates
+from gncn.training.history import ErrorName, SplitRecord
 
 CHUNKS = 20
 """Calls of the program in an epoch; listeners hear of the progress after each."""
@@ -39,6 +42,9 @@ EVALUATED_BLOCKS = 10
 """Blocks of images that one call evaluates."""
 ACTIVE = 1e-6
 """A unit is active if its state exceeds this (the paper's rule)."""
+
+Monitored = Literal["error", "discrepancy"]
+"""A statistic that tells how good a model is: a low error, or a high ψ."""
 
 
 class Statistics(NamedTuple):
@@ -59,13 +65,53 @@ class Statistics(NamedTuple):
     sparsity: Float[Array, "*images latent"]
     n_steps: Float[Array, "*images"] | None
 
+    def record(self, trial: int) -> SplitRecord:
+        """One trial's means, out of statistics with a leading axis of trials."""
+        own = jax.tree.map(lambda values: np.asarray(values)[trial].tolist(), self)
+        return SplitRecord(**own._asdict())
 
-class TrainingState(eqx.Module):
-    """Everything that training carries from one epoch to the next.
+
+class Batch(NamedTuple):
+    """A mini-batch, or a block of images to evaluate.
 
     Attributes:
-        network: the networks, or models of another kind, with a leading axis of trials.
-        learner: the learners, with the same leading axis.
+        images: pixels.
+        weights: 1 for an image, 0 for a filler.
+        labels: classes, where the data have any.
+        progress: share of the run's updates that came before this mini-batch.
+    """
+
+    images: Float[Array, "batch pixels"]
+    weights: Float[Array, " batch"]
+    labels: Int[Array, " batch"] | None = None
+    progress: Float[Array, ""] | float = 1.0
+
+    def mean(self, values: Float[Array, " batch"]) -> Float[Array, ""]:
+        """Mean over the images that are no fillers."""
+        return jnp.sum(self.weights * values) / jnp.sum(self.weights)
+
+
+class Learner(eqx.Module):
+    """What learning remembers between mini-batches.
+
+    Attributes:
+        optimizer: state of the Optax optimiser.
+        n_updates: updates made so far.
+        tools: what the settler prepared for the last mini-batch, such as Newton's inverses:
+            the search for the next ones begins there.  Empty for other settlers.
+    """
+
+    optimizer: Any
+    n_updates: Int[Array, "*trials"]
+    tools: Any = ()
+
+
+class TrainingState(eqx.Module):
+    """Models in training, with a leading axis of trials.
+
+    Attributes:
+        network: the networks, or models of another kind.
+        learner: the learners.
         key: one random key for each trial; the order of epoch t comes from
             ``fold_in(key, t)``.
         epoch: epochs done.
@@ -75,6 +121,80 @@ class TrainingState(eqx.Module):
     learner: Any
     key: Shaped[PRNGKeyArray, " trials"]
     epoch: Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class Method(abc.ABC):
+    """How models of one class learn.  Programs are compiled for it, so it compares by value.
+
+    Attributes:
+        config: `TrainingConfig.without_rates` of the run.
+        n_images: images of an epoch.
+        advice: what to do about divergence.
+        free_start: whether an untrained model may have any error without having diverged,
+            because its weights start at any scale.
+    """
+
+    config: TrainingConfig
+    n_images: int
+    advice: ClassVar[str]
+    free_start: ClassVar[bool] = False
+
+    @staticmethod
+    @abc.abstractmethod
+    def check(models: Sequence[Any], data: Dataset, config: TrainingConfig) -> None:
+        """Refuse models, data or options that don't suit the method.
+
+        Raises:
+            ConfigError: the models differ in more than their arrays, or an option doesn't
+                apply to them.
+            DataError: the data do not fit the models.
+        """
+
+    @staticmethod
+    @abc.abstractmethod
+    def error_name(model: Any, /) -> ErrorName:
+        """Name of the error that is recorded of a model."""
+
+    @staticmethod
+    def monitored(model: Any, /) -> Monitored:
+        """The statistic of the validation images that tells how good a model is."""
+        return "error"
+
+    @staticmethod
+    @abc.abstractmethod
+    def see(model: Any, batch: Batch, key: PRNGKeyArray, /) -> Statistics:
+        """Statistics of each held-out image of a block."""
+
+    @abc.abstractmethod
+    def init(self, model: Any, /) -> Learner:
+        """The learner before the first mini-batch."""
+
+    @abc.abstractmethod
+    def learn(
+        self, model: Any, learner: Learner, batch: Batch, key: PRNGKeyArray, rates: Rates, /
+    ) -> tuple[Any, Learner, Statistics]:
+        """Learn from one mini-batch.
+
+        Returns:
+            Model and learner after the update, and statistics of each image before it.
+        """
+
+    def start(self, models: Sequence[Any], seeds: Sequence[int]) -> TrainingState:
+        """The state before the first epoch; a seed decides the order of images of a trial."""
+        keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
+        learners = [self.init(model) for model in models]
+        return TrainingState(stack(models), stack(learners), keys, jnp.zeros((), int))
+
+    @property
+    def n_batches(self) -> int:
+        """Mini-batches of an epoch."""
+        return -(-self.n_images // self.config.batch_size)
+
+    @property
+    def n_updates(self) -> int:
+        """Updates of the whole run."""
+        return self.n_batches * self.config.n_epochs * self.config.ipc_updates
 
 
 class EpochReport(NamedTuple):
@@ -89,56 +209,9 @@ class EpochReport(NamedTuple):
     batch_error: Float[Array, "batches trials"]
 
 
-class Batch(NamedTuple):
-    """A mini-batch, or a block of images to evaluate.
-
-    Attributes:
-        images: pixels.
-        weights: 1 for an image, 0 for a filler.
-        labels: classes, for a model that learns them.
-        progress: share of the run's updates that came before this mini-batch.
-    """
-
-    images: Float[Array, "batch pixels"]
-    weights: Float[Array, " batch"]
-    labels: Int[Array, " batch"] | None = None
-    progress: Float[Array, ""] | float = 1.0
-
-    def mean(self, values: Float[Array, " batch"]) -> Float[Array, ""]:
-        """Mean over the images that are no fillers."""
-        return jnp.sum(self.weights * values) / jnp.sum(self.weights)
-
-
-Learn = Callable[[Any, Any, Batch, PRNGKeyArray, Rates, Plan, int], tuple[Any, Any, Statistics]]
-"""What one mini-batch does to one trial: (model, learner, batch, key, rates, plan, mini-batches of
-the whole run) to (model, learner, statistics of each image before the update).  Programs are
-compiled for it, so it must equal itself from epoch to epoch: use a module's function."""
-
-See = Callable[[Any, Batch, PRNGKeyArray], Statistics]
-"""Statistics of each image of a block, from (model, batch, key).  Must equal itself, too."""
-
-OnBatch = Callable[[int], None]
-"""Receives the number, from 0, of the last mini-batch that is done."""
-
-Scalar = Int[Array | np.ndarray, ""]
-"""An integer that a program is given, rather than compiled for."""
-
-
-def stack_trials(
-    models: Sequence[Any], learners: Sequence[Any], seeds: Sequence[int]
-) -> TrainingState:
-    """The state before the first epoch: all arrays stacked along a leading axis of trials."""
-    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
-    return TrainingState(_stack(models), _stack(learners), keys, jnp.zeros((), int))
-
-
-def _stack(trees: Sequence[Any]) -> Any:
+def stack(trees: Sequence[Any]) -> Any:
+    """Trees of arrays as one tree, whose arrays have a leading axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
-def trial(state: TrainingState, index: int) -> Any:
-    """The network, or other model, of one trial, without the leading axis."""
-    return unstack(state.network)[index]
 
 
 def unstack(models: Any) -> list[Any]:
@@ -150,10 +223,9 @@ def unstack(models: Any) -> list[Any]:
 def run_epoch(
     state: TrainingState,
     source: Source,
-    plan: Plan,
-    learn: Learn,
+    method: Method,
     rates: Rates,
-    on_batch: OnBatch | None = None,
+    on_batch: Callable[[int], None] | None = None,
     *,
     chunk: int | None = None,
     together: bool | None = None,
@@ -165,10 +237,9 @@ def run_epoch(
     Args:
         state: models and learners; left as it is.
         source: the images; put them on the device to keep them there between epochs.
-        plan: the fixed shape of the run.
-        learn: what one mini-batch does to one trial.
+        method: what one mini-batch does to one trial.
         rates: with a leading axis of trials.
-        on_batch: hears of the progress after each chunk.
+        on_batch: receives the number, from 0, of the last mini-batch done, after each chunk.
         chunk: mini-batches of a chunk; by default an epoch has `CHUNKS` chunks.
         together: run trials at once, not one after the other; by default everywhere but on
             a CPU.
@@ -179,34 +250,29 @@ def run_epoch(
     Raises:
         DataError: the file of streamed images can't be read, or has changed.
     """
-    n_images = len(source)
-    n_batches = -(-n_images // plan.batch_size)
-    n_total = n_batches * plan.n_epochs
-    length = -(-n_batches // CHUNKS) if chunk is None else chunk
+    batch_size = method.config.batch_size
+    length = -(-method.n_batches // CHUNKS) if chunk is None else chunk
     together = jax.default_backend() != "cpu" if together is None else together
-    keys, order = _draw_order(state.key, state.epoch, n_images)
-    models, learners = jax.tree.map(jnp.copy, (state.network, state.learner))  # to be used up
+    keys, order = _draw_order(state.key, state.epoch, method.n_images)
+    carry = jax.tree.map(jnp.copy, (state.network, state.learner))  # to be used up
     seen: list[Statistics] = []
     under_way: deque[tuple[int, Array]] = deque()
 
-    def finish_one() -> None:
-        number, error = under_way.popleft()
-        wait(error)
-        if on_batch is not None:
-            on_batch(number)
+    def finish(leave: int) -> None:
+        while len(under_way) > leave:
+            number, error = under_way.popleft()
+            wait(error)
+            if on_batch is not None:
+                on_batch(number)
 
-    with closing(chunks(on_device(source), np.asarray(order), plan.batch_size, length)) as feed:
+    with closing(chunks(on_device(source), np.asarray(order), batch_size, length)) as feed:
         for part in feed:
-            given = _LearnChunk(learn, plan, n_total, n_images, together, part, keys, rates)
-            (models, learners), sums = _learn_chunk(given, (models, learners))
+            carry, sums = _learn_chunk((method, together, part, keys, rates), carry)
             seen.append(sums)
             under_way.append((int(part.first + part.n_batches) - 1, sums.error))
-            if len(under_way) == LEAD:
-                finish_one()
-    while under_way:
-        finish_one()
-    report = _report(seen, n_images, plan.batch_size)
-    return TrainingState(models, learners, state.key, state.epoch + 1), report
+            finish(leave=LEAD - 1)
+    finish(leave=0)
+    return TrainingState(*carry, state.key, state.epoch + 1), _report(seen, method)
 
 
 @eqx.filter_jit
@@ -218,32 +284,16 @@ def _draw_order(
     return keys, jax.vmap(lambda key: jax.random.permutation(key, n_images))(keys)
 
 
-class _LearnChunk(NamedTuple):
-    """Arguments of `_learn_chunk`, except the state.  Its arrays aren't compiled in as constants.
-
-    The whole run has `n_total` mini-batches, and the epoch has `n_images` images.
-    """
-
-    learn: Learn
-    plan: Plan
-    n_total: int
-    n_images: int
-    together: bool
-    part: Chunk
-    keys: Shaped[PRNGKeyArray, " trials"]
-    rates: Rates
-
-
 def _batch(
-    examples: Examples, chosen: Int[Array, " batch"], weights: Float[Array, " batch"]
+    examples: Examples, chosen: Int[Array, " batch"], n_left: Int[Array | np.ndarray, ""] | int
 ) -> Batch:
+    """The examples chosen; those beyond the first `n_left` are fillers."""
+    weights = (jnp.arange(len(chosen)) < n_left).astype(jnp.float32)
     return Batch(examples.pixels(chosen), weights, examples.classes(chosen))
 
 
-def _weights(number: Scalar, batch_size: int, n_images: Scalar | int) -> Float[Array, " batch"]:
-    """1 for each image of mini-batch or block `number`, 0 for each filler."""
-    left = n_images - number * batch_size
-    return (jnp.arange(batch_size) < left).astype(jnp.float32)
+def _sums(batch: Batch, seen: Statistics) -> Statistics:
+    return jax.tree.map(lambda value: jnp.tensordot(batch.weights, value, axes=1), seen)
 
 
 Carried = TypeVar("Carried")
@@ -252,14 +302,12 @@ Carried = TypeVar("Carried")
 def _collect(
     step: Callable[[Int[Array, ""], Carried], tuple[Carried, Statistics]],
     carry: Carried,
-    count: Scalar,
+    count: Int[Array | np.ndarray, ""],
     length: int,
 ) -> tuple[Carried, Statistics]:
     """Do `count` steps; what each gives is at its place in arrays of `length`, the rest is 0."""
 
-    def body(
-        place: Int[Array, ""], state: tuple[Carried, Statistics]
-    ) -> tuple[Carried, Statistics]:
+    def body(place: Int[Array, ""], state: tuple[Carried, Statistics]) -> Any:
         carry, found = step(place, state[0])
         return carry, jax.tree.map(lambda a, value: a.at[place].set(value), state[1], found)
 
@@ -269,58 +317,50 @@ def _collect(
 
 
 @eqx.filter_jit(donate="all-except-first")
-def _learn_chunk(given: _LearnChunk, carry: tuple[Any, Any]) -> tuple[tuple[Any, Any], Statistics]:
+def _learn_chunk(
+    given: tuple[Method, bool, Chunk, Shaped[PRNGKeyArray, " trials"], Rates],
+    carry: tuple[Any, Any],
+) -> tuple[tuple[Any, Any], Statistics]:
     """Learn from the mini-batches of a chunk.
+
+    Args:
+        given: the method, whether trials run at once, the chunk, keys and rates.
+        carry: models and learners, which are used up.
 
     Returns:
         Models and learners, and sums of statistics over the images of each mini-batch; 0
         for mini-batches that the chunk doesn't have.
     """
-    part = given.part
+    method, together, part, keys, rates = given
     length, _, batch_size = part.indices.shape
 
-    def one(
-        model: Any,
-        learner: Any,
-        indices: Int[Array, "chunk batch"],
-        key: PRNGKeyArray,
-        rates: Rates,
-    ) -> tuple[tuple[Any, Any], Statistics]:
-        def step(
-            place: Int[Array, ""], carry: tuple[Any, Any]
-        ) -> tuple[tuple[Any, Any], Statistics]:
+    def one(carry: Any, indices: Int[Array, "chunk batch"], key: PRNGKeyArray, rates: Rates) -> Any:
+        def step(place: Int[Array, ""], carry: tuple[Any, Any]) -> tuple[Any, Statistics]:
             number = part.first + place
-            weights = _weights(number, batch_size, given.n_images)
-            batch = _batch(part.examples, indices[place], weights)
+            batch = _batch(part.examples, indices[place], method.n_images - number * batch_size)
             batch_key = jax.random.fold_in(key, number)
-            model, learner, seen = given.learn(
-                *carry, batch, batch_key, rates, given.plan, given.n_total
-            )
-            return (model, learner), _sums(weights, seen)
+            model, learner, seen = method.learn(*carry, batch, batch_key, rates)
+            return (model, learner), _sums(batch, seen)
 
-        return _collect(step, (model, learner), part.n_batches, length)
+        return _collect(step, carry, part.n_batches, length)
 
-    each = (*carry, jnp.moveaxis(part.indices, 1, 0), given.keys, given.rates)
-    if len(given.keys) == 1:
+    each = (carry, jnp.moveaxis(part.indices, 1, 0), keys, rates)
+    if len(keys) == 1:
         result = one(*jax.tree.map(lambda leaf: leaf[0], each))
         return jax.tree.map(lambda leaf: leaf[None], result)
-    return jax.vmap(one)(*each) if given.together else lax.map(lambda trial: one(*trial), each)
+    return jax.vmap(one)(*each) if together else lax.map(lambda trial: one(*trial), each)
 
 
-def _sums(weights: Float[Array, " batch"], seen: Statistics) -> Statistics:
-    return jax.tree.map(lambda value: jnp.tensordot(weights, value, axes=1), seen)
-
-
-def _report(seen: Sequence[Statistics], n_images: int, batch_size: int) -> EpochReport:
+def _report(seen: Sequence[Statistics], method: Method) -> EpochReport:
     """Join what the chunks saw, each with axes of trials and mini-batches.
 
     NumPy joins them on the host: JAX would compile a program for every number of chunks.
     """
-    n_batches = -(-n_images // batch_size)
+    n_batches, size = method.n_batches, method.config.batch_size
     sums = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, :n_batches], *seen)
-    images = np.full((n_batches, 1), batch_size, np.float32)
-    images[-1] = n_images - (n_batches - 1) * batch_size
-    return EpochReport(_mean(sums, n_images), jnp.asarray(sums.error.T / images))
+    images = np.full((n_batches, 1), size, np.float32)
+    images[-1] = method.n_images - (n_batches - 1) * size
+    return EpochReport(_mean(sums, method.n_images), jnp.asarray(sums.error.T / images))
 
 
 @eqx.filter_jit
@@ -329,7 +369,12 @@ def _mean(sums: Statistics, n_images: int) -> Statistics:
     return jax.tree.map(lambda values: jnp.sum(values, axis=1) / n_images, sums)
 
 
-def average(models: Any, source: Source, batch_size: int, see: See) -> Statistics:
+def average(
+    models: Any,
+    source: Source,
+    batch_size: int,
+    see: Callable[[Any, Batch, PRNGKeyArray], Statistics],
+) -> Statistics:
     """Average statistics over images, in blocks so that memory stays bounded.
 
     One program serves splits of every size.
@@ -338,54 +383,43 @@ def average(models: Any, source: Source, batch_size: int, see: See) -> Statistic
         models: with a leading axis of trials.
         source: the images.
         batch_size: images of a block.
-        see: statistics of each image.
+        see: `Method.see`.
 
     Returns:
         Means, with a leading axis of trials.
     """
-    n_images = len(source)
+    n_images, size = len(source), EVALUATED_BLOCKS * batch_size
     n_blocks = -(-n_images // batch_size)
+    places = np.arange(size, dtype=np.int32).reshape(EVALUATED_BLOCKS, 1, batch_size)
     sums = []
     for first in range(0, n_blocks, EVALUATED_BLOCKS):
-        rows = first * batch_size + np.arange(EVALUATED_BLOCKS * batch_size)
-        block = _SeeBlocks(
-            see,
-            batch_size,
-            source.gather(np.minimum(rows, n_images - 1)),
-            np.asarray(n_images),
-            np.asarray(first),
-            np.asarray(min(EVALUATED_BLOCKS, n_blocks - first)),
-        )
-        sums.append(_see_blocks(block, models))
+        examples = source.gather(np.minimum(first * batch_size + np.arange(size), n_images - 1))
+        count = min(EVALUATED_BLOCKS, n_blocks - first)
+        part = Chunk(np.asarray(first), np.asarray(count), examples, places)
+        sums.append(_see_blocks(models, part, np.asarray(n_images), see))
     joined = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *sums)
     return _mean(joined, n_images)
 
 
-class _SeeBlocks(NamedTuple):
-    """Arguments of `_see_blocks`, except the models; see `_LearnChunk`."""
-
-    see: See
-    batch_size: int
-    examples: Examples
-    n_images: Scalar
-    first: Scalar
-    n_blocks: Scalar
-
-
 @eqx.filter_jit
-def _see_blocks(blocks: _SeeBlocks, models: Any) -> Statistics:
+def _see_blocks(
+    models: Any,
+    part: Chunk,
+    n_images: Int[Array, ""],
+    see: Callable[[Any, Batch, PRNGKeyArray], Statistics],
+) -> Statistics:
     """Sums of statistics over each block, with axes of trials and blocks."""
+    length, _, batch_size = part.indices.shape
 
     def one(model: Any) -> Statistics:
         def step(place: Int[Array, ""], _: None) -> tuple[None, Statistics]:
-            number = blocks.first + place
-            weights = _weights(number, blocks.batch_size, blocks.n_images)
-            chosen = place * blocks.batch_size + jnp.arange(blocks.batch_size)
+            number = part.first + place
+            chosen = jnp.asarray(part.indices)[place, 0]
+            batch = _batch(part.examples, chosen, n_images - number * batch_size)
             key = jax.random.fold_in(jax.random.key(0), number)
-            batch = _batch(blocks.examples, chosen, weights)
-            return None, _sums(weights, blocks.see(model, batch, key))
+            return None, _sums(batch, see(model, batch, key))
 
-        return _collect(step, None, blocks.n_blocks, EVALUATED_BLOCKS)[1]
+        return _collect(step, None, part.n_batches, length)[1]
 
     # One trial after another: vmap would widen every block's memory by their number.
     return lax.map(one, models)

@@ -99,12 +99,11 @@ Source = Examples | StreamedExamples
 """What epochs and evaluations take their images from."""
 
 
-def examples_of(split: Split, *, labelled: bool = False) -> Source:
-    """The examples of a split, with labels only if the model learns them."""
-    labels = split.labels if labelled else None
+def examples_of(split: Split) -> Source:
+    """The examples of a split."""
     if isinstance(split.images, StoredImages):
-        return StreamedExamples(split.images, labels)
-    return hold(split.images, labels)
+        return StreamedExamples(split.images, split.labels)
+    return hold(split.images, split.labels)
 
 
 def on_device(source: Source) -> Source:

@@ -2,10 +2,8 @@
 
 This is the edge between pure epochs and the world.  `fit` measures time, evaluates, tells a
 `Listener` (a progress bar, a run folder), and stops a run that diverges or no longer improves.
-On Ctrl-C it returns what was trained up to the last whole epoch.
-
-How models of one class learn is a `Method`.  `method_of` finds it by the class:
-`gncn.training.hebbian` registers networks, `gncn.baselines.descent` the baselines.
+On Ctrl-C it returns what was trained up to the last whole epoch: the last `Progress`, which
+holds all that goes from one epoch to the next.
 """
 
 import time
@@ -17,24 +15,22 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from gncn.base.errors import ConfigError, DivergenceError
 from gncn.base.interrupts import interrupts_held, wait
 from gncn.data import Dataset
-from gncn.training.config import TrainingConfig, refuse_unequal
+from gncn.training.config import Rates, TrainingConfig
 from gncn.training.epochs import (
-    EpochReport,
-    Learn,
-    See,
-    Statistics,
+    Method,
     TrainingState,
     average,
     run_epoch,
+    stack,
     unstack,
 )
 from gncn.training.examples import examples_of, on_device
-from gncn.training.history import EpochRecord, error_name, split_record
+from gncn.training.history import EpochRecord
 
 Status = Literal["finished", "interrupted", "diverged"]
 M = TypeVar("M")
@@ -46,54 +42,21 @@ An autoencoder's error may lie above it before anything is learned; then twice t
 first mini-batch is the limit."""
 
 
-@dataclass(frozen=True)
-class Method:
-    """How models of one class learn.
-
-    Attributes:
-        start: the state before the first epoch.
-        learn: what one mini-batch does to one trial.
-        see: statistics of held-out images.
-        monitored: which statistic of the validation images tells how good a model is:
-            ``error`` (low is good) or ``discrepancy`` (high is good).
-        advice: what to do about divergence.
-        labelled: whether models learn labels.
-        free_start: whether an untrained model may have any error without having diverged,
-            because its weights start at any scale.
-    """
-
-    start: TrainingState
-    learn: Learn
-    see: See
-    monitored: Literal["error", "discrepancy"]
-    advice: str
-    labelled: bool = False
-    free_start: bool = False
-
-
 @singledispatch
-def method_of(
-    model: Any,
-    models: Sequence[Any],
-    data: Dataset,
-    configs: Sequence[TrainingConfig],
-    seeds: Sequence[int],
-) -> Method:
-    """How models learn; dispatches on the class of the first.
-
-    Args:
-        model: the first model.
-        models: all models, of one class.
-        data: the images.
-        configs: one for each model; they differ in rates alone.
-        seeds: of each model's order of images.
+def method_of(model: Any) -> type[Method]:
+    """How models of this class learn; each class registers its own.
 
     Raises:
-        ConfigError: the class is unknown, the models differ in more than their arrays, or an
-            option doesn't apply to them.
-        DataError: the data do not fit the models.
+        ConfigError: no such models are known.
     """
-    raise _unfit(models)
+    raise _unfit([model])
+
+
+def _unfit(models: Sequence[Any]) -> ConfigError:
+    return ConfigError(
+        "fit trains networks, or baselines of one kind; received "
+        f"{sorted({type(model).__name__ for model in models})}."
+    )
 
 
 @runtime_checkable
@@ -156,6 +119,37 @@ class FitDivergenceError(DivergenceError):
         self.last_good = last_good
 
 
+@dataclass(frozen=True)
+class Progress:
+    """All that training carries from one epoch to the next.
+
+    Attributes:
+        state: models and learners.
+        best: the models to keep, with a leading axis of trials: from the best epoch, or
+            from the last without early stopping.
+        scores: how good each of `best` is on the validation images.
+        epochs_kept: the epoch that each of `best` is from.
+        worst: the error of a mini-batch above which each trial has diverged.
+        history: records of all epochs.
+    """
+
+    state: TrainingState
+    best: Any
+    scores: Float[np.ndarray, " trials"]
+    epochs_kept: tuple[int, ...]
+    worst: Float[np.ndarray, " trials"]
+    history: tuple[EpochRecord, ...] = ()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self.history[-1].epoch if self.history else 0
+
+    def result(self, status: Status) -> Fit[Any]:
+        """What `fit` returns if training ends here."""
+        return Fit(tuple(unstack(self.best)), self.history, status, self.epochs_kept)
+
+
 def fit(
     network: M | Sequence[M],
     data: Dataset,
@@ -192,158 +186,145 @@ def fit(
         configs = list(config)
     else:
         configs = [config or TrainingConfig()] * len(models)
-    method = _method(models, data, configs, seeds)
-    config, plan = configs[0], configs[0].plan()
-    rates = jax.tree.map(lambda *each: jnp.stack(each), *(one.rates() for one in configs))
-    train, *held_out = (examples_of(split, labelled=method.labelled) for split in data.splits)
-    train = on_device(train)
-    n_batches = -(-len(data.train) // config.batch_size)
+    _refuse_unequal(models, seeds, configs)
+    epochs = _Epochs(models, data, configs, listeners)
+    plan, progress = configs[0], epochs.start(models, seeds)
     for listener in listeners:
-        listener.on_start(config.n_epochs, n_batches)
-
-    def tell(number: int) -> None:
-        for listener in listeners:
-            listener.on_batch(number)
-
-    state, name = method.start, error_name(models[0])
-    best = _Best(state.network, (0,) * len(models), np.full(len(models), -np.inf))
-    history: list[EpochRecord] = []
+        listener.on_start(plan.n_epochs, epochs.method.n_batches)
     status: Status = "finished"
-    worst = np.zeros(len(models))
     try:
-        for epoch in range(1, config.n_epochs + 1):
-            began = time.perf_counter()
-            after, report = run_epoch(state, train, plan, method.learn, rates, tell)
-            wait(report.batch_error)
-            seconds = time.perf_counter() - began
-            if epoch == 1:
-                worst = _worst_error(report, data.n_pixels, method.free_start)
-            diverged = _divergence(report, worst, epoch, method.advice)
-            if diverged:
-                raise _divergence_of(best, history, diverged)
-            on_validation, on_test = (
-                average(after.network, source, config.evaluation_batch_size, method.see)
-                for source in held_out
-            )
-            wait(on_test.error)
-            if diverged := _broken((on_validation, on_test), epoch, method.advice):
-                raise _divergence_of(best, history, diverged)
-            score = np.asarray(getattr(on_validation, method.monitored))
-            score = -score if method.monitored == "error" else score
-            better = best.updated(after, epoch, score, always=config.patience is None)
-            records = [
-                EpochRecord(
-                    trial=index,
-                    epoch=epoch,
-                    error_name=name,
-                    seconds=seconds,
-                    kept=better.epochs[index] == epoch,
-                    train=split_record(report.mean, index),
-                    validation=split_record(on_validation, index),
-                    test=split_record(on_test, index),
-                )
-                for index in range(len(models))
-            ]
+        while progress.epoch < plan.n_epochs:
+            after = epochs.next(progress)
             with interrupts_held():  # networks, history and what listeners write agree
-                state, best = after, better
-                history.extend(records)
+                progress = after
+                records, best = after.history[-len(models) :], unstack(after.best)
                 for listener in listeners:
-                    listener.on_epoch(records, unstack(best.stacked))
-            if config.patience is not None and epoch - max(best.epochs) >= config.patience:
+                    listener.on_epoch(records, best)
+            idle = progress.epoch - max(progress.epochs_kept)
+            if plan.patience is not None and idle >= plan.patience:
                 break
     except KeyboardInterrupt:
         status = "interrupted"
-    return Fit(tuple(unstack(best.stacked)), tuple(history), status, best.epochs)
+    return progress.result(status)
 
 
-@dataclass(frozen=True)
-class _Best:
-    """The models to keep: from the best epoch, or from the last without early stopping."""
+class _Epochs:
+    """What stays as it is from epoch to epoch, and how one follows another."""
 
-    stacked: Any
-    epochs: tuple[int, ...]
-    scores: np.ndarray
+    def __init__(
+        self,
+        models: Sequence[Any],
+        data: Dataset,
+        configs: Sequence[TrainingConfig],
+        listeners: Sequence[Listener],
+    ) -> None:
+        kinds, self.config = {method_of(model) for model in models}, configs[0]
+        if len(kinds) > 1:
+            raise _unfit(models)
+        (kind,) = kinds
+        for config in configs:
+            kind.check(models, data, config)
+        self.method = kind(self.config.without_rates(), len(data.train))
+        self.rates: Rates = stack([config.rates() for config in configs])
+        train, *self.held_out = map(examples_of, data.splits)
+        self.train = on_device(train)
+        self.n_pixels, self.listeners = data.n_pixels, listeners
+        self.monitored, self.error_name = kind.monitored(models[0]), kind.error_name(models[0])
 
-    def updated(
-        self, state: TrainingState, epoch: int, scores: np.ndarray, *, always: bool
-    ) -> "_Best":
-        """After an epoch, with each trial's score on the validation images."""
-        better = scores > self.scores if not always else np.ones_like(scores, bool)
+    def start(self, models: Sequence[Any], seeds: Sequence[int]) -> Progress:
+        """Before the first epoch."""
+        state, n_trials = self.method.start(models, seeds), len(models)
+        worst = np.full(n_trials, WORST_NATS_PER_PIXEL * self.n_pixels)
+        return Progress(state, state.network, np.full(n_trials, -np.inf), (0,) * n_trials, worst)
 
-        def choose(old: Any, new: Any) -> Any:
-            shape = (len(better),) + (1,) * (new.ndim - 1)
-            return jnp.where(better.reshape(shape), new, old)
+    def next(self, progress: Progress) -> Progress:
+        """After one more epoch.
 
-        return _Best(
-            state.network if better.all() else jax.tree.map(choose, self.stacked, state.network),
-            tuple(epoch if new else old for new, old in zip(better, self.epochs, strict=True)),
-            np.where(better, scores, self.scores),
+        Raises:
+            FitDivergenceError: it diverged.
+        """
+        epoch, worst = progress.epoch + 1, progress.worst
+        began = time.perf_counter()
+        state, report = run_epoch(progress.state, self.train, self.method, self.rates, self._tell)
+        wait(report.batch_error)
+        seconds = time.perf_counter() - began
+        errors = np.asarray(report.batch_error)
+        if epoch == 1 and self.method.free_start:
+            worst = np.maximum(worst, 2 * np.nan_to_num(errors[0], nan=0.0, posinf=0.0))
+        bad = ~(errors <= worst)
+        bad[-1] |= ~np.isfinite(report.mean.discrepancy)
+        if bad.any():
+            batch, trial = np.argwhere(bad)[0]
+            what = f"the reconstruction error is {errors[batch, trial]:.4g} per image"
+            raise self._divergence(progress, f"mini-batch {batch + 1}", trial, what)
+        on_validation, on_test = (
+            average(state.network, source, self.config.evaluation_batch_size, self.method.see)
+            for source in self.held_out
         )
+        wait(on_test.error)
+        for seen in (on_validation, on_test):
+            bad = ~(np.isfinite(seen.error) & np.isfinite(seen.discrepancy))
+            if bad.any():
+                what = "held-out images then have errors that are not finite"
+                raise self._divergence(progress, "the last mini-batch", np.argmax(bad), what)
+        sign = -1 if self.monitored == "error" else 1
+        score = sign * np.asarray(getattr(on_validation, self.monitored))
+        better = (score > progress.scores) | (self.config.patience is None)
+
+        def choose(old: Array, new: Array) -> Array:
+            return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+        best = state.network
+        if not better.all():
+            best = jax.tree.map(choose, progress.best, best)
+        records = [
+            EpochRecord(
+                trial=trial,
+                epoch=epoch,
+                error_name=self.error_name,
+                seconds=seconds,
+                kept=bool(better[trial]),
+                train=report.mean.record(trial),
+                validation=on_validation.record(trial),
+                test=on_test.record(trial),
+            )
+            for trial in range(len(better))
+        ]
+        scores = np.where(better, score, progress.scores)
+        kept = tuple(np.where(better, epoch, progress.epochs_kept).tolist())
+        return Progress(state, best, scores, kept, worst, (*progress.history, *records))
+
+    def _tell(self, number: int) -> None:
+        for listener in self.listeners:
+            listener.on_batch(number)
+
+    def _divergence(
+        self, progress: Progress, where: str, trial: Any, what: str
+    ) -> FitDivergenceError:
+        epoch = progress.epoch + 1
+        message = (
+            f"Training diverged at {where} of epoch {epoch} (trial {trial}): {what}. The networks "
+            f"are kept as they were after epoch {epoch - 1}. {self.method.advice}"
+        )
+        return FitDivergenceError(message, progress.result("diverged"))
 
 
-def _method(
-    models: list[Any], data: Dataset, configs: list[TrainingConfig], seeds: list[int]
-) -> Method:
+def _refuse_unequal(models: list[Any], seeds: list[int], configs: list[TrainingConfig]) -> None:
+    """Refuse trials that one program can't train.
+
+    Raises:
+        ConfigError: their numbers differ, or the configurations in more than their rates.
+    """
     if not models or not len(models) == len(seeds) == len(configs):
         raise ConfigError(
             "fit needs one seed for each network, and one configuration for all or for each; "
             f"received {len(models)} networks and {len(seeds)} seeds and {len(configs)} "
             "configurations."
         )
-    refuse_unequal(configs)
-    if len({method_of.dispatch(type(model)) for model in models}) > 1:
-        raise _unfit(models)
-    return method_of(models[0], models, data, configs, seeds)
-
-
-def _unfit(models: Sequence[Any]) -> ConfigError:
-    return ConfigError(
-        "fit trains networks, or baselines of one kind; received "
-        f"{sorted({type(model).__name__ for model in models})}."
-    )
-
-
-def _worst_error(
-    first: EpochReport, n_pixels: int, free_start: bool
-) -> Float[np.ndarray, " trials"]:
-    """The error of a mini-batch above which each trial has diverged."""
-    at_start = np.asarray(first.batch_error)[0]
-    worst = np.full(len(at_start), WORST_NATS_PER_PIXEL * n_pixels)
-    if not free_start:
-        return worst
-    return np.maximum(worst, 2 * np.nan_to_num(at_start, nan=0.0, posinf=0.0))
-
-
-def _broken(evaluated: Sequence[Statistics], epoch: int, advice: str) -> str | None:
-    """A message if the last update of an epoch broke the models; None if it didn't."""
-    for statistics in evaluated:
-        bad = ~(np.isfinite(statistics.error) & np.isfinite(statistics.discrepancy))
-        if bad.any():
-            return (
-                f"Training diverged at the last mini-batch of epoch {epoch} (trial "
-                f"{np.flatnonzero(bad)[0]}): held-out images then have errors that are not finite. "
-                f"The networks are kept as they were after epoch {epoch - 1}. {advice}"
+    for name in TrainingConfig.model_fields:
+        values = [getattr(config, name) for config in configs]
+        if name not in Rates._fields and any(value != values[0] for value in values):
+            raise ConfigError(
+                f"Models trained at once may differ in {', '.join(Rates._fields)} and share all "
+                f"else; received training.{name}={values}. Train them one by one."
             )
-    return None
-
-
-def _divergence_of(best: _Best, history: Sequence[EpochRecord], message: str) -> FitDivergenceError:
-    kept = Fit(tuple(unstack(best.stacked)), tuple(history), "diverged", best.epochs)
-    return FitDivergenceError(message, kept)
-
-
-def _divergence(
-    report: EpochReport, worst: Float[np.ndarray, " trials"], epoch: int, advice: str
-) -> str | None:
-    """A message if the epoch diverged; None if it didn't."""
-    errors = np.asarray(report.batch_error)
-    bad = ~(errors <= worst[None, :])
-    bad[-1] |= ~np.isfinite(report.mean.discrepancy)
-    if not bad.any():
-        return None
-    batch, index = np.argwhere(bad)[0]
-    return (
-        f"Training diverged at mini-batch {batch + 1} of epoch {epoch} (trial {index}): the "
-        f"reconstruction error is {errors[batch, index]:.4g} per image. The networks are kept as "
-        f"they were after epoch {epoch - 1}. {advice}"
-    )

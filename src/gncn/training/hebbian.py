@@ -11,7 +11,7 @@ statistics, so its update is the mean over the images that it really has.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,33 +19,23 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.base.errors import ConfigError, DataError
-from gncn.core.build import Settling, build
-from gncn.core.chain import Chain
+from gncn.core.build import build
 from gncn.core.circuit import Circuit
 from gncn.core.discrepancy import discrepancy
 from gncn.core.fast import Carry, for_batch, prepare, repeat
 from gncn.core.learning import Updates, hebbian_updates, learned, plastic
 from gncn.core.likelihood import binary_cross_entropy
-from gncn.core.network import Latents, Network
+from gncn.core.network import Network
 from gncn.core.settling import Settled, settle, settle_from
 from gncn.core.states import initial_latents
 from gncn.data import Dataset
-from gncn.training.config import Plan, TrainingConfig, refuse_idle, untaken
-from gncn.training.epochs import (
-    ACTIVE,
-    Batch,
-    Statistics,
-    TrainingState,
-    average,
-    stack_trials,
-)
-from gncn.training.examples import Source
-from gncn.training.fit import Fit, Listener, Method, fit, method_of
-from gncn.training.history import ErrorName, error_name
-from gncn.training.kinds import Idle, ModelKind, Run, register_kind
-from gncn.training.optimiser import Learner, Rates, Rule, direction, rate_factor
+from gncn.training.config import Rates, TrainingConfig, refuse_idle
+from gncn.training.epochs import ACTIVE, Batch, Learner, Method, Statistics
+from gncn.training.fit import Fit, Listener, fit, method_of
+from gncn.training.history import ErrorName
+from gncn.training.kinds import MODEL_KINDS, Idle, ModelKind, Run
 
-IDLE = untaken("feedback_rate", "precision_rate", "precision_bounds", "ipc_updates")
+IDLE = ("clip_norm",)
 """Options of ``[training]`` without effect on networks."""
 
 
@@ -69,175 +59,128 @@ def statistics(network: Network, settled: Settled) -> Statistics:
     )
 
 
-def start_learner(network: Network, rule: Rule) -> Learner:
-    """The learner before the first mini-batch.
-
-    One optimiser state serves W and E: optimisers work entry by entry, and ΔE is the
-    transpose of ΔW, so E's direction is the transpose of W's.
-    """
-    optimizer = direction(rule).init(plastic(network))
-    return Learner(optimizer, jnp.zeros((), int), prepare(network).tools)
-
-
-def start_training(networks: Sequence[Network], rule: Rule, seeds: Sequence[int]) -> TrainingState:
-    """Stack networks of one circuit for training, one for each trial."""
-    return stack_trials(networks, [start_learner(one, rule) for one in networks], seeds)
-
-
-def learn_batch(
-    network: Network,
-    learner: Learner,
-    batch: Batch,
-    key: PRNGKeyArray,
-    rates: Rates,
-    plan: Plan,
-    n_total: int,
-) -> tuple[Network, Learner, Statistics]:
-    """Settle one mini-batch and learn from it (steps 1 to 6 of the paper's recipe).
-
-    Args:
-        network: one network.
-        learner: its learner.
-        batch: images.
-        key: unused, because settling draws nothing.
-        rates: learning rates and λ.
-        plan: the fixed shape of the run.
-        n_total: mini-batches of the whole run.
-
-    Returns:
-        Network and learner after the update, and the batch's statistics before it, one
-        value for each image.
-    """
-    n_total = n_total * plan.ipc_updates
-    start = initial_latents(network, batch.images)
-    if plan.ipc_updates > 1:
-        return _learn_while_settling(network, learner, start, batch.weights, rates, plan, n_total)
-    prepared = prepare(network, learner.tools or None)
-    length = network.settler.n_settle_steps, network.settler.tolerance
-    settled = settle_from(prepared, prepared.network, start, *length, alike=True)
-    seen = statistics(network, settled)
-    updates = hebbian_updates(network, settled.latents, settled.responses, batch.weights)
-    learner = dataclasses.replace(learner, tools=prepared.tools)
-    network, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
-    return network, learner, seen
-
-
-def apply_updates(
-    network: Network,
-    learner: Learner,
-    updates: Updates,
-    rates: Rates,
-    rule: Rule,
-    n_total: int,
-) -> tuple[Network, Learner]:
-    """Take one step along `updates`.
-
-    Args:
-        network: the network.
-        learner: its learner.
-        updates: from `hebbian_updates`.
-        rates: learning rates and λ.
-        rule: optimiser, schedule and bounds.
-        n_total: updates of the whole run, for the schedule.
-    """
-    factor = rate_factor(rule, learner.n_updates, n_total)
-    steps, state = direction(rule).update(updates.connections, learner.optimizer)
-    network = learned(
-        network,
-        cast(tuple[Any, ...], steps),
-        updates,
-        rate=rates.learning_rate * factor,
-        feedback_rate=rates.feedback_rate,
-        precision_rate=rates.precision_rate * factor,
-        precision_bounds=rule.precision_bounds,
-    )
-    return network, dataclasses.replace(learner, optimizer=state, n_updates=learner.n_updates + 1)
-
-
-def _learn_while_settling(
-    network: Network,
-    learner: Learner,
-    start: Latents,
-    weights: Float[Array, " batch"],
-    rates: Rates,
-    plan: Plan,
-    n_total: int,
-) -> tuple[Network, Learner, Statistics]:
-    """Settle, and learn at every (T / updates)-th step from the responses that move it.
-
-    Returns:
-        Network and learner, and what was seen at the last update.
-    """
-    n_steps, n_images = network.settler.n_settle_steps, len(weights)
-    n_plain = n_steps // plan.ipc_updates - 1
-
-    def segment(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Statistics]:
-        network, learner, latents, state = carry
-        prepared = prepare(network, learner.tools or None)
-        moving = for_batch(prepared, n_images)
-
-        def step(inner: Carry) -> Carry:
-            return network.settler.step(*moving, *inner)
-
-        latents, state = repeat(step, (latents, state), n_plain)
-        responses = moving.network.respond(latents)
-        steps = jnp.full(n_images, n_steps)
-        seen = statistics(network, Settled(latents, responses, steps, None))
-        updates = hebbian_updates(network, latents, responses, weights)
-        latents, state = network.settler.step(*moving, latents, state)
-        learner = dataclasses.replace(learner, tools=prepared.tools)
-        network, learner = apply_updates(network, learner, updates, rates, plan.rule, n_total)
-        return (network, learner, latents, state), seen
-
-    first = (network, learner, start, network.settler.init(network, start))
-    (network, learner, *_), seen = lax.scan(segment, first, None, length=plan.ipc_updates)
-    return network, learner, jax.tree.map(lambda values: values[-1], seen)
-
-
-def see(network: Network, batch: Batch, key: PRNGKeyArray) -> Statistics:
-    """Statistics of images after settling, which draws nothing."""
-    return statistics(network, settle(network, batch.images))
-
-
-def evaluate(networks: Network, source: Source, batch_size: int) -> Statistics:
-    """Mean statistics over images of networks with a leading axis of trials."""
-    return average(networks, source, batch_size, see)
-
-
-@method_of.register
-def _(
-    model: Network,
-    models: Sequence[Network],
-    data: Dataset,
-    configs: Sequence[TrainingConfig],
-    seeds: Sequence[int],
-) -> Method:
+class Hebbian(Method):
     """Settling and Hebbian updates."""
-    if any((one.circuit, one.settler) != (model.circuit, model.settler) for one in models):
-        raise ConfigError(
-            "Networks trained together must share one circuit and one settler; they may "
-            "differ in seeds and in β, γ, α_e and α_h."
-        )
-    layer = model.circuit.layers[0]
-    if layer.size != data.n_pixels:
-        raise DataError(
-            f"The network's layer 0 has {layer.size} neurons, but images of {data.name!r} have "
-            f"{data.n_pixels} pixels; build the circuit with sizes=({data.n_pixels}, ...)."
-        )
-    for one in configs:
-        refuse_idle(one, IDLE, "for a model that learns without backprop", "training.")
-        for names, why in _idle_in_learning(model.circuit):
-            refuse_idle(one, names, why, "training.")
-    config = configs[0]
-    _refuse_ipc(model, config.ipc_updates)
-    return Method(
-        start_training(models, config.plan().rule, seeds),
-        learn_batch,
-        see,
-        "error",
+
+    advice = (
         "Lower settling.step_size (β) or training.learning_rate, or hold the synapses with "
-        "network.norm='clipped'.",
+        "network.norm='clipped'."
     )
+
+    @staticmethod
+    def error_name(network: Network) -> ErrorName:
+        return "bce" if network.circuit.binary else "squared_error"
+
+    @staticmethod
+    def see(network: Network, batch: Batch, key: PRNGKeyArray) -> Statistics:
+        """Statistics after settling, which draws nothing."""
+        return statistics(network, settle(network, batch.images))
+
+    def init(self, network: Network) -> Learner:
+        """One optimiser state serves W and E.
+
+        Optimisers work entry by entry, and ΔE is the transpose of ΔW, so E's direction is the
+        transpose of W's.
+        """
+        optimizer = self.config.direction().init(plastic(network))
+        return Learner(optimizer, jnp.zeros((), int), prepare(network).tools)
+
+    def learn(
+        self, network: Network, learner: Learner, batch: Batch, key: PRNGKeyArray, rates: Rates
+    ) -> tuple[Network, Learner, Statistics]:
+        """Settle one mini-batch and learn from it (steps 1 to 6 of the paper's recipe)."""
+        if self.config.ipc_updates > 1:
+            return self._learn_while_settling(network, learner, batch, rates)
+        prepared = prepare(network, learner.tools or None)
+        length = network.settler.n_settle_steps, network.settler.tolerance
+        start = initial_latents(network, batch.images)
+        settled = settle_from(prepared, prepared.network, start, *length, alike=True)
+        seen = statistics(network, settled)
+        updates = hebbian_updates(network, settled.latents, settled.responses, batch.weights)
+        learner = dataclasses.replace(learner, tools=prepared.tools)
+        return *self.update(network, learner, updates, rates), seen
+
+    def _learn_while_settling(
+        self, network: Network, learner: Learner, batch: Batch, rates: Rates
+    ) -> tuple[Network, Learner, Statistics]:
+        """Settle, and learn at every (T / updates)-th step from the responses that move it.
+
+        Returns:
+            Network and learner, and what was seen at the last update.
+        """
+        n_steps, n_images = network.settler.n_settle_steps, len(batch.weights)
+        n_plain = n_steps // self.config.ipc_updates - 1
+
+        def segment(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Statistics]:
+            network, learner, latents, state = carry
+            prepared = prepare(network, learner.tools or None)
+            moving = for_batch(prepared, n_images)
+
+            def step(inner: Carry) -> Carry:
+                return network.settler.step(*moving, *inner)
+
+            latents, state = repeat(step, (latents, state), n_plain)
+            responses = moving.network.respond(latents)
+            steps = jnp.full(n_images, n_steps)
+            seen = statistics(network, Settled(latents, responses, steps, None))
+            updates = hebbian_updates(network, latents, responses, batch.weights)
+            latents, state = step((latents, state))
+            learner = dataclasses.replace(learner, tools=prepared.tools)
+            return (*self.update(network, learner, updates, rates), latents, state), seen
+
+        start = initial_latents(network, batch.images)
+        first = (network, learner, start, network.settler.init(network, start))
+        last, seen = lax.scan(segment, first, None, length=self.config.ipc_updates)
+        return *last[:2], jax.tree.map(lambda values: values[-1], seen)
+
+    def update(
+        self, network: Network, learner: Learner, updates: Updates, rates: Rates
+    ) -> tuple[Network, Learner]:
+        """Take one step along `updates`, which come from `hebbian_updates`."""
+        factor = self.config.rate_factor(self.n_updates)(learner.n_updates)
+        steps, state = self.config.direction().update(updates.connections, learner.optimizer)
+        network = learned(
+            network,
+            cast(tuple[Any, ...], steps),
+            updates,
+            rate=rates.learning_rate * factor,
+            feedback_rate=rates.feedback_rate,
+            precision_rate=rates.precision_rate * factor,
+            precision_bounds=self.config.precision_bounds,
+        )
+        after = learner.n_updates + 1
+        return network, dataclasses.replace(learner, optimizer=state, n_updates=after)
+
+    @staticmethod
+    def check(models: Sequence[Network], data: Dataset, config: TrainingConfig) -> None:
+        circuit, settler = models[0].circuit, models[0].settler
+        if any((one.circuit, one.settler) != (circuit, settler) for one in models):
+            raise ConfigError(
+                "Networks trained together must share one circuit and one settler; they may "
+                "differ in seeds and in β, γ, α_e and α_h."
+            )
+        if circuit.sizes[0] != data.n_pixels:
+            raise DataError(
+                f"The network's layer 0 has {circuit.sizes[0]} neurons, but images of "
+                f"{data.name!r} have {data.n_pixels} pixels; build the circuit with "
+                f"sizes=({data.n_pixels}, ...)."
+            )
+        refuse_idle(config, IDLE, "for a model that learns without backprop", "training.")
+        for names, why in _idle_in_learning(circuit):
+            refuse_idle(config, names, why, "training.")
+        if settler.n_settle_steps % config.ipc_updates:
+            raise ConfigError(
+                "training.ipc_updates must divide settling.n_settle_steps; received "
+                f"{config.ipc_updates} updates in {settler.n_settle_steps} steps."
+            )
+        if config.ipc_updates > 1 and settler.tolerance is not None:
+            raise ConfigError(
+                f"training.ipc_updates={config.ipc_updates} learns at fixed steps, so states can't "
+                f"settle to a tolerance; received settling.tolerance={settler.tolerance}."
+            )
+
+
+method_of.register(Network, lambda _: Hebbian)
 
 
 def _idle_in_learning(circuit: Circuit) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -248,31 +191,11 @@ def _idle_in_learning(circuit: Circuit) -> Iterator[tuple[tuple[str, ...], str]]
         yield ("feedback_rate",), "without network.feedback='learned'"
 
 
-def _refuse_ipc(network: Network, n_updates: int) -> None:
-    """Refuse updates while settling that the way of settling rules out."""
-    n_steps, tolerance = network.settler.n_settle_steps, network.settler.tolerance
-    if n_steps % n_updates:
-        raise ConfigError(
-            "training.ipc_updates must divide settling.n_settle_steps; received "
-            f"{n_updates} updates in {n_steps} steps."
-        )
-    if n_updates > 1 and tolerance is not None:
-        raise ConfigError(
-            f"training.ipc_updates={n_updates} learns at fixed steps, so states can't settle "
-            f"to a tolerance; received settling.tolerance={tolerance}."
-        )
-
-
-@error_name.register
-def _(model: Network) -> ErrorName:
-    return "bce" if model.circuit.binary else "squared_error"
-
-
 class _Networks(ModelKind[Run]):
     """Generative neural coding networks."""
 
     name = "gncn"
-    sections: ClassVar = {"network": Chain, "settling": Settling, "training": TrainingConfig}
+    sections = ("network", "settling", "training")
 
     def idle(self, config: Run) -> Iterator[Idle]:
         circuit = config.network.wiring()
@@ -316,4 +239,4 @@ class _Networks(ModelKind[Run]):
         return fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
 
 
-register_kind(_Networks())
+MODEL_KINDS["gncn"] = _Networks()

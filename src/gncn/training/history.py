@@ -6,29 +6,21 @@ file is replaced in one step after every epoch.
 
 import json
 from collections.abc import Sequence
-from functools import singledispatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gncn.base.errors import RunError
 from gncn.base.files import write_atomic
-from gncn.training.epochs import Statistics
 
 ErrorName = Literal["bce", "squared_error", "error_percent", "negative_log_likelihood"]
 
 
 class SplitRecord(BaseModel):
-    """Means over the images of one split.
+    """Means over the images of one split; see `gncn.training.epochs.Statistics`.
 
-    Attributes:
-        error: what `EpochRecord.error_name` says: for most models the reconstruction
-            error summed over pixels (BCE in nats, or squared error).
-        discrepancy: ψ in nats; for a baseline, the ψ that it ascends.
-        layer_discrepancy: its terms, from layer 0 upward.
-        sparsity: share of active neurons of layers 1..L, or of an encoder's layers.
-        n_steps: settling steps taken; None for a model that doesn't settle.
+    `EpochRecord.error_name` says what the error is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,23 +56,6 @@ class EpochRecord(BaseModel):
     train: SplitRecord
     validation: SplitRecord
     test: SplitRecord
-
-
-@singledispatch
-def error_name(model: Any) -> ErrorName:
-    """Name of the error that is recorded of this model; each class registers its own."""
-    raise TypeError(f"Models of the class {type(model).__name__} have no recorded error.")
-
-
-def split_record(statistics: Statistics, trial: int) -> SplitRecord:
-    """Take one trial's means out of `Statistics` with a leading axis of trials."""
-    return SplitRecord(
-        error=float(statistics.error[trial]),
-        discrepancy=float(statistics.discrepancy[trial]),
-        layer_discrepancy=tuple(map(float, statistics.layer_discrepancy[trial])),
-        sparsity=tuple(map(float, statistics.sparsity[trial])),
-        n_steps=None if statistics.n_steps is None else float(statistics.n_steps[trial]),
-    )
 
 
 def write_history(path: Path, history: Sequence[EpochRecord]) -> None:

@@ -1,14 +1,15 @@
 """`ModelKind`: what a configuration needs to know of the kind of model that it names.
 
-Networks (`gncn.training.hebbian`) and baselines (`gncn.baselines.kinds`) register theirs.
+Networks (`gncn.training.hebbian`) and baselines (`gncn.baselines.kinds`) have theirs.
 """
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import Field
 
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError
 from gncn.core.build import Settling
 from gncn.core.chain import Chain
 from gncn.data import Dataset
@@ -19,34 +20,20 @@ Idle = tuple[str, tuple[str, ...], str]
 """A section, options of it that have no effect, and why: "without network.precision"."""
 
 
-@runtime_checkable
-class Run(Protocol):
-    """What kinds read of a configuration."""
+class Run(Description):
+    """The part of a configuration that networks read; see `gncn.Config`."""
+
+    model: str = "gncn"
+    seed: int = Field(default=0, ge=0, lt=1 << 31)
+    n_trials: int = Field(default=1, ge=1)
+    network: Chain = Chain()
+    settling: Settling = Settling()
+    training: TrainingConfig = TrainingConfig()
 
     @property
-    def model(self) -> str:
-        """Name of the kind."""
-        ...
-
-    @property
-    def seeds(self) -> Sequence[int]:
+    def seeds(self) -> list[int]:
         """The seed of each trial."""
-        ...
-
-    @property
-    def network(self) -> Chain:
-        """The section ``[network]``."""
-        ...
-
-    @property
-    def settling(self) -> Settling:
-        """The section ``[settling]``."""
-        ...
-
-    @property
-    def training(self) -> TrainingConfig:
-        """The section ``[training]``."""
-        ...
+        return [self.seed + trial for trial in range(self.n_trials)]
 
 
 C = TypeVar("C", contravariant=True)
@@ -57,11 +44,11 @@ class ModelKind(abc.ABC, Generic[C]):
 
     Attributes:
         name: how a configuration names it (``model = "gvae"``).
-        sections: the sections of a configuration that apply to it, with their classes.
+        sections: the sections of a configuration that apply to it.
     """
 
     name: str
-    sections: ClassVar[Mapping[str, type[Description]]]
+    sections: ClassVar[tuple[str, ...]]
 
     def idle(self, config: C) -> Iterator[Idle]:
         """Options of its sections that have no effect; by default none."""
@@ -97,12 +84,7 @@ class ModelKind(abc.ABC, Generic[C]):
 
     @abc.abstractmethod
     def train(self, config: C, data: Dataset, listeners: Sequence[Listener] = ()) -> Fit[Any]:
-        """Make the models and train them.
-
-        Args:
-            config: says how.
-            data: the images.
-            listeners: hear of the progress.
+        """Make the models and train them, as `fit` does.
 
         Raises:
             ConfigError: an option is out of range for these data.
@@ -113,14 +95,3 @@ class ModelKind(abc.ABC, Generic[C]):
 
 MODEL_KINDS: dict[str, ModelKind[Any]] = {}
 """All kinds by name."""
-
-
-def register_kind(kind: ModelKind[Any]) -> None:
-    """Make a kind known under its name.
-
-    Raises:
-        ConfigError: the name is taken.
-    """
-    if kind.name in MODEL_KINDS:
-        raise ConfigError(f"The model name {kind.name!r} is taken; choose another name.")
-    MODEL_KINDS[kind.name] = kind
