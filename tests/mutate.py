@@ -224,7 +224,7 @@ MUTANTS = [
         "False if together is None",
     ),
     ("training/epochs.py", "in_axes=(0, None))(key, epoch)", "in_axes=(0, None))(key, 7)"),
-    ("training/examples.py", "first * batch_size : (first", "0 : (first"),
+    ("training/examples.py", "source, cut[number])", "source, cut[0])"),
     (
         "training/examples.py",
         "axis=-1, count=self.n_pixels",

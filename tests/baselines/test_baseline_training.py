@@ -60,6 +60,10 @@ def trains(data, *listeners):
     return lambda run: train(run, data, listeners=listeners)
 
 
+def chosen(choice):
+    return choice.config.backprop.variance
+
+
 def with_variances(run, variances):
     options = run.model_dump()
     options["backprop"]["variance"] = variances
@@ -286,16 +290,15 @@ def test_models_come_apart_as_they_were_stacked(few):
 def test_the_variance_is_chosen_by_the_bound_on_validation_images(few):
     run = with_variances(config("gvae-cv", n_epochs=30, learning_rate=3e-3), (1.0, 0.1))
     told = []
-    choice = choose_variance(run, trains(few), lambda best: told.append(best.variance))
-    assert choice.variance == max(choice.validation, key=lambda v: choice.validation[v])
-    assert choice.fit.network.blueprint.variance == choice.variance
+    choice = choose_variance(run, trains(few), lambda best: told.append(chosen(best)))
+    variance = chosen(choice)
+    assert variance == max(choice.validation, key=lambda v: choice.validation[v])
+    assert choice.fit.network.blueprint.variance == variance
     last = choice.fit.history[-1].validation.discrepancy
-    assert choice.validation[choice.variance] == pytest.approx(last)
+    assert choice.validation[variance] == pytest.approx(last)
     assert len(set(choice.validation.values())) == 2
-    assert told == [1.0, choice.variance]
+    assert told == [1.0, variance]
     assert_same(train(run, few).network, choice.fit.network, rtol=0)
-    with pytest.raises(ConfigError, match="received 'rae'"):
-        choose_variance(config("rae"), trains(few))
     with pytest.raises(ConfigError, match=r"one variance; received.*\(1.0, 0.1\)"):
         run.models(few)
 
@@ -318,7 +321,7 @@ def test_choosing_a_variance_ends_with_ctrl_c(few, interrupted):
 
     choice = choose_variance(run, trains(few, Impatient()))
     assert len(begun) == interrupted
-    assert (choice.variance, choice.fit.status) == (1.0, "interrupted")
+    assert (chosen(choice), choice.fit.status) == (1.0, "interrupted")
     assert len(choice.fit.history) == (1 if interrupted == 1 else 2)
     assert list(choice.validation) == [1.0]
 

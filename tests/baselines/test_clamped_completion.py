@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gncn.baselines.clamped import PLACES, ClampedCompleter, EncodeAgain, complete_clamped
+from gncn.baselines.clamped import PLACES, ClampedCompleter, EncodeAgain
 from gncn.evaluation.completion import (
     Completer,
     complete,
@@ -26,7 +26,7 @@ def visible():
 
 def test_a_completion_is_a_fixed_point(completer, visible, digits):
     x = jnp.asarray(digits.test.images[:40], jnp.float32)
-    found = complete_clamped(completer, x, jnp.asarray(visible))
+    found = completer.complete(x, jnp.asarray(visible))
     assert bool(found.converged.mean() > 0.9)
     again = completer.model.reconstruct(found.images)
     moved = np.abs(np.asarray(again - found.images))[:, ~visible].max(axis=1)
@@ -38,10 +38,10 @@ def test_a_completion_is_a_fixed_point(completer, visible, digits):
 
 def test_images_stop_by_themselves(completer, visible, digits):
     x = jnp.asarray(digits.test.images[:6], jnp.float32)
-    together = complete_clamped(completer, x, jnp.asarray(visible))
+    together = completer.complete(x, jnp.asarray(visible))
     assert len(set(np.asarray(together.n_steps).tolist())) > 1
     for index in (0, 3):
-        alone = complete_clamped(completer, x[index : index + 1], jnp.asarray(visible))
+        alone = completer.complete(x[index : index + 1], jnp.asarray(visible))
         assert int(alone.n_steps[0]) == int(together.n_steps[index])
         np.testing.assert_allclose(alone.images[0], together.images[index], atol=1e-5)
 
@@ -49,7 +49,7 @@ def test_images_stop_by_themselves(completer, visible, digits):
 def test_a_queue_of_images_gives_what_a_plain_loop_does(completer, visible, digits):
     """Also where most images wait for others to stop."""
     images = np.where(visible, digits.train.images[: 2 * PLACES + 50], 0).astype(np.float32)
-    found = complete_clamped(completer, jnp.asarray(images), jnp.asarray(visible))
+    found = completer.complete(jnp.asarray(images), jnp.asarray(visible))
     n_steps = np.zeros(len(images), int)
     moving = np.ones(len(images), bool)
     for _ in range(completer.max_steps):
@@ -67,7 +67,7 @@ def test_too_few_steps_are_told(completer, visible, digits):
     x = jnp.asarray(digits.test.images[:6], jnp.float32)
     short = eqx.tree_at(lambda c: c.tolerance, completer, 0.0)
     short = ClampedCompleter(short.model, max_steps=3, tolerance=0.0)
-    found = complete_clamped(short, x, jnp.asarray(visible))
+    found = short.complete(x, jnp.asarray(visible))
     assert not found.converged.any()
     assert (found.n_steps == 3).all()
 

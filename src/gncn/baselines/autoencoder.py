@@ -10,7 +10,6 @@ averaged over images, with z⁰ = logistic(decoder(z)) (Eqs 20 to 22 and the app
 draw z = μ + σ ε, ε ~ N(0, I), for each image and update.
 """
 
-import abc
 from typing import ClassVar
 
 import jax
@@ -24,6 +23,7 @@ from gncn.training.epochs import ACTIVE, Batch, Monitored, Statistics
 from gncn.training.history import ErrorName
 
 Code = Float[Array, "batch latent"]
+Terms = tuple[Float[Array, " batch"], ...]
 
 
 def objective_loss(model: "Autoencoder", batch: Batch, key: PRNGKeyArray) -> Loss:
@@ -37,12 +37,7 @@ def objective_loss(model: "Autoencoder", batch: Batch, key: PRNGKeyArray) -> Los
 
 
 class Autoencoder(Baseline):
-    """Base class of the autoencoders.
-
-    Attributes:
-        encoder: image to code, or to mean and log variance.
-        decoder: code to logits.
-    """
+    """Base class of the autoencoders: image to code or Gaussian, code to logits."""
 
     encoder: Dense
     decoder: Dense
@@ -51,25 +46,17 @@ class Autoencoder(Baseline):
         Objective(objective_loss, ("encoder", "decoder")),
     )
 
-    @abc.abstractmethod
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
-        """Mean and standard deviation of q(z|x) from the encoder's output."""
+        """μ and σ of q(z|x) from the encoder's outputs, μ and log σ² (σ² = exp(E_σ z^{L-1}))."""
+        mean, log_variance = jnp.split(top, 2, axis=-1)
+        return mean, jnp.exp(0.5 * log_variance)
 
-    def own_terms(
-        self, mean: Code, std: Code, z: Code, key: PRNGKeyArray
-    ) -> tuple[Float[Array, " batch"], ...]:
-        """The second term of ψ, if there is one.
-
-        Args:
-            mean: of q(z|x).
-            std: of q(z|x).
-            z: a draw from q(z|x).
-            key: of anything else that is random.
-        """
+    def own_terms(self, mean: Code, std: Code, z: Code, key: PRNGKeyArray) -> Terms:
+        """The second term of ψ, if there is one, at a draw z from q(z|x) = N(mean, std²)."""
         return ()
 
     def encode_layers(self, x: Float[Array, "batch pixels"]) -> list[Float[Array, "batch _units"]]:
-        """Activities of the encoder's hidden layers, then the code (the mean of q(z|x))."""
+        """Activities of the encoder's hidden layers, then the code."""
         *hidden, top = self.encoder.layers(x)
         return [*hidden, self.posterior(top)[0]]
 
@@ -102,7 +89,7 @@ class Autoencoder(Baseline):
         return self.see(batch, key)._replace(error=binary_cross_entropy(batch.images, logits))
 
     def omega(self) -> Float[Array, ""]:
-        """Ω, the L2 penalty on the decoder, as it stands in ψ, and on the encoder if asked for."""
+        """Ω, the L2 penalty on the decoder, and on the encoder if asked for."""
         on_encoder = self.blueprint.encoder_penalty * self.encoder.squared_norm()
         return -self.blueprint.penalty * self.decoder.squared_norm() - on_encoder
 
@@ -125,12 +112,6 @@ def kl_to_standard_normal(mean: Code, std: Code) -> Float[Array, " batch"]:
     return 0.5 * jnp.sum(mean**2 + std**2 - 1 - 2 * jnp.log(std), axis=-1)
 
 
-def split_gaussian(top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
-    """μ and σ from the encoder's two output blocks, μ and log σ² (σ² = exp(E_σ z^{L-1}))."""
-    mean, log_variance = jnp.split(top, 2, axis=-1)
-    return mean, jnp.exp(0.5 * log_variance)
-
-
 def encoder_proposal(model: Autoencoder, x: Float[Array, "images pixels"]) -> GaussianProposal:
     """q(z|x) of each image, as a proposal for importance sampling; not for the RAE's points."""
     return GaussianProposal(*model.posterior(model.encoder(x)))
@@ -142,17 +123,12 @@ class GVAE(Autoencoder):
         ψ = Σ_j [x_j log z⁰_j + (1 − x_j) log(1 − z⁰_j)] − D_KL(q(z|x) ‖ p(z))    (Eq 21)
 
     with q = N(μ, σ²), p = N(0, I) and the divergence in closed form.  As printed.  On average
-    over ε, ψ is a lower bound on log p(x).  The encoder's output is μ and log σ².
+    over ε, ψ is a lower bound on log p(x).
     """
 
     monitored: ClassVar[Monitored] = "discrepancy"
 
-    def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
-        return split_gaussian(top)
-
-    def own_terms(
-        self, mean: Code, std: Code, z: Code, key: PRNGKeyArray
-    ) -> tuple[Float[Array, " batch"], ...]:
+    def own_terms(self, mean: Code, std: Code, z: Code, key: PRNGKeyArray) -> Terms:
         return (-kl_to_standard_normal(mean, std),)
 
 
@@ -224,18 +200,13 @@ class GANAE(Autoencoder):
         Objective(discriminator_loss, ("discriminator",), adversarial=True),
     )
 
-    def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
-        return split_gaussian(top)
-
-    def own_terms(
-        self, mean: Code, std: Code, z: Code, key: PRNGKeyArray
-    ) -> tuple[Float[Array, " batch"], ...]:
+    def own_terms(self, mean: Code, std: Code, z: Code, key: PRNGKeyArray) -> Terms:
         """What Eq 25 ascends: log D(z_r) + log(1 − D(z_f))."""
         return (self.verdict(z, key),)
 
     def draw_code(self, x: Float[Array, "batch pixels"], key: PRNGKeyArray) -> Code:
         """z_f ~ q(z|x)."""
-        mean, std = split_gaussian(self.encoder(x))
+        mean, std = self.posterior(self.encoder(x))
         return mean + std * jax.random.normal(key, mean.shape)
 
     def judge(self, codes: Code) -> Float[Array, " batch"]:

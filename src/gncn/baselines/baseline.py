@@ -55,13 +55,10 @@ class Dense(eqx.Module):
 
 
 def start_dense(sizes: Sequence[int], key: PRNGKeyArray, weight_scale: float) -> Dense:
-    """Layers with random Gaussian weights, and biases of 0.
+    """Layers of these sizes, the input first, with random Gaussian weights and biases of 0.
 
-    Args:
-        sizes: units of each layer, the input first.
-        key: of the weights.
-        weight_scale: standard deviation in units of √(2 / units below), with which ReLU
-            layers keep the scale of what they pass on.
+    Their standard deviation is in units of √(2 / units below), with which ReLU layers keep the
+    scale of what they pass on.
     """
     keys = jax.random.split(key, len(sizes) - 1)
     return Dense(
@@ -117,11 +114,7 @@ class Baseline(eqx.Module):
 
 
 def refuse_real_valued(model: str, data: Dataset) -> None:
-    """Refuse grey images for a model of binary ones.
-
-    Raises:
-        DataError: the images are real-valued.
-    """
+    """Refuse grey images for a model of binary ones, with a `DataError`."""
     if not data.binary:
         raise DataError(
             f"{model!r} models binary images; images of {data.name!r} are real-valued. Binarise "

@@ -1,4 +1,4 @@
-"""`Blueprint`: what a baseline trained by backprop is made of, and the synapse budget.
+"""What a baseline trained by backprop is made of, and the synapse budget.
 
 Encoder, decoder, discriminator and classifier have four layers of neurons each: the input, two
 hidden layers and the output ("one output and one input layer with two hidden layers in between").
@@ -25,10 +25,10 @@ LEAST_VARIANCE = 0.025
 """The least variance of the Gaussian around a code of ``gvae-cv``; the greatest is 1."""
 
 SPECIAL: dict[str, tuple[Kind, ...]] = {
-    "n_latent": ("rae", "gvae", "gvae-cv", "gan-ae"),
+    "n_latent": KINDS[:-1],
     "n_classes": ("dsrn",),
     "variance": ("gvae-cv",),
-    "encoder_penalty": ("rae", "gvae", "gvae-cv", "gan-ae"),
+    "encoder_penalty": KINDS[:-1],
     "adversary_rate": ("gan-ae",),
     "kl_warmup": ("gvae", "gvae-cv"),
 }
@@ -37,28 +37,21 @@ SPECIAL: dict[str, tuple[Kind, ...]] = {
 _ABSENT = {"encoder_penalty": "encoder", "adversary_rate": "adversary", "kl_warmup": "D_KL"}
 """What a baseline lacks that doesn't take the option."""
 
-Sizes = tuple[int, ...]
-
 
 class Blueprint(Description):
-    """Everything about a baseline but its weights.
+    """Everything about a baseline but its weights; not all take all options (`SPECIAL`).
 
     Attributes:
-        kind: which baseline.
-        n_pixels: units of the input.
         hidden: units of each hidden layer.
-        n_latent: units of a code; for autoencoders only.
-        n_classes: for the classifier only.
-        variance: of the Gaussian around a code; for ``gvae-cv`` only.
+        n_latent: units of a code.
+        variance: of the Gaussian around a code.
         penalty: λ in Ω = −λ Σ ‖W‖² over the decoder's weights, or before the L1 norm of
             the classifier's hidden activities.
-        encoder_penalty: λ of the encoder's weights, which the paper leaves free; for
-            autoencoders only.
+        encoder_penalty: λ of the encoder's weights, which the paper leaves free.
         adversary_rate: learning rate of generator and discriminator, relative to the
-            autoencoder's; other than 1 for ``gan-ae`` only.
+            autoencoder's.
         kl_warmup: share of the run over which the weight of D_KL in what is descended
-            rises from 0 to 1, so that fewer units of the code are given up early; for
-            ``gvae`` and ``gvae-cv`` only.
+            rises from 0 to 1, so that fewer units of the code are given up early.
     """
 
     kind: Kind
@@ -88,7 +81,7 @@ class Blueprint(Description):
         return self
 
     @property
-    def parts(self) -> dict[str, Sizes]:
+    def parts(self) -> dict[str, tuple[int, ...]]:
         """Layer sizes of each part, its input first."""
         if self.n_classes is not None:
             return {"network": (self.n_pixels, self.hidden, self.hidden, self.n_classes)}
@@ -115,16 +108,13 @@ class Blueprint(Description):
 def plan_blueprint(
     kind: Kind | str, n_pixels: int, *, budget: int = BUDGET, **options: Any
 ) -> Blueprint:
-    """Make the hidden layers as wide as the budget allows.
+    """The blueprint whose hidden layers are as wide as a budget of synapses allows.
 
     Args:
         kind: one of `KINDS`.
-        n_pixels: see `Blueprint`, as for the options.
+        n_pixels: units of the input.
         budget: synapses at most.
         options: all else that a `Blueprint` of this kind takes.
-
-    Returns:
-        The blueprint, with at most `budget` synapses.
 
     Raises:
         ConfigError: the kind is unknown, an option is missing or doesn't apply, or the

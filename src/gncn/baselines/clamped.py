@@ -56,15 +56,45 @@ class ClampedCompleter(eqx.Module):
         self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
     ) -> Float[Array, "images pixels"]:
         """Fill in the pixels that are not `visible`; the values of `x` there have no effect."""
-        return complete_clamped(self, x, visible).images
+        return self.complete(x, visible).images
+
+    @eqx.filter_jit
+    def complete(
+        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
+    ) -> Completed:
+        """As `__call__`, with the steps taken and whether each image came to rest."""
+        seen, n_images = visible[None, :], len(x)
+        n_places = min(PLACES, n_images)
+
+        def step(queue: tuple[Completed, Array, Array]) -> tuple[Completed, Array, Array]:
+            """One reconstruction of the images `at` the places; `following` is in line."""
+            reached, at, following = queue
+            before = reached.images[at]
+            after = jnp.where(seen, before, self.model.reconstruct(before))
+            rests = jnp.max(jnp.abs(after - before), axis=-1) < self.tolerance
+            n_steps = reached.n_steps[at] + 1
+            stops = rests | (n_steps >= self.max_steps)
+            reached = Completed(
+                reached.images.at[at].set(after),
+                reached.n_steps.at[at].set(n_steps),
+                reached.converged.at[at].set(rests),
+            )
+            next_ones = jnp.minimum(following + jnp.cumsum(stops) - 1, n_images)
+            return reached, jnp.where(stops, next_ones, at), following + jnp.sum(stops)
+
+        # The last row is no image: it takes the places once no image is left.
+        start = Completed(
+            jnp.pad(jnp.where(seen, x, 0.0), ((0, 1), (0, 0))),
+            jnp.zeros(n_images + 1, int),
+            jnp.zeros(n_images + 1, bool),
+        )
+        queue = (start, jnp.arange(n_places), jnp.asarray(n_places))
+        reached, *_ = lax.while_loop(lambda queue: jnp.any(queue[1] < n_images), step, queue)
+        return Completed(*(rows[:-1] for rows in reached))
 
 
 class EncodeAgain(eqx.Module):
-    """Improves codes by encoding the images that they complete.
-
-    Attributes:
-        model: the autoencoder.
-    """
+    """Improves codes by encoding the images that they complete."""
 
     model: Autoencoder
 
@@ -78,60 +108,3 @@ class EncodeAgain(eqx.Module):
         guess = jax.nn.sigmoid(self.model.decode(codes))
         codes = self.model.encode(jnp.where(visible[None, :], x, guess))
         return self.model.decode(codes), codes
-
-
-class _Queue(NamedTuple):
-    """Images on their way to rest.
-
-    Attributes:
-        reached: how far they have come.  The last row is no image; it takes the places once
-            no image is left.
-        places: numbers of the images that are iterated now.
-        following: number of the image to begin with next.
-    """
-
-    reached: Completed
-    places: Int[Array, " places"]
-    following: Int[Array, ""]
-
-
-@eqx.filter_jit
-def complete_clamped(
-    completer: ClampedCompleter, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
-) -> Completed:
-    """Feed the reconstruction of missing pixels back in until it stays.
-
-    Args:
-        completer: the model, and when to stop.
-        x: images; pixels that are not visible have no effect.
-        visible: True where a pixel is visible.
-
-    Returns:
-        The images, with the steps taken and whether each came to rest.
-    """
-    seen, n_images = visible[None, :], len(x)
-    n_places = min(PLACES, n_images)
-
-    def step(queue: _Queue) -> _Queue:
-        reached, at, following = queue
-        before = reached.images[at]
-        after = jnp.where(seen, before, completer.model.reconstruct(before))
-        rests = jnp.max(jnp.abs(after - before), axis=-1) < completer.tolerance
-        n_steps = reached.n_steps[at] + 1
-        stops = rests | (n_steps >= completer.max_steps)
-        reached = Completed(
-            reached.images.at[at].set(after),
-            reached.n_steps.at[at].set(n_steps),
-            reached.converged.at[at].set(rests),
-        )
-        next_ones = jnp.minimum(following + jnp.cumsum(stops) - 1, n_images)
-        return _Queue(reached, jnp.where(stops, next_ones, at), following + jnp.sum(stops))
-
-    reached = Completed(
-        jnp.pad(jnp.where(seen, x, 0.0), ((0, 1), (0, 0))),
-        jnp.zeros(n_images + 1, int),
-        jnp.zeros(n_images + 1, bool),
-    )
-    start = _Queue(reached, jnp.arange(n_places), jnp.asarray(n_places))
-    end = lax.while_loop(lambda queue: jnp.any(queue.places < n_images), step, start)
-    return Completed(*(rows[:-1] for rows in end.reached))

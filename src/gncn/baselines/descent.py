@@ -20,9 +20,8 @@ from gncn.base.errors import ConfigError, DataError
 from gncn.baselines.baseline import Baseline, Loss, Objective, refuse_real_valued
 from gncn.data import Dataset
 from gncn.training.config import Rates, TrainingConfig, refuse_idle
-from gncn.training.epochs import Batch, Learner, Method, Monitored, Statistics
+from gncn.training.epochs import Batch, Learner, Method, Statistics
 from gncn.training.fit import method_of
-from gncn.training.history import ErrorName
 
 IDLE = ("feedback_rate", "precision_rate", "precision_bounds", "ipc_updates")
 """Options of ``[training]`` without effect on baselines."""
@@ -41,18 +40,6 @@ class Backprop(Method):
 
     advice = "Lower training.learning_rate or training.clip_norm."
     free_start = True
-
-    @staticmethod
-    def error_name(model: Baseline) -> ErrorName:
-        return model.error_name
-
-    @staticmethod
-    def monitored(model: Baseline) -> Monitored:
-        return model.monitored
-
-    @staticmethod
-    def see(model: Baseline, batch: Batch, key: PRNGKeyArray) -> Statistics:
-        return model.statistics(batch, key)
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:

@@ -6,6 +6,7 @@ and ``gmm``, the Gaussian mixture on pixels.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -13,24 +14,17 @@ import jax
 from gncn.base.errors import ConfigError
 from gncn.baselines.autoencoder import GANAE, GVAE, RAE, ConstantVarianceGVAE
 from gncn.baselines.baseline import Baseline, refuse_real_valued, start_dense
-from gncn.baselines.blueprint import (
-    KINDS,
-    SPECIAL,
-    BackpropConfig,
-    Blueprint,
-    Kind,
-    plan_blueprint,
-)
+from gncn.baselines.blueprint import SPECIAL, BackpropConfig, Blueprint, Kind, plan_blueprint
 from gncn.baselines.classifier import DSRN
 from gncn.baselines.descent import IDLE
 from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureConfig, fit_pixel_mixture
 from gncn.data import Dataset
-from gncn.training.fit import Fit, Listener, fit
+from gncn.training.fit import Fit, Listener
 from gncn.training.kinds import MODEL_KINDS, Idle, ModelKind, Run
 
 
 class BaselineRun(Run):
-    """The part of a configuration that models read, whatever their kind; see `gncn.Config`."""
+    """The part of a configuration that baselines read; see `gncn.Config`."""
 
     backprop: BackpropConfig = BackpropConfig()
     mixture: PixelMixtureConfig = PixelMixtureConfig()
@@ -47,13 +41,7 @@ CLASSES: dict[Kind, type[Baseline]] = {
 
 
 def start_baseline(blueprint: Blueprint, *, seed: int, weight_scale: float = 1.0) -> Baseline:
-    """Make a baseline with random weights.
-
-    Args:
-        blueprint: its kind and sizes.
-        seed: decides the weights.
-        weight_scale: see `start_dense`.
-    """
+    """A baseline with random weights; `start_dense` says what their scale means."""
     keys = jax.random.split(jax.random.key(seed), len(blueprint.parts))
     parts: dict[str, Any] = {
         name: start_dense(sizes, key, weight_scale)
@@ -69,14 +57,12 @@ class VarianceChoice(NamedTuple):
     """GVAE-CVs of several variances, compared on validation images.
 
     Attributes:
-        variance: σ² of the best one.
-        config: the configuration with this variance.
+        config: the configuration with the best variance.
         fit: its training.
         validation: ψ of the validation images at the epochs kept, averaged over trials,
             for each variance tried.
     """
 
-    variance: float
     config: Any
     fit: Fit[Any]
     validation: dict[float, float]
@@ -87,23 +73,20 @@ def choose_variance(
     train: Callable[[R], Fit[Any]],
     on_choice: Callable[[VarianceChoice], None] = lambda _: None,
 ) -> VarianceChoice:
-    """Train a GVAE-CV with each of several variances and choose by validation images.
+    """Train with each of a configuration's variances, and choose by validation images.
 
     ψ (Eq 21) is a bound on log p(x) whatever the variance, so the variance of the highest ψ is
     best.  Ctrl-C ends it with the best of the models that were trained to their end; before there
     is one, with what there is of the first.
 
     Args:
-        config: of model ``gvae-cv``; all its `backprop.variances` are tried.
+        config: all its `backprop.variances` are tried.
         train: trains the models of a configuration with one variance.
         on_choice: receives the best so far after each training.
 
     Raises:
-        ConfigError: the model is another.
         FitDivergenceError: a training diverged; holds its last good state.
     """
-    if config.model != "gvae-cv":
-        raise ConfigError(f"Only 'gvae-cv' has a constant variance; received {config.model!r}.")
     validation: dict[float, float] = {}
     best: VarianceChoice | None = None
     for variance in config.backprop.variances:
@@ -113,11 +96,11 @@ def choose_variance(
         if result.status == "interrupted" and best is not None:
             return best._replace(fit=replace(best.fit, status="interrupted"))
         if not result.history:
-            return VarianceChoice(variance, one, result, validation)
-        kept = [record.validation.discrepancy for record in result.kept]
-        validation[variance] = sum(kept) / len(kept)
-        if best is None or validation[variance] > validation[best.variance]:
-            best = VarianceChoice(variance, one, result, validation)
+            return VarianceChoice(one, result, validation)
+        psi = fmean(record.validation.discrepancy for record in result.kept)
+        if best is None or psi > max(validation.values()):
+            best = VarianceChoice(one, result, validation)
+        validation[variance] = psi
         on_choice(best)
         if result.status == "interrupted":
             break
@@ -146,7 +129,7 @@ class _Backprop(ModelKind[BaselineRun]):
             raise ConfigError(f"'dsrn' learns labels, and {data.name!r} has none.")
         options = config.backprop.model_dump(exclude={"budget", "weight_scale"})
         options |= {"variance": config.backprop.variances[0], "n_classes": data.n_classes}
-        taken = {n: value for n, value in options.items() if self.name in SPECIAL.get(n, KINDS)}
+        taken = {n: value for n, value in options.items() if self.name in SPECIAL.get(n, CLASSES)}
         return plan_blueprint(self.name, data.n_pixels, budget=config.backprop.budget, **taken)
 
     def models(self, config: BaselineRun, data: Dataset) -> list[Baseline]:
@@ -176,11 +159,8 @@ class _Backprop(ModelKind[BaselineRun]):
         """By backprop; of several variances the best is returned."""
 
         def train_one(config: BaselineRun) -> Fit[Baseline]:
-            models = self.models(config, data)
-            return fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
+            return super(_Backprop, self).train(config, data, listeners)
 
-        if len(config.backprop.variances) == 1:
-            return train_one(config)
         return choose_variance(config, train_one).fit
 
 

@@ -2,11 +2,8 @@
 
 An epoch is a few calls of one compiled program, each for a *chunk* of mini-batches, so that
 between calls listeners hear of the progress and Ctrl-C is heard.  The program is given the
-number of mini-batches to do and loops over them.  So the last, shorter chunk needs no program
-of its own, and results don't depend on chunks at all.  State passes from call to call without a
-copy.  A program has no callback to the host, so JAX can keep it in its compilation cache.
-
-Calls return before they are done; at most `LEAD` chunks are under way at once.
+number of mini-batches to do, so the last, shorter chunk needs no program of its own, and
+results don't depend on chunks at all.  State passes from call to call without a copy.
 
 Trials are models of one kind that differ in their seeds (or in numbers such as β).  Their
 arrays carry a leading axis, and one program trains them all.  On a GPU they run at once,
@@ -31,7 +28,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from gncn.base.interrupts import wait
 from gncn.data import Dataset
 from gncn.training.config import Rates, TrainingConfig
-from gncn.training.examples import Chunk, Examples, Source, chunks, on_device
+from gncn.training.examples import Chunk, Examples, Source, chunks, gather, on_device
 from gncn.training.history import ErrorName, SplitRecord
 
 CHUNKS = 20
@@ -67,7 +64,7 @@ class Statistics(NamedTuple):
 
     def record(self, trial: int) -> SplitRecord:
         """One trial's means, out of statistics with a leading axis of trials."""
-        own = jax.tree.map(lambda values: np.asarray(values)[trial].tolist(), self)
+        own = jax.tree.map(lambda values: values[trial].tolist(), self)
         return SplitRecord(**own._asdict())
 
 
@@ -75,9 +72,7 @@ class Batch(NamedTuple):
     """A mini-batch, or a block of images to evaluate.
 
     Attributes:
-        images: pixels.
         weights: 1 for an image, 0 for a filler.
-        labels: classes, where the data have any.
         progress: share of the run's updates that came before this mini-batch.
     """
 
@@ -89,6 +84,10 @@ class Batch(NamedTuple):
     def mean(self, values: Float[Array, " batch"]) -> Float[Array, ""]:
         """Mean over the images that are no fillers."""
         return jnp.sum(self.weights * values) / jnp.sum(self.weights)
+
+
+See = Callable[[Any, Batch, PRNGKeyArray], Statistics]
+"""What is recorded of each held-out image of a block."""
 
 
 class Learner(eqx.Module):
@@ -111,9 +110,7 @@ class TrainingState(eqx.Module):
 
     Attributes:
         network: the networks, or models of another kind.
-        learner: the learners.
-        key: one random key for each trial; the order of epoch t comes from
-            ``fold_in(key, t)``.
+        key: of each trial; the order of epoch t comes from ``fold_in(key, t)``.
         epoch: epochs done.
     """
 
@@ -129,7 +126,7 @@ class Method(abc.ABC):
 
     Attributes:
         config: `TrainingConfig.without_rates` of the run.
-        n_images: images of an epoch.
+        n_images: of an epoch.
         advice: what to do about divergence.
         free_start: whether an untrained model may have any error without having diverged,
             because its weights start at any scale.
@@ -152,19 +149,19 @@ class Method(abc.ABC):
         """
 
     @staticmethod
-    @abc.abstractmethod
     def error_name(model: Any, /) -> ErrorName:
-        """Name of the error that is recorded of a model."""
+        """Name of the error that is recorded of a model; by default its own attribute."""
+        return model.error_name
 
     @staticmethod
     def monitored(model: Any, /) -> Monitored:
-        """The statistic of the validation images that tells how good a model is."""
-        return "error"
+        """What of the validation images tells how good a model is; by default its attribute."""
+        return model.monitored
 
     @staticmethod
-    @abc.abstractmethod
     def see(model: Any, batch: Batch, key: PRNGKeyArray, /) -> Statistics:
-        """Statistics of each held-out image of a block."""
+        """Statistics of each held-out image of a block; by default what the model says."""
+        return model.statistics(batch, key)
 
     @abc.abstractmethod
     def init(self, model: Any, /) -> Learner:
@@ -174,14 +171,10 @@ class Method(abc.ABC):
     def learn(
         self, model: Any, learner: Learner, batch: Batch, key: PRNGKeyArray, rates: Rates, /
     ) -> tuple[Any, Learner, Statistics]:
-        """Learn from one mini-batch.
-
-        Returns:
-            Model and learner after the update, and statistics of each image before it.
-        """
+        """Model and learner after one mini-batch, and statistics of each image before."""
 
     def start(self, models: Sequence[Any], seeds: Sequence[int]) -> TrainingState:
-        """The state before the first epoch; a seed decides the order of images of a trial."""
+        """The state before the first epoch; a seed decides a trial's order of images."""
         keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
         learners = [self.init(model) for model in models]
         return TrainingState(stack(models), stack(learners), keys, jnp.zeros((), int))
@@ -197,20 +190,8 @@ class Method(abc.ABC):
         return self.n_batches * self.config.n_epochs * self.config.ipc_updates
 
 
-class EpochReport(NamedTuple):
-    """What an epoch saw while it learned.
-
-    Attributes:
-        mean: statistics averaged over the epoch's images, leading axis trials.
-        batch_error: mean reconstruction error of every mini-batch.
-    """
-
-    mean: Statistics
-    batch_error: Float[Array, "batches trials"]
-
-
 def stack(trees: Sequence[Any]) -> Any:
-    """Trees of arrays as one tree, whose arrays have a leading axis."""
+    """Trees of arrays as one, with a leading axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
@@ -218,6 +199,13 @@ def unstack(models: Any) -> list[Any]:
     """Models of all trials, without the leading axis of their arrays."""
     n_trials = len(jax.tree.leaves(models)[0])
     return [jax.tree.map(lambda leaf, k=k: leaf[k], models) for k in range(n_trials)]
+
+
+class EpochReport(NamedTuple):
+    """What an epoch saw while it learned: means over its images, and over each mini-batch's."""
+
+    mean: Statistics
+    batch_error: Float[Array, "batches trials"]
 
 
 def run_epoch(
@@ -235,17 +223,14 @@ def run_epoch(
     The last, short mini-batch is filled up with images of weight 0.
 
     Args:
-        state: models and learners; left as it is.
-        source: the images; put them on the device to keep them there between epochs.
+        state: left as it is.
+        source: put it on the device to keep it there between epochs.
         method: what one mini-batch does to one trial.
         rates: with a leading axis of trials.
         on_batch: receives the number, from 0, of the last mini-batch done, after each chunk.
         chunk: mini-batches of a chunk; by default an epoch has `CHUNKS` chunks.
         together: run trials at once, not one after the other; by default everywhere but on
             a CPU.
-
-    Returns:
-        The state after the epoch, and statistics seen while learning.
 
     Raises:
         DataError: the file of streamed images can't be read, or has changed.
@@ -279,7 +264,7 @@ def run_epoch(
 def _draw_order(
     key: Shaped[PRNGKeyArray, " trials"], epoch: Int[Array, ""], n_images: int
 ) -> tuple[Shaped[PRNGKeyArray, " trials"], Int[Array, "trials images"]]:
-    """Each trial's key for the epoch, and the order in which it sees the images."""
+    """Each trial's key for the epoch, and its order of images."""
     keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key, epoch)
     return keys, jax.vmap(lambda key: jax.random.permutation(key, n_images))(keys)
 
@@ -289,7 +274,8 @@ def _batch(
 ) -> Batch:
     """The examples chosen; those beyond the first `n_left` are fillers."""
     weights = (jnp.arange(len(chosen)) < n_left).astype(jnp.float32)
-    return Batch(examples.pixels(chosen), weights, examples.classes(chosen))
+    labels = None if examples.labels is None else jnp.asarray(examples.labels)[chosen]
+    return Batch(examples.pixels(chosen), weights, labels)
 
 
 def _sums(batch: Batch, seen: Statistics) -> Statistics:
@@ -321,16 +307,7 @@ def _learn_chunk(
     given: tuple[Method, bool, Chunk, Shaped[PRNGKeyArray, " trials"], Rates],
     carry: tuple[Any, Any],
 ) -> tuple[tuple[Any, Any], Statistics]:
-    """Learn from the mini-batches of a chunk.
-
-    Args:
-        given: the method, whether trials run at once, the chunk, keys and rates.
-        carry: models and learners, which are used up.
-
-    Returns:
-        Models and learners, and sums of statistics over the images of each mini-batch; 0
-        for mini-batches that the chunk doesn't have.
-    """
+    """Models and learners after a chunk, and sums of statistics over each mini-batch's images."""
     method, together, part, keys, rates = given
     length, _, batch_size = part.indices.shape
 
@@ -352,62 +329,50 @@ def _learn_chunk(
 
 
 def _report(seen: Sequence[Statistics], method: Method) -> EpochReport:
-    """Join what the chunks saw, each with axes of trials and mini-batches.
-
-    NumPy joins them on the host: JAX would compile a program for every number of chunks.
-    """
+    """Join what the chunks saw, each with axes of trials and mini-batches."""
     n_batches, size = method.n_batches, method.config.batch_size
-    sums = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, :n_batches], *seen)
+    sums = _joined(seen, n_batches)
     images = np.full((n_batches, 1), size, np.float32)
     images[-1] = method.n_images - (n_batches - 1) * size
-    return EpochReport(_mean(sums, method.n_images), jnp.asarray(sums.error.T / images))
+    return EpochReport(_mean(sums, method.n_images), sums.error.T / images)
 
 
-@eqx.filter_jit
+def _joined(seen: Sequence[Statistics], count: int) -> Statistics:
+    """Sums of all mini-batches or blocks, on the host: JAX would compile for every number."""
+    return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, :count], *seen)
+
+
 def _mean(sums: Statistics, n_images: int) -> Statistics:
-    """Means over images from sums with axes of trials and mini-batches or blocks."""
-    return jax.tree.map(lambda values: jnp.sum(values, axis=1) / n_images, sums)
+    return jax.tree.map(lambda values: values.sum(axis=1) / n_images, sums)
 
 
-def average(
-    models: Any,
-    source: Source,
-    batch_size: int,
-    see: Callable[[Any, Batch, PRNGKeyArray], Statistics],
-) -> Statistics:
+def average(models: Any, source: Source, batch_size: int, see: See) -> Statistics:
     """Average statistics over images, in blocks so that memory stays bounded.
 
     One program serves splits of every size.
 
     Args:
-        models: with a leading axis of trials.
+        models: with a leading axis of trials, as the result.
         source: the images.
         batch_size: images of a block.
         see: `Method.see`.
-
-    Returns:
-        Means, with a leading axis of trials.
     """
     n_images, size = len(source), EVALUATED_BLOCKS * batch_size
     n_blocks = -(-n_images // batch_size)
     places = np.arange(size, dtype=np.int32).reshape(EVALUATED_BLOCKS, 1, batch_size)
     sums = []
     for first in range(0, n_blocks, EVALUATED_BLOCKS):
-        examples = source.gather(np.minimum(first * batch_size + np.arange(size), n_images - 1))
+        examples = gather(source, np.minimum(first * batch_size + np.arange(size), n_images - 1))
         count = min(EVALUATED_BLOCKS, n_blocks - first)
         part = Chunk(np.asarray(first), np.asarray(count), examples, places)
         sums.append(_see_blocks(models, part, np.asarray(n_images), see))
-    joined = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *sums)
-    return _mean(joined, n_images)
+    for part in sums:
+        wait(part.error)
+    return _mean(_joined(sums, n_blocks), n_images)
 
 
 @eqx.filter_jit
-def _see_blocks(
-    models: Any,
-    part: Chunk,
-    n_images: Int[Array, ""],
-    see: Callable[[Any, Batch, PRNGKeyArray], Statistics],
-) -> Statistics:
+def _see_blocks(models: Any, part: Chunk, n_images: Int[Array, ""], see: See) -> Statistics:
     """Sums of statistics over each block, with axes of trials and blocks."""
     length, _, batch_size = part.indices.shape
 

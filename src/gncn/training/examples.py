@@ -1,9 +1,5 @@
 """Images as training and evaluation hold them, and the chunks of an epoch that are cut from them.
 
-Binary images are held as bits, eight pixels to a byte.  `Examples` is a pytree, so it goes into
-compiled programs as it is, and a program unpacks the few images that it works on.
-`StreamedExamples` stay in their file until some are gathered from it.
-
 Images in memory are put on the device once, and a chunk is given their indices.  A thread in the
 background reads streamed images while the chunk before is learned from, and a chunk is given its
 own images.
@@ -11,7 +7,6 @@ own images.
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -27,13 +22,11 @@ STREAMED_BYTES = 2**24
 
 
 class Examples(eqx.Module):
-    """Images to learn from or to evaluate on.
+    """Images to learn from or to evaluate on; a program unpacks the few that it works on.
 
     Attributes:
         stored: binary images packed into bits, the first pixel the highest bit, or
             real-valued images as they are.
-        labels: classes, for a model that learns them.
-        n_pixels: pixels of an image.
     """
 
     stored: UInt8[Array | np.ndarray, "images bytes"] | Float32[Array | np.ndarray, "images pixels"]
@@ -53,15 +46,6 @@ class Examples(eqx.Module):
             return jnp.sqrt(bits.astype(jnp.float32))
         return rows.astype(jnp.float32)
 
-    def classes(self, chosen: Int[Array, " batch"]) -> Int[Array, " batch"] | None:
-        """The labels of these indices."""
-        return None if self.labels is None else jnp.asarray(self.labels)[chosen]
-
-    def gather(self, rows: Int[np.ndarray, " rows"]) -> "Examples":
-        """The examples of these rows, on the host."""
-        labels = None if self.labels is None else np.asarray(self.labels)[rows]
-        return Examples(np.asarray(self.stored)[rows], labels, self.n_pixels)
-
 
 def hold(
     images: Shaped[np.ndarray, "images pixels"], labels: Int32[np.ndarray, " images"] | None = None
@@ -71,39 +55,25 @@ def hold(
     return Examples(stored, labels, images.shape[1])
 
 
-@dataclass(frozen=True)
-class StreamedExamples:
-    """Images that stay in a file, with labels if the model learns them.
-
-    Attributes:
-        images: the images.
-        labels: classes.
-    """
-
-    images: StoredImages
-    labels: Int32[np.ndarray, " images"] | None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def gather(self, rows: Int[np.ndarray, " rows"]) -> Examples:
-        """Read the examples of these rows.
-
-        Raises:
-            DataError: the file can't be read, or has changed.
-        """
-        return hold(self.images[rows], None if self.labels is None else self.labels[rows])
-
-
-Source = Examples | StreamedExamples
-"""What epochs and evaluations take their images from."""
+Source = Examples | Split
+"""What epochs and evaluations take their images from; a split, if they stay in their file."""
 
 
 def examples_of(split: Split) -> Source:
     """The examples of a split."""
-    if isinstance(split.images, StoredImages):
-        return StreamedExamples(split.images, split.labels)
-    return hold(split.images, split.labels)
+    return split if isinstance(split.images, StoredImages) else hold(split.images, split.labels)
+
+
+def gather(source: Source, rows: Int[np.ndarray, " rows"]) -> Examples:
+    """The examples of these rows, on the host.
+
+    Raises:
+        DataError: the file of streamed images can't be read, or has changed.
+    """
+    labels = None if source.labels is None else np.asarray(source.labels)[rows]
+    if isinstance(source, Split):
+        return hold(source.images[rows], labels)
+    return Examples(np.asarray(source.stored)[rows], labels, source.n_pixels)
 
 
 def on_device(source: Source) -> Source:
@@ -117,8 +87,7 @@ class Chunk(NamedTuple):
     Attributes:
         first: number of the first mini-batch.
         n_batches: how many there are.
-        examples: what `indices` are indices of.
-        indices: which examples make up each mini-batch.
+        indices: which of the examples make up each mini-batch.
     """
 
     first: Int[np.ndarray, ""]
@@ -134,7 +103,7 @@ def chunks(
 
     Args:
         source: all images.
-        order: the order in which each trial sees them.
+        order: in which each trial sees them.
         batch_size: images of a mini-batch; the last is filled up with the first image.
         length: mini-batches of a chunk; the last may have fewer, and chunks of streamed
             images have no more than `STREAMED_BYTES` allow.
@@ -144,32 +113,28 @@ def chunks(
     """
     n_trials, n_images = order.shape
     n_batches = -(-n_images // batch_size)
-    if isinstance(source, StreamedExamples):
+    if isinstance(source, Split) and isinstance(source.images, StoredImages):
         most = STREAMED_BYTES // (n_trials * batch_size * source.images.image_bytes)
         length = max(1, min(length, most))
-    starts = range(0, n_batches, length)
+    n_chunks = -(-n_batches // length)
+    filled = np.zeros((n_trials, n_chunks * length * batch_size), np.int32)
+    filled[:, :n_images] = order
+    cut = np.moveaxis(filled.reshape(n_trials, n_chunks, length, batch_size), 0, 2)
 
-    def drawn(first: int) -> Int[np.ndarray, "chunk trials batch"]:
-        chosen = order[:, first * batch_size : (first + length) * batch_size]
-        filled = np.zeros((n_trials, length * batch_size), np.int32)
-        filled[:, : chosen.shape[1]] = chosen
-        cut = np.moveaxis(filled.reshape(n_trials, length, batch_size), 1, 0)
-        return np.ascontiguousarray(cut)
-
-    def at(first: int, examples: Examples, indices: Int[np.ndarray, "chunk trials batch"]) -> Chunk:
+    def chunk(number: int, examples: Examples, indices: Int[np.ndarray, "..."]) -> Chunk:
+        first = number * length
         count = min(length, n_batches - first)
-        return Chunk(np.asarray(first), np.asarray(count), examples, indices)
+        return Chunk(np.asarray(first), np.asarray(count), examples, np.ascontiguousarray(indices))
 
     if isinstance(source, Examples):
-        for first in starts:
-            yield at(first, source, drawn(first))
+        for number in range(n_chunks):
+            yield chunk(number, source, cut[number])
         return
-    places = np.arange(length * n_trials * batch_size, dtype=np.int32)
-    places = places.reshape(length, n_trials, batch_size)
+    places = np.arange(cut[0].size, dtype=np.int32).reshape(cut[0].shape)
     with ThreadPoolExecutor(1, "gncn-reader") as reader:
-        ahead = reader.submit(source.gather, drawn(0).ravel())
-        for first in starts:
+        ahead = reader.submit(gather, source, cut[0].ravel())
+        for number in range(n_chunks):
             examples = ahead.result()
-            if first + length < n_batches:
-                ahead = reader.submit(source.gather, drawn(first + length).ravel())
-            yield at(first, examples, places)
+            if number + 1 < n_chunks:
+                ahead = reader.submit(gather, source, cut[number + 1].ravel())
+            yield chunk(number, examples, places)

@@ -2,8 +2,7 @@
 
 This is the edge between pure epochs and the world.  `fit` measures time, evaluates, tells a
 `Listener` (a progress bar, a run folder), and stops a run that diverges or no longer improves.
-On Ctrl-C it returns what was trained up to the last whole epoch: the last `Progress`, which
-holds all that goes from one epoch to the next.
+`Progress` holds all that goes from one epoch to the next; on Ctrl-C the last one is returned.
 """
 
 import time
@@ -18,11 +17,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gncn.base.errors import ConfigError, DivergenceError
-from gncn.base.interrupts import interrupts_held, wait
+from gncn.base.interrupts import interrupts_held
 from gncn.data import Dataset
 from gncn.training.config import Rates, TrainingConfig
 from gncn.training.epochs import (
     Method,
+    Monitored,
     TrainingState,
     average,
     run_epoch,
@@ -30,7 +30,7 @@ from gncn.training.epochs import (
     unstack,
 )
 from gncn.training.examples import examples_of, on_device
-from gncn.training.history import EpochRecord
+from gncn.training.history import EpochRecord, ErrorName
 
 Status = Literal["finished", "interrupted", "diverged"]
 M = TypeVar("M")
@@ -229,7 +229,8 @@ class _Epochs:
         train, *self.held_out = map(examples_of, data.splits)
         self.train = on_device(train)
         self.n_pixels, self.listeners = data.n_pixels, listeners
-        self.monitored, self.error_name = kind.monitored(models[0]), kind.error_name(models[0])
+        self.monitored: Monitored = kind.monitored(models[0])
+        self.error_name: ErrorName = kind.error_name(models[0])
 
     def start(self, models: Sequence[Any], seeds: Sequence[int]) -> Progress:
         """Before the first epoch."""
@@ -238,17 +239,12 @@ class _Epochs:
         return Progress(state, state.network, np.full(n_trials, -np.inf), (0,) * n_trials, worst)
 
     def next(self, progress: Progress) -> Progress:
-        """After one more epoch.
-
-        Raises:
-            FitDivergenceError: it diverged.
-        """
+        """After one more epoch; raises `FitDivergenceError`."""
         epoch, worst = progress.epoch + 1, progress.worst
         began = time.perf_counter()
         state, report = run_epoch(progress.state, self.train, self.method, self.rates, self._tell)
-        wait(report.batch_error)
         seconds = time.perf_counter() - began
-        errors = np.asarray(report.batch_error)
+        errors = report.batch_error
         if epoch == 1 and self.method.free_start:
             worst = np.maximum(worst, 2 * np.nan_to_num(errors[0], nan=0.0, posinf=0.0))
         bad = ~(errors <= worst)
@@ -261,14 +257,13 @@ class _Epochs:
             average(state.network, source, self.config.evaluation_batch_size, self.method.see)
             for source in self.held_out
         )
-        wait(on_test.error)
         for seen in (on_validation, on_test):
             bad = ~(np.isfinite(seen.error) & np.isfinite(seen.discrepancy))
             if bad.any():
                 what = "held-out images then have errors that are not finite"
                 raise self._divergence(progress, "the last mini-batch", np.argmax(bad), what)
         sign = -1 if self.monitored == "error" else 1
-        score = sign * np.asarray(getattr(on_validation, self.monitored))
+        score = sign * getattr(on_validation, self.monitored)
         better = (score > progress.scores) | (self.config.patience is None)
 
         def choose(old: Array, new: Array) -> Array:
@@ -310,11 +305,7 @@ class _Epochs:
 
 
 def _refuse_unequal(models: list[Any], seeds: list[int], configs: list[TrainingConfig]) -> None:
-    """Refuse trials that one program can't train.
-
-    Raises:
-        ConfigError: their numbers differ, or the configurations in more than their rates.
-    """
+    """Refuse trials that one program can't train."""
     if not models or not len(models) == len(seeds) == len(configs):
         raise ConfigError(
             "fit needs one seed for each network, and one configuration for all or for each; "

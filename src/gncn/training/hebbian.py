@@ -4,8 +4,7 @@ The paper's recipe learns once, from the settled states.  *Incremental predictiv
 Salvatori et al. 2022, 2024) learns several times while the states still settle, each time
 from the responses that move the states in that step.
 
-Epochs of mini-batches, and trials trained at once, are the work of `gncn.training.epochs`.  A
-last, short mini-batch is filled up with images of weight 0.  These take no part in updates and
+A last, short mini-batch is filled up with images of weight 0.  These take no part in updates and
 statistics, so its update is the mean over the images that it really has.
 """
 
@@ -30,8 +29,8 @@ from gncn.core.settling import Settled, settle, settle_from
 from gncn.core.states import initial_latents
 from gncn.data import Dataset
 from gncn.training.config import Rates, TrainingConfig, refuse_idle
-from gncn.training.epochs import ACTIVE, Batch, Learner, Method, Statistics
-from gncn.training.fit import Fit, Listener, fit, method_of
+from gncn.training.epochs import ACTIVE, Batch, Learner, Method, Monitored, Statistics
+from gncn.training.fit import method_of
 from gncn.training.history import ErrorName
 from gncn.training.kinds import MODEL_KINDS, Idle, ModelKind, Run
 
@@ -72,6 +71,10 @@ class Hebbian(Method):
         return "bce" if network.circuit.binary else "squared_error"
 
     @staticmethod
+    def monitored(network: Network) -> Monitored:
+        return "error"
+
+    @staticmethod
     def see(network: Network, batch: Batch, key: PRNGKeyArray) -> Statistics:
         """Statistics after settling, which draws nothing."""
         return statistics(network, settle(network, batch.images))
@@ -105,8 +108,7 @@ class Hebbian(Method):
     ) -> tuple[Network, Learner, Statistics]:
         """Settle, and learn at every (T / updates)-th step from the responses that move it.
 
-        Returns:
-            Network and learner, and what was seen at the last update.
+        The statistics are those of the last update.
         """
         n_steps, n_images = network.settler.n_settle_steps, len(batch.weights)
         n_plain = n_steps // self.config.ipc_updates - 1
@@ -136,7 +138,7 @@ class Hebbian(Method):
     def update(
         self, network: Network, learner: Learner, updates: Updates, rates: Rates
     ) -> tuple[Network, Learner]:
-        """Take one step along `updates`, which come from `hebbian_updates`."""
+        """Take one step along `updates`."""
         factor = self.config.rate_factor(self.n_updates)(learner.n_updates)
         steps, state = self.config.direction().update(updates.connections, learner.optimizer)
         network = learned(
@@ -219,24 +221,16 @@ class _Networks(ModelKind[Run]):
                 f"{config.training.precision_bounds}, to which learning would move it at once."
             )
 
-    @staticmethod
-    def _circuit(config: Run, data: Dataset) -> Circuit:
-        return config.network.circuit(data.n_pixels)
-
     def models(self, config: Run, data: Dataset) -> list[Network]:
-        circuit, settling = self._circuit(config, data), config.settling
+        circuit, settling = config.network.circuit(data.n_pixels), config.settling
         return [build(circuit, seed=seed, **settling.given()) for seed in config.seeds]
 
     def n_synapses(self, config: Run, data: Dataset) -> int:
-        return self._circuit(config, data).n_synapses
+        return config.network.circuit(data.n_pixels).n_synapses
 
     def describe(self, config: Run, data: Dataset) -> str:
-        circuit = self._circuit(config, data)
+        circuit = config.network.circuit(data.n_pixels)
         return f"{'-'.join(map(str, circuit.sizes))}; {circuit.n_synapses:,} synapses"
-
-    def train(self, config: Run, data: Dataset, listeners: Sequence[Listener] = ()) -> Fit[Network]:
-        models = self.models(config, data)
-        return fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
 
 
 MODEL_KINDS["gncn"] = _Networks()

@@ -32,19 +32,15 @@ class SplitRecord(BaseModel):
 
 
 class EpochRecord(BaseModel):
-    """One trial after one epoch.
+    """One trial (from 0) after one epoch (from 1).
 
     Attributes:
-        trial: number of the trial, from 0.
-        epoch: epochs done.
         error_name: what `SplitRecord.error` is: ``bce`` or ``squared_error``, a
             classifier's ``error_percent``, or ``negative_log_likelihood``.
         seconds: time spent learning, all trials together; in the first epoch with
             compilation.
         kept: whether the model to keep was from this epoch when it ended.
         train: seen while learning, each batch before its update.
-        validation: after the epoch.
-        test: after the epoch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

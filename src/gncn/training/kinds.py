@@ -14,7 +14,7 @@ from gncn.core.build import Settling
 from gncn.core.chain import Chain
 from gncn.data import Dataset
 from gncn.training.config import TrainingConfig
-from gncn.training.fit import Fit, Listener
+from gncn.training.fit import Fit, Listener, fit
 
 Idle = tuple[str, tuple[str, ...], str]
 """A section, options of it that have no effect, and why: "without network.precision"."""
@@ -36,11 +36,13 @@ class Run(Description):
         return [self.seed + trial for trial in range(self.n_trials)]
 
 
-C = TypeVar("C", contravariant=True)
+C = TypeVar("C", bound=Run, contravariant=True)
 
 
 class ModelKind(abc.ABC, Generic[C]):
     """One kind of model; `C` is what it reads of a configuration.
+
+    A method raises `ConfigError` or `DataError` if such a model can't be made for the data.
 
     Attributes:
         name: how a configuration names it (``model = "gvae"``).
@@ -55,19 +57,11 @@ class ModelKind(abc.ABC, Generic[C]):
         yield from ()
 
     def check(self, config: C) -> None:
-        """Refuse values that don't go together; by default all do.
-
-        Raises:
-            ConfigError: they don't.
-        """
+        """Refuse values that don't go together, with a `ConfigError`; by default all do."""
 
     @abc.abstractmethod
     def models(self, config: C, data: Dataset) -> list[Any]:
-        """Models before training, one for each trial.
-
-        Raises:
-            ConfigError: such a model can't be made for these data.
-        """
+        """Models before training, one for each trial."""
 
     @abc.abstractmethod
     def n_synapses(self, config: C, data: Dataset) -> int | None:
@@ -75,22 +69,12 @@ class ModelKind(abc.ABC, Generic[C]):
 
     @abc.abstractmethod
     def describe(self, config: C, data: Dataset) -> str:
-        """The model's layers and synapses in a few words.
+        """The model's layers and synapses in a few words."""
 
-        Raises:
-            ConfigError: such a model can't be made for these data.
-            DataError: the images are real-valued, and the model is of binary ones.
-        """
-
-    @abc.abstractmethod
     def train(self, config: C, data: Dataset, listeners: Sequence[Listener] = ()) -> Fit[Any]:
-        """Make the models and train them, as `fit` does.
-
-        Raises:
-            ConfigError: an option is out of range for these data.
-            DataError: the data don't fit the model.
-            FitDivergenceError: training diverged; holds the last good state.
-        """
+        """Make the models and train them; see `fit`."""
+        models = self.models(config, data)
+        return fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
 
 
 MODEL_KINDS: dict[str, ModelKind[Any]] = {}
