@@ -11,9 +11,8 @@ from rich.console import Console
 import gncn
 from gncn.base.errors import ConfigError, RunError
 from gncn.runs.folder import RunFolder
-from gncn.study.compare import compare
+from gncn.study.compare import as_json, compare, render, rich_tables
 from gncn.study.paper import PUBLISHED
-from gncn.study.tables import as_json, render, rich_tables
 from gncn.training.history import EpochRecord, SplitRecord
 
 BCE = {"gncn": ([58.0], [2]), "rae": ([51.0, 53.0], [1, 2]), "gvae": ([70.0], [2])}

@@ -17,12 +17,10 @@ from gncn.data import load_dataset
 from gncn.measures import MEASURES, as_measurable
 from gncn.measures.models import PixelMixtureModel
 from gncn.runs.config import Config, load_config
-from gncn.study.plan import load_study
-from gncn.study.pool import run_all
+from gncn.study.plan import Evaluation, RunSpec, load_study, possible_measures
 from gncn.study.record import read_record, read_records, record_path
-from gncn.study.reproduce import estimate, recorded_study, reproduce, survey
+from gncn.study.reproduce import estimate, recorded_study, reproduce, run_all, survey
 from gncn.study.run import failed, run_one
-from gncn.study.spec import Evaluation, RunSpec, possible_measures
 
 STUDY = """
 name = "made"
@@ -232,7 +230,7 @@ def test_version_control_overlooks_what_is_half_done(place):
 
 
 def len_cores():
-    from gncn.study.pool import usable_cores
+    from gncn.study.reproduce import usable_cores
 
     return usable_cores()
 
@@ -314,7 +312,7 @@ def test_a_kill_loses_the_run_at_work_and_nothing_else(place, monkeypatch):
 def test_a_worker_ends_with_its_parent(place):
     spec = place / "spec.json"
     spec.write_text(load(place).runs()[0].model_dump_json())
-    command = [sys.executable, "-m", "gncn.study.worker", str(spec), str(place / "result")]
+    command = [sys.executable, "-m", "gncn.study.run", str(spec), str(place / "result")]
     child = subprocess.Popen(command, stdin=subprocess.PIPE)
     child.stdin.close()
     assert child.wait(60) == 1

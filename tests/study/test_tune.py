@@ -11,8 +11,8 @@ import gncn
 from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.data import DataConfig, Split
 from gncn.study import tune as tuning
-from gncn.study.objective import development_data, objective, references, shortfall
-from gncn.study.search import Range, Search, load_search
+from gncn.study.search import Range, Search, load_search, objective, references, shortfall
+from gncn.study.tune import development_data
 from gncn.training.fit import Fit, FitDivergenceError
 from gncn.training.history import EpochRecord, SplitRecord
 

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from gncn.study.compare import Summary
-from gncn.study.paper import EXCESS
-from gncn.study.verdict import judge, judge_as_printed, judge_completion, tolerance
+from gncn.study.paper import EXCESS, Summary, judge, judge_as_printed, judge_completion, tolerance
 
 
 def trials(mean, deviation=None, n=1):

@@ -43,9 +43,9 @@ def compare(
     from gncn.base.errors import unknown_choice
     from gncn.figures.network import draw_comparison
     from gncn.runs.folder import RunFolder
+    from gncn.study.compare import FORMATS, NOTE, render, rich_tables
+    from gncn.study.compare import as_json as plain
     from gncn.study.compare import compare as compare_runs
-    from gncn.study.tables import FORMATS, NOTE, render, rich_tables
-    from gncn.study.tables import as_json as plain
 
     if form not in FORMATS:
         raise unknown_choice("format", form, FORMATS)

@@ -43,11 +43,11 @@ def report(
     from gncn.base.extras import needs
 
     needs("jinja2", "study")
-    from gncn.study.findings import as_json as plain
     from gncn.study.page import write_report
     from gncn.study.plan import load_study
     from gncn.study.record import SUPERSEDED, read_records
     from gncn.study.reproduce import recorded_study
+    from gncn.study.summary import as_json as plain
     from gncn.study.summary import summarise
 
     found = read_records(records)

@@ -12,9 +12,8 @@ from gncn.cli.options import DataDirOption, JsonOption, console, new_table, prin
 
 if TYPE_CHECKING:
     from gncn.study.plan import Study
-    from gncn.study.pool import Event
     from gncn.study.record import Record
-    from gncn.study.reproduce import Standing
+    from gncn.study.reproduce import Event, Standing
 
 
 def reproduce(

@@ -2,48 +2,43 @@
 
 Errors and BCE come from each run's history, at the epochs kept; everything else from the
 ``metrics-SPLIT*.json`` that ``gncn evaluate`` wrote, one file for each trial evaluated.
+
+Each measure has ours, mean ± standard deviation over trials, and next to it the paper's: columns on
+paper, rows on a screen, where runs stand side by side.  The best two of ours are in bold; text,
+which may be shown without bold type, has a star, too.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from gncn.base.errors import ConfigError, RunError
+from gncn.base.errors import ConfigError, RunError, unknown_choice
 from gncn.base.files import read_json
 from gncn.measures import MEASURES
 from gncn.runs.folder import RunFolder
-from gncn.study.columns import best_of, column_value, columns, published_number
-from gncn.study.paper import published
+from gncn.study.paper import Summary, best_of, columns, our_numbers, published
 
-SPLITS = ("validation", "test")
+FORMATS = ("text", "markdown", "latex", "json")
+NOTE = (
+    "log p(x) is a lower bound on average, from S prior samples. It is compared with the paper's "
+    "printed numbers less 2 log S; log p(x) + 2 log S is compared with them as printed."
+)
 _DAMAGED = (KeyError, AttributeError, TypeError, ValueError)
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A number over trials.
-
-    Attributes:
-        mean: over the trials that have the number.
-        deviation: standard deviation over them; None for one.
-        n_trials: number of these trials.
-    """
-
-    mean: float
-    deviation: float | None
-    n_trials: int
-
-
-def over_trials(values: Iterable[float | None]) -> Summary | None:
-    """A number over the trials that have it; None if none has."""
-    known = np.array([value for value in values if value is not None], float)
-    if not len(known):
-        return None
-    deviation = float(known.std(ddof=1)) if len(known) > 1 else None
-    return Summary(float(known.mean()), deviation, len(known))
+_AS_LATEX = {
+    "%": r"\%",
+    "±": r"$\pm$",
+    "log p(x)": r"$\log p(x)$",
+    "N(0, I)": r"$\mathcal{N}(0, I)$",
+    "2 log S": r"$2 \log S$",
+    "_": r"\_",
+    "–": "--",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class Row:
         run: its folder.
         model: its model's name.
         n_synapses: all that the model learns, if it has synapses.
-        values: our numbers, by the keys of `gncn.study.columns.columns`; only what was measured.
+        values: our numbers, by the keys of `gncn.study.paper.columns`; only what was measured.
         published: the paper's, by the same keys.
         curves: mean BCE over trials after each epoch; empty for models without.
     """
@@ -69,13 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several runs, a row for each as given, on the same images.
-
-    Attributes:
-        data: name of the data set.
-        fingerprint: of its arrays.
-        split: the images that numbers are of.
-    """
+    """Several runs, a row for each as given, on the same images: data set, fingerprint, split."""
 
     data: str
     fingerprint: str
@@ -95,18 +84,14 @@ class Comparison:
 
 
 def compare(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
-    """Gather the numbers of several runs.
-
-    Args:
-        runs: run folders.
-        split: ``validation`` or ``test``.
+    """Gather the numbers of several run folders on the ``validation`` or ``test`` images.
 
     Raises:
         ConfigError: the split is unknown, or runs are given twice.
         RunError: a folder holds no run, or the runs saw different images or splits, or were
             measured with different S or different pixels missing.
     """
-    if split not in SPLITS:
+    if split not in ("validation", "test"):
         raise ConfigError(f"Compare on 'validation' or 'test' images; received {split!r}.")
     paths = [Path(run) for run in runs]
     places = [path.resolve() for path in paths]
@@ -128,11 +113,8 @@ def compare(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
     return Comparison(data["name"], data["fingerprint"], split, rows)
 
 
-Metrics = dict[int, dict[str, Any]]
-"""What ``gncn evaluate`` measured, by trial."""
-
-
-def _metrics(folder: RunFolder, split: str) -> Metrics:
+def _metrics(folder: RunFolder, split: str) -> dict[int, Any]:
+    """What ``gncn evaluate`` measured, by trial."""
     found = {}
     for path in sorted(folder.path.glob(f"metrics-{split}*.json")):
         try:
@@ -146,12 +128,8 @@ def _metrics(folder: RunFolder, split: str) -> Metrics:
     return found
 
 
-def _conditions(measured: Sequence[tuple[RunFolder, Metrics]]) -> dict[str, Any]:
-    """Conditions, such as S, that all numbers share, by key; None where nothing was measured.
-
-    Raises:
-        RunError: they differ.
-    """
+def _conditions(measured: Sequence[tuple[RunFolder, dict[int, Any]]]) -> dict[str, Any]:
+    """Conditions, such as S, that all numbers share, by key; None where nothing was measured."""
     common = {}
     for key, what, find in (c for name in MEASURES.names() for c in MEASURES.get(name).conditions):
         found = {}
@@ -159,7 +137,7 @@ def _conditions(measured: Sequence[tuple[RunFolder, Metrics]]) -> dict[str, Any]
             for trial, numbers in trials.items():
                 try:
                     value = find(numbers)
-                except _DAMAGED:  # `_found` reports it
+                except _DAMAGED:  # `_row` reports it
                     continue
                 if isinstance(value, int | str):
                     found[f"{folder.path}, trial {trial}"] = value
@@ -173,41 +151,127 @@ def _conditions(measured: Sequence[tuple[RunFolder, Metrics]]) -> dict[str, Any]
     return common
 
 
-def _row(folder: RunFolder, metrics: Metrics, split: str, conditions: dict[str, Any]) -> Row:
+def _row(folder: RunFolder, metrics: dict[int, Any], split: str, conditions: dict[str, Any]) -> Row:
     about, history = folder.about, folder.history
     model = about.get("model", "gncn")
     last = {record.trial: record.epoch for record in history if record.kept}
     kept = last | dict(enumerate(about.get("epochs_kept", [])))
     records = {record.trial: record for record in history if record.epoch == kept[record.trial]}
+    trials = [(records.get(k), metrics.get(k, {})) for k in sorted({*records, *metrics})]
+    try:
+        values = our_numbers(trials, split)
+    except (RunError, *_DAMAGED) as error:
+        why = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+        raise RunError(
+            f"The numbers measured of {folder.path} can't be used: {why}. Make them again with "
+            f"`gncn evaluate {folder.path} --split {split} --replace`."
+        ) from error
     paper = published(
         about["data"]["name"], model, conditions.get("n_samples"), conditions.get("missing")
     )
-    values, papers = {}, {}
-    for key, column in columns().items():
-        trials = sorted({*records, *metrics})
-        try:
-            numbers = [
-                column_value(column, records.get(k), metrics.get(k, {}), split) for k in trials
-            ]
-        except _DAMAGED as error:
-            raise _malformed(folder, split, f"{type(error).__name__}: {error}") from error
-        for one in numbers:
-            if one is not None and not isinstance(one, int | float):
-                raise _malformed(folder, split, f"{str(one)[:80]!r} is no number")
-        if (ours := over_trials(numbers)) is not None:
-            values[key] = ours
-        if (theirs := published_number(column, paper)) is not None:
-            papers[key] = theirs
+    theirs = {key: paper.of(column) for key, column in columns().items()}
     curves: dict[int, list[float]] = {}
     for record in history:
         if record.error_name == "bce":
             curves.setdefault(record.epoch, []).append(getattr(record, split).error)
-    curve = tuple(float(np.mean(curves[epoch])) for epoch in sorted(curves))
-    return Row(folder.path, model, about.get("n_synapses"), values, papers, curve)
-
-
-def _malformed(folder: RunFolder, split: str, why: str) -> RunError:
-    return RunError(
-        f"The numbers measured of {folder.path} can't be used: {why}. Make them again with "
-        f"`gncn evaluate {folder.path} --split {split} --replace`."
+    return Row(
+        run=folder.path,
+        model=model,
+        n_synapses=about.get("n_synapses"),
+        values=values,
+        published={key: number for key, number in theirs.items() if number is not None},
+        curves=tuple(float(np.mean(curves[epoch])) for epoch in sorted(curves)),
     )
+
+
+def _table(comparison: Comparison, bold: str) -> list[list[str]]:
+    """The columns of the table: the heading, and a cell for each run."""
+    rows = comparison.rows
+    synapses = ("–" if row.n_synapses is None else f"{row.n_synapses:,}" for row in rows)
+    table = [["model", *(row.model for row in rows)], ["synapses", *synapses]]
+    for key in comparison.columns:
+        best, cells = comparison.best(key), [columns()[key].title]
+        for row in rows:
+            cell = "–"
+            if (ours := row.values.get(key)) is not None:
+                spread = "" if ours.deviation is None else f" ± {ours.deviation:.2f}"
+                cell = f"{ours.mean:.2f}{spread}"
+            cells.append(bold.format(cell) if row.run in best else cell)
+        table.append(cells)
+        theirs = [row.published.get(key) for row in rows]
+        if any(number is not None for number in theirs):
+            numbers = ("–" if number is None else f"{number:.2f}" for number in theirs)
+            table.append(["paper", *numbers])
+    return table
+
+
+def render(comparison: Comparison, form: str) -> str:
+    """The comparison as Markdown or LaTeX.
+
+    Raises:
+        ConfigError: the form is unknown.
+    """
+    if form == "markdown":
+        head, *rows = zip(*_table(comparison, "**{}**"), strict=True)
+        lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    if form == "latex":
+        lines = list(zip(*_table(comparison, r"\textbf{{{}}}"), strict=True))
+        head, *rows = (" & ".join(line) + r" \\" for line in lines)
+        for plain, written in _AS_LATEX.items():
+            head, *rows = (line.replace(plain, written) for line in (head, *rows))
+        begin = rf"\begin{{tabular}}{{l{'r' * (len(lines[0]) - 1)}}}"
+        return "\n".join([begin, r"\hline", head, r"\hline", *rows, r"\hline", r"\end{tabular}"])
+    raise unknown_choice("format", form, FORMATS)
+
+
+def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
+    """The comparison for a terminal: a column for each run, as many tables as its width needs."""
+    boundless = console.options.update(width=10_000)
+    _, *lines = _table(comparison, "[bold]{}[/]*")
+    title = f"{comparison.data}, {comparison.split} images (* is among the best two)"
+
+    def table_of(runs: slice) -> Table:
+        table = Table("run\nmodel", title=title, title_justify="left")
+        for row in comparison.rows[runs]:
+            table.add_column(Text(f"{row.run.name}\n{row.model}"), justify="right")
+        for name, *cells in lines:
+            if name == "paper":
+                table.add_row("  the paper's", *cells[runs], style="dim")
+            else:
+                table.add_row(name, *cells[runs])
+        return table
+
+    tables, start = [], 0
+    while start < len(comparison.rows):
+        for end in range(len(comparison.rows), start, -1):
+            table = table_of(slice(start, end))
+            if console.measure(table, options=boundless).maximum <= console.width:
+                break
+        tables.append(table)
+        start = end
+    return tables
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain values, at full precision."""
+    best = {key: comparison.best(key) for key in comparison.columns}
+    return {
+        "data": {"name": comparison.data, "fingerprint": comparison.fingerprint},
+        "split": comparison.split,
+        "note": NOTE,
+        "rows": [
+            {
+                "run": str(row.run),
+                "model": row.model,
+                "n_synapses": row.n_synapses,
+                "measures": {
+                    key: asdict(value) | {"among_best_two": row.run in best[key]}
+                    for key, value in row.values.items()
+                },
+                "published": row.published,
+                "bce_by_epoch": list(row.curves),
+            }
+            for row in comparison.rows
+        ],
+    }

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,33 +11,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gncn.base.files import write_atomic
 from gncn.figures.plots import PALETTE, Curve, draw_curves, draw_points, draw_sparsity
-from gncn.study.columns import columns
-from gncn.study.findings import DataSection, Findings, ModelRow, number, with_spread
-from gncn.study.paper import EXCESS
+from gncn.study.paper import EXCESS, KINDS, Summary, columns
 from gncn.study.pictures import unpack_points
-from gncn.study.verdict import KINDS
+from gncn.study.summary import DataSection, Findings, ModelRow, number
 
-SIGNS = {"beaten": "▲", "reproduced": "●", "not reached": "▼", "not attainable": "⊘"}
 YARDSTICKS = {
     "supervised": "a network trained by backprop for this half alone",
     "nearest_neighbours": "nearest neighbours",
     "mean_image": "the mean image",
 }
-LOOSE = 1.0
-"""Nats between two bounds from which on an estimate isn't tight."""
-
-FIGURES = ("curves", "samples", "codes", "sparsity", "completions")
 
 
 class Figure(NamedTuple):
-    """A figure of the report.
+    """A drawing, as SVG, or a sheet of images: PNG in base64, with its size in pixels.
 
-    Attributes:
-        name: name of its file.
-        alt: what it shows, for readers who don't see it.
-        title: above it.
-        svg: a drawing; empty for a sheet of images.
-        png: the sheet, base64, with its size in pixels; empty for a drawing.
+    `name` is its file's; `alt` says what it shows to readers who don't see it.
     """
 
     name: str
@@ -47,7 +36,7 @@ class Figure(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Name of the file."""
+        """Name of the file, with its suffix."""
         return f"{self.name}.{'svg' if self.svg else 'png'}"
 
     def content(self) -> bytes:
@@ -74,13 +63,20 @@ def write_report(findings: Findings, html: Path, markdown: Path) -> list[Path]:
     figures = markdown.with_suffix("")
     context = _context(findings) | {"figures_at": figures.name}
     files = {html: _render("html", context).encode(), markdown: _render("md", context).encode()}
-    groups: Any = (group for kind in FIGURES for _, group in context[kind])
+    kinds = ("curves", "samples", "codes", "sparsity", "completions")
+    groups: Any = (group for kind in kinds for _, group in context[kind])
     files |= {figures / one.file: one.content() for group in groups for one in group}
     for folder in (html.parent, markdown.parent, figures):
         folder.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
         write_atomic(path, content)
     return list(files)
+
+
+def with_spread(summary: Summary, decimals: int = 2) -> str:
+    """Mean ± standard deviation over trials."""
+    mean, spread = number(summary.mean, decimals), summary.deviation
+    return mean if spread is None else f"{mean} ± {number(spread, decimals)}"
 
 
 def _render(form: str, context: dict[str, Any]) -> str:
@@ -96,26 +92,22 @@ def _render(form: str, context: dict[str, Any]) -> str:
 
 
 def _context(findings: Findings) -> dict[str, Any]:
-    study, sections = findings.study, findings.sections
+    study, finished = findings.study, findings.finished
     colours = {model: PALETTE[i % len(PALETTE)] for i, model in enumerate(study.models)}
-    records = [*findings.finished, *findings.failed]
 
     def drawn(draw: Callable[..., Iterable[Figure]], *options: Any) -> list[Any]:
-        groups = ((section, list(draw(section, *options))) for section in sections)
+        groups = ((section, list(draw(section, *options))) for section in findings.sections)
         return [(section, figures) for section, figures in groups if figures]
 
     return {
         "findings": findings,
         "study": study,
-        "sections": sections,
-        "compared": [section for section in sections if section.published],
+        "sections": findings.sections,
         "made": datetime.now(UTC).strftime("%Y-%m-%d"),
         "column_of": columns(),
-        "signs": SIGNS,
         "kinds": KINDS,
         "excess": EXCESS,
         "yardsticks": YARDSTICKS,
-        "loose": LOOSE,
         "curves": drawn(_curves, colours, study.split),
         "samples": drawn(_samples, study.split),
         "codes": drawn(_codes),
@@ -123,52 +115,61 @@ def _context(findings: Findings) -> dict[str, Any]:
         "completions": drawn(_completions),
         "first_epochs": [
             (section, row)
-            for section in sections
+            for section in findings.sections
             for row in section.rows
             if row.first_epoch.verdict is not None
         ],
-        "versions": _distinct(record.versions for record in findings.finished),
-        "sources": sorted({record.source for record in records if record.source}),
-        "hardware": _distinct(record.hardware for record in findings.finished),
-        "hours": sum(record.seconds["total"] for record in findings.finished) / 3600,
+        "versions": _distinct(record.versions for record in finished),
+        "sources": sorted({one.source for one in (*finished, *findings.failed) if one.source}),
+        "hardware": _distinct(record.hardware for record in finished),
         "times": _times(findings),
     }
 
 
 def _curves(section: DataSection, colours: dict[str, str], what: str) -> Iterator[Figure]:
-    rows = [row for row in section.rows if row.curve]
-    if not rows:
-        return
-    curves = []
-    for row in rows:
-        mean, deviation = zip(*row.curve, strict=True)
-        paper = row.cells["bce"].paper if section.published else None
-        bold = row.kind == "gncn"
-        curves.append(Curve(row.title, colours[row.key], mean, deviation, bold, paper))
-    ends = "; ".join(
-        f"{row.title} {number(row.curve[0][0], 1)} to {number(row.curve[-1][0], 1)}" for row in rows
-    )
-    alt = f"BCE of {what} images of {section.title} from the first epoch to the last: {ends}"
-    name = f"curves-{section.slug}"
-    yield Figure(name, alt, section.title, svg=draw_curves(curves, what, name))
+    curves, ends = [], []
+    for row in section.rows:
+        if row.curve:
+            mean, deviation = zip(*row.curve, strict=True)
+            paper = row.cells["bce"].paper if section.published else None
+            bold = row.kind == "gncn"
+            curves.append(Curve(row.title, colours[row.key], mean, deviation, bold, paper))
+            ends.append(f"{row.title} {number(mean[0], 1)} to {number(mean[-1], 1)}")
+    if curves:
+        told = f"BCE of {what} images of {section.title} from the first epoch to the last"
+        name = f"curves-{_slug(section)}"
+        svg = draw_curves(curves, what, name)
+        yield Figure(name, f"{told}: {'; '.join(ends)}", section.title, svg=svg)
 
 
 def _samples(section: DataSection, what: str) -> Iterator[Figure]:
     """Data, GVAE, GNCN as in the paper, then the others."""
     rows = _with(section, "samples")
     for row in rows[:1]:
-        alt, data = f"20 {what} images of {section.title}", row.pictures["data"]
-        yield Figure(f"data-{section.slug}", alt, f"{what} images", png=data)
+        alt = f"20 {what} images of {section.title}"
+        yield _sheet(section, "data", row.pictures["data"], alt, f"{what} images")
     for row in sorted(rows, key=lambda row: {"gvae": 0, "gncn": 1}.get(row.kind, 2)):
         alt = f"20 samples of the {row.title} trained on {section.title}"
-        name = f"samples-{row.key}-{section.slug}"
-        yield Figure(name, alt, row.title, png=row.pictures["samples"])
+        yield _sheet(section, f"samples-{row.key}", row.pictures["samples"], alt, row.title)
+
+
+def _completions(section: DataSection) -> Iterator[Figure]:
+    rows = _with(section, "completed")
+    for row in rows[:1]:
+        yield _sheet(section, "seen", row.pictures["seen"], f"{section.title}: halves seen", "Seen")
+    for row in rows:
+        alt = f"{section.title}: the same, completed by the {row.title}"
+        title = f"{row.title} ({row.way})" if row.way else row.title
+        yield _sheet(section, f"completed-{row.key}", row.pictures["completed"], alt, title)
+    for row in rows[:1]:
+        alt = f"{section.title}: the whole images"
+        yield _sheet(section, "whole", row.pictures["whole"], alt, "Whole images")
 
 
 def _codes(section: DataSection) -> Iterator[Figure]:
     for row in _with(section, "embedding"):
         if row.kind in ("gvae", "gncn"):
-            name = f"codes-{row.key}-{section.slug}"
+            name = f"codes-{row.key}-{_slug(section)}"
             alt = f"t-SNE of the {row.title}'s codes of {section.title}, coloured by class"
             svg = draw_points(*unpack_points(row.pictures["embedding"]), name)
             yield Figure(name, alt, f"{section.title}: {row.title}", svg=svg)
@@ -181,25 +182,18 @@ def _sparsity(section: DataSection, colours: dict[str, str]) -> Iterator[Figure]
             means = [one.mean for one in row.sparsity]
             papers = f"; the paper's {', '.join(map(number, paper))}" if paper else ""
             alt = f"Active neurons of layers 1 and up: {', '.join(map(number, means))}{papers}"
-            name = f"sparsity-{row.key}-{section.slug}"
+            name = f"sparsity-{row.key}-{_slug(section)}"
             spread = [one.deviation or 0.0 for one in row.sparsity]
             svg = draw_sparsity(means, spread, paper, colours[row.key], name)
             yield Figure(name, alt, f"{section.title}: {row.title}", svg=svg)
 
 
-def _completions(section: DataSection) -> Iterator[Figure]:
-    rows = _with(section, "completed")
-    for row in rows[:1]:
-        alt, seen = f"{section.title}: halves seen", row.pictures["seen"]
-        yield Figure(f"seen-{section.slug}", alt, "Seen", png=seen)
-    for row in rows:
-        alt = f"{section.title}: the same, completed by the {row.title}"
-        name = f"completed-{row.key}-{section.slug}"
-        title = f"{row.title} ({row.way})" if row.way else row.title
-        yield Figure(name, alt, title, png=row.pictures["completed"])
-    for row in rows[:1]:
-        alt, whole = f"{section.title}: the whole images", row.pictures["whole"]
-        yield Figure(f"whole-{section.slug}", alt, "Whole images", png=whole)
+def _sheet(section: DataSection, name: str, png: Mapping[str, Any], alt: str, title: str) -> Figure:
+    return Figure(f"{name}-{_slug(section)}", alt, title, png=png)
+
+
+def _slug(section: DataSection) -> str:
+    return f"{section.key}-part" if section.partial else section.key
 
 
 def _with(section: DataSection, picture: str) -> list[ModelRow]:
@@ -213,16 +207,14 @@ def _distinct(found: Iterable[dict[str, Any]]) -> list[str]:
 
 def _times(findings: Findings) -> list[dict[str, Any]]:
     """Mean minutes of a run, by model and data."""
-    taken: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for record in findings.finished:
-        taken.setdefault((record.model, record.data), []).append(record.seconds)
-    return [
-        {
-            "model": findings.study.title_of(model),
-            "data": findings.study.title_of(data),
-            "n": len(seconds),
-            "training": sum(s["training"] for s in seconds) / len(seconds) / 60,
-            "evaluation": sum(s["evaluation"] for s in seconds) / len(seconds) / 60,
+    study, by_run = findings.study, lambda record: (record.model, record.data)
+    times = []
+    for (model, data), group in groupby(sorted(findings.finished, key=by_run), by_run):
+        records = list(group)
+        minutes = {
+            name: sum(record.seconds[name] for record in records) / len(records) / 60
+            for name in ("training", "evaluation")
         }
-        for (model, data), seconds in sorted(taken.items())
-    ]
+        titles = {"model": study.title_of(model), "data": study.title_of(data)}
+        times.append(titles | minutes | {"n": len(records)})
+    return times

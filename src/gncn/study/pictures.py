@@ -23,7 +23,7 @@ N_SHOWN, PER_ROW, N_COMPLETED, N_POINTS = 20, 10, 8, 600
 def pack_pictures(
     shown: Mapping[str, np.ndarray], data: Dataset, split: str, best_way: str | None
 ) -> dict[str, Any]:
-    """Pack what the figures of an evaluation show.
+    """Pack what the figures of an evaluation of a split show.
 
     Args:
         shown: the arrays of ``pictures-SPLIT.safetensors``; may be empty.
@@ -32,12 +32,11 @@ def pack_pictures(
         best_way: of completing; None if it wasn't measured.
 
     Returns:
-        ``data``, and as far as measured ``samples``, ``seen``, ``completed`` and
-        ``whole`` (sheets), and ``embedding``.
+        Sheets ``data`` and, as far as measured, ``samples``, ``seen``, ``completed`` and
+        ``whole``; and ``embedding``.
     """
     shape = image_shape(data.n_pixels, data.image_shape)
-    images = getattr(data, split).images
-    packed: dict[str, Any] = {"data": sheet(images[:N_SHOWN], shape)}
+    packed: dict[str, Any] = {"data": sheet(getattr(data, split).images[:N_SHOWN], shape)}
     if "samples" in shown:
         packed["samples"] = sheet(shown["samples"][:N_SHOWN], shape)
     if best_way is not None and f"completed_{best_way}" in shown:
@@ -49,8 +48,7 @@ def pack_pictures(
         }
         packed |= {name: sheet(row, shape, N_COMPLETED) for name, row in rows.items()}
     if "embedding" in shown:
-        labels = shown.get("embedding_labels")
-        packed["embedding"] = pack_points(shown["embedding"], labels)
+        packed["embedding"] = pack_points(shown["embedding"], shown.get("embedding_labels"))
     return packed
 
 

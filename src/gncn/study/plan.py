@@ -1,29 +1,161 @@
-"""`Study`: models × data sets × trials from one TOML file, and the runs it asks for."""
+"""`Study`: models × data sets × trials from one TOML file; `RunSpec`: a run that it asks for.
 
-from collections.abc import Collection, Sequence
+`Basis` and `Measuring` are what studies and searches have in common.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+import jax
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, unknown_choice
-from gncn.measures import MEASURES
+from gncn.measures import MEASURES, check_settings, make_measures
 from gncn.runs.config import Config
-from gncn.runs.toml import read_packaged
-from gncn.study.spec import Basis, Evaluation, Key, RunSpec
+from gncn.runs.presets import read_settings
+from gncn.runs.toml import overlay, read_packaged
+
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+"""What names files."""
+
+
+class Basis(Description):
+    """How a model is made: the name of a preset, and settings, by section, laid over it."""
+
+    preset: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    def on_data(
+        self, variant: "Basis", data: Mapping[str, Any], data_dir: object, seed: int
+    ) -> dict[str, Any]:
+        """The settings of one run, unchecked and without defaults.
+
+        The settings of `variant` are laid over these, but a preset of its own replaces the one
+        here.  `data` is the section ``[data]``.
+
+        Raises:
+            ConfigError: the preset is unknown.
+        """
+        values = read_settings(preset=variant.preset or self.preset)
+        values = overlay(overlay(values, self.settings), variant.settings)
+        place = {} if data_dir is None else {"data_dir": str(data_dir)}
+        return values | {"data": {**data, **place}, "seed": seed, "n_trials": 1}
+
+
+class Measuring(Description):
+    """How models are measured: a seed, and any setting that some measure declares."""
+
+    model_config = ConfigDict(extra="allow")
+
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_settings(cls, options: dict[str, Any]) -> dict[str, Any]:
+        own = {name: value for name, value in options.items() if name in cls.model_fields}
+        return own | check_settings({k: v for k, v in options.items() if k not in own})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The value of every setting of every measure."""
+        return dict(self.model_extra or {})
+
+
+def possible_measures(kind: str) -> tuple[str, ...]:
+    """Names of the measures that a kind of model allows."""
+    if kind == "dsrn":  # a classifier
+        return ()
+    return tuple(n for n in MEASURES.names() if kind != "gmm" or not MEASURES.get(n).needs_codes)
+
+
+class Evaluation(Measuring):
+    """The measures of every trained model, as by ``gncn evaluate``; each gets what it allows."""
+
+    measures: tuple[str, ...] = Field(default_factory=MEASURES.names)
+    first_trial_only: tuple[str, ...] = ("embedding",)
+
+    @field_validator("measures", "first_trial_only")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        make_measures(names, {})
+        return names
+
+    def of(self, model: str, trial: int, but_for: Collection[str]) -> "Evaluation":
+        """What applies to a trial of a kind of model, but for some measures."""
+        left_out = {*but_for, *(self.first_trial_only if trial > 0 else ())}
+        possible = {*possible_measures(model)} - left_out
+        chosen = tuple(name for name in self.measures if name in possible)
+        return self.model_copy(update={"measures": chosen, "first_trial_only": ()})
+
+
+class RunSpec(Description):
+    """One run, whole: `gncn.study.run.run_one` needs nothing else.
+
+    `model` and `data` are what the study calls them; trials count from 0; `split` is reported on.
+    """
+
+    model: str
+    data: str
+    trial: int
+    config: Config
+    split: Literal["validation", "test"]
+    evaluation: Evaluation
+
+    @property
+    def name(self) -> str:
+        """``model/data/trial``."""
+        return f"{self.model}/{self.data}/{self.trial}"
+
+    def for_record(self) -> dict[str, Any]:
+        """As JSON, without the place of the data files and without sections that don't apply."""
+        described = self.model_dump(mode="json")
+        applies = ("model", "seed", "n_trials", "data", *self.config.kind.sections)
+        config = {name: described["config"][name] for name in applies}
+        config["data"] = config["data"] | {"data_dir": None}
+        return described | {"config": config}
+
+    def differences(self, recorded: dict[str, Any]) -> list[str]:
+        """What of this spec a recorded one says otherwise; see `differences`."""
+        return differences(recorded, self.model_dump(mode="json"))
+
+
+def differences(
+    before: dict[str, Any], after: dict[str, Any], *, but_for: Collection[str] = ()
+) -> list[str]:
+    """What two specs of a model, as JSON, say differently, in words; empty if nothing.
+
+    Where data lie doesn't count: records hold a fingerprint.  Options named in `but_for`, such as
+    ``config.seed``, don't count either.  An option that one of the specs lacks, such as a record of
+    an older version of the library, has its default there.
+    """
+    then, now = _options(before), _options(after)
+    changes = []
+    for name in sorted({*now, *then} - {"config.data.data_dir", *but_for}):
+        old, new = then.get(name, "unset"), now.get(name, "unset")
+        if old != new:
+            changes.append(f"{name.removeprefix('config.')}: {old!r} → {new!r}")
+    return changes
+
+
+def _options(spec: dict[str, Any]) -> dict[str, Any]:
+    """Every option of a spec by name, defaults included."""
+    try:
+        config = Config(**spec["config"]).resolved()
+    except ConfigError:  # of a version with other options
+        config = overlay(Config(model=spec["config"]["model"]).resolved(), spec["config"])
+    evaluation = Evaluation().resolved() | spec.get("evaluation", {})
+    whole = spec | {"config": config, "evaluation": evaluation}
+    leaves = jax.tree.leaves_with_path(whole, is_leaf=lambda value: not isinstance(value, dict))
+    return {jax.tree_util.keystr(path, simple=True, separator="."): value for path, value in leaves}
 
 
 class Targets(Description):
-    """What a model should reach on one data set; None: no target.
+    """What a model should reach on one data set: log p(x) at least, errors and sparsity at most.
 
     Attributes:
-        bce: at most.
-        log_likelihood: log p(x), at least.
-        error_percent: error of the probe, at most.
-        m_mse_over_supervised: M-MSE over the supervised yardstick's, at most.
-        top_sparsity: share of active neurons in the top layer, at most.
         best: columns in which to be the best of the models that learn in the same study.
         tried: by column, what was tried where a target isn't reached.
     """
@@ -41,20 +173,16 @@ class Targets(Description):
     def _known_columns(cls, tried: dict[str, str]) -> dict[str, str]:
         """Accept the names of targets, and ``best_`` followed by a name in `best`."""
         plain = [name for name in cls.model_fields if name not in ("best", "tried")]
-        for name in tried:
-            if name not in (known := [*plain, "best_log_likelihood", "best_m_mse"]):
-                raise unknown_choice("target", name, known)
+        known = [*plain, "best_log_likelihood", "best_m_mse"]
+        if unknown := [name for name in tried if name not in known]:
+            raise unknown_choice("target", unknown[0], known)
         return tried
 
 
 class StudyData(Description):
     """A data set of the study.
 
-    Attributes:
-        title: its name in the report.
-        settings: the section ``[data]`` of every run; the name is the key's if not given.
-        trials: number of trials; the study's if None.
-        targets: for the model that the study names in `Study.targets_for`.
+    `settings` are the section ``[data]`` of every run; the name is the key's if not given.
     """
 
     title: str = ""
@@ -66,9 +194,8 @@ class StudyData(Description):
 class Recipe(Basis):
     """How the runs of a model are made, on all data sets or on one.
 
-    Attributes:
-        trials: number of trials; the data set's or the study's if None.
-        minutes: about how long a run takes, for estimates before any has ended.
+    `trials` go before the data set's and the study's; `minutes` is about how long a run takes, for
+    estimates before any has ended.
     """
 
     trials: int | None = Field(default=None, ge=1)
@@ -76,12 +203,7 @@ class Recipe(Basis):
 
 
 class StudyModel(Recipe):
-    """A model of the study.
-
-    Attributes:
-        title: its name in the report.
-        on: what differs on single data sets.
-    """
+    """A model of the study: its title in the report, and what differs on single data sets."""
 
     title: str = ""
     on: dict[str, Recipe] = Field(default_factory=dict)
@@ -91,13 +213,10 @@ class Study(Description):
     """A study.
 
     Attributes:
-        name: names the folder of its records.
-        about: a paragraph for the report, which has the title `title`.
+        about: a paragraph for the report, which has the title `title`; `notes` are more.
         split: images to report on: ``test`` for a final study, ``validation`` to choose.
-        trials: number of trials of each model on each data set.
         seed: seed of the first trial; trial k has seed + k.
         targets_for: the model that targets are for.
-        notes: paragraphs for the report: what was tried, what failed.
         data: data sets, in the report's order, as are `models`.
     """
 
@@ -155,47 +274,38 @@ class Study(Description):
             measured: set[str] = set()
             for model in self.models:
                 for trial in range(self.n_trials(model, data)):
-                    spec = self._spec(model, data, trial, data_dir, measured)
-                    measured |= alone & {*spec.evaluation.measures}
-                    specs.append(spec)
+                    config = self._config(model, data, trial, data_dir)
+                    evaluation = self.evaluation.of(config.model, trial, measured)
+                    measured |= alone & {*evaluation.measures}
+                    specs.append(
+                        RunSpec(
+                            model=model,
+                            data=data,
+                            trial=trial,
+                            config=config,
+                            split=self.split,
+                            evaluation=evaluation,
+                        )
+                    )
         specs.sort(key=lambda spec: spec.trial)
-        chosen = {pattern: [s.name for s in specs if _fits(s, pattern)] for pattern in only}
-        if idle := [pattern for pattern, names in chosen.items() if not names]:
+        if idle := [pattern for pattern in only if not any(_fits(s, pattern) for s in specs)]:
             raise ConfigError(
                 f"No run of the study {self.name!r} fits {', '.join(idle)}. Models: "
                 f"{', '.join(self.models)}. Data sets: {', '.join(self.data)}. Write MODEL, "
                 "MODEL/DATA or MODEL/DATA/TRIAL; * stands for any."
             )
-        names = {name for fitting in chosen.values() for name in fitting}
-        return [spec for spec in specs if not only or spec.name in names]
+        return [s for s in specs if not only or any(_fits(s, pattern) for pattern in only)]
 
     def _variant(self, model: str, data: str) -> Recipe:
         return self.models[model].on.get(data, Recipe())
 
-    def _spec(
-        self,
-        model: str,
-        data: str,
-        trial: int,
-        data_dir: str | Path | None,
-        measured: Collection[str],
-    ) -> RunSpec:
-        entry, variant, settings = self.models[model], self._variant(model, data), self.data[data]
-        seed = self.seed + trial
-        values = entry.on_data(variant, data, settings.settings, data_dir=data_dir, seed=seed)
+    def _config(self, model: str, data: str, trial: int, data_dir: str | Path | None) -> Config:
+        variant, section = self._variant(model, data), {"name": data, **self.data[data].settings}
+        values = self.models[model].on_data(variant, section, data_dir, self.seed + trial)
         try:
-            config = Config(**values)
+            return Config(**values)
         except ConfigError as error:
             raise ConfigError(f"{model}/{data} of the study {self.name!r}: {error}") from error
-        evaluation = self.evaluation.of(config.model, trial, but_for=measured)
-        return RunSpec(
-            model=model,
-            data=data,
-            trial=trial,
-            config=config,
-            split=self.split,
-            evaluation=evaluation,
-        )
 
 
 def _fits(spec: RunSpec, pattern: str) -> bool:
@@ -204,10 +314,7 @@ def _fits(spec: RunSpec, pattern: str) -> bool:
 
 
 def load_study(study: str | Path) -> Study:
-    """Read a study.
-
-    Args:
-        study: a TOML file, or the name of a study that comes with the library.
+    """Read a study from a TOML file, or one that comes with the library by its name.
 
     Raises:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.

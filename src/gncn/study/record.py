@@ -1,8 +1,4 @@
-"""`Record`: what remains of a run, one small JSON file, written whole or not at all.
-
-A record is enough for the report: configuration, versions, hardware, times, errors after every
-epoch, every metric, and of a first trial a few small pictures (PNG, base64).
-"""
+"""`Record`: what remains of a run, one small JSON file, enough for the report."""
 
 import json
 from collections.abc import Sequence
@@ -19,19 +15,14 @@ from gncn.training.history import EpochRecord
 SUPERSEDED = "superseded"
 FORMAT = 2
 
-
 Rounded = Annotated[float, AfterValidator(lambda value: float(f"{value:.7g}"))]
 
 
 class History(Description):
-    """Errors of a model, one number for each epoch, rounded to seven digits.
+    """Errors of a model and seconds spent learning, a number for each epoch.
 
-    Attributes:
-        error_name: as in `EpochRecord`; empty if no epoch ended.
-        seconds: spent learning.
-        train: error of the training images, seen while learning.
-        validation: error of the validation images after the epoch.
-        test: error of the test images after the epoch.
+    Errors of training images are from while they were learned, the others from after the epoch.
+    `error_name` is as in `EpochRecord`; empty if no epoch ended.
     """
 
     error_name: str = ""
@@ -43,29 +34,22 @@ class History(Description):
     @classmethod
     def of(cls, records: Sequence[EpochRecord]) -> "History":
         """Shorten the history of one model, a record for each epoch, in order."""
-        if not records:
-            return cls()
-        return cls(
-            error_name=records[0].error_name,
-            seconds=tuple(one.seconds for one in records),
-            train=tuple(one.train.error for one in records),
-            validation=tuple(one.validation.error for one in records),
-            test=tuple(one.test.error for one in records),
-        )
+        splits = ("train", "validation", "test")
+        errors = {name: [getattr(one, name).error for one in records] for name in splits}
+        name = records[0].error_name if records else ""
+        return cls(error_name=name, seconds=[one.seconds for one in records], **errors)
 
 
 class Record(Description):
     """A run, finished or failed.
 
     Attributes:
-        spec: the `gncn.study.spec.RunSpec`, as JSON; `model`, `data` and `trial` are the spec's.
+        spec: the `gncn.study.plan.RunSpec`, as JSON; `model`, `data` and `trial` are the spec's.
         started: time, UTC; `finished`, too.
         seconds: spent on training, evaluation and in total.
         threads: that the run was given; None if not limited.
-        versions: of packages.
         source: hash of the library's code.
         dataset: name, fingerprint, source and number of images.
-        n_synapses: all that the model learns.
         validation_psi_of_variances: of a GVAE-CV, where several were tried: the model
             measured has the variance with the highest ψ.
         kept: all that is known of the epoch that the measured model is from.
@@ -122,12 +106,11 @@ def record_path(folder: Path, model: str, data: str, trial: int) -> Path:
     return folder / data / f"{model}-{trial}.json"
 
 
-def write_record(folder: Path, record: Record) -> Path:
+def write_record(folder: Path, record: Record) -> None:
     """Write a record, atomically."""
     path = record_path(folder, record.model, record.data, record.trial)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, record.to_json())
-    return path
 
 
 def read_record(path: Path) -> Record:
@@ -139,18 +122,17 @@ def read_record(path: Path) -> Record:
     try:
         fields = read_json(path)
         version = fields.get("format", FORMAT)
-        record = Record(**fields) if version == FORMAT else None
+        if version == FORMAT:
+            return Record(**fields)
     except (RunError, TypeError, ConfigError) as error:
         raise RunError(
             f"{path} is no record of a run: {error} Delete it, and `gncn reproduce` makes it again."
         ) from error
-    if record is None:
-        raise RunError(
-            f"{path} has version {version!r} of the format of records; this version of gncn reads "
-            f"version {FORMAT}. Version 1 is read by gncn at commit 1ac8ea5. To do the run again, "
-            "move the file away and start `gncn reproduce`."
-        )
-    return record
+    raise RunError(
+        f"{path} has version {version!r} of the format of records; this version of gncn reads "
+        f"version {FORMAT}. Version 1 is read by gncn at commit 1ac8ea5. To do the run again, "
+        "move the file away and start `gncn reproduce`."
+    )
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -165,10 +147,10 @@ def read_records(folder: Path) -> list[Record]:
     return [read_record(path) for path in paths if path.parent.name != SUPERSEDED]
 
 
-def supersede(folder: Path, record: Record) -> Path:
+def supersede(folder: Path, record: Record) -> None:
     """Move a record into ``superseded/``, so that what was measured is not forgotten."""
     path = record_path(folder, record.model, record.data, record.trial)
     aside = folder / SUPERSEDED
     aside.mkdir(exist_ok=True)
     when = record.finished.replace(":", "").replace("+0000", "Z")
-    return path.rename(aside / f"{record.data}-{record.model}-{record.trial}-{when}.json")
+    path.rename(aside / f"{record.data}-{record.model}-{record.trial}-{when}.json")

@@ -3,37 +3,43 @@
 A folder of records holds ``DATA/MODEL-TRIAL.json`` for each run, the study itself
 (``study.json``), and under ``superseded/`` the records that others replaced.  A run whose
 record is finished and says what the study says is never done again.
+
+Each run has its own process, so that one that fails or crashes costs only itself, with its share of
+the cores.  Processes end if this one ends.
 """
 
+import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gncn.base.errors import ConfigError, RunError
-from gncn.base.files import read_json, write_atomic
+from gncn.base.files import make_folder, read_json, write_atomic
 from gncn.data import dataset_info, present
 from gncn.data.loaders import PART_SUFFIX
-from gncn.study.plan import Study
-from gncn.study.pool import WORKER, Event, run_all
+from gncn.study.plan import RunSpec, Study
 from gncn.study.record import Record, read_record, record_path, supersede, write_record
-from gncn.study.spec import RunSpec
+from gncn.study.run import THREADS, failed
 
 STUDY = "study.json"
 State = Literal["finished", "failed", "stale", "missing"]
 
+WORKER = (sys.executable, "-m", "gncn.study.run")
+_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", THREADS)
+_PATIENCE = 5.0
+
 
 class Standing(NamedTuple):
-    """How a run of a study stands.
+    """How a run of a study stands: its record, if any, and what the study says otherwise.
 
-    Attributes:
-        spec: the run.
-        state: a ``failed`` run is to be tried again; a ``stale`` one is recorded of other
-            settings than the study's.
-        record: what there is of it.
-        changes: what the study says otherwise than a stale record.
+    ``failed`` runs are tried again; the record of a ``stale`` one is of other settings.
     """
 
     spec: RunSpec
@@ -48,32 +54,31 @@ def survey(specs: Sequence[RunSpec], folder: Path) -> list[Standing]:
     Raises:
         RunError: a record can't be read.
     """
-    return [_standing(spec, folder) for spec in specs]
+    standings = []
+    for spec in specs:
+        path = record_path(folder, spec.model, spec.data, spec.trial)
+        if not path.exists():
+            standings.append(Standing(spec, "missing"))
+        elif (record := read_record(path)).status == "failed":
+            standings.append(Standing(spec, "failed", record))
+        else:
+            changes = (*spec.differences(record.spec), *_newly_whole(spec, record))
+            standings.append(Standing(spec, "stale" if changes else "finished", record, changes))
+    return standings
 
 
-def _standing(spec: RunSpec, folder: Path) -> Standing:
-    path = record_path(folder, spec.model, spec.data, spec.trial)
-    if not path.exists():
-        return Standing(spec, "missing")
-    record = read_record(path)
-    if record.status == "failed":
-        return Standing(spec, "failed", record)
-    changes = spec.differences(record.spec)
+def _newly_whole(spec: RunSpec, record: Record) -> tuple[str, ...]:
+    """Says so if a part of the data was all that there was, and is no more."""
     if record.dataset.get("name", "").endswith(PART_SUFFIX):
         data = spec.config.data
         info = dataset_info(data.name)
         if all(present(info, file, data.data_dir) for file in info.files):
-            changes.append("data: only the test part was available, and now all of it is")
-    return Standing(spec, "stale" if changes else "finished", record, tuple(changes))
+            return ("data: only the test part was available, and now all of it is",)
+    return ()
 
 
 class Estimate(NamedTuple):
-    """What is left to do.
-
-    Attributes:
-        seconds: of the runs whose length can be estimated.
-        n_unknown: number of the others.
-    """
+    """What is left to do: seconds of the runs whose length can be estimated; how many can't."""
 
     seconds: float
     n_unknown: int
@@ -86,23 +91,120 @@ def estimate(study: Study, standings: Sequence[Standing], jobs: int) -> Estimate
     the study says.
     """
     taken: dict[tuple[str, str], list[float]] = {}
-    for one in standings:
-        if one.state == "finished" and one.record is not None:
-            key = (one.spec.model, one.spec.data)
-            taken.setdefault(key, []).append(one.record.seconds["total"])
+    for spec, state, record, _ in standings:
+        if state == "finished" and record is not None:
+            taken.setdefault((spec.model, spec.data), []).append(record.seconds["total"])
     seconds, unknown = 0.0, 0
-    for one in standings:
-        if one.state == "finished":
+    for spec, state, *_ in standings:
+        minutes = study.minutes(spec.model, spec.data)
+        if state == "finished":
             continue
-        known = taken.get((one.spec.model, one.spec.data))
-        minutes = study.minutes(one.spec.model, one.spec.data)
-        if known:
+        if known := taken.get((spec.model, spec.data)):
             seconds += sum(known) / len(known)
         elif minutes is not None:
             seconds += 60 * minutes
         else:
             unknown += 1
     return Estimate(seconds / jobs, unknown)
+
+
+class Event(NamedTuple):
+    """News of a run: what it is doing (empty as it begins), or its record when it has ended."""
+
+    spec: RunSpec
+    text: str = ""
+    record: Record | None = None
+
+
+class _Child:
+    """The process of one run; what it says goes to files in its folder."""
+
+    def __init__(self, spec: RunSpec, folder: Path, worker: Sequence[str], threads: int) -> None:
+        folder.mkdir(parents=True)
+        self.spec, self._folder, self._result = spec, folder, folder / "result.json"
+        description = folder / "spec.json"
+        description.write_text(spec.model_dump_json())
+        with (folder / "said").open("w") as said, (folder / "errors").open("w") as errors:
+            self.process = subprocess.Popen(
+                [*worker, str(description), str(self._result)],
+                stdin=subprocess.PIPE,  # never written to; it ends when this process does
+                stdout=said,
+                stderr=errors,
+                env=os.environ | dict.fromkeys(_POOLS, str(threads)),
+                start_new_session=True,  # Ctrl-C is for the parent, which ends its children
+            )
+        self._said = (folder / "said").open(encoding="utf-8", errors="replace")
+
+    def news(self) -> list[str]:
+        """Lines that it has said since it was last asked."""
+        return self._said.read().splitlines()
+
+    def record(self) -> Record:
+        """The record that it left behind, or one of how it ended."""
+        try:
+            return read_record(self._result)
+        except RunError:
+            code = self.process.returncode
+            said = (self._folder / "errors").read_text(errors="replace")
+            why = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+            advice = " The system may have run out of memory." if code == -9 else ""
+            message = f"The process {why} and left no record.{advice}"
+            return failed(self.spec, "Crash", message, said)
+
+    def stop(self) -> None:
+        """End it, politely at first."""
+        self.process.terminate()
+        try:
+            self.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self._said.close()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_all(
+    specs: Sequence[RunSpec], *, jobs: int, scratch: Path, worker: Sequence[str] = WORKER
+) -> Generator[Event, None, None]:
+    """Do runs, `jobs` at a time, and yield news of them.
+
+    Closing the iterator, or an exception such as Ctrl-C while it waits, ends the processes, whose
+    command is `worker` (`gncn.study.run`).  Temporary files go to the folder `scratch`.
+
+    Raises:
+        ConfigError: `jobs` is not positive.
+    """
+    if jobs < 1:
+        raise ConfigError(f"jobs must be at least 1; received {jobs}.")
+    waiting = deque(enumerate(specs))
+    running: list[_Child] = []
+    threads = max(usable_cores() // min(jobs, max(len(specs), 1)), 1)
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                number, spec = waiting.popleft()
+                running.append(_Child(spec, scratch / str(number), worker, threads))
+                yield Event(spec)
+            for child in list(running):
+                ended = child.process.poll() is not None
+                for line in child.news():
+                    yield Event(child.spec, line)
+                if ended:
+                    child.stop()
+                    running.remove(child)
+                    yield Event(child.spec, record=child.record())
+            time.sleep(0.05)
+    finally:
+        for child in running:
+            child.process.terminate()
+        for child in running:
+            child.stop()
 
 
 def reproduce(
@@ -121,7 +223,7 @@ def reproduce(
     Args:
         study: it is written to the folder of records, for the report.
         specs: all its runs.
-        folder: folder of the records; it is made if it does not exist.
+        folder: folder of the records; made if need be.
         wanted: names of the runs to do; all if None.
         jobs: runs at a time.
         redo_stale: records of other settings than the study's, of whichever run, go to
@@ -138,24 +240,25 @@ def reproduce(
         ConfigError: `jobs` is not positive.
         KeyboardInterrupt: Ctrl-C; runs that had not ended leave nothing.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"Can't make the folder {folder}: {error.strerror or error}.") from error
+    make_folder(folder)
     with _alone(folder):
         standings = survey(specs, folder)
         stale = [one for one in standings if one.state == "stale"]
         if stale and not redo_stale:
-            raise RunError(_explain_stale(stale, folder))
+            shown = "\n".join(f"  {o.spec.name}: {'; '.join(o.changes[:4])}" for o in stale[:5])
+            more = f"\n  and {len(stale) - 5} more" if len(stale) > 5 else ""
+            raise RunError(
+                f"{len(stale)} of the runs recorded in {folder} had other settings than the study "
+                f"has now:\n{shown}{more}\nRestore the settings, record elsewhere (--out), or let "
+                "--redo-stale put these records under superseded/ and do again the runs that "
+                "are wanted."
+            )
         write_atomic(folder / STUDY, study.model_dump_json(indent=1) + "\n")
         for one in stale:
-            assert one.record is not None
-            supersede(folder, one.record)
-        left = [
-            one.spec
-            for one in standings
-            if one.state != "finished" and (wanted is None or one.spec.name in wanted)
-        ]
+            if one.record is not None:
+                supersede(folder, one.record)
+        wanted = {one.name for one in specs} if wanted is None else wanted
+        left = [o.spec for o in standings if o.state != "finished" and o.spec.name in wanted]
         made = []
         with (
             _scratch(folder / ".scratch") as scratch,
@@ -194,17 +297,6 @@ def recorded_study(folder: Path) -> Study:
             f"{folder} is no folder of records: {STUDY} can't be read ({error}). "
             "`gncn reproduce` makes one."
         ) from error
-
-
-def _explain_stale(stale: Sequence[Standing], folder: Path) -> str:
-    shown = "\n".join(f"  {one.spec.name}: {'; '.join(one.changes[:4])}" for one in stale[:5])
-    more = f"\n  and {len(stale) - 5} more" if len(stale) > 5 else ""
-    return (
-        f"{len(stale)} of the runs recorded in {folder} had other settings than the study has "
-        f"now:\n{shown}{more}\nRestore the settings, record elsewhere (--out), or let "
-        "--redo-stale put these records under superseded/ and do again the runs that "
-        "are wanted."
-    )
 
 
 @contextmanager

@@ -1,14 +1,17 @@
-"""`run_one`: from the description of a run to its record.
+"""`run_one`: from the description of a run to its record, and nothing is left behind.
 
-It depends on its argument alone, and on where the data files lie.  It leaves nothing behind.
+``python -m gncn.study.run SPEC RESULT`` does so in a process of its own: it reads a `RunSpec` and
+writes a `Record`, both as JSON, and says on standard output what it is doing.  It ends when its
+standard input does, which is when its parent is gone.
 """
 
 import os
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
@@ -17,16 +20,19 @@ from typing import Any
 
 from safetensors.numpy import load as load_tensors
 
-from gncn.base.files import sha256
+from gncn.base.files import read_json, sha256, write_atomic
+from gncn.base.hardware import keep_compiled_programs
+from gncn.data import cache_dir
+from gncn.measures.subject import Report
 from gncn.runs.assess import assess
 from gncn.runs.folder import RunFolder
 from gncn.runs.train import train_run
 from gncn.study.pictures import pack_pictures
+from gncn.study.plan import RunSpec
 from gncn.study.record import History, Record, without_confusion
-from gncn.study.spec import RunSpec
+from gncn.training.fit import Listener
 from gncn.training.history import EpochRecord
 
-Report = Callable[[str], None]
 THREADS = "NPROC"
 """The environment variable that sets XLA's number of threads."""
 
@@ -34,10 +40,7 @@ THREADS = "NPROC"
 def run_one(
     spec: RunSpec, *, report: Report = lambda _: None, scratch: Path | None = None
 ) -> Record:
-    """Train and measure one model.
-
-    `report` receives what is being done, in a few words.  Temporary files go to the folder
-    `scratch`, or to the system's.
+    """Train and measure one model; temporary files go to the folder `scratch`, or the system's.
 
     Raises:
         GncnError: what `gncn.runs.train.train_run` and `gncn.runs.assess.assess` raise.
@@ -45,17 +48,17 @@ def run_one(
     """
     started, began = _now(), time.perf_counter()
     report("loading data")
-    config = spec.config
+    config, wanted = spec.config, spec.evaluation
     data = config.data.load()
+    metrics: dict[str, Any] = {}
+    shown: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="gncn-", dir=scratch) as temporary:
         folder = RunFolder.create(Path(temporary) / "run", config, data, overwrite=False)
         result = train_run(folder, config, data, listeners=[Watch(report)])
         if result.status == "interrupted":
             raise KeyboardInterrupt
         trained = time.perf_counter()
-        metrics: dict[str, Any] = {}
-        shown: dict[str, Any] = {}
-        if (wanted := spec.evaluation).measures:
+        if wanted.measures:
             metrics, _ = assess(
                 folder,
                 data,
@@ -70,42 +73,49 @@ def run_one(
         about = folder.about
     ended = time.perf_counter()
     best_way = metrics.get("completion", {}).get("best_way")
+    times = {"training": trained - began, "evaluation": ended - trained, "total": ended - began}
     return _record(
         spec,
         started,
         status="finished",
-        seconds={
-            "training": trained - began,
-            "evaluation": ended - trained,
-            "total": ended - began,
-        },
+        seconds=times,
         threads=int(os.environ[THREADS]) if THREADS in os.environ else None,
         versions=about["versions"],
         hardware=about["hardware"],
         dataset=about["data"],
         n_synapses=about["n_synapses"],
         validation_psi_of_variances=about.get("validation_psi_of_variances", {}),
-        kept=next((one for one in result.history if one.epoch == result.epochs_kept[0]), None),
+        kept=next(iter(result.kept), None),
         history=History.of(result.history),
         metrics=without_confusion(metrics),
         pictures=pack_pictures(shown, data, spec.split, best_way) if spec.trial == 0 else {},
     )
 
 
-def attempt(
-    spec: RunSpec, *, report: Report = lambda _: None, scratch: Path | None = None
-) -> Record:
-    """As `run_one`, but an error becomes the record of a failed run."""
-    started = _now()
+def main(spec_path: Path, result_path: Path) -> None:
+    """Do a run in this process; an error becomes the record of a failed run."""
+
+    def end_with_parent() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    keep_compiled_programs(cache_dir() / "compiled")
+    spec, started = RunSpec(**read_json(spec_path)), _now()
     try:
-        return run_one(spec, report=report, scratch=scratch)
+        record = run_one(spec, report=_say, scratch=result_path.parent)
     except Exception as error:
-        kind = type(error).__name__
-        return failed(spec, kind, str(error), traceback.format_exc(), started=started)
+        record = failed(spec, type(error).__name__, str(error), traceback.format_exc(), started)
+    write_atomic(result_path, record.to_json())
+
+
+def _say(what: str) -> None:
+    print(what.replace("\n", " "), flush=True)
 
 
 def failed(
-    spec: RunSpec, kind: str, message: str, details: str, *, started: str | None = None
+    spec: RunSpec, kind: str, message: str, details: str, started: str | None = None
 ) -> Record:
     """The record of a run that failed."""
     error = {"type": kind, "message": message, "details": _without_places(details)[-4000:]}
@@ -113,25 +123,12 @@ def failed(
 
 
 def _record(spec: RunSpec, started: str, **fields: Any) -> Record:
-    return Record(
-        model=spec.model,
-        data=spec.data,
-        trial=spec.trial,
-        spec=spec.for_record(),
-        started=started,
-        finished=_now(),
-        source=source_digest(),
-        **fields,
-    )
+    named = {"model": spec.model, "data": spec.data, "trial": spec.trial, "spec": spec.for_record()}
+    return Record(started=started, finished=_now(), source=source_digest(), **named, **fields)
 
 
-class Watch:
-    """A `gncn.training.fit.Listener` that tells of every epoch.
-
-    Args:
-        report: receives the news.
-        name: stands before each of them.
-    """
+class Watch(Listener):
+    """Tells of every epoch of a training; `name` stands before each piece of news."""
 
     def __init__(self, report: Report, name: str = "") -> None:
         self._report, self._name, self.n_epochs = report, name, 0
@@ -139,9 +136,6 @@ class Watch:
     def on_start(self, n_epochs: int, n_batches: int) -> None:
         self.n_epochs = n_epochs
         self._report(f"{self._name}epoch 1 of {n_epochs}")
-
-    def on_batch(self, number: int) -> None:
-        """Nothing to tell."""
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         last = records[-1]
@@ -170,3 +164,7 @@ def _without_places(text: str) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

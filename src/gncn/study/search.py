@@ -1,9 +1,10 @@
-"""A search: which settings may vary within which bounds, from one TOML file.
+"""A search: which settings may vary within which bounds, from one TOML file; its objective.
 
 The budget is the search's, not the model's: every model on every data set has the same.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +20,8 @@ from gncn.base.description import Description
 from gncn.base.errors import ConfigError
 from gncn.runs.config import Config
 from gncn.runs.toml import read_packaged
-from gncn.study.columns import ColumnKey
-from gncn.study.spec import Basis, Key, Measuring
+from gncn.study.paper import ColumnKey, all_columns, published
+from gncn.study.plan import Basis, Key, Measuring
 
 Reference = Literal["targets", "paper"]
 Scalar = bool | int | float | str
@@ -56,13 +57,9 @@ class TrialMeasuring(Measuring):
 
 
 class Range(Description):
-    """What a setting may be: between two numbers, or one of several choices.
+    """What a setting may be: from `low` to `high`, whole if they are; or one of `choices`.
 
-    Attributes:
-        low: the least; whole numbers if `low` and `high` are.
-        high: the most.
-        log: spread evenly over the logarithm.
-        choices: values or lists of values.
+    With `log` numbers are spread evenly over the logarithm.
     """
 
     low: int | float | None = None
@@ -83,19 +80,17 @@ class Range(Description):
         return self
 
     @property
-    def _whole(self) -> bool:
-        return isinstance(self.low, int) and isinstance(self.high, int)
+    def _ends(self) -> tuple[Any, Any, bool]:
+        """Low and high, which are numbers if there are no choices, and whether they are whole."""
+        return self.low, self.high, isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
     def distribution(self) -> BaseDistribution:
         """The range as Optuna takes it."""
         if self.choices is not None:
             return CategoricalDistribution([self.key(choice) for choice in self.choices])
-        assert self.low is not None
-        assert self.high is not None
-        if self._whole:
-            return IntDistribution(int(self.low), int(self.high), log=self.log)
-        return FloatDistribution(self.low, self.high, log=self.log)
+        low, high, whole = self._ends
+        return (IntDistribution if whole else FloatDistribution)(low, high, log=self.log)
 
     @staticmethod
     def key(value: Any) -> Any:
@@ -111,10 +106,8 @@ class Range(Description):
         """Whether a value is in the range, or one of the choices."""
         if self.choices is not None:
             return (tuple(value) if isinstance(value, list) else value) in self.choices
-        assert self.low is not None
-        assert self.high is not None
-        is_number = isinstance(value, int if self._whole else int | float)
-        return is_number and self.low <= value <= self.high
+        low, high, whole = self._ends
+        return isinstance(value, int if whole else int | float) and low <= value <= high
 
     @property
     def first(self) -> Any:
@@ -151,12 +144,9 @@ class SearchModel(Basis):
 
 
 class SearchData(Description):
-    """A data set to choose settings on.
+    """A data set to choose settings on: its section ``[data]``, and targets by column.
 
-    Attributes:
-        settings: the section ``[data]``; the name is the key's if not given.
-        targets: by column; shortfalls are measured in tenths of their size.
-        train_images: learn from the first so many, whatever the budget says.
+    `train_images` goes before the budget's.
     """
 
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -165,12 +155,7 @@ class SearchData(Description):
 
 
 class Search(Description):
-    """A search.
-
-    Attributes:
-        name: names the folder of its records.
-        seed: seed of training and of the search.
-    """
+    """A search; `seed` is that of training and of the search."""
 
     name: Key
     seed: int = Field(default=0, ge=0)
@@ -216,9 +201,8 @@ class Search(Description):
         Raises:
             ConfigError: an option or value is wrong.
         """
-        entry, of_data = self.models[model], self.data[data].settings
-        variant = self.variant(model, data)
-        settings = entry.on_data(variant, data, of_data, data_dir=data_dir, seed=self.seed)
+        variant, section = self.variant(model, data), {"name": data, **self.data[data].settings}
+        settings = self.models[model].on_data(variant, section, data_dir, self.seed)
         for name, value in values.items():
             settings = _placed(settings, name.split("."), value, name)
         return Config(**settings)
@@ -251,11 +235,51 @@ def value_at(settings: Any, name: str) -> Any:
     return settings
 
 
-def load_search(search: str | Path) -> Search:
-    """Read a search.
+def references(
+    search: Search, model: str, data: str, data_name: str, kind: str
+) -> dict[str, float]:
+    """What shortfalls of a model on a data set are from, by column.
 
-    Args:
-        search: a TOML file, or the name of a search that comes with the library.
+    The paper knows the data set as `data_name` and the model as `kind` (``config.model``).
+
+    Raises:
+        ConfigError: a column has no reference.
+    """
+    counted, reference = search.models[model].columns, search.reference(model, data)
+    known: Mapping[str, float | None] = search.data[data].targets
+    if reference == "paper":
+        paper = published(data_name, kind)
+        known = {key: paper.of(column) for key, column in all_columns().items()}
+    found = {column: value for column in counted if (value := known.get(column))}
+    if missing := [column for column in counted if column not in found]:
+        raise ConfigError(
+            f"models.{model} counts {', '.join(missing)}, for which there is no number with "
+            f"reference={reference!r} on {data!r}. Set data.{data}.targets, or take it out "
+            "of columns."
+        )
+    return found
+
+
+def shortfall(column: str, value: float, reference: float) -> float:
+    """How much worse than the reference, in tenths of its size; negative if better."""
+    sign = 1 if all_columns()[column].low_is_good else -1
+    return sign * (value - reference) / (0.1 * abs(reference))
+
+
+def objective(
+    values: Mapping[str, float], wanted: Mapping[str, float], combine: str
+) -> tuple[float, dict[str, float]]:
+    """What the search minimises, and the shortfalls that it combines as `combine` says.
+
+    `values` are of validation images and `wanted` the references, both by column.
+    """
+    short = {column: shortfall(column, values[column], wanted[column]) for column in wanted}
+    mean = sum(short.values()) / len(short)
+    return (mean if combine == "mean" else max(short.values()) + 0.1 * mean), short
+
+
+def load_search(search: str | Path) -> Search:
+    """Read a search from a TOML file, or one that comes with the library by its name.
 
     Raises:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.

@@ -1,32 +1,196 @@
-"""From records to the numbers of the report: cells with our number, the paper's, a verdict.
+"""From records to `Findings`: cells with our number, the paper's and a verdict, for the report.
 
 Numbers are means over finished trials.  Data get no verdicts if only a part was
 available, or if the paper doesn't have them.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from gncn.base.errors import RunError
 from gncn.data.loaders import PART_SUFFIX
-from gncn.study.columns import best_of, column_value, columns, published_number
-from gncn.study.compare import Summary, over_trials
-from gncn.study.findings import Cell, DataSection, Findings, ModelRow, TargetRow, number
-from gncn.study.paper import DEVIATIONS, FIRST_EPOCH_BCE, PUBLISHED, SPARSITY, Published, published
-from gncn.study.plan import Study, Targets
+from gncn.study.paper import (
+    DEVIATIONS,
+    FIRST_EPOCH_BCE,
+    PUBLISHED,
+    SPARSITY,
+    Published,
+    Summary,
+    Verdict,
+    best_of,
+    columns,
+    judge,
+    judge_as_printed,
+    judge_completion,
+    our_numbers,
+    over_trials,
+    published,
+)
+from gncn.study.plan import Study, Targets, differences
 from gncn.study.record import Record
-from gncn.study.spec import differences
-from gncn.study.verdict import judge, judge_as_printed, judge_completion
-
-PAPER_SPLIT = "test"
-"""The images that the paper's numbers are of: other images get no verdicts."""
 
 TRIAL_OPTIONS = ("trial", "config.seed", "evaluation.measures", "evaluation.first_trial_only")
 """In what trials of a model on one data set may differ and still be averaged."""
 
-AIMS = {"log_likelihood": "log p(x) honest, better prior", "m_mse": "M-MSE"}
+AIMS = {
+    "bce": ("BCE, nats", "≤"),
+    "log_likelihood": ("log p(x) honest, better prior", "≥"),
+    "error_percent": ("probe error, %", "≤"),
+    "m_mse_over_supervised": ("M-MSE ÷ supervised", "≤"),
+    "top_sparsity": ("active in the top layer", "≤"),
+    "m_mse": ("M-MSE", ""),
+}
+"""What targets are for, in words, and which way they bound it; M-MSE may only be the best."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of the report: ours, the paper's and the verdict; `best` if among the best two.
+
+    `printed` is the paper's log p(x) as printed, and `paper` then the honest one.
+    """
+
+    ours: Summary | None = None
+    paper: float | None = None
+    verdict: Verdict | None = None
+    printed: float | None = None
+    as_printed: Verdict | None = None
+    best: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither we nor the paper have a number."""
+        return self.ours is None and self.paper is None
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model on one data set.
+
+    Attributes:
+        key: what the study calls it; `title` is its name in the report, `kind` ``config.model``.
+        cells: by the keys of `gncn.study.paper.columns`.
+        curve: BCE after each epoch that all trials reached: mean over trials, deviation.
+        first_epoch: BCE after the first.
+        sparsity: share of active neurons by layer.
+        way: how it completed images best.
+        pictures: pictures of its first trial that has some.
+        tight: how log p(x) of a few images was bounded, as measured in the first trial that
+            bounded it from both sides; empty if none did.
+    """
+
+    key: str
+    title: str
+    kind: str
+    n_trials: int
+    cells: dict[str, Cell]
+    curve: tuple[tuple[float, float], ...]
+    first_epoch: Cell
+    sparsity: tuple[Summary, ...]
+    way: str | None
+    pictures: dict[str, Any]
+    tight: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """A target in words, our number, whether that reaches it (None: unknown) and what was tried."""
+
+    what: str
+    wanted: str
+    ours: Summary | None
+    reached: bool | None
+    tried: str
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """All models on one data set.
+
+    Attributes:
+        key: what the study calls it; `title` is its name in the report, `name` the data set's own.
+        partial: whether only a part of the data was available.
+        published: whether the paper has numbers of these data.
+        yardsticks: M-MSE of what needs no model, by the yardstick's name.
+        paper_sparsity: the GNCN's in the paper.
+        targets: the study's targets for the model with the title `targets_for`, and our numbers.
+    """
+
+    key: str
+    title: str
+    name: str
+    n_images: dict[str, int]
+    partial: bool
+    published: bool
+    rows: tuple[ModelRow, ...]
+    yardsticks: dict[str, Summary]
+    paper_sparsity: tuple[float, ...] | None
+    targets: tuple[TargetRow, ...]
+    targets_for: str
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many results have each verdict, log p(x) not again in the paper's convention."""
+        twice = "log_likelihood_paper_convention"
+        cells = (cell for row in self.rows for key, cell in row.cells.items() if key != twice)
+        return Counter(cell.verdict.kind for cell in cells if cell.verdict is not None)
+
+    def columns(self, table: str) -> list[str]:
+        """Keys of the columns of a table in which some model has a number, ours or the paper's."""
+        keys = [key for key, column in columns().items() if column.table == table]
+        return [key for key in keys if self.rows_with([key])]
+
+    def rows_with(self, keys: Sequence[str]) -> list[ModelRow]:
+        """Models with a number in one of these columns."""
+        return [row for row in self.rows if any(not row.cells[key].is_empty for key in keys)]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found: by data set, and the records of finished and failed runs."""
+
+    study: Study
+    sections: tuple[DataSection, ...]
+    finished: tuple[Record, ...]
+    failed: tuple[Record, ...]
+    n_superseded: int = 0
+
+
+def number(value: float, decimals: int = 2) -> str:
+    """A number with a true minus sign."""
+    rounded = round(value, decimals) + 0.0  # no −0
+    return f"{rounded:.{decimals}f}".replace("-", "−")
+
+
+def as_json(findings: Findings) -> dict[str, Any]:
+    """The findings as plain values, at full precision."""
+    study = findings.study
+    return {
+        "study": study.name,
+        "split": study.split,
+        "finished": len(findings.finished),
+        "failed": [record.name for record in findings.failed],
+        "planned": study.n_runs,
+        "data": [_section_as_json(section) for section in findings.sections],
+    }
+
+
+def _section_as_json(section: DataSection) -> dict[str, Any]:
+    plain = asdict(section)
+    models = {}
+    for row in section.rows:
+        cells = {key: asdict(cell) for key, cell in row.cells.items() if not cell.is_empty}
+        models[row.key] = {
+            "cells": {k: cell | {"among_best_two": cell.pop("best")} for k, cell in cells.items()},
+            "sparsity": [asdict(one) for one in row.sparsity],
+            "bce_by_epoch": [mean for mean, _ in row.curve],
+        }
+    kept = ("name", "partial", "yardsticks", "targets")
+    return {name: plain[name] for name in kept} | {"models": models}
 
 
 def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0) -> Findings:
@@ -77,21 +241,24 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         for yardstick in ("supervised", "nearest_neighbours", "mean_image")
         if (found := over_trials(one.get(yardstick, {}).get("m_mse") for one in of_data))
     }
-    supervised = yardsticks.get("supervised")
-    by_model = {
-        model: same
-        for model in study.models
-        if (same := [record for record in records if record.model == model])
+    by_model: dict[str, list[Record]] = {model: [] for model in study.models}
+    for record in sorted(records, key=lambda record: record.trial):
+        by_model[record.model].append(record)
+    split = records[0].spec["split"]
+    ours = {
+        model: our_numbers(((one.kept, one.metrics) for one in same), split)
+        for model, same in by_model.items()
+        if same
     }
-    ours = {model: _numbers(same) for model, same in by_model.items()}
-    errors = [numbers["m_mse"].mean for numbers in ours.values() if "m_mse" in numbers]
+    supervised = yardsticks.get("supervised")
     floor = supervised.mean if supervised else None
-    if floor is not None and min(errors, default=floor) < floor:
+    if floor and any(found["m_mse"].mean < floor for found in ours.values() if "m_mse" in found):
         floor = None  # a yardstick that a model is below bounds nothing
-    best = {column: _best(column, ours) for column in columns()}
-    rows = [
-        _row(study, model, name, same, ours[model], floor, best) for model, same in by_model.items()
-    ]
+    best = {column: _best_two(column, ours) for column in columns()}
+    rows = []
+    for model, numbers in ours.items():
+        among_best = {column for column, models in best.items() if model in models}
+        rows.append(_row(study, name, by_model[model], numbers, floor, among_best))
     return DataSection(
         key=key,
         title=study.title_of(key),
@@ -107,67 +274,49 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
     )
 
 
-def _numbers(records: Sequence[Record]) -> dict[str, Summary]:
-    """Our numbers, by column, over the trials of a model."""
-    found = {
-        key: over_trials(column_value(column, r.kept, r.metrics, r.spec["split"]) for r in records)
-        for key, column in columns().items()
-    }
-    return {key: one for key, one in found.items() if one is not None}
-
-
-def _best(key: str, ours: dict[str, dict[str, Summary]], n: int = 2) -> set[str]:
-    """The best `n` models of a column, where there are more than `n`."""
+def _best_two(key: str, ours: dict[str, dict[str, Summary]]) -> set[str]:
+    """The best two models of a column, where there are more than two."""
     means = {model: numbers[key].mean for model, numbers in ours.items() if key in numbers}
-    return best_of(columns()[key], means, n) if len(means) > n else set()
+    return best_of(columns()[key], means) if len(means) > 2 else set()
 
 
 def _row(
     study: Study,
-    model: str,
     data: str,
     records: Sequence[Record],
     ours: dict[str, Summary],
     floor: float | None,
-    best: dict[str, set[str]],
+    best: set[str],
 ) -> ModelRow:
-    config, split = records[0].spec["config"], records[0].spec["split"]
-    kind, settings = config["model"], study.evaluation.settings
+    model, spec = records[0].model, records[0].spec
+    kind, settings = spec["config"]["model"], study.evaluation.settings
     paper = published(data, kind, settings["n_samples"], settings["missing"])
     spread = DEVIATIONS.get(data, {}).get(kind, Published())
-    cells = {
-        key: replace(_cell(key, ours.get(key), paper, spread, floor), best=model in best[key])
-        for key in columns()
-    }
-    curves = [getattr(r.history, split) for r in records if r.history.error_name == "bce"]
+    cells = {key: _cell(key, ours.get(key), paper, spread, floor) for key in columns()}
+    curves = [getattr(r.history, spec["split"]) for r in records if r.history.error_name == "bce"]
     curves = [curve for curve in curves if curve]
-    first = over_trials(curve[0] for curve in curves)
-    papers_first = FIRST_EPOCH_BCE.get(data, {}).get(kind)
-    first_epoch = Cell(first, papers_first)
-    if first is not None and papers_first is not None:
-        first_epoch = replace(first_epoch, verdict=judge(first, papers_first, low_is_good=True))
-    if split != PAPER_SPLIT:
+    first, papers_first = over_trials(c[0] for c in curves), FIRST_EPOCH_BCE.get(data, {}).get(kind)
+    verdict = judge(first, papers_first, low_is_good=True) if first and papers_first else None
+    first_epoch = Cell(first, papers_first, verdict)
+    if spec["split"] != "test":  # the paper's numbers are of test images
         cells = {k: replace(one, verdict=None, as_printed=None) for k, one in cells.items()}
         first_epoch = replace(first_epoch, verdict=None)
-    layers = [one for record in records if (one := record.metrics.get("sparsity"))]
-    by_layer = zip(*layers, strict=False)
-    sparsity = [over_trials(layer["active"] for layer in trials) for trials in by_layer]
-    ways = [r.metrics.get("completion", {}).get("best_way") for r in records]
-    ways = [way for way in ways if way]
-    by_trial = sorted(records, key=lambda record: record.trial)
-    tight = [one for r in by_trial if "simulated_images" in (one := r.metrics.get("tight", {}))]
+    layers = zip(*(found for r in records if (found := r.metrics.get("sparsity"))), strict=False)
+    sparsity = [over_trials(layer["active"] for layer in trials) for trials in layers]
+    ways = [way for r in records if (way := r.metrics.get("completion", {}).get("best_way"))]
+    tight = [found for r in records if "simulated_images" in (found := r.metrics.get("tight", {}))]
     return ModelRow(
         key=model,
         title=study.title_of(model),
         kind=kind,
         n_trials=len(records),
-        cells=cells,
+        cells={key: replace(cell, best=key in best) for key, cell in cells.items()},
         curve=_curve(curves),
         first_epoch=first_epoch,
         sparsity=tuple(one for one in sparsity if one is not None),
-        way=max(ways, key=ways.count) if ways else None,
-        pictures=next((record.pictures for record in by_trial if record.pictures), {}),
-        tight=tight[0] if tight else {},
+        way=max(ways, key=ways.count, default=None),
+        pictures=next((record.pictures for record in records if record.pictures), {}),
+        tight=next(iter(tight), {}),
     )
 
 
@@ -175,13 +324,11 @@ def _cell(
     key: str, ours: Summary | None, paper: Published, spread: Published, floor: float | None
 ) -> Cell:
     column = columns()[key]
-    value = published_number(column, paper)
+    value, deviation = paper.of(column), spread.of(column)
     if ours is None or value is None:
         return Cell(ours, value)
     if key == "m_mse":
-        return Cell(ours, value, judge_completion(ours, value, spread.m_mse, floor))
-    of_density = key.startswith("log_likelihood")
-    deviation = spread.log_likelihood if of_density else published_number(column, spread)
+        return Cell(ours, value, judge_completion(ours, value, deviation, floor))
     verdict = judge(ours, value, deviation, low_is_good=column.low_is_good)
     printed = paper.log_likelihood
     if key != "log_likelihood" or printed is None:
@@ -207,46 +354,33 @@ def _target_rows(
     """
     if targets is None:
         return ()
-    row = next((row for row in rows if row.key == model), None)
-    ours = {key: _aimed_at(key, row) for key in (*columns(), "top_sparsity")}
-    error = ours["m_mse"]
-    ours["m_mse_over_supervised"] = error and supervised and _scaled(error, 1 / supervised.mean)
-    if row and row.sparsity:
-        ours["top_sparsity"] = row.sparsity[-1]
     found = []
-    for key, what, bound in (
-        ("bce", "BCE, nats", "≤"),
-        ("log_likelihood", AIMS["log_likelihood"], "≥"),
-        ("error_percent", "probe error, %", "≤"),
-        ("m_mse_over_supervised", "M-MSE ÷ supervised", "≤"),
-        ("top_sparsity", "active in the top layer", "≤"),
-    ):
-        wanted, our = getattr(targets, key), ours[key]
+    row = next((row for row in rows if row.key == model), None)
+    for key, (what, bound) in AIMS.items():
+        wanted, our = getattr(targets, key, None), _aimed_at(key, row, supervised)
         if wanted is not None:
             sign = 1 if bound == "≤" else -1
             reached = None if our is None else sign * our.mean <= sign * wanted
             tried = targets.tried.get(key, "")
             found.append(TargetRow(what, f"{bound} {number(wanted)}", our, reached, tried))
     for key in targets.best:
-        reached = _is_best(key, model, rows) if ours[key] else None
-        what, tried = (
-            f"{AIMS[key]}: best of the neural models",
-            targets.tried.get(f"best_{key}", ""),
-        )
-        found.append(TargetRow(what, "best", ours[key], reached, tried))
+        our, what = _aimed_at(key, row), f"{AIMS[key][0]}: best of the neural models"
+        reached = _is_best(key, model, rows) if our else None
+        found.append(TargetRow(what, "best", our, reached, targets.tried.get(f"best_{key}", "")))
     return tuple(found)
 
 
-def _scaled(summary: Summary, factor: float) -> Summary:
-    deviation = None if summary.deviation is None else factor * summary.deviation
-    return Summary(factor * summary.mean, deviation, summary.n_trials)
-
-
-def _aimed_at(key: str, row: ModelRow | None) -> Summary | None:
+def _aimed_at(key: str, row: ModelRow | None, supervised: Summary | None = None) -> Summary | None:
     """The number that a target is about: of log p(x), with the better of two priors of codes."""
+    if row is None:
+        return None
+    if key == "top_sparsity":
+        return row.sparsity[-1] if row.sparsity else None
+    if key == "m_mse_over_supervised":
+        error = row.cells["m_mse"].ours
+        return error and supervised and error.scaled(1 / supervised.mean)
     keys = (key, "log_likelihood_training_codes") if key == "log_likelihood" else (key,)
-    cells = [row.cells[one] for one in keys if one in row.cells] if row else []
-    known = [cell.ours for cell in cells if cell.ours is not None]
+    known = [found for one in keys if (found := row.cells[one].ours) is not None]
     return max(known, key=lambda found: found.mean, default=None)
 
 

@@ -1,23 +1,25 @@
 """`tune`: search for the settings that fall short least, by Optuna's TPE.
 
-Every trial, failed ones included, is kept in a journal, from which a search that was
-killed goes on, and in a JSON file for people.  After each tenth of a training the
-intermediate shortfall is reported; a trial worse than the median of its predecessors
-there is pruned.
+Every trial is kept in a journal, from which a search that was killed goes on, and in a JSON file
+for people.  After each tenth of a training, a trial worse than the median of its predecessors there
+is pruned.
 
 Where trials learn from a part of the training images, the best of them and the recipe that the
 search began with learn from all in the end, because what suits few images may not suit many.
 """
 
+import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -26,18 +28,18 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from gncn.base.errors import ConfigError, DataError, DivergenceError, GncnError, RunError
 from gncn.base.files import write_atomic
 from gncn.data import Dataset
+from gncn.evaluation.sheets import image_shape
+from gncn.measures import Subject, as_measurable, make_measures
+from gncn.measures import measure_columns as columns_of_measures
+from gncn.measures.completion import MissingMeasure
+from gncn.measures.subject import Report
 from gncn.runs.config import Config
 from gncn.runs.train import train
-from gncn.study.objective import (
-    check_measurable,
-    development_data,
-    measure_columns,
-    objective,
-    references,
-    shortfall,
-)
-from gncn.study.run import Report, Watch, source_digest
-from gncn.study.search import Search, value_at
+from gncn.study.paper import all_columns, from_training
+from gncn.study.plan import Measuring
+from gncn.study.run import Watch, source_digest
+from gncn.study.search import Search, objective, references, shortfall, value_at
+from gncn.training.fit import Fit
 from gncn.training.history import EpochRecord
 
 SECONDS = "seconds"
@@ -47,6 +49,89 @@ FINALS = "finals"
 """Attribute of a search: what came of the trials that learned from all images, by number."""
 
 _TENTHS = 10
+
+
+def development_data(config: Config, train_images: int | None = None) -> Dataset:
+    """Data to choose settings by, with the first `train_images` training images and no test images.
+
+    The first validation image takes the place of the test split, because a `Dataset` needs
+    one.  No other function of tuning loads data.
+    """
+    data = config.data.load()
+    train = data.train
+    if train_images is not None:
+        train = train.subset(np.arange(min(train_images, len(train))))
+    return dataclasses.replace(data, train=train, test=data.validation.subset(np.arange(1)))
+
+
+def measure_columns(
+    fit: Fit[Any],
+    data: Dataset,
+    columns: Sequence[str],
+    measuring: Measuring,
+    of_data: dict[tuple[str, str], Mapping[str, Any]],
+    report: Report,
+) -> dict[str, float]:
+    """The columns' values of a trained model on validation images.
+
+    What training recorded isn't measured again; nor is what depends on `development_data` alone,
+    which is kept in `of_data`.
+
+    Raises:
+        ConfigError: a column means nothing for the model.
+    """
+    known = all_columns()
+    found: dict[str, Any]
+    found = {key: from_training(known[key], fit.kept[0], "validation") for key in columns}
+    needed = _needed(key for key, number in found.items() if number is None)
+    for key, names in needed.items():
+        _need(bool(names), key)
+    if not needed:
+        return found
+    subject = Subject(as_measurable(fit.network), data, "validation", measuring.seed, report)
+    measures = make_measures(tuple(chain(*needed.values())), measuring.settings)
+    for key, names in needed.items():
+        _need(subject.model.has_codes or not any(measures[n].needs_codes for n in names), key)
+    numbers: dict[str, Any] = {}
+    for name, measure in measures.items():
+        if not measure.of_data_alone:
+            numbers |= measure.measure(subject).numbers
+            continue
+        place = data.fingerprint, name
+        if place not in of_data:
+            of_data[place] = measure.measure(subject).numbers
+        numbers |= of_data[place]
+    for key in needed:
+        found[key] = known[key].find(numbers)
+        _need(found[key] is not None, key)
+    return found
+
+
+def check_measurable(columns: Iterable[str], measuring: Measuring, data: Dataset) -> None:
+    """Refuse what can't be measured of these data before anything is trained.
+
+    Raises:
+        ConfigError: they have no labels, or pixels can't be missing as the search says.
+    """
+    for key, names in _needed(columns).items():
+        for measure in make_measures(names, measuring.settings).values():
+            if measure.needs_labels and data.n_classes is None:
+                raise ConfigError(
+                    f"The column {key!r} needs labels, and the data {data.name!r} have none."
+                )
+            if isinstance(measure, MissingMeasure):
+                measure.mask(image_shape(data.n_pixels, data.image_shape), measuring.seed)
+
+
+def _needed(columns: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The measures that each column is read from; none for one that only training records."""
+    by_key = {column.key: column.needs or (name,) for name, column in columns_of_measures()}
+    return {key: by_key.get(key, ()) for key in columns}
+
+
+def _need(there: bool, column: str) -> None:
+    if not there:
+        raise ConfigError(f"The column {column!r} means nothing for this model; take it out.")
 
 
 def tune(
@@ -132,7 +217,7 @@ class _Task:
         self.images = development_data(self.any_config, self.budget.train_images)
         check_measurable(self.entry.columns, search.measuring, self.images)
         self.wanted = references(search, model, data, self.images.name, self.any_config.model)
-        self.name = f"{data}-{model}"
+        self.of_data: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.study = self._study()
 
     def description(self) -> dict[str, Any]:
@@ -153,23 +238,24 @@ class _Task:
         """The journal's study, begun or gone on with."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / f"{self.name}.journal"
-        storage = JournalStorage(JournalFileBackend(str(path)))
+        journal = self._file(".journal")
         n_random = self.budget.random_trials
         study = optuna.create_study(
-            study_name=self.name, storage=storage, direction="minimize", load_if_exists=True
+            study_name=journal.stem,
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=n_random),
         )
         study.sampler = optuna.samplers.TPESampler(
             n_startup_trials=n_random, seed=self.search.seed + len(study.trials)
         )
-        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=n_random)
         known, described = study.user_attrs.get("search"), self.description()
         if known is None:
             study.set_user_attr("search", described)
         elif known != json.loads(json.dumps(described)):
             changed = [key for key, value in described.items() if known.get(key) != value]
             raise RunError(
-                f"{path} was begun with another search (changed: {', '.join(changed)}). Restore "
+                f"{journal} was begun with another search (changed: {', '.join(changed)}). Restore "
                 "it, or begin a new one with another --out."
             )
         if not study.trials:
@@ -178,6 +264,9 @@ class _Task:
             study.tell(left.number, state=TrialState.FAIL)  # its process was killed
             study.enqueue_trial(left.params)
         return study
+
+    def _file(self, suffix: str) -> Path:
+        return self.out / f"{self.data}-{self.model}{suffix}"
 
     def _known_params(self) -> dict[str, Any]:
         """What the recipe itself says of the settings that may vary, where the space allows it.
@@ -199,64 +288,45 @@ class _Task:
     def one(self) -> str:
         """Do a trial; returns a line that tells of it."""
         trial = self.study.ask({name: r.distribution for name, r in self.space.items()})
-        began = time.perf_counter()
-        state, result = TrialState.PRUNED, None
-        about: dict[str, Any]
-        try:
-            result, about = self._measure(trial)
-            state = TrialState.COMPLETE
-        except optuna.TrialPruned:
-            about = {"why": "pruned: worse than the median at this stage"}
-        except _UnfitError as error:
-            about = {"why": str(error)}
-        about[SECONDS] = time.perf_counter() - began
+        about = self._outcome(trial, self.images, _Pruning(trial, self.wanted, self.report))
+        value = about.pop("objective")
         for name, what in about.items():
             trial.set_user_attr(name, what)
-        self.study.tell(trial, result, state=state)
+        state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+        self.study.tell(trial, value, state=state)
         return self._line(f"trial {len(self.spent())} of {self.budget.trials}", about)
 
-    def _measure(self, trial: Trial) -> tuple[float, dict[str, Any]]:
+    def _outcome(self, trial: Trial | FrozenTrial, images: Dataset, watch: Watch) -> dict[str, Any]:
+        """What comes of a trial's settings: the objective, or why there is none; the rest."""
+        began = time.perf_counter()
+        found: dict[str, Any] = {"objective": None}
+        try:
+            found = self._learn(trial, images, watch)
+        except optuna.TrialPruned:
+            found["why"] = "pruned: worse than the median at this stage"
+        except _UnfitError as error:
+            found["why"] = str(error)
+        return found | {SECONDS: time.perf_counter() - began}
+
+    def _learn(self, trial: Trial | FrozenTrial, images: Dataset, watch: Watch) -> dict[str, Any]:
+        """Train; returns the objective, and the values and shortfalls of the columns that count."""
+        columns, measuring = self.entry.columns, self.search.measuring
         try:
             config = self.config(self._settings(trial))
-            n_synapses, most = config.n_synapses(self.images), self.budget.max_synapses
+            n_synapses, most = config.n_synapses(images), self.budget.max_synapses
             if n_synapses is not None and n_synapses > most:
                 raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
-        except ConfigError as error:
-            raise _UnfitError(error) from error
-        return self._learn(config, self.images, _Pruning(trial, self.wanted, self.report))
-
-    def _learn(self, config: Config, images: Dataset, watch: Watch) -> tuple[float, dict[str, Any]]:
-        """Train; returns the objective, and the values and shortfalls of the columns that count."""
-        entry, measuring = self.entry, self.search.measuring
-        try:
             fit = train(config, images, listeners=[watch])
         except (ConfigError, DataError, DivergenceError) as error:
             raise _UnfitError(error) from error
         if fit.status == "interrupted":
             raise KeyboardInterrupt
         try:
-            remember = partial(self._remembered, images)
-            values = measure_columns(fit, images, entry.columns, measuring, remember, self.report)
+            values = measure_columns(fit, images, columns, measuring, self.of_data, self.report)
         except DataError as error:  # such as codes that no mixture can be fitted to
             raise _UnfitError(error) from error
-        value, short = objective(values, self.wanted, entry.combine)
-        return value, {"values": values, "shortfalls": short}
-
-    def _remembered(
-        self, images: Dataset, name: str, measure: Callable[[], dict[str, Any]]
-    ) -> dict[str, Any]:
-        """What a measure finds of the images alone, measured once for all models."""
-        which = self.data if images is self.images else f"{self.data}-all"
-        path = self.out / f"{which}-{name}.json"
-        key = {"data": images.fingerprint, "measuring": self.search.measuring.resolved()}
-        try:
-            known = json.loads(path.read_text())
-        except (OSError, ValueError):
-            known = {}
-        if {part: known.get(part) for part in key} != key:
-            known = key | {"numbers": measure()}
-            write_atomic(path, json.dumps(known, indent=1) + "\n")
-        return known["numbers"]
+        value, short = objective(values, self.wanted, self.entry.combine)
+        return {"objective": value, "values": values, "shortfalls": short}
 
     @cached_property
     def all_images(self) -> Dataset:
@@ -279,23 +349,14 @@ class _Task:
         if few is None or few >= len(self.all_images.train):
             return None
         ranked, recipe = self._ranked(), self.study.trials[0].params
-        begun = min((trial.number for trial in ranked if trial.params == recipe), default=None)
+        begun = sorted(trial.number for trial in ranked if trial.params == recipe)
         best = [trial.number for trial in ranked[: self.budget.finalists]]
-        wanted = best if begun is None else [begun, *best]
-        return next((number for number in wanted if str(number) not in self.finals), None)
+        return next((n for n in (*begun[:1], *best) if str(n) not in self.finals), None)
 
     def final(self, number: int) -> str:
         """Let a trial's settings learn from all images; returns a line that tells of it."""
-        config = self.config(self._settings(self.study.trials[number]))
-        watch = Watch(self.report, f"final of trial {number}, ")
-        began = time.perf_counter()
-        result: dict[str, Any]
-        try:
-            value, found = self._learn(config, self.all_images, watch)
-            result = {"objective": value, **found}
-        except _UnfitError as error:
-            result = {"objective": None, "why": str(error)}
-        result[SECONDS] = time.perf_counter() - began
+        trial, watch = self.study.trials[number], Watch(self.report, f"final of trial {number}, ")
+        result = self._outcome(trial, self.all_images, watch)
         self.study.set_user_attr(FINALS, self.finals | {str(number): result})
         return self._line(f"trial {number} with all images", result)
 
@@ -311,8 +372,7 @@ class _Task:
     def _best(self) -> FrozenTrial | None:
         """The best trial that learned from all images; if none has yet, the best trial."""
         finals = self.finals.items()
-        ended = [(f["objective"], int(n)) for n, f in finals if f["objective"] is not None]
-        if ended:
+        if ended := [(f["objective"], int(n)) for n, f in finals if f["objective"] is not None]:
             return self.study.trials[min(ended)[1]]
         return next(iter(self._ranked()), None)
 
@@ -335,12 +395,12 @@ class _Task:
             "trials": [self._plain(trial) for trial in trials if trial.state != TrialState.WAITING],
             FINALS: self.finals,
         }
-        write_atomic(self.out / f"{self.name}.json", json.dumps(summary, indent=1) + "\n")
+        write_atomic(self._file(".json"), json.dumps(summary, indent=1) + "\n")
         if best is not None:
             config = self.config(self._settings(best))
             plain = config.data.model_copy(update={"data_dir": None})
             text = config.model_copy(update={"data": plain}).to_toml()
-            write_atomic(self.out / f"{self.name}-best.toml", text)
+            write_atomic(self._file("-best.toml"), text)
         return summary
 
     def _plain(self, trial: FrozenTrial) -> dict[str, Any]:
