@@ -91,6 +91,6 @@ def test_grey_images_are_refused():
     grey = Split(np.full((4, 4), 0.3, np.float32))
     data = Dataset("grey", grey, grey, grey, None, None, "", "")
     with pytest.raises(DataError, match="'gmm' models binary images; images of 'grey'"):
-        fit_pixel_mixture(data)
+        fit_pixel_mixture(data, PixelMixtureConfig())
     with pytest.raises(DataError, match="'gmm' models binary images"):
         gncn.Config(model="gmm").describe(data)

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from gncn.base.errors import ConfigError, DataError
 from gncn.baselines.baseline import Baseline, Loss, Objective, refuse_real_valued
@@ -33,6 +33,12 @@ def _parts(model: Baseline, objective: Objective) -> list[Any]:
 
 def _with_parts(model: Baseline, objective: Objective, parts: list[Any]) -> Baseline:
     return dataclasses.replace(model, **dict(zip(objective.learns, parts, strict=True)))
+
+
+def _loss(
+    parts: list[Any], model: Baseline, objective: Objective, batch: Batch, key: PRNGKeyArray
+) -> Loss:
+    return objective.loss(_with_parts(model, objective, parts), batch, key)
 
 
 class Backprop(Method):
@@ -58,30 +64,16 @@ class Backprop(Method):
         batch = batch._replace(progress=learner.n_updates / self.n_updates)
         states, seen = [], []
         for number, objective in enumerate(model.objectives):
-            own_rate = rate * (model.blueprint.adversary_rate if objective.adversarial else 1)
-            own_key, state = jax.random.fold_in(key, number), learner.optimizer[number]
-            model, state, found = self._descend(model, objective, state, batch, own_key, own_rate)
+            parts, own_key = _parts(model, objective), jax.random.fold_in(key, number)
+            descend = jax.grad(_loss, has_aux=True)
+            gradient, found = descend(parts, model, objective, batch, own_key)
+            updates, state = self._optimizer.update(gradient, learner.optimizer[number])
+            step = rate * (model.blueprint.adversary_rate if objective.adversarial else 1)
+            parts = jax.tree.map(lambda p, u, step=step: p - step * u, parts, updates)
+            model = _with_parts(model, objective, parts)
             states.append(state)
             seen.append(found)
         return model, Learner(states, learner.n_updates + 1), seen[0]
-
-    def _descend(
-        self,
-        model: Baseline,
-        objective: Objective,
-        state: Any,
-        batch: Batch,
-        key: PRNGKeyArray,
-        rate: Float[Array, ""],
-    ) -> tuple[Baseline, Any, Statistics | None]:
-        def loss(parts: list[Any]) -> Loss:
-            return objective.loss(_with_parts(model, objective, parts), batch, key)
-
-        parts = _parts(model, objective)
-        gradient, found = jax.grad(loss, has_aux=True)(parts)
-        updates, state = self._optimizer.update(gradient, state)
-        parts = jax.tree.map(lambda part, update: part - rate * update, parts, updates)
-        return _with_parts(model, objective, parts), state, found
 
     @staticmethod
     def check(models: Sequence[Baseline], data: Dataset, config: TrainingConfig) -> None:

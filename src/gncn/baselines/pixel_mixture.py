@@ -132,26 +132,19 @@ def log_likelihood_of(
 
 def fit_pixel_mixture(
     data: Dataset,
-    config: PixelMixtureConfig | None = None,
+    config: PixelMixtureConfig,
     *,
     seeds: Sequence[int] = (0,),
     listeners: Sequence[Listener] = (),
 ) -> Fit[PixelMixture]:
     """Fit a mixture to training images by EM, once for each seed.
 
-    Args:
-        data: binary images.
-        config: components, covariance, and the convention for p(x).
-        seeds: decide the start of EM, and samples; one for each trial.
-        listeners: an EM step is a mini-batch to them, and the end of EM an epoch.
-
-    Returns:
-        The mixtures; the history's error is −log p(x) in nats.
+    The history's error is −log p(x) in nats.  To listeners, an EM step is a mini-batch and the end
+    of EM an epoch.
 
     Raises:
         DataError: the images are real-valued, or fewer than components.
     """
-    config = config or PixelMixtureConfig()
     refuse_real_valued("gmm", data)
     n_steps = config.max_iterations + 1
     for listener in listeners:

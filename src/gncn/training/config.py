@@ -125,14 +125,8 @@ class TrainingConfig(Description):
 def refuse_idle(config: Description, names: Iterable[str], why: str, prefix: str = "") -> None:
     """Refuse values that differ from their defaults but would have no effect.
 
-    Args:
-        config: the options.
-        names: the options that have no effect.
-        why: completes the sentence "option=value has no effect ...".
-        prefix: written before each name.
-
     Raises:
-        ConfigError: naming the option and its value.
+        ConfigError: "`prefix` and option=value has no effect `why`."
     """
     for name in names:
         field = type(config).model_fields.get(name)

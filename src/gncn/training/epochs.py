@@ -86,6 +86,9 @@ class Batch(NamedTuple):
         return jnp.sum(self.weights * values) / jnp.sum(self.weights)
 
 
+Count = Int[Array | np.ndarray, ""]
+"""A number that a program is given, rather than compiled for."""
+
 See = Callable[[Any, Batch, PRNGKeyArray], Statistics]
 """What is recorded of each held-out image of a block."""
 
@@ -140,12 +143,9 @@ class Method(abc.ABC):
     @staticmethod
     @abc.abstractmethod
     def check(models: Sequence[Any], data: Dataset, config: TrainingConfig) -> None:
-        """Refuse models, data or options that don't suit the method.
+        """Refuse models that differ in more than their arrays, and data or options that don't fit.
 
-        Raises:
-            ConfigError: the models differ in more than their arrays, or an option doesn't
-                apply to them.
-            DataError: the data do not fit the models.
+        Raises `ConfigError` or `DataError`.
         """
 
     @staticmethod
@@ -257,7 +257,8 @@ def run_epoch(
             under_way.append((int(part.first + part.n_batches) - 1, sums.error))
             finish(leave=LEAD - 1)
     finish(leave=0)
-    return TrainingState(*carry, state.key, state.epoch + 1), _report(seen, method)
+    network, learner = carry
+    return TrainingState(network, learner, state.key, state.epoch + 1), _report(seen, method)
 
 
 @eqx.filter_jit
@@ -269,9 +270,7 @@ def _draw_order(
     return keys, jax.vmap(lambda key: jax.random.permutation(key, n_images))(keys)
 
 
-def _batch(
-    examples: Examples, chosen: Int[Array, " batch"], n_left: Int[Array | np.ndarray, ""] | int
-) -> Batch:
+def _batch(examples: Examples, chosen: Int[Array, " batch"], n_left: Count | int) -> Batch:
     """The examples chosen; those beyond the first `n_left` are fillers."""
     weights = (jnp.arange(len(chosen)) < n_left).astype(jnp.float32)
     labels = None if examples.labels is None else jnp.asarray(examples.labels)[chosen]
@@ -288,7 +287,7 @@ Carried = TypeVar("Carried")
 def _collect(
     step: Callable[[Int[Array, ""], Carried], tuple[Carried, Statistics]],
     carry: Carried,
-    count: Int[Array | np.ndarray, ""],
+    count: Count,
     length: int,
 ) -> tuple[Carried, Statistics]:
     """Do `count` steps; what each gives is at its place in arrays of `length`, the rest is 0."""
@@ -349,13 +348,7 @@ def _mean(sums: Statistics, n_images: int) -> Statistics:
 def average(models: Any, source: Source, batch_size: int, see: See) -> Statistics:
     """Average statistics over images, in blocks so that memory stays bounded.
 
-    One program serves splits of every size.
-
-    Args:
-        models: with a leading axis of trials, as the result.
-        source: the images.
-        batch_size: images of a block.
-        see: `Method.see`.
+    Models and means have a leading axis of trials.  One program serves splits of every size.
     """
     n_images, size = len(source), EVALUATED_BLOCKS * batch_size
     n_blocks = -(-n_images // batch_size)
@@ -372,7 +365,7 @@ def average(models: Any, source: Source, batch_size: int, see: See) -> Statistic
 
 
 @eqx.filter_jit
-def _see_blocks(models: Any, part: Chunk, n_images: Int[Array, ""], see: See) -> Statistics:
+def _see_blocks(models: Any, part: Chunk, n_images: Count, see: See) -> Statistics:
     """Sums of statistics over each block, with axes of trials and blocks."""
     length, _, batch_size = part.indices.shape
 
