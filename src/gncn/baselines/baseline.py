@@ -105,10 +105,6 @@ class Baseline(eqx.Module):
     objectives: ClassVar[tuple[Objective, ...]]
 
     @abc.abstractmethod
-    def encode_layers(self, x: Float[Array, "batch pixels"]) -> list[Float[Array, "batch _units"]]:
-        """Activities of the hidden layers, then the topmost layer's output."""
-
-    @abc.abstractmethod
     def statistics(self, batch: Batch, key: PRNGKeyArray) -> Statistics:
         """What is recorded of each image of a batch; the key decides what is random."""
 

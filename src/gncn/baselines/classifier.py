@@ -34,10 +34,6 @@ class DSRN(Baseline):
     error_name: ClassVar[ErrorName] = "error_percent"
     objectives: ClassVar[tuple[Objective, ...]] = (Objective(classification_loss, ("network",)),)
 
-    def encode_layers(self, x: Float[Array, "batch pixels"]) -> list[Float[Array, "batch _units"]]:
-        """Activities of the hidden layers, then the logits of classes."""
-        return self.network.layers(x)
-
     def classify(self, x: Float[Array, "batch pixels"]) -> Int[Array, " batch"]:
         """The likeliest class of each image."""
         return jnp.argmax(self.network(x), axis=-1)
@@ -45,7 +41,7 @@ class DSRN(Baseline):
     def statistics(self, batch: Batch, key: PRNGKeyArray) -> Statistics:
         """Error in % (0 or 100 for an image), ψ and its two terms; nothing is random."""
         assert batch.labels is not None
-        *hidden, logits = self.encode_layers(batch.images)
+        *hidden, logits = self.network.layers(batch.images)
         log_share = jax.nn.log_softmax(logits, axis=-1)
         chosen = jnp.take_along_axis(log_share, batch.labels[:, None], axis=-1)[:, 0]
         norms = jnp.stack([jnp.sum(jnp.abs(units), axis=-1) for units in hidden])
