@@ -9,7 +9,7 @@ import gncn
 from gncn.base.errors import ConfigError
 from gncn.core.completion import WAYS, Completer, SeenErrors
 from gncn.evaluation.completion import complete
-from gncn.measures.network_completion import SettleFrom, calibrated
+from gncn.measures.models import SettleFrom, calibrated
 from oracle import Oracle
 
 SIZES = (6, 5, 4)

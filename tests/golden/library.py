@@ -23,14 +23,9 @@ import gncn
 from gncn.core.completion import Completer
 from gncn.core.inference import decode, descend, encode, encode_layers, reconstruct
 from gncn.evaluation.neighbours import nearest_images
-from gncn.measures.completion import Completion
-from gncn.measures.likelihood import Likelihood
-from gncn.measures.models import as_measurable
-from gncn.measures.network_completion import SettleFrom, calibrated
-from gncn.measures.probe import probe_layer
-from gncn.measures.sparsity import Sparsity
-from gncn.measures.subject import Subject
-from gncn.measures.tight import Tight
+from gncn.measures import Completion, Likelihood, Sparsity, Subject, Tight, as_measurable
+from gncn.measures.codes import probe_layer
+from gncn.measures.models import SettleFrom, calibrated
 from gncn.runs.train import train
 from gncn.training.epochs import run_epoch, unstack
 from gncn.training.examples import examples_of, on_device
@@ -309,8 +304,8 @@ def measured(name: str) -> Arrays:
         "prior": prior,
         "tight": tight.numbers["tight"],
         "completion": completion.numbers["completion"],
-        "probe": probe_layer(subject, subject.n_layers)[0],
-        "probe1": probe_layer(subject, 1)[0],
+        "probe": probe_layer(subject, subject.n_layers),
+        "probe1": probe_layer(subject, 1),
         "sparsity": {str(row["layer"]): row for row in sparse},
         "samples": {
             "means": means,

@@ -12,10 +12,11 @@ from jaxtyping import Array, Float
 from gncn.base.errors import ConfigError
 from gncn.data import Dataset, Split
 from gncn.evaluation.completion import visible_pixels
+from gncn.evaluation.probe import fit_probe
 from gncn.evaluation.proposals import laplace_proposal
 from gncn.evaluation.protocols import StandardNormal
 from gncn.measures import Completion, Likelihood, LinearProbe, Sparsity, Subject, Tight, Yardsticks
-from gncn.measures.probe import probe_layer
+from gncn.measures.codes import probe_layer
 
 
 class Linear(eqx.Module):
@@ -95,7 +96,7 @@ def test_likelihoods_agree_with_quadrature_on_the_split_asked_for(subject):
     assert set(described["validation_log_density"]) == {1, 3}
     assert "log_density_of_test_codes" in described
     images = subject.data.test.images.astype(float)
-    truth = exact(subject, prior.mixture, images)
+    truth = exact(subject, prior.prior, images)
     found = measured.numbers["likelihood"]
     assert found["mean"] == pytest.approx(truth.mean(), abs=0.05)
     np.testing.assert_allclose(measured.per_image["log_likelihood"], truth, atol=0.4)
@@ -168,12 +169,14 @@ def test_a_mask_may_come_from_a_file(subject, tmp_path):
 
 
 def test_probe_and_sparsity_take_any_layer(subject):
-    top, probe = probe_layer(subject, 2)
+    top = probe_layer(subject, 2)
     assert LinearProbe().measure(subject).numbers["probe"] == [top]
     assert top["layer"] == 2
     assert top["z"]["error_percent"] < 30
     assert top["z"]["error_percent"] == top["phi"]["error_percent"]
     codes = subject.codes("test")
+    train, validation = subject.data.train.labels, subject.data.validation.labels
+    probe = fit_probe(subject.codes("train"), train, subject.codes("validation"), validation)
     wrong = 100 * np.mean(probe.predict(codes) != subject.data.test.labels)
     assert top["z"]["error_percent"] == pytest.approx(wrong)
     assert np.sum(top["z"]["confusion"]) == 100

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -49,7 +48,7 @@ def draw_curves(curves: Sequence[Curve], what: str, name: str) -> str:
         if curve.paper is not None:
             ring = {"mfc": "none", "mec": curve.colour, "clip_on": False}
             axes.plot([longest * 1.03], [curve.paper], "o", **ring)
-    _axes(axes, x="epoch", y=f"BCE of {what} images, nats")
+    style(axes, x="epoch", y=f"BCE of {what} images, nats", ticks=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8.5, frameon=False, ncols=2, labelcolor=INK)
     return to_svg(figure, name)
@@ -86,13 +85,8 @@ def draw_sparsity(
         axes.legend(fontsize=8.5, frameon=False, labelcolor=INK)
     axes.set_xticks(layers)
     axes.set_ylim(0, None)
-    _axes(axes, x="layer", y="share of active neurons")
+    style(axes, x="layer", y="share of active neurons", ticks=9)
     return to_svg(figure, name)
-
-
-def _axes(axes: Axes, *, x: str, y: str) -> None:
-    style(axes, x=x, y=y)
-    axes.tick_params(labelsize=9)
 
 
 def to_svg(figure: Figure, name: str) -> str:

@@ -35,12 +35,12 @@ def save_figure(figure: Figure, path: Path) -> Path:
     return path
 
 
-def style(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
+def style(axes: Axes, *, title: str = "", x: str = "", y: str = "", ticks: int = 8) -> None:
     """Labels, a light grid and no box."""
     entitle(axes, title)
     axes.set_xlabel(x, fontsize=9, color=INK)
     axes.set_ylabel(y, fontsize=9, color=INK)
-    axes.tick_params(labelsize=8, colors=INK)
+    axes.tick_params(labelsize=ticks, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)

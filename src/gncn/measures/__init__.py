@@ -1,79 +1,35 @@
-"""What is measured of a trained model: one `Measure` in one file for each.
-
-================  =====================================================================
-name              what it measures
-================  =====================================================================
-``likelihood``    log p(x) by Monte Carlo from a prior
-``tight``         log p(x) of a few images by importance sampling and by annealing
-``samples``       images drawn from the model, and the training images nearest to them
-``completion``    error of filling in missing pixels (M-MSE)
-``yardsticks``    the same without a generative model
-``probe``         error of a linear classifier on the codes
-``sparsity``      how few neurons are active
-``embedding``     a picture of the codes in the plane
-================  =====================================================================
+"""What is measured of a trained model: one class for each `Measure`, in the order of `MEASURES`.
 
 A measure of your own is a subclass of `Measure` in a file of yours, registered under a name
 by ``gncn.register("measure", name, YourMeasure)``.
 """
 
-from gncn.measures.completion import Completion
-from gncn.measures.embedding import CodeMap
-from gncn.measures.likelihood import Likelihood
-from gncn.measures.measure import (
-    MEASURES,
-    Column,
-    Condition,
-    Measure,
-    Result,
-    Row,
-    check_settings,
-    make_measures,
-    measure_columns,
-    setting_fields,
-    within,
-)
-from gncn.measures.models import as_measurable
-from gncn.measures.probe import LinearProbe
-from gncn.measures.samples import Samples
-from gncn.measures.sparsity import Sparsity
-from gncn.measures.subject import Measurable, Subject
-from gncn.measures.tight import Tight
-from gncn.measures.yardsticks import Yardsticks
+from gncn.measures.codes import CodeMap, LinearProbe, Sparsity
+from gncn.measures.completion import Completion, Yardsticks
+from gncn.measures.likelihood import Likelihood, Samples, Tight
+from gncn.measures.measure import MEASURES
+from gncn.measures.measure import Column as Column
+from gncn.measures.measure import Condition as Condition
+from gncn.measures.measure import Measure as Measure
+from gncn.measures.measure import Result as Result
+from gncn.measures.measure import Row as Row
+from gncn.measures.measure import check_settings as check_settings
+from gncn.measures.measure import make_measures as make_measures
+from gncn.measures.measure import measure_columns as measure_columns
+from gncn.measures.measure import setting_fields as setting_fields
+from gncn.measures.measure import within as within
+from gncn.measures.models import as_measurable as as_measurable
+from gncn.measures.subject import Measurable as Measurable
+from gncn.measures.subject import Subject as Subject
 
-__all__ = [
-    "MEASURES",
-    "CodeMap",
-    "Column",
-    "Completion",
-    "Condition",
-    "Likelihood",
-    "LinearProbe",
-    "Measurable",
-    "Measure",
-    "Result",
-    "Row",
-    "Samples",
-    "Sparsity",
-    "Subject",
-    "Tight",
-    "Yardsticks",
-    "as_measurable",
-    "check_settings",
-    "make_measures",
-    "measure_columns",
-    "setting_fields",
-    "within",
-]
-
-for _name, _measure in (
-    ("likelihood", Likelihood),
-    ("tight", Tight),
-    ("samples", Samples),
-    ("completion", Completion),
-    ("yardsticks", Yardsticks),
-    ("probe", LinearProbe),
-    ("sparsity", Sparsity),
-    ("embedding", CodeMap),
-):
+for _name, _measure in {
+    "likelihood": Likelihood,
+    "tight": Tight,
+    "samples": Samples,
+    "completion": Completion,
+    "yardsticks": Yardsticks,
+    "probe": LinearProbe,
+    "sparsity": Sparsity,
+    "embedding": CodeMap,
+}.items():
     MEASURES.register(_name, _measure)

@@ -1,20 +1,32 @@
-"""`Completion`: how well the model fills in missing pixels, in each of its ways."""
+"""`Completion` and `Yardsticks`: how well missing pixels are filled in, with a model and without.
+
+M-MSE is the squared error summed over an image's missing pixels, mean over images.
+"""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from gncn.base.errors import ConfigError
-from gncn.data import Split
 from gncn.data.stored import read_npy
-from gncn.evaluation.completion import complete_in_ways, missing_squared_error, visible_pixels
+from gncn.evaluation.completion import (
+    Completer,
+    complete,
+    complete_in_ways,
+    missing_squared_error,
+    visible_pixels,
+)
 from gncn.evaluation.protocols import Mask
 from gncn.evaluation.scores import PerImage
+from gncn.evaluation.yardsticks import fit_nearest_neighbours, fit_regressor, mean_image
 from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
 from gncn.measures.subject import Subject
 
 _N_SHOWN = 12
+_N_TO_CHOOSE_BY = 1000
+"""Validation images by which the number of neighbours is chosen."""
 
 
 class MissingMeasure(Measure):
@@ -39,12 +51,7 @@ class MissingMeasure(Measure):
         return "a mask" if self.missing.endswith(".npy") else self.missing
 
     def check(self, subject: Subject) -> None:
-        """Read the mask's file, if there is one.
-
-        Raises:
-            ConfigError: it doesn't hold one boolean for each pixel.
-            DataError: it can't be read.
-        """
+        """Read the mask's file, if there is one; see `mask`."""
         self.visible(subject)
 
     def visible(self, subject: Subject) -> Mask:
@@ -52,7 +59,12 @@ class MissingMeasure(Measure):
         return self.mask(subject.shape, subject.seed)
 
     def mask(self, shape: tuple[int, int], seed: int) -> Mask:
-        """True where a pixel of images of a shape is visible; the seed is for random pixels."""
+        """True where a pixel of images of a shape is visible; the seed is for random pixels.
+
+        Raises:
+            ConfigError: the mask's file doesn't hold one boolean for each pixel.
+            DataError: it can't be read.
+        """
         if not self.missing.endswith(".npy"):
             return visible_pixels(self.missing, shape, seed=seed)
         mask = read_npy(Path(self.missing))
@@ -61,13 +73,17 @@ class MissingMeasure(Measure):
         return visible_pixels(mask, shape)
 
 
+def _score(error: PerImage) -> dict[str, Any]:
+    return {"m_mse": error.mean, "standard_error": error.standard_error}
+
+
 def _best(numbers: Numbers) -> Any:
     way = within("completion", "best_way")(numbers)
     return within("completion", "ways", str(way), "m_mse")(numbers)
 
 
 class Completion(MissingMeasure):
-    """M-MSE: squared error summed over an image's missing pixels, mean over images."""
+    """M-MSE of the model, in each of its ways of completing images."""
 
     columns = (Column("m_mse", "M-MSE", _best, published="m_mse"),)
     conditions = (Condition("missing", "missing pixels", within("completion", "missing")),)
@@ -80,48 +96,35 @@ class Completion(MissingMeasure):
         """
         visible = self.visible(subject)
         subject.report("learning to complete images")
-        train = subject.data.train.array
-        ways = subject.model.completers(subject.codes("train"), train, visible)
+        codes, train = subject.codes("train"), subject.data.train.array
+        ways = subject.model.completers(codes, train, visible)
+        images = {"validation": subject.data.validation.array, subject.split: subject.target.array}
+        errors: dict[str, dict[str, PerImage]] = {}
+        completed = {}
+        for split, whole in images.items():  # the split to report on comes last
 
-        def errors(split: str, images: Split) -> dict[str, PerImage]:
-            completed = complete_in_ways(
-                ways,
-                images.array,
-                visible,
-                on_way=lambda name: subject.report(f"completing {split} images: {name}"),
-            )
-            return {
-                way: missing_squared_error(images.array, filled, visible)
+            def on_way(name: str, what: str = f"completing {split} images") -> None:
+                subject.report(f"{what}: {name}")
+
+            completed = complete_in_ways(ways, whole, visible, on_way=on_way)
+            errors[split] = {
+                way: missing_squared_error(whole, filled, visible)
                 for way, filled in completed.items()
             }
-
-        reported = errors(subject.split, subject.target)
-        if subject.split == "validation":
-            chosen_by = reported
-        else:
-            chosen_by = errors("validation", subject.data.validation)
-        on_validation = {way: found.mean for way, found in chosen_by.items()}
-        shown = subject.target.array[:_N_SHOWN]
-        completed = complete_in_ways(ways, shown, visible)
+        reported = errors[subject.split]
+        on_validation = {way: found.mean for way, found in errors["validation"].items()}
+        numbers = {
+            "n_missing_pixels": int((~visible).sum()),
+            "ways": {way: _score(error) for way, error in reported.items()},
+            "best_way": min(on_validation, key=on_validation.__getitem__),
+            "validation_m_mse": on_validation,
+            "missing": self.words,
+        }
+        pictures = {"visible": visible, "whole": subject.target.array[:_N_SHOWN]}
         return Result(
-            {
-                "completion": {
-                    "n_missing_pixels": int((~visible).sum()),
-                    "ways": {
-                        way: {"m_mse": found.mean, "standard_error": found.standard_error}
-                        for way, found in reported.items()
-                    },
-                    "best_way": min(on_validation, key=lambda way: on_validation[way]),
-                    "validation_m_mse": on_validation,
-                    "missing": self.words,
-                }
-            },
-            {f"squared_error_{way}": found.values for way, found in reported.items()},
-            {
-                "visible": visible,
-                "whole": shown,
-                **{f"completed_{way}": images for way, images in completed.items()},
-            },
+            {"completion": numbers},
+            {f"squared_error_{way}": error.values for way, error in reported.items()},
+            pictures | {f"completed_{way}": x[:_N_SHOWN] for way, x in completed.items()},
         )
 
     def rows(self, numbers: Numbers) -> list[Row]:
@@ -133,13 +136,70 @@ class Completion(MissingMeasure):
         ]
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        from gncn.figures.evaluation import draw_completions
+        """Draw a row for what was seen, for each way's completion, and for the whole images."""
+        from gncn.figures.style import new_figure, save_figure, show, write
 
-        ways = result.numbers["completion"]["ways"]
-        return draw_completions(
-            folder / "completions.png",
-            result.pictures["whole"],
-            result.pictures["visible"],
-            {way: result.pictures[f"completed_{way}"] for way in ways},
-            subject.shape,
+        shown = result.pictures
+        rows = {"seen": np.where(shown["visible"][None, :], shown["whole"], 0.5)}
+        rows |= {way: shown[f"completed_{way}"] for way in result.numbers["completion"]["ways"]}
+        rows["whole image"] = shown["whole"]
+        n = len(shown["whole"])
+        figure = new_figure(0.8 * n + 1.4, 0.86 * len(rows) + 0.3)
+        grid = figure.subplots(len(rows), n, squeeze=False)
+        for row, (name, images) in zip(grid, rows.items(), strict=True):
+            for axes, image in zip(row, images, strict=True):
+                show(axes, image.reshape(subject.shape))
+            write(row[0], -0.08, 0.5, name, transform=row[0].transAxes, ha="right", fontsize=9)
+        return save_figure(figure, folder / "completions.png")
+
+
+def _over_supervised(numbers: Numbers) -> float | None:
+    ours = Completion.columns[0].find(numbers)
+    floor = within("yardsticks", "m_mse", "supervised", "m_mse")(numbers)
+    return None if ours is None or floor is None else ours / floor
+
+
+class Yardsticks(MissingMeasure):
+    """M-MSE of the mean image, nearest neighbours, and a network trained for this mask."""
+
+    of_data_alone = True
+    columns = (
+        Column(
+            "m_mse_over_supervised",
+            "M-MSE ÷ supervised",
+            _over_supervised,
+            tabulated=False,
+            needs=("completion", "yardsticks"),
+        ),
+    )
+
+    def measure(self, subject: Subject) -> Result:
+        data, visible = subject.data, self.visible(subject)
+        train, validation = data.train.array, data.validation.array
+        subject.report("yardsticks: mean image")
+        found: dict[str, Completer] = {"mean_image": mean_image(train)}
+        subject.report("yardsticks: nearest neighbours")
+        neighbours = fit_nearest_neighbours(train, validation[:_N_TO_CHOOSE_BY], visible)
+
+        def on_epoch(number: int, error: float) -> None:
+            subject.report(f"yardsticks: supervised regressor, epoch {number}: {error:.2f}")
+
+        floor = fit_regressor(train, validation, visible, key=subject.key(5), on_epoch=on_epoch)
+        found |= {"nearest_neighbours": neighbours, "supervised": floor.completer}
+        images = subject.target.array
+        scores = {
+            name: _score(missing_squared_error(images, complete(one, images, visible), visible))
+            for name, one in found.items()
+        }
+        scores["nearest_neighbours"]["k"] = neighbours.k
+        missing = int((~visible).sum())
+        return Result(
+            {"yardsticks": {"n_missing_pixels": missing, "m_mse": scores, "missing": self.words}}
         )
+
+    def rows(self, numbers: Numbers) -> list[Row]:
+        scores = within("yardsticks", "m_mse")(numbers) or {}
+        return [
+            Row(f"M-MSE, {name.replace('_', ' ')}", f"{score['m_mse']:.2f}", "yardstick")
+            for name, score in scores.items()
+        ]

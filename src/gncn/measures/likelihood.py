@@ -1,29 +1,35 @@
-"""`Likelihood`: log p(x) by Monte Carlo from a prior, at one S and as a curve over S."""
+"""`Likelihood`, `Tight` and `Samples`: what a model with a prior over codes says of images.
+
+Log p(x) is measured by Monte Carlo from the prior, at one S and as a curve over S, and of a few
+images by importance sampling and annealing, with a bracket.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
 from pydantic import Field, field_validator
 
+from gncn.evaluation.annealing import Annealing, annealed_log_likelihood, bracket
+from gncn.evaluation.importance import importance_log_likelihood
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture import Covariance
+from gncn.evaluation.neighbours import nearest_images
+from gncn.evaluation.proposals import GaussianProposal
 from gncn.evaluation.protocols import CodeSampler, WithPrior
 from gncn.evaluation.recall import EmpiricalPrior
+from gncn.evaluation.sheets import tile
 from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
 from gncn.measures.subject import FittedPrior, Subject
-
-NOTE = (
-    "log p(x) by Monte Carlo from S prior samples is a stochastic lower bound: on average it lies "
-    "below the true value, and rises to it as S grows. The paper's convention adds 2 log S, as the "
-    "authors' public script does; it bounds nothing and only serves comparison with published "
-    "numbers."
-)
 
 _OTHERS = {
     "likelihood_own_prior": "with the prior that the model was trained with",
     "likelihood_training_codes": "with the codes of training images as the prior",
 }
+_FEW_S, _N_SAMPLES = 5000, 100
 
 
 class PriorMeasure(Measure):
@@ -48,13 +54,16 @@ class PriorMeasure(Measure):
         return subject.prior(self.n_components, self.covariance)
 
 
-def _column(suffix: str, title: str, published: str = "") -> Column:
+def _column(
+    suffix: str, title: str, published: str = "", path: tuple[str, ...] = (), ranked: bool = True
+) -> Column:
     return Column(
         f"log_likelihood{suffix}",
         title,
-        within(f"likelihood{suffix}", "mean"),
+        within(*(path or (f"likelihood{suffix}", "mean"))),
         low_is_good=False,
         published=published,
+        ranked=ranked,
         table="generative",
     )
 
@@ -75,35 +84,42 @@ class Likelihood(PriorMeasure):
     )
 
     needs_codes = False
-    note = NOTE
+    note = (
+        "log p(x) by Monte Carlo from S prior samples is a stochastic lower bound: on average it "
+        "lies below the true value, and rises to it as S grows. The paper's convention adds "
+        "2 log S, as the authors' public script does; it bounds nothing and only serves "
+        "comparison with published numbers."
+    )
     columns = (
         _column("", "log p(x), mixture prior", "honest_log_likelihood"),
         _column("_training_codes", "log p(x), training codes"),
         _column("_own_prior", "log p(x), N(0, I)"),
-        Column(
-            "log_likelihood_paper_convention",
+        _column(
+            "_paper_convention",
             "log p(x) + 2 log S",
-            within("likelihood", "paper_convention"),
-            low_is_good=False,
-            published="log_likelihood",
-            table="generative",
+            "log_likelihood",
+            ("likelihood", "paper_convention"),
         ),
     )
     conditions = (Condition("n_samples", "S of log p(x)", within("likelihood", "n_samples")),)
 
     def measure(self, subject: Subject) -> Result:
         prior = self.prior(subject)
-        found = Result(prior.numbers).with_(self._with(subject, prior.prior, ""))
-        if not self.other_priors:
-            return found
-        if (own := subject.model.own_prior) is not None:
-            found = found.with_(self._with(subject, own, "_own_prior"))
-        if subject.model.fitted_prior is None:
-            codes = EmpiricalPrior(jnp.asarray(subject.codes("train")))
-            found = found.with_(self._with(subject, codes, "_training_codes"))
+        priors: dict[str, CodeSampler] = {"": prior.prior}
+        if self.other_priors and subject.model.own_prior is not None:
+            priors["_own_prior"] = subject.model.own_prior
+        if self.other_priors and subject.model.fitted_prior is None:
+            priors["_training_codes"] = EmpiricalPrior(jnp.asarray(subject.codes("train")))
+        found = Result(dict(prior.numbers))
+        for suffix, one in priors.items():
+            numbers, per_image = self._with(subject, one)
+            found.numbers[f"likelihood{suffix}"] = numbers
+            found.per_image[f"log_likelihood{suffix}"] = per_image
         return found
 
-    def _with(self, subject: Subject, prior: CodeSampler, suffix: str) -> Result:
+    def _with(
+        self, subject: Subject, prior: CodeSampler
+    ) -> tuple[dict[str, Any], Float[np.ndarray, " images"]]:
         model, images = WithPrior(subject.model.decoder, prior), subject.target.array
         what = f"log p(x) with S = {self.n_samples}"
         subject.report(what)
@@ -122,7 +138,7 @@ class Likelihood(PriorMeasure):
             "standard_error": float(at_s.standard_error[0]),
             "spread_over_prior_draws": None if spread is None else float(spread[0]),
             "paper_convention": float(at_s.paper_mean[0]),
-            "note": NOTE,
+            "note": self.note,
         }
         if self.curve:
             subject.report("log p(x) against S")
@@ -132,47 +148,208 @@ class Likelihood(PriorMeasure):
                 "mean": over_s.mean.tolist(),
                 "standard_error": over_s.standard_error.tolist(),
             }
-        per_image = {f"log_likelihood{suffix}": at_s.per_image[0]}
-        return Result({f"likelihood{suffix}": numbers}, per_image)
+        return numbers, at_s.per_image[0]
 
     def rows(self, numbers: Numbers) -> list[Row]:
         if (found := numbers.get("likelihood")) is None:
             return []
+
+        def row(n_samples: int, mean: float, remark: str) -> Row:
+            return Row(f"log p(x), S = {n_samples:,}", f"{mean:.2f} nats", remark)
+
         spread = found["spread_over_prior_draws"]
         error = f"± {found['standard_error']:.2f} over images"
         remark = error if spread is None else f"{error}, ± {spread:.2f} over prior draws"
-        rows = [Row(_title(found["n_samples"]), f"{found['mean']:.2f} nats", remark)]
+        rows = [row(found["n_samples"], found["mean"], remark)]
         if curve := found.get("curve"):
-            largest = _title(curve["n_samples"][-1])
-            rows.append(Row(largest, f"{curve['mean'][-1]:.2f} nats", "a tighter bound"))
+            rows.append(row(curve["n_samples"][-1], curve["mean"][-1], "a tighter bound"))
         remark = "adds 2 log S; for comparison with published numbers only"
         rows.append(Row("in the paper's convention", f"{found['paper_convention']:.2f}", remark))
         for key, remark in _OTHERS.items():
             if (other := numbers.get(key)) is not None:
-                rows.append(Row(_title(other["n_samples"]), f"{other['mean']:.2f} nats", remark))
+                rows.append(row(other["n_samples"], other["mean"], remark))
         return rows
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        return draw_curve(result, folder)
+        return _draw_curve(result, folder)
 
 
-def _title(n_samples: int) -> str:
-    return f"log p(x), S = {n_samples:,}"
+class Tight(PriorMeasure):
+    """Tight estimates of log p(x).
+
+    Both begin at the model's own proposals: an encoder's posterior, or a Laplace
+    approximation for a model that settles.  `leapfrog_step` is in standard deviations of these.
+    """
+
+    tight_images: int = Field(
+        default=24, ge=1, description="Images whose log p(x) is estimated tightly."
+    )
+    importance_samples: int = Field(
+        default=1000, ge=1, description="Importance samples for each of these images."
+    )
+    n_temperatures: int = Field(default=24, ge=1, description="Temperatures of annealing.")
+    n_chains: int = Field(default=4, ge=1, description="Chains of annealing for each image.")
+    leapfrog_step: float = Field(
+        default=0.3, gt=0, description="First step size of the Hamiltonian transitions."
+    )
+
+    note = (
+        "A lower bound on average, too, but it starts from Gaussians near the posterior of each "
+        "image. On images that the model simulated itself it is also bounded from above: the gap "
+        "says how far off it can be."
+    )
+    columns = (_column("_tight", "log p(x), annealed", path=("tight", "mean"), ranked=False),)
+
+    def measure(self, subject: Subject) -> Result:
+        prior = self.prior(subject)
+        model = WithPrior(subject.model.decoder, prior.prior)
+        images = subject.target.array[: self.tight_images]
+        n_images = len(images)
+        annealing = Annealing(
+            n_temperatures=self.n_temperatures,
+            n_chains=self.n_chains,
+            step_size=self.leapfrog_step,
+        )
+
+        def propose(x: UInt8[np.ndarray, "images pixels"]) -> GaussianProposal:
+            codes = subject.model.encode_layers(x)[-1]
+            return subject.model.propose(model, x, codes, subject.key(7))
+
+        subject.report(f"finding proposals for {n_images} images")
+        proposal = propose(images)
+        weighed = importance_log_likelihood(
+            model,
+            proposal,
+            images,
+            key=subject.key(8),
+            n_samples=self.importance_samples,
+            on_block=subject.counting("importance sampling", "images"),
+        )
+        subject.report(f"annealing: 0 of {n_images} images")
+        found = annealed_log_likelihood(
+            model,
+            images,
+            key=subject.key(2),
+            proposal=proposal,
+            annealing=annealing,
+            on_block=subject.counting("annealing", "images"),
+        )
+        subject.report("annealing both ways on simulated images")
+        check = bracket(
+            model, max(n_images // 3, 2), key=subject.key(3), propose=propose, annealing=annealing
+        )
+        same = prior_log_likelihood(model, images, key=subject.key(0), n_samples=_FEW_S)
+        numbers = {
+            "method": "annealed importance sampling from a proposal for each image, by "
+            "Hamiltonian transitions",
+            "n_images": n_images,
+            "n_temperatures": annealing.n_temperatures,
+            "n_chains": annealing.n_chains,
+            "mean": found.mean,
+            "standard_error": found.standard_error,
+            "effective_sample_size": float(np.mean(found.effective_sample_size)),
+            "acceptance": float(np.mean(found.acceptance)),
+            "importance_sampling": {
+                "n_samples": self.importance_samples,
+                "mean": weighed.mean,
+                "standard_error": weighed.standard_error,
+                "effective_sample_size": float(np.mean(weighed.effective_sample_size)),
+            },
+            "same_images_at_S_5000": float(same.mean[0]),
+            "simulated_images": {
+                "n": len(check.x),
+                "lower": check.lower.mean,
+                "upper": check.upper.mean,
+                "gap": check.gap,
+            },
+            "note": self.note,
+        }
+        return Result(prior.numbers | {"tight": numbers})
+
+    def rows(self, numbers: Numbers) -> list[Row]:
+        if (found := numbers.get("tight")) is None:
+            return []
+        gap, weighed = found["simulated_images"]["gap"], found["importance_sampling"]
+        same = f"{found['n_images']} images; S = 5000 says {found['same_images_at_S_5000']:.2f}"
+        size, n = weighed["effective_sample_size"], weighed["n_samples"]
+        annealed = f"{same}; gap on simulated ones {gap:.2f}"
+        importance = f"the same images; {size:.0f} effective samples of {n}"
+        return [
+            Row("log p(x), annealed", f"{found['mean']:.2f} nats", annealed),
+            Row("log p(x), importance", f"{weighed['mean']:.2f} nats", importance),
+        ]
+
+    def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
+        return _draw_curve(result, folder)
 
 
-def draw_curve(result: Result, folder: Path) -> Path | None:
+def _draw_curve(result: Result, folder: Path) -> Path | None:
     """Draw log p(x) against S, with the tight estimate if there is one; None without a curve."""
-    from gncn.figures.evaluation import draw_likelihood_curve
+    from gncn.figures.style import COLOURS, new_figure, save_figure, style
 
-    curve = within("likelihood", "curve")(result.numbers)
+    curve, tight = within("likelihood", "curve")(result.numbers), result.numbers.get("tight")
     if curve is None:
         return None
-    tight = result.numbers.get("tight", {})
-    return draw_likelihood_curve(
-        folder / "likelihood.png",
-        curve["n_samples"],
-        curve["mean"],
-        curve["standard_error"],
-        tight.get("mean"),
-        tight.get("same_images_at_S_5000"),
-    )
+    figure = new_figure(6, 3.6)
+    axes = figure.subplots()
+    look: dict[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 4}
+    label = "S prior samples, all images"
+    axes.errorbar(curve["n_samples"], curve["mean"], curve["standard_error"], label=label, **look)
+    if tight is not None:
+        label = "annealed importance sampling, a few images"
+        axes.axhline(tight["mean"], color=COLOURS[1], label=label)
+        same, label = tight["same_images_at_S_5000"], "S = 5000, the same few images"
+        axes.plot([_FEW_S], [same], "s", color=COLOURS[1], label=label)
+    axes.set_xscale("log")
+    style(axes, title="log p(x): the bound rises with S", x="prior samples S", y="nats per image")
+    axes.legend(fontsize=8, frameon=False)
+    return save_figure(figure, folder / "likelihood.png")
+
+
+class Samples(PriorMeasure):
+    """Samples, and how far they and held-out images are from training images."""
+
+    needs_codes = False
+
+    def measure(self, subject: Subject) -> Result:
+        prior = self.prior(subject)
+        subject.report("sampling, and searching the nearest training images")
+        codes = prior.prior.sample(subject.key(6), _N_SAMPLES)
+        means = np.asarray(jax.nn.sigmoid(subject.model.decoder.decode(codes)))
+        uniform = np.random.default_rng(subject.seed).uniform(size=means.shape)
+        drawn = (uniform < means).astype(np.uint8)
+        train = subject.data.train.array
+        nearest = nearest_images(train, drawn)
+        held_out = nearest_images(train, subject.target.array[:_N_SAMPLES])
+        numbers = {
+            "n": len(means),
+            "distance_to_nearest_training_image": float(nearest.distances.mean()),
+            "the_same_for_held_out_images": float(held_out.distances.mean()),
+            "note": "Euclidean, of binary draws; a model that copies is much nearer than held-out "
+            "images are.",
+        }
+        pictures = {
+            "samples": means,
+            "samples_drawn": drawn,
+            "samples_nearest": np.asarray(train[nearest.indices[:, 0]]),
+        }
+        return Result(prior.numbers | {"samples": numbers}, pictures=pictures)
+
+    def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
+        """Draw three squares of images, side by side."""
+        from gncn.figures.style import entitle, new_figure, save_figure, show
+
+        titles = {
+            "samples": "Samples (means)",
+            "samples_drawn": "Drawn from them",
+            "samples_nearest": "The training image nearest to each draw",
+        }
+        figure = new_figure(4.6 * len(titles), 5)
+        for axes, (name, title) in zip(
+            figure.subplots(1, len(titles)), titles.items(), strict=True
+        ):
+            images = result.pictures[name]
+            columns = round(len(images) ** 0.5)
+            show(axes, tile(images, subject.shape, columns, background=0.5))
+            entitle(axes, title)
+        return save_figure(figure, folder / "samples.png")

@@ -1,25 +1,14 @@
 """`Measure`: something to measure of a trained model, and everything that belongs to it.
 
 A measure is one class in one file.  Its fields are its settings; they are declared nowhere
-else.  ``gncn evaluate``, ``gncn compare``, ``gncn report`` and ``gncn tune`` all go by the
-classes in `MEASURES`, so a class registered there appears in each of them:
-
-==============  ============================================================================
-member          who uses it
-==============  ============================================================================
-fields          options of ``gncn evaluate``, of a study's ``[evaluation]`` and of a
-                search's ``[measuring]``
-`check`         everyone, to refuse bad settings before anything is measured
-`measure`       everyone
-`rows`          the table that ``gncn evaluate`` prints
-`figure`        ``gncn evaluate``
-`columns`       the tables of ``gncn compare`` and ``gncn report``; objectives of ``gncn tune``
-`conditions`    ``gncn compare``, to refuse numbers that can't be compared
-==============  ============================================================================
+else: they are options of ``gncn evaluate``, of a study's ``[evaluation]`` and of a search's
+``[measuring]``.  ``gncn evaluate`` prints its `rows` and draws its `figure`; its `columns`
+stand in the tables of ``gncn compare`` and ``gncn report`` and are objectives of ``gncn tune``.
+All of them go by the classes in `MEASURES`.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -161,15 +150,15 @@ class _Measures(Registry[type[Measure]]):
         for known in map(self.get, self.names()):
             if known is entry:
                 continue
-            for name in entry.model_fields.keys() & known.model_fields.keys():
-                one, other = entry.model_fields[name], known.model_fields[name]
+            settings, others = entry.model_fields, known.model_fields
+            for name in settings.keys() & others.keys():
+                one, other = settings[name], others[name]
                 if (one.annotation, one.default) != (other.annotation, other.default):
                     raise ConfigError(
                         f"The setting {name!r} has another type or default in {entry.__name__} "
                         f"than in {known.__name__}, and one option gives both. Rename it."
                     )
-            same = {one.key for one in entry.columns} & {one.key for one in known.columns}
-            if same:
+            if same := {one.key for one in entry.columns} & {one.key for one in known.columns}:
                 raise ConfigError(
                     f"{entry.__name__} and {known.__name__} both have a column {min(same)!r}; "
                     "rename one."
@@ -187,11 +176,10 @@ reserve("measuring", ("measures", "first_trial_only"))
 
 def setting_fields() -> dict[str, Any]:
     """Pydantic's description of every setting of every measure, by name."""
-    return {
-        name: option
-        for measure in map(MEASURES.get, MEASURES.names())
-        for name, option in measure.model_fields.items()
-    }
+    fields = {}
+    for name in MEASURES.names():
+        fields |= MEASURES.get(name).model_fields
+    return fields
 
 
 def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,10 +189,10 @@ def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: a name is unknown, or a value not allowed.
     """
     made = make_measures(None, settings).values()
-    return {name: getattr(one, name) for one in made for name in type(one).model_fields}
+    return {name: value for measure in made for name, value in measure}
 
 
-def make_measures(only: tuple[str, ...] | None, settings: Mapping[str, Any]) -> dict[str, Measure]:
+def make_measures(only: Collection[str] | None, settings: Mapping[str, Any]) -> dict[str, Measure]:
     """Make some or all measures by name, each with the settings that are its own.
 
     Raises:
@@ -223,6 +211,4 @@ def make_measures(only: tuple[str, ...] | None, settings: Mapping[str, Any]) -> 
 
 def measure_columns() -> Iterator[tuple[str, Column]]:
     """The columns of all measures, each with the name of its measure."""
-    for name in MEASURES.names():
-        for column in MEASURES.get(name).columns:
-            yield name, column
+    return ((name, one) for name in MEASURES.names() for one in MEASURES.get(name).columns)

@@ -1,28 +1,26 @@
 """The models of this library as measures see them: `as_measurable`."""
 
-from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError
 from gncn.baselines.autoencoder import GVAE, RAE, Autoencoder, encoder_proposal
 from gncn.baselines.clamped import ClampedCompleter, EncodeAgain
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.core.competition import Columns
-from gncn.core.completion import Completer
+from gncn.core.completion import Completer, settle_on_visible
 from gncn.core.inference import decode, encode_layers
 from gncn.core.network import Network
 from gncn.evaluation.blocks import blocks
 from gncn.evaluation.completion import Ways, combine
 from gncn.evaluation.proposals import GaussianProposal
 from gncn.evaluation.protocols import Codes, Images, LatentModel, Mask, StandardNormal
-from gncn.evaluation.recall import fit_recall, fit_refined
-from gncn.measures.network_completion import SettleFrom, calibrated
+from gncn.evaluation.recall import SHARPNESS, fit_recall, fit_refined
 from gncn.measures.subject import Measurable, States
 
 _BLOCK = 2000
@@ -54,15 +52,11 @@ class Generator(eqx.Module):
         return decode(self.network, codes)
 
 
-@dataclass(frozen=True)
 class NetworkModel(Measurable):
     """A GNCN as a `Measurable`; its codes are the settled top states, which have no prior."""
 
-    network: Network
-
-    @property
-    def decoder(self) -> Generator:
-        return Generator(self.network)
+    def __init__(self, network: Network) -> None:
+        self.network, self.decoder = network, Generator(network)
 
     def encode_layers(self, images: Shaped[np.ndarray, "images pixels"]) -> list[States]:
         """Settled states z^1..z^L."""
@@ -95,22 +89,50 @@ class NetworkModel(Measurable):
         return {"drift": drift, **several, "combined": combine(several, held_out, visible)}
 
 
-@dataclass(frozen=True)
+class SettleFrom(eqx.Module):
+    """Improves codes by settling silently from them; see `gncn.evaluation.recall`."""
+
+    network: Network
+    n_settle_steps: int = eqx.field(static=True)
+
+    def __call__(
+        self,
+        x: Float[Array, "images pixels"],
+        visible: Bool[Array, " pixels"],
+        codes: Float[Array, "images units"],
+    ) -> tuple[Float[Array, "images pixels"], Float[Array, "images units"]]:
+        """The inputs to g^0 and the states z^L at which settling from `codes` ends."""
+        latents, drive = settle_on_visible(
+            self.network, "silent", self.n_settle_steps, x, visible, codes
+        )
+        return drive, latents[-1]
+
+
+def calibrated(
+    completer: Completer, images: Shaped[np.ndarray, "images pixels"], visible: Mask
+) -> Completer:
+    """A ``silent`` completer with the sharpness of least squared error on whole images.
+
+    A prediction from half an image is less certain than the network makes it, which learned
+    from whole ones; one factor on the logits of missing pixels corrects that.
+    """
+    x = jnp.asarray(images, jnp.float32)
+    drive = completer.settle(x, jnp.asarray(visible))[1]
+    missing, wanted = drive[:, ~visible], x[:, ~visible]
+    output = completer.network.layers[0].errors.mean
+    errors = [float(jnp.sum((wanted - output(factor * missing)) ** 2)) for factor in SHARPNESS]
+    best = SHARPNESS[int(np.argmin(errors))]
+    return eqx.tree_at(lambda one: one.sharpness, completer, best)
+
+
 class AutoencoderModel(Measurable):
     """An autoencoder as a `Measurable`; its codes are what the encoder says, or its mean."""
 
-    model: Autoencoder
-
-    @property
-    def decoder(self) -> Autoencoder:
-        return self.model
-
-    @property
-    def own_prior(self) -> StandardNormal | None:
-        """N(0, I), with which all but the RAE are trained."""
-        n_latent = self.model.blueprint.n_latent
-        assert n_latent is not None
-        return None if isinstance(self.model, RAE) else StandardNormal(n_latent)
+    def __init__(self, model: Autoencoder) -> None:
+        self.model = self.decoder = model
+        n_latent = model.blueprint.n_latent
+        if not isinstance(model, RAE) and n_latent is not None:
+            self.own_prior = StandardNormal(n_latent)  # with which all but the RAE are trained
 
     def encode_layers(self, images: Shaped[np.ndarray, "images pixels"]) -> list[States]:
         """Activities of the encoder's layers, the codes last."""
@@ -154,26 +176,16 @@ def _encode(
     return model.encode_layers(images.astype(jnp.float32))
 
 
-@dataclass(frozen=True)
 class PixelMixtureModel(Measurable):
     """The mixture on pixels as a `Measurable`: its codes are pixel vectors, with its own density.
 
     It can only be sampled.
     """
 
-    model: PixelMixture
+    has_codes = False
 
-    @property
-    def has_codes(self) -> bool:
-        return False
-
-    @property
-    def decoder(self) -> PixelMixture:
-        return self.model
-
-    @property
-    def fitted_prior(self) -> PixelMixture:
-        return self.model
+    def __init__(self, model: PixelMixture) -> None:
+        self.decoder = self.fitted_prior = model
 
     def encode_layers(self, images: Shaped[np.ndarray, "images pixels"]) -> list[States]:
         """The images."""

@@ -1,7 +1,7 @@
 """`Subject`: what is measured, a model with its data and the codes of all images.
 
-Measures know a model by the methods of `Measurable` alone; `gncn.measures.models` has the
-models of this library as seen through them.
+Measures know a model by `Measurable` alone; `gncn.measures.models` shows the models of this
+library in its terms.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,6 @@ from jaxtyping import Float, PRNGKeyArray, Shaped
 from gncn.base.errors import ConfigError
 from gncn.data import Dataset, Split
 from gncn.evaluation.completion import Ways
-from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import Codes, Decoder, Images, LatentModel, Mask, Prior
 from gncn.evaluation.sheets import image_shape
@@ -36,29 +35,18 @@ _REGULARISATION = 0.03
 class Measurable(Protocol):
     """A generative model of binary images, as measures see it.
 
-    A subclass says what its `decoder` is, how it encodes and how it completes.  The rest is here
-    as it is for most models.
+    Attributes:
+        decoder: maps codes to logits of pixels; an `equinox.Module`.
+        has_codes: whether the model maps images to codes; if not, it can only be sampled.
+        own_prior: the prior that the model was trained with, if there was one.
+        fitted_prior: the density of codes, if training fitted it; if None, a mixture is fitted
+            to codes.
     """
 
-    @property
-    def has_codes(self) -> bool:
-        """Whether the model maps images to codes; if not, it can only be sampled."""
-        return True
-
-    @property
-    def decoder(self) -> Decoder:
-        """Maps codes to logits of pixels; an `equinox.Module`."""
-        ...
-
-    @property
-    def own_prior(self) -> Prior | None:
-        """The prior that the model was trained with, if there was one."""
-        return None
-
-    @property
-    def fitted_prior(self) -> Prior | None:
-        """The density of codes, if training fitted it; if None, a mixture is fitted to codes."""
-        return None
+    decoder: Decoder
+    has_codes: bool = True
+    own_prior: Prior | None = None
+    fitted_prior: Prior | None = None
 
     def encode_layers(self, images: Shaped[np.ndarray, "images pixels"]) -> list[States]:
         """States of all latent layers, bottom first; the last are the codes z."""
@@ -87,16 +75,9 @@ class Measurable(Protocol):
 
 
 class FittedPrior(NamedTuple):
-    """A prior over codes.
-
-    Attributes:
-        prior: its density and samples.
-        mixture: the same, if it was fitted for measuring; None if training fitted it.
-        numbers: for the metrics: how it was fitted; nothing if training fitted it.
-    """
+    """A prior over codes, and for the metrics how it was fitted; nothing if training fitted it."""
 
     prior: Prior
-    mixture: Mixture | None
     numbers: dict[str, Any]
 
 
@@ -110,6 +91,7 @@ class Subject:
         split: the images that numbers are reported on: ``validation`` or ``test``.
         seed: of everything random in the measurements.
         report: receives what is being done.
+        priors: the mixtures fitted so far, by their settings.
 
     Raises:
         ConfigError: the split can't be reported on, or the images are real-valued.
@@ -131,7 +113,7 @@ class Subject:
     @property
     def target(self) -> Split:
         """The images that numbers are reported on."""
-        return self.data.test if self.split == "test" else self.data.validation
+        return getattr(self.data, self.split)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -150,7 +132,7 @@ class Subject:
     def states(self) -> dict[str, list[States]]:
         """States of all latent layers, bottom first, for each split."""
         self.report("encoding all images")
-        splits: dict[str, Any] = {"train": self.data.train, "validation": self.data.validation}
+        splits = {"train": self.data.train, "validation": self.data.validation}
         splits[self.split] = self.target
         return {name: self.model.encode_layers(split.array) for name, split in splits.items()}
 
@@ -170,7 +152,7 @@ class Subject:
         density of validation codes decides.
         """
         if (given := self.model.fitted_prior) is not None:
-            return FittedPrior(given, None, {})
+            return FittedPrior(given, {})
         settings = n_components, covariance
         if settings not in self.priors:
             self.priors[settings] = self._fit_prior(*settings)
@@ -202,4 +184,4 @@ class Subject:
             f"log_density_of_{self.split}_codes": float(jnp.mean(fit.mixture.log_prob(target))),
             **({"validation_log_density": tried} if tried else {}),
         }
-        return FittedPrior(fit.mixture, fit.mixture, {"prior": numbers})
+        return FittedPrior(fit.mixture, {"prior": numbers})

@@ -30,6 +30,7 @@ from gncn.base.files import read_json, sha256, write_atomic
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.core.network import Network
 from gncn.data import Dataset
+from gncn.evaluation.mixture import Mixture
 from gncn.measures import MEASURES, Measure, Result, Subject, as_measurable, make_measures
 from gncn.measures.subject import Report
 from gncn.runs.folder import RunFolder
@@ -133,8 +134,8 @@ class _Files:
         write_atomic(self.per_image, save_tensors(found.per_image))
         write_atomic(self.pictures, save_tensors(found.pictures))
         for fitted in subject.priors.values():
-            if fitted.mixture is not None:
-                save_mixture(fitted.mixture, self.prior)
+            if isinstance(fitted.prior, Mixture):
+                save_mixture(fitted.prior, self.prior)
         write_atomic(self.numbers, json.dumps(found.numbers, indent=2) + "\n")
 
     def read(self, header: dict[str, Any], measures: tuple[str, ...], report: Report) -> Result:
