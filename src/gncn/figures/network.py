@@ -154,27 +154,22 @@ def draw_columns(
     """
     figure = new_figure(1.6 * len(labels) + 1.2, 2.1 * len(latents) + 0.7)
     grid = figure.subplots(len(latents), len(labels), squeeze=False)
-    for row, (states, group) in enumerate(
-        zip(reversed(latents), reversed(list(group_sizes)), strict=True)
-    ):
-        layer = len(latents) - row
-        active = np.maximum(states, 0)
+    rows = enumerate(zip(grid[::-1], latents, group_sizes, strict=True), start=1)
+    for layer, (panels, states, group) in rows:
+        n_images, n_units = states.shape
+        width = group or round(n_units**0.5)
+        active = np.pad(np.maximum(states, 0), ((0, 0), (0, -n_units % width)))
         top = float(active.max()) or 1.0
-        width = group or round(states.shape[1] ** 0.5)
-        for column, axes in enumerate(grid[row]):
-            spare = -states.shape[1] % width
-            picture = np.pad(active[column], (0, spare)).reshape(-1, width).T
-            axes.imshow(picture, cmap="Blues", vmin=0, vmax=top, aspect="auto")
-            axes.set_xticks([])
-            axes.set_yticks([])
+        strips, shares = active.reshape(n_images, -1, width), np.mean(states > 1e-6, axis=1)
+        for axes, picture, share in zip(panels, strips, shares, strict=True):
+            axes.imshow(picture.T, cmap="Blues", vmin=0, vmax=top, aspect="auto")
+            axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color(FAINT)
-            share = np.mean(states[column] > 1e-6)
             axes.set_xlabel(f"{share:.0%} active", fontsize=7, color=INK)
-            if row == 0:
-                axes.set_title(labels[column], fontsize=9, color=INK)
-            if column == 0:
-                kind = f"{states.shape[1] // group} columns of {group}" if group else "no columns"
-                axes.set_ylabel(f"layer {layer}\n{kind}", fontsize=8, color=INK)
+        kind = f"{n_units // group} columns of {group}" if group else "no columns"
+        panels[0].set_ylabel(f"layer {layer}\n{kind}", fontsize=8, color=INK)
+    for axes, label in zip(grid[0], labels, strict=True):
+        axes.set_title(label, fontsize=9, color=INK)
     title = "Settled states; each vertical strip of a panel is one column of competing neurons"
     figure.suptitle(title, fontsize=10, color=INK)
     return save_figure(figure, path)

@@ -23,7 +23,7 @@ from gncn.evaluation.protocols import CodeSampler, WithPrior
 from gncn.evaluation.recall import EmpiricalPrior
 from gncn.evaluation.sheets import tile
 from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
-from gncn.measures.subject import FittedPrior, Subject
+from gncn.measures.subject import Subject
 
 _OTHERS = {
     "likelihood_own_prior": "with the prior that the model was trained with",
@@ -48,10 +48,6 @@ class PriorMeasure(Measure):
     @classmethod
     def _several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, int) else value
-
-    def prior(self, subject: Subject) -> FittedPrior:
-        """The prior; measures with the same settings share one fit."""
-        return subject.prior(self.n_components, self.covariance)
 
 
 def _column(
@@ -104,7 +100,7 @@ class Likelihood(PriorMeasure):
     conditions = (Condition("n_samples", "S of log p(x)", within("likelihood", "n_samples")),)
 
     def measure(self, subject: Subject) -> Result:
-        prior = self.prior(subject)
+        prior = subject.prior(self.n_components, self.covariance)
         priors: dict[str, CodeSampler] = {"": prior.prior}
         if self.other_priors and subject.model.own_prior is not None:
             priors["_own_prior"] = subject.model.own_prior
@@ -201,7 +197,7 @@ class Tight(PriorMeasure):
     columns = (_column("_tight", "log p(x), annealed", path=("tight", "mean"), ranked=False),)
 
     def measure(self, subject: Subject) -> Result:
-        prior = self.prior(subject)
+        prior = subject.prior(self.n_components, self.covariance)
         model = WithPrior(subject.model.decoder, prior.prior)
         images = subject.target.array[: self.tight_images]
         n_images = len(images)
@@ -312,7 +308,7 @@ class Samples(PriorMeasure):
     needs_codes = False
 
     def measure(self, subject: Subject) -> Result:
-        prior = self.prior(subject)
+        prior = subject.prior(self.n_components, self.covariance)
         subject.report("sampling, and searching the nearest training images")
         codes = prior.prior.sample(subject.key(6), _N_SAMPLES)
         means = np.asarray(jax.nn.sigmoid(subject.model.decoder.decode(codes)))

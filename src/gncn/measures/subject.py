@@ -17,6 +17,7 @@ from jaxtyping import Float, PRNGKeyArray, Shaped
 from gncn.base.errors import ConfigError
 from gncn.data import Dataset, Split
 from gncn.evaluation.completion import Ways
+from gncn.evaluation.mixture_fit import choose_mixture
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import Codes, Decoder, Images, LatentModel, Mask, Prior
 from gncn.evaluation.sheets import image_shape
@@ -153,13 +154,8 @@ class Subject:
         """
         if (given := self.model.fitted_prior) is not None:
             return FittedPrior(given, {})
-        settings = n_components, covariance
-        if settings not in self.priors:
-            self.priors[settings] = self._fit_prior(*settings)
-        return self.priors[settings]
-
-    def _fit_prior(self, n_components: tuple[int, ...], covariance: str) -> FittedPrior:
-        from gncn.evaluation.mixture_fit import choose_mixture
+        if (settings := (n_components, covariance)) in self.priors:
+            return self.priors[settings]
 
         def on_iteration(number: int, objective: float) -> None:
             self.report(f"fitting the prior: EM step {number}, {objective:.2f}")
@@ -184,4 +180,5 @@ class Subject:
             f"log_density_of_{self.split}_codes": float(jnp.mean(fit.mixture.log_prob(target))),
             **({"validation_log_density": tried} if tried else {}),
         }
-        return FittedPrior(fit.mixture, {"prior": numbers})
+        self.priors[settings] = FittedPrior(fit.mixture, {"prior": numbers})
+        return self.priors[settings]
