@@ -10,7 +10,7 @@ import gncn
 from gncn.base.errors import ConfigError
 from gncn.base.extras import needs
 from gncn.cli import main
-from gncn.evaluation.neighbours import nearest_images
+from gncn.evaluation.yardsticks import nearest_images
 
 OPTIONAL = (
     *("scipy", "sklearn", "threadpoolctl", "matplotlib", "typer", "rich", "optuna", "jinja2"),

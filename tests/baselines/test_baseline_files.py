@@ -23,7 +23,7 @@ def mixture(covariance: str) -> PixelMixture:
     }
     means = np.random.default_rng(0).normal(size=(2, 3))
     return PixelMixture(
-        mixture_from_moments(np.array([0.2, 0.8]), means, spread[covariance], covariance),
+        mixture_from_moments(np.array([0.2, 0.8]), means, spread[covariance]),
         0.02,
         "means" if covariance == "tied" else "samples",
     )

@@ -13,7 +13,7 @@ from gncn.baselines.autoencoder import Autoencoder, encoder_proposal
 from gncn.baselines.descent import Backprop
 from gncn.baselines.kinds import choose_variance
 from gncn.data import Dataset, Split
-from gncn.evaluation.importance import importance_log_likelihood
+from gncn.evaluation.likelihood import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, StandardNormal, WithPrior
 from gncn.runs.statistics import mean_statistics
 from gncn.runs.train import train

@@ -6,14 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
-from weighted import sampling_error
+from weighted import covariances, sampling_error
 
+import gncn.evaluation.proposals
 from gncn.base.errors import ConfigError, DataError, DivergenceError
-from gncn.evaluation.importance import importance_log_likelihood
-from gncn.evaluation.likelihood import prior_log_likelihood
+from gncn.evaluation.images import log_likelihood
+from gncn.evaluation.likelihood import importance_log_likelihood, prior_log_likelihood
 from gncn.evaluation.mixture import mixture_from_moments
-from gncn.evaluation.proposals import GaussianProposal, Proposal, laplace_proposal
-from gncn.evaluation.protocols import LatentModel, WithPrior
+from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
+from gncn.evaluation.protocols import Decoder, Prior, WithPrior
+from gncn.evaluation.recall import EmpiricalPrior
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,8 @@ def unbiased(values: np.ndarray, exact: np.ndarray) -> bool:
 
 
 def test_model_is_what_the_tests_think(continuous, exact, some_images):
-    assert isinstance(continuous, LatentModel)
+    assert isinstance(continuous.decoder, Decoder)
+    assert isinstance(continuous.prior, Prior)
     side = np.array(np.meshgrid(*[[0, 1]] * 8)).reshape(8, -1).T
     np.testing.assert_allclose(np.exp(continuous.posterior(side)[0]).sum(), 1, rtol=1e-4)
     monte_carlo = prior_log_likelihood(
@@ -65,7 +68,10 @@ def test_model_is_what_the_tests_think(continuous, exact, some_images):
 
 
 @pytest.mark.parametrize("n_samples", [1, 7, 120])
-def test_weights_are_unbiased_for_every_s(continuous, matched, some_images, exact, n_samples):
+def test_weights_are_unbiased_for_every_s(
+    continuous, matched, some_images, exact, n_samples, images_at_once
+):
+    images_at_once(1000)
     times = 400
     estimate = importance_log_likelihood(
         continuous,
@@ -73,7 +79,6 @@ def test_weights_are_unbiased_for_every_s(continuous, matched, some_images, exac
         np.repeat(some_images, times, axis=0),
         key=jax.random.key(1),
         n_samples=n_samples,
-        image_block=1000,
     )
     assert unbiased(estimate.values, exact)
     assert estimate.mean < exact.mean()
@@ -112,20 +117,22 @@ def test_one_sample_has_effective_size_one(continuous, matched, some_images):
 
 
 @pytest.mark.parametrize("image_block", [1, 3, 10, 99])
-def test_blocks_change_nothing(continuous, matched, some_images, image_block):
+def test_blocks_change_nothing(continuous, matched, some_images, image_block, images_at_once):
     seen = []
-    whole, cut = (
-        importance_log_likelihood(
-            continuous,
-            matched,
-            some_images,
-            key=jax.random.key(6),
-            n_samples=70,
-            image_block=block,
-            on_block=lambda done, total: seen.append((done, total)),
+    found = []
+    for block in (10, image_block):
+        images_at_once(block)
+        found.append(
+            importance_log_likelihood(
+                continuous,
+                matched,
+                some_images,
+                key=jax.random.key(6),
+                n_samples=70,
+                on_block=lambda done, total: seen.append((done, total)),
+            )
         )
-        for block in (10, image_block)
-    )
+    whole, cut = found
     np.testing.assert_allclose(cut.values, whole.values, atol=1e-5)
     assert seen[-1] == (10, 10)
 
@@ -134,7 +141,6 @@ def test_gaussian_proposal_is_scipys_gaussian():
     factor = np.array([[1.0, 0.0], [0.8, 0.5]], np.float32)
     mean = np.array([1.0, -2.0], np.float32)
     proposal = GaussianProposal(jnp.asarray(mean), jnp.asarray(factor))
-    assert isinstance(proposal, Proposal)
     z = np.asarray(proposal.sample(jax.random.key(0), 20_000), np.float64)
     products = (z - mean)[:, :, None] * (z - mean)[:, None, :]
     error = products.std(0) / np.sqrt(len(z))
@@ -146,18 +152,17 @@ def test_gaussian_proposal_is_scipys_gaussian():
     np.testing.assert_allclose(diagonal.log_prob(jnp.asarray(z[:9])), exact, rtol=1e-4, atol=1e-4)
 
 
-def test_laplace_finds_peak_and_width(one_component, some_images):
+def test_laplace_finds_peak_and_width(one_component, some_images, monkeypatch):
+    monkeypatch.setattr(gncn.evaluation.proposals, "_AT_ONCE", 4)
     exact, grid, share = one_component.posterior(some_images)
     start = jnp.asarray(share @ grid + 0.5, jnp.float32)
-    proposal = laplace_proposal(
-        one_component, some_images, start, key=jax.random.key(7), image_block=4
-    )
+    proposal = laplace_proposal(one_component, some_images, start, key=jax.random.key(7))
     assert proposal.factor.shape == (10, 2, 2)
 
     def log_joint(z):
         logits = one_component.decode(z)
         given = jnp.sum(some_images * logits - jax.nn.softplus(logits), axis=1)
-        return jnp.sum(one_component.log_prior(z) + given)
+        return jnp.sum(one_component.prior.log_prob(z) + given)
 
     assert np.abs(jax.grad(log_joint)(proposal.mean)).max() < 0.1
     estimate = importance_log_likelihood(
@@ -169,14 +174,15 @@ def test_laplace_finds_peak_and_width(one_component, some_images):
 
 def test_laplace_is_exact_for_a_gaussian_prior_and_dull_decoder(one_component, some_images):
     """With logits that ignore the code the posterior is the prior."""
-    dull = eqx.tree_at(lambda m: m.outer, one_component, 0 * one_component.outer)
+    dull = eqx.tree_at(lambda m: m.decoder.outer, one_component, 0 * one_component.decoder.outer)
     proposal = laplace_proposal(
         dull, some_images[:2], jnp.zeros((2, 2)), key=jax.random.key(9), inflation=1.0
     )
     np.testing.assert_allclose(proposal.mean[0], dull.prior.means[0], atol=0.05)
     covariance = proposal.factor[0] @ proposal.factor[0].T
+    expected = covariances(dull.prior)[0]
     # Never wider than prior samples look, whose covariance is known to a few percent.
-    np.testing.assert_allclose(covariance, dull.prior.covariances[0], rtol=0.15, atol=0.05)
+    np.testing.assert_allclose(covariance, expected, rtol=0.15, atol=0.05)
 
 
 def test_laplace_looks_at_the_likeliest_components(one_component, some_images):
@@ -184,13 +190,13 @@ def test_laplace_looks_at_the_likeliest_components(one_component, some_images):
     own = one_component.prior
     far = 100.0 * np.random.default_rng(0).choice([-1, 1], size=(12, 2))
     means = np.concatenate([far, np.asarray(own.means)])
-    moments = np.concatenate([np.tile(np.eye(2), (12, 1, 1)), np.asarray(own.covariances)])
+    moments = np.concatenate([np.tile(np.eye(2), (12, 1, 1)), covariances(own)])
     # Of weights that leave the width of all samples that of the one component.
     many = mixture_from_moments(np.array([1e-9] * 12 + [1.0]), means, moments)
     start = jnp.zeros((2, 2))
     one, other = (
         laplace_proposal(
-            WithPrior(one_component, prior), some_images[:2], start, key=jax.random.key(7)
+            WithPrior(one_component.decoder, prior), some_images[:2], start, key=jax.random.key(7)
         )
         for prior in (own, many)
     )
@@ -199,15 +205,15 @@ def test_laplace_looks_at_the_likeliest_components(one_component, some_images):
 
 
 def test_with_prior_joins_a_decoder_and_a_prior(continuous, some_images):
-    joined = WithPrior(continuous, continuous.prior)
-    key = jax.random.key(10)
-    a, b = (
-        prior_log_likelihood(model, some_images, key=key, n_samples=100)
-        for model in (joined, continuous)
-    )
-    np.testing.assert_array_equal(a.values, b.values)
-    z = continuous.sample_prior(key, 5)
-    np.testing.assert_array_equal(joined.log_prior(z), continuous.log_prior(z))
+    z = continuous.prior.sample(jax.random.key(10), 10)
+    x = jnp.asarray(some_images, jnp.float32)
+    logits = continuous.decode(z)
+    np.testing.assert_array_equal(logits, continuous.decoder.decode(z))
+    joint = continuous.prior.log_prob(z) + log_likelihood(x, logits)
+    np.testing.assert_allclose(continuous.log_joint(x, z), joint, rtol=1e-6)
+    without_density = WithPrior(continuous.decoder, EmpiricalPrior(z))
+    with pytest.raises(AssertionError, match="no density"):
+        without_density.log_joint(x, z)
 
 
 def test_bad_input(continuous, matched, some_images):
@@ -218,6 +224,6 @@ def test_bad_input(continuous, matched, some_images):
         importance_log_likelihood(continuous, matched, some_images[:4], key=key)
     with pytest.raises(DataError, match="one code an image"):
         laplace_proposal(continuous, some_images, jnp.zeros((3, 2)), key=key)
-    broken = eqx.tree_at(lambda m: m.outer, continuous, continuous.outer * jnp.nan)
+    broken = eqx.tree_at(lambda m: m.decoder.outer, continuous, continuous.decoder.outer * jnp.nan)
     with pytest.raises(DivergenceError, match="not finite"):
         importance_log_likelihood(broken, matched, some_images, key=key)

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from gncn.base.errors import ConfigError, DataError
-from gncn.evaluation.probe import fit_probe
+from gncn.evaluation.codes import fit_probe
 
 
 def classes(n=600, k=4, dim=5, seed=0, spread=1.5):
@@ -27,10 +27,8 @@ def test_agrees_with_scikit_learn(k):
     theirs = LogisticRegression(C=0.1, tol=1e-6).fit(scaler.transform(codes), labels)
     expected = theirs.predict(scaler.transform(held_out[0]))
     np.testing.assert_array_equal(probe.predict(held_out[0]), expected)
-    scores = held_out[0] @ probe.weights.T + probe.bias
-    exponent = np.exp(scores - scores.max(1, keepdims=True))
     np.testing.assert_allclose(
-        exponent / exponent.sum(1, keepdims=True),
+        probe.classifier.predict_proba(probe.standardise(held_out[0])),
         theirs.predict_proba(scaler.transform(held_out[0])),
         atol=1e-3,
     )
@@ -77,8 +75,8 @@ def test_dead_units_do_no_harm_and_labels_need_not_count_from_zero():
     codes, labels = classes()
     codes[:, 0] = 0.7
     probe = fit_probe(codes, labels + 5, codes, labels + 5)
-    assert np.isfinite(probe.weights).all()
-    np.testing.assert_array_equal(probe.classes, [5, 6, 7, 8])
+    assert np.isfinite(probe.classifier.coef_).all()
+    np.testing.assert_array_equal(probe.classifier.classes_, [5, 6, 7, 8])
 
 
 def test_a_test_class_never_seen_counts_as_wrong():

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gncn.evaluation.codes
 from budget import examples
 from gncn.base.errors import ConfigError
-from gncn.evaluation.embedding import embed
-from gncn.evaluation.sparsity import gini, hoyer, sparsity
+from gncn.evaluation.codes import embed, gini, hoyer, sparsity
 
 
 def test_extremes():
@@ -50,11 +50,12 @@ def test_share_of_active_and_silent_units_by_layer():
     assert measured[1].hoyer == pytest.approx(0, abs=1e-6)
 
 
-def test_layout_keeps_clusters_apart():
+def test_layout_keeps_clusters_apart(monkeypatch):
+    monkeypatch.setattr(gncn.evaluation.codes, "_N_POINTS", 40)
     rng = np.random.default_rng(0)
     label = np.repeat([0, 1], 30)
     codes = (20.0 * label[:, None] + rng.normal(size=(60, 5))).astype(np.float32)
-    layout = embed(codes, n_points=40, perplexity=10.0)
+    layout = embed(codes, perplexity=10.0)
     assert len(np.unique(layout.indices)) == 40
     shown = label[layout.indices]
     means = np.stack([layout.positions[shown == k].mean(0) for k in (0, 1)])
@@ -66,8 +67,8 @@ def test_bad_layout_options():
     codes = np.zeros((20, 3), np.float32)
     with pytest.raises(ConfigError, match=r"below the 20 points drawn; received 30\.0"):
         embed(codes)
-    with pytest.raises(ConfigError, match="n_points must be above 0"):
-        embed(codes, n_points=0)
+    with pytest.raises(ConfigError, match="perplexity must be above 0"):
+        embed(codes, perplexity=0)
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-7])

@@ -6,8 +6,12 @@ import pytest
 
 from gncn.base.errors import ConfigError
 from gncn.evaluation.completion import complete, missing_squared_error, visible_pixels
-from gncn.evaluation.neighbours import nearest_images
-from gncn.evaluation.yardsticks import fit_nearest_neighbours, fit_regressor, mean_image
+from gncn.evaluation.yardsticks import (
+    fit_nearest_neighbours,
+    fit_regressor,
+    mean_image,
+    nearest_images,
+)
 
 VISIBLE = visible_pixels("right", (4, 8))
 

@@ -22,7 +22,7 @@ from tests.golden.cases import (
 import gncn
 from gncn.core.completion import Completer
 from gncn.core.inference import decode, descend, encode, encode_layers, reconstruct
-from gncn.evaluation.neighbours import nearest_images
+from gncn.evaluation.yardsticks import nearest_images
 from gncn.measures import Completion, Likelihood, Sparsity, Subject, Tight, as_measurable
 from gncn.measures.codes import probe_layer
 from gncn.measures.models import SettleFrom, calibrated

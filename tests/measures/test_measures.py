@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 
 from gncn.base.errors import ConfigError
 from gncn.data import Dataset, Split
+from gncn.evaluation.codes import fit_probe
 from gncn.evaluation.completion import visible_pixels
-from gncn.evaluation.probe import fit_probe
 from gncn.evaluation.proposals import laplace_proposal
 from gncn.evaluation.protocols import StandardNormal
 from gncn.measures import Completion, Likelihood, LinearProbe, Sparsity, Subject, Tight, Yardsticks

@@ -32,7 +32,7 @@ from gncn.base.description import Description
 from gncn.base.interrupts import interrupts_held
 from gncn.baselines.baseline import refuse_real_valued
 from gncn.data import Dataset
-from gncn.evaluation.bernoulli import log_likelihood_table
+from gncn.evaluation.images import log_likelihood_table
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture import Covariance, Mixture
 from gncn.evaluation.mixture_fit import fit_mixture

@@ -1,14 +1,14 @@
 """log p(x) by annealed importance sampling (AIS), and its bound from above (BDMC).
 
-Chains start at samples of a proposal q(z|x) and pass through p_β(z) ∝ q(z|x) [p(x, z) / q(z|x)]^β,
-β from 0 to 1, with a Hamiltonian transition (`gncn.evaluation.hmc`) at each.  A proposal near
+Chains start at samples of a proposal q(z|x) and pass through p_β(z) ∝ q(z|x) w(z)^β with
+w(z) = p(x, z) / q(z|x), β from 0 to 1, with a Hamiltonian transition at each.  A proposal near
 the posterior needs far fewer temperatures than the prior would.  With z_t the point reached at
 β_t, each chain has the weight
 
-    log w = Σ_t (β_{t+1} − β_t) [log p(x, z_t) − log q(z_t|x)],    E[w] = p(x)
+    log W = Σ_t (β_{t+1} − β_t) log w(z_t),    E[W] = p(x)
 
-so log mean w is a lower bound of log p(x) on average (Neal 2001).  Run backwards from an
-*exact* posterior sample, the same sum obeys E[1/w] = 1/p(x), so −log mean 1/w is an upper
+so log mean W is a lower bound of log p(x) on average (Neal 2001).  Run backwards from an
+*exact* posterior sample, the same sum obeys E[1/W] = 1/p(x), so −log mean 1/W is an upper
 bound on average (bidirectional Monte Carlo, Grosse, Ghahramani & Adams 2015).  The code
 that an image was simulated from is such a sample.  If the two bounds meet on simulated
 images, the lower bound can be trusted on real ones as far as they are alike (Wu, Burda,
@@ -19,7 +19,8 @@ then held, so that weights are exactly unbiased.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -29,31 +30,27 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
 from gncn.base.errors import ConfigError, DataError
-from gncn.evaluation.bernoulli import binary_images, log_likelihood, sample_pixels
-from gncn.evaluation.blocks import by_blocks, check_positive
-from gncn.evaluation.hmc import Draws, Points, transition, visit
-from gncn.evaluation.importance import WeightedEstimate, image_keys, weighted_estimate
-from gncn.evaluation.proposals import GaussianProposal, of_images
-from gncn.evaluation.protocols import Images, LatentModel, Sampler
+from gncn.evaluation.images import check_positive, sample_pixels
+from gncn.evaluation.likelihood import (
+    Weighing,
+    WeightedEstimate,
+    by_blocks,
+    image_keys,
+    log_sums,
+)
+from gncn.evaluation.proposals import GaussianProposal
+from gncn.evaluation.protocols import Images, WithPrior
 
 _ADAPTATION = 0.1
 _STEEPNESS = 4.0
 
-_Chains = tuple[Points, Float[Array, " chains"]]
-"""Where chains are, and a number of each."""
-
 
 @dataclass(frozen=True)
 class Annealing:
-    """How to anneal.
+    """How to anneal: intervals between β = 0 and β = 1, chains for each image, leapfrog steps.
 
-    Attributes:
-        n_temperatures: intervals between β = 0 and β = 1, shorter near both ends.
-        n_chains: for each image.
-        n_leapfrog: leapfrog steps of a transition.
-        step_size: of the leapfrog before it adapts, in standard deviations of the proposal.
-        target_acceptance: what the pilot run adapts step sizes to.
-        image_block: images whose chains run at once.
+    `step_size` is in standard deviations of the proposal.  The pilot run adapts it to
+    `target_acceptance`.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -64,17 +61,10 @@ class Annealing:
     n_leapfrog: int = 5
     step_size: float = 0.1
     target_acceptance: float = 0.7
-    image_block: int = 50
 
     def __post_init__(self) -> None:
-        check_positive(
-            n_temperatures=self.n_temperatures,
-            n_chains=self.n_chains,
-            n_leapfrog=self.n_leapfrog,
-            step_size=self.step_size,
-            image_block=self.image_block,
-        )
-        if not 0 < self.target_acceptance < 1:
+        check_positive(**asdict(self))
+        if self.target_acceptance >= 1:
             raise ConfigError(
                 f"target_acceptance must be between 0 and 1; received {self.target_acceptance}."
             )
@@ -96,13 +86,7 @@ class AnnealedEstimate(WeightedEstimate):
 
 @dataclass(frozen=True)
 class Bracket:
-    """Bounds of log p(x) from both sides, on images that the model simulated.
-
-    Attributes:
-        x: the images.
-        lower: forward annealing, a lower bound on average.
-        upper: reverse annealing, an upper bound on average.
-    """
+    """Bounds of log p(x) from both sides, on average, on images `x` that the model simulated."""
 
     x: UInt8[np.ndarray, "images pixels"]
     lower: AnnealedEstimate
@@ -115,7 +99,7 @@ class Bracket:
 
 
 def annealed_log_likelihood(
-    model: LatentModel,
+    model: WithPrior,
     x: Images,
     *,
     key: PRNGKeyArray,
@@ -134,7 +118,7 @@ def annealed_log_likelihood(
         x: binary images.
         key: of all random numbers.
         proposal: q(z|x) of each image, to begin with or to end with.
-        annealing: see `Annealing`.
+        annealing: how.
         codes: exact posterior samples to go back from: the codes that `x` was simulated from,
             unknown to `proposal`.
         on_block: called with the number of images done and of all.
@@ -143,35 +127,40 @@ def annealed_log_likelihood(
         DataError: `x` is not binary, or there isn't one proposal, or one code, for each image.
         DivergenceError: a weight is not finite.
     """
-    images = binary_images(x)
     if codes is not None and len(codes) != len(x):
         raise DataError(f"Give one code an image; received {len(codes)} for {len(x)} images.")
     _, pilot_key, run_key = jax.random.split(key, 3)
 
-    def sums(rows: Int[np.ndarray, " images"]) -> Float[Array, "3 images"]:
-        block = jnp.asarray(images[rows], jnp.float32)
-        path = _Path(model, block, of_images(proposal, rows, len(images)))
-        step_sizes = _pilot(path, image_keys(pilot_key, rows), annealing)
-        start = None if codes is None else jnp.asarray(codes)[rows]
-        return _run(path, start, image_keys(run_key, rows), step_sizes, annealing)
+    def weigh(images: Weighing, rows: Int[np.ndarray, " rows"]) -> Float[Array, "3 rows"]:
+        pilot_keys, keys = image_keys(pilot_key, rows), image_keys(run_key, rows)
+        pilot = images.sample(pilot_keys, max(1, annealing.n_chains // 4))
+        step_sizes = _anneal(images, pilot, pilot_keys, annealing)[0]
+        if codes is None:
+            start = images.sample(keys, annealing.n_chains)
+        else:
+            start = jnp.repeat(jnp.asarray(codes)[rows], annealing.n_chains, axis=0)
+        _, log_weight, acceptance = _anneal(
+            images, start, keys, annealing, step_sizes, backwards=codes is not None
+        )
+        sums = log_sums(log_weight if codes is None else -log_weight)
+        return jnp.concatenate([sums, acceptance[None]])
 
-    found = by_blocks(sums, len(images), annealing.image_block, on_block)
-    result = weighted_estimate(found[0], found[1], annealing.n_chains)
-    values = result.values if codes is None else -result.values
-    return AnnealedEstimate(values, result.effective_sample_size, annealing.n_chains, found[2])
+    found, (acceptance,) = by_blocks(weigh, model, x, proposal, annealing.n_chains, on_block)
+    values = found.values if codes is None else -found.values
+    return AnnealedEstimate(values, found.effective_sample_size, found.n_samples, acceptance)
 
 
 def simulate(
-    model: Sampler, key: PRNGKeyArray, n: int
+    model: WithPrior, key: PRNGKeyArray, n: int
 ) -> tuple[UInt8[np.ndarray, "n pixels"], Float[Array, "n dim"]]:
     """Draw `n` codes from the prior and a binary image from each."""
     code_key, pixel_key = jax.random.split(key)
-    codes = model.sample_prior(code_key, n)
+    codes = model.prior.sample(code_key, n)
     return np.asarray(sample_pixels(pixel_key, model.decode(codes))), codes
 
 
 def bracket(
-    model: LatentModel,
+    model: WithPrior,
     n_images: int,
     *,
     key: PRNGKeyArray,
@@ -180,12 +169,7 @@ def bracket(
 ) -> Bracket:
     """Simulate images and bound their log p(x) from both sides (bidirectional Monte Carlo).
 
-    Args:
-        model: p(z) and p(x|z).
-        n_images: images to simulate.
-        key: of all random numbers.
-        propose: makes the proposals for simulated images.
-        annealing: see `Annealing`.
+    `propose` makes the proposals for simulated images.
 
     Raises:
         DivergenceError: a weight is not finite.
@@ -202,119 +186,128 @@ def bracket(
     return Bracket(x, lower, upper)
 
 
-class _Path(eqx.Module):
-    """From the proposals q(z|x) to p(x, z), for images with as many chains each."""
+class Points(NamedTuple):
+    """Where chains are: z, log q and log w in nats, and their gradients."""
 
-    model: LatentModel
-    x: Float[Array, "images pixels"]
-    proposal: GaussianProposal
-
-    @property
-    def factor(self) -> Float[Array, "images dim dim"]:
-        """A factor of each proposal's covariance."""
-        factor = self.proposal.factor
-        return factor if factor.ndim == 3 else jax.vmap(jnp.diag)(factor)
-
-    def start(
-        self, keys: Shaped[PRNGKeyArray, " images"], n_chains: int
-    ) -> Float[Array, "chains dim"]:
-        """Samples of the proposals, `n_chains` for each image."""
-        codes = eqx.filter_vmap(lambda q, key: q.sample(key, n_chains))(self.proposal, keys)
-        return codes.reshape(len(keys) * n_chains, -1)
-
-    def log_base(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
-        """Log q(z|x) in nats."""
-        grouped = codes.reshape(len(self.x), -1, codes.shape[-1])
-        return eqx.filter_vmap(lambda q, z: q.log_prob(z))(self.proposal, grouped).reshape(-1)
-
-    def log_tilt(self, codes: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
-        """Log p(x, z) − log q(z|x) in nats; an image's chains are neighbours."""
-        log_prior = self.model.log_prior(codes)
-        repeated = jnp.repeat(self.x, len(codes) // len(self.x), axis=0)
-        log_joint = log_prior + log_likelihood(repeated, self.model.decode(codes))
-        return log_joint - self.log_base(codes)
+    codes: Float[Array, "chains dim"]
+    log_proposal: Float[Array, " chains"]
+    log_weight: Float[Array, " chains"]
+    proposal_gradient: Float[Array, "chains dim"]
+    weight_gradient: Float[Array, "chains dim"]
 
 
-@eqx.filter_jit
-def _pilot(
-    path: _Path, keys: Shaped[PRNGKeyArray, " images"], annealing: Annealing
-) -> Float[Array, "transitions images"]:
-    """Anneal forward, adapting step sizes; the step size of each image at β_1..β_{T−1}."""
-    n_chains = max(1, annealing.n_chains // 4)
-    points = visit(path, path.start(keys, n_chains))
-    n_images, dim = len(path.x), points.codes.shape[-1]
-
-    def step(
-        carry: _Chains, stage: tuple[Int[Array, ""], Float[Array, ""]]
-    ) -> tuple[_Chains, Float[Array, " images"]]:
-        points, log_step = carry
-        number, beta = stage
-        draws = _draws(keys, number, n_chains, dim)
-        points, chance = transition(
-            path, points, draws, beta, jnp.exp(log_step), path.factor, annealing.n_leapfrog
-        )
-        log_step = log_step + _ADAPTATION * (chance - annealing.target_acceptance)
-        return (points, log_step), jnp.exp(jnp.mean(log_step.reshape(n_images, -1), axis=1))
-
-    betas = jnp.asarray(annealing.inverse_temperatures[1:-1], jnp.float32)
-    log_step = jnp.full(n_images * n_chains, jnp.log(annealing.step_size))
-    _, steps = lax.scan(step, (points, log_step), (jnp.arange(len(betas)), betas))
-    return steps
+_Moving = tuple[Points, Float[Array, "chains dim"]]
+"""Points, and the momentum."""
+_Chains = tuple[Points, Float[Array, " chains"], Float[Array, " chains"]]
+"""Points, log W so far, and the log of the step size."""
+_Stage = tuple[tuple[Array, Array, Array | None], Array]
+"""A transition's number, its β, and each image's step size if held; then β_{t+1} − β_t."""
 
 
-@eqx.filter_jit
-def _run(
-    path: _Path,
-    codes: Float[Array, "images dim"] | None,
+def visit(images: Weighing, codes: Float[Array, "chains dim"]) -> Points:
+    """Evaluate log densities and gradients at codes."""
+    log_proposal, proposal_back = jax.vjp(images.log_proposal, codes)
+    log_weight, weight_back = jax.vjp(images.log_weight, codes)
+    ones = jnp.ones_like(log_weight)
+    return Points(codes, log_proposal, log_weight, proposal_back(ones)[0], weight_back(ones)[0])
+
+
+def transition(
+    images: Weighing,
+    points: Points,
     keys: Shaped[PRNGKeyArray, " images"],
-    step_sizes: Float[Array, "transitions images"],
-    annealing: Annealing,
-) -> Float[Array, "3 images"]:
-    """Sums log Σ w, log Σ w² (of 1/w if backwards, from `codes`), and acceptance, of each image."""
-    n_images, n_chains = len(path.x), annealing.n_chains
-    betas = jnp.asarray(annealing.inverse_temperatures, jnp.float32)
-    increments, stages = jnp.diff(betas), jnp.arange(annealing.n_temperatures - 1)
-    if codes is None:
-        start = path.start(keys, n_chains)
-        first, added = increments[0], increments[1:]
-    else:
-        start = jnp.repeat(codes, n_chains, axis=0)
-        first, added = increments[-1], increments[:-1][::-1]
-        stages, step_sizes = stages[::-1], step_sizes[::-1]
+    number: Int[Array, ""],
+    beta: Float[Array, ""],
+    step_size: Float[Array, " chains"],
+    n_leapfrog: int,
+) -> tuple[Points, Float[Array, " chains"]]:
+    """Move chains by a Hamiltonian transition that leaves p_β exactly as it is.
 
-    def step(
-        carry: _Chains, stage: tuple[Int[Array, ""], Float[Array, " images"], Float[Array, ""]]
-    ) -> tuple[_Chains, Float[Array, " images"]]:
-        points, log_weight = carry
-        number, sizes, increment = stage
-        draws = _draws(keys, number, n_chains, start.shape[-1])
-        size = jnp.repeat(sizes, n_chains)
-        points, chance = transition(
-            path, points, draws, betas[number + 1], size, path.factor, annealing.n_leapfrog
-        )
-        log_weight = log_weight + increment * points.log_tilt
-        return (points, log_weight), jnp.mean(chance.reshape(n_images, -1), axis=1)
+    It draws a momentum, follows the leapfrog integrator and accepts the end with probability
+    min(1, exp(−ΔH)).  Positions are measured in units of a factor C of the proposal's
+    covariance, which is the same as a mass matrix (C C^T)^{-1}: steps are short along
+    directions that hardly vary.  Each chain's step is shortened at random, so that no orbit
+    closes exactly.  Random numbers depend on the image's key and the transition's number alone.
 
-    points = visit(path, start)
-    carry = points, first * points.log_tilt
-    (_, log_weight), chances = lax.scan(step, carry, (stages, step_sizes, added))
-    log_weight = (log_weight if codes is None else -log_weight).reshape(n_images, n_chains)
-    sums = jax.nn.logsumexp(jnp.stack([log_weight, 2 * log_weight]), axis=-1)
-    return jnp.concatenate([sums, jnp.mean(chances, axis=0)[None]])
+    Returns:
+        Where the chains are then, and the probability with which each was to accept.
+    """
+    shape = len(keys), -1, points.codes.shape[-1]
+    n_chains = len(points.codes) // len(keys)
+    factor = images.proposal.factor
+    if factor.ndim == 2:
+        factor = jax.vmap(jnp.diag)(factor)
 
-
-def _draws(
-    keys: Shaped[PRNGKeyArray, " images"], number: Int[Array, ""], n_chains: int, dim: int
-) -> Draws:
-    """The random numbers of transition `number`, which depend on each image's key alone."""
-
-    def one(key: PRNGKeyArray) -> tuple[Float[Array, "chains dim"], Float[Array, "2 chains"]]:
+    def draw(key: PRNGKeyArray) -> tuple[Float[Array, "n dim"], Float[Array, "2 n"]]:
         normal, uniform = jax.random.split(jax.random.fold_in(key, number))
-        return (
-            jax.random.normal(normal, (n_chains, dim)),
-            jax.random.uniform(uniform, (2, n_chains)),
-        )
+        momentum = jax.random.normal(normal, (n_chains, shape[-1]))
+        return momentum, jax.random.uniform(uniform, (2, n_chains))
 
-    normal, uniform = jax.vmap(one)(keys)
-    uniform = jnp.moveaxis(uniform, 1, 0).reshape(2, -1)
-    return Draws(normal.reshape(-1, dim), 0.5 + 0.5 * uniform[0], uniform[1])
+    momentum, uniform = jax.vmap(draw)(keys)
+    momentum = momentum.reshape(points.codes.shape)
+    shortening, threshold = jnp.moveaxis(uniform, 1, 0).reshape(2, -1)
+    step = (step_size * (0.5 + 0.5 * shortening))[:, None]
+
+    def force(at: Points) -> Float[Array, "chains dim"]:
+        slope = at.proposal_gradient + beta * at.weight_gradient
+        return (slope.reshape(shape) @ factor).reshape(slope.shape)
+
+    def energy(at: Points, momentum: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
+        potential = -at.log_proposal - beta * at.log_weight
+        return potential + 0.5 * jnp.sum(momentum**2, axis=-1)
+
+    def leapfrog(carry: _Moving, _: None) -> tuple[_Moving, None]:
+        at, momentum = carry
+        half = momentum + 0.5 * step * force(at)
+        move = (step * half).reshape(shape) @ jnp.swapaxes(factor, 1, 2)
+        reached = visit(images, at.codes + move.reshape(half.shape))
+        return (reached, half + 0.5 * step * force(reached)), None
+
+    (end, left), _ = lax.scan(leapfrog, (points, momentum), None, length=n_leapfrog)
+    gain = energy(points, momentum) - energy(end, left)
+    chance = jnp.where(jnp.isfinite(gain), jnp.exp(jnp.minimum(gain, 0)), 0)
+    accepted = threshold < chance
+
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(accepted.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, end, points), chance
+
+
+@eqx.filter_jit
+def _anneal(
+    images: Weighing,
+    start: Float[Array, "chains dim"],
+    keys: Shaped[PRNGKeyArray, " images"],
+    annealing: Annealing,
+    held: Float[Array, "transitions images"] | None = None,
+    *,
+    backwards: bool = False,
+) -> tuple[Shaped[Array, "transitions images"], Float[Array, "images n"], Float[Array, " images"]]:
+    """Lead chains through all β with held step sizes, or adapt these.
+
+    Returns:
+        The step sizes learned at β_1..β_{T−1}, log W of each chain, and the acceptance.
+    """
+    betas = jnp.asarray(annealing.inverse_temperatures, jnp.float32)
+    increments, stages = jnp.diff(betas), (jnp.arange(len(betas) - 2), betas[1:-1], held)
+    if backwards:
+        increments, stages = jax.tree.map(lambda ascending: ascending[::-1], (increments, stages))
+
+    def by_image(of_chains: Float[Array, " chains"]) -> Float[Array, "images n"]:
+        return of_chains.reshape(len(keys), -1)
+
+    def step(carry: _Chains, stage: _Stage) -> tuple[_Chains, tuple[Array, Array]]:
+        points, log_weight, log_step = carry
+        (number, beta, size), increment = stage
+        size = jnp.exp(log_step) if size is None else jnp.repeat(size, len(start) // len(keys))
+        points, chance = transition(images, points, keys, number, beta, size, annealing.n_leapfrog)
+        log_step = log_step + _ADAPTATION * (chance - annealing.target_acceptance)
+        learned = jnp.exp(jnp.mean(by_image(log_step), axis=1)), jnp.mean(by_image(chance), axis=1)
+        return (points, log_weight + increment * points.log_weight, log_step), learned
+
+    points = visit(images, start)
+    log_step = jnp.full(len(start), jnp.log(annealing.step_size))
+    carry = points, increments[0] * points.log_weight, log_step
+    (_, log_weight, _), (sizes, chances) = lax.scan(step, carry, (stages, increments[1:]))
+    return sizes, by_image(log_weight), jnp.mean(chances, axis=0)

@@ -18,11 +18,13 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from gncn.base.errors import ConfigError, DataError, DivergenceError, unknown_choice
 from gncn.base.extras import needs
-from gncn.evaluation.blocks import blocks, check_positive
+from gncn.evaluation.images import PerImage, blocks
 from gncn.evaluation.protocols import Images, Mask
-from gncn.evaluation.scores import PerImage
 
 HALVES = ("right", "left", "top", "bottom")
+
+_AT_ONCE = 2000
+"""Images handed to a completer at once."""
 
 
 @runtime_checkable
@@ -75,36 +77,33 @@ def visible_pixels(
                 f"({rows * columns},); received {own.shape}."
             )
         return own.reshape(-1)
-    match missing:
-        case "right":
-            visible[:, columns - columns // 2 :] = False
-        case "left":
-            visible[:, : columns // 2] = False
-        case "top":
-            visible[: rows // 2] = False
-        case "bottom":
-            visible[rows - rows // 2 :] = False
-        case "random":
-            order = np.random.default_rng(seed).permutation(rows * columns)
-            visible.reshape(-1)[order[: round(rows * columns / 2)]] = False
-        case _:
-            raise unknown_choice("missing", missing, (*HALVES, "random", "an array"))
+    halves = {
+        "right": np.s_[:, columns - columns // 2 :],
+        "left": np.s_[:, : columns // 2],
+        "top": np.s_[: rows // 2],
+        "bottom": np.s_[rows - rows // 2 :],
+    }
+    if missing in halves:
+        visible[halves[missing]] = False
+    elif missing == "random":
+        order = np.random.default_rng(seed).permutation(rows * columns)
+        visible.reshape(-1)[order[: round(rows * columns / 2)]] = False
+    else:
+        raise unknown_choice("missing", missing, (*HALVES, "random", "an array"))
     return visible.reshape(-1)
 
 
 def complete(
-    completer: Completer, x: Images, visible: Bool[np.ndarray, " mask"], *, image_block: int = 2000
+    completer: Completer, x: Images, visible: Bool[np.ndarray, " mask"]
 ) -> Float[np.ndarray, "images pixels"]:
     """Whole images `x` without their missing pixels, filled in by `completer`.
 
     Visible pixels are as in `x`, in single precision.
 
     Raises:
-        ConfigError: `image_block`, the number of images handed over at once, is not positive.
         DataError: mask and images, or the answer, differ in shape.
         DivergenceError: a value filled in is not finite.
     """
-    check_positive(image_block=image_block)
     whole = np.asarray(x, np.float32)
     if whole.shape[1:] != visible.shape:
         raise DataError(
@@ -112,7 +111,7 @@ def complete(
         )
     blank = np.where(visible[None, :], whole, np.float32(0))
     completed = np.empty_like(whole)
-    for rows, n in blocks(len(whole), image_block):
+    for rows, n in blocks(len(whole), _AT_ONCE):
         filled = np.asarray(completer(jnp.asarray(blank[rows]), jnp.asarray(visible)))
         if filled.shape != blank[rows].shape:
             raise DataError(

@@ -23,7 +23,7 @@ from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from gncn.base.errors import DataError, unknown_choice
+from gncn.base.errors import DataError
 from gncn.base.extras import needs
 
 Covariance = Literal["full", "diagonal"]
@@ -31,10 +31,8 @@ COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
 
 _HIGHEST = lax.Precision.HIGHEST
 _BLOCK = 128
-_NEAR = 8
-"""Components that replace a mixture near a code."""
-_AT_ONCE = 1 << 24
-"""Whitened numbers held at once for densities of a few codes."""
+_NEAR = 8  # components that replace a mixture near a code
+_AT_ONCE = 1 << 24  # whitened numbers held at once for densities of a few codes
 
 
 class Mixture(eqx.Module):
@@ -57,11 +55,6 @@ class Mixture(eqx.Module):
     covariance: Covariance = eqx.field(static=True)
 
     @property
-    def weights(self) -> Float[Array, " components"]:
-        """π, adding up to 1."""
-        return jax.nn.softmax(self.logits)
-
-    @property
     def n_components(self) -> int:
         """Number of components, K."""
         return self.means.shape[0]
@@ -70,14 +63,6 @@ class Mixture(eqx.Module):
     def dim(self) -> int:
         """Size of a code."""
         return self.means.shape[1]
-
-    @property
-    def covariances(self) -> Float[Array, "components dim dim"]:
-        """Σ_k as full matrices, whatever their kind."""
-        if self.covariance == "diagonal":
-            return jax.vmap(jnp.diag)(self.whitening**-2)
-        factor = jnp.linalg.inv(self.whitening)
-        return jnp.matmul(factor, jnp.swapaxes(factor, -1, -2), precision=_HIGHEST)
 
     @property
     def log_normaliser(self) -> Float[Array, " components"]:
@@ -92,14 +77,12 @@ class Mixture(eqx.Module):
         self, codes: Float[Array, "codes dim"]
     ) -> Float[Array, "codes components"]:
         """Densities log N(z; μ_k, Σ_k) of codes under components, in nats (without π)."""
-        means, whitening = self.means, self.whitening
         if self.covariance == "full" and codes.size * self.n_components <= _AT_ONCE:
-            return self.log_normaliser[None, :] - 0.5 * _distances(codes, means, whitening)
-        distance = lax.map(
-            lambda one: jnp.sum(_whiten(codes - one[0][None, :], one[1]) ** 2, axis=-1),
-            (means, whitening),
-        )
-        return (self.log_normaliser[:, None] - 0.5 * distance).T
+            distance = _distances(codes, self.means, self.whitening)
+        else:
+            components = self.means, self.whitening
+            distance = lax.map(lambda one: _distance(codes, *one), components).T
+        return self.log_normaliser[None, :] - 0.5 * distance
 
     @eqx.filter_jit
     def log_prob(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
@@ -115,10 +98,8 @@ class Mixture(eqx.Module):
         """
         if self.covariance != "full" or self.n_components <= _NEAR:
             return self
-        joint = self.component_log_prob(code[None])[0] + self.logits
-        chosen = lax.top_k(joint, _NEAR)[1]
-        parts = (self.logits[chosen], self.means[chosen], self.whitening[chosen])
-        return Mixture(*parts, covariance=self.covariance)
+        chosen = lax.top_k(self.component_log_prob(code[None])[0] + self.logits, _NEAR)[1]
+        return jax.tree.map(lambda leaf: leaf[chosen], self)
 
     @eqx.filter_jit
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
@@ -133,13 +114,16 @@ class Mixture(eqx.Module):
         return self.means[chosen] + offset
 
 
-def _whiten(
-    deviations: Float[Array, "codes dim"], whitening: Float[Array, "..."]
-) -> Float[Array, "codes dim"]:
-    """A(z − μ) of each row, for A a matrix or a diagonal."""
+def _distance(
+    codes: Float[Array, "codes dim"], mean: Float[Array, " dim"], whitening: Float[Array, "..."]
+) -> Float[Array, " codes"]:
+    """‖A(z − μ)‖² of every code, for A a matrix or a diagonal."""
+    deviations = codes - mean[None, :]
     if whitening.ndim == 2:
-        return jnp.matmul(deviations, whitening.T, precision=_HIGHEST)
-    return deviations * whitening[None, :]
+        white = jnp.matmul(deviations, whitening.T, precision=_HIGHEST)
+    else:
+        white = deviations * whitening[None, :]
+    return jnp.sum(white**2, axis=-1)
 
 
 def _distances(
@@ -157,81 +141,6 @@ def _distances(
     return jnp.sum(away**2, axis=-1)
 
 
-def mixture_from_moments(
-    weights: Float[Array | np.ndarray, " components"],
-    means: Float[Array | np.ndarray, "components dim"],
-    covariances: Float[Array | np.ndarray, "..."],
-    covariance: Covariance | str = "full",
-) -> Mixture:
-    """Build a mixture, in single precision, from factors computed in double precision.
-
-    Args:
-        weights: π, positive; scaled to add up to 1.
-        means: μ.
-        covariances: Σ: (components, dim, dim) if full, variances (components, dim) if
-            diagonal.
-        covariance: ``"full"`` or ``"diagonal"``.
-
-    Raises:
-        ConfigError: `covariance` is unknown.
-        DataError: shapes disagree, weights aren't positive, or a covariance is not
-            positive definite.
-    """
-    if covariance not in COVARIANCES:
-        raise unknown_choice("covariance", covariance, COVARIANCES)
-    pi, centres, moments = (np.asarray(a, np.float64) for a in (weights, means, covariances))
-    n, dim = centres.shape
-    shape = {"full": (n, dim, dim), "diagonal": (n, dim)}
-    if pi.shape != (n,) or moments.shape != shape[covariance]:
-        raise DataError(
-            f"A {covariance} mixture with means of shape {centres.shape} needs weights of shape "
-            f"{(n,)} and covariances of shape {shape[covariance]}; received {pi.shape} and "
-            f"{moments.shape}."
-        )
-    if not (pi > 0).all():
-        raise DataError(f"Weights must be positive; the least received is {pi.min()}.")
-    whitening = whiten_moments(moments, covariance)
-    return Mixture(
-        logits=jnp.asarray(np.log(pi / pi.sum()), jnp.float32),
-        means=jnp.asarray(centres, jnp.float32),
-        whitening=jnp.asarray(whitening, jnp.float32),
-        covariance=covariance,
-    )
-
-
-def whiten_moments(
-    covariances: Float[np.ndarray, "..."], covariance: Covariance
-) -> Float[np.ndarray, "..."]:
-    """A for each Σ, with Σ^{-1} = A^T A and A lower triangular, in double precision.
-
-    Raises:
-        DataError: a covariance is not positive definite.
-    """
-    needs("scipy", "evaluation")
-    needs("threadpoolctl", "evaluation")
-    from scipy.linalg import get_lapack_funcs
-    from threadpoolctl import threadpool_limits
-
-    try:
-        if covariance == "diagonal":
-            if not (covariances > 0).all():
-                raise np.linalg.LinAlgError
-            return 1 / np.sqrt(covariances)
-        with threadpool_limits(1, user_api="blas"):  # small matrices: threads only wait
-            factors = np.linalg.cholesky(covariances)
-    except np.linalg.LinAlgError:
-        raise DataError(
-            "A covariance is not positive definite. Increase the regularisation, or scale the "
-            "codes."
-        ) from None
-    (invert,) = get_lapack_funcs(("trtri",), dtype=np.float64)
-    inverses = np.empty_like(factors)
-    with threadpool_limits(1, user_api="blas"):
-        for index in np.ndindex(factors.shape[:-2]):
-            inverses[index] = invert(factors[index], lower=True)[0]
-    return inverses
-
-
 def _solve_by_component(
     whitening: Float[Array, "components dim dim"],
     noise: Float[Array, "n dim"],
@@ -239,34 +148,68 @@ def _solve_by_component(
 ) -> Float[Array, "n dim"]:
     """A_k^{-1} ε of each row ε and its component k.
 
-    Rows are sorted by component and cut into blocks that hold one component each, so
-    that a block is one triangular system with many right-hand sides; or, where there are
-    more rows than the inverses have columns, one product with an inverse.
+    Rows are laid out in blocks that hold one component each, so that a block is one triangular
+    system with many right-hand sides.
     """
-    n, (n_components, dim, _) = len(noise), whitening.shape
-    invert = n > n_components * dim
-    if invert:
-        identity = jnp.eye(dim)
-        whitening = lax.map(lambda a: solve_triangular(a, identity, lower=True), whitening)
+    (n, dim), n_components = noise.shape, len(whitening)
     size = min(max(n // n_components, 1), _BLOCK)
-    n_blocks = n if size == 1 else n // size + min(n, n_components)
-    order = jnp.argsort(chosen)
+    n_blocks = n // size + min(n, n_components)
     counts = jnp.bincount(chosen, length=n_components)
-    ends, block_ends = jnp.cumsum(counts), jnp.cumsum(-(-counts // size))
+    sorted_place = jnp.zeros_like(chosen).at[jnp.argsort(chosen)].set(jnp.arange(n))
+    rank = sorted_place - (jnp.cumsum(counts) - counts)[chosen]
+    n_own = -(-counts // size)
+    ends = jnp.cumsum(n_own)
+    slot = (ends - n_own)[chosen] * size + rank
+    blocks = jnp.zeros((n_blocks * size, dim)).at[slot].set(noise).reshape(n_blocks, size, dim)
+    component = jnp.searchsorted(ends, jnp.arange(n_blocks), side="right")
+    solved = lax.map(
+        lambda one: solve_triangular(whitening[one[0]], one[1].T, lower=True).T,
+        (jnp.minimum(component, n_components - 1), blocks),
+    )
+    return solved.reshape(-1, dim)[slot]
 
-    def solve(block: Int[Array, ""]) -> tuple[Int[Array, " block"], Float[Array, "block dim"]]:
-        component = jnp.searchsorted(block_ends, block, side="right")
-        component = jnp.minimum(component, n_components - 1)
-        before = -(-counts[component] // size) - (block_ends[component] - block)
-        start = ends[component] - counts[component] + before * size
-        place = start + jnp.arange(size)
-        own = (place < ends[component]) & (block < block_ends[-1])
-        rows = jnp.where(own, order[jnp.minimum(place, n - 1)], n)
-        right, matrix = noise[rows % n], whitening[component]
-        if invert:
-            return rows, jnp.matmul(right, matrix.T, precision=_HIGHEST)
-        return rows, solve_triangular(matrix, right.T, lower=True).T
 
-    rows, solved = lax.map(solve, jnp.arange(n_blocks))
-    flat = solved.reshape(-1, noise.shape[1])
-    return jnp.zeros_like(noise).at[rows.reshape(-1)].set(flat, mode="drop")
+def mixture_from_moments(
+    weights: Float[np.ndarray, " components"],
+    means: Float[np.ndarray, "components dim"],
+    covariances: Float[np.ndarray, "components dim dim"] | Float[np.ndarray, "components dim"],
+) -> Mixture:
+    """Build a mixture, in single precision, from factors computed in double precision.
+
+    `weights` are scaled to add up to 1.  Diagonal covariances are given by their diagonals.
+
+    Raises:
+        DataError: a covariance is not positive definite.
+    """
+    pi = np.asarray(weights, np.float64)
+    return Mixture(
+        logits=jnp.asarray(np.log(pi / pi.sum()), jnp.float32),
+        means=jnp.asarray(means, jnp.float32),
+        whitening=jnp.asarray(_whitening(np.asarray(covariances, np.float64)), jnp.float32),
+        covariance="full" if covariances.ndim == 3 else "diagonal",
+    )
+
+
+def _whitening(covariances: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """A for each Σ, or the diagonals of both, in double precision."""
+    needs("scipy", "evaluation")
+    needs("threadpoolctl", "evaluation")
+    from scipy.linalg import get_lapack_funcs
+    from threadpoolctl import threadpool_limits
+
+    (invert,) = get_lapack_funcs(("trtri",), dtype=np.float64)
+    try:
+        if covariances.ndim == 2:
+            if not (covariances > 0).all():
+                raise np.linalg.LinAlgError
+            return 1 / np.sqrt(covariances)
+        with threadpool_limits(1, user_api="blas"):  # small matrices: threads only wait
+            factors = np.linalg.cholesky(covariances)
+            for factor in factors:
+                factor[...] = invert(factor, lower=True)[0]
+    except np.linalg.LinAlgError:
+        raise DataError(
+            "A covariance is not positive definite. Increase the regularisation, or scale the "
+            "codes."
+        ) from None
+    return factors

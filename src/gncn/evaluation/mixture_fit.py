@@ -35,31 +35,23 @@ from jaxtyping import Float, Int
 
 from gncn.base.errors import ConfigError, DataError, DivergenceError, unknown_choice
 from gncn.base.extras import needs
-from gncn.evaluation.blocks import blocks, check_positive
+from gncn.evaluation.images import check_positive
 from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture, mixture_from_moments
 from gncn.evaluation.protocols import Codes
 
-_MANY = 64
-"""From so many dimensions on, full components are searched for each code's likeliest ones."""
-_SHARES = (0.15, 0.4)
-"""Shares of the dimensions after which components that are too far are left out."""
+_SHARES = (0.15, 0.4)  # of the dimensions, after which components that are too far are left out
 _BLOCK = 4096
-_NO_PART = 1e-12
-"""A responsibility below this is taken for 0."""
-_CODES_PER_CLUSTER = 200
-"""k-means, which only gives a start, sees this many codes for each of its clusters."""
-_ROUNDING = 1e-8
-"""A smaller gain than this share of the objective may be rounding."""
+_NO_PART = 1e-12  # a responsibility below this is taken for 0
+_CODES_PER_CLUSTER = 200  # that k-means sees, which only gives a start
+_ROUNDING = 1e-8  # a smaller gain than this share of the objective may be rounding
 
 
 class MixtureFit(NamedTuple):
     """A fitted mixture and how the fit went.
 
-    Attributes:
-        mixture: the mixture.
-        objective: mean objective per code after each step, in nats; never falls.
-        log_likelihood: mean log density of the codes under the mixture, in nats.
-        converged: whether the objective's last gain was below the tolerance.
+    `objective` is the mean objective per code after each step, which never falls, and
+    `log_likelihood` the mean log density of the codes, both in nats.  The fit `converged` if the
+    last gain was below the tolerance.
     """
 
     mixture: Mixture
@@ -70,13 +62,10 @@ class MixtureFit(NamedTuple):
     @property
     def status(self) -> str:
         """What to tell the user: converged, or what to do about it."""
-        steps = len(self.objective)
+        after = f"after {len(self.objective)} EM steps"
         if self.converged:
-            return f"Converged after {steps} EM steps."
-        return (
-            f"Stopped after {steps} EM steps without converging; raise max_iterations, or the "
-            "tolerance."
-        )
+            return f"Converged {after}."
+        return f"Stopped {after} without converging; raise max_iterations, or the tolerance."
 
 
 def fit_mixture(
@@ -88,21 +77,19 @@ def fit_mixture(
     regularisation: float = 1e-4,
     tolerance: float = 1e-4,
     max_iterations: int = 100,
-    responsibilities: Float[np.ndarray, "codes components"] | None = None,
     on_iteration: Callable[[int, float], None] | None = None,
 ) -> MixtureFit:
     """Fit a Gaussian mixture to codes by EM.
 
     Args:
-        codes: the codes, shape (codes, dim).
+        codes: z_n.
         n_components: K; the paper's is 65.
-        covariance: ``"full"`` or ``"diagonal"``.
+        covariance: the kind of Σ_k.
         seed: of the k-means clusters to start from.
         regularisation: ε, added to every variance (scikit-learn's default is 1e-6).
         tolerance: stop when an iteration's gain in the mean objective is below this, in
             nats per dimension.
         max_iterations: take at most so many steps.
-        responsibilities: to start from instead of clusters.
         on_iteration: called after every step with its number and the mean objective.
 
     Raises:
@@ -125,18 +112,20 @@ def fit_mixture(
         raise DataError(f"{len(codes)} codes are too few for {n_components} components.")
     centre = np.asarray(np.mean(codes, axis=0, dtype=np.float64))
     centred = np.asarray(codes - centre[None, :], np.float32)
-    if responsibilities is None:
-        responsibilities = start_responsibilities(centred, n_components, seed)
-    moments = pooled(centred, n_components, covariance, regularisation)
+    responsibilities = start_responsibilities(centred, n_components, seed)
+    dim = len(centre)
+    means = np.zeros((n_components, dim))
+    covariances = np.zeros((n_components, dim, dim) if covariance == "full" else means.shape)
     objective: list[float] = []
     while True:
-        moments = maximise(centred, responsibilities, moments, covariance, regularisation)
-        mixture = mixture_from_moments(*moments, covariance=covariance)
-        penalty = 0.5 * regularisation * precision_trace(mixture)
-        joint = log_joint(mixture, centred, np.argmax(responsibilities, axis=1), penalty)
-        blurred = joint - penalty[None, :]
-        evidence = np.asarray(logsumexp(blurred, axis=1))
-        responsibilities = np.exp(blurred - evidence[:, None])
+        weights = _maximise(centred, responsibilities, means, covariances, regularisation)
+        mixture = mixture_from_moments(weights, means, covariances)
+        squares = np.asarray(mixture.whitening).reshape(n_components, -1) ** 2
+        penalty = 0.5 * regularisation * np.sum(squares, axis=1)
+        likeliest = np.argmax(responsibilities, axis=1)
+        joint = log_joint(mixture, centred, likeliest, penalty)
+        evidence = np.asarray(logsumexp(joint, axis=1))
+        responsibilities = np.exp(joint - evidence[:, None])
         objective.append(float(np.mean(evidence)))
         if not np.isfinite(objective[-1]):
             raise DivergenceError(
@@ -145,13 +134,14 @@ def fit_mixture(
             )
         if on_iteration is not None:
             on_iteration(len(objective), objective[-1])
-        least = max(tolerance * len(centre), _ROUNDING * abs(objective[-1]))
+        least = max(tolerance * dim, _ROUNDING * abs(objective[-1]))
         gained = len(objective) == 1 or objective[-1] - objective[-2] >= least
         if not gained or len(objective) >= max_iterations:
             break
-    means = jnp.asarray(moments.means + centre[None, :], jnp.float32)
+    joint = log_joint(mixture, centred, np.argmax(responsibilities, axis=1), 0 * penalty)
+    where = jnp.asarray(means + centre[None, :], jnp.float32)
     return MixtureFit(
-        eqx.tree_at(lambda fitted: fitted.means, mixture, means),
+        eqx.tree_at(lambda fitted: fitted.means, mixture, where),
         np.asarray(objective),
         float(np.mean(np.asarray(logsumexp(joint, axis=1)))),
         not gained,
@@ -161,13 +151,9 @@ def fit_mixture(
 def choose_mixture(
     codes: Codes, validation: Codes, n_components: Sequence[int], **options: Any
 ) -> tuple[MixtureFit, dict[int, float]]:
-    """Fit mixtures of several sizes and choose by the density of validation codes.
+    """Fit mixtures of several sizes K and choose by the density of validation codes.
 
-    Args:
-        codes: to fit to.
-        validation: to choose on.
-        n_components: the sizes K to try.
-        options: passed on to `fit_mixture`.
+    `options` are passed on to `fit_mixture`.
 
     Returns:
         The best fit, and the mean log density of the validation codes under each size, in nats;
@@ -186,14 +172,6 @@ def choose_mixture(
     return fits[max(scores, key=scores.__getitem__)], scores
 
 
-class Moments(NamedTuple):
-    """What the M step estimates: π, μ, and Σ as `mixture_from_moments` takes it."""
-
-    weights: Float[np.ndarray, " components"]
-    means: Float[np.ndarray, "components dim"]
-    covariances: Float[np.ndarray, "..."]
-
-
 def start_responsibilities(
     codes: Float[np.ndarray, "codes dim"], n: int, seed: int
 ) -> Float[np.ndarray, "codes components"]:
@@ -208,7 +186,10 @@ def start_responsibilities(
         means = KMeans(n, n_init="auto", max_iter=30, random_state=seed)
         seen = np.random.default_rng(seed).permutation(len(codes))
         means.fit(codes[seen[: n * _CODES_PER_CLUSTER]])
-    return np.eye(n)[means.predict(codes)]
+    found = np.eye(n)[means.predict(codes)]
+    # These start with the mean and covariance of all codes.
+    found[:, ~found.any(axis=0)] = 10 * _NO_PART
+    return found
 
 
 def log_joint(
@@ -217,63 +198,78 @@ def log_joint(
     likeliest: Int[np.ndarray, " codes"],
     penalty: Float[np.ndarray, " components"],
 ) -> Float[np.ndarray, "codes components"]:
-    """Terms log π_k N(z_n; μ_k, Σ_k); -inf for pairs that surely don't count.
-
-    Args:
-        mixture: K components.
-        codes: z_n.
-        likeliest: a component for each code, from which the search for better ones begins; the
-            nearer to the truth, the less there is to do.
-        penalty: what else is taken from the terms of a component: a pair is left out only if its
-            share of the sum over k is below 1e-12 with the penalty and without.
-    """
-    if mixture.covariance == "full" and mixture.dim >= _MANY:
-        return _pruned_log_joint(mixture, codes, likeliest, penalty)
-    parts = [
-        np.asarray(mixture.component_log_prob(jnp.asarray(codes[rows])))[:n]
-        for rows, n in blocks(len(codes), _BLOCK)
-    ]
-    return np.concatenate(parts).astype(np.float64) + np.asarray(mixture.logits)[None, :]
-
-
-def _pruned_log_joint(
-    mixture: Mixture,
-    codes: Float[np.ndarray, "codes dim"],
-    likeliest: Int[np.ndarray, " codes"],
-    penalty: Float[np.ndarray, " components"],
-) -> Float[np.ndarray, "codes components"]:
-    """See `log_joint`.
+    """Terms log π_k N(z_n; μ_k, Σ_k) less a component's penalty; -inf if they surely don't count.
 
     A is lower triangular, so the first entries of A(z − μ) need the first of z alone, and their
-    squares bound ‖A(z − μ)‖² from below: enough, most often, to leave a pair out.
+    squares bound ‖A(z − μ)‖² from below: enough, most often, to see that a term's share of the
+    sum over k is below 1e-12.  The search begins from each code's `likeliest` component as far
+    as is known; the nearer to the truth, the less there is to do.
     """
-    ends = [*(int(share * mixture.dim) for share in _SHARES), mixture.dim]
+    dim, components = mixture.dim, range(mixture.n_components)
+    ends = [*(int(share * dim) for share in _SHARES), dim]
     means, whitening = np.asarray(mixture.means), np.asarray(mixture.whitening)
-    highest = np.asarray(mixture.log_normaliser + mixture.logits, np.float64)
+    highest = np.asarray(mixture.log_normaliser + mixture.logits, np.float64) - penalty
     table = np.full((len(codes), mixture.n_components), -np.inf)
+
+    def half_square(
+        k: int, rows: Int[np.ndarray, " rows"], first: int, last: int
+    ) -> Float[np.ndarray, " rows"]:
+        """Half the squares of entries first..last-1 of A(z − μ), added up."""
+        white = codes[rows, :last] - means[k, None, :last]
+        if mixture.covariance == "full":
+            white = white @ whitening[k, first:last, :last].T
+        else:
+            white = white[:, first:] * whitening[k, None, first:last]
+        return 0.5 * np.sum(white**2, axis=1)
 
     def start(k: int) -> None:
         own = np.flatnonzero(likeliest == k)
-        white = (codes[own] - means[k][None, :]) @ whitening[k].T
-        table[own, k] = highest[k] - 0.5 * np.sum(white**2, axis=1)
+        table[own, k] = highest[k] - half_square(k, own, 0, dim)
 
     def search(k: int) -> None:
         for begin in range(0, len(codes), _BLOCK):
             rows = np.flatnonzero(likeliest[begin : begin + _BLOCK] != k) + begin
             bound = np.full(len(rows), highest[k])
-            for done, end in pairwise([0, *ends]):
-                deviations = codes[rows, :end] - means[k, None, :end]
-                bound -= 0.5 * np.sum((deviations @ whitening[k, done:end, :end].T) ** 2, axis=1)
-                counts = (bound >= least[rows]) | (bound - penalty[k] >= least_penalised[rows])
+            for first, last in pairwise([0, *ends]):
+                bound -= half_square(k, rows, first, last)
+                counts = bound >= least[rows]
                 rows, bound = rows[counts], bound[counts]
             table[rows, k] = bound
 
-    everywhere = range(mixture.n_components)
-    _in_parallel(start, everywhere)
+    _in_parallel(start, components)
     least = table[np.arange(len(codes)), likeliest] + np.log(_NO_PART)
-    least_penalised = least - penalty[likeliest]
-    _in_parallel(search, everywhere)
+    _in_parallel(search, components)
     return table
+
+
+def _maximise(
+    codes: Float[np.ndarray, "codes dim"],
+    responsibilities: Float[np.ndarray, "codes components"],
+    means: Float[np.ndarray, "components dim"],
+    covariances: Float[np.ndarray, "..."],
+    regularisation: float,
+) -> Float[np.ndarray, " components"]:
+    """The M step: returns π, and writes μ and Σ (or its diagonal) in place.
+
+    A component that no code belongs to keeps its place, with weight near 0.
+    """
+    taken = np.where(responsibilities > _NO_PART, responsibilities, 0).astype(np.float64)
+    counts = taken.sum(axis=0)
+
+    def component(k: int) -> None:
+        members = np.flatnonzero(taken[:, k])
+        r, z = taken[members, k], codes[members].astype(np.float64)
+        means[k] = r @ z / counts[k]
+        deviations = z - means[k][None, :]
+        if covariances.ndim == 3:
+            scatter = (deviations * r[:, None]).T @ deviations
+            covariances[k] = scatter / counts[k] + regularisation * np.eye(len(scatter))
+        else:
+            covariances[k] = r @ deviations**2 / counts[k] + regularisation
+
+    _in_parallel(component, np.flatnonzero(counts > _NO_PART).tolist())
+    tiny = 10 * np.finfo(np.float64).eps
+    return (counts + tiny) / np.sum(counts + tiny)
 
 
 def _in_parallel(function: Callable[[int], None], components: Iterable[int]) -> None:
@@ -282,53 +278,4 @@ def _in_parallel(function: Callable[[int], None], components: Iterable[int]) -> 
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in [pool.submit(function, k) for k in components]:
-            done.result()
-
-
-def precision_trace(mixture: Mixture) -> Float[np.ndarray, " components"]:
-    """Traces tr Σ_k^{-1} = ‖A_k‖²."""
-    squares = np.asarray(mixture.whitening) ** 2
-    return np.sum(squares, axis=tuple(range(1, squares.ndim)))
-
-
-def maximise(
-    codes: Float[np.ndarray, "codes dim"],
-    responsibilities: Float[np.ndarray, "codes components"],
-    before: Moments,
-    covariance: Covariance,
-    regularisation: float,
-) -> Moments:
-    """The M step.  A component that no code belongs to keeps its place, with weight near 0."""
-    dim = codes.shape[1]
-    taken = np.where(responsibilities > _NO_PART, responsibilities, 0).astype(np.float64)
-    counts = taken.sum(axis=0)
-    means, spread = before.means.copy(), before.covariances.copy()
-
-    def component(k: int) -> None:
-        members = np.flatnonzero(taken[:, k])
-        r, z = taken[members, k], codes[members].astype(np.float64)
-        means[k] = r @ z / counts[k]
-        deviations = z - means[k][None, :]
-        if covariance == "full":
-            scatter = (deviations * r[:, None]).T @ deviations
-            spread[k] = scatter / counts[k] + regularisation * np.eye(dim)
-        else:
-            spread[k] = r @ deviations**2 / counts[k] + regularisation
-
-    _in_parallel(component, np.flatnonzero(counts > _NO_PART).tolist())
-    tiny = 10 * np.finfo(np.float64).eps
-    weights = (counts + tiny) / np.sum(counts + tiny)
-    return Moments(weights, means, spread)
-
-
-def pooled(
-    codes: Float[np.ndarray, "codes dim"], n: int, covariance: Covariance, regularisation: float
-) -> Moments:
-    """Where components start that no code belongs to: the mean and covariance of all codes."""
-    dim = codes.shape[1]
-    if covariance == "full":
-        spread = (codes.T @ codes).astype(np.float64) / len(codes) + regularisation * np.eye(dim)
-    else:
-        spread = np.asarray(np.mean(codes**2, axis=0, dtype=np.float64)) + regularisation
-    return Moments(np.full(n, 1 / n), np.zeros((n, dim)), np.repeat(spread[None], n, axis=0))
+        list(pool.map(function, components))

@@ -1,7 +1,7 @@
-"""What evaluation asks of a model: a few small protocols, and the pieces to meet them.
+"""What evaluation asks of a model: a decoder and a prior, joined by `WithPrior`.
 
-Methods must be traceable by JAX (no NumPy inside).  Make a model an `equinox.Module`,
-so that its arrays are arguments of the compiled programs and not constants in them.
+Methods must be traceable by JAX (no NumPy inside).  Make decoders and priors an
+`equinox.Module`, so that their arrays are arguments of the compiled programs, not constants.
 """
 
 from typing import Protocol, runtime_checkable
@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+
+from gncn.evaluation.images import log_likelihood
 
 Images = Shaped[Array | np.ndarray, "_ pixels"]
 """Images as rows; binary ones hold zeros and ones, of any numeric type."""
@@ -49,29 +51,8 @@ class Prior(CodeSampler, Protocol):
         ...
 
 
-@runtime_checkable
-class Sampler(Decoder, Protocol):
-    """A generative model that can be sampled: p(z) and p(x|z)."""
-
-    def sample_prior(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
-        """Draw `n` codes from the prior."""
-        ...
-
-
-@runtime_checkable
-class LatentModel(Sampler, Protocol):
-    """A generative model whose joint density p(z) p(x|z) can be computed."""
-
-    def log_prior(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
-        """Log prior density of each code in nats, differentiable."""
-        ...
-
-
 class WithPrior(eqx.Module):
-    """A `LatentModel` made of a decoder p(x|z) and a prior p(z), for instance a fitted mixture.
-
-    With a prior that has no density it is a `Sampler` alone.
-    """
+    """A generative model: a decoder p(x|z) and a prior p(z), for instance a fitted mixture."""
 
     decoder: Decoder
     prior: CodeSampler
@@ -80,14 +61,15 @@ class WithPrior(eqx.Module):
         """Logits that codes predict."""
         return self.decoder.decode(codes)
 
-    def sample_prior(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
-        """Draw `n` codes from the prior."""
-        return self.prior.sample(key, n)
+    def log_joint(
+        self, x: Float[Array, "codes pixels"], codes: Float[Array, "codes dim"]
+    ) -> Float[Array, " codes"]:
+        """Log p(x, z) of binary images and a code for each, in nats.
 
-    def log_prior(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
-        """Log prior density of each code in nats."""
+        The prior must have a density.
+        """
         assert isinstance(self.prior, Prior), "this prior has no density"
-        return self.prior.log_prob(codes)
+        return self.prior.log_prob(codes) + log_likelihood(x, self.decode(codes))
 
 
 class StandardNormal(eqx.Module):
@@ -96,9 +78,7 @@ class StandardNormal(eqx.Module):
     dim: int = eqx.field(static=True)
 
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
-        """Draw `n` codes."""
         return jax.random.normal(key, (n, self.dim))
 
     def log_prob(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
-        """Log density of each code in nats."""
         return -0.5 * jnp.sum(codes**2, axis=-1) - 0.5 * self.dim * jnp.log(2 * jnp.pi)

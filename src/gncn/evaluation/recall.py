@@ -22,7 +22,7 @@ improves a code by settling from it, an autoencoder by encoding the image that i
 
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -31,9 +31,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
-from gncn.evaluation.bernoulli import log_likelihood, log_likelihood_table
-from gncn.evaluation.blocks import check_positive
 from gncn.evaluation.completion import complete, missing_squared_error
+from gncn.evaluation.images import check_positive, log_likelihood, log_likelihood_table
 from gncn.evaluation.protocols import Codes, Decoder, Images, Mask
 
 TEMPERATURES = (1.0, 2.0, 3.0, 5.0)
@@ -42,15 +41,10 @@ SHARPNESS = tuple(round(0.4 + 0.05 * i, 2) for i in range(23))
 """Values of κ that are tried: 0.4, 0.45, ... 1.5."""
 N_CODES = 32
 N_HELD_OUT = 500
-
 _CODES_AT_ONCE = 5000
 
 _Block = tuple[Float[Array, "block dim"], Int[Array, " block"]]
-"""Codes and their numbers."""
-_Sums = tuple[Float[Array, " images"], Float[Array, " images"], Float[Array, "images missing"]]
-"""The highest log weight, weights relative to it, and values so weighted, summed up."""
-_Best = tuple[Float[Array, "images n"], Int[Array, "images n"]]
-"""Log-likelihoods of the likeliest codes so far, and their numbers."""
+"""Codes and their numbers; -1 for what fills up the last block."""
 
 
 class EmpiricalPrior(eqx.Module):
@@ -85,26 +79,20 @@ def _expected_pixels(
     seen: Int[Array, " seen"],
     missing: Int[Array, " missing"],
 ) -> Float[Array, "images missing"]:
-    """Σ_n w_n logistic(a(z_n)) of the missing pixels, in blocks of codes."""
-    blocks, number = _in_blocks(recall.codes)
+    """Σ_n w_n logistic(a(z_n)) of the missing pixels."""
     x = x[:, seen]
 
-    def add(sums: _Sums, block: _Block) -> tuple[_Sums, None]:
-        highest, total, mean = sums
-        logits = recall.decoder.decode(block[0])
-        values = jax.nn.sigmoid(logits[:, missing])
+    def of_block(block: _Block) -> tuple[Float[Array, " images"], Float[Array, "images missing"]]:
+        """The log of the weights' sum, and the mean by them."""
+        codes, numbers = block
+        logits = recall.decoder.decode(codes)
         fit = log_likelihood_table(x, logits[:, seen]) / recall.temperature
-        fit = jnp.where(block[1][None, :] >= 0, fit, -jnp.inf)
-        higher = jnp.maximum(highest, jnp.max(fit, axis=1))
-        weights = jnp.exp(fit - higher[:, None])
-        shrink = jnp.exp(highest - higher)
-        total = shrink * total + jnp.sum(weights, axis=1)
-        return (higher, total, shrink[:, None] * mean + weights @ values), None
+        fit = jnp.where(numbers[None, :] < 0, -jnp.inf, fit)
+        mean = jax.nn.softmax(fit, axis=1) @ jax.nn.sigmoid(logits[:, missing])
+        return jax.nn.logsumexp(fit, axis=1), mean
 
-    none = jnp.zeros(len(x))
-    nothing = none - jnp.inf, none, jnp.zeros((len(x), len(missing)))
-    (_, total, mean), _ = lax.scan(add, nothing, (blocks, number))
-    return mean / total[:, None]
+    totals, means = lax.map(of_block, _in_blocks(recall.codes))
+    return jnp.einsum("bi,bim->im", jax.nn.softmax(totals, axis=0), means)
 
 
 def likeliest(
@@ -118,23 +106,22 @@ def likeliest(
     `predict` gives a block of codes' logits of the pixels in `x`, the visible ones.
     """
 
-    def merge(best: _Best, block: _Block) -> tuple[_Best, None]:
-        fit = log_likelihood_table(x, predict(block[0]))
-        fit = jnp.where(block[1][None, :] < 0, -jnp.inf, fit)
-        fits = jnp.concatenate([best[0], fit], axis=1)
-        numbers = jnp.concatenate([best[1], jnp.broadcast_to(block[1][None, :], fit.shape)], axis=1)
-        fit, chosen = lax.top_k(fits, n)
-        return (fit, jnp.take_along_axis(numbers, chosen, axis=1)), None
+    def of_block(block: _Block) -> tuple[Float[Array, "images best"], Int[Array, "images best"]]:
+        codes, numbers = block
+        fit = log_likelihood_table(x, predict(codes))
+        fit = jnp.where(numbers[None, :] < 0, -jnp.inf, fit)
+        fit, chosen = lax.top_k(fit, min(n, len(numbers)))
+        return fit, numbers[chosen]
 
-    nothing = jnp.full((len(x), n), -jnp.inf), jnp.full((len(x), n), -1)
-    (_, numbers), _ = lax.scan(merge, nothing, _in_blocks(codes))
-    return numbers
+    found = lax.map(of_block, _in_blocks(codes))
+    fits, numbers = (jnp.concatenate(of_blocks, axis=1) for of_blocks in found)
+    return jnp.take_along_axis(numbers, lax.top_k(fits, n)[1], axis=1)
 
 
 def _in_blocks(
     codes: Float[Array, "codes dim"],
 ) -> tuple[Float[Array, "blocks size dim"], Int[Array, "blocks size"]]:
-    """Codes in blocks of equal length, and their numbers; -1 for what fills up the last."""
+    """Codes in blocks of equal length, each a `_Block`."""
     size = min(_CODES_AT_ONCE, len(codes))
     spare = -len(codes) % size
     blocks = jnp.pad(codes, ((0, spare), (0, 0))).reshape(-1, size, codes.shape[1])
@@ -178,23 +165,14 @@ class Improve(Protocol):
         ...
 
 
-class Candidates(NamedTuple):
-    """What each of several codes comes to: a_s, and log p(x_visible|z_s) but for a constant."""
-
-    logits: Float[Array, "codes images pixels"]
-    fits: Float[Array, "codes images"]
+Candidates = tuple[Float[Array, "codes images pixels"], Float[Array, "codes images"]]
+"""What each of several codes comes to: a_s, and log p(x_visible|z_s) but for a constant."""
 
 
 class Refined(eqx.Module):
-    """A completer by improved codes of training images.
+    """A completer by the `n_codes` likeliest codes of training images, improved.
 
-    Attributes:
-        decoder: gives the logits by which codes are chosen and weighted.
-        improve: improves codes.
-        codes: of training images.
-        n_codes: S; all, if there are fewer.
-        temperature: τ.
-        sharpness: κ.
+    The decoder's logits choose and weight codes, with τ; `improve`'s are averaged, with κ.
 
     Raises:
         ConfigError: `n_codes` is not positive.
@@ -237,7 +215,7 @@ def candidates(
         return logits, log_likelihood(x, seen_logits(improved))
 
     chosen = likeliest(seen_logits, codes, x, min(refined.n_codes, len(codes)))
-    return Candidates(*lax.map(improve, chosen.T))
+    return lax.map(improve, chosen.T)
 
 
 @eqx.filter_jit
@@ -245,8 +223,9 @@ def expected(
     found: Candidates, temperature: float | Float[Array, ""], sharpness: float | Float[Array, ""]
 ) -> Float[Array, "images pixels"]:
     """Σ_s w_s logistic(κ a_s)."""
-    weights = jax.nn.softmax(found.fits / temperature, axis=0)
-    return jnp.einsum("si,sip->ip", weights, jax.nn.sigmoid(sharpness * found.logits))
+    logits, fits = found
+    weights = jax.nn.softmax(fits / temperature, axis=0)
+    return jnp.einsum("si,sip->ip", weights, jax.nn.sigmoid(sharpness * logits))
 
 
 def fit_refined(
@@ -257,10 +236,9 @@ def fit_refined(
     visible: Mask,
 ) -> Refined:
     """Choose τ and κ of least squared error on whole images, whose codes aren't among `codes`."""
-    plain = Refined(decoder, improve, codes)
     x = jnp.asarray(images, jnp.float32)
-    found = candidates(plain, x, jnp.asarray(visible))
-    missing, wanted = found._replace(logits=found.logits[..., ~visible]), x[:, ~visible]
+    logits, fits = candidates(Refined(decoder, improve, codes), x, jnp.asarray(visible))
+    missing, wanted = (logits[..., ~visible], fits), x[:, ~visible]
     # As arrays, so that all values share one program.
     several = list(itertools.product(jnp.asarray(TEMPERATURES), jnp.asarray(SHARPNESS)))
     errors = [float(jnp.sum((wanted - expected(missing, *one)) ** 2)) for one in several]

@@ -18,30 +18,47 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError
-from gncn.evaluation.blocks import check_positive
-from gncn.evaluation.completion import complete, missing_squared_error
-from gncn.evaluation.neighbours import nearest_images
+from gncn.base.extras import needs
+from gncn.evaluation.completion import Completer, complete, missing_squared_error
+from gncn.evaluation.images import check_positive
 from gncn.evaluation.protocols import Images, Mask
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 30, 50, 100)
-"""Numbers of neighbours tried unless the caller says otherwise."""
+"""Numbers of neighbours that are tried."""
+_PATIENCE = 3
 
 
-class MeanImage(NamedTuple):
-    """A completer that fills in the mean image."""
-
-    image: Float[np.ndarray, " pixels"]
-
-    def __call__(
-        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
-    ) -> Float[Array, "images pixels"]:
-        """The mean image, as often as asked for."""
-        return jnp.broadcast_to(jnp.asarray(self.image), x.shape)
-
-
-def mean_image(images: Images) -> MeanImage:
+def mean_image(images: Images) -> Completer:
     """The completer that fills in the mean of training images."""
-    return MeanImage(np.asarray(np.mean(images, axis=0, dtype=np.float32)))
+    mean = np.asarray(np.mean(images, axis=0, dtype=np.float32))
+    return lambda x, visible: jnp.broadcast_to(jnp.asarray(mean), x.shape)
+
+
+class Neighbours(NamedTuple):
+    """The nearest images of every query, nearest first: their rows and Euclidean distances."""
+
+    indices: Int[np.ndarray, "queries k"]
+    distances: Float[np.ndarray, "queries k"]
+
+
+def nearest_images(images: Images, queries: Images, k: int = 1) -> Neighbours:
+    """Find each query's `k` nearest images, by exhaustive search in blocks of bounded memory.
+
+    To judge memorisation, compare the distances from samples and from held-out images to
+    training images: samples of a model that copies are much nearer.
+
+    Raises:
+        ConfigError: `k` is not between 1 and the number of images.
+    """
+    needs("sklearn", "evaluation")
+    from sklearn import neighbors
+
+    if not 1 <= k <= len(images):
+        raise ConfigError(f"k must be between 1 and {len(images)}, the images; received {k}.")
+    search = neighbors.NearestNeighbors(n_neighbors=k, algorithm="brute")
+    search.fit(np.asarray(images, np.float32))
+    distances, indices = search.kneighbors(np.asarray(queries, np.float32))
+    return Neighbours(np.asarray(indices), np.asarray(distances))
 
 
 class NearestNeighbours(NamedTuple):
@@ -129,10 +146,8 @@ class Regressor(eqx.Module):
 class RegressorFit(NamedTuple):
     """The regressor after its best epoch, and how training went.
 
-    Attributes:
-        completer: the regressor.
-        validation: M-MSE on the validation images after each epoch.
-        converged: whether training stopped because that no longer fell.
+    `validation` is the M-MSE on the validation images after each epoch; training `converged`
+    if it stopped because that no longer fell.
     """
 
     completer: Regressor
@@ -152,31 +167,22 @@ def fit_regressor(
     learning_rate: float = 1e-3,
     batch_size: int = 200,
     max_epochs: int = 40,
-    patience: int = 3,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> RegressorFit:
-    """Train a network to predict missing pixels from visible ones, with early stopping.
+    """Train a network to predict missing pixels from visible ones, by Adam.
 
-    Args:
-        train: images to learn from, in [0, 1].
-        validation: images to stop by.
-        visible: True where a pixel is visible.
-        key: of the start, the order of images and dropout.
-        n_hidden: units of each hidden layer.
-        n_layers: hidden layers.
-        dropout: share of hidden units silenced in training.
-        learning_rate: of Adam.
-        batch_size: images of a mini-batch; what is left over sits out the epoch.
-        max_epochs: stop then in any case.
-        patience: stop after this many epochs without a new best.
-        on_epoch: called after every epoch with its number and validation M-MSE.
+    It stops after three epochs without a new best M-MSE on the validation images, and after
+    `max_epochs` in any case.
+
+    The `key` is of the start, the order of images and dropout.  Images that don't fill a batch
+    sit out the epoch.  `on_epoch` receives an epoch's number and validation M-MSE.
 
     Raises:
         ConfigError: an option is out of range, or the mask leaves nothing to see or nothing to
             predict.
     """
     check_positive(n_hidden=n_hidden, n_layers=n_layers, learning_rate=learning_rate)
-    check_positive(batch_size=batch_size, max_epochs=max_epochs, patience=patience)
+    check_positive(batch_size=batch_size, max_epochs=max_epochs)
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout must be at least 0 and below 1; received {dropout}.")
     if visible.all() or not visible.any():
@@ -184,18 +190,19 @@ def fit_regressor(
     start_key, epoch_key = jax.random.split(key)
     sizes = [int(visible.sum()), *[n_hidden] * n_layers, int((~visible).sum())]
     layer_keys = jax.random.split(start_key, len(sizes) - 1)
+    layers = zip(sizes[:-1], sizes[1:], layer_keys, strict=True)
     model = Regressor(
-        network=tuple(map(_linear, sizes[:-1], sizes[1:], layer_keys)),
+        network=tuple(eqx.nn.Linear(below, above, key=one) for below, above, one in layers),
         dropout=eqx.nn.Dropout(dropout),
         seen=jnp.flatnonzero(visible),
         hidden=jnp.flatnonzero(~visible),
     )
     inputs, targets = jnp.asarray(train)[:, visible], jnp.asarray(train)[:, ~visible]
     optimiser = optax.adam(learning_rate)
-    state = optimiser.init(eqx.filter(model.network, eqx.is_array))
+    state = optimiser.init(model.network)
     batch_size = min(batch_size, len(inputs))
     best, errors, since_best = model, [], 0
-    while len(errors) < max_epochs and since_best < patience:
+    while len(errors) < max_epochs and since_best < _PATIENCE:
         one_key = jax.random.fold_in(epoch_key, len(errors))
         model, state = _epoch(model, state, inputs, targets, one_key, optimiser, batch_size)
         completed = complete(model, validation, visible)
@@ -205,11 +212,7 @@ def fit_regressor(
         if on_epoch is not None:
             on_epoch(len(errors), errors[-1])
         since_best = len(errors) - 1 - int(np.argmin(errors))
-    return RegressorFit(best, np.asarray(errors), since_best >= patience)
-
-
-def _linear(below: int, above: int, key: PRNGKeyArray) -> eqx.nn.Linear:
-    return eqx.nn.Linear(below, above, key=key)
+    return RegressorFit(best, np.asarray(errors), since_best >= _PATIENCE)
 
 
 @eqx.filter_jit
@@ -225,21 +228,22 @@ def _epoch(
     """Learn once from all images, in random order."""
     n_batches = len(inputs) // batch_size
     order = jax.random.permutation(key, len(inputs))[: n_batches * batch_size]
-    arrays, static = eqx.partition(model.network, eqx.is_array)
 
-    def error(arrays: _Network, chosen: Int[Array, " batch"]) -> Float[Array, ""]:
-        learner = eqx.tree_at(lambda m: m.network, model, eqx.combine(arrays, static))
+    def with_network(network: _Network) -> Regressor:
+        return eqx.tree_at(lambda m: m.network, model, network)
+
+    def error(network: _Network, chosen: Int[Array, " batch"]) -> Float[Array, ""]:
         x, truth = (a[chosen].astype(jnp.float32) for a in (inputs, targets))
-        logits = learner.logits(x, jax.random.fold_in(key, chosen[0]))
+        logits = with_network(network).logits(x, jax.random.fold_in(key, chosen[0]))
         return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, truth))
 
     def learn(
         carry: tuple[_Network, optax.OptState], chosen: Int[Array, " batch"]
     ) -> tuple[tuple[_Network, optax.OptState], None]:
-        arrays, state = carry
-        gradient = jax.grad(error)(arrays, chosen)
-        updates, state = optimiser.update(gradient, state)
-        return (eqx.apply_updates(arrays, updates), state), None
+        network, state = carry
+        updates, state = optimiser.update(jax.grad(error)(network, chosen), state)
+        return (eqx.apply_updates(network, updates), state), None
 
-    (arrays, state), _ = lax.scan(learn, (arrays, state), order.reshape(n_batches, batch_size))
-    return eqx.tree_at(lambda m: m.network, model, eqx.combine(arrays, static)), state
+    batches = order.reshape(n_batches, batch_size)
+    (network, state), _ = lax.scan(learn, (model.network, state), batches)
+    return with_network(network), state

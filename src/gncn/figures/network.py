@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from gncn.evaluation.sheets import tile
+from gncn.evaluation.images import tile
 from gncn.figures.style import (
     COLOURS,
     FAINT,

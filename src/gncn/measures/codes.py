@@ -7,9 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from gncn.base.errors import ConfigError
-from gncn.evaluation.embedding import embed
-from gncn.evaluation.probe import fit_probe
-from gncn.evaluation.sparsity import ACTIVE, sparsity
+from gncn.evaluation.codes import ACTIVE, embed, fit_probe, sparsity
 from gncn.measures.measure import Column, Measure, Numbers, Result, Row
 from gncn.measures.subject import Subject
 

@@ -18,8 +18,8 @@ from gncn.evaluation.completion import (
     missing_squared_error,
     visible_pixels,
 )
+from gncn.evaluation.images import PerImage
 from gncn.evaluation.protocols import Mask
-from gncn.evaluation.scores import PerImage
 from gncn.evaluation.yardsticks import fit_nearest_neighbours, fit_regressor, mean_image
 from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
 from gncn.measures.subject import Subject

@@ -14,14 +14,13 @@ from jaxtyping import Float, UInt8
 from pydantic import Field, field_validator
 
 from gncn.evaluation.annealing import Annealing, annealed_log_likelihood, bracket
-from gncn.evaluation.importance import importance_log_likelihood
-from gncn.evaluation.likelihood import prior_log_likelihood
+from gncn.evaluation.images import tile
+from gncn.evaluation.likelihood import importance_log_likelihood, prior_log_likelihood
 from gncn.evaluation.mixture import Covariance
-from gncn.evaluation.neighbours import nearest_images
 from gncn.evaluation.proposals import GaussianProposal
 from gncn.evaluation.protocols import CodeSampler, WithPrior
 from gncn.evaluation.recall import EmpiricalPrior
-from gncn.evaluation.sheets import tile
+from gncn.evaluation.yardsticks import nearest_images
 from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
 from gncn.measures.subject import Subject
 

@@ -16,10 +16,10 @@ from gncn.core.competition import Columns
 from gncn.core.completion import Completer, settle_on_visible
 from gncn.core.inference import decode, encode_layers
 from gncn.core.network import Network
-from gncn.evaluation.blocks import blocks
 from gncn.evaluation.completion import Ways, combine
+from gncn.evaluation.images import blocks
 from gncn.evaluation.proposals import GaussianProposal
-from gncn.evaluation.protocols import Codes, Images, LatentModel, Mask, StandardNormal
+from gncn.evaluation.protocols import Codes, Images, Mask, StandardNormal, WithPrior
 from gncn.evaluation.recall import SHARPNESS, fit_recall, fit_refined
 from gncn.measures.subject import Measurable, States
 
@@ -146,7 +146,7 @@ class AutoencoderModel(Measurable):
         return [None] * len(self.model.encoder.weights)
 
     def propose(
-        self, model: LatentModel, images: Images, codes: Codes, key: PRNGKeyArray
+        self, model: WithPrior, images: Images, codes: Codes, key: PRNGKeyArray
     ) -> GaussianProposal:
         """The encoder's q(z|x) where the objective makes it a posterior (Eq 21).
 

@@ -17,10 +17,10 @@ from jaxtyping import Float, PRNGKeyArray, Shaped
 from gncn.base.errors import ConfigError
 from gncn.data import Dataset, Split
 from gncn.evaluation.completion import Ways
+from gncn.evaluation.images import image_shape
 from gncn.evaluation.mixture_fit import choose_mixture
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
-from gncn.evaluation.protocols import Codes, Decoder, Images, LatentModel, Mask, Prior
-from gncn.evaluation.sheets import image_shape
+from gncn.evaluation.protocols import Codes, Decoder, Images, Mask, Prior, WithPrior
 
 Report = Callable[[str], None]
 """Receives what is being done, in a few words, for a progress display."""
@@ -62,7 +62,7 @@ class Measurable(Protocol):
         ...
 
     def propose(
-        self, model: LatentModel, images: Images, codes: Codes, key: PRNGKeyArray
+        self, model: WithPrior, images: Images, codes: Codes, key: PRNGKeyArray
     ) -> GaussianProposal:
         """Gaussians near the posteriors p(z|x) of `model`, this decoder with some prior.
 

@@ -14,7 +14,7 @@ from gncn.core.likelihood import binary_cross_entropy
 from gncn.core.network import Network
 from gncn.core.settling import Trajectory, settle
 from gncn.data import Dataset
-from gncn.evaluation.sheets import image_shape
+from gncn.evaluation.images import image_shape
 from gncn.figures.network import (
     ERROR_LABELS,
     draw_columns,

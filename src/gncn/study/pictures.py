@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from PIL import Image
 
 from gncn.data import Dataset
-from gncn.evaluation.sheets import image_shape, tile
+from gncn.evaluation.images import image_shape, tile
 
 N_SHOWN, PER_ROW, N_COMPLETED, N_POINTS = 20, 10, 8, 600
 """Images of a sheet of data or samples and of one of its rows; completions; points of the plane."""

@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from gncn.base.errors import ConfigError, DataError, DivergenceError, GncnError, RunError
 from gncn.base.files import write_atomic
 from gncn.data import Dataset
-from gncn.evaluation.sheets import image_shape
+from gncn.evaluation.images import image_shape
 from gncn.measures import Subject, as_measurable, make_measures
 from gncn.measures import measure_columns as columns_of_measures
 from gncn.measures.completion import MissingMeasure
