@@ -56,13 +56,10 @@ def visible_pixels(
 ) -> Bool[np.ndarray, " pixels"]:
     """Which pixels remain visible, in row-major order.
 
-    Args:
-        missing: what is hidden: the ``"right"``, ``"left"``, ``"top"`` or ``"bottom"``
-            half (of an odd number of columns or rows the middle one stays visible), a
-            ``"random"`` half of the pixels, or an array of your own, True where a pixel is
-            *visible*, of shape `image_shape` or flat.
-        image_shape: rows and columns.
-        seed: decides which pixels are hidden; for ``"random"`` only.
+    Hidden is the ``"right"``, ``"left"``, ``"top"`` or ``"bottom"`` half (of an odd number of
+    columns or rows the middle one stays visible), a ``"random"`` half of the pixels, which the
+    seed decides, or what an array of your own says: True where a pixel is *visible*, of shape
+    `image_shape` or flat.
 
     Raises:
         ConfigError: an unknown name, or an array of another size.
