@@ -31,8 +31,6 @@ from gncn.evaluation.images import check_positive
 from gncn.evaluation.protocols import Codes
 from gncn.training.epochs import ACTIVE
 
-REGULARISATION = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Values of C that are tried; less is stronger."""
 _N_POINTS = 3000
 
 
@@ -81,7 +79,7 @@ def fit_probe(
     validation_codes: Float[np.ndarray, "held_out dim"],
     validation_labels: Int[np.ndarray, " held_out"],
     *,
-    regularisation: Sequence[float] = REGULARISATION,
+    regularisation: Sequence[float] = (1e-3, 1e-2, 1e-1, 1.0, 10.0),
     tolerance: float = 1e-4,
     max_iterations: int = 100,
     on_fit: Callable[[int, int], None] | None = None,

@@ -39,8 +39,6 @@ TEMPERATURES = (1.0, 2.0, 3.0, 5.0)
 """Values of τ that are tried."""
 SHARPNESS = tuple(round(0.4 + 0.05 * i, 2) for i in range(23))
 """Values of κ that are tried: 0.4, 0.45, ... 1.5."""
-N_CODES = 32
-N_HELD_OUT = 500
 _CODES_AT_ONCE = 5000
 
 _Block = tuple[Float[Array, "block dim"], Int[Array, " block"]]
@@ -138,7 +136,7 @@ def fit_recall(
         Recall by the codes of the other images, with the τ in `TEMPERATURES` of least squared
         error on the images left out; and these images.
     """
-    n = max(1, min(N_HELD_OUT, len(images) // 10))
+    n = max(1, min(500, len(images) // 10))
     chosen = np.linspace(0, len(images) - 1, n).astype(int)
     held_out = np.asarray(images)[chosen]
     rest = jnp.asarray(np.delete(codes, chosen, axis=0))
@@ -181,7 +179,7 @@ class Refined(eqx.Module):
     decoder: Decoder
     improve: Improve
     codes: Float[Array, "codes dim"]
-    n_codes: int = eqx.field(static=True, default=N_CODES)
+    n_codes: int = eqx.field(static=True, default=32)
     temperature: float | Float[Array, ""] = 1.0
     sharpness: float | Float[Array, ""] = 1.0
 

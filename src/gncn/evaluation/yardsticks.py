@@ -23,8 +23,6 @@ from gncn.evaluation.completion import Completer, complete, missing_squared_erro
 from gncn.evaluation.images import check_positive
 from gncn.evaluation.protocols import Images, Mask
 
-NEIGHBOURS = (1, 3, 5, 10, 20, 30, 50, 100)
-"""Numbers of neighbours that are tried."""
 _PATIENCE = 3
 
 
@@ -81,7 +79,10 @@ class NearestNeighbours(NamedTuple):
 
 
 def fit_nearest_neighbours(
-    train: Images, validation: Images, visible: Mask, candidates: Sequence[int] = NEIGHBOURS
+    train: Images,
+    validation: Images,
+    visible: Mask,
+    candidates: Sequence[int] = (1, 3, 5, 10, 20, 30, 50, 100),
 ) -> NearestNeighbours:
     """Choose the number of neighbours among `train` by M-MSE on validation images.
 
