@@ -68,7 +68,7 @@ def test_bad_layout_options():
     with pytest.raises(ConfigError, match=r"below the 20 points drawn; received 30\.0"):
         embed(codes)
     with pytest.raises(ConfigError, match="perplexity must be above 0"):
-        embed(codes, perplexity=0)
+        embed(codes, perplexity=0.0)
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-7])
