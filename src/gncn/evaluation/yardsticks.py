@@ -200,7 +200,7 @@ def fit_regressor(
     )
     inputs, targets = jnp.asarray(train)[:, visible], jnp.asarray(train)[:, ~visible]
     optimiser = optax.adam(learning_rate)
-    state = optimiser.init(model.network)
+    state = optimiser.init(eqx.filter(model.network, eqx.is_array))
     batch_size = min(batch_size, len(inputs))
     best, errors, since_best = model, [], 0
     while len(errors) < max_epochs and since_best < _PATIENCE:
