@@ -76,7 +76,8 @@ class Registry(Generic[Entry]):
                 f"A {self.kind} must be a subclass of `gncn.{self.base.__name__}`; received "
                 f"{entry!r}."
             )
-        missing = ", ".join(f"`{name}`" for name in sorted(entry.__abstractmethods__))
+        lacking = sorted(getattr(entry, "__abstractmethods__", ()))
+        missing = ", ".join(f"`{name}`" for name in lacking)
         if missing:
             raise ConfigError(f"{entry.__name__} lacks {missing}, which every {self.kind} needs.")
 

@@ -155,7 +155,7 @@ def from_arrays(
         >>> len(data.train), len(data.validation), len(data.test), data.image_shape
         (40, 5, 5, (4, 4))
     """
-    preparation = Preparation(**({"name": "custom"} | options))
+    preparation = Preparation(**options)
     images = _given(train_images, validation_images, test_images)
     labels = _given(train_labels, validation_labels, test_labels)
     for part in set(labels) - set(images):

@@ -37,7 +37,7 @@ _ZIP_MAGIC = b"PK\x03\x04"
 
 
 class MissingFileError(DataError):
-    """A file of a data set is neither at hand nor could be downloaded."""
+    """A file of a data set is neither here nor could be downloaded."""
 
 
 class AlteredFileError(DataError):
