@@ -43,14 +43,11 @@ _AS_LATEX = {
 
 @dataclass(frozen=True)
 class Row:
-    """One run.
+    """One run: its folder, and what was measured of its model.
 
     Attributes:
-        run: its folder.
-        model: its model's name.
         n_synapses: all that the model learns, if it has synapses.
-        values: our numbers, by the keys of `gncn.study.paper.columns`; only what was measured.
-        published: the paper's, by the same keys.
+        values: our numbers, by the keys of `gncn.study.paper.columns`; `published` has the paper's.
         curves: mean BCE over trials after each epoch; empty for models without.
     """
 
@@ -242,13 +239,14 @@ def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
                 table.add_row(name, *cells[runs])
         return table
 
+    def fits(table: Table) -> bool:
+        return console.measure(table, options=boundless).maximum <= console.width
+
     tables, start = [], 0
     while start < len(comparison.rows):
-        for end in range(len(comparison.rows), start, -1):
-            table = table_of(slice(start, end))
-            if console.measure(table, options=boundless).maximum <= console.width:
-                break
-        tables.append(table)
+        ends = range(len(comparison.rows), start, -1)
+        end = next((end for end in ends if fits(table_of(slice(start, end)))), start + 1)
+        tables.append(table_of(slice(start, end)))
         start = end
     return tables
 

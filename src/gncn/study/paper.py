@@ -152,7 +152,7 @@ class Summary:
         return Summary(factor * self.mean, deviation, self.n_trials)
 
 
-def over_trials(values: Iterable[float | None]) -> Summary | None:
+def over_trials(values: Iterable[Any]) -> Summary | None:
     """A number over the trials that have it; None if none has.
 
     Raises:

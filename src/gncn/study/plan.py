@@ -3,10 +3,10 @@
 `Basis` and `Measuring` are what studies and searches have in common.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import jax
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -22,27 +22,30 @@ Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """What names files."""
 
 
+B = TypeVar("B", bound="Basis")
+
+
 class Basis(Description):
     """How a model is made: the name of a preset, and settings, by section, laid over it."""
 
     preset: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
 
-    def on_data(
-        self, variant: "Basis", data: Mapping[str, Any], data_dir: object, seed: int
-    ) -> dict[str, Any]:
-        """The settings of one run, unchecked and without defaults.
+    def varied(self, variant: B) -> B:
+        """A variant of this, with what it doesn't say itself taken from here."""
+        here = {name: getattr(self, name) for name in type(variant).model_fields}
+        said = {name: value for name, value in variant if value is not None}
+        return type(variant)(**overlay(here, said))
 
-        The settings of `variant` are laid over these, but a preset of its own replaces the one
-        here.  `data` is the section ``[data]``.
+    def on_data(self, section: dict[str, Any], data_dir: object, seed: int) -> dict[str, Any]:
+        """The settings of one run, unchecked; `section` is ``[data]``, but for the data's folder.
 
         Raises:
             ConfigError: the preset is unknown.
         """
-        values = read_settings(preset=variant.preset or self.preset)
-        values = overlay(overlay(values, self.settings), variant.settings)
         place = {} if data_dir is None else {"data_dir": str(data_dir)}
-        return values | {"data": {**data, **place}, "seed": seed, "n_trials": 1}
+        run = {"data": section | place, "seed": seed, "n_trials": 1}
+        return overlay(read_settings(preset=self.preset), self.settings) | run
 
 
 class Measuring(Description):
@@ -246,12 +249,12 @@ class Study(Description):
         """How many runs of a model on a data set it asks for."""
         if model not in self.models or data not in self.data:
             return 0
-        one, entry = self._variant(model, data), self.models[model]
-        return one.trials or entry.trials or self.data[data].trials or self.trials
+        return self.recipe(model, data).trials or self.data[data].trials or self.trials
 
-    def minutes(self, model: str, data: str) -> float | None:
-        """About how long a run takes, as the study says."""
-        return self._variant(model, data).minutes or self.models[model].minutes
+    def recipe(self, model: str, data: str) -> Recipe:
+        """How the runs of a model on a data set are made."""
+        entry = self.models[model]
+        return entry.varied(entry.on.get(data, Recipe()))
 
     def runs(
         self, *, only: Sequence[str] = (), data_dir: str | Path | None = None
@@ -296,12 +299,9 @@ class Study(Description):
             )
         return [s for s in specs if not only or any(_fits(s, pattern) for pattern in only)]
 
-    def _variant(self, model: str, data: str) -> Recipe:
-        return self.models[model].on.get(data, Recipe())
-
     def _config(self, model: str, data: str, trial: int, data_dir: str | Path | None) -> Config:
-        variant, section = self._variant(model, data), {"name": data, **self.data[data].settings}
-        values = self.models[model].on_data(variant, section, data_dir, self.seed + trial)
+        section, seed = {"name": data, **self.data[data].settings}, self.seed + trial
+        values = self.recipe(model, data).on_data(section, data_dir, seed)
         try:
             return Config(**values)
         except ConfigError as error:

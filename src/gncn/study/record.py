@@ -34,10 +34,10 @@ class History(Description):
     @classmethod
     def of(cls, records: Sequence[EpochRecord]) -> "History":
         """Shorten the history of one model, a record for each epoch, in order."""
-        splits = ("train", "validation", "test")
-        errors = {name: [getattr(one, name).error for one in records] for name in splits}
-        name = records[0].error_name if records else ""
-        return cls(error_name=name, seconds=[one.seconds for one in records], **errors)
+        told: dict[str, Any] = {"seconds": [one.seconds for one in records]}
+        for split in ("train", "validation", "test"):
+            told[split] = [getattr(one, split).error for one in records]
+        return cls(error_name=records[0].error_name if records else "", **told)
 
 
 class Record(Description):
@@ -45,7 +45,7 @@ class Record(Description):
 
     Attributes:
         spec: the `gncn.study.plan.RunSpec`, as JSON; `model`, `data` and `trial` are the spec's.
-        started: time, UTC; `finished`, too.
+        started: time in UTC; `finished`, too.
         seconds: spent on training, evaluation and in total.
         threads: that the run was given; None if not limited.
         source: hash of the library's code.

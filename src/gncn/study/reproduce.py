@@ -96,7 +96,7 @@ def estimate(study: Study, standings: Sequence[Standing], jobs: int) -> Estimate
             taken.setdefault((spec.model, spec.data), []).append(record.seconds["total"])
     seconds, unknown = 0.0, 0
     for spec, state, *_ in standings:
-        minutes = study.minutes(spec.model, spec.data)
+        minutes = study.recipe(spec.model, spec.data).minutes
         if state == "finished":
             continue
         if known := taken.get((spec.model, spec.data)):

@@ -185,13 +185,10 @@ class Search(Description):
         entry = self.models[model]
         return entry.space | entry.space_on.get(data, {})
 
-    def variant(self, model: str, data: str) -> SearchVariant:
-        """What differs of a model on a data set."""
-        return self.models[model].on.get(data, SearchVariant())
-
-    def reference(self, model: str, data: str) -> Reference:
-        """What a model's shortfalls on a data set are from."""
-        return self.variant(model, data).reference or self.models[model].reference
+    def recipe(self, model: str, data: str) -> SearchVariant:
+        """How a model is made on a data set, and what its shortfalls are from."""
+        entry = self.models[model]
+        return entry.varied(entry.on.get(data, SearchVariant()))
 
     def config(
         self, model: str, data: str, values: dict[str, Any], *, data_dir: str | Path | None = None
@@ -201,8 +198,8 @@ class Search(Description):
         Raises:
             ConfigError: an option or value is wrong.
         """
-        variant, section = self.variant(model, data), {"name": data, **self.data[data].settings}
-        settings = self.models[model].on_data(variant, section, data_dir, self.seed)
+        section = {"name": data, **self.data[data].settings}
+        settings = self.recipe(model, data).on_data(section, data_dir, self.seed)
         for name, value in values.items():
             settings = _placed(settings, name.split("."), value, name)
         return Config(**settings)
@@ -245,7 +242,7 @@ def references(
     Raises:
         ConfigError: a column has no reference.
     """
-    counted, reference = search.models[model].columns, search.reference(model, data)
+    counted, reference = search.models[model].columns, search.recipe(model, data).reference
     known: Mapping[str, float | None] = search.data[data].targets
     if reference == "paper":
         paper = published(data_name, kind)
