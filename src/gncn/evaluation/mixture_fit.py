@@ -35,11 +35,12 @@ from jaxtyping import Float, Int
 
 from gncn.base.errors import ConfigError, DataError, DivergenceError, unknown_choice
 from gncn.base.extras import needs
-from gncn.evaluation.images import check_positive
+from gncn.evaluation.images import blocks, check_positive
 from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture, mixture_from_moments
 from gncn.evaluation.protocols import Codes
 
 _SHARES = (0.15, 0.4)  # of the dimensions, after which components that are too far are left out
+_MANY = 64  # dimensions from which on a search for each code's likeliest components pays
 _BLOCK = 4096
 _NO_PART = 1e-12  # a responsibility below this is taken for 0
 _CODES_PER_CLUSTER = 200  # that k-means sees, which only gives a start
@@ -124,8 +125,9 @@ def fit_mixture(
         penalty = 0.5 * regularisation * np.sum(squares, axis=1)
         likeliest = np.argmax(responsibilities, axis=1)
         joint = log_joint(mixture, centred, likeliest, penalty)
-        evidence = np.asarray(logsumexp(joint, axis=1))
-        responsibilities = np.exp(joint - evidence[:, None])
+        blurred = joint - penalty[None, :]
+        evidence = np.asarray(logsumexp(blurred, axis=1))
+        responsibilities = np.exp(blurred - evidence[:, None])
         objective.append(float(np.mean(evidence)))
         if not np.isfinite(objective[-1]):
             raise DivergenceError(
@@ -138,7 +140,6 @@ def fit_mixture(
         gained = len(objective) == 1 or objective[-1] - objective[-2] >= least
         if not gained or len(objective) >= max_iterations:
             break
-    joint = log_joint(mixture, centred, np.argmax(responsibilities, axis=1), 0 * penalty)
     where = jnp.asarray(means + centre[None, :], jnp.float32)
     return MixtureFit(
         eqx.tree_at(lambda fitted: fitted.means, mixture, where),
@@ -198,29 +199,33 @@ def log_joint(
     likeliest: Int[np.ndarray, " codes"],
     penalty: Float[np.ndarray, " components"],
 ) -> Float[np.ndarray, "codes components"]:
-    """Terms log π_k N(z_n; μ_k, Σ_k) less a component's penalty; -inf if they surely don't count.
+    """Terms log π_k N(z_n; μ_k, Σ_k); -inf for pairs that surely don't count.
 
     A is lower triangular, so the first entries of A(z − μ) need the first of z alone, and their
-    squares bound ‖A(z − μ)‖² from below: enough, most often, to see that a term's share of the
-    sum over k is below 1e-12.  The search begins from each code's `likeliest` component as far
-    as is known; the nearer to the truth, the less there is to do.
+    squares bound ‖A(z − μ)‖² from below: enough, most often, to leave a pair out.
+
+    The search begins from each code's `likeliest` component as far as is known; the nearer to the
+    truth, the less there is to do.  A pair is left out only if its share of the sum over k is
+    below 1e-12, both with a component's `penalty` subtracted and without.
     """
+    if mixture.covariance == "diagonal" or mixture.dim < _MANY:
+        parts = [
+            np.asarray(mixture.component_log_prob(jnp.asarray(codes[rows])))[:n]
+            for rows, n in blocks(len(codes), _BLOCK)
+        ]
+        return np.concatenate(parts).astype(np.float64) + np.asarray(mixture.logits)[None, :]
     dim, components = mixture.dim, range(mixture.n_components)
     ends = [*(int(share * dim) for share in _SHARES), dim]
     means, whitening = np.asarray(mixture.means), np.asarray(mixture.whitening)
-    highest = np.asarray(mixture.log_normaliser + mixture.logits, np.float64) - penalty
+    highest = np.asarray(mixture.log_normaliser + mixture.logits, np.float64)
     table = np.full((len(codes), mixture.n_components), -np.inf)
 
     def half_square(
         k: int, rows: Int[np.ndarray, " rows"], first: int, last: int
     ) -> Float[np.ndarray, " rows"]:
         """Half the squares of entries first..last-1 of A(z − μ), added up."""
-        white = codes[rows, :last] - means[k, None, :last]
-        if mixture.covariance == "full":
-            white = white @ whitening[k, first:last, :last].T
-        else:
-            white = white[:, first:] * whitening[k, None, first:last]
-        return 0.5 * np.sum(white**2, axis=1)
+        deviations = codes[rows, :last] - means[k, None, :last]
+        return 0.5 * np.sum((deviations @ whitening[k, first:last, :last].T) ** 2, axis=1)
 
     def start(k: int) -> None:
         own = np.flatnonzero(likeliest == k)
@@ -232,12 +237,13 @@ def log_joint(
             bound = np.full(len(rows), highest[k])
             for first, last in pairwise([0, *ends]):
                 bound -= half_square(k, rows, first, last)
-                counts = bound >= least[rows]
+                counts = (bound >= least[rows]) | (bound - penalty[k] >= least_penalised[rows])
                 rows, bound = rows[counts], bound[counts]
             table[rows, k] = bound
 
     _in_parallel(start, components)
     least = table[np.arange(len(codes)), likeliest] + np.log(_NO_PART)
+    least_penalised = least - penalty[likeliest]
     _in_parallel(search, components)
     return table
 
