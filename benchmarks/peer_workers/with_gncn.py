@@ -46,7 +46,7 @@ class WithGncn:
     def restart(self) -> None:
         """Forget all that was learned."""
         circuit, settling = self.config.network.circuit(self.task.sizes[0]), self.config.settling
-        networks = [gncn.build(circuit, seed=s, **settling.given()) for s in self.config.seeds]
+        networks = [gncn.build(circuit, seed=s, **dict(settling)) for s in self.config.seeds]
         self.state = self.method.start(networks, self.config.seeds)
 
     def learn(self, images: np.ndarray) -> None:

@@ -33,14 +33,12 @@ from gncn.core.activations import KWinners
 from gncn.core.build import Settling, build
 from gncn.core.chain import Chain, chain
 from gncn.core.circuit import Circuit, Layer
-from gncn.core.competition import Band, Columns, Competition, NoCompetition
+from gncn.core.competition import Band, Columns, Competition, Matrix, NoCompetition
 from gncn.core.completion import Completer
 from gncn.core.connections import Connection, Dense, Synapses
 from gncn.core.discrepancy import total_discrepancy
-from gncn.core.gaussian import Gaussian
 from gncn.core.inference import decode, encode, reconstruct
-from gncn.core.likelihood import Bernoulli, ErrorNeurons, Likelihood
-from gncn.core.mask import Matrix
+from gncn.core.likelihood import Bernoulli, ErrorNeurons, Gaussian, Likelihood
 from gncn.core.network import Network
 from gncn.core.settler import Settler
 from gncn.core.settling import Settled, Trajectory, settle, watch

@@ -7,8 +7,7 @@ import pytest
 
 import gncn
 from gncn.base.errors import ConfigError
-from gncn.core.gaussian import GaussianErrors
-from gncn.core.likelihood import BernoulliErrors, FlatErrors
+from gncn.core.likelihood import BernoulliErrors, FlatErrors, GaussianErrors
 from gncn.core.precision import Diagonal, Full, Unit
 
 RNG = np.random.default_rng(0)

@@ -216,3 +216,49 @@ def test_options_of_a_settler_stand_next_to_its_name(flat, settler):
 def test_idle_missing_and_unknown_options_of_settling_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         gncn.build(gncn.chain((6, 4)), seed=0, **options)
+
+
+def test_a_connection_may_be_given_as_an_object():
+    by_name = gncn.chain((8, 6, 4), feedback="tied", norm="unit")
+    part = Dense(source=1, target=0, feedback="tied", norm="unit")
+    assert gncn.chain((8, 6, 4), connection=part) == by_name
+    assert gncn.chain((8, 6, 4), connection=[part, part]) == by_name
+    table = {"kind": "dense", "feedback": "tied", "norm": "unit"}
+    assert gncn.chain((8, 6, 4), connection=table) == by_name
+    described = Chain(sizes=(6, 4), connection=part).resolved()
+    assert described["connection"].items() >= table.items()
+    assert Chain(**described).circuit(8) == by_name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"connection": {"kind": "dense", "norm": "unit"}, "feedback": "tied"},
+            "connection is given with its options, so they can't stand next to it.*'tied'",
+        ),
+        (
+            {"connection": Dense(source=1, target=0), "feedback": "tied"},
+            "connection is given with its options.*feedback='tied'",
+        ),
+        (
+            {"connection": {"kind": "dense", "source": 1}},
+            "A chain decides source and target itself; received connection=",
+        ),
+        ({"connection": 3}, "an object, a name or a table with its 'kind'; received 3"),
+    ],
+)
+def test_connections_given_wrongly_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        gncn.chain((8, 6, 4), **options)
+
+
+def test_options_are_given_by_name():
+    with pytest.raises(ConfigError, match=r"Dense takes its options by name \(source=..., target="):
+        Dense(1, 0)  # type: ignore[call-arg]
+
+
+def test_a_wiring_is_known_before_the_number_of_pixels():
+    chain = Chain(sizes=(6,), likelihood="gaussian", output_activation=KWinners(winners=3))
+    assert chain.wiring().n_latent == 1
+    assert chain.circuit(8).layers[0].prediction_activation == KWinners(winners=3)

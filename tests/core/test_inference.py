@@ -1,6 +1,7 @@
 """Reconstructing, encoding and decoding any number of images."""
 
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -95,3 +96,41 @@ def test_bad_options_are_refused():
         gncn.encode(network(), X, layer=3)
     with pytest.raises(ConfigError, match="batch_size"):
         gncn.reconstruct(network(), X, batch_size=0)
+
+
+@pytest.fixture
+def unchecked():
+    """Without the check of types that tests have and users don't."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("layer", [True, 1.0, "2"])
+def test_a_layer_is_a_whole_number(layer):
+    with pytest.raises(ConfigError, match=f"layer must be a whole number; received {layer!r}"):
+        gncn.encode(network(), X, layer=layer)
+    with pytest.raises(ConfigError, match=f"batch_size must be a whole number.*{layer!r}"):
+        gncn.encode(network(), X, batch_size=layer)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (np.zeros((2, 5)), r"shape \(n, 4\), one code a row; received float64 of shape \(2, 5\)"),
+        (np.zeros(4), r"received float64 of shape \(4,\)"),
+        ([["a"] * 4], "Codes must be numbers"),
+    ],
+)
+def test_bad_codes_are_refused(codes, message):
+    with pytest.raises(DataError, match=message):
+        gncn.decode(network(), codes)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_codes_may_be_lists():
+    codes = np.random.default_rng(2).normal(size=(2, 4)).astype(np.float32)
+    found = gncn.decode(network(), codes.tolist())
+    np.testing.assert_allclose(found, gncn.decode(network(), jnp.asarray(codes)), rtol=1e-6)

@@ -361,3 +361,11 @@ def test_bad_input_is_named(options, error, message):
     options = {"x": images(2), **options}
     with pytest.raises(error, match=message):
         gncn.settle(small(), options.pop("x"), **options)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_states_to_start_from_are_finite(value):
+    network = gncn.build(gncn.chain((6, 5, 4)), seed=0)
+    start = (np.zeros((1, 6)), np.zeros((1, 5)), np.full((1, 4), value))
+    with pytest.raises(DataError, match="start holds values in layer 2 that are not finite"):
+        gncn.settle(network, np.zeros((2, 6)), start=tuple(map(jnp.asarray, start)))

@@ -13,7 +13,7 @@ from solvable import converging, images, linear, solution, together
 import gncn
 from budget import examples
 from gncn.core.fast import prepare
-from gncn.core.gaussian import GaussianErrors
+from gncn.core.likelihood import GaussianErrors
 from gncn.core.precision import Full
 from gncn.core.products import product
 from gncn.settlers import newton

@@ -18,7 +18,13 @@ class Description(BaseModel):
         frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
     )
 
-    def __init__(self, /, **options: Any) -> None:
+    def __init__(self, /, *unnamed: Any, **options: Any) -> None:
+        if unnamed:
+            raise ConfigError(
+                f"{type(self).__name__} takes its options by name "
+                f"({', '.join(f'{name}=...' for name in type(self).model_fields)}); received "
+                f"{unnamed!r}."
+            )
         try:
             super().__init__(**options)
         except ValidationError as error:
@@ -30,11 +36,11 @@ class Description(BaseModel):
         """Refuse ``true`` and ``"3"`` for numbers and ``"yes"`` for ``true``: pydantic converts."""
         for name, field in cls.model_fields.items():
             value = options.get(name) if isinstance(options, dict) else None
-            number, flag = _only(field.annotation, int, float), _only(field.annotation, bool)
             for one in value if isinstance(value, list | tuple) else (value,):
-                if number and isinstance(one, bool | str):
+                if _only(field.annotation, int, float) and isinstance(one, bool | str):
                     raise ValueError(f"{name} must be a number; received {value!r}.")
-                if flag and isinstance(one, int | str) and not isinstance(one, bool):
+                other = isinstance(one, int | float | str) and not isinstance(one, bool)
+                if _only(field.annotation, bool) and other:
                     raise ValueError(f"{name} must be true or false; received {value!r}.")
         return options
 

@@ -5,6 +5,7 @@ Every message names the value received, the values allowed and what to do.  All 
 """
 
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class GncnError(Exception):
@@ -31,3 +32,15 @@ def unknown_choice(what: str, received: object, allowed: Iterable[object]) -> Co
     """The error for a value that is not one of `allowed`; `what` it is, say "activation"."""
     choices = ", ".join(repr(choice) for choice in allowed)
     return ConfigError(f"Unknown {what} {received!r}. Choose one of: {choices}.")
+
+
+def check_whole(name: str, value: object, least: int | None = None) -> None:
+    """Refuse what isn't a whole number, or is below `least`.
+
+    Raises:
+        ConfigError: naming the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ConfigError(f"{name} must be a whole number; received {value!r}.")
+    if least is not None and int(value) < least:
+        raise ConfigError(f"{name} must be at least {least}; received {value}.")

@@ -23,7 +23,8 @@ from gncn.base.description import Part
 from gncn.base.errors import ConfigError
 from gncn.base.registry import Registry
 
-Activation = Callable[[Float[Array, "batch units"]], Float[Array, "batch units"]]
+Signal = Float[Array, "batch units"]
+Activation = Callable[[Signal], Signal]
 
 
 class ActivationRegistry(Registry[Any]):
@@ -42,17 +43,13 @@ class ActivationRegistry(Registry[Any]):
 
     def make(self, value: Any) -> Any:
         """What a layer keeps: a function's name, a part with options, or any callable."""
-        if isinstance(value, str) and not inspect.isclass(self.get(value)):
-            return value
-        if callable(value) and not inspect.isclass(value):
-            return value
-        table = value if isinstance(value, Mapping) else {}
+        table = value if isinstance(value, Mapping) else {"kind": value}
         name = table.get("kind")
         if isinstance(name, str) and not inspect.isclass(self.get(name)):
             if len(table) > 1:
                 raise ConfigError(f"The activation {name!r} has no options; received {value!r}.")
             return name
-        return super().make(value)
+        return value if callable(value) and not inspect.isclass(value) else super().make(value)
 
     def describe(self, part: Any) -> Any:
         """A name, or a part with its options as a table."""
@@ -68,17 +65,12 @@ class ActivationRegistry(Registry[Any]):
 ACTIVATIONS = ActivationRegistry("activation", Part, scope="circuit")
 
 
-def identity(x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
-    """The argument itself."""
-    return x
-
-
-def heaviside(x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
+def heaviside(x: Signal) -> Signal:
     """Step function: 1 where ``x > 0``, else 0."""
     return (x > 0).astype(x.dtype)
 
 
-def sigmoid(x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
+def sigmoid(x: Signal) -> Signal:
     """Logistic function 1 / (1 + e^−x), as ½ tanh(x/2) + ½.
 
     On a CPU that is faster than e^−x and a division, and as exact: within 2e-7.  Below
@@ -92,21 +84,18 @@ class KWinners(Part):
 
     Ties with the smallest winner all survive, so the result doesn't depend on the order of
     the neurons.
-
-    Attributes:
-        winners: neurons that survive.
     """
 
     winners: int = Field(gt=0)
 
-    def __call__(self, x: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
+    def __call__(self, x: Signal) -> Signal:
         """The values after the competition."""
         smallest_winner = jax.lax.top_k(x, self.winners)[0][:, -1:]
         return jnp.where(x >= smallest_winner, jax.nn.relu(x), jnp.zeros_like(x))
 
 
 for _name, _function in {
-    "identity": identity,
+    "identity": lambda x: x,
     "relu": jax.nn.relu,
     "relu6": jax.nn.relu6,
     "leaky_relu": jax.nn.leaky_relu,

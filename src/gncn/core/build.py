@@ -5,31 +5,25 @@ from typing import Annotated, Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from jaxtyping import PRNGKeyArray
+from pydantic import ConfigDict, Field, model_validator
 
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, check_whole
 from gncn.base.registry import reserve
 from gncn.core.chain import per_layer
-from gncn.core.circuit import Circuit, Layer
+from gncn.core.circuit import Circuit, named
 from gncn.core.connections.base import Connection, Synapses
-from gncn.core.flat import gather
+from gncn.core.flat import defaults_of, gather
 from gncn.core.likelihood import ErrorNeurons, FlatErrors, Likelihood
 from gncn.core.network import Network, Population
 from gncn.core.settler import SETTLERS, Settler
-
-SELF_EXCITATION, LATERAL_INHIBITION = 0.13, 0.125
-"""α_e and α_h of the paper."""
 
 NUMBERS = ("step_size", "leak", "self_excitation", "lateral_inhibition")
 """β, γ, α_e and α_h, of which each layer has its own."""
 
 T = TypeVar("T")
 Each = float | tuple[float, ...]
-SettlerOption = Annotated[
-    Settler, BeforeValidator(SETTLERS.make), PlainSerializer(SETTLERS.describe)
-]
 
 
 class Settling(Description):
@@ -48,43 +42,39 @@ class Settling(Description):
             drawn from.
         initial_precision: diagonal of every Σ⁻¹ before learning.
 
-    Other options are the settler's own: `n_settle_steps`, `tolerance` and `products` of
-    all, `momentum` of ``momentum``, `damping`, `pixel_variance` and `sequential` of
-    ``newton``.
+    Other options are the settler's own, such as `n_settle_steps`, `tolerance` and `products`.
     """
 
     model_config = ConfigDict(allow_inf_nan=True)  # `_check` has better words
 
-    settler: SettlerOption = Field(default_factory=lambda: SETTLERS.make("euler"))
+    settler: Annotated[Settler, *named(SETTLERS)] = Field(
+        default_factory=lambda: SETTLERS.make("euler")
+    )
     step_size: Each = 0.1
     leak: Each = 0.001
-    self_excitation: Each = SELF_EXCITATION
-    lateral_inhibition: Each = LATERAL_INHIBITION
+    self_excitation: Each = 0.13
+    lateral_inhibition: Each = 0.125
     weight_scale: float = Field(default=0.05, gt=0, allow_inf_nan=False)
     initial_precision: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, options: Any) -> Any:
-        fields = {name: field.default for name, field in cls.model_fields.items()}
-        return gather(options, {"settler": "settler"}, fields | {"settler": "euler"}, "settling")
+        defaults = defaults_of(cls) | {"settler": "euler"}
+        return gather(options, {"settler": "settler"}, defaults, "settling")
 
     @model_validator(mode="after")
     def _check(self) -> "Settling":
         for name in NUMBERS:
             with np.errstate(over="ignore"):  # infinite in single precision is refused below
                 values = np.asarray(getattr(self, name), dtype=np.float32)
-            positive = name == "step_size"
-            if (~np.isfinite(values) | ((values <= 0) if positive else (values < 0))).any():
-                bound = "above 0" if positive else "at least 0"
+            above = values > 0 if name == "step_size" else values >= 0
+            if not (np.isfinite(values) & above).all():
+                bound = "above 0" if name == "step_size" else "at least 0"
                 raise ConfigError(
                     f"{name} must be finite and {bound}; received {getattr(self, name)!r}."
                 )
         return self
-
-    def given(self) -> dict[str, Any]:
-        """All options as `build` takes them."""
-        return {name: getattr(self, name) for name in type(self).model_fields}
 
     def resolved(self) -> dict[str, Any]:
         """All options in JSON's types, the settler's next to its name."""
@@ -94,11 +84,7 @@ class Settling(Description):
 
 
 def build(
-    circuit: Circuit,
-    *,
-    key: PRNGKeyArray | None = None,
-    seed: int | None = None,
-    **options: Any,
+    circuit: Circuit, *, key: PRNGKeyArray | None = None, seed: int | None = None, **options: Any
 ) -> Network:
     """Make a network with random synapses, held to the circuit's norms.
 
@@ -119,8 +105,8 @@ def build(
         raise ConfigError(
             f"`build` takes a circuit, such as `gncn.chain((784, 360, 360))`; received {circuit!r}."
         )
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
-        raise ConfigError(f"seed must be a whole number; received {seed!r}.")
+    if seed is not None:
+        check_whole("seed", seed)
     settling = Settling(**options)
     _refuse_idle(circuit, settling)
     _refuse_dead_start(circuit)
@@ -129,19 +115,31 @@ def build(
 
 def assemble(circuit: Circuit, settling: Settling, key: PRNGKeyArray) -> Network:
     """Make a network of what was checked; see `build`."""
-    sizes, n = circuit.sizes, circuit.n_latent
     keys = jax.random.split(key, 2 * len(circuit.connections))
-    down, up = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+    pairs = zip(keys[: len(keys) // 2], keys[len(keys) // 2 :], strict=True)
+    scale = settling.weight_scale
     connections = tuple(
-        _built(Synapses, c, sizes[c.source], sizes[c.target], settling.weight_scale, pair)
-        for c, pair in zip(circuit.connections, zip(down, up, strict=True), strict=True)
+        _built(Synapses, one, circuit.sizes[one.source], circuit.sizes[one.target], scale, pair)
+        for one, pair in zip(circuit.connections, pairs, strict=True)
     )
-    numbers = {name: _numbers(name, getattr(settling, name), n) for name in NUMBERS}
-    layers = tuple(
-        _population(circuit, index, layer, settling, {k: v[index] for k, v in numbers.items()})
-        for index, layer in enumerate(circuit.layers)
-    )
+    layers = tuple(_population(circuit, settling, index) for index in range(len(circuit.layers)))
     return Network(circuit, settling.settler, layers, connections)
+
+
+def _population(circuit: Circuit, settling: Settling, index: int) -> Population:
+    layer = circuit.layers[index]
+    errors: ErrorNeurons = FlatErrors()
+    if index in circuit.predicted:
+        g, first = layer.prediction_activation, settling.initial_precision
+        errors = _built(ErrorNeurons, layer.likelihood, layer.size, g, first)
+    # Pixels, where they are states (Eq 4), move as layer 1 does.
+    latent = max(index, 1) - 1
+    each = {name: per_layer(name, getattr(settling, name), circuit.n_latent) for name in NUMBERS}
+    numbers = {name: jnp.asarray(values[latent], jnp.float32) for name, values in each.items()}
+    compared = circuit.compared if index > 0 else "state"
+    return Population(
+        layer=layer, errors=errors, compared=compared, competing=circuit.competing, **numbers
+    )
 
 
 def _built(kind: type[T], part: Connection | Likelihood, *options: Any) -> T:
@@ -160,38 +158,15 @@ def _built(kind: type[T], part: Connection | Likelihood, *options: Any) -> T:
     return built
 
 
-def _numbers(name: str, value: Each, n: int) -> list[Float[Array, ""]]:
-    """One number for each layer; pixels, where they are states (Eq 4), move as layer 1 does."""
-    latent = per_layer(name, value, n)
-    return [jnp.asarray(number, jnp.float32) for number in (latent[0], *latent)]
-
-
-def _population(
-    circuit: Circuit, index: int, layer: Layer, settling: Settling, numbers: dict[str, Any]
-) -> Population:
-    errors: ErrorNeurons = FlatErrors()
-    if index in circuit.predicted:
-        g, first = layer.prediction_activation, settling.initial_precision
-        errors = _built(ErrorNeurons, layer.likelihood, layer.size, g, first)
-    return Population(
-        layer=layer,
-        errors=errors,
-        compared=circuit.compared if index > 0 else "state",
-        competing=circuit.competing,
-        **numbers,
-    )
-
-
 def _refuse_idle(circuit: Circuit, settling: Settling) -> None:
     """Refuse numbers that would have no effect."""
-    idle = []
-    if not circuit.competes:
-        idle += [("self_excitation", "competition"), ("lateral_inhibition", "competition")]
-    if not circuit.learns_precision:
-        idle += [("initial_precision", "precision")]
-    for name, without in idle:
+    for name, applies, without in (
+        ("self_excitation", circuit.competes, "competition"),
+        ("lateral_inhibition", circuit.competes, "competition"),
+        ("initial_precision", circuit.learns_precision, "precision"),
+    ):
         value = getattr(settling, name)
-        if value != Settling.model_fields[name].default:
+        if not applies and value != Settling.model_fields[name].default:
             raise ConfigError(f"{name}={value!r} has no effect on a circuit without {without}.")
 
 

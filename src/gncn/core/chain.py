@@ -13,17 +13,21 @@ from pydantic import ConfigDict, model_validator
 
 from gncn.base.description import Description, Part
 from gncn.base.errors import ConfigError
-from gncn.base.registry import WIRING, options_of, reserve
-from gncn.core.circuit import PARTS, Circuit, Compared, Layer
-from gncn.core.connections.base import CONNECTIONS
-from gncn.core.flat import REGISTRIES, is_default, takers
+from gncn.base.registry import WIRING, options_of, registry, reserve
+from gncn.core.circuit import MOST_NEURONS, PARTS, Circuit, Compared, Layer
+from gncn.core.connections.base import Connection
+from gncn.core.flat import gather, takers
 
 T = TypeVar("T")
+KINDS = ("activation", "competition", "likelihood", "connection")
+"""The kinds of parts that a circuit is made of."""
 OUTPUT = "output_"
 
 
 class Chain(Description):
     """Options of `chain`; see the module.
+
+    What isn't explained here is as in `Layer` and `Circuit`.
 
     Attributes:
         sizes: neurons of the latent layers 1..L.
@@ -31,14 +35,9 @@ class Chain(Description):
         prediction_activation: g of the predicted latent layers, 1..L-1.
         output_activation: g of layer 0; by default ``sigmoid`` for binary data and
             ``identity`` for others.
-        non_negative: see `Layer`; L values.
-        competition: see `Layer`; L values.
         likelihood: of the data given layer 1.
-        connection: kind of the L connections: a name, or a table with the name as ``kind`` and
-            with its options.
-        compared: see `Circuit`.
-        competing: see `Circuit`.
-        initial_state: see `Circuit`.
+        connection: kind of the L connections: a name, a table with the name as ``kind`` and
+            with its options, or an object.  The chain decides what an object joins.
 
     Other options are those of the parts chosen: `group_size`, `band_width`, `mask` of
     competitions and `winners` of ``k_winners`` (L values), `precision` of latent layers
@@ -67,11 +66,10 @@ class Chain(Description):
         if not isinstance(options, dict):
             return options
         for name in options:
-            if name not in cls.model_fields and _scope(name) is None:
-                parts = dict.fromkeys(o for kind in REGISTRIES for o in takers(kind))
+            if name not in cls.model_fields and not _takers(name):
+                parts = dict.fromkeys(option for kind in KINDS for option in takers(kind))
                 known = ", ".join(map(repr, (*cls.model_fields, *parts)))
                 raise ConfigError(f"Unknown option {name!r} for a chain. Options: {known}.")
-        _refuse_both(options)
         return {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in options.items()
@@ -84,91 +82,76 @@ class Chain(Description):
         return {n: v for n, v in (self.model_extra or {}).items() if v is not None}
 
     def circuit(self, n_pixels: int) -> Circuit:
-        """The circuit for data of `n_pixels`.
-
-        Raises:
-            ConfigError: an option's value, length or combination isn't allowed.
-        """
+        """The circuit for data of `n_pixels`, checked; see `chain`."""
         return Circuit(**self._parts(n_pixels))
 
     def wiring(self) -> Circuit:
         """The circuit before the size of the data is known: says which parts there are.
 
-        Nobody has checked whether the parts fit each other, since that may depend on the
-        number of pixels.
-
-        Raises:
-            ConfigError: the value or length of an option isn't allowed.
+        Options and layers are checked; whether connections fit depends on the number of pixels.
         """
-        return Circuit.model_construct(**self._parts(n_pixels=1))
+        return Circuit.model_construct(**self._parts(MOST_NEURONS))
 
     def _parts(self, n_pixels: int) -> dict[str, Any]:
+        """The circuit's fields: options in columns, then a layer and a connection from each row."""
         n = len(self.sizes)
         if n < 1:
             raise ConfigError("A chain needs at least one latent layer; received sizes=().")
-        shared = {name: getattr(self, name) for name in ("compared", "competing", "initial_state")}
-        data = {"likelihood": self.likelihood}
-        latent = {
+        g = per_layer("prediction_activation", self.prediction_activation, n - 1)
+        latent: dict[str, list[Any]] = {
             "size": list(self.sizes),
             "activation": per_layer("activation", self.activation, n),
-            "prediction_activation": [
-                *per_layer("prediction_activation", self.prediction_activation, n - 1),
-                "identity",
-            ],
+            "prediction_activation": [*g, "identity"],
             "non_negative": per_layer("non_negative", self.non_negative, n),
             "competition": per_layer("competition", self.competition, n),
         }
-        between: dict[str, list[Any]] = {}
-        kinds = per_layer("connection", self.connection, n)
+        between = {"connection": per_layer("connection", self.connection, n)}
+        chosen = {
+            "activation": list(zip(latent["activation"], (*g, "identity"), strict=True)),
+            "competition": [(one,) for one in latent["competition"]],
+            "connection": [(one,) for one in between["connection"]],
+        }
+        data = {"size": n_pixels, "likelihood": self.likelihood, "prediction_activation": self._g0}
         for name, value in self.part_options.items():
-            match _scope(name):
-                case "output":
-                    data[name.removeprefix(OUTPUT)] = value
-                case "likelihood":  # the top is not predicted
-                    latent[name] = [*per_layer(name, value, n - 1), None]
-                case "connection":
-                    between[name] = _spread(name, value, [(one,) for one in kinds], "connection")
-                case "competition":
-                    places = [(one,) for one in latent["competition"]]
-                    latent[name] = _spread(name, value, places, "competition")
-                case _:
-                    both = zip(latent["activation"], latent["prediction_activation"], strict=True)
-                    latent[name] = _spread(name, value, list(both), "activation")
-        return shared | {
-            "layers": (
-                self._data_layer(n_pixels, data),
-                *(Layer(**{name: values[i] for name, values in latent.items()}) for i in range(n)),
-            ),
-            "connections": tuple(
-                _connection(kinds[i], i, {name: values[i] for name, values in between.items()})
-                for i in range(n)
-            ),
+            kind = _kind_of(name)
+            if name.startswith(OUTPUT):
+                data[name.removeprefix(OUTPUT)] = value
+            elif kind == "likelihood":  # the top is not predicted
+                latent[name] = [*per_layer(name, value, n - 1), None]
+            else:
+                column = _spread(name, value, chosen[kind], _takers(name))
+                (between if kind == "connection" else latent)[name] = column
+        rows = [{name: values[i] for name, values in latent.items()} for i in range(n)]
+        joints = [{name: values[i] for name, values in between.items()} for i in range(n)]
+        return {
+            "layers": (Layer(**data), *(Layer(**row) for row in rows)),
+            "connections": tuple(_connection(i, **joint) for i, joint in enumerate(joints)),
+            **{name: getattr(self, name) for name in ("compared", "competing", "initial_state")},
         }
 
-    def _data_layer(self, n_pixels: int, options: dict[str, Any]) -> Layer:
-        g = self.output_activation
-        if g is None:
-            named = REGISTRIES["likelihood"]
-            chosen = self.likelihood
-            likelihood = named.get(chosen) if isinstance(chosen, str) else named.make(chosen)
-            g = "sigmoid" if likelihood.binary else "identity"
-        return Layer(size=n_pixels, prediction_activation=g, **options)
+    @property
+    def _g0(self) -> Any:
+        """The activation g of layer 0."""
+        if self.output_activation is not None:
+            return self.output_activation
+        kinds, chosen = registry("likelihood"), self.likelihood
+        likelihood = kinds.get(chosen) if isinstance(chosen, str) else kinds.make(chosen)
+        return "sigmoid" if likelihood.binary else "identity"
 
     def resolved(self) -> dict[str, Any]:
         """All options that have an effect, the chosen parts' included, with their defaults."""
-        values: dict[str, Any] = {}
-        for name in type(self).model_fields:
-            values[name] = _plain(name, getattr(self, name))
+        values = {name: _plain(name, getattr(self, name)) for name in type(self).model_fields}
         chosen = {
             "competition": _all(self.competition),
             "likelihood": ("gaussian", self.likelihood),
             "connection": _all(self.connection),
         }
         for kind, parts in chosen.items():
-            for part in {part for part in parts if isinstance(part, str)}:
-                for option, field in _fields(kind, part).items():
-                    if not field.is_required():
-                        values.setdefault(option, field.default)
+            for part in (part for part in parts if isinstance(part, str)):
+                entry = registry(kind).get(part)
+                for option in options_of(entry):
+                    if not entry.model_fields[option].is_required():
+                        values.setdefault(option, entry.model_fields[option].default)
         return values | {name: _plain(name, value) for name, value in self.part_options.items()}
 
 
@@ -197,11 +180,7 @@ def chain(sizes: Sequence[int], **options: Any) -> Circuit:
 
 
 def per_layer(name: str, value: T | Sequence[T], n: int) -> list[T]:
-    """Repeat one value `n` times, or check that a sequence holds `n` values.
-
-    Raises:
-        ConfigError: the sequence has another length.
-    """
+    """Repeat one value `n` times, or check that a sequence holds `n` values."""
     if isinstance(value, str) or not isinstance(value, list | tuple):
         return [value] * n  # pyright: ignore[reportReturnType]  a str is one value
     if len(value) != n:
@@ -212,7 +191,7 @@ def per_layer(name: str, value: T | Sequence[T], n: int) -> list[T]:
     return list(value)
 
 
-def _spread(name: str, value: Any, chosen: list[tuple[Any, ...]], kind: str) -> list[Any]:
+def _spread(name: str, value: Any, chosen: list[tuple[Any, ...]], who: list[str]) -> list[Any]:
     """An option's value for each layer: one value goes to the layers whose part takes it.
 
     If no layer's does, all get it, and the layer says that the option has no effect.
@@ -220,79 +199,64 @@ def _spread(name: str, value: Any, chosen: list[tuple[Any, ...]], kind: str) -> 
     values = per_layer(name, value, len(chosen))
     if isinstance(value, list | tuple):
         return values
-    takes = [
-        bool(set(takers(kind)[name]) & {c for c in one if isinstance(c, str)}) for one in chosen
-    ]
+    takes = [any(part in who for part in parts if isinstance(part, str)) for parts in chosen]
     return [v if t or not any(takes) else None for v, t in zip(values, takes, strict=True)]
 
 
-def _scope(name: str) -> str | None:
-    """The kind of part that takes an option; ``output`` for the data's; None for no part."""
-    for kind in REGISTRIES:
-        if name in takers(kind):
-            return kind
+def _kind_of(name: str) -> str:
+    """The kind of part that takes an option, by the option's name in a chain; '' for none."""
     if name.startswith(OUTPUT) and name.removeprefix(OUTPUT) in takers("likelihood"):
-        return "output"
-    return None
+        return "likelihood"
+    return next((kind for kind in KINDS if name in takers(kind)), "")
+
+
+def _takers(name: str) -> list[str]:
+    """The parts that take an option; none if nobody knows it."""
+    kind = _kind_of(name)
+    return takers(kind)[name.removeprefix(OUTPUT)] if kind else []
 
 
 def _is_default(name: str, value: Any) -> bool:
-    """Whether a part's option has its default value, whichever part takes it."""
-    kind, option = _scope(name) or "", name
-    if kind == "output":
-        kind, option = "likelihood", name.removeprefix(OUTPUT)
-    entries = [REGISTRIES[kind].get(part) for part in takers(kind)[option]]
-    return is_default(option, value, entries)
+    """Whether a part's option has its default value, whichever part takes it.
+
+    Chains leave such values out, so that they equal chains in which they were never written.
+    """
+    entries = [registry(_kind_of(name)).get(part) for part in _takers(name)]
+    defaults = [entry.model_fields[name.removeprefix(OUTPUT)].default for entry in entries]
+    return isinstance(value, str | int | float) and all(value == one for one in defaults)
 
 
-def _fields(kind: str, name: str) -> dict[str, Any]:
-    entry = REGISTRIES[kind].get(name)
-    return {option: entry.model_fields[option] for option in options_of(entry)}
-
-
-def _refuse_both(options: Mapping[str, Any]) -> None:
-    """Refuse options of connections both in a table and next to it: which one would hold?"""
-    tables = [one for one in _all(options.get("connection")) if isinstance(one, Mapping)]
-    flat = [name for name in options if name in takers("connection")]
-    if tables and flat:
+def _connection(index: int, /, *, connection: Any, **options: Any) -> Connection:
+    """The connection from layer `index` + 1 to the layer below it."""
+    place = {"source": index + 1, "target": index}
+    if isinstance(connection, Mapping) and WIRING & set(connection):
         raise ConfigError(
-            f"Options of a connection stand in its table or next to it, not both; received "
-            f"{flat} next to connection={tables[0]!r}."
+            f"A chain decides source and target itself; received connection={connection!r}."
         )
-
-
-def _connection(chosen: Any, index: int, options: dict[str, Any]) -> Any:
-    given = {name: value for name, value in options.items() if value is not None}
-    kind, own = chosen, {}
-    if isinstance(chosen, Mapping):
-        own = {name: value for name, value in chosen.items() if name != "kind"}
-        if WIRING & set(own):
-            raise ConfigError(
-                f"A chain decides source and target itself; received connection={chosen!r}."
-            )
-        kind = chosen.get("kind")
-    if not isinstance(kind, str):
+    if not isinstance(connection, str | Mapping | Connection):
         raise ConfigError(
-            f"connection takes a name or a table with its 'kind'; received {chosen!r}."
+            f"connection takes an object, a name or a table with its 'kind'; received "
+            f"{connection!r}."
         )
-    entry = CONNECTIONS.get(kind)
-    for name, value in given.items():
-        if name not in options_of(entry):
-            named = " or ".join(f"connection={other!r}" for other in takers("connection")[name])
-            raise ConfigError(
-                f"{name} is an option of {named}, and no other takes it; received "
-                f"connection={kind!r}, {name}={value!r}."
-            )
-    return entry(**{**own, **given, "source": index + 1, "target": index})
+    given = {"connection": connection, **options}
+    made = gather(given, {"connection": "connection"}, {"connection": None}, "a chain")
+    part = made["connection"]
+    if isinstance(part, Connection):
+        return part.model_copy(update=place)
+    table = part if isinstance(part, Mapping) else {"kind": part}
+    return registry("connection").make({**table, **place})
 
 
 def _plain(name: str, value: Any) -> Any:
     """A value in JSON's types; parts given as objects become tables."""
     if isinstance(value, tuple):
         return [_plain(name, one) for one in value]
-    kind = PARTS.get(name, "activation" if name == "output_activation" else "")
-    if isinstance(value, Part) or (callable(value) and kind):
-        return REGISTRIES[kind].describe(value)
+    kind = {**PARTS, "output_activation": "activation", "connection": "connection"}.get(name)
+    if kind and (isinstance(value, Part) or callable(value)):
+        table = registry(kind).describe(value)
+        if kind == "connection":
+            return {option: one for option, one in table.items() if option not in WIRING}
+        return table
     return value
 
 

@@ -15,31 +15,17 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
+from gncn.base.registry import Registry
 from gncn.core.activations import ACTIVATIONS, Activation
 from gncn.core.competition import COMPETITIONS, Competition, NoCompetition
 from gncn.core.connections.base import CONNECTIONS, Connection
-from gncn.core.flat import gather
-from gncn.core.gaussian import Gaussian
-from gncn.core.likelihood import LIKELIHOODS, Likelihood
-from gncn.core.mask import Matrix as Matrix  # registers itself
+from gncn.core.flat import defaults_of, gather
+from gncn.core.likelihood import LIKELIHOODS, Gaussian, Likelihood
 
 Compared = Literal["state", "activity"]
 
 MOST_NEURONS = 1 << 24
 """The largest layer: larger numbers are mistakes, or meant to do harm."""
-
-ActivationOption = Annotated[
-    Any, BeforeValidator(ACTIVATIONS.make), PlainSerializer(ACTIVATIONS.describe)
-]
-CompetitionOption = Annotated[
-    Competition, BeforeValidator(COMPETITIONS.make), PlainSerializer(COMPETITIONS.describe)
-]
-LikelihoodOption = Annotated[
-    Likelihood, BeforeValidator(LIKELIHOODS.make), PlainSerializer(LIKELIHOODS.describe)
-]
-ConnectionOption = Annotated[
-    Connection, BeforeValidator(CONNECTIONS.make), PlainSerializer(CONNECTIONS.describe)
-]
 
 PARTS = {
     "activation": "activation",
@@ -48,6 +34,11 @@ PARTS = {
     "likelihood": "likelihood",
 }
 """The fields of a layer that hold parts, and their kinds."""
+
+
+def named(parts: Registry[Any]) -> tuple[BeforeValidator, PlainSerializer]:
+    """What lets a field take a part by its name, and writes it so."""
+    return BeforeValidator(parts.make), PlainSerializer(parts.describe)
 
 
 class Layer(Description):
@@ -68,20 +59,17 @@ class Layer(Description):
     """
 
     size: int = Field(gt=0, le=MOST_NEURONS)
-    activation: ActivationOption = "relu"
-    prediction_activation: ActivationOption = "identity"
+    activation: Annotated[Any, *named(ACTIVATIONS)] = "relu"
+    prediction_activation: Annotated[Any, *named(ACTIVATIONS)] = "identity"
     non_negative: bool = False
-    competition: CompetitionOption = NoCompetition()
-    likelihood: LikelihoodOption = Gaussian()
+    competition: Annotated[Competition, *named(COMPETITIONS)] = NoCompetition()
+    likelihood: Annotated[Likelihood, *named(LIKELIHOODS)] = Gaussian()
 
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, options: Any) -> Any:
-        defaults = {"competition": "none", "likelihood": "gaussian"}
-        fields = {name: field.default for name, field in cls.model_fields.items()} | defaults
-        return (
-            gather(options, PARTS, fields, cls.__name__) if isinstance(options, dict) else options
-        )
+        defaults = defaults_of(cls) | {"competition": "none", "likelihood": "gaussian"}
+        return gather(options, PARTS, defaults, "Layer") if isinstance(options, dict) else options
 
     @model_validator(mode="after")
     def _check(self) -> "Layer":
@@ -97,6 +85,11 @@ class Layer(Description):
     def phi(self) -> Activation:
         """φ as a function."""
         return ACTIVATIONS.resolve(self.activation)
+
+    @property
+    def competes(self) -> bool:
+        """Whether its neurons inhibit each other."""
+        return not isinstance(self.competition, NoCompetition)
 
 
 class Circuit(Description):
@@ -114,7 +107,7 @@ class Circuit(Description):
     """
 
     layers: tuple[Layer, ...] = Field(min_length=2)
-    connections: tuple[ConnectionOption, ...]
+    connections: tuple[Annotated[Connection, *named(CONNECTIONS)], ...]
     compared: Compared = "state"
     competing: Compared = "state"
     initial_state: float = 0.0
@@ -157,8 +150,7 @@ class Circuit(Description):
                     f"layer {index} is predicted by no other, so it has no error for a precision "
                     f"to weigh; use precision='off'; received {layer.likelihood!r}."
                 )
-        data = self.layers[0]
-        if not isinstance(data.competition, NoCompetition) or data.non_negative:
+        if self.layers[0].competes or self.layers[0].non_negative:
             raise ConfigError("layer 0 is the data: it takes no competition and no non_negative.")
 
     @property
@@ -194,7 +186,7 @@ class Circuit(Description):
     @property
     def competes(self) -> bool:
         """Whether some layer has competition."""
-        return any(not isinstance(layer.competition, NoCompetition) for layer in self.layers)
+        return any(layer.competes for layer in self.layers)
 
     @property
     def binary(self) -> bool:
@@ -210,16 +202,5 @@ class Circuit(Description):
         return between + sum(layer.likelihood.n_synapses(layer.size) for layer in self.layers)
 
     def describe(self) -> dict[str, Any]:
-        """The circuit as plain values, from which ``Circuit(**values)`` makes it again.
-
-        Raises:
-            ConfigError: a part, or a function given as an activation, has no registered name.
-        """
-        for layer in self.layers:  # pydantic would wrap their errors in its own
-            ACTIVATIONS.describe(layer.activation)
-            ACTIVATIONS.describe(layer.prediction_activation)
-            COMPETITIONS.describe(layer.competition)
-            LIKELIHOODS.describe(layer.likelihood)
-        for connection in self.connections:
-            CONNECTIONS.describe(connection)
-        return self.model_dump()
+        """The circuit as plain values, from which ``Circuit(**values)`` makes it again."""
+        return self.resolved()

@@ -6,68 +6,57 @@ M says who inhibits whom, and each pattern M is one class here.  A neuron's stat
 V z: rivals inhibit it with strength α_h, and it excites itself with α_e.
 
 For columns M z is a sum over each column, for a band a sum over a window, so the J × J
-matrix is never formed.  A mask of a user's own is in `gncn.core.mask`.
+matrix is never formed.
 """
 
 import abc
+import base64
 import math
-from typing import Any
+import zlib
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from gncn.base.description import Part
 from gncn.base.errors import ConfigError
 from gncn.base.registry import Registry
+from gncn.core.activations import Signal
 from gncn.core.products import product
+
+Strength = Float[Array, ""]
 
 _TILE = 16
 """Columns that a CPU's products work on at once.  A tile that is more than half full costs a
 CPU more than a full one, since it works on its parts one after the other."""
+_LARGEST_MASK = 1 << 28
+"""Bytes that a packed mask may unpack to."""
 
 
 class Competition(Part, abc.ABC):
     """Who inhibits whom within a layer.  Subclasses say what M ⊙ (1 − I) does to a signal."""
 
     def check(self, size: int) -> None:
-        """Refuse a layer that the pattern doesn't fit.
-
-        Args:
-            size: neurons of the layer.
-
-        Raises:
-            ConfigError: it doesn't fit.
-        """
+        """Refuse a layer of `size` neurons that the pattern doesn't fit, by a `ConfigError`."""
 
     @abc.abstractmethod
-    def rival_sum(
-        self, signal: Float[Array, "batch units"], products: Any = jnp.float32
-    ) -> Float[Array, "batch units"]:
-        """What each neuron's rivals send in all: M ⊙ (1 − I) applied to `signal`.
+    def rival_sum(self, signal: Signal, products: Any = jnp.float32) -> Signal:
+        """What each neuron's rivals send in all: M ⊙ (1 − I) applied to z or φ(z).
 
-        Args:
-            signal: z or φ(z).
-            products: type of the factors, if products do the sum.
+        If products do the sum, their factors have the type `products`.
         """
 
     def drive(
         self,
-        signal: Float[Array, "batch units"],
-        self_excitation: Float[Array, ""],
-        lateral_inhibition: Float[Array, ""],
+        signal: Signal,
+        self_excitation: Strength,
+        lateral_inhibition: Strength,
         products: Any = jnp.float32,
-    ) -> Float[Array, "batch units"]:
-        """V applied to `signal`, to be subtracted from the change of the states.
-
-        Args:
-            signal: z or φ(z).
-            self_excitation: α_e.
-            lateral_inhibition: α_h.
-            products: see `rival_sum`.
-        """
+    ) -> Signal:
+        """V applied to `signal`, with α_e and α_h; the change of the states falls by it."""
         rivals = self.rival_sum(signal, products)
         return lateral_inhibition * rivals - self_excitation * signal
 
@@ -76,8 +65,7 @@ class Competition(Part, abc.ABC):
 
         By default the greatest sum over a neuron's rivals, times I.
         """
-        greatest = jnp.max(self.rival_sum(jnp.ones((1, size))))
-        return greatest * jnp.eye(size)
+        return jnp.max(self.rival_sum(jnp.ones((1, size)))) * jnp.eye(size)
 
 
 COMPETITIONS: Registry[type[Competition]] = Registry("competition", Competition, scope="circuit")
@@ -86,41 +74,34 @@ COMPETITIONS: Registry[type[Competition]] = Registry("competition", Competition,
 class NoCompetition(Competition):
     """Neurons leave each other and themselves alone: V = 0."""
 
-    def rival_sum(
-        self, signal: Float[Array, "batch units"], products: Any = jnp.float32
-    ) -> Float[Array, "batch units"]:
+    def rival_sum(self, signal: Signal, products: Any = jnp.float32) -> Signal:
         return jnp.zeros_like(signal)
 
     def drive(
         self,
-        signal: Float[Array, "batch units"],
-        self_excitation: Float[Array, ""],
-        lateral_inhibition: Float[Array, ""],
+        signal: Signal,
+        self_excitation: Strength,
+        lateral_inhibition: Strength,
         products: Any = jnp.float32,
-    ) -> Float[Array, "batch units"]:
+    ) -> Signal:
         """Zero, self-excitation included."""
         return jnp.zeros_like(signal)
 
 
 class Columns(Competition):
-    """Neighbours in groups of `group_size` are rivals: M has blocks of ones.
-
-    Attributes:
-        group_size: neurons in a column, K; must divide the layer's size.
-    """
+    """Neighbours in groups of `group_size`, K, are rivals: M has blocks of ones."""
 
     group_size: int = Field(gt=0)
 
     def check(self, size: int) -> None:
         if size % self.group_size:
+            divisors = (str(k) for k in range(1, size + 1) if size % k == 0)
             raise ConfigError(
                 f"a layer of {size} neurons can't be divided into columns of {self.group_size}; "
-                f"choose a group_size that divides it: {_divisors(size)}."
+                f"choose a group_size that divides it: {', '.join(divisors)}."
             )
 
-    def rival_sum(
-        self, signal: Float[Array, "batch units"], products: Any = jnp.float32
-    ) -> Float[Array, "batch units"]:
+    def rival_sum(self, signal: Signal, products: Any = jnp.float32) -> Signal:
         """Each column's sum less the neuron's own signal.
 
         A product with a thin matrix adds up each column; on a CPU that is faster than to
@@ -140,11 +121,7 @@ class Columns(Competition):
 
 
 class Band(Competition):
-    """Neurons at most `band_width` apart are rivals.
-
-    Attributes:
-        band_width: how far inhibition reaches on either side, in neurons.
-    """
+    """Neurons at most `band_width` apart, on either side, are rivals."""
 
     band_width: int = Field(gt=0)
 
@@ -154,18 +131,11 @@ class Band(Competition):
                 f"band_width={self.band_width} must be less than the layer's {size} neurons."
             )
 
-    def rival_sum(
-        self, signal: Float[Array, "batch units"], products: Any = jnp.float32
-    ) -> Float[Array, "batch units"]:
+    def rival_sum(self, signal: Signal, products: Any = jnp.float32) -> Signal:
         """The window's sum less the neuron's own signal."""
-        window = lax.reduce_window(
-            signal,
-            np.zeros((), signal.dtype),
-            lax.add,
-            window_dimensions=(1, 2 * self.band_width + 1),
-            window_strides=(1, 1),
-            padding=((0, 0), (self.band_width, self.band_width)),
-        )
+        zero, reach = np.zeros((), signal.dtype), self.band_width
+        around = ((0, 0), (reach, reach))
+        window = lax.reduce_window(signal, zero, lax.add, (1, 2 * reach + 1), (1, 1), around)
         return window - signal
 
     def bound(self, size: int) -> Float[Array, "units units"]:
@@ -186,14 +156,73 @@ def column_indicator(size: int, group_size: int) -> Float32[np.ndarray, "units c
     return (columns[:, None] == np.arange(n_columns)[None, :]).astype(np.float32)
 
 
-def _divisors(n: int) -> str:
-    small = [k for k in range(1, math.isqrt(n) + 1) if n % k == 0]
-    return ", ".join(str(k) for k in sorted({*small, *(n // k for k in small)}))
+class Mask:
+    """An unchangeable square matrix with values in [0, 1], which can be compared and hashed."""
+
+    def __init__(self, values: Any) -> None:
+        try:
+            array = np.array(values, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"A mask must be a square matrix of numbers: {error}.") from None
+        if array.ndim != 2 or array.shape[0] != array.shape[1]:
+            raise ConfigError(f"A mask must be a square matrix; received shape {array.shape}.")
+        if not ((array >= 0) & (array <= 1)).all():
+            raise ConfigError("A mask must hold values in [0, 1].")
+        array.setflags(write=False)
+        self.values = array
+        self._hash = hash((array.shape, array.tobytes()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mask) and np.array_equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Mask of {len(self.values)} neurons"
 
 
-for _name, _class in {
-    "none": NoCompetition,
-    "columns": Columns,
-    "band": Band,
-}.items():
-    COMPETITIONS.register(_name, _class)
+def _mask(value: Any) -> Mask:
+    """A mask from an array, nested lists, or the text that `_packed` made."""
+    if not isinstance(value, str):
+        return value if isinstance(value, Mask) else Mask(value)
+    try:
+        unpacker = zlib.decompressobj()
+        content = unpacker.decompress(base64.b64decode(value, validate=True), _LARGEST_MASK)
+    except (ValueError, zlib.error) as error:
+        raise ConfigError(f"A mask's text can't be unpacked: {error}.") from error
+    size = math.isqrt(len(content) // 4)
+    if size * size * 4 != len(content) or not unpacker.eof:
+        raise ConfigError("A mask's text must hold a square matrix of float32.")
+    return Mask(np.frombuffer(content, np.float32).reshape(size, size))
+
+
+def _packed(mask: Mask) -> str:
+    return base64.b64encode(zlib.compress(mask.values.tobytes(), 9)).decode()
+
+
+class Matrix(Competition):
+    """A pattern of your own, which is multiplied as it stands.
+
+    Attributes:
+        mask: M, an array of shape (J, J) with values in [0, 1]; entry [i, j] is how much
+            neuron j inhibits neuron i.  The diagonal has no effect.
+    """
+
+    mask: Annotated[Any, BeforeValidator(_mask), PlainSerializer(_packed)]
+
+    def check(self, size: int) -> None:
+        shape = self.mask.values.shape
+        if shape != (size, size):
+            raise ConfigError(f"the mask must have shape {(size, size)}; received {shape}.")
+
+    def rival_sum(self, signal: Signal, products: Any = jnp.float32) -> Signal:
+        """The product with M, less the neuron's own share."""
+        mask = jnp.asarray(self.mask.values)
+        return signal @ mask.T - signal * jnp.diag(mask)[None, :]
+
+
+COMPETITIONS.register("none", NoCompetition)
+COMPETITIONS.register("columns", Columns)
+COMPETITIONS.register("band", Band)
+COMPETITIONS.register("matrix", Matrix)

@@ -8,28 +8,30 @@ Visible pixels are clamped; the rest of the network settles on them.  Two ways:
             precision of the data, visible pixels still weigh in what is missing, as 0.)
 """
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from gncn.base.errors import ConfigError, unknown_choice
+from gncn.base.errors import ConfigError, check_whole, unknown_choice
 from gncn.core.fast import Carry, for_batch, prepare, repeat
 from gncn.core.inference import descend
 from gncn.core.likelihood import ErrorNeurons
-from gncn.core.network import Latents, Network, Units
+from gncn.core.network import Latents, Network
+from gncn.core.precision import Nats, Sharpness, Units
 from gncn.core.states import initial_latents
 
 Way = Literal["drift", "silent"]
 WAYS: tuple[Way, ...] = get_args(Way)
+Pixels = Float[Array, "images pixels"]
+Visible = Bool[Array, " pixels"]
 
 
 class Completer(eqx.Module):
     """Completes images with a network; callable as evaluation wants it.
 
     Attributes:
-        network: the network.
         way: see the module's docstring.
         n_settle_steps: T.
         sharpness: factor on the input to g^0 of missing pixels, after settling.  A prediction
@@ -48,18 +50,13 @@ class Completer(eqx.Module):
     def __check_init__(self) -> None:
         if self.way not in WAYS:
             raise unknown_choice("way", self.way, WAYS)
-        if isinstance(self.n_settle_steps, bool) or not isinstance(self.n_settle_steps, int):
-            raise ConfigError(f"n_settle_steps must be a whole number: {self.n_settle_steps!r}.")
-        if self.n_settle_steps < 1:
-            raise ConfigError(f"n_settle_steps must be at least 1; received {self.n_settle_steps}.")
+        check_whole("n_settle_steps", self.n_settle_steps, least=1)
         if isinstance(self.sharpness, float | int) and not 0 < self.sharpness < float("inf"):
             raise ConfigError(f"sharpness must be above 0 and finite; received {self.sharpness}.")
         if self.way == "drift" and self.sharpness != 1:
             raise ConfigError(f"way='drift' has no sharpness; received {self.sharpness}.")
 
-    def __call__(
-        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
-    ) -> Float[Array, "images pixels"]:
+    def __call__(self, x: Pixels, visible: Visible) -> Pixels:
         """Fill in the pixels that are not `visible`; the values of `x` there are ignored."""
         latents, drive = self.settle(x, visible)
         pixels = latents[0]
@@ -67,20 +64,13 @@ class Completer(eqx.Module):
             pixels = self.network.layers[0].errors.mean(self.sharpness * drive)
         return jnp.where(visible[None, :], x, pixels)
 
-    def settle(
-        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
-    ) -> tuple[Latents, Float[Array, "images pixels"]]:
-        """Settle on the visible pixels; see `settle_on_visible`."""
+    def settle(self, x: Pixels, visible: Visible) -> tuple[Latents, Pixels]:
+        """States and drive; see `settle_on_visible`."""
         return settle_on_visible(self.network, self.way, self.n_settle_steps, x, visible)
 
 
 class SeenErrors(ErrorNeurons):
-    """Error neurons of the data, where only visible pixels send errors.
-
-    Attributes:
-        errors: the data's error neurons.
-        visible: True where a pixel is visible, shape (1, pixels).
-    """
+    """Error neurons of the data, of which only the visible pixels send errors."""
 
     errors: ErrorNeurons
     visible: Bool[Array, "1 pixels"]
@@ -89,20 +79,18 @@ class SeenErrors(ErrorNeurons):
         return self.errors.mean(drive)
 
     def error(self, actual: Units, drive: Units) -> Units:
-        """e, zero where a pixel is missing."""
         return self.errors.error(actual, drive) * self.visible
 
-    def log_prob(self, actual: Units, drive: Units) -> Float[Array, " batch"]:
+    def log_prob(self, actual: Units, drive: Units) -> Nats:
         return self.errors.log_prob(actual, drive)
 
     def gradient(self, actual: Units, drive: Units) -> Units:
-        """The derivative g' times e, zero where a pixel is missing."""
         return self.errors.gradient(actual, drive) * self.visible
 
     def sample(self, key: PRNGKeyArray, drive: Units) -> Units:
         return self.errors.sample(key, drive)
 
-    def sharpness(self, pixel_variance: float) -> Float[Array, "*units"]:
+    def sharpness(self, pixel_variance: float) -> Sharpness:
         """As if all pixels were visible: a bound."""
         return self.errors.sharpness(pixel_variance)
 
@@ -115,20 +103,14 @@ def settle_on_visible(
     network: Network,
     way: Way | str,
     n_settle_steps: int,
-    x: Float[Array, "images pixels"],
-    visible: Bool[Array, " pixels"],
+    x: Pixels,
+    visible: Visible,
     codes: Float[Array, "images units"] | None = None,
-) -> tuple[Latents, Float[Array, "images pixels"]]:
-    """Settle on what is visible of images.
+) -> tuple[Latents, Pixels]:
+    """Settle on the pixels of `x` that are `visible`; see `Completer`.
 
-    Args:
-        network: the network.
-        way: see the module's docstring.
-        n_settle_steps: T.
-        x: images; the values of missing pixels are ignored.
-        visible: True where a pixel is visible.
-        codes: states z^L to start at, the states below at their predictions from them; by
-            default all states start at `Circuit.initial_state`.
+    Settling starts at `Circuit.initial_state`, or at the states z^L that are `codes`, with the
+    states below at their predictions from them.
 
     Returns:
         The states z^0..z^L, where missing pixels have drifted if the way is ``drift``, and the
@@ -143,19 +125,20 @@ def settle_on_visible(
     if way == "silent":
         data, *above = (layer.errors for layer in network.layers)
         moving = network.replaced(errors=(SeenErrors(data, seen), *above))
-    prepared = for_batch(prepare(moving), len(x))
+    ready = for_batch(prepare(moving), len(x))
 
-    def drift(latents: Latents) -> Float[Array, "images pixels"]:
+    def drift(latents: Latents) -> Pixels:
         """Eq 4: missing pixels step towards their prediction."""
-        error = prepared.network.respond(latents).errors[0]
+        error = ready.network.respond(latents).errors[0]
         pixels = latents[0] - network.layers[0].step_size * error
         return jnp.where(seen, latents[0], pixels)
 
-    def step(carry: tuple[Latents, Any]) -> Carry:
+    def step(carry: Carry) -> Carry:
         latents, state = carry
         pixels = drift(latents) if way == "drift" else latents[0]
-        after, state = network.settler.step(*prepared, latents, state)
+        after, state = network.settler.step(*ready, latents, state)
         return (pixels, *after[1:]), state
 
-    latents, _ = repeat(step, (latents, network.settler.init(network, latents)), n_settle_steps)
+    state = network.settler.init(ready.network, latents)
+    latents, _ = repeat(step, (latents, state), n_settle_steps)
     return latents, network.respond(latents).drives[0]

@@ -3,7 +3,7 @@
     ψ = log Bernoulli(x; z̄^0) + Σ_l [½ log|Σ⁻¹| − ½ d^T Σ⁻¹ d],    d = z^l − z̄^l
 
 ψ is the complete-data log-likelihood up to a constant, so higher is better.  Each term
-stands with its likelihood: `gncn.core.likelihood`, `gncn.core.gaussian`.
+stands with its likelihood: `gncn.core.likelihood`, `gncn.core.likelihood`.
 """
 
 from typing import NamedTuple
@@ -17,10 +17,7 @@ from gncn.core.network import Latents, Network, Responses
 class Discrepancy(NamedTuple):
     """Total discrepancy ψ (Eq 6) of each image, in nats.
 
-    Attributes:
-        total: ψ, shape (batch,).
-        layers: the terms of the predicted layers in ascending order, shape
-            (batch, predicted); they add up to `total`.
+    It is the sum of the terms of the predicted layers, which stand in ascending order.
     """
 
     total: Float[Array, " batch"]
@@ -28,13 +25,7 @@ class Discrepancy(NamedTuple):
 
 
 def discrepancy(network: Network, latents: Latents, responses: Responses) -> Discrepancy:
-    """ψ (Eq 6), whole and by layer.
-
-    Args:
-        network: the network.
-        latents: states of layers 0..L.
-        responses: `Network.respond` of the same states.
-    """
+    """ψ (Eq 6), whole and by layer, from states and `Network.respond` of the same states."""
     terms = []
     for index in network.circuit.predicted:
         layer = network.layers[index]

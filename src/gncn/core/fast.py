@@ -27,9 +27,7 @@ Carry = tuple[Latents, Any]
 class Prepared(NamedTuple):
     """A network ready to settle.
 
-    Attributes:
-        network: the network, its connections laid out for products.
-        tools: what the settler worked out for the whole settling.
+    Its connections are laid out for products; `tools` is what the settler worked out.
     """
 
     network: Network
@@ -39,14 +37,12 @@ class Prepared(NamedTuple):
 def prepare(network: Network, last: Any = None) -> Prepared:
     """All that settling works out once, before its first step.
 
-    Args:
-        network: the network.
-        last: the `tools` of the mini-batch before, near which a settler may search; None
-            if there are none.
+    Near `last`, the `tools` of the mini-batch before, a settler may search for its own.
     """
-    laid = tuple(c.laid_out(network.settler.products) for c in network.connections)
+    settler = network.settler
+    laid = (connection.laid_out(settler.products) for connection in network.connections)
     network = network.replaced(connections=laid)
-    tools = lax.optimization_barrier(network.settler.prepare(network, last))
+    tools = lax.optimization_barrier(settler.prepare(network, last))
     return Prepared(network, tools)
 
 
@@ -57,22 +53,14 @@ def for_batch(prepared: Prepared, n_images: int) -> Prepared:
     return prepared._replace(network=prepared.network.replaced(errors=errors))
 
 
-def in_blocks(settle: Callable[[Latents], Any], latents: Latents, block: int | None = None) -> Any:
+def in_blocks(settle: Callable[[Latents], Any], latents: Latents) -> Any:
     """Settle many images block after block, so that a step's arrays stay in a CPU's caches.
 
     Blocks are of one size, the last filled with blank images: no image's states depend on
-    another's.
-
-    Args:
-        settle: from states to arrays with a leading axis of images.
-        latents: states of layers 0..L.
-        block: the most images of a block; by default `_BLOCK` on a CPU, and no limit
-            elsewhere.
+    another's.  Only a CPU needs blocks.
     """
     n_images = len(latents[0])
-    if block is None:
-        block = _BLOCK if jax.default_backend() == "cpu" else n_images
-    n_blocks = -(-n_images // block)
+    n_blocks = -(-n_images // _BLOCK) if jax.default_backend() == "cpu" else 1
     if n_blocks == 1:
         return settle(latents)
     size = -(-n_images // n_blocks)
@@ -92,9 +80,7 @@ def first_steps(prepared: Prepared, latents: Latents, n_steps: int) -> tuple[Lat
     row stands for them.  That saves 9 of the 6 T products of three latent layers (3 in
     sequential order).  Outside a loop, a step in bfloat16 takes three times as long, and so
     it isn't worth it there; nor may the settler remember, nor exact feedback take part.
-
-    Returns:
-        The states once all layers have heard of the data, and the steps taken.
+    Returns the states once all layers have heard of the data, and the steps taken.
     """
     network = prepared.network
     settler = network.settler

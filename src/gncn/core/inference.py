@@ -8,30 +8,31 @@ return NumPy arrays.
 from collections.abc import Iterator
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, DataError, check_whole
 from gncn.core.network import Latents, Network
 from gncn.core.settling import Settled, settle
 from gncn.core.states import as_data
 
+Images = Shaped[np.ndarray | Array, "..."]
+
 _settle = eqx.filter_jit(settle)
 
 
-def _blocks(
-    network: Network, images: Shaped[np.ndarray | Array, "..."], batch_size: int
-) -> Iterator[Settled]:
+def _blocks(network: Network, images: Images, batch_size: int) -> Iterator[Settled]:
     """Settle block by block; only what the caller takes from a block stays in memory."""
     values = as_data(network, np.asarray(images))
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1; received {batch_size}.")
+    check_whole("batch_size", batch_size, least=1)
     for first in range(0, len(values), batch_size):
         yield _settle(network, values[first : first + batch_size])
 
 
 def reconstruct(
-    network: Network, images: Shaped[np.ndarray | Array, "..."], *, batch_size: int = 500
+    network: Network, images: Images, *, batch_size: int = 500
 ) -> Float[np.ndarray, "images pixels"]:
     """The network's predictions z̄^0 of images, after settling on them.
 
@@ -44,6 +45,7 @@ def reconstruct(
         For binary data each pixel's probability of being 1.
 
     Raises:
+        ConfigError: `batch_size` is below 1.
         DataError: the images have another shape, or values outside [0, 1].
     """
     settled = _blocks(network, images, batch_size)
@@ -52,7 +54,7 @@ def reconstruct(
 
 def encode(
     network: Network,
-    images: Shaped[np.ndarray | Array, "..."],
+    images: Images,
     *,
     layer: int | None = None,
     activities: bool = False,
@@ -68,11 +70,12 @@ def encode(
         batch_size: images settled at once.
 
     Raises:
-        ConfigError: there is no such latent layer.
+        ConfigError: there is no such latent layer, or `batch_size` is below 1.
         DataError: the images have another shape, or values outside [0, 1].
     """
     top = network.circuit.n_latent
     chosen = top if layer is None else layer
+    check_whole("layer", chosen, least=0)
     if not 1 <= chosen <= top:
         raise ConfigError(f"layer must be from 1 to {top}, the latent layers; received {layer}.")
     settled = _blocks(network, images, batch_size)
@@ -81,7 +84,7 @@ def encode(
 
 
 def encode_layers(
-    network: Network, images: Shaped[np.ndarray | Array, "..."], *, batch_size: int = 500
+    network: Network, images: Images, *, batch_size: int = 500
 ) -> list[Float[np.ndarray, "images _units"]]:
     """The settled states z^1..z^L of images, from settling once; see `encode`."""
     settled = _blocks(network, images, batch_size)
@@ -96,16 +99,12 @@ def descend(network: Network, codes: Float[Array, "codes units"]) -> Latents:
     is predicted as an activity, so the prediction itself is sent on; otherwise φ is
     applied to it first.
 
-    Args:
-        network: the network; its top layer must be the only one that nothing predicts.
-        codes: states z^L.
-
     Returns:
         At index 0 the input to g^0 for each pixel (for binary data, the logit of its
         probability), then the states of layers 1..L.
 
     Raises:
-        ConfigError: several layers have no prediction.
+        ConfigError: the top layer isn't the only one that nothing predicts.
     """
     circuit, top = network.circuit, network.circuit.n_latent
     if circuit.predicted != tuple(range(top)):
@@ -114,19 +113,28 @@ def descend(network: Network, codes: Float[Array, "codes units"]) -> Latents:
             f"{sorted(set(range(top + 1)) - set(circuit.predicted))} have no prediction."
         )
     sent = {top: network.layers[top].activity(codes)}
-    states: list[Float[Array, "codes _units"]] = [codes] * (top + 1)
-    for index in reversed(range(top)):
-        drive = network.drive(index, sent)
-        if index == 0:
-            states[0] = drive
-            continue
+    states = {top: codes}
+    for index in reversed(range(1, top)):
         layer = network.layers[index]
-        states[index] = layer.errors.mean(drive)
+        states[index] = layer.errors.mean(network.drive(index, sent))
         predicted_as_activity = layer.compared == "activity"
         sent[index] = states[index] if predicted_as_activity else layer.activity(states[index])
-    return tuple(states)
+    return (network.drive(0, sent), *(states[index] for index in range(1, top + 1)))
 
 
-def decode(network: Network, codes: Float[Array, "codes units"]) -> Float[Array, "codes pixels"]:
-    """The pixels that states of the top layer predict, as input to g^0; see `descend`."""
-    return descend(network, codes)[0]
+def decode(
+    network: Network, codes: Shaped[np.ndarray | Array, "..."]
+) -> Float[Array, "codes pixels"]:
+    """The pixels that states of the top layer predict, as input to g^0; see `descend`.
+
+    Raises:
+        DataError: the codes are not one row of numbers for each image, as wide as the top layer.
+    """
+    width = network.circuit.sizes[-1]
+    values = codes if isinstance(codes, jax.Array) else np.asarray(codes)
+    if values.ndim != 2 or values.shape[1] != width or values.dtype.kind not in "biuf":
+        raise DataError(
+            f"Codes must be numbers of shape (n, {width}), one code a row; received "
+            f"{values.dtype} of shape {values.shape}."
+        )
+    return descend(network, jnp.asarray(values, jnp.float32))[0]

@@ -27,9 +27,8 @@ from gncn.core.network import Latents, Network, Responses
 class Updates(NamedTuple):
     """Directions that ascend ψ, averaged over a mini-batch.
 
-    Attributes:
-        connections: for each connection, of the structure of its `plastic` arrays.
-        errors: for each layer, what its error neurons learn; () where that is nothing.
+    Those of connections have the structure of their `plastic` arrays; those of error neurons
+    are () where a layer learns nothing.
     """
 
     connections: tuple[Any, ...]
@@ -63,13 +62,9 @@ def hebbian_updates(
         error = network.sent_up(connection, latents, responses) * shares[:, None]
         sent = responses.activities[connection.source].astype(network.settler.products)
         changes.append(connection.update(error, sent))
-    learned = [
-        layer.errors.update(layer.actual(z, activity), drive, shares)
-        for layer, z, activity, drive in zip(
-            network.layers, latents, responses.activities, responses.drives, strict=True
-        )
-    ]
-    return Updates(tuple(changes), tuple(learned))
+    each = zip(network.layers, latents, responses.activities, responses.drives, strict=True)
+    errors = (layer.errors.update(layer.actual(z, phi), h, shares) for layer, z, phi, h in each)
+    return Updates(tuple(changes), tuple(errors))
 
 
 def learned(
@@ -93,12 +88,8 @@ def learned(
         precision_rate: step of Σ⁻¹.
         precision_bounds: least and greatest eigenvalue of every Σ⁻¹.
     """
-    connections = tuple(
-        connection.learned(direction, rate, feedback_rate)
-        for connection, direction in zip(network.connections, directions, strict=True)
-    )
-    errors = tuple(
-        layer.errors.learned(update, precision_rate, precision_bounds)
-        for layer, update in zip(network.layers, updates.errors, strict=True)
-    )
+    pairs = zip(network.connections, directions, strict=True)
+    connections = (synapses.learned(step, rate, feedback_rate) for synapses, step in pairs)
+    pairs = zip(network.layers, updates.errors, strict=True)
+    errors = (layer.errors.learned(own, precision_rate, precision_bounds) for layer, own in pairs)
     return network.replaced(errors=errors, connections=connections)

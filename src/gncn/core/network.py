@@ -18,7 +18,7 @@ V^l (appendix)          ``network.layers[l].layer.competition`` with α_e, α_h 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -29,14 +29,9 @@ from jaxtyping import Array, Float
 from gncn.core.circuit import Circuit, Compared, Layer
 from gncn.core.connections.base import Synapses
 from gncn.core.likelihood import ErrorNeurons
+from gncn.core.precision import Units
 from gncn.core.products import Products
-from gncn.core.settler import Settler
-
-Latents = tuple[Float[Array, "#batch _units"], ...]
-"""States z^0 (the data), z^1, ..., z^L, each of shape (batch, J_l), or (1, J_l) where a layer's
-states are the same for all images."""
-
-Units = Float[Array, "#batch units"]
+from gncn.core.settler import Latents, Settler
 
 
 class Responses(NamedTuple):
@@ -61,10 +56,7 @@ class Population(eqx.Module):
     Attributes:
         layer: their description.
         errors: their error neurons, with Σ⁻¹.
-        step_size: β.
-        leak: γ.
-        self_excitation: α_e.
-        lateral_inhibition: α_h.
+        step_size, leak, self_excitation, lateral_inhibition: β, γ, α_e, α_h.
         compared: what is compared with the prediction, ``state`` or ``activity``.
         competing: what lateral synapses carry, ``state`` or ``activity``.
     """
@@ -110,11 +102,7 @@ class Population(eqx.Module):
 class Network(eqx.Module):
     """A generative neural coding network (GNCN); the module's docstring maps the symbols.
 
-    Attributes:
-        circuit: the wiring.
-        settler: how states come to agree, a `gncn.Settler`.
-        layers: the neurons of layers 0..L.
-        connections: the synapses of each connection, in the circuit's order.
+    Its layers are 0..L; its connections stand in the circuit's order.
     """
 
     circuit: Circuit = eqx.field(static=True)
@@ -125,36 +113,26 @@ class Network(eqx.Module):
     def replaced(
         self,
         *,
-        errors: tuple[ErrorNeurons, ...] | None = None,
-        connections: tuple[Synapses, ...] | None = None,
+        errors: Iterable[ErrorNeurons] | None = None,
+        connections: Iterable[Synapses] | None = None,
     ) -> "Network":
-        """The same network with other error neurons or synapses.
-
-        Args:
-            errors: one for each layer; by default the present ones.
-            connections: one for each connection; by default the present ones.
-        """
-        layers = self.layers
+        """The same network with other error neurons of its layers, or other synapses."""
+        layers, synapses = self.layers, self.connections
         if errors is not None:
             pairs = zip(layers, errors, strict=True)
             layers = tuple(dataclasses.replace(layer, errors=own) for layer, own in pairs)
-        synapses = self.connections if connections is None else connections
-        return dataclasses.replace(self, layers=layers, connections=synapses)
+        if connections is not None:
+            synapses = tuple(connections)
+        return Network(self.circuit, self.settler, layers, synapses)
 
     def respond(self, latents: Latents) -> Responses:
         """Predictions z̄^l = g^l(Σ W φ(z)) and errors e^l of all layers (Eqs 1, 5, 13, 14)."""
-        pairs = list(zip(self.layers, latents, strict=True))
-        sent = tuple(z if i == 0 else layer.activity(z) for i, (layer, z) in enumerate(pairs))
-        drives = tuple(self.drive(index, sent) for index in range(len(latents)))
-        return Responses(
-            sent,
-            drives,
-            tuple(layer.errors.mean(h) for layer, h in zip(self.layers, drives, strict=True)),
-            tuple(
-                self.error(i, z, a, h)
-                for i, (z, a, h) in enumerate(zip(latents, sent, drives, strict=True))
-            ),
-        )
+        indices = range(len(latents))
+        sent = tuple(self.layers[i].activity(latents[i]) if i > 0 else latents[0] for i in indices)
+        drives = tuple(self.drive(i, sent) for i in indices)
+        predictions = tuple(self.layers[i].errors.mean(drives[i]) for i in indices)
+        errors = tuple(self.error(i, latents[i], sent[i], drives[i]) for i in indices)
+        return Responses(sent, drives, predictions, errors)
 
     def drive(self, index: int, sent: Latents | Mapping[int, Any]) -> Units:
         """The drive h of one layer: what all connections to it predict, from what layers send."""
@@ -166,17 +144,18 @@ class Network(eqx.Module):
         layer = self.layers[index]
         return layer.errors.error(layer.actual(states, activity), drive)
 
-    def velocity(self, latents: Latents, responses: Responses) -> Latents:
+    def velocity(self, latents: Latents, responses: Responses | None = None) -> Latents:
         """Δz^1..Δz^L, the direction in which each latent state moves (Eqs 3, 15, 16).
 
-        Args:
-            latents: states of layers 0..L.
-            responses: `respond` of the same states.
-
-        Returns:
-            One array for each latent layer; a step is β times it.
+        If `responses` are given, they must be `respond` of the same states.
         """
-        return tuple(self.layer_velocity(i, latents, responses) for i in range(1, len(latents)))
+        heard = self.respond(latents) if responses is None else responses
+        return tuple(self.layer_velocity(i, latents, heard) for i in range(1, len(latents)))
+
+    def moved(self, latents: Latents, velocity: Latents) -> Latents:
+        """z^l + β Δz^l, held at or above zero where the layer asks for it (Eq 2)."""
+        triples = zip(self.layers[1:], latents[1:], velocity, strict=True)
+        return (latents[0], *(layer.hold(z + layer.step_size * v) for layer, z, v in triples))
 
     def layer_velocity(self, index: int, latents: Latents, responses: Responses) -> Units:
         """Δz^l = E^l e^{l-1} − e^l − V^l z^l − γ z^l of one layer (Eqs 3, 15, 16)."""

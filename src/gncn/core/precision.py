@@ -20,12 +20,16 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 Units = Float[Array, "#batch units"]
 Shares = Float[Array, " batch"]
+"""Each image's weight in a mean; they sum to 1."""
+Nats = Float[Array, " batch"]
+Sharpness = Float[Array, "*units"]
 Rate = Float[Array, ""]
 Bounds = tuple[float, float]
+Square = Float[Array, "units units"]
 
 
 class Precision(eqx.Module):
-    """Σ⁻¹ of one layer."""
+    """Σ⁻¹ of one layer; deviations d are not weighted by it."""
 
     @abc.abstractmethod
     def weigh(self, deviations: Units) -> Units:
@@ -36,25 +40,20 @@ class Precision(eqx.Module):
         """Log |Σ⁻¹|: one number, or one for each image that the precision is laid out for."""
 
     @abc.abstractmethod
-    def update(self, deviations: Units, shares: Shares) -> Any:
-        """ΔΣ⁻¹ of Eq 7.
-
-        Args:
-            deviations: d, not weighted by the precision.
-            shares: each image's weight in the mean; they sum to 1.
-        """
-
-    @abc.abstractmethod
-    def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "Precision":
-        """The precision after a step along `update`, its eigenvalues within `bounds`."""
-
-    @abc.abstractmethod
-    def sharpness(self) -> Float[Array, "*units"]:
+    def sharpness(self) -> Sharpness:
         """Σ⁻¹ as a number, a diagonal or a matrix."""
 
     @abc.abstractmethod
     def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Units:
         """Samples of N(0, Σ)."""
+
+    def update(self, deviations: Units, shares: Shares) -> Any:
+        """ΔΣ⁻¹ of Eq 7; by default nothing is learned."""
+        return ()
+
+    def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "Precision":
+        """The precision after a step along `update`, its eigenvalues within `bounds`."""
+        return self
 
     def for_batch(self, n_images: int) -> "Precision":
         """The same laid out for so many images."""
@@ -70,13 +69,7 @@ class Unit(Precision):
     def log_determinant(self) -> Float[Array, ""]:
         return jnp.zeros(())
 
-    def update(self, deviations: Units, shares: Shares) -> Any:
-        return ()
-
-    def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "Unit":
-        return self
-
-    def sharpness(self) -> Float[Array, "*units"]:
+    def sharpness(self) -> Sharpness:
         return jnp.ones(())
 
     def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Units:
@@ -84,11 +77,7 @@ class Unit(Precision):
 
 
 class Diagonal(Precision):
-    """A diagonal Σ⁻¹.
-
-    Attributes:
-        values: the diagonal; while states settle, once for each image (`for_batch`).
-    """
+    """A diagonal Σ⁻¹; while states settle, its values stand once for each image."""
 
     values: Float[Array, "*rows units"]
 
@@ -108,7 +97,7 @@ class Diagonal(Precision):
     def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "Diagonal":
         return Diagonal(jnp.clip(self.values + rate * update, *bounds))
 
-    def sharpness(self) -> Float[Array, "*units"]:
+    def sharpness(self) -> Sharpness:
         return self.values
 
     def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Units:
@@ -123,11 +112,7 @@ class Diagonal(Precision):
 
 
 class Full(Precision):
-    """A full Σ⁻¹.
-
-    Attributes:
-        matrix: symmetric and positive definite.
-    """
+    """A full Σ⁻¹, symmetric and positive definite."""
 
     matrix: Float[Array, "*trials units units"]
 
@@ -146,7 +131,7 @@ class Full(Precision):
     def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "Full":
         return Full(hold_eigenvalues(self.matrix + rate * update, *bounds))
 
-    def sharpness(self) -> Float[Array, "*units"]:
+    def sharpness(self) -> Sharpness:
         return self.matrix
 
     def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Units:
@@ -157,7 +142,7 @@ class Full(Precision):
 
 
 @sequential_vmap
-def _inverse(matrix: Float[Array, "units units"]) -> Float[Array, "units units"]:
+def _inverse(matrix: Square) -> Square:
     """The inverse; of several trials one after another.
 
     On a CPU, JAX's solver of batched triangular systems waits for threads that other such
@@ -166,9 +151,7 @@ def _inverse(matrix: Float[Array, "units units"]) -> Float[Array, "units units"]
     return jnp.linalg.inv(matrix)
 
 
-def hold_eigenvalues(
-    precision: Float[Array, "units units"], lowest: float, highest: float
-) -> Float[Array, "units units"]:
+def hold_eigenvalues(precision: Square, lowest: float, highest: float) -> Square:
     """The symmetric matrix nearest to `precision` with eigenvalues in [lowest, highest].
 
     Two Cholesky factorisations tell whether a bound is broken, at a tenth of the cost of the
@@ -182,14 +165,12 @@ def hold_eigenvalues(
     return lax.cond(within, lambda matrix: matrix, lambda m: _clip(m, lowest, highest), symmetric)
 
 
-def _is_positive(symmetric: Float[Array, "units units"]) -> Bool[Array, ""]:
+def _is_positive(symmetric: Square) -> Bool[Array, ""]:
     """Whether a symmetric matrix is positive definite."""
     return jnp.all(jnp.isfinite(jnp.linalg.cholesky(symmetric, symmetrize_input=False)))
 
 
-def _clip(
-    symmetric: Float[Array, "units units"], lowest: float, highest: float
-) -> Float[Array, "units units"]:
+def _clip(symmetric: Square, lowest: float, highest: float) -> Square:
     values, vectors = jnp.linalg.eigh(symmetric)
     held = (vectors * jnp.clip(values, lowest, highest)[None, :]) @ vectors.T
     return 0.5 * (held + held.T)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import gncn.core.network
 
 Latents = tuple[Float[Array, "#batch _units"], ...]
+"""States z^0 (the data), z^1, ..., z^L, each of shape (batch, J_l), or (1, J_l) where a layer's
+states are the same for all images."""
 
 
 class Settler(Part, abc.ABC):
@@ -40,19 +42,13 @@ class Settler(Part, abc.ABC):
     def prepare(self, network: "gncn.core.network.Network", last: Any) -> Any:
         """What stays the same while states settle; by default nothing.
 
-        Args:
-            network: the network, its connections laid out for products.
-            last: what this returned for the mini-batch before; None if there was none.
+        The network's connections are laid out for products.  `last` is what this returned for
+        the mini-batch before; None if there was none.
         """
         return ()
 
     def init(self, network: "gncn.core.network.Network", latents: Latents) -> Any:
-        """What is remembered before the first step; by default nothing.
-
-        Args:
-            network: the network.
-            latents: states of layers 0..L.
-        """
+        """What is remembered before the first step; by default nothing."""
         return ()
 
     @property
@@ -67,12 +63,8 @@ class Settler(Part, abc.ABC):
     ) -> Latents:
         """The states after a step that forgets the past.
 
-        Where this changes nothing, states are at rest.
-
-        Args:
-            network: the network.
-            prepared: from `prepare`.
-            latents: states of layers 0..L; layer 0 stays as it is.
+        Where this changes nothing, states are at rest.  Layer 0 stays as it is; `prepared` is
+        from `prepare`.
         """
 
     def step(
@@ -80,11 +72,8 @@ class Settler(Part, abc.ABC):
     ) -> tuple[Latents, Any]:
         """The states after a step, and what is remembered of it.
 
-        Args:
-            network: the network.
-            prepared: from `prepare`.
-            latents: states of layers 0..L; layer 0 stays as it is.
-            state: from `init` or the step before.
+        What was remembered so far, from `init` or the step before, is `state`; the rest is as
+        for `plain_step`.
         """
         return self.plain_step(network, prepared, latents), state
 

@@ -40,8 +40,8 @@ class Trajectory(eqx.Module):
     """
 
     discrepancy: Discrepancy
-    change: Float[Array, "steps batch latent"]
-    latents: tuple[Float[Array, "steps batch _units"], ...]
+    change: Float[Array, "*steps batch latent"]
+    latents: tuple[Float[Array, "*steps batch _units"], ...]
 
 
 class Settled(eqx.Module):
@@ -104,7 +104,8 @@ def settle(
     """
     n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
     latents = start_latents(network, x, start)
-    return settle_from(prepare(network), network, latents, n_steps, tolerance, alike=start is None)
+    prepared = prepare(network)
+    return settle_from(prepared, latents, n_steps, tolerance, alike=start is None, final=network)
 
 
 def watch(
@@ -118,13 +119,7 @@ def watch(
 ) -> tuple[Settled, Trajectory]:
     """Settle, and record ψ and the size of the change before and after every step.
 
-    Args:
-        network: the network.
-        x: as for `settle`, and so are `n_settle_steps`, `tolerance` and `start`.
-        n_settle_steps: T.
-        tolerance: when states are at rest.
-        start: states to start from.
-        keep_latents: record the states, too.
+    Arguments are as for `settle`; with `keep_latents` the states are recorded, too.
     """
     n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
     latents = start_latents(network, x, start)
@@ -134,117 +129,103 @@ def watch(
 
 def settle_from(
     prepared: Prepared,
-    network: Network,
     latents: Latents,
     n_steps: int,
     tolerance: float | None = None,
     *,
     alike: bool = False,
+    final: Network | None = None,
 ) -> Settled:
-    """Settle from given states.
+    """Settle a network that `prepare` has prepared.
 
-    Args:
-        prepared: from `prepare`.
-        network: the network that responds to the final states: the one given to `prepare`
-            for single precision, or ``prepared.network`` for the type of its products.
-        latents: states of layers 0..L.
-        n_steps: T.
-        tolerance: see `settle`.
-        alike: whether all images start from the same states.
+    If `alike`, all images start from the same states.  The network `final` responds to the
+    states at the end; by default the prepared one, in the type of its products.
     """
+    at_end = prepared.network if final is None else final
 
     def together(latents: Latents) -> Settled:
-        return _iterate(prepared, network, latents, n_steps, tolerance, "nothing", alike=alike)[0]
+        n_taken = 0
+        if alike and tolerance is None:
+            latents, n_taken = first_steps(prepared, latents, n_steps)
+        return _iterate(prepared, at_end, latents, n_steps, tolerance, "nothing", n_taken)[0]
 
     return in_blocks(together, latents)
 
 
 def _iterate(
     prepared: Prepared,
-    network: Network,
+    final: Network,
     latents: Latents,
     n_steps: int,
     until_rest: float | None,
     record: Record,
-    *,
-    alike: bool = False,
+    n_taken: int = 0,
 ) -> tuple[Settled, Any]:
     """The loop of settling: T steps, or until rest, or with a record of every step."""
-    n_images = len(latents[0])
+    network, n_images = prepared.network, len(latents[0])
+    ready = for_batch(prepared, n_images)
+    state = network.settler.init(ready.network, latents)
     if until_rest is None and record == "nothing":
-        n_taken = 0
-        if alike:
-            latents, n_taken = first_steps(prepared, latents, n_steps)
-        ready, settler = for_batch(prepared, n_images), network.settler
-        carry = (latents, settler.init(ready.network, latents))
-        latents, _ = repeat(lambda c: settler.step(*ready, *c), carry, n_steps - n_taken)
-        return Settled(latents, network.respond(latents), jnp.full(n_images, n_steps), None), None
+        step = network.settler.step
+        latents, _ = repeat(lambda c: step(*ready, *c), (latents, state), n_steps - n_taken)
+        return Settled(latents, final.respond(latents), jnp.full(n_images, n_steps), None), None
 
-    prepared = for_batch(prepared, n_images)
-    start = _Loop(
-        latents,
-        network.settler.init(network, latents),
-        jnp.ones(n_images, bool),
-        jnp.zeros(n_images, int),
-    )
+    loop = _Loop(latents, state, jnp.ones(n_images, bool), jnp.zeros(n_images, int))
     if record == "nothing":
 
         def unfinished(carry: tuple[Int[Array, ""], _Loop]) -> Bool[Array, ""]:
             return (carry[0] < n_steps) & jnp.any(carry[1].moving)
 
-        def step(carry: tuple[Int[Array, ""], _Loop]) -> tuple[Int[Array, ""], _Loop]:
-            return carry[0] + 1, _advance(prepared, carry[1], until_rest)[0]
+        def go_on(carry: tuple[Int[Array, ""], _Loop]) -> tuple[Int[Array, ""], _Loop]:
+            return carry[0] + 1, _advance(ready, carry[1], until_rest)[0]
 
-        loop, seen = lax.while_loop(unfinished, step, (jnp.zeros((), int), start))[1], None
+        (_, loop), seen = lax.while_loop(unfinished, go_on, (jnp.zeros((), int), loop)), None
     else:
 
-        def see(loop: _Loop, _: None) -> tuple[_Loop, Any]:
-            now = loop.latents
-            loop, speed = _advance(prepared, loop, until_rest)
-            return loop, _seen(prepared.network, now, speed, record)
+        def see(loop: _Loop, _: None) -> tuple[_Loop, Trajectory]:
+            after, speed = _advance(ready, loop, until_rest)
+            return after, _seen(ready.network, loop.latents, speed, record)
 
-        loop, seen = lax.scan(see, start, None, length=n_steps)
+        loop, seen = lax.scan(see, loop, None, length=n_steps)
 
-    responses = network.respond(loop.latents)
-    speed = _speed(network, prepared.tools, loop.latents)
+    latents = loop.latents
+    speed = _speed(prepared, latents)
     converged = None if until_rest is None else jnp.all(speed < until_rest, axis=-1)
-    settled = Settled(loop.latents, responses, loop.n_steps, converged)
+    settled = Settled(latents, final.respond(latents), loop.n_steps, converged)
     if seen is None:
         return settled, None
-    last = _seen(network, loop.latents, speed, record)
-    whole = jax.tree.map(lambda most, end: jnp.concatenate([most, end[None]]), seen, last)
-    return settled, Trajectory(*whole)
+    last = _seen(network, latents, speed, record)
+    return settled, jax.tree.map(lambda most, end: jnp.concatenate([most, end[None]]), seen, last)
 
 
 def _advance(
-    prepared: Prepared, loop: _Loop, until_rest: float | None
+    ready: Prepared, loop: _Loop, until_rest: float | None
 ) -> tuple[_Loop, Float[Array, "batch latent"]]:
     """One step of the images that still move, and how fast they did before it."""
-    speed = _speed(prepared.network, prepared.tools, loop.latents)
+    speed = _speed(ready, loop.latents)
     moving = loop.moving
     if until_rest is not None:
         moving = moving & jnp.any(speed >= until_rest, axis=-1)
-    settler = prepared.network.settler
-    after, state = settler.step(*prepared, loop.latents, loop.state)
-    latents = tuple(
-        jnp.where(moving[:, None], new, old) for new, old in zip(after, loop.latents, strict=True)
-    )
+    after, state = ready.network.settler.step(*ready, loop.latents, loop.state)
+    pairs = zip(after, loop.latents, strict=True)
+    latents = tuple(jnp.where(moving[:, None], new, old) for new, old in pairs)
     return _Loop(latents, state, moving, loop.n_steps + moving), speed
 
 
-def _speed(network: Network, tools: Any, latents: Latents) -> Float[Array, "batch latent"]:
+def _speed(prepared: Prepared, latents: Latents) -> Float[Array, "batch latent"]:
     """How fast a plain step changes the states: root mean square over β, by layer."""
-    after = network.settler.plain_step(network, tools, latents)
+    layers = prepared.network.layers[1:]
+    after = prepared.network.settler.plain_step(*prepared, latents)
     speed = [
         jnp.sqrt(jnp.mean(((new - old) / layer.step_size) ** 2, axis=-1))
-        for new, old, layer in zip(after[1:], latents[1:], network.layers[1:], strict=True)
+        for new, old, layer in zip(after[1:], latents[1:], layers, strict=True)
     ]
     return jnp.stack(speed, axis=-1)
 
 
 def _seen(
     network: Network, latents: Latents, speed: Float[Array, "batch latent"], record: Record
-) -> tuple[Discrepancy, Float[Array, "batch latent"], Latents]:
+) -> Trajectory:
     """One entry of a trajectory."""
     psi = discrepancy(network, latents, network.respond(latents))
-    return psi, speed, latents if record == "latents" else ()
+    return Trajectory(psi, speed, latents if record == "latents" else ())

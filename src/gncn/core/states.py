@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Shaped
 
-from gncn.base.errors import ConfigError, DataError
+from gncn.base.errors import ConfigError, DataError, check_whole
 from gncn.core.network import Latents, Network
 
 
@@ -65,6 +66,9 @@ def start_latents(
             f"start must hold the states of layers 0..{len(sizes) - 1}, of shapes "
             f"{[fitting[0] for fitting in allowed]} (or one row for all images); received {shapes}."
         )
+    for index, states in enumerate(start[1:], start=1):
+        if not isinstance(states, Tracer) and not np.isfinite(states).all():
+            raise DataError(f"start holds values in layer {index} that are not finite.")
     above = (jnp.asarray(states, jnp.float32) for states in start[1:])
     return (x, *(jnp.broadcast_to(z, (n_images, z.shape[1])) for z in above))
 
@@ -79,14 +83,11 @@ def length_of(
     """
     n_steps = network.settler.n_settle_steps if n_settle_steps is None else n_settle_steps
     tolerance = network.settler.tolerance if tolerance is None else tolerance
-    if isinstance(n_steps, bool) or not isinstance(n_steps, int | np.integer):
-        raise ConfigError(f"n_settle_steps must be a whole number; received {n_steps!r}.")
+    check_whole("n_settle_steps", n_steps, least=1)
     if tolerance is not None and (
         isinstance(tolerance, bool) or not isinstance(tolerance, float | int)
     ):
         raise ConfigError(f"tolerance must be a number; received {tolerance!r}.")
-    if n_steps < 1:
-        raise ConfigError(f"n_settle_steps must be at least 1; received {n_steps}.")
     if tolerance is not None and not tolerance > 0:
         raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
     return n_steps, tolerance

@@ -12,37 +12,26 @@ from pydantic import Field
 
 from gncn.core.network import Latents, Network
 from gncn.core.settler import SETTLERS, Settler
-from gncn.settlers.euler import moved
+from gncn.settlers.euler import Euler
 
 
 class Momentum(Settler):
-    """Euler's steps, and a share of the step before.
-
-    Attributes:
-        momentum: μ.
-    """
+    """Euler's steps, and a share μ, `momentum`, of the step before."""
 
     momentum: float = Field(ge=0, lt=1)
 
-    def init(self, network: Network, latents: Latents) -> Latents:
-        """The states before the last step: the present ones."""
-        return latents
+    plain_step = Euler.plain_step
 
-    def plain_step(self, network: Network, prepared: Any, latents: Latents) -> Latents:
-        """Euler's step."""
-        return moved(network, latents, network.velocity(latents, network.respond(latents)))
+    def init(self, network: Network, latents: Latents) -> Latents:
+        return latents
 
     def step(
         self, network: Network, prepared: Any, latents: Latents, state: Latents
     ) -> tuple[Latents, Latents]:
         """Euler's step and μ times the step before."""
         target = self.plain_step(network, prepared, latents)
-        ahead = (
-            layer.hold(to + self.momentum * (now - before))
-            for layer, to, now, before in zip(
-                network.layers[1:], target[1:], latents[1:], state[1:], strict=True
-            )
-        )
+        each = zip(network.layers[1:], target[1:], latents[1:], state[1:], strict=True)
+        ahead = (layer.hold(to + self.momentum * (now - before)) for layer, to, now, before in each)
         return (target[0], *ahead), latents
 
 

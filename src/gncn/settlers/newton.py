@@ -21,16 +21,16 @@ inverse of the update before, and one or two iterations are enough.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 from pydantic import Field
 
-from gncn.core.connections.base import Synapses
-from gncn.core.network import Latents, Network
+from gncn.core.network import Latents, Network, Units
+from gncn.core.precision import Sharpness, Square
 from gncn.core.products import product
 from gncn.core.settler import SETTLERS, Settler
-from gncn.settlers.euler import moved
 from gncn.settlers.sequential import sweep
 
 Inverses = tuple[Float[Array, "_units _units"], ...]
@@ -60,23 +60,20 @@ class Newton(Settler):
         """(H^1)⁻¹..(H^L)⁻¹, near enough to steer by; the search begins at `last`."""
         dtype = jnp.dtype(self.products)
         curvatures = own_curvatures(network, self)
-        guesses = last or (None,) * len(curvatures)
-        found = []
-        for curvature, guess in zip(curvatures, guesses, strict=True):
-            near = None if guess is None else guess.astype(jnp.float32)
-            found.append(invert(curvature, near, dtype).best.astype(dtype))
-        return tuple(found)
+        guesses = (None,) * len(curvatures) if last is None else jax.tree.map(jnp.float32, last)
+        pairs = zip(curvatures, guesses, strict=True)
+        return tuple(invert(h, guess, dtype).best.astype(dtype) for h, guess in pairs)
 
     def plain_step(self, network: Network, prepared: Inverses, latents: Latents) -> Latents:
         """One step of every layer, steered."""
 
-        def steer(index: int, dz: Float[Array, "#batch units"]) -> Float[Array, "#batch units"]:
+        def steer(index: int, dz: Units) -> Units:
             return product(dz, prepared[index - 1])
 
         if self.sequential:
             return sweep(network, latents, steer)
-        velocity = network.velocity(latents, network.respond(latents))
-        return moved(network, latents, tuple(steer(i, v) for i, v in enumerate(velocity, start=1)))
+        velocity = enumerate(network.velocity(latents), start=1)
+        return network.moved(latents, tuple(steer(i, v) for i, v in velocity))
 
 
 class Search(NamedTuple):
@@ -92,9 +89,9 @@ class Search(NamedTuple):
         n: iterations done.
     """
 
-    inverse: Float[Array, "units units"]
-    residual: Float[Array, "units units"]
-    best: Float[Array, "units units"]
+    inverse: Square
+    residual: Square
+    best: Square
     size: Float[Array, ""]
     idle: Int[Array, ""]
     afresh: Bool[Array, ""]
@@ -102,40 +99,27 @@ class Search(NamedTuple):
 
 
 def own_curvatures(network: Network, settler: Newton) -> Inverses:
-    """H^1..H^L.
-
-    Args:
-        network: the network, its connections laid out for products.
-        settler: has the damping and the variance of pixels.
-    """
+    """H^1..H^L of a network whose connections are laid out for products."""
     found = []
+    sizes = network.circuit.sizes
+    sharpness = [layer.errors.sharpness(settler.pixel_variance) for layer in network.layers]
     for index, layer in enumerate(network.layers[1:], start=1):
-        diagonal = settler.damping + layer.leak
         whole = jnp.zeros((layer.size, layer.size))
         for connection in network.connections:
             if connection.source == index:
-                whole += _through(network, settler, connection)
+                s = sharpness[connection.target]
+                down, up = connection.matrices(sizes[index], sizes[connection.target])
+                whole += 0.5 * (_weighted(up.T, s) + _weighted(down, s))
         whole += layer.lateral_inhibition * layer.layer.competition.bound(layer.size)
-        own = layer.errors.sharpness(settler.pixel_variance)
+        own = sharpness[index]
         if own.ndim < 2:
             own = jnp.diag(jnp.broadcast_to(own, (layer.size,)))
+        diagonal = settler.damping + layer.leak
         found.append(whole + diagonal * jnp.eye(layer.size) + own)
     return tuple(found)
 
 
-def _through(
-    network: Network, settler: Newton, connection: Synapses
-) -> Float[Array, "units units"]:
-    """What a connection adds to its source's curvature: ½ (E S E^T + W^T S W)."""
-    sharpness = network.layers[connection.target].errors.sharpness(settler.pixel_variance)
-    sizes = (network.layers[i].size for i in (connection.source, connection.target))
-    down, up = connection.matrices(*sizes)
-    return 0.5 * (_weighted(up.T, sharpness) + _weighted(down, sharpness))
-
-
-def _weighted(
-    left: Float[Array, "source target"], sharpness: Float[Array, "*units"]
-) -> Float[Array, "source source"]:
+def _weighted(left: Float[Array, "source target"], sharpness: Sharpness) -> Square:
     """The product left S left^T."""
     if sharpness.ndim == 0:
         return sharpness * product(left, left.T)
@@ -143,9 +127,7 @@ def _weighted(
 
 
 def invert(
-    matrix: Float[Array, "units units"],
-    guess: Float[Array, "units units"] | None = None,
-    dtype: jnp.dtype | type = jnp.float32,
+    matrix: Square, guess: Square | None = None, dtype: jnp.dtype | type = jnp.float32
 ) -> Search:
     """Search the inverse of a symmetric, positive definite matrix, by products alone.
 
@@ -153,19 +135,14 @@ def invert(
     no longer shrinks: factors in bfloat16 can't invert a badly conditioned H, and then the X
     with the smallest I − H X is taken.
 
-    Args:
-        matrix: H.
-        guess: where to begin, if I − H X is small there.
-        dtype: of the factors of products, whose sums are in single precision.
-
-    Returns:
-        The search at its end; `Search.best` is the inverse, as near as it got.
+    It begins at `guess` if I − H X is small there.  Factors of products have the type `dtype`,
+    and their sums are in single precision.
     """
     identity = jnp.eye(len(matrix))
     # From here the iteration always converges: I − H X has its eigenvalues in [0, 1).
     safe = identity / jnp.max(jnp.sum(jnp.abs(matrix), axis=1))
 
-    def residual_of(inverse: Float[Array, "units units"]) -> Float[Array, "units units"]:
+    def residual_of(inverse: Square) -> Square:
         return identity - product(matrix, inverse.astype(dtype))
 
     def unfinished(search: Search) -> Array:

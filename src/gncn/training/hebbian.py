@@ -97,7 +97,7 @@ class Hebbian(Method):
         prepared = prepare(network, learner.tools or None)
         length = network.settler.n_settle_steps, network.settler.tolerance
         start = initial_latents(network, batch.images)
-        settled = settle_from(prepared, prepared.network, start, *length, alike=True)
+        settled = settle_from(prepared, start, *length, alike=True)
         seen = statistics(network, settled)
         updates = hebbian_updates(network, settled.latents, settled.responses, batch.weights)
         learner = dataclasses.replace(learner, tools=prepared.tools)
@@ -223,7 +223,7 @@ class _Networks(ModelKind[Run]):
 
     def models(self, config: Run, data: Dataset) -> list[Network]:
         circuit, settling = config.network.circuit(data.n_pixels), config.settling
-        return [build(circuit, seed=seed, **settling.given()) for seed in config.seeds]
+        return [build(circuit, seed=seed, **dict(settling)) for seed in config.seeds]
 
     def n_synapses(self, config: Run, data: Dataset) -> int:
         return config.network.circuit(data.n_pixels).n_synapses

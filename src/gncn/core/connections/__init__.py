@@ -1,12 +1,10 @@
 """Connections between layers: predictive synapses down, error synapses back up.
 
-``base`` says what a connection must do; each kind has a file (``dense``), and so have the
-ways in which errors travel up (``feedback``).
+``base`` says what a connection must do; each kind has a file.
 """
 
 from gncn.core.connections.base import CONNECTIONS, Connection, Synapses
-from gncn.core.connections.dense import Dense, DenseSynapses
-from gncn.core.connections.feedback import Exact, Feedback, Learned, Random, Tied
+from gncn.core.connections.dense import Dense, DenseSynapses, Exact, Learned, Random, Tied
 
 __all__ = [
     "CONNECTIONS",
@@ -14,7 +12,6 @@ __all__ = [
     "Dense",
     "DenseSynapses",
     "Exact",
-    "Feedback",
     "Learned",
     "Random",
     "Synapses",

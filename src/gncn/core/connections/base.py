@@ -19,10 +19,13 @@ from gncn.core.products import Products
 
 Sent = Float[Array, "#batch sending"]
 Received = Float[Array, "#batch receiving"]
+Rate = Float[Array, ""]
+Keys = tuple[PRNGKeyArray, PRNGKeyArray]
+"""Random keys of the predictive and of the error synapses."""
 
 
 class Connection(Part, abc.ABC):
-    """Description of a connection.
+    """Description of a connection.  Methods take the sizes of its two layers.
 
     Attributes:
         source: index of the layer that predicts.
@@ -52,32 +55,15 @@ class Connection(Part, abc.ABC):
         return False
 
     def check(self, n_source: int, n_target: int) -> None:
-        """Refuse layers whose sizes don't suit.
-
-        Raises:
-            ConfigError: they don't.
-        """
+        """Refuse layers whose sizes don't suit, by a `ConfigError`."""
 
     @abc.abstractmethod
     def n_synapses(self, n_source: int, n_target: int) -> int:
         """Numbers that the connection learns or holds fixed, both ways."""
 
     @abc.abstractmethod
-    def build(
-        self,
-        n_source: int,
-        n_target: int,
-        scale: float,
-        keys: tuple[PRNGKeyArray, PRNGKeyArray],
-    ) -> "Synapses":
-        """Random synapses.
-
-        Args:
-            n_source: neurons of the layer that predicts.
-            n_target: neurons of the layer predicted.
-            scale: standard deviation of the first weights.
-            keys: one for the predictive synapses, one for the error synapses.
-        """
+    def build(self, n_source: int, n_target: int, scale: float, keys: Keys) -> "Synapses":
+        """Random synapses; `scale` is the standard deviation of the first weights."""
 
 
 class Synapses(eqx.Module):
@@ -110,44 +96,24 @@ class Synapses(eqx.Module):
     def update(self, error: Received, sent: Sent) -> Any:
         """Direction that ascends ψ, of the structure of `plastic` (Eqs 17 and 18).
 
-        Args:
-            error: the target's errors, each image's times its share in the average.
-            sent: the source's activity φ(z).
+        Each image's error is weighed by its share in the average; `sent` is φ(z).
         """
 
     @abc.abstractmethod
-    def learned(
-        self, direction: Any, rate: Float[Array, ""], feedback_rate: Float[Array, ""]
-    ) -> "Synapses":
-        """The synapses after a step, held to their norms.
+    def learned(self, direction: Any, rate: Rate, feedback_rate: Rate) -> "Synapses":
+        """The synapses after a step along what the optimiser made of `update`, norms held.
 
-        Args:
-            direction: what the optimiser made of `update`.
-            rate: step of W.
-            feedback_rate: λ, the step of E relative to that of W (Eq 19).
+        `rate` is the step of W; `feedback_rate` is λ, the step of E relative to it (Eq 19).
         """
-
-    def held(self) -> "Synapses":
-        """The synapses with vectors held to their norms; by default as they are."""
-        return self
 
     def matrices(
         self, n_source: int, n_target: int
     ) -> tuple[Float[Array, "source target"], Float[Array, "target source"]]:
-        """What `predict` and `send_up` multiply by, for Newton's steps.
-
-        Args:
-            n_source: neurons of the source.
-            n_target: neurons of the target.
-        """
+        """What `predict` and `send_up` multiply by, for Newton's steps."""
         return self.predict(jnp.eye(n_source)), self.send_up(jnp.eye(n_target))
 
     def laid_out(self, products: Products) -> "Synapses":
-        """The same connection, its weights as settling's products take them.
-
-        Args:
-            products: type of the factors.  By default the synapses stay as they are.
-        """
+        """The same, laid out for products with factors of this type; by default as it is."""
         return self
 
 

@@ -3,7 +3,14 @@
     predict   W φ(z)              ΔW = e φ(z)^T           (Eqs 17, 18)
     send_up   E e                 ΔE = λ φ(z) e^T         (Eq 19; λ times the transpose of ΔW)
 
-After every update the synapse vectors are held to their length (Methods).
+After every update the synapse vectors are held to their length (Methods).  Errors travel up by
+
+==========  ==============================================================================
+`Learned`   E of its own, learned by Eq 19
+`Random`    E of its own, fixed (feedback alignment)
+`Tied`      E = W^T, and no derivative of φ or g is taken
+`Exact`     W^T with the derivatives of φ and g: the exact gradient of ψ
+==========  ==============================================================================
 """
 
 from typing import Any, Literal
@@ -11,22 +18,26 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jax import lax
+from jaxtyping import Array, Float
 from pydantic import Field, model_validator
 
 from gncn.base.errors import ConfigError, unknown_choice
-from gncn.core.connections._laid_out import lay_out
-from gncn.core.connections.base import CONNECTIONS, Connection, Received, Sent, Synapses
-from gncn.core.connections.feedback import (
-    FEEDBACKS,
-    Exact,
-    Feedback,
-    FeedbackName,
-    Learned,
-    Random,
-    Tied,
+from gncn.core.connections.base import (
+    CONNECTIONS,
+    Connection,
+    Keys,
+    Rate,
+    Received,
+    Sent,
+    Synapses,
 )
 from gncn.core.products import Products, product
+
+FEEDBACKS = ("learned", "tied", "exact", "random")
+
+Forward = Float[Array, "target source"]
+Weights = Float[Array, "receiving sending"]
 
 
 class Dense(Connection):
@@ -43,7 +54,7 @@ class Dense(Connection):
             (columns of W and of E), or those that arrive at one ``receiving`` neuron (rows).
     """
 
-    feedback: FeedbackName = "learned"
+    feedback: Literal["learned", "tied", "exact", "random"] = "learned"
     norm: Literal["off", "unit", "clipped"] = "off"
     max_norm: float | None = Field(default=None, gt=0)
     max_feedback_norm: float | None = Field(default=None, gt=0)
@@ -82,16 +93,9 @@ class Dense(Connection):
 
     def n_synapses(self, n_source: int, n_target: int) -> int:
         """W, and E if there is one."""
-        ways = 2 if self.feedback in ("learned", "random") else 1
-        return ways * n_source * n_target
+        return (2 if self.feedback in ("learned", "random") else 1) * n_source * n_target
 
-    def build(
-        self,
-        n_source: int,
-        n_target: int,
-        scale: float,
-        keys: tuple[PRNGKeyArray, PRNGKeyArray],
-    ) -> "DenseSynapses":
+    def build(self, n_source: int, n_target: int, scale: float, keys: Keys) -> "DenseSynapses":
         """Normal weights, held to their norms."""
         forward = scale * jax.random.normal(keys[0], (n_target, n_source))
         feedback: Feedback = Exact() if self.feedback == "exact" else Tied()
@@ -101,14 +105,50 @@ class Dense(Connection):
         return DenseSynapses(self, forward, feedback).held()
 
 
-class DenseSynapses(Synapses):
-    """A dense connection with its weights.
+class Feedback(eqx.Module):
+    """How a connection sends errors up; by default through W, and nothing is learned."""
 
-    Attributes:
-        description: source, target, norms.
-        forward: W, shape (target, source).
-        feedback: how errors travel up.
-    """
+    def transposed(self, forward: Forward) -> Forward:
+        """E^T, or W in its place."""
+        return forward
+
+    def learned(self, step: Forward) -> "Feedback":
+        """The feedback after a step of λ times W's."""
+        return self
+
+
+class Learned(Feedback):
+    """Error synapses E that learn."""
+
+    weights: Float[Array, "*trials source target"]
+
+    def transposed(self, forward: Forward) -> Forward:
+        return self.weights.T
+
+    def learned(self, step: Forward) -> "Learned":
+        """ΔE is the transpose of ΔW, times λ (Eq 19)."""
+        return Learned(self.weights + step.T)
+
+
+class Random(Feedback):
+    """Error synapses E that stay as they are."""
+
+    weights: Float[Array, "*trials source target"]
+
+    def transposed(self, forward: Forward) -> Forward:
+        return self.weights.T
+
+
+class Tied(Feedback):
+    """W^T in place of E; no derivatives."""
+
+
+class Exact(Feedback):
+    """W^T in place of E; the network multiplies by g' before and by φ' after."""
+
+
+class DenseSynapses(Synapses):
+    """A dense connection with its weights; `forward` is W."""
 
     description: Dense = eqx.field(static=True)
     forward: Float[Array, "*trials target source"]
@@ -128,23 +168,18 @@ class DenseSynapses(Synapses):
 
     def send_up(self, error: Received) -> Sent:
         """E e."""
-        return self.feedback.send_up(error, self.forward)
+        return product(error, self.feedback.transposed(self.forward))
 
     @property
-    def plastic(self) -> Float[Array, "target source"]:
+    def plastic(self) -> Forward:
         """W; E follows it."""
         return self.forward
 
-    def update(self, error: Received, sent: Sent) -> Float[Array, "target source"]:
+    def update(self, error: Received, sent: Sent) -> Forward:
         """ΔW = e φ(z)^T (Eqs 17 and 18)."""
         return product(error.T, sent)
 
-    def learned(
-        self,
-        direction: Float[Array, "target source"],
-        rate: Float[Array, ""],
-        feedback_rate: Float[Array, ""],
-    ) -> "DenseSynapses":
+    def learned(self, direction: Forward, rate: Rate, feedback_rate: Rate) -> "DenseSynapses":
         forward = self.forward + rate * direction
         feedback = self.feedback.learned(feedback_rate * rate * direction)
         return DenseSynapses(self.description, forward, feedback).held()
@@ -154,20 +189,69 @@ class DenseSynapses(Synapses):
         norms = self.description
         if norms.norm == "off":
             return self
-        length = 1.0 if norms.max_norm is None else norms.max_norm
-        back = length if norms.max_feedback_norm is None else norms.max_feedback_norm
-        feedback = self.feedback.held(lambda weights: _hold(weights, norms, back))
+        feedback, length = self.feedback, 1.0 if norms.max_norm is None else norms.max_norm
+        if isinstance(feedback, Learned):
+            back = length if norms.max_feedback_norm is None else norms.max_feedback_norm
+            feedback = Learned(_hold(feedback.weights, norms, back))
         return DenseSynapses(norms, _hold(self.forward, norms, length), feedback)
 
-    def laid_out(self, products: Products) -> Synapses:
-        own = self.feedback
-        back = own.weights if isinstance(own, Learned | Random) else None
-        return lay_out(self, self.forward, back, products)
+    def laid_out(self, products: Products) -> "LaidOut":
+        """The weights as products take them.
+
+        Single precision takes W and E as they are stored, since it costs more to transpose
+        them than it saves.  In bfloat16 stored transposes save half the time.  Without E, one
+        transpose of W serves both ways, so a processor's caches hold it once.
+        """
+        dtype = jnp.dtype(products)
+        single = dtype == jnp.float32
+
+        def transposed(weights: Weights) -> _Factor:
+            return _Factor(weights if single else weights.T.astype(dtype), flip=single)
+
+        if isinstance(self.feedback, Learned | Random):
+            down, up = transposed(self.forward), transposed(self.feedback.weights)
+        else:
+            laid = self.forward.T.astype(dtype)
+            down = _Factor(laid, flip=False)
+            up = _Factor(laid if single else self.forward.astype(dtype), flip=single)
+        # Without the barrier the compiler may lay the weights out again in every step.
+        down, up = lax.optimization_barrier((down, up))
+        return LaidOut(self.description, self.forward, self.feedback, down, up)
 
 
-def _hold(
-    weights: Float[Array, "receiving sending"], norms: Dense, length: float
-) -> Float[Array, "receiving sending"]:
+class _Factor(eqx.Module):
+    """The right-hand factor of a product: a matrix, or one that is read as its transpose."""
+
+    stored: Float[Array, "rows columns"]
+    flip: bool = eqx.field(static=True)
+
+    @property
+    def matrix(self) -> Float[Array, "sending receiving"]:
+        """The factor.  A product of single precision takes a transpose as it stands."""
+        return self.stored.T if self.flip else self.stored
+
+
+class LaidOut(DenseSynapses):
+    """A dense connection while states settle, faster: `down` is W^T, `up` E^T or W."""
+
+    down: _Factor
+    up: _Factor
+
+    def predict(self, sent: Sent) -> Received:
+        return product(sent, self.down.matrix)
+
+    def send_up(self, error: Received) -> Sent:
+        return product(error, self.up.matrix)
+
+    def matrices(
+        self, n_source: int, n_target: int
+    ) -> tuple[Float[Array, "source target"], Float[Array, "target source"]]:
+        down = self.down.matrix
+        own = isinstance(self.feedback, Learned | Random)
+        return down, self.up.matrix if own else down.T
+
+
+def _hold(weights: Weights, norms: Dense, length: float) -> Weights:
     """Scale synapse vectors to a length, or only those that exceed it."""
     axis = {"sending": 0, "receiving": 1}[norms.norm_axis]
     found = jnp.sqrt(jnp.sum(weights**2, axis=axis, keepdims=True))
