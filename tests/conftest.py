@@ -71,3 +71,18 @@ def _parts_registered_for_a_module():
 @pytest.fixture(autouse=True)
 def _parts_registered_for_a_test():
     yield from _registries_as_they_were()
+
+
+@pytest.fixture
+def patched(monkeypatch):
+    """Replace what programs depend on while they are traced, for one test.
+
+    Programs are kept for arguments of the same shapes, so the others are dropped.
+    """
+
+    def replace(*arguments):
+        monkeypatch.setattr(*arguments)
+        jax.clear_caches()
+
+    yield replace
+    jax.clear_caches()

@@ -114,7 +114,7 @@ def test_an_epoch_is_its_batches_in_turn_the_short_one_by_its_own_mean():
 
 
 @pytest.mark.parametrize("kind", ["diagonal", "full"])
-def test_synapses_learn_the_same_from_images_that_settle_in_blocks(kind, monkeypatch):
+def test_synapses_learn_the_same_from_images_that_settle_in_blocks(kind, patched):
     start, method, x = network(precision=kind), hebbian(n_images=7, batch_size=7), images(7)
     learner = method.init(start)
     batch = Batch(jnp.asarray(x, jnp.float32), jnp.asarray([1.0] * 6 + [0.0]))
@@ -123,7 +123,7 @@ def test_synapses_learn_the_same_from_images_that_settle_in_blocks(kind, monkeyp
         return method.learn(start, learner, batch, jax.random.key(0), rates(0.5, 0.7, 0.02))
 
     whole = learn()
-    monkeypatch.setattr(fast, "_BLOCK", 3)
+    patched(fast, "_BLOCK", 3)
     in_blocks = learn()
     assert_networks_close(in_blocks[0], whole[0])
     assert_networks_close(in_blocks[2], whole[2])
@@ -264,7 +264,7 @@ def test_trials_at_once_equal_trials_one_after_the_other(options):
     assert_networks_close((a.network, seen_a), (b.network, seen_b), rtol=1e-3)
 
 
-def products_on_a_gpu(n_trials, monkeypatch):
+def products_on_a_gpu(n_trials, monkeypatch, patched):
     """The products of an epoch's program as it is lowered for CUDA, for which no GPU is needed."""
     learn_chunk, caught = epochs._learn_chunk, []
 
@@ -273,7 +273,7 @@ def products_on_a_gpu(n_trials, monkeypatch):
         raise InterruptedError
 
     networks = [network(seed, precision="diagonal") for seed in range(n_trials)]
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    patched(jax, "default_backend", lambda: "gpu")
     with monkeypatch.context() as patch:
         patch.setattr(epochs, "_learn_chunk", catch)
         with pytest.raises(InterruptedError):
@@ -285,8 +285,8 @@ def products_on_a_gpu(n_trials, monkeypatch):
     return re.findall(r"stablehlo\.dot_general.* -> tensor<(\S*)f32>", lowered)
 
 
-def test_on_a_gpu_all_trials_share_the_products_of_one(monkeypatch):
-    alone, seven = (products_on_a_gpu(n_trials, monkeypatch) for n_trials in (1, 7))
+def test_on_a_gpu_all_trials_share_the_products_of_one(monkeypatch, patched):
+    alone, seven = (products_on_a_gpu(n_trials, monkeypatch, patched) for n_trials in (1, 7))
     assert len(seven) == len(alone) > 0
     columns_at_the_start, n_steps = "1x2x", ""  # whatever the trial
     assert {shape for shape in seven if "7" not in shape} == {columns_at_the_start, n_steps}

@@ -246,7 +246,7 @@ def test_no_product_is_computed_that_is_the_same_for_every_image(options, saved,
 
 @pytest.mark.parametrize(("n_images", "size"), [(4, 4), (5, 3), (8, 4), (9, 3)])
 @pytest.mark.parametrize("tolerance", [None, 1e-3])
-def test_a_cpu_settles_many_images_in_equal_blocks(n_images, size, tolerance, monkeypatch):
+def test_a_cpu_settles_many_images_in_equal_blocks(n_images, size, tolerance, patched):
     network, x = small(precision="diagonal"), images(n_images)
     rest = {"tolerance": tolerance}
 
@@ -257,13 +257,13 @@ def test_a_cpu_settles_many_images_in_equal_blocks(n_images, size, tolerance, mo
 
     whole = gncn.settle(network, x, n_settle_steps=900, **rest)
     assert rows() == {n_images}
-    monkeypatch.setattr(fast, "_BLOCK", 4)
+    patched(fast, "_BLOCK", 4)
     assert rows() == {size}
     in_blocks = gncn.settle(network, x, n_settle_steps=900, **rest)
     for a, b in zip(jax.tree.leaves(in_blocks), jax.tree.leaves(whole), strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    patched(jax, "default_backend", lambda: "gpu")
     assert rows() == {n_images}
 
 
@@ -301,12 +301,12 @@ def test_the_loop_takes_as_many_steps_as_it_is_told(n_steps):
     ],
 )
 @pytest.mark.parametrize("block", [1000, 2])
-def test_what_settling_leaves_out_changes_nothing(options, manner, block, monkeypatch):
+def test_what_settling_leaves_out_changes_nothing(options, manner, block, patched):
     """As recorded, where nothing is left out; columns, a band, connections past a layer.
 
     Blocks change nothing either: five images in three blocks of two, the last filled up.
     """
-    monkeypatch.setattr(fast, "_BLOCK", block)
+    patched(fast, "_BLOCK", block)
     hidden = {"prediction_activation": "tanh"} | options
     whole = {name: hidden.pop(name) for name in ("competing",) if name in hidden}
     feedback = hidden.pop("feedback", "learned")

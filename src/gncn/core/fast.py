@@ -6,6 +6,7 @@ Each function says what it saves.  `docs/performance.md` has the measurements.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -34,6 +35,7 @@ class Prepared(NamedTuple):
     tools: Any
 
 
+@eqx.filter_jit
 def prepare(network: Network, last: Any = None) -> Prepared:
     """All that settling works out once, before its first step.
 

@@ -7,7 +7,6 @@ return NumPy arrays.
 
 from collections.abc import Iterator
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,15 +19,13 @@ from gncn.core.states import as_data
 
 Images = Shaped[np.ndarray | Array, "..."]
 
-_settle = eqx.filter_jit(settle)
-
 
 def _blocks(network: Network, images: Images, batch_size: int) -> Iterator[Settled]:
     """Settle block by block; only what the caller takes from a block stays in memory."""
     values = as_data(network, np.asarray(images))
     check_whole("batch_size", batch_size, least=1)
     for first in range(0, len(values), batch_size):
-        yield _settle(network, values[first : first + batch_size])
+        yield settle(network, values[first : first + batch_size])
 
 
 def reconstruct(

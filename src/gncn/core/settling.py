@@ -127,6 +127,8 @@ def watch(
     return _iterate(prepare(network), network, latents, n_steps, tolerance, record)
 
 
+# Compiled once for each shape, T and circuit: the next call with other images takes milliseconds.
+@eqx.filter_jit
 def settle_from(
     prepared: Prepared,
     latents: Latents,
@@ -152,6 +154,7 @@ def settle_from(
     return in_blocks(together, latents)
 
 
+@eqx.filter_jit
 def _iterate(
     prepared: Prepared,
     final: Network,
