@@ -7,7 +7,7 @@ import pytest
 import gncn
 from gncn.base.errors import ConfigError
 from gncn.core.connections.base import CONNECTIONS
-from gncn.runs.presets import preset_names
+from gncn.runs.config import preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -7,6 +7,7 @@ import os
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -202,6 +203,15 @@ def put_tensors(folder, change):
             lambda f: edit(f, lambda d: d["description"]["settler"].update(products="int8")),
             "'bfloat16'; received 'int8'",
         ),
+        (lambda f: edit(f, lambda d: d.update(note="hi")), "the unknown key 'note'; known are"),
+        (
+            lambda f: edit(f, lambda d: d["description"].update(note="hi")),
+            "described by 'circuit' and 'settler'; received 'circuit', 'settler', 'note'",
+        ),
+        (
+            lambda f: edit(f, lambda d: d["description"].pop("settler")),
+            "described by 'circuit' and 'settler'; received 'circuit'",
+        ),
         (lambda f: edit(f, lambda d: d.update(tensors="../x")), "outside its folder"),
         (lambda f: edit(f, lambda d: d.update(tensors="gone.safetensors")), "No such file"),
         (lambda f: edit(f, lambda d: d.update(sha256="0" * 64)), "damaged or altered"),
@@ -243,6 +253,14 @@ def test_damaged_files_are_refused(saved, harm, message):
     harm(folder)
     with pytest.raises(RunError, match=message):
         gncn.load(folder)
+
+
+@pytest.mark.parametrize("folder", [None, 3, b"net"])
+def test_a_folder_that_is_no_path_is_named(saved, folder, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users
+    for use in (gncn.load, lambda place: gncn.save(saved[0], place)):
+        with pytest.raises(ConfigError, match=f"given as a path.*received {folder!r}"):
+            use(folder)
 
 
 def test_a_truncated_file_is_refused(saved):

@@ -21,13 +21,7 @@ from importlib import metadata
 from gncn import baselines as baselines
 from gncn import settlers as settlers
 from gncn.base.description import Part
-from gncn.base.errors import (
-    ConfigError,
-    DataError,
-    DivergenceError,
-    GncnError,
-    RunError,
-)
+from gncn.base.errors import ConfigError, DataError, DivergenceError, GncnError, RunError
 from gncn.base.registry import register, registered
 from gncn.core.activations import KWinners
 from gncn.core.build import Settling, build

@@ -15,7 +15,7 @@ from gncn.baselines.kinds import choose_variance
 from gncn.data import Dataset, Split
 from gncn.evaluation.likelihood import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, StandardNormal, WithPrior
-from gncn.runs.statistics import mean_statistics
+from gncn.runs.assess import mean_statistics
 from gncn.runs.train import train
 from gncn.training.epochs import Batch, average, run_epoch, unstack
 from gncn.training.examples import hold

@@ -1,4 +1,4 @@
-"""The command line, ``gncn``: one module for each command; errors are reported in one place."""
+"""The command line, ``gncn``; errors are reported in one place."""
 
 import sys
 
@@ -17,7 +17,13 @@ def main() -> None:
     try:
         for module in ("typer", "rich"):
             needs(module, "cli")
-        _run()
+        from gncn.base import hardware
+        from gncn.data import cache_dir
+
+        hardware.keep_compiled_programs(cache_dir() / "compiled")
+        from gncn.cli.app import app
+
+        app()
     except GncnError as error:
         _print_error(str(error))
         sys.exit(FAILED if isinstance(error, ArithmeticError) else WRONG_INPUT)
@@ -28,16 +34,6 @@ def main() -> None:
         if _by_ctrl_c(ended):  # Typer exits without a message
             sys.stderr.write("Interrupted.\n")
         raise
-
-
-def _run() -> None:
-    from gncn.base.hardware import keep_compiled_programs
-    from gncn.data import cache_dir
-
-    keep_compiled_programs(cache_dir() / "compiled")
-    from gncn.cli.app import app
-
-    app()
 
 
 def _print_error(message: str) -> None:
@@ -53,8 +49,6 @@ def _print_error(message: str) -> None:
 def _by_ctrl_c(ended: SystemExit) -> bool:
     """Whether an interrupt that no command handled led to this exit."""
     cause: BaseException | None = ended
-    while cause is not None:
-        if isinstance(cause, KeyboardInterrupt):
-            return True
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
         cause = cause.__cause__ or cause.__context__
-    return False
+    return cause is not None

@@ -2,15 +2,12 @@
 
 import typer
 
-from gncn.cli.compare import compare
 from gncn.cli.data import app as data_app
 from gncn.cli.evaluate import evaluate
-from gncn.cli.reconstruct import reconstruct
-from gncn.cli.report import report
 from gncn.cli.reproduce import reproduce
-from gncn.cli.settle import settle
+from gncn.cli.study import compare, report, tune
 from gncn.cli.train import train
-from gncn.cli.tune import tune
+from gncn.cli.view import reconstruct, settle
 
 app = typer.Typer(
     help="Neural generative coding: train networks that learn p(x) without backprop, and look "
@@ -21,12 +18,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(train)
-app.command()(reconstruct)
-app.command()(settle)
-app.command()(evaluate)
-app.command()(compare)
-app.command()(reproduce)
-app.command()(report)
-app.command()(tune)
+for _command in (train, reconstruct, settle, evaluate, compare, reproduce, report, tune):
+    app.command()(_command)
 app.add_typer(data_app, name="data")

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
+from typer import Argument, Option
 
 from gncn.base.errors import DataError
 from gncn.cli.options import JsonOption, print_json
@@ -24,7 +25,7 @@ app = typer.Typer(
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--data-dir",
         help="Folder of the original files, as FOLDER/fashion-mnist/train-images-idx3-ubyte.gz "
         "and so on.",
@@ -67,11 +68,11 @@ def list_datasets(data_dir: DataDir = None, as_json: JsonOption = False) -> None
 @app.command("fetch")
 def fetch_datasets(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Data sets, as in `gncn data list`.")
+        list[str], Argument(metavar="NAME...", help="Data sets, as in `gncn data list`.")
     ],
     data_dir: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--data-dir",
             help="Folder to save in, each data set in a folder of its own; take it to a machine "
             "without a network and pass it there as --data-dir.",
@@ -100,8 +101,7 @@ def fetch_datasets(
 @app.command("verify")
 def verify_datasets(
     names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Data sets; all of them unless named."),
+        list[str] | None, Argument(metavar="[NAME]...", help="Data sets; all of them unless named.")
     ] = None,
     data_dir: DataDir = None,
     as_json: JsonOption = False,

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
-import typer
+from typer import Option
 
 from gncn.cli import options
 from gncn.measures import MEASURES, make_measures, setting_fields
@@ -36,7 +36,7 @@ def _option(name: str, option: Any) -> inspect.Parameter:
     declared = f"{flag}/--no{flag[1:]}" if kind is bool else flag
     annotation = Annotated[
         (list[kind] if several else kind) | None,  # type: ignore[valid-type]
-        typer.Option(declared, help=" ".join(filter(None, text))),
+        Option(declared, help=" ".join(filter(None, text))),
     ]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
@@ -48,20 +48,18 @@ def evaluate(
     run: options.RunArgument,
     *,
     split: Annotated[
-        str, typer.Option(help="Images to report on: `validation` while choosing, `test` once.")
+        str, Option(help="Images to report on: `validation` while choosing, `test` once.")
     ] = "validation",
     only: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Measure only this; may be repeated. One of: "
             f"{', '.join(f'`{name}`' for name in MEASURES.names())}. Default: all."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of all that is random here.", min=0)] = 0,
+    seed: Annotated[int, Option(help="Of all that is random here.", min=0)] = 0,
     trial: options.TrialOption = 0,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Drop what was measured before.")
-    ] = False,
+    replace: Annotated[bool, Option("--replace", help="Drop what was measured before.")] = False,
     data_dir: options.DataDirOption = None,
     as_json: options.JsonOption = False,
     **settings: Any,

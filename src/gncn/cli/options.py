@@ -7,27 +7,26 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Column, Table
+from typer import Argument, Option
 
 from gncn.base.files import jsonable
 
 RunArgument = Annotated[
-    Path, typer.Argument(help="A run folder, as made by `gncn train --out RUN`.", metavar="RUN")
+    Path, Argument(help="A run folder, as made by `gncn train --out RUN`.", metavar="RUN")
 ]
-TrialOption = Annotated[int, typer.Option(help="Which of the run's networks, from 0.", min=0)]
+TrialOption = Annotated[int, Option(help="Which of the run's networks, from 0.", min=0)]
 SplitOption = Annotated[
-    str, typer.Option(help="Which images: `train`, `validation` or `test`.", metavar="SPLIT")
+    str, Option(help="Which images: `train`, `validation` or `test`.", metavar="SPLIT")
 ]
 DataDirOption = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         help="Folder that holds the original data files. Default: `GNCN_DATA`, the cache, "
         "the mirrors."
     ),
 ]
-FigureOption = Annotated[
-    Path | None, typer.Option(help="PNG to write. Default: in the run's figures.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+FigureOption = Annotated[Path | None, Option(help="PNG to write. Default: in the run's figures.")]
+JsonOption = Annotated[bool, Option("--json", help="Print JSON on standard output.")]
 
 console = Console(stderr=True)
 """For messages; results go to standard output."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
+from typer import Argument, Option
 
 from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
 
@@ -19,29 +19,27 @@ if TYPE_CHECKING:
 def reproduce(
     study: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="A study's TOML file, or one of the library's: `paper` or `tiny`.", metavar="STUDY"
         ),
     ] = "paper",
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the records. Default: `results/NAME`.")
+        Path | None, Option(help="Folder of the records. Default: `results/NAME`.")
     ] = None,
-    jobs: Annotated[
-        int, typer.Option(help="How many runs at a time; they share the cores.", min=1)
-    ] = 1,
+    jobs: Annotated[int, Option(help="How many runs at a time; they share the cores.", min=1)] = 1,
     only: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Only these runs: MODEL, MODEL/DATA or MODEL/DATA/TRIAL, with * for any; may be "
             "repeated."
         ),
     ] = None,
     show: Annotated[
-        bool, typer.Option("--list", "--dry-run", help="Say what is done and left; run nothing.")
+        bool, Option("--list", "--dry-run", help="Say what is done and left; run nothing.")
     ] = False,
     redo_stale: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--redo-stale",
             help="Repeat runs that were recorded with other settings. Their old records are kept "
             "in `superseded/`.",

@@ -5,32 +5,32 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
 
 
 def train(
-    out: Annotated[Path, typer.Option(help="Run folder to make.", metavar="RUN")],
+    out: Annotated[Path, Option(help="Run folder to make.", metavar="RUN")],
     model: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="What to train: `gncn`, or a baseline: `rae`, `gvae`, `gvae-cv`, `gan-ae`, `gmm` "
             "or `dsrn`. Default: `gncn`, or what preset or file say."
         ),
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Settings to start from: `mnist`, `fashion-mnist`, `kmnist`, `caltech`, `digits` "
             "or `paper`, or a baseline's name. "
             "Default: the baseline's, or `mnist`, unless --config is given."
         ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    config: Annotated[Path | None, Option(help="TOML file of settings.")] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--set",
             help="One setting, as `section.name=value`; may be repeated.",
             metavar="SETTING",
@@ -38,19 +38,19 @@ def train(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Data set, or a .npy or .npz file (`data.name`); see `gncn data list`."),
+        Option(help="Data set, or a .npy or .npz file (`data.name`); see `gncn data list`."),
     ] = None,
     data_dir: DataDirOption = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs (`training.n_epochs`).")] = None,
+    epochs: Annotated[int | None, Option(help="Epochs (`training.n_epochs`).")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images in a mini-batch (`training.batch_size`).")
+        int | None, Option(help="Images in a mini-batch (`training.batch_size`).")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the first trial.")] = None,
+    seed: Annotated[int | None, Option(help="Seed of the first trial.")] = None,
     trials: Annotated[
-        int | None, typer.Option(help="Networks trained at once, with seeds one apart.")
+        int | None, Option(help="Networks trained at once, with seeds one apart.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")
+        bool, Option("--overwrite", help="Replace the run that the folder holds.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

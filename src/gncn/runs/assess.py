@@ -21,24 +21,45 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from gncn.base.errors import ConfigError, RunError
+from gncn.base.errors import ConfigError, RunError, unknown_choice
 from gncn.base.files import read_json, sha256, write_atomic
 from gncn.baselines.autoencoder import Autoencoder
+from gncn.baselines.baseline import Baseline
 from gncn.core.network import Network
-from gncn.data import Dataset
+from gncn.data import Dataset, Split
 from gncn.evaluation.mixture import Mixture
 from gncn.measures import MEASURES, Measure, Result, Subject, as_measurable, make_measures
 from gncn.measures.subject import Report
-from gncn.runs.folder import RunFolder
+from gncn.runs.config import Config
+from gncn.runs.folder import SPLITS, RunFolder
 from gncn.runs.model_files import DESCRIPTION
 from gncn.runs.priors import save_mixture
-from gncn.runs.statistics import mean_statistics
+from gncn.training.epochs import average
+from gncn.training.examples import examples_of
+from gncn.training.fit import method_of
+from gncn.training.history import SplitRecord
 
 _ADVICE = "Give --replace (replace=True) to drop what was measured before."
+
+
+def choose_split(data: Dataset, name: str) -> Split:
+    """The split of this name; a `ConfigError` where there is none."""
+    if name not in SPLITS:
+        raise unknown_choice("split", name, SPLITS)
+    return getattr(data, name)
+
+
+def mean_statistics(model: Network | Baseline, split: Split, config: Config) -> SplitRecord:
+    """Error, ψ and sparsity averaged over a split, as in the run's training."""
+    # Training's programs run several models at once: on a leading axis, here of one.
+    stacked = jax.tree.map(lambda leaf: leaf[None], model)
+    see, batch_size = method_of(model).see, config.training.evaluation_batch_size
+    return average(stacked, examples_of(split), batch_size, see).record(0)
 
 
 def assess(
@@ -58,7 +79,7 @@ def assess(
     Args:
         folder: the run.
         data: its data.
-        split: images to report on.
+        split: images to report on, ``validation`` or ``test``.
         only: names of measures; None for all that the model and the images allow.
         settings: of the measures, by name, such as ``{"n_samples": 1000}``.
         seed: of all that is random.
@@ -121,7 +142,7 @@ def _why_not(name: str, measure: Measure, subject: Subject, kind: str) -> str:
 
 
 class _Files:
-    """The files that hold what was measured of one model on one split."""
+    """What was measured of one model on one split, in files."""
 
     def __init__(self, folder: RunFolder, split: str, trial: int) -> None:
         which = split if trial == 0 else f"{split}-{trial}"
@@ -144,7 +165,7 @@ class _Files:
         Args:
             header: what the numbers to come begin with.
             measures: names of what is to be measured now.
-            report: see `assess`.
+            report: hears of a model that has changed.
 
         Raises:
             RunError: the files can't be read, or what stays was measured with other settings.
@@ -153,9 +174,8 @@ class _Files:
             return Result()
         try:
             numbers = read_json(self.numbers)
-            per_image, pictures = (
-                load_tensors(path.read_bytes()) for path in (self.per_image, self.pictures)
-            )
+            per_image = load_tensors(self.per_image.read_bytes())
+            pictures = load_tensors(self.pictures.read_bytes())
         except (OSError, SafetensorError, RunError) as error:
             raise RunError(f"What was measured before can't be read: {error} {_ADVICE}") from error
         if numbers.get("model") != header["model"]:

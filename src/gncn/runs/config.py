@@ -1,8 +1,7 @@
-"""`Config`: everything that decides a run, from TOML.
+"""`Config`: everything that decides a run, from presets and TOML files.
 
-A configuration has a section for each room that takes options: ``[data]``, ``[network]``,
-``[settling]``, ``[training]``, ``[backprop]`` and ``[mixture]``.  Each section is a class of that
-room.  Which sections and options apply is for the model's kind to say
+A configuration has a section for each room that takes options, and each section is a class of
+that room.  Which sections and options apply is for the model's kind to say
 (`gncn.training.kinds.ModelKind`); a value that would have no effect is an error, and so is an
 unknown option.  Every option has a default.
 """
@@ -16,12 +15,12 @@ from pydantic import model_validator
 from gncn.base.errors import unknown_choice
 from gncn.baselines.kinds import BaselineRun
 from gncn.data import DataConfig, Dataset
-from gncn.runs.presets import read_settings
-from gncn.runs.toml import overlay, parse_override, write_toml
+from gncn.runs.toml import overlay, packaged, packaged_names, parse_override, read_toml, write_toml
 from gncn.training.config import refuse_idle
 from gncn.training.kinds import MODEL_KINDS, ModelKind
 
-OPTIONAL = ("network", "settling", "training", "backprop", "mixture")
+_PRESETS = "runs.presets"
+_OPTIONAL = ("network", "settling", "training", "backprop", "mixture")
 """Sections that apply to some models only."""
 
 
@@ -55,12 +54,12 @@ class Config(BaselineRun):
 
     @property
     def kind(self) -> ModelKind:
-        """The kind of the model."""
+        """The kind of the model, which `models`, `n_synapses` and `describe` ask."""
         return MODEL_KINDS[self.model]
 
     def _idle_options(self) -> Iterator[tuple[str, tuple[str, ...], str]]:
         """Options that have no effect: their section, their names and why."""
-        for section in OPTIONAL:
+        for section in _OPTIONAL:
             if section not in self.kind.sections:
                 options = getattr(self, section)
                 names = (*type(options).model_fields, *(options.model_extra or {}))
@@ -72,7 +71,7 @@ class Config(BaselineRun):
         return self.model_copy(update={"data": self.data.with_whole_paths()})
 
     def models(self, data: Dataset) -> list[Any]:
-        """Fresh models, one for each trial; see `gncn.training.kinds.ModelKind`."""
+        """Fresh models, one for each trial."""
         return self.kind.models(self, data)
 
     def n_synapses(self, data: Dataset) -> int | None:
@@ -80,7 +79,7 @@ class Config(BaselineRun):
         return self.kind.n_synapses(self, data)
 
     def describe(self, data: Dataset) -> str:
-        """The model's layers and synapses in a few words; see `gncn.training.kinds.ModelKind`."""
+        """The model's layers and synapses in a few words."""
         return self.kind.describe(self, data)
 
     def to_toml(self) -> str:
@@ -94,11 +93,25 @@ class Config(BaselineRun):
         return write_toml(values)
 
 
+def preset_names() -> tuple[str, ...]:
+    """Names of the presets, sorted."""
+    return packaged_names(_PRESETS)
+
+
+def read_settings(*, preset: str | None = None, file: str | Path | None = None) -> dict[str, Any]:
+    """The settings of a preset with a TOML file's laid over them, unchecked, without defaults.
+
+    Raises:
+        ConfigError: unknown preset, or a file that can't be read or isn't TOML.
+    """
+    if preset is not None and preset not in preset_names():
+        raise unknown_choice("preset", preset, preset_names())
+    values = {} if preset is None else packaged(_PRESETS, preset)
+    return values if file is None else overlay(values, read_toml(Path(file)))
+
+
 def load_config(
-    *,
-    preset: str | None = None,
-    file: str | Path | None = None,
-    overrides: Sequence[str] = (),
+    *, preset: str | None = None, file: str | Path | None = None, overrides: Sequence[str] = ()
 ) -> Config:
     """Read a configuration and check it.
 

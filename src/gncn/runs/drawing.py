@@ -4,7 +4,6 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.classifier import DSRN
@@ -39,45 +38,38 @@ def draw_run(folder: RunFolder, data: Dataset) -> list[Path]:
         paths.append(draw_reconstruction_figure(path, model, images[:N_IMAGES], data))
     if not isinstance(model, PixelMixture):
         paths.append(draw_learning_curve(folder.figure("learning-curve"), folder.history))
-    weights, what = _pictures(model)
-    path = folder.figure("components" if isinstance(model, PixelMixture) else "weights")
+    name = "weights"
+    match model:
+        case Network():
+            weights = model.connections[0].plastic
+            what = "neurons of layer 1 adds to the image's logits"
+        case Autoencoder():
+            weights = model.decoder.weights[-1].T
+            what = "hidden units adds to the image's logits"
+        case DSRN():
+            weights = model.network.weights[0]
+            what = "hidden units of the first layer looks for"
+        case _:
+            weights, name, what = model.mixture.means.T, "components", "components has for a mean"
     shape = image_shape(data.n_pixels, data.image_shape)
-    paths.append(draw_weights(path, weights, shape, N_WEIGHTS, what))
+    drawn = draw_weights(folder.figure(name), np.asarray(weights), shape, N_WEIGHTS, what)
+    paths.append(drawn)
     if isinstance(model, Network):
         paths.append(_draw_columns(folder.figure("columns"), model, data))
     return paths
 
 
-def _pictures(
-    model: Network | Autoencoder | DSRN | PixelMixture,
-) -> tuple[Float[np.ndarray, "pixels units"], str]:
-    """A picture for each unit next to the pixels, and what they show."""
-    match model:
-        case Network():
-            weights = model.connections[0].plastic
-            return np.asarray(weights), "neurons of layer 1 adds to the image's logits"
-        case Autoencoder():
-            weights = model.decoder.weights[-1].T
-            return np.asarray(weights), "hidden units adds to the image's logits"
-        case DSRN():
-            weights = model.network.weights[0]
-            return np.asarray(weights), "hidden units of the first layer looks for"
-        case PixelMixture():
-            return np.asarray(model.mixture.means.T), "components has for a mean"
-
-
 def _draw_columns(path: Path, network: Network, data: Dataset) -> Path:
     shown = data.validation.subset(np.arange(min(N_ACTIVE, len(data.validation))))
     competitions = [layer.competition for layer in network.circuit.layers[1:]]
-    if shown.labels is None:
-        labels = [f"image {index}" for index in range(len(shown))]
-    else:
-        labels = [f"class {label}" for label in shown.labels]
+    what, numbers = (
+        ("image", range(len(shown))) if shown.labels is None else ("class", shown.labels)
+    )
     return draw_columns(
         path,
         [np.asarray(states) for states in settle(network, shown.array).latents[1:]],
         [rivals.group_size if isinstance(rivals, Columns) else None for rivals in competitions],
-        labels,
+        [f"{what} {number}" for number in numbers],
     )
 
 

@@ -40,16 +40,13 @@ from gncn.training.history import EpochRecord, read_history, write_history
 CONFIG, RUN, HISTORY = "config.toml", "run.json", "history.jsonl"
 REPLACED, MOVING = ".replaced", ".replaced.moving"
 """Where the old run waits, and where its files are collected before."""
+SPLITS = ("train", "validation", "test")
 PACKAGES = ("gncn", "jax", "jaxlib", "equinox", "optax", "numpy")
 """Packages that numbers may depend on."""
 
 
 class RunFolder(Listener):
-    """A folder that holds a run, and that is kept up to date by what it hears of training.
-
-    Attributes:
-        path: the folder.
-    """
+    """The folder of a run, kept up to date by what it hears of training."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,18 +56,13 @@ class RunFolder(Listener):
     def create(
         cls, path: str | Path, config: Config, data: Dataset, *, overwrite: bool
     ) -> "RunFolder":
-        """Begin a run in a new or empty folder.
-
-        Args:
-            path: the folder; made if need be.
-            config: the configuration, written to ``config.toml``.
-            data: the data of the run, described in ``run.json``.
-            overwrite: whether to replace a run that the folder holds.
+        """Begin a run in a new or empty folder, or replace the run that it holds.
 
         Raises:
             RunError: the folder holds a run or other files, or can't be written.
         """
         path = Path(path)
+        folder = cls(path)
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; choose a folder for the run.")
         with explained(f"Can't make the folder {path}"):
@@ -86,7 +78,6 @@ class RunFolder(Listener):
                     f"{path} holds files that are no run; choose an empty or new folder."
                 )
             (path / "figures").mkdir(parents=True, exist_ok=True)
-        folder = cls(path)
         write_atomic(path / CONFIG, config.with_whole_paths().to_toml())
         folder._update(
             status="running",
@@ -168,11 +159,7 @@ class RunFolder(Listener):
         return load(self.trial(trial))
 
     def network(self, trial: int = 0) -> Network:
-        """The network of one trial.
-
-        Raises:
-            RunError: as for `model`, or the run trained a baseline.
-        """
+        """The network of one trial; a `RunError` as for `model`, or if the run has baselines."""
         model = self.model(trial)
         if not isinstance(model, Network):
             raise RunError(
@@ -190,10 +177,8 @@ class RunFolder(Listener):
         Raises:
             RunError: the data found are not the data that the run saw.
         """
-        config = self.config.data
-        if data_dir is not None:
-            config = config.model_copy(update={"data_dir": str(data_dir)})
-        data = config.load()
+        moved = {} if data_dir is None else {"data_dir": str(data_dir)}
+        data = self.config.data.model_copy(update=moved).load()
         seen = self.about["data"]["fingerprint"]
         if data.fingerprint != seen:
             raise RunError(
@@ -203,11 +188,7 @@ class RunFolder(Listener):
         return data
 
     def figure(self, name: str) -> Path:
-        """The path for a figure of this name; makes the folder of figures.
-
-        Raises:
-            RunError: the folder can't be made.
-        """
+        """The path for a figure of this name; makes the folder of figures."""
         make_folder(self.path / "figures")
         return self.path / "figures" / f"{name}.png"
 
@@ -220,13 +201,7 @@ class RunFolder(Listener):
         shutil.rmtree(self.path / REPLACED, ignore_errors=True)
 
     def keep(self, config: Config, result: Fit[Any], **about: Any) -> None:
-        """Replace the training that the folder holds by this one.
-
-        Args:
-            config: the configuration of this training; replaces ``config.toml``.
-            result: the models and the history.
-            about: further values for ``run.json``.
-        """
+        """Replace the training that the folder holds, and add values to ``run.json``."""
         self._history = []
         write_atomic(self.path / CONFIG, config.to_toml())
         self.on_epoch(result.history, result.networks)
@@ -244,11 +219,7 @@ class RunFolder(Listener):
         self._update(status=status, finished=_now(), **kept)
 
     def give_up(self) -> None:
-        """Leave the folder as it was before `create`; an empty one is removed.
-
-        Raises:
-            RunError: it can't be written.
-        """
+        """Leave the folder as it was before `create`; an empty one is removed."""
         aside = self.path / REPLACED
         with explained(f"Can't restore {self.path}"):
             _remove_run(self.path)
@@ -278,9 +249,9 @@ def _set_aside(path: Path) -> None:
 
 def _entries(path: Path) -> list[Path]:
     """A run's files; last is the configuration, by which a run folder is recognised."""
-    names = (RUN, HISTORY, "trials", "figures", CONFIG)
-    kinds = ("metrics-*.json", "per-image-*.safetensors", "pictures-*.safetensors")
-    return [found for pattern in (*kinds, *names) for found in path.glob(pattern)]
+    measured = ("metrics-*.json", "per-image-*.safetensors", "pictures-*.safetensors")
+    patterns = (*measured, RUN, HISTORY, "trials", "figures", CONFIG)
+    return [found for pattern in patterns for found in path.glob(pattern)]
 
 
 def _remove_run(path: Path) -> None:
@@ -292,24 +263,17 @@ def _remove_run(path: Path) -> None:
 
 
 def _now() -> str:
-    """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _provenance(data: Dataset) -> dict[str, Any]:
-    """Data, versions, hardware and command line, in JSON's types."""
-    device = jax.devices()[0]
-    splits = zip(("train", "validation", "test"), data.splits, strict=True)
+    device, python = jax.devices()[0], platform.python_version()
     return {
         "data": {
-            "name": data.name,
-            "source": data.source,
-            "licence": data.licence,
-            "fingerprint": data.fingerprint,
-            "images": {name: len(split) for name, split in splits},
+            **{name: getattr(data, name) for name in ("name", "source", "licence", "fingerprint")},
+            "images": {name: len(getattr(data, name)) for name in SPLITS},
         },
-        "versions": {name: metadata.version(name) for name in PACKAGES}
-        | {"python": platform.python_version()},
+        "versions": {**{name: metadata.version(name) for name in PACKAGES}, "python": python},
         "hardware": {
             "platform": platform.system(),
             "machine": platform.machine(),

@@ -10,9 +10,9 @@ before it touches a file.
 """
 
 import json
+import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import explained, make_folder, read_json, sha256, write_atomic
 from gncn.base.registry import registered
-from gncn.baselines.blueprint import Blueprint, Kind
+from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.kinds import CLASSES, start_baseline
 from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureShape
 from gncn.core.build import Settling, assemble
 from gncn.core.circuit import PARTS, Circuit
 from gncn.core.network import Network
 from gncn.core.settler import SETTLERS
-from gncn.runs.priors import packed, packed_skeleton, unpacked
-from gncn.runs.tensors import check_arrays, encoded, filled, named_arrays
+from gncn.runs.priors import mixture_skeleton
+from gncn.runs.tensors import decode, encode
 
 VERSION, FORMAT = metadata.version("gncn"), "gncn-model-2"
 FORMER = ("gncn-network-1", "gncn-baseline-1", "gncn-mixture-1")
@@ -46,55 +45,38 @@ MAX_DESCRIPTION_BYTES = 1 << 26
 _KEYS = {"model": str, "description": dict, "tensors": str, "sha256": str}
 _PLACES = {**PARTS, "connections": "connection", "settler": "settler"}
 """Kinds of registered parts, by the key under which a description names them."""
+_CLASSES: dict[str, type] = {"gncn": Network, **CLASSES, "gmm": PixelMixture}
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """One kind of model in files.
-
-    Attributes:
-        model: the class of these models.
-        describe: everything about a model but its arrays, in JSON's types.
-        skeleton: the packed model of a description, with `jax.ShapeDtypeStruct` for arrays.
-            Nothing is allocated for it.
-    """
-
-    model: type
-    describe: Callable[[Any], dict[str, Any]]
-    skeleton: Callable[[dict[str, Any]], Any]
+def _describe(model: Any) -> dict[str, Any]:
+    """Everything about a model but its arrays, in JSON's types."""
+    match model:
+        case Network():
+            return {
+                "circuit": model.circuit.describe(),
+                "settler": SETTLERS.describe(model.settler),
+            }
+        case PixelMixture():
+            return model.shape.model_dump()
+        case _:
+            return model.blueprint.model_dump(exclude={"kind"})
 
 
-def _describe_network(model: Network) -> dict[str, Any]:
-    return {"circuit": model.circuit.describe(), "settler": SETTLERS.describe(model.settler)}
-
-
-def _network_skeleton(description: dict[str, Any]) -> Network:
+def _skeleton(name: str, description: dict[str, Any]) -> Any:
+    """The model of a description, with `jax.ShapeDtypeStruct` for arrays: nothing is allocated."""
+    if name == "gmm":
+        shape = PixelMixtureShape(**description)
+        mixture = mixture_skeleton(shape.n_components, shape.n_pixels, shape.covariance)
+        return PixelMixture(mixture, shape.floor, shape.emission)
+    if name in CLASSES:
+        blueprint = Blueprint(kind=name, **description)
+        return eqx.filter_eval_shape(lambda: start_baseline(blueprint, seed=0))
+    if set(description) != {"circuit", "settler"}:
+        found = ", ".join(repr(key[:80]) for key in description)
+        raise ConfigError(f"A network is described by 'circuit' and 'settler'; received {found}.")
     circuit = Circuit(**description["circuit"])
     settling = Settling(settler=SETTLERS.make(description["settler"]))
     return eqx.filter_eval_shape(lambda: assemble(circuit, settling, jax.random.key(0)))
-
-
-def _mixture_skeleton(description: dict[str, Any]) -> PixelMixture:
-    shape = PixelMixtureShape(**description)
-    mixture = packed_skeleton(shape.n_components, shape.n_pixels, shape.covariance)
-    return PixelMixture(mixture, shape.floor, shape.emission)
-
-
-def _baseline_kind(name: Kind) -> _Kind:
-    """A baseline trained by backprop is described by its blueprint."""
-
-    def skeleton(description: dict[str, Any]) -> Any:
-        blueprint = Blueprint(**{**description, "kind": name})
-        return eqx.filter_eval_shape(lambda: start_baseline(blueprint, seed=0))
-
-    return _Kind(CLASSES[name], lambda m: m.blueprint.model_dump(exclude={"kind"}), skeleton)
-
-
-_KINDS = {
-    "gncn": _Kind(Network, _describe_network, _network_skeleton),
-    **{name: _baseline_kind(name) for name in CLASSES},
-    "gmm": _Kind(PixelMixture, lambda model: model.shape.model_dump(), _mixture_skeleton),
-}
 
 
 def save(model: Any, folder: str | Path) -> Path:
@@ -112,19 +94,23 @@ def save(model: Any, folder: str | Path) -> Path:
         RunError: the model couldn't be loaded again, as values that are not finite, or the
             folder can't be written.
     """
-    folder, name = Path(folder), _name_of(model)
-    description, tree = _KINDS[name].describe(model), packed(model)
-    arrays, what = named_arrays(tree), f"This {type(model).__name__} can't be saved"
+    folder, what = _path(folder), f"This {type(model).__name__} can't be saved"
+    name = next((name for name, kind in _CLASSES.items() if type(model) is kind), None)
+    if name is None:
+        known = ", ".join(kind.__name__ for kind in _CLASSES.values())
+        raise RunError(
+            f"A {type(model).__name__} can't be saved; models that can be are of the classes "
+            f"{known}."
+        )
+    description = _describe(model)
     try:
-        plain = json.loads(json.dumps(description, allow_nan=False))
-        skeleton = _KINDS[name].skeleton(plain)
+        skeleton = _skeleton(name, json.loads(json.dumps(description, allow_nan=False)))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{what}: {error}") from error
-    check_arrays(what, arrays, skeleton)
+    content = encode(what, model, skeleton)
     _check_numbers(model)
-    if jax.tree.structure(tree) != jax.tree.structure(skeleton):
+    if jax.tree.structure(model) != jax.tree.structure(skeleton):
         raise RunError(f"{what}: its description doesn't say all that it is: {description}.")
-    content = encoded(arrays)
     digest = sha256(content)
     tensors = f"model-{digest[:12]}.safetensors"
     whole = {
@@ -150,15 +136,32 @@ def save(model: Any, folder: str | Path) -> Path:
     return folder / DESCRIPTION
 
 
-def _name_of(model: Any) -> str:
-    """The name of a model's kind."""
-    for name, kind in _KINDS.items():
-        if type(model) is kind.model:
-            return name
-    known = ", ".join(kind.model.__name__ for kind in _KINDS.values())
-    raise RunError(
-        f"A {type(model).__name__} can't be saved; models that can be are of the classes {known}."
-    )
+def load(folder: str | Path) -> Any:
+    """Load a model that `save` wrote; returns a model of the kind that was saved.
+
+    Raises:
+        RunError: there is no model, or its files are damaged, altered or do not belong together,
+            or it has a part that this installation doesn't know.
+    """
+    folder = _path(folder)
+    whole = _read_description(folder / DESCRIPTION)
+    content = _read_tensors(folder, whole["tensors"], whole["sha256"])
+    try:
+        _refuse_unknown_parts(folder, whole["description"])
+        skeleton = _skeleton(whole["model"], whole["description"])
+        model = decode(str(folder / whole["tensors"]), content, skeleton)
+    except (ConfigError, SafetensorError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{folder} holds no model that can be loaded: {error}") from error
+    _check_numbers(model)
+    return model
+
+
+def _path(folder: Any) -> Path:
+    if not isinstance(folder, str | os.PathLike):
+        raise ConfigError(
+            f"A model's folder is given as a path, such as 'models/mnist'; received {folder!r}."
+        )
+    return Path(folder)
 
 
 def _check_numbers(model: Any) -> None:
@@ -176,34 +179,6 @@ def _check_numbers(model: Any) -> None:
                 )
         if not np.isfinite(np.asarray(layer.errors.log_prob(*[jnp.zeros((1, layer.size))] * 2))):
             raise RunError(f"The precision of layer {index} is not positive definite.")
-
-
-def load(folder: str | Path) -> Any:
-    """Load a model that `save` wrote.
-
-    Args:
-        folder: the folder given to `save`.
-
-    Returns:
-        The model, of the kind that was saved.
-
-    Raises:
-        RunError: there is no model, or its files are damaged, altered or do not belong together,
-            or it has a part that this installation doesn't know.
-    """
-    folder = Path(folder)
-    whole = _read_description(folder / DESCRIPTION)
-    content = _read_tensors(folder, whole["tensors"], whole["sha256"])
-    try:
-        _refuse_unknown_parts(folder, whole["description"])
-        skeleton = _KINDS[whole["model"]].skeleton(whole["description"])
-        arrays = load_tensors(content)
-    except (ConfigError, SafetensorError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{folder} holds no model that can be loaded: {error}") from error
-    check_arrays(str(folder / whole["tensors"]), arrays, skeleton)
-    model = unpacked(filled(skeleton, arrays))
-    _check_numbers(model)
-    return model
 
 
 def _refuse_unknown_parts(folder: Path, description: dict[str, Any]) -> None:
@@ -247,8 +222,11 @@ def _read_description(path: Path) -> dict[str, Any]:
             raise RunError(
                 f"{path} needs {key!r} of type {kind.__name__}; received {whole.get(key)!r}."
             )
-    if whole["model"] not in _KINDS:
-        known = ", ".join(map(repr, _KINDS))
+    if foreign := set(whole) - {"format", "gncn", *_KEYS}:
+        known = ", ".join(("format", "gncn", *_KEYS))
+        raise RunError(f"{path} has the unknown key {min(foreign)[:80]!r}; known are {known}.")
+    if whole["model"] not in _CLASSES:
+        known = ", ".join(map(repr, _CLASSES))
         raise RunError(
             f"{path} holds a model of the kind {whole['model'][:80]!r}, which this version of gncn "
             f"({VERSION}) doesn't know; it knows {known}. The file was written by gncn "

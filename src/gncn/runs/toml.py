@@ -1,4 +1,4 @@
-"""TOML files of settings: reading them, those that come with the library, and overrides."""
+"""TOML files of settings, the user's and the library's, and overrides of single settings."""
 
 import tomllib
 from collections.abc import Mapping
@@ -53,12 +53,12 @@ def packaged(folder: str, name: str) -> dict[str, Any]:
 
 
 def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
-    """The content of a TOML file of the user's, or of one that comes with the library.
+    """The content of a user's file that ends in .toml, or of one of the library's, by its name.
 
     Args:
         folder: see `packaged_names`.
         kind: what the files are, for the error's text: "study", for instance.
-        name: path of a file that ends in .toml, or the name of one of the library's.
+        name: the path or name.
 
     Raises:
         ConfigError: there is no such file, or it isn't TOML.

@@ -15,27 +15,14 @@ from gncn.training.fit import Fit, FitDivergenceError, Listener
 
 
 def train(config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()) -> Fit[Any]:
-    """Make the models of a configuration and train them.
-
-    If a GVAE-CV has several variances to choose from, the best is returned.
-
-    Args:
-        config: decides everything.
-        data: the data that `config.data.load()` returns.
-        listeners: told of the progress.
-
-    Raises:
-        ConfigError: an option is out of range for these data.
-        DataError: the data don't fit the model.
-        FitDivergenceError: training diverged; holds the last good state.
-    """
+    """Make the models of a configuration and train them; see `gncn.training.kinds.ModelKind`."""
     return config.kind.train(config, data, listeners)
 
 
 def train_run(
     folder: RunFolder, config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()
 ) -> Fit[Any]:
-    """Train the models of a run as `train` does, and keep its folder up to date.
+    """Train the models of a run as `train` does, and keep its folder, just created, up to date.
 
     If a GVAE-CV has several variances to choose from, the folder holds the best so far with its
     own configuration, and ``run.json`` the ψ that each reached.
@@ -43,12 +30,6 @@ def train_run(
     If no epoch ends, the run that was to be replaced is put back.  If an option or the data are
     refused, a new folder is removed.  If training diverges, the folder holds the last good state,
     or the best of the variances whose training ended.
-
-    Args:
-        folder: the run's folder, just created with `config`.
-        config: see `train`.
-        data: see `train`.
-        listeners: see `train`.
 
     Returns:
         The models that the folder holds in the end, and their history.

@@ -14,8 +14,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, unknown_choice
 from gncn.measures import MEASURES, check_settings, make_measures
-from gncn.runs.config import Config
-from gncn.runs.presets import read_settings
+from gncn.runs.config import Config, read_settings
 from gncn.runs.toml import overlay, read_packaged
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]

@@ -1,0 +1,192 @@
+"""``gncn compare``, ``gncn report`` and ``gncn tune``: tables and pages of many runs; searches."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer import Argument, Option
+
+from gncn.base.errors import ConfigError, RunError, unknown_choice
+from gncn.base.extras import needs
+from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
+
+
+def compare(
+    runs: Annotated[list[Path], Argument(help="Run folders on the same data.", metavar="RUN...")],
+    split: Annotated[str, Option(help="Images to report on: `validation` or `test`.")] = "test",
+    form: Annotated[
+        str, Option("--format", help="Of the table: `text`, `markdown`, `latex` or `json`.")
+    ] = "text",
+    figure: Annotated[
+        Path | None,
+        Option(
+            help="PNG to write: BCE against epochs. Default: `comparison.png` in the first run's "
+            "figures."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare runs in one table, with the best two in bold and the paper's numbers.
+
+    BCE comes from training, the other numbers from `gncn evaluate --split test`; what was not
+    measured is left out. Numbers are means and standard deviations over trials.
+
+    **Examples**
+
+    `gncn compare runs/mnist runs/rae runs/gvae`
+
+    `gncn compare runs/* --split validation --format markdown`
+    """
+    from gncn.figures.network import draw_comparison
+    from gncn.runs.folder import RunFolder
+    from gncn.study import compare as comparing
+
+    if form not in comparing.FORMATS:
+        raise unknown_choice("format", form, comparing.FORMATS)
+    found = comparing.compare(runs, split=split)
+    if as_json or form == "json":
+        print_json(comparing.as_json(found))
+    elif form == "text":
+        screen = Console()
+        for table in comparing.rich_tables(found, screen):
+            screen.print(table)
+        say(comparing.NOTE, style="dim")
+    else:
+        typer.echo(comparing.render(found, form))
+    curves = {str(row.run): row.curves for row in found.rows if row.curves}
+    if curves:
+        models = {str(row.run): row.model for row in found.rows}
+        path = figure or RunFolder.open(runs[0]).figure("comparison")
+        draw_comparison(path, curves, models, f"{split} images of {found.data}")
+        say(f"figure: {path}")
+
+
+def report(
+    records: Annotated[
+        Path, Argument(help="Folder of records, as made by `gncn reproduce`.")
+    ] = Path("results/paper"),
+    html: Annotated[
+        Path | None, Option(help="Page to write. Default: `report.html` with the records.")
+    ] = None,
+    markdown: Annotated[
+        Path | None,
+        Option(
+            help="Markdown to write; its figures go to a folder of the same name. Default: "
+            "`report.md` with the records."
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        Option(help="Take titles, targets and notes from this study. Default: as recorded."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a report of a study: an HTML page that needs no network, and Markdown.
+
+    Each number stands beside the paper's with a verdict: beaten, reproduced, not reached,
+    or not attainable. Runs that aren't finished are left out, and the page says so.
+
+    **Examples**
+
+    `gncn report results/paper`
+
+    `gncn report results/paper --markdown docs/reproduction.md`
+    """
+    needs("jinja2", "study")
+    from gncn.study.page import write_report
+    from gncn.study.plan import load_study
+    from gncn.study.record import SUPERSEDED, read_records
+    from gncn.study.reproduce import recorded_study
+    from gncn.study.summary import as_json as plain
+    from gncn.study.summary import summarise
+
+    found = read_records(records)
+    if not found:
+        raise RunError(f"{records} holds no records yet; `gncn reproduce` makes them.")
+    chosen = load_study(study) if study is not None else recorded_study(records)
+    n_superseded = len(list((records / SUPERSEDED).glob("*.json")))
+    findings = summarise(chosen, found, n_superseded=n_superseded)
+    page, text = html or records / "report.html", markdown or records / "report.md"
+    written = write_report(findings, page, text)
+    if as_json:
+        print_json({"written": [str(path) for path in written], **plain(findings)})
+    else:
+        say(*(f"report: {path}" for path in written[:2]))
+
+
+def tune(
+    search: Annotated[
+        str,
+        Argument(
+            help="A search's TOML file, or one of the library's: `paper` or `tiny`.",
+            metavar="SEARCH",
+        ),
+    ] = "paper",
+    out: Annotated[
+        Path | None, Option(help="Folder of its records. Default: `results/tuning/NAME`.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        Option(help="Only these: MODEL or MODEL/DATA, with * for any; may be repeated."),
+    ] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for settings by validation images, with one budget for every model.
+
+    If it is killed, start it again: it continues. Every trial is recorded, also those that were
+    pruned or diverged. The best settings are written as a file for `gncn train --config`.
+    Test images are not used. Needs Optuna: `pip install 'gncn[study]'`.
+
+    **Examples**
+
+    `gncn tune tiny --out runs/tiny-search`
+
+    `gncn tune paper --only gncn/fashion-mnist`
+    """
+    needs("optuna", "study")
+    from gncn.study.search import load_search
+    from gncn.study.tune import tune as search_on
+
+    found = load_search(search)
+    patterns = [one if "/" in one else f"{one}/*" for one in only or ("*",)]
+    tasks = [
+        (model, data)
+        for data in found.data
+        for model in found.models
+        if any(fnmatchcase(f"{model}/{data}", pattern) for pattern in patterns)
+    ]
+    if not tasks:
+        raise ConfigError(
+            f"Nothing in the search {found.name!r} fits {', '.join(only or ())}. Models: "
+            f"{', '.join(found.models)}. Data sets: {', '.join(found.data)}."
+        )
+    folder = out or Path("results") / "tuning" / found.name
+    summaries: list[dict[str, Any]] = []
+    with console.status("tuning") as status:
+        for model, data in tasks:
+            options = {"data_dir": data_dir, "report": status.update, "on_trial": say}
+            summary = search_on(found, model, data, folder, **options)
+            summaries.append(summary)
+            best, n_trials = _best(summary), summary["trials_spent"]
+            short = f"the best falls short by {best['objective']:.2f}" if best else "none ended"
+            say(f"{model} on {data}: {n_trials} trials, {short}")
+    if as_json:
+        print_json(summaries)
+        return
+    columns = tuple(dict.fromkeys(c for s in summaries for c in s["searched"]["wanted"]))
+    title = "Best trials, validation images"
+    table = new_table(title, ("model", "data"), ("trials", *columns))
+    for summary in summaries:
+        values = _best(summary).get("values", {})
+        cells = (f"{values[c]:.3f}" if c in values else "–" for c in columns)
+        table.add_row(summary["model"], summary["data"], str(summary["trials_spent"]), *cells)
+    console.print(table)
+    say(f"records: {folder}")
+
+
+def _best(summary: dict[str, Any]) -> dict[str, Any]:
+    """The best trial of a search; empty if none ended."""
+    return next((one for one in summary["trials"] if one["number"] == summary["best"]), {})
