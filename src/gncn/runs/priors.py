@@ -53,4 +53,5 @@ def load_mixture(path: str | Path) -> Mixture:
         )
     if len(shapes["means"]) != 2:
         raise RunError(f"{path}: means must be a matrix; received {tuple(shapes['means'])}.")
-    return decode(str(path), content, mixture_skeleton(*shapes["means"], covariance))
+    n_components, dim = shapes["means"]
+    return decode(str(path), content, mixture_skeleton(n_components, dim, covariance))
