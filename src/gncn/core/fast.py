@@ -6,7 +6,6 @@ Each function says what it saves.  `docs/performance.md` has the measurements.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -35,7 +34,6 @@ class Prepared(NamedTuple):
     tools: Any
 
 
-@eqx.filter_jit
 def prepare(network: Network, last: Any = None) -> Prepared:
     """All that settling works out once, before its first step.
 

@@ -104,8 +104,8 @@ def settle(
     """
     n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
     latents = start_latents(network, x, start)
-    prepared = prepare(network)
-    return settle_from(prepared, latents, n_steps, tolerance, alike=start is None, final=network)
+    prepared = _prepared(network)
+    return _settled(prepared, latents, n_steps, tolerance, alike=start is None, final=network)
 
 
 def watch(
@@ -124,11 +124,9 @@ def watch(
     n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
     latents = start_latents(network, x, start)
     record: Record = "latents" if keep_latents else "discrepancy"
-    return _iterate(prepare(network), network, latents, n_steps, tolerance, record)
+    return _watched(_prepared(network), network, latents, n_steps, tolerance, record)
 
 
-# Compiled once for each shape, T and circuit: the next call with other images takes milliseconds.
-@eqx.filter_jit
 def settle_from(
     prepared: Prepared,
     latents: Latents,
@@ -154,7 +152,6 @@ def settle_from(
     return in_blocks(together, latents)
 
 
-@eqx.filter_jit
 def _iterate(
     prepared: Prepared,
     final: Network,
@@ -232,3 +229,10 @@ def _seen(
     """One entry of a trajectory."""
     psi = discrepancy(network, latents, network.respond(latents))
     return Trajectory(psi, speed, latents if record == "latents" else ())
+
+
+# Compiled once for each circuit, T and shape, so that the next call takes milliseconds.  Training
+# compiles whole chunks of mini-batches, and uses the plain functions.
+_prepared = eqx.filter_jit(prepare)
+_settled = eqx.filter_jit(settle_from)
+_watched = eqx.filter_jit(_iterate)
