@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the script.
 
     Args:
-        arguments: the command line; None for that of the process.
+        arguments: the command line; None for `sys.argv`.
     """
     parser = argparse.ArgumentParser(
         description=__doc__,

@@ -338,7 +338,7 @@ def survives(file: str, old: str, new: str) -> bool:
 
 
 def main() -> None:
-    """Try every mutant, or those of the files named on the command line."""
+    """Try every mutant, or only the ones in the files named on the command line."""
     chosen = [m for m in MUTANTS if not sys.argv[1:] or m[0] in sys.argv[1:]]
     survivors = 0
     for file, old, new in chosen:

@@ -372,7 +372,7 @@ class TestLoadDataset:
         assert "aren't comparable" in data.source
         images = np.concatenate([data.train.images, data.validation.images, data.test.images])
         assert images.sum() == (arrays["test_images"] >= 128).sum()
-        # Where the training images are at hand, they are used.
+        # Where the training images are available, they are used.
         write_gz(tmp_path, info, arrays)
         whole = load_dataset("kmnist", data_dir=tmp_path, n_validation=5, allow_missing_train=True)
         assert whole.name == "kmnist"

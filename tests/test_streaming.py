@@ -183,7 +183,7 @@ print(peak_mib())
 
 @pytest.mark.skipif(
     sys.platform != "linux",
-    reason="elsewhere the peak may be that of the process which starts this one",
+    reason="elsewhere the peak may belong to the process that starts this one",
 )
 def test_memory_does_not_grow_with_the_file(tmp_path):
     def peak_mib(n):

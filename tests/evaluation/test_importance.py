@@ -191,7 +191,7 @@ def test_laplace_looks_at_the_likeliest_components(one_component, some_images):
     far = 100.0 * np.random.default_rng(0).choice([-1, 1], size=(12, 2))
     means = np.concatenate([far, np.asarray(own.means)])
     moments = np.concatenate([np.tile(np.eye(2), (12, 1, 1)), covariances(own)])
-    # Of weights that leave the width of all samples that of the one component.
+    # Weights that leave the width of all samples equal to the one component's.
     many = mixture_from_moments(np.array([1e-9] * 12 + [1.0]), means, moments)
     start = jnp.zeros((2, 2))
     one, other = (

@@ -26,7 +26,7 @@ CONFIG = gncn.Config(
 
 @pytest.fixture(scope="module")
 def registered():
-    """The measure is registered, and commands are made anew, for the tests of this module."""
+    """The measure is registered, and commands are made again, for the tests of this module."""
     modules = [name for name in sys.modules if name in ("gncn.cli.app", "gncn.cli.evaluate")]
     kept = {name: sys.modules.pop(name) for name in modules}
     gncn.register("measure", "brightness", Brightness)

@@ -1,4 +1,4 @@
-"""How JAX compiles for the processor at hand; results do not depend on it."""
+"""How JAX compiles for this processor; results do not depend on it."""
 
 import functools
 import os
@@ -27,7 +27,7 @@ def multiplies_bfloat16() -> bool:
     """Whether JAX's devices have units that multiply bfloat16.
 
     All but CPUs are taken to have them, and a CPU only if Linux says so: where it has none, XLA's
-    products of bfloat16 take longer than those of single precision.
+    products take longer in bfloat16 than in single precision.
     """
     return jax.default_backend() != "cpu" or _cpu_multiplies_bfloat16()
 

@@ -140,7 +140,7 @@ def plan_blueprint(
 class BackpropConfig(Description):
     """Options of the section ``[backprop]``: of `plan_blueprint` and `start_baseline`.
 
-    `penalty`, `encoder_penalty`, `adversary_rate` and `kl_warmup` are those of `Blueprint`.  ψ of
+    `penalty`, `encoder_penalty`, `adversary_rate` and `kl_warmup` are as in `Blueprint`.  ψ of
     validation images may fall while D_KL warms up, so `training.patience` should be longer.
 
     Attributes:

@@ -85,7 +85,7 @@ def report(
 ) -> None:
     """Make a report of a study: an HTML page that needs no network, and Markdown.
 
-    Each number stands beside the paper's with a verdict: beaten, reproduced, not reached,
+    Each number stands next to the paper's with a verdict: beaten, reproduced, not reached,
     or not attainable. Runs that aren't finished are left out, and the page says so.
 
     **Examples**

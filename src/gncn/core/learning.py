@@ -27,7 +27,7 @@ from gncn.core.network import Latents, Network, Responses
 class Updates(NamedTuple):
     """Directions that ascend ψ, averaged over a mini-batch.
 
-    Those of connections have the structure of their `plastic` arrays; those of error neurons
+    For connections they have the structure of the `plastic` arrays.  For error neurons they
     are () where a layer learns nothing.
     """
 
@@ -84,7 +84,7 @@ def learned(
         directions: what the optimiser made of ``updates.connections``.
         updates: from `hebbian_updates`.
         rate: step of W.
-        feedback_rate: λ, the step of E relative to that of W.
+        feedback_rate: λ: E takes λ times the steps of W.
         precision_rate: step of Σ⁻¹.
         precision_bounds: least and greatest eigenvalue of every Σ⁻¹.
     """

@@ -346,7 +346,7 @@ def _image_shape(
     rows, cols = images.shape[1:]
     if image_shape not in (None, (rows, cols)):
         raise DataError(
-            f"{what} are {rows} x {cols}, but image_shape (given, or that of another split) is "
+            f"{what} are {rows} x {cols}, but image_shape (given, or another split's) is "
             f"{image_shape}. Correct one of them."
         )
     return rows, cols

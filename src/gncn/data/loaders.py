@@ -19,16 +19,16 @@ from gncn.data.registry import DataFile, DatasetInfo, dataset_info, dataset_name
 from gncn.data.types import Dataset, Split, split_off
 
 KMNIST_PART_TEST_IMAGES = 2_000
-"""Images kept for testing when only KMNIST's test part is at hand."""
+"""Images kept for testing when only KMNIST's test part is available."""
 
 KMNIST_PART_VALIDATION_IMAGES = 1_000
 """Images for validation in the same case, unless the caller says otherwise."""
 
 PART_SUFFIX = " (test part only)"
-"""Ends the name of data of which only a part was at hand."""
+"""Ends the name of data of which only a part was available."""
 
 _KMNIST_PART_HINT = (
-    "Where the 60,000 training images can't be had, allow_missing_train=True splits the 10,000 "
+    "Where the 60,000 training images can't be obtained, allow_missing_train=True splits the 10,000 "
     "test images instead; its numbers aren't comparable with published ones."
 )
 _RULE = f"binarised at pixel/255 >= {DEFAULT_THRESHOLD}"
@@ -163,9 +163,9 @@ def load_dataset(
             None for the data set's own rule: 2,000 (200 for ``"digits"``), and
             for CalTech its official split, the only one it allows.
         split_seed: decides which images those are.
-        download: whether mirrors may be asked for files that are not at hand.
+        download: whether mirrors may be asked for files that are missing.
         allow_missing_train: only for ``"kmnist"``: where the training images can't
-            be had, split the 10,000 test images into 7,000 for training, 1,000
+            be obtained, split the 10,000 test images into 7,000 for training, 1,000
             for validation and 2,000 for testing. The result is named ``"kmnist (test
             part only)"``; its numbers aren't comparable with published ones.
 

@@ -26,7 +26,7 @@ Report = Callable[[str], None]
 """Receives what is being done, in a few words, for a progress display."""
 
 States = Float[np.ndarray, "images _units"]
-"""States of a layer; those of the top layer are the codes."""
+"""States of a layer; the top layer's are the codes."""
 
 _REGULARISATION = 0.03
 """Added to every variance of the mixture that is fitted to codes."""

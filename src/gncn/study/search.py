@@ -155,7 +155,7 @@ class SearchData(Description):
 
 
 class Search(Description):
-    """A search; `seed` is that of training and of the search."""
+    """A search; `seed` is for training and for the search."""
 
     name: Key
     seed: int = Field(default=0, ge=0)

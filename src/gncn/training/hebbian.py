@@ -108,7 +108,7 @@ class Hebbian(Method):
     ) -> tuple[Network, Learner, Statistics]:
         """Settle, and learn at every (T / updates)-th step from the responses that move it.
 
-        The statistics are those of the last update.
+        The statistics describe the last update.
         """
         n_steps, n_images = network.settler.n_settle_steps, len(batch.weights)
         n_plain = n_steps // self.config.ipc_updates - 1
