@@ -28,8 +28,8 @@ PART_SUFFIX = " (test part only)"
 """Ends the name of data of which only a part was available."""
 
 _KMNIST_PART_HINT = (
-    "Where the 60,000 training images can't be obtained, allow_missing_train=True splits the 10,000 "
-    "test images instead; its numbers aren't comparable with published ones."
+    "Where the 60,000 training images can't be obtained, allow_missing_train=True splits the "
+    "10,000 test images instead; its numbers aren't comparable with published ones."
 )
 _RULE = f"binarised at pixel/255 >= {DEFAULT_THRESHOLD}"
 _FILES = (".npy", ".npz")
