@@ -86,6 +86,7 @@ class TestEmbedded:
 
 @needs_data
 class TestOriginalFiles:
+    @pytest.mark.slow
     def test_packing_gives_the_embedded_arrays(self, tmp_path, capsys):
         script = pack_mnist()
         script.main([str(Path(DATA) / "mnist"), "--output", str(tmp_path / "mnist.npz")])

@@ -1,7 +1,7 @@
 """The library computes what it computed at commit 1ac8ea5, within the rounding of float32.
 
 ``tests/golden/cases.py`` says what the cases are, ``tests/golden/write.py`` how the numbers were
-written.  One case of each kind runs every time; `make test-all` runs them all.
+written.  A few cases run every time; `make test-all` runs them all.
 """
 
 import functools
@@ -20,11 +20,8 @@ CASES = dict(all_cases())
 
 RTOL, ATOL = 2e-5, 2e-6
 
-QUICK = (
-    *("learned", "exact", "columns-activity", "precision-full", "skip-gaussian", "sequential"),
-    *("momentum", "newton", "ipc"),
-)
-"""Network cases that run every time."""
+QUICK = ("network/learned", "network/exact", "network/precision-full", "network/momentum")
+"""Cases that run every time."""
 
 
 @functools.cache
@@ -68,8 +65,7 @@ def unchecked():
 
 def marked(name: str) -> Any:
     """A case as pytest takes it: slow unless it is among the quick ones."""
-    quick = name in (*(f"network/{one}" for one in QUICK), "preset/mnist")
-    return pytest.param(name, marks=() if quick else pytest.mark.slow)
+    return pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -12,6 +12,7 @@ import pytest
 import gncn
 import gncn.training.epochs
 import gncn.training.examples
+from budget import later
 from gncn.base.errors import ConfigError, DataError
 from gncn.data import StoredImages
 from nets import Listens
@@ -40,8 +41,8 @@ def assert_same_bytes(a, b):
         (np.uint8, {"max_value": 255}),
         (np.uint8, {"max_value": 255, "threshold": 0.7}),
         (np.float64, {"n_validation": 20, "split_seed": 3}),
-        (np.float32, {"binarisation": "none"}),
-        (bool, {}),
+        later(np.float32, {"binarisation": "none"}),
+        later(bool, {}),
     ],
 )
 def test_streamed_training_is_training_in_memory(tmp_path, monkeypatch, dtype, options):
@@ -81,6 +82,7 @@ def test_streamed_training_is_training_in_memory(tmp_path, monkeypatch, dtype, o
     assert told == 2 * [*range(1, n_batches - 1, 2), n_batches - 1]
 
 
+@pytest.mark.slow
 def test_baselines_stream_too(tmp_path):
     np.save(tmp_path / "mine.npy", values(np.float64))
     run = gncn.Config(
@@ -185,6 +187,7 @@ print(peak_mib())
     sys.platform != "linux",
     reason="elsewhere the peak may belong to the process that starts this one",
 )
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
     def peak_mib(n):
         command = [sys.executable, "-c", PEAK, str(tmp_path / "mine.npy"), str(n)]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import gncn
+from budget import later
 from gncn.base.errors import ConfigError, DataError
 from gncn.core import fast
 from gncn.core.learning import hebbian_updates
@@ -113,7 +114,7 @@ def test_an_epoch_is_its_batches_in_turn_the_short_one_by_its_own_mean():
         assert float(found) == pytest.approx(batch.mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["diagonal", "full"])
+@pytest.mark.parametrize("kind", [later("diagonal"), "full"])
 def test_synapses_learn_the_same_from_images_that_settle_in_blocks(kind, patched):
     start, method, x = network(precision=kind), hebbian(n_images=7, batch_size=7), images(7)
     learner = method.init(start)
@@ -355,7 +356,7 @@ def test_two_runs_with_one_seed_give_identical_bytes_and_another_seed_does_not()
     assert not np.array_equal(forward(a.network)[0], forward(c.network)[0])
 
 
-@pytest.mark.parametrize("n_trials", [1, 2])
+@pytest.mark.parametrize("n_trials", [later(1), 2])
 def test_chunks_change_nothing(n_trials):
     networks, x = [network(seed) for seed in range(n_trials)], images(37)
     whole = learn_epoch(networks, x, 5, gncn.TrainingConfig(), chunk=8)
@@ -411,6 +412,7 @@ print(hashlib.sha256("".join(seen).encode() + b"".join(arrays)).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_another_process_finds_all_programs_compiled_and_gives_the_same_bytes(tmp_path):
     kept = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
@@ -449,7 +451,7 @@ def test_nothing_is_compiled_again_between_epochs():
     assert not compiled
 
 
-@pytest.mark.parametrize("kind", ["off", "diagonal", "full"])
+@pytest.mark.parametrize("kind", [later("off"), later("diagonal"), "full"])
 def test_an_epochs_program_is_made_once_for_all_chunks_and_epochs(kind):
     made = []
 

@@ -85,6 +85,7 @@ def test_runs_are_compared(folder, tmp_path):
     assert run("compare", *runs, "--format", "markdown").stdout.startswith("| model |")
 
 
+@pytest.mark.slow
 def test_a_run_that_chooses_its_variance_says_what_each_reached(tmp_path):
     variances = ["--set", "backprop.variance=[1.0, 0.1]"]
     out = tmp_path / "cv"

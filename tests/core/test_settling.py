@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from jax.extend.core import jaxprs_in_params
 
 import gncn
-from budget import examples
+from budget import examples, later
 from gncn import Circuit, Dense, Layer
 from gncn.base.errors import ConfigError, DataError
 from gncn.core import fast
@@ -96,7 +96,7 @@ def test_products_of_an_unknown_type_are_refused():
         gncn.build(gncn.chain((6, 4)), seed=0, products="int8")
 
 
-@pytest.mark.parametrize("precision", ["off", "diagonal", "full"])
+@pytest.mark.parametrize("precision", [later("off"), later("diagonal"), "full"])
 def test_recording_changes_nothing_and_records_every_step(precision):
     network, x = perturb(small(precision=precision), seed=0), images(3)
     plain = gncn.settle(network, x)
@@ -244,7 +244,7 @@ def test_no_product_is_computed_that_is_the_same_for_every_image(options, saved,
         assert a.shape == b.shape
 
 
-@pytest.mark.parametrize(("n_images", "size"), [(4, 4), (5, 3), (8, 4), (9, 3)])
+@pytest.mark.parametrize(("n_images", "size"), [(4, 4), (5, 3), later(8, 4), later(9, 3)])
 @pytest.mark.parametrize("tolerance", [None, 1e-3])
 def test_a_cpu_settles_many_images_in_equal_blocks(n_images, size, tolerance, patched):
     network, x = small(precision="diagonal"), images(n_images)
@@ -300,7 +300,7 @@ def test_the_loop_takes_as_many_steps_as_it_is_told(n_steps):
         ({"activation": "k_winners", "winners": 3, "competing": "activity"}, {}),
     ],
 )
-@pytest.mark.parametrize("block", [1000, 2])
+@pytest.mark.parametrize("block", [later(1000), 2])
 def test_what_settling_leaves_out_changes_nothing(options, manner, block, patched):
     """As recorded, where nothing is left out; columns, a band, connections past a layer.
 

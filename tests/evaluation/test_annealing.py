@@ -104,6 +104,7 @@ def test_reverse_weights_are_unbiased(continuous, images_at_once):
     assert upper.mean > exact.mean()
 
 
+@pytest.mark.slow
 def test_many_temperatures_agree_with_quadrature(continuous, some_images, exact):
     estimate = annealed_log_likelihood(
         continuous,
@@ -133,6 +134,7 @@ def test_bounds_enclose_the_truth_and_close_in(continuous, images_at_once):
     assert both.gap < 0.6
 
 
+@pytest.mark.slow
 def test_a_good_proposal_needs_few_temperatures(continuous):
     """Bounds that start from Gaussians fitted to narrow posteriors meet; from wide ones don't."""
     wide = mixture_from_moments(np.ones(1), np.zeros((1, 2)), 6 * np.eye(2)[None])
@@ -219,6 +221,7 @@ def test_simulated_images_follow_their_logits(continuous):
     np.testing.assert_allclose(x.mean(0), expected, atol=0.03)
 
 
+@pytest.mark.slow
 def test_same_key_same_bits_whatever_the_blocks(continuous, some_images, images_at_once):
     images_at_once(4)
     seen = []

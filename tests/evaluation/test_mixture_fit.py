@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
 import gncn.evaluation.mixture_fit
-from budget import examples
+from budget import examples, later
 from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.mixture import COVARIANCES
 from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture, log_joint
@@ -60,7 +60,7 @@ def scikit_learns(codes, responsibilities, covariance, regularisation):
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
-@pytest.mark.parametrize("k", [3, 11])
+@pytest.mark.parametrize("k", [3, later(11)])
 def test_agrees_with_scikit_learn(covariance, k):
     codes = clusters().astype(np.float64)
     responsibilities = start(len(codes), k)
@@ -190,6 +190,7 @@ def test_same_seed_same_bits_and_progress():
     assert seen == list(enumerate(b.objective, start=1))
 
 
+@pytest.mark.slow
 def test_choice_on_validation():
     codes = clusters(1500, k=3, spread=8)
     best, scores = choose_mixture(codes[:1000], codes[1000:], (1, 3, 60), seed=1)

@@ -7,6 +7,7 @@ import pytest
 from linear import VISIBLE, Linear, made
 
 import gncn.evaluation.recall
+from budget import later
 from gncn.evaluation.completion import complete
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.protocols import WithPrior
@@ -17,8 +18,8 @@ def probabilities(decoder, codes):
     return 1 / (1 + np.exp(-(codes.astype(float) @ np.asarray(decoder.weights, float))))
 
 
-@pytest.mark.parametrize("codes_at_once", [5000, 40, 7])
-@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize("codes_at_once", [later(5000), 40, later(7)])
+@pytest.mark.parametrize("temperature", [later(1.0), 3.0])
 def test_missing_pixels_are_means_over_codes_weighted_by_the_visible_ones(
     monkeypatch, codes_at_once, temperature
 ):
@@ -67,7 +68,7 @@ def test_every_code_is_drawn_equally_often():
     assert np.abs(counts - 10_000).max() < 5 * (80_000 * 7 / 64) ** 0.5
 
 
-@pytest.mark.parametrize("wanted", [1.0, 3.0])
+@pytest.mark.parametrize("wanted", [later(1.0), 3.0])
 def test_the_temperature_is_chosen_on_images_whose_codes_are_left_out(wanted):
     decoder, codes, _ = made(6000)
     p = probabilities(decoder, codes)

@@ -87,6 +87,7 @@ def exact(subject, prior, images):
     return np.logaddexp.reduce(joint + 2 * np.log(side[1] - side[0]), axis=1)
 
 
+@pytest.mark.slow
 def test_likelihoods_agree_with_quadrature_on_the_split_asked_for(subject):
     settings = {"n_components": (1, 3)}
     prior = subject.prior((1, 3), "full")

@@ -367,6 +367,7 @@ def test_a_record_says_nothing_of_folders(place):
     assert str(Path(__file__).parent) not in made.to_json()
 
 
+@pytest.mark.slow
 def test_of_several_variances_the_best_is_measured_and_recorded():
     config = gncn.Config(
         model="gvae-cv",

@@ -361,6 +361,7 @@ def test_finalists_learn_from_all_images(monkeypatch, tmp_path):
     assert len(learned) == 8
 
 
+@pytest.mark.slow
 def test_test_images_are_out_of_reach(monkeypatch, tmp_path):
     """Other test images change nothing, and none gets to where models are made."""
     real = gncn.load_dataset("digits")
