@@ -25,6 +25,7 @@ from jaxtyping import install_import_hook
 install_import_hook("gncn", "beartype.beartype")
 
 import jax  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
@@ -71,6 +72,14 @@ def _parts_registered_for_a_module():
 @pytest.fixture(autouse=True)
 def _parts_registered_for_a_test():
     yield from _registries_as_they_were()
+
+
+@pytest.fixture
+def unchecked():
+    """Without the check of types and shapes that tests have and users don't."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

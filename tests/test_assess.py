@@ -8,6 +8,7 @@ import pytest
 import gncn
 from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.measures import MEASURES, Result
+from gncn.runs import assess as assessing
 from gncn.runs.assess import assess
 from gncn.runs.folder import RunFolder
 
@@ -135,3 +136,14 @@ def test_settings_of_what_stays_must_be_the_same(folder, data, monkeypatch):
 def test_settings_are_checked_before_anything_is_measured(folder, data, settings, message):
     with pytest.raises(ConfigError, match=message):
         assess(folder, data, split="validation", settings=settings)
+
+
+def test_a_prior_that_measures_share_is_saved_once(folder, data, monkeypatch):
+    """It may take hundreds of megabytes, and other files are written after each measure."""
+    saved = []
+    monkeypatch.setattr(assessing, "save_mixture", lambda *prior: saved.append(prior))
+    few = {"n_components": (2,), "n_samples": 10, "n_repeats": 1, "curve": (10,)}
+    names = ("likelihood", "samples", "sparsity")
+    numbers, _ = assess(folder, data, split="validation", only=names, settings=few)
+    assert set(names) <= set(numbers["seconds"])
+    assert [path for _, path in saved] == [folder.trial(0) / "prior.safetensors"]

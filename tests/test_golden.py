@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jaxtyping
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -55,19 +54,12 @@ def test_every_case_has_its_numbers():
     assert set(numbers()) == set(CASES)
 
 
-@pytest.fixture
-def unchecked():
-    """Step by step, loops count with Python's integers, which shape annotations don't foresee."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
 def marked(name: str) -> Any:
     """A case as pytest takes it: slow unless it is among the quick ones."""
     return pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
 
 
+# Step by step, loops count with Python's integers, which shape annotations don't foresee.
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", [marked(name) for name in CASES])
 def test_golden_numbers(name):

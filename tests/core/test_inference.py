@@ -1,7 +1,6 @@
 """Reconstructing, encoding and decoding any number of images."""
 
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -96,14 +95,6 @@ def test_bad_options_are_refused():
         gncn.encode(network(), X, layer=3)
     with pytest.raises(ConfigError, match="batch_size"):
         gncn.reconstruct(network(), X, batch_size=0)
-
-
-@pytest.fixture
-def unchecked():
-    """Without the check of types that tests have and users don't."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -1,4 +1,4 @@
-"""What a baseline trained by backprop is made of, and the synapse budget.
+"""`Blueprint`: the parts and sizes of a baseline trained by backprop; the synapse budget.
 
 Encoder, decoder, discriminator and classifier have four layers of neurons each: the input, two
 hidden layers and the output ("one output and one input layer with two hidden layers in between").

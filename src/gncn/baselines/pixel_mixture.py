@@ -149,6 +149,7 @@ def fit_pixel_mixture(
     n_steps = config.max_iterations + 1
     for listener in listeners:
         listener.on_start(1, len(seeds) * n_steps)
+    pixels = data.train.array.astype(np.float32)
     trained: list[tuple[PixelMixture, EpochRecord]] = []
 
     def on_iteration(number: int, _: float) -> None:
@@ -160,7 +161,7 @@ def fit_pixel_mixture(
         for trial, seed in enumerate(seeds):
             began = time.perf_counter()
             fit = fit_mixture(
-                data.train.array.astype(np.float32),
+                pixels,
                 config.n_components,
                 config.covariance,
                 seed=seed,

@@ -1,6 +1,5 @@
 """``gncn compare``, ``gncn report`` and ``gncn tune``: tables and pages of many runs; searches."""
 
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -147,16 +146,16 @@ def tune(
     `gncn tune paper --only gncn/fashion-mnist`
     """
     needs("optuna", "study")
+    from gncn.study.plan import fits
     from gncn.study.search import load_search
     from gncn.study.tune import tune as search_on
 
     found = load_search(search)
-    patterns = [one if "/" in one else f"{one}/*" for one in only or ("*",)]
     tasks = [
         (model, data)
         for data in found.data
         for model in found.models
-        if any(fnmatchcase(f"{model}/{data}", pattern) for pattern in patterns)
+        if any(fits(f"{model}/{data}", pattern) for pattern in only or ("*",))
     ]
     if not tasks:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""``gncn reconstruct`` and ``gncn settle``: pictures of what a trained model does with images."""
+"""``gncn reconstruct`` and ``gncn settle``: a trained model's pictures of images."""
 
 from typing import Annotated
 

@@ -3,7 +3,7 @@
     ψ = log Bernoulli(x; z̄^0) + Σ_l [½ log|Σ⁻¹| − ½ d^T Σ⁻¹ d],    d = z^l − z̄^l
 
 ψ is the complete-data log-likelihood up to a constant, so higher is better.  Each term
-stands with its likelihood: `gncn.core.likelihood`, `gncn.core.likelihood`.
+stands with its likelihood, in `gncn.core.likelihood`.
 """
 
 from typing import NamedTuple

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from gncn.base.errors import ConfigError
 from gncn.base.extras import needs
 from gncn.base.registry import Registry
-from gncn.data.arrays import DEFAULT_THRESHOLD, Preparation, load_file
+from gncn.data.arrays import Preparation, load_file
 from gncn.data.content import MissingFileError, parse_idx, parse_silhouettes, read_mnist
 from gncn.data.locate import obtain
 from gncn.data.registry import DataFile, DatasetInfo, dataset_info, dataset_names
@@ -31,7 +30,7 @@ _KMNIST_PART_HINT = (
     "Where the 60,000 training images can't be obtained, allow_missing_train=True splits the "
     "10,000 test images instead; its numbers aren't comparable with published ones."
 )
-_RULE = f"binarised at pixel/255 >= {DEFAULT_THRESHOLD}"
+_GREYS, _DIGITS_GREYS = Preparation(max_value=255), Preparation(max_value=16)
 _FILES = (".npy", ".npz")
 
 Get = Callable[[DataFile], bytes]
@@ -233,7 +232,7 @@ def _kmnist_part(info: DatasetInfo, get: Get, n_validation: int | None, split_se
     size = KMNIST_PART_VALIDATION_IMAGES if n_validation is None else n_validation
     splits = split_off(part, (size, KMNIST_PART_TEST_IMAGES), seed=split_seed)
     source = (
-        f"{info.homepage}; {_RULE}; the training images were missing: the {len(part)} test images "
+        f"{info.homepage}; {_GREYS}; the training images were missing: the {len(part)} test images "
         f"are split into {len(splits[0])} for training, {size} for validation and "
         f"{len(splits[2])} for testing (split_seed={split_seed}), so numbers aren't comparable "
         "with published ones"
@@ -249,20 +248,20 @@ def _read_whole(
         return _read_digits(info, data_dir)
     if info.origin != "embedded" or data_dir is not None:
         whole, test = (_read_split(info, part, get) for part in ("train", "test"))
-        return whole, test, f"{info.homepage}; {_RULE}"
+        return whole, test, f"{info.homepage}; {_GREYS}"
     arrays = read_mnist()
     whole, test = (
         Split(arrays[f"{part}_images"], arrays[f"{part}_labels"].astype(np.int32))
         for part in ("train", "test")
     )
-    return whole, test, f"the copy embedded in gncn; {_RULE}"
+    return whole, test, f"the copy embedded in gncn; {_GREYS}"
 
 
 def _read_split(info: DatasetInfo, part: str, get: Get) -> Split:
     """A split of a data set of idx files."""
     found = [file for file in info.files if file.part.startswith(part)]
     images, labels = (parse_idx(get(file), file.shape or ()) for file in found)
-    return Split(_binarised(images, 255), labels.astype(np.int32))
+    return Split(_GREYS.see(images, info.name), labels.astype(np.int32))
 
 
 def _read_digits(info: DatasetInfo, data_dir: str | Path | None) -> tuple[Split, Split, str]:
@@ -276,17 +275,13 @@ def _read_digits(info: DatasetInfo, data_dir: str | Path | None) -> tuple[Split,
     from sklearn.datasets import load_digits
 
     grey, labels = map(np.asarray, load_digits(return_X_y=True))
-    everything = Split(_binarised(grey, 16), labels.astype(np.int32))
+    everything = Split(_DIGITS_GREYS.see(grey, info.name), labels.astype(np.int32))
     train, test = np.split(np.arange(len(everything)), [info.n_train])
     source = (
-        f"scikit-learn's load_digits; binarised at pixel/16 >= {DEFAULT_THRESHOLD}; the last "
-        f"{len(test)} images are the test split"
+        f"scikit-learn's load_digits; {_DIGITS_GREYS}; the last {len(test)} images are the test "
+        "split"
     )
     return everything.subset(train), everything.subset(test), source
-
-
-def _binarised(grey: np.ndarray, white: int) -> UInt8[np.ndarray, "n pixels"]:
-    return (grey >= DEFAULT_THRESHOLD * white).astype(np.uint8).reshape(len(grey), -1)
 
 
 def _dataset(

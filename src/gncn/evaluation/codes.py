@@ -1,4 +1,4 @@
-"""What codes are like: what a linear classifier reads from them, how sparse they are, a picture.
+"""Codes: the labels that a linear classifier reads from them, their sparsity, and a picture.
 
 The probe is multinomial logistic regression (the paper's classifier).  scikit-learn fits it
 (L-BFGS) to standardised codes.  The error on validation codes chooses the regularisation C,

@@ -1,4 +1,4 @@
-"""`LinearProbe`, `Sparsity` and `CodeMap`: what a model's codes are like."""
+"""`LinearProbe`, `Sparsity` and `CodeMap`: measures of a model's codes."""
 
 from pathlib import Path
 from typing import Any

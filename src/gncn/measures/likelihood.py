@@ -1,4 +1,4 @@
-"""`Likelihood`, `Tight` and `Samples`: what a model with a prior over codes says of images.
+"""`Likelihood`, `Tight` and `Samples`: measures of a model with a prior over codes.
 
 Log p(x) is measured by Monte Carlo from the prior, at one S and as a curve over S, and of a few
 images by importance sampling and annealing, with a bracket.

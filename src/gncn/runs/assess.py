@@ -150,13 +150,15 @@ class _Files:
         self.per_image = folder.path / f"per-image-{which}.safetensors"
         self.pictures = folder.path / f"pictures-{which}.safetensors"
         self.prior = folder.trial(trial) / "prior.safetensors"
+        self._saved: Mixture | None = None
 
     def write(self, found: Result, subject: Subject) -> None:
         write_atomic(self.per_image, save_tensors(found.per_image))
         write_atomic(self.pictures, save_tensors(found.pictures))
         for fitted in subject.priors.values():
-            if isinstance(fitted.prior, Mixture):
-                save_mixture(fitted.prior, self.prior)
+            if isinstance(fitted.prior, Mixture) and fitted.prior is not self._saved:
+                save_mixture(fitted.prior, self.prior)  # of a large network, 200 MB and more
+                self._saved = fitted.prior
         write_atomic(self.numbers, json.dumps(found.numbers, indent=2) + "\n")
 
     def read(self, header: dict[str, Any], measures: tuple[str, ...], report: Report) -> Result:

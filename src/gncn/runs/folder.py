@@ -81,7 +81,7 @@ class RunFolder(Listener):
         write_atomic(path / CONFIG, config.with_whole_paths().to_toml())
         folder._update(
             status="running",
-            started=_now(),
+            started=now(),
             seeds=config.seeds,
             model=config.model,
             n_synapses=config.n_synapses(data),
@@ -216,7 +216,7 @@ class RunFolder(Listener):
             self.give_up()
             return
         kept = {} if epochs_kept is None else {"epochs_kept": list(epochs_kept)}
-        self._update(status=status, finished=_now(), **kept)
+        self._update(status=status, finished=now(), **kept)
 
     def give_up(self) -> None:
         """Leave the folder as it was before `create`; an empty one is removed."""
@@ -262,7 +262,8 @@ def _remove_run(path: Path) -> None:
             entry.unlink()
 
 
-def _now() -> str:
+def now() -> str:
+    """The time in UTC, as run folders and records say it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

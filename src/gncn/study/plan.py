@@ -155,7 +155,7 @@ def _options(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 class Targets(Description):
-    """What a model should reach on one data set: log p(x) at least, errors and sparsity at most.
+    """Aims for a model on one data set: the least log p(x), the greatest errors and sparsity.
 
     Attributes:
         best: columns in which to be the best of the models that learn in the same study.
@@ -290,13 +290,13 @@ class Study(Description):
                         )
                     )
         specs.sort(key=lambda spec: spec.trial)
-        if idle := [pattern for pattern in only if not any(_fits(s, pattern) for s in specs)]:
+        if idle := [pattern for pattern in only if not any(fits(s.name, pattern) for s in specs)]:
             raise ConfigError(
                 f"No run of the study {self.name!r} fits {', '.join(idle)}. Models: "
                 f"{', '.join(self.models)}. Data sets: {', '.join(self.data)}. Write MODEL, "
                 "MODEL/DATA or MODEL/DATA/TRIAL; * stands for any."
             )
-        return [s for s in specs if not only or any(_fits(s, pattern) for pattern in only)]
+        return [s for s in specs if not only or any(fits(s.name, pattern) for pattern in only)]
 
     def _config(self, model: str, data: str, trial: int, data_dir: str | Path | None) -> Config:
         section, seed = {"name": data, **self.data[data].settings}, self.seed + trial
@@ -307,9 +307,10 @@ class Study(Description):
             raise ConfigError(f"{model}/{data} of the study {self.name!r}: {error}") from error
 
 
-def _fits(spec: RunSpec, pattern: str) -> bool:
-    missing = 2 - pattern.count("/")
-    return fnmatchcase(spec.name, pattern + "/*" * missing)
+def fits(name: str, pattern: str) -> bool:
+    """Whether a pattern fits a name such as ``model/data/trial``; what it leaves out may be any."""
+    missing = name.count("/") - pattern.count("/")
+    return fnmatchcase(name, pattern + "/*" * missing)
 
 
 def load_study(study: str | Path) -> Study:

@@ -12,7 +12,6 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -25,7 +24,7 @@ from gncn.base.hardware import keep_compiled_programs
 from gncn.data import cache_dir
 from gncn.measures.subject import Report
 from gncn.runs.assess import assess
-from gncn.runs.folder import RunFolder
+from gncn.runs.folder import RunFolder, now
 from gncn.runs.train import train_run
 from gncn.study.pictures import pack_pictures
 from gncn.study.plan import RunSpec
@@ -46,7 +45,7 @@ def run_one(
         GncnError: what `gncn.runs.train.train_run` and `gncn.runs.assess.assess` raise.
         KeyboardInterrupt: Ctrl-C.
     """
-    started, began = _now(), time.perf_counter()
+    started, began = now(), time.perf_counter()
     report("loading data")
     config, wanted = spec.config, spec.evaluation
     data = config.data.load()
@@ -102,7 +101,7 @@ def main(spec_path: Path, result_path: Path) -> None:
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     keep_compiled_programs(cache_dir() / "compiled")
-    spec, started = RunSpec(**read_json(spec_path)), _now()
+    spec, started = RunSpec(**read_json(spec_path)), now()
     try:
         record = run_one(spec, report=_say, scratch=result_path.parent)
     except Exception as error:
@@ -119,12 +118,12 @@ def failed(
 ) -> Record:
     """The record of a run that failed."""
     error = {"type": kind, "message": message, "details": _without_places(details)[-4000:]}
-    return _record(spec, started or _now(), status="failed", error=error)
+    return _record(spec, started or now(), status="failed", error=error)
 
 
 def _record(spec: RunSpec, started: str, **fields: Any) -> Record:
     named = {"model": spec.model, "data": spec.data, "trial": spec.trial, "spec": spec.for_record()}
-    return Record(started=started, finished=_now(), source=source_digest(), **named, **fields)
+    return Record(started=started, finished=now(), source=source_digest(), **named, **fields)
 
 
 class Watch(Listener):
@@ -160,10 +159,6 @@ def _without_places(text: str) -> str:
         if folder.is_absolute() and folder != Path(folder.anchor):
             text = text.replace(f"{folder}{os.sep}", "")
     return text
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class TrialMeasuring(Measuring):
 
 
 class Range(Description):
-    """What a setting may be: from `low` to `high`, whole if they are; or one of `choices`.
+    """Values that a setting may have: from `low` to `high`, whole if they are; or `choices`.
 
     With `log` numbers are spread evenly over the logarithm.
     """

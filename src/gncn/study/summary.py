@@ -151,7 +151,7 @@ class DataSection:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a study found: by data set, and the records of finished and failed runs."""
+    """The results of a study by data set, with the records of finished and failed runs."""
 
     study: Study
     sections: tuple[DataSection, ...]

@@ -202,7 +202,7 @@ def unstack(models: Any) -> list[Any]:
 
 
 class EpochReport(NamedTuple):
-    """What an epoch saw while it learned: means over its images, and over each mini-batch's."""
+    """Means seen while an epoch learned: over all its images, and over each mini-batch."""
 
     mean: Statistics
     batch_error: Float[Array, "batches trials"]
