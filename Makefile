@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := pcx ngclearn torch
 
-.PHONY: demo test test-all lint dev mutate bench study-fast bench-peers clean
+.PHONY: demo test test-all quick lint dev mutate bench study-fast bench-peers clean
 .PRECIOUS: .bench/%/.made
 
 demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 minutes)
@@ -12,7 +12,10 @@ demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 min
 	$(BIN)/gncn reconstruct runs/mnist
 	$(BIN)/gncn settle runs/mnist --index 7
 
-test: lint  ## lint, types and quick tests
+test: $(VENV)/.dev  ## lint, types and quick tests
+	$(MAKE) --jobs 2 lint quick
+
+quick: $(VENV)/.dev  ## quick tests alone
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: lint  ## the same with many examples of each property, and tests that train for minutes

@@ -30,8 +30,10 @@ import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 from gncn.base.registry import _KINDS  # noqa: E402
+from gncn.figures import style  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+style.RESOLUTION = 30  # pictures are laid out as ever, and drawn coarsely
 
 # `make test` draws few examples, the same each time; `make test-all` draws many, others each time.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

@@ -19,7 +19,7 @@ CASES = dict(all_cases())
 
 RTOL, ATOL = 2e-5, 2e-6
 
-QUICK = ("network/learned", "network/exact", "network/precision-full", "network/momentum")
+QUICK = ("network/learned", "network/precision-full")
 """Cases that run every time."""
 
 

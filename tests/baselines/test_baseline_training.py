@@ -86,7 +86,7 @@ def test_every_autoencoder_improves_and_meets_the_protocols(trained, digits, kin
     np.testing.assert_allclose(model.reconstruct(x), reconstructed, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["gvae", "gvae-cv"])
+@pytest.mark.parametrize("kind", ["gvae", later("gvae-cv")])
 def test_the_elbo_is_below_the_importance_sampled_likelihood(trained, digits, kind):
     model = trained(kind).network
     images = digits.test.images[:60]
@@ -112,6 +112,7 @@ def energy_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(2 * cdist(a, b).mean() - cdist(a, a).mean() - cdist(b, b).mean())
 
 
+@pytest.mark.slow
 def test_adversarial_codes_are_nearer_the_prior_than_plain_ones(trained, digits):
     x = jnp.asarray(digits.train.images, jnp.float32)
     rng = np.random.default_rng(0)

@@ -412,6 +412,7 @@ def until(true, seconds=60):
 WANTED = ("--only", "gncn", "--only", "bad/digits", "--json")
 
 
+@pytest.mark.slow
 def test_a_tiny_study_from_its_file_to_its_page(place):
     """Real runs in real processes: one of them diverges, and the others go on."""
     load(place, ("\n[models.gvae]", f"{BAD}\n[models.gvae]"), ("\ntrials = 2", "\ntrials = 1"))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gncn
+from budget import later
 from gncn.base.errors import ConfigError
 from gncn.core.learning import hebbian_updates
 from gncn.core.states import initial_latents
@@ -51,7 +52,7 @@ def assert_close(a, b):
         np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("settler", ["euler", "sequential"])
+@pytest.mark.parametrize("settler", ["euler", later("sequential")])
 def test_synapses_learn_from_the_responses_that_move_the_states(settler):
     """Three updates in six steps, by hand: each from the responses of its segment's last step."""
     start, x = network(settler=settler), images(4)

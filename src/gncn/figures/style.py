@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from gncn.base.files import write_atomic
 
 INK, FAINT = "#1f2933", "#9aa5b1"
+RESOLUTION = 150
+"""Dots per inch."""
 COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#7b4ea3", "#a32b4f", "#4a5568")
 
 
@@ -30,7 +32,7 @@ def new_figure(width: float | int, height: float | int) -> Figure:
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as a PNG, atomically."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    figure.savefig(buffer, format="png", dpi=RESOLUTION)
     write_atomic(path, buffer.getvalue())
     return path
 

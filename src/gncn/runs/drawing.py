@@ -61,13 +61,15 @@ def draw_run(folder: RunFolder, data: Dataset) -> list[Path]:
 
 def _draw_columns(path: Path, network: Network, data: Dataset) -> Path:
     shown = data.validation.subset(np.arange(min(N_ACTIVE, len(data.validation))))
+    # As many images as are reconstructed: one compiled program settles both.
+    settled = settle(network, data.validation.images[:N_IMAGES])
     competitions = [layer.competition for layer in network.circuit.layers[1:]]
     what, numbers = (
         ("image", range(len(shown))) if shown.labels is None else ("class", shown.labels)
     )
     return draw_columns(
         path,
-        [np.asarray(states) for states in settle(network, shown.array).latents[1:]],
+        [np.asarray(states)[:N_ACTIVE] for states in settled.latents[1:]],
         [rivals.group_size if isinstance(rivals, Columns) else None for rivals in competitions],
         [f"{what} {number}" for number in numbers],
     )
