@@ -15,6 +15,11 @@ from pkgutil import resolve_name
 
 import pytest
 
+import gncn
+from gncn.study.plan import load_study
+from gncn.study.search import load_search
+from strangers.ring import Ring
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILE = re.compile(r"# (tests/\S+\.py)\n")
@@ -22,8 +27,8 @@ EXAMPLES = sorted(p for p in (ROOT / "src").rglob("*.py") if ">>> " in p.read_te
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
-def blocks(page: Path) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+def blocks(page: Path, language: str = "python") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
 
 
 def those_with(condition) -> list:
@@ -41,6 +46,26 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     for block in blocks(page):
         if not FILE.match(block):
             exec(compile(block, str(page), "exec"), names)
+
+
+TOML = [
+    pytest.param(block, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, block in enumerate(blocks(page, "toml"))
+]
+
+
+@pytest.mark.parametrize("block", TOML)
+def test_settings_are_accepted(block, tmp_path):
+    """A search has a space, a study models, and a configuration neither."""
+    (tmp_path / "shown.toml").write_text(block)
+    if ".space]" in block:
+        assert load_search(tmp_path / "shown.toml").models
+    elif "[models." in block:
+        assert load_study(tmp_path / "shown.toml").models
+    else:
+        gncn.register("competition", "ring", Ring)
+        assert gncn.load_config(file=tmp_path / "shown.toml").network.competition == "ring"
 
 
 @pytest.mark.parametrize("page", those_with(FILE.match))

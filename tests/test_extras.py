@@ -1,7 +1,10 @@
 """What is imported when: `import gncn` needs seven packages, and what is absent is said."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +27,24 @@ def loaded(code):
     command = [sys.executable, "-c", f"{code}; {ask}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
+
+
+@pytest.mark.slow
+def test_it_works_from_a_zip(tmp_path):
+    source = Path(gncn.__file__).parents[1]
+    archive = shutil.make_archive(str(tmp_path / "gncn"), "zip", source, "gncn")
+    names = "gncn.runs.config.preset_names(), load_study('tiny').name, load_search('tiny').name"
+    imports = "from gncn.study.plan import load_study; from gncn.study.search import load_search"
+    command = [sys.executable, "-c", f"import gncn; {imports}; print(gncn.__file__, {names})"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": archive},
+    )
+    assert done.stdout.startswith(archive)
+    assert "'mnist'" in done.stdout
 
 
 def test_import_gncn_loads_nothing_optional():

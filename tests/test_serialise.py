@@ -19,6 +19,7 @@ import gncn
 from budget import examples
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import sha256, write_atomic
+from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.runs.priors import load_mixture, save_mixture
 from nets import cases
@@ -331,6 +332,15 @@ def test_mixtures_come_back_to_the_bit(tmp_path, covariance):
     assert again.covariance == covariance
     for old, new in zip(jax.tree.leaves(mixture), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_mixture_whose_matrices_do_not_fit_its_means_is_not_saved(tmp_path, size):
+    """Only a triangle of each matrix is saved, and it would have fitted."""
+    matrices = jnp.broadcast_to(jnp.eye(size), (2, size, size))
+    mixture = Mixture(jnp.zeros(2), jnp.zeros((2, 3)), matrices, "full")
+    with pytest.raises(RunError, match=r"whitening must be float32 of shape \(2, 3, 3\)"):
+        save_mixture(mixture, tmp_path / "prior.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,14 @@ def test_what_cannot_be_streamed_is_refused(tmp_path, array, options, error, mes
         gncn.load_file(tmp_path / "mine.npy", stream=True, **options)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_arrays_are_no_options_of_a_file(tmp_path, stream):
+    np.save(tmp_path / "mine.npy", values(np.float64))
+    for name in ("test_images", "source", "train_images"):
+        with pytest.raises(ConfigError, match=f"Unknown option '{name}'"):
+            gncn.load_file(tmp_path / "mine.npy", stream=stream, **{name: values(np.float64)})
+
+
 def test_other_files_cannot_be_streamed(tmp_path):
     np.savez(tmp_path / "mine.npz", train_images=values(np.float64))
     with pytest.raises(DataError, match=r"Only \.npy files.*mine\.npz"):

@@ -187,7 +187,7 @@ def load_file(path: str | Path, *, stream: bool = False, **options: Any) -> Data
         stream: leave the images in the file, which then must be a ``.npy`` file, and read them
             while training, in the same order: for more images than memory holds. Binarisation by
             threshold happens then, too. Loading reads through the file once, to check it.
-        options: see `gncn.data.Preparation` and `from_arrays`.
+        options: see `gncn.data.Preparation`.
 
     Raises:
         ConfigError: an unknown rule, or options that exclude each other.
@@ -196,9 +196,9 @@ def load_file(path: str | Path, *, stream: bool = False, **options: Any) -> Data
     """
     path = Path(path).expanduser()
     options["name"] = options.get("name") or path.stem
+    preparation = Preparation(**options)
     if not stream:
         return from_arrays(**_read_members(path), source=f"the file {path.name}", **options)
-    preparation = Preparation(**options)
     if preparation.rule == "stochastic":
         raise ConfigError(
             "Streamed images can't be binarised with binarisation='stochastic', whose draws "

@@ -19,7 +19,7 @@ from gncn.runs.toml import overlay, packaged, packaged_names, parse_override, re
 from gncn.training.config import refuse_idle
 from gncn.training.kinds import MODEL_KINDS, ModelKind
 
-_PRESETS = "runs.presets"
+_PRESETS = "runs/presets"
 _OPTIONAL = ("network", "settling", "training", "backprop", "mixture")
 """Sections that apply to some models only."""
 

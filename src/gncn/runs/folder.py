@@ -62,7 +62,7 @@ class RunFolder(Listener):
             RunError: the folder holds a run or other files, or can't be written.
         """
         path = Path(path)
-        folder = cls(path)
+        folder, settings = cls(path), config.with_whole_paths().to_toml()
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; choose a folder for the run.")
         with explained(f"Can't make the folder {path}"):
@@ -78,7 +78,7 @@ class RunFolder(Listener):
                     f"{path} holds files that are no run; choose an empty or new folder."
                 )
             (path / "figures").mkdir(parents=True, exist_ok=True)
-        write_atomic(path / CONFIG, config.with_whole_paths().to_toml())
+        write_atomic(path / CONFIG, settings)
         folder._update(
             status="running",
             started=now(),

@@ -72,7 +72,7 @@ def _skeleton(name: str, description: dict[str, Any]) -> Any:
         blueprint = Blueprint(kind=name, **description)
         return eqx.filter_eval_shape(lambda: start_baseline(blueprint, seed=0))
     if set(description) != {"circuit", "settler"}:
-        found = ", ".join(repr(key[:80]) for key in description)
+        found = ", ".join(repr(key[:80]) for key in description) or "nothing"
         raise ConfigError(f"A network is described by 'circuit' and 'settler'; received {found}.")
     circuit = Circuit(**description["circuit"])
     settling = Settling(settler=SETTLERS.make(description["settler"]))

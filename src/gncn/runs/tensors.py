@@ -34,8 +34,8 @@ def encode(where: str, tree: Any, skeleton: Any, metadata: dict[str, str] | None
     Raises:
         RunError: an array is missing, unknown, of another shape or type, or not finite.
     """
+    _check(where, _named(tree), skeleton)
     arrays = _named(_packed(tree))
-    _check(where, arrays, _packed(skeleton))
     # safetensors writes an array's memory as it lies, without regard to its strides.
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     return save_tensors(contiguous, metadata=metadata)

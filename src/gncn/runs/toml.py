@@ -41,15 +41,15 @@ def packaged_names(folder: str) -> tuple[str, ...]:
     """Names of the TOML files in a folder of the library: presets, studies or searches.
 
     Args:
-        folder: the folder as a module, without ``gncn.``: for instance ``"runs.presets"``.
+        folder: the folder within the package: for instance ``"runs/presets"``.
     """
-    files = resources.files(f"gncn.{folder}").iterdir()
+    files = resources.files("gncn").joinpath(folder).iterdir()
     return tuple(sorted(Path(f.name).stem for f in files if f.name.endswith(".toml")))
 
 
 def packaged(folder: str, name: str) -> dict[str, Any]:
     """The content of one of these files."""
-    return tomllib.loads(resources.files(f"gncn.{folder}").joinpath(f"{name}.toml").read_text())
+    return tomllib.loads(resources.files("gncn").joinpath(folder, f"{name}.toml").read_text())
 
 
 def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:

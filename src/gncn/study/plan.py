@@ -319,7 +319,7 @@ def load_study(study: str | Path) -> Study:
     Raises:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
-    found = Study(**read_packaged("study.studies", "study", study))
+    found = Study(**read_packaged("study/studies", "study", study))
     aimed = any(entry.targets is not None for entry in found.data.values())
     if aimed and found.targets_for not in found.models:
         raise ConfigError(

@@ -281,4 +281,4 @@ def load_search(search: str | Path) -> Search:
     Raises:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
-    return Search(**read_packaged("study.searches", "search", search))
+    return Search(**read_packaged("study/searches", "search", search))

@@ -1,1 +1,0 @@
-"""Searches that come with the library, one TOML file each; see `gncn.study.search`."""

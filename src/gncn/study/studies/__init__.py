@@ -1,1 +1,0 @@
-"""Studies that come with the library, one TOML file each; see `gncn.study.plan.load_study`."""
