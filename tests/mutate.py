@@ -299,7 +299,7 @@ MUTANTS = [
     ("runs/model_files.py", "if sha256(content) != digest:", "if False:"),
     ("runs/model_files.py", "if name not in registered(part):", "if False:"),
     ("runs/model_files.py", "if found in FORMER:", "if False:"),
-    ("runs/tensors.py", "    _check(where, arrays, _packed(skeleton))\n", ""),
+    ("runs/tensors.py", "    _check(where, _named(tree), skeleton)\n", ""),
     ("runs/tensors.py", "if not np.isfinite(array).all():", "if False:"),
     ("runs/tensors.py", "or array.dtype != like.dtype", ""),
 ]
