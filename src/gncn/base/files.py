@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from gncn.base.errors import RunError
+from gncn.base.interrupts import interrupts_held
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         " What was there before is unchanged; free some space, or choose a folder that can be "
         "written."
     )
-    with explained(f"Can't write {path}", unchanged):
+    with explained(f"Can't write {path}", unchanged), interrupts_held():
         number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(number, "wb") as file:

@@ -78,6 +78,7 @@ def evaluate(
 
     `gncn evaluate runs/mnist --only probe --probe-layer 1 --probe-layer 2 --probe-layer 3`
     """
+    from gncn.base.interrupts import last_words
     from gncn.runs import assess as assessing
     from gncn.runs.folder import RunFolder
 
@@ -89,7 +90,10 @@ def evaluate(
     make_measures(tuple(only) if only else None, given)
     folder = RunFolder.open(run)
     data = folder.data(data_dir)
-    with options.console.status("measuring") as status:
+    with (
+        last_words(lambda: assessing.kept(folder, split, trial)),
+        options.console.status("measuring") as status,
+    ):
         stages: list[str] = []
 
         def report(what: str) -> None:

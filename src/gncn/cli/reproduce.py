@@ -61,6 +61,7 @@ def reproduce(
 
     `gncn reproduce tiny --out runs/tiny && gncn report runs/tiny`
     """
+    from gncn.base.interrupts import last_words
     from gncn.cli import FAILED
     from gncn.study.plan import load_study
     from gncn.study.reproduce import reproduce as do
@@ -74,7 +75,7 @@ def reproduce(
     if show:
         _tell(found, standings, jobs, as_json)
         return
-    with _Display(found, standings, jobs) as display:
+    with _Display(found, standings, jobs) as display, last_words(display.kept):
         made = do(
             found,
             every,
@@ -184,6 +185,11 @@ class _Display(Progress):
         state = "finished" if record.error is None else "failed"
         self._standings[name] = self._standings[name]._replace(state=state, record=record)
         self._estimate()
+
+    def kept(self) -> str:
+        """What is recorded, in a sentence."""
+        done = sum(one.state == "finished" for one in self._standings.values())
+        return f"{done} of {len(self._standings)} runs are recorded; start it again to go on."
 
     def _estimate(self) -> None:
         from gncn.study.reproduce import estimate

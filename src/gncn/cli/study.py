@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from gncn.base.errors import ConfigError, RunError, unknown_choice
 from gncn.base.extras import needs
+from gncn.base.interrupts import last_words
 from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
 
 
@@ -163,8 +164,9 @@ def tune(
             f"{', '.join(found.models)}. Data sets: {', '.join(found.data)}."
         )
     folder = out or Path("results") / "tuning" / found.name
+    kept = f"{folder} keeps every trial that ended; start it again to go on."
     summaries: list[dict[str, Any]] = []
-    with console.status("tuning") as status:
+    with console.status("tuning") as status, last_words(lambda: kept):
         for model, data in tasks:
             options = {"data_dir": data_dir, "report": status.update, "on_trial": say}
             summary = search_on(found, model, data, folder, **options)

@@ -1,7 +1,7 @@
 """``gncn train``: train networks and write a run folder with figures."""
 
 import json
-import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,10 +77,10 @@ def train(
     The last command trains with each variance in turn and keeps the model with the highest ψ
     on validation images. `run.json` holds the ψ of each, `config.toml` the chosen variance.
 
-    Ctrl-C ends the run; the last whole epoch is kept.
+    Ctrl-C, SIGTERM and SIGHUP end the run; the last whole epoch is kept.
     """
     from gncn.base.errors import unknown_choice
-    from gncn.cli import INTERRUPTED
+    from gncn.base.interrupts import interrupts_held, last_words
     from gncn.cli.progress import ProgressBar
     from gncn.runs.config import load_config
     from gncn.runs.drawing import draw_run
@@ -105,28 +105,24 @@ def train(
     resolved = load_config(preset=preset, file=config, overrides=[*(overrides or ()), *settings])
     dataset = resolved.data.load()
     description = resolved.describe(dataset)
-    folder = RunFolder.create(out, resolved, dataset, overwrite=overwrite)
-    _introduce(folder.about, description)
-    with ProgressBar(console) as bar:
-        result = train_run(folder, resolved, dataset, listeners=[bar])
-    if result.history:
-        if tried := folder.about.get("validation_psi_of_variances"):
-            each = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
-            chosen = folder.config.backprop.variance
-            say(f"variance {chosen}; ψ on validation images: {each}")
-        _conclude(folder, result, draw_run(folder, dataset))
-    if as_json:
-        last = [record.model_dump() for record in result.history[-len(result.networks) :]]
-        print_json({"run": str(out), "status": result.status, "last_epoch": last})
-    if result.status == "interrupted":
+    with ExitStack() as stack:
+        with interrupts_held():
+            folder = RunFolder.create(out, resolved, dataset, overwrite=overwrite)
+            stack.enter_context(last_words(folder.interrupt))
+        _introduce(folder.about, description)
+        with ProgressBar(console) as bar:
+            result = train_run(folder, resolved, dataset, listeners=[bar])
         if result.history:
-            after = " and ".join(str(epoch) for epoch in sorted({*result.epochs_kept}))
-            kept = f"{out} holds the networks as they were after epoch {after}."
-        else:
-            back = f" The run that {out} held is back." if folder.has_epochs else ""
-            kept = f"the first epoch had not ended, so there is nothing to keep.{back}"
-        say(f"Interrupted; {kept}")
-        sys.exit(INTERRUPTED)
+            if tried := folder.about.get("validation_psi_of_variances"):
+                each = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
+                chosen = folder.config.backprop.variance
+                say(f"variance {chosen}; ψ on validation images: {each}")
+            _conclude(folder, result, draw_run(folder, dataset))
+        if as_json:
+            last = [record.model_dump() for record in result.history[-len(result.networks) :]]
+            print_json({"run": str(out), "status": result.status, "last_epoch": last})
+        if result.status == "interrupted":
+            raise KeyboardInterrupt
 
 
 def _toml(value: Any) -> str:

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
 from gncn.base.errors import ConfigError, DataError
+from gncn.base.interrupts import check
 
 
 def binary_images(
@@ -99,6 +100,7 @@ def blocks(n: int, size: int) -> Iterator[tuple[Int[np.ndarray, " rows"], int]]:
     """
     size = min(size, n)
     for start in range(0, n, size):
+        check()
         yield np.minimum(np.arange(start, start + size), n - 1), min(size, n - start)
 
 

@@ -35,6 +35,7 @@ from jaxtyping import Float, Int
 
 from gncn.base.errors import ConfigError, DataError, DivergenceError, unknown_choice
 from gncn.base.extras import needs
+from gncn.base.interrupts import check
 from gncn.evaluation.images import blocks, check_positive
 from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture, mixture_from_moments
 from gncn.evaluation.protocols import Codes
@@ -119,6 +120,7 @@ def fit_mixture(
     covariances = np.zeros((n_components, dim, dim) if covariance == "full" else means.shape)
     objective: list[float] = []
     while True:
+        check()
         weights = _maximise(centred, responsibilities, means, covariances, regularisation)
         mixture = mixture_from_moments(weights, means, covariances)
         squares = np.asarray(mixture.whitening).reshape(n_components, -1) ** 2

@@ -28,6 +28,7 @@ from safetensors.numpy import save as save_tensors
 
 from gncn.base.errors import ConfigError, RunError, unknown_choice
 from gncn.base.files import read_json, sha256, write_atomic
+from gncn.base.interrupts import check, interrupts_held
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.baseline import Baseline
 from gncn.core.network import Network
@@ -121,6 +122,7 @@ def assess(
     figures: list[Path] = []
     took = found.numbers.setdefault("seconds", {})
     for name, measure in measures.items():
+        check()
         began = time.perf_counter()
         found = found.with_(measure.measure(subject))
         figure = measure.figure(found, subject, folder.figure("all").parent)
@@ -129,6 +131,13 @@ def assess(
             figures.append(figure)
         files.write(found, subject)
     return found.numbers, figures
+
+
+def kept(folder: RunFolder, split: str, trial: int) -> str:
+    """What a folder holds of a model's numbers, in a sentence."""
+    path = _Files(folder, split, trial).numbers
+    measured = read_json(path).get("seconds", {}) if path.exists() else {}
+    return f"{path} holds what was measured: {', '.join(measured) or 'nothing yet'}."
 
 
 def _why_not(name: str, measure: Measure, subject: Subject, kind: str) -> str:
@@ -152,6 +161,7 @@ class _Files:
         self.prior = folder.trial(trial) / "prior.safetensors"
         self._saved: Mixture | None = None
 
+    @interrupts_held()
     def write(self, found: Result, subject: Subject) -> None:
         write_atomic(self.per_image, save_tensors(found.per_image))
         write_atomic(self.pictures, save_tensors(found.pictures))

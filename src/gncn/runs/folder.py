@@ -30,6 +30,7 @@ import jax
 
 from gncn.base.errors import RunError
 from gncn.base.files import explained, make_folder, read_json, write_atomic
+from gncn.base.interrupts import interrupts_held
 from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.runs.config import Config, load_config
@@ -200,6 +201,7 @@ class RunFolder(Listener):
         write_history(self.path / HISTORY, self._history)
         shutil.rmtree(self.path / REPLACED, ignore_errors=True)
 
+    @interrupts_held()
     def keep(self, config: Config, result: Fit[Any], **about: Any) -> None:
         """Replace the training that the folder holds, and add values to ``run.json``."""
         self._history = []
@@ -207,17 +209,31 @@ class RunFolder(Listener):
         self.on_epoch(result.history, result.networks)
         self._update(epochs_kept=list(result.epochs_kept), **about)
 
+    @interrupts_held()
     def finish(self, status: Status, epochs_kept: Sequence[int] | None = None) -> None:
         """Record how the run ended, and from which epochs the kept models are.
 
-        If an old run still waits, it is put back instead.
+        If an old run still waits, or the run was interrupted before an epoch ended, the folder
+        becomes what it was before.
         """
-        if self.waits:
+        if self.waits or (status == "interrupted" and not self.has_epochs):
             self.give_up()
             return
         kept = {} if epochs_kept is None else {"epochs_kept": list(epochs_kept)}
         self._update(status=status, finished=now(), **kept)
 
+    def interrupt(self) -> str:
+        """Finish the run, if it hasn't ended, and say in a sentence what the folder holds."""
+        kept = {r.trial: r.epoch for r in self._history if r.kept}
+        if (self.path / RUN).exists() and read_json(self.path / RUN).get("status") == "running":
+            self.finish("interrupted", list(kept.values()))
+        if kept:
+            after = " and ".join(str(epoch) for epoch in sorted({*kept.values()}))
+            return f"{self.path} holds the networks as they were after epoch {after}."
+        back = f" The run that {self.path} held is back." if self.has_epochs else ""
+        return f"the first epoch had not ended, so there is nothing to keep.{back}"
+
+    @interrupts_held()
     def give_up(self) -> None:
         """Leave the folder as it was before `create`; an empty one is removed."""
         aside = self.path / REPLACED

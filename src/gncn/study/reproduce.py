@@ -13,7 +13,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -22,6 +21,7 @@ from typing import Literal, NamedTuple
 
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import make_folder, read_json, write_atomic
+from gncn.base.interrupts import pause
 from gncn.data import dataset_info, present
 from gncn.data.loaders import PART_SUFFIX
 from gncn.study.plan import RunSpec, Study
@@ -199,7 +199,7 @@ def run_all(
                     child.stop()
                     running.remove(child)
                     yield Event(child.spec, record=child.record())
-            time.sleep(0.05)
+            pause(0.05)
     finally:
         for child in running:
             child.process.terminate()

@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gncn.base.errors import ConfigError, DataError, DivergenceError, GncnError, RunError
 from gncn.base.files import write_atomic
+from gncn.base.interrupts import interrupts_held
 from gncn.data import Dataset
 from gncn.evaluation.images import image_shape
 from gncn.measures import Subject, as_measurable, make_measures
@@ -234,6 +235,7 @@ class _Task:
             "data": self.images.fingerprint,
         }
 
+    @interrupts_held()
     def _study(self) -> optuna.Study:
         """The journal's study, begun or gone on with."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -287,13 +289,15 @@ class _Task:
 
     def one(self) -> str:
         """Do a trial; returns a line that tells of it."""
-        trial = self.study.ask({name: r.distribution for name, r in self.space.items()})
+        with interrupts_held():
+            trial = self.study.ask({name: r.distribution for name, r in self.space.items()})
         about = self._outcome(trial, self.images, _Pruning(trial, self.wanted, self.report))
         value = about.pop("objective")
-        for name, what in about.items():
-            trial.set_user_attr(name, what)
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
-        self.study.tell(trial, value, state=state)
+        with interrupts_held():
+            for name, what in about.items():
+                trial.set_user_attr(name, what)
+            self.study.tell(trial, value, state=state)
         return self._line(f"trial {len(self.spent())} of {self.budget.trials}", about)
 
     def _outcome(self, trial: Trial | FrozenTrial, images: Dataset, watch: Watch) -> dict[str, Any]:
@@ -357,7 +361,8 @@ class _Task:
         """Let a trial's settings learn from all images; returns a line that tells of it."""
         trial, watch = self.study.trials[number], Watch(self.report, f"final of trial {number}, ")
         result = self._outcome(trial, self.all_images, watch)
-        self.study.set_user_attr(FINALS, self.finals | {str(number): result})
+        with interrupts_held():
+            self.study.set_user_attr(FINALS, self.finals | {str(number): result})
         return self._line(f"trial {number} with all images", result)
 
     def _line(self, which: str, about: Mapping[str, Any]) -> str:
@@ -376,6 +381,7 @@ class _Task:
             return self.study.trials[min(ended)[1]]
         return next(iter(self._ranked()), None)
 
+    @interrupts_held()
     def write(self) -> dict[str, Any]:
         """Write the summary, and the best trial's configuration."""
         trials = self.study.get_trials(deepcopy=False)
