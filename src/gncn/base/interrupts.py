@@ -126,7 +126,7 @@ class _Guard:
                     stream.flush()
             with suppress(Exception):  # the terminal may be gone
                 shown = "\x1b[?25h\n" if os.isatty(2) else ""  # a bar may have hidden the cursor
-                os.write(2, (shown + text).encode(sys.stderr.encoding, "backslashreplace"))
+                os.write(2, (shown + text).encode(sys.stderr.encoding or "utf-8", "backslashreplace"))
 
         teller = threading.Thread(target=tell, daemon=True)
         teller.start()
