@@ -1,24 +1,37 @@
-"""The command ``gncn``: hears signals before anything heavy is imported.
+"""The command ``gncn``: from its first line to its last, no signal finds it unprepared.
 
 It stands outside the package, because importing anything of `gncn` imports JAX.  Interrupted
 while they are imported, JAX and NumPy end in a traceback; but then nothing has begun yet, so the
-process just ends.  `gncn.base.interrupts` is what hears signals from then on.
+process just ends.  `gncn.base.interrupts` is what hears signals from then on.  Nor does Python
+hear any while it tidies up: so it isn't left to do so.
 """
 
+import atexit
 import os
 import signal
+import sys
+from contextlib import suppress
 from typing import Any
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, and end the process."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _leave)
     from gncn.cli import main
 
-    main()
+    status: Any = 0
+    try:
+        main()
+    except SystemExit as ended:
+        status = ended.code or 0
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody may be reading
+            stream.flush()
+    os._exit(status)
 
 
 def _leave(number: int, _: Any) -> None:

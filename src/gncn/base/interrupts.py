@@ -92,29 +92,31 @@ class _Guard:
             if time.monotonic() - began > (TO_END if self.heard else TO_HEAR):
                 break
             again = self._received(0.02)
-        deadline = began + TO_WRITE
+        deadline = time.monotonic() + (IMPATIENT if again else TO_WRITE)
         while not (whole := self.whole.acquire(timeout=0.02)) and time.monotonic() < deadline:
             if not again and self._received(0):
-                again, deadline = True, min(deadline, time.monotonic() + IMPATIENT)
+                again, deadline = True, time.monotonic() + IMPATIENT
         if self._over:
             return
-        if whole:
-            for words in reversed(_words):
-                self.say(words)
-        self.end()
+        for words in reversed(_words) if whole else ():
+            self.say(words)
+        self._leave()
 
     def say(self, words: Words) -> None:
         """Let last words be said."""
         try:
             sentence = words()
         except Exception as error:  # such as a full disk: the process ends all the same
-            sentence = f"{type(error).__name__}: {error}"
-        if sentence:
+            sentence = f"{type(error).__name__}: {error}."
+        if sentence and sentence not in self.said:
             self.said.append(sentence)
 
     def end(self) -> NoReturn:
-        """End the process, and say what it leaves."""
-        self.whole.acquire()  # once and for all: there is one end
+        """End the process, unless that is happening already."""
+        self.whole.acquire()
+        self._leave()
+
+    def _leave(self) -> NoReturn:
         number = self.number or signal.SIGINT
         name = signal.Signals(number).name
         by = "" if number == signal.SIGINT else f" by {name}"
@@ -126,7 +128,8 @@ class _Guard:
                     stream.flush()
             with suppress(Exception):  # the terminal may be gone
                 shown = "\x1b[?25h\n" if os.isatty(2) else ""  # a bar may have hidden the cursor
-                os.write(2, (shown + text).encode(sys.stderr.encoding or "utf-8", "backslashreplace"))
+                encoding = sys.stderr.encoding or "utf-8"
+                os.write(2, (shown + text).encode(encoding, "backslashreplace"))
 
         teller = threading.Thread(target=tell, daemon=True)
         teller.start()
@@ -187,10 +190,10 @@ def check() -> None:
 
     Outside the command line there is nothing to check.
     """
-    if _guard is not None and _guard.number and not _guard.heard:
-        if threading.current_thread() is threading.main_thread():
-            _guard.heard = True
-            raise KeyboardInterrupt
+    guard, here = _guard, threading.current_thread()
+    if guard and guard.number and not guard.heard and here is threading.main_thread():
+        guard.heard = True
+        raise KeyboardInterrupt
 
 
 def pause(seconds: float) -> None:
