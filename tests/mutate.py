@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TESTS = {
+    "base/interrupts": ["test_interrupts"],
     "base/": ["core/test_registry"],
     "baselines/": ["baselines/test_objectives", "baselines/test_pixel_mixture"],
     "core/activations": ["core/test_settling", "core/test_products", "core/test_error_neurons"],
@@ -68,6 +69,18 @@ TESTS = {
 """The tests that must notice, by the beginning of a mutant's path; the first that fits."""
 
 MUTANTS = [
+    ("base/interrupts.py", "(signal.SIG_IGN, None)", "(None,)"),
+    ("base/interrupts.py", "TO_END if self.heard else TO_HEAR", "60"),
+    ("base/interrupts.py", "self.whole.acquire(timeout=0.02)", "True"),
+    ("base/interrupts.py", "if self._over:\n            return", "if False:\n            return"),
+    (
+        "base/interrupts.py",
+        "        self.say(words)\n        self._leave()",
+        "        self._leave()",
+    ),
+    ("base/interrupts.py", "        guard.heard = True\n        raise", "        raise"),
+    ("base/interrupts.py", "teller.join(1.0)", "teller.join()"),
+    ("base/interrupts.py", "os._exit(128 + number)", "os._exit(1)"),
     (
         "base/registry.py",
         "name in self._entries and not _same(self._entries[name], entry)",

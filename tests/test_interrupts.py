@@ -19,7 +19,7 @@ i = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(i)
 for s in i.SIGNALS:
     signal.signal(s, signal.SIG_DFL)
-i.TO_HEAR, i.TO_END, i.IMPATIENT = 0.3, 0.6, 0.2
+i.TO_HEAR, i.TO_END, i.IMPATIENT, i._ECHO = 0.3, 0.6, 0.2, 0.1
 def strike(number=signal.SIGTERM, after=0.0):
     act = lambda: (time.sleep(after), os.kill(os.getpid(), number))
     threading.Thread(target=act, daemon=True).start()
@@ -100,6 +100,19 @@ with i.signals_heard(), i.last_words(lambda: "not to be said"):
     assert run(code)[:2] == (143, "Interrupted by SIGTERM.\n")
 
 
+def test_one_signal_that_arrives_twice_is_one():
+    code = """
+i.TO_HEAR, i._ECHO = 1, 0.5
+with i.signals_heard(), i.last_words(lambda: "Kept."):
+    strike(signal.SIGINT)
+    strike(signal.SIGINT, 0.1)
+    time.sleep(0.6)
+    print("still there", flush=True)
+    time.sleep(60)
+"""
+    assert run(code)[:2] == (130, "still there\nInterrupted; Kept.\n")
+
+
 @pytest.mark.parametrize("place", ["time.sleep(60)", "with i.interrupts_held(): time.sleep(60)"])
 def test_a_second_signal_ends_it_at_once(place):
     code = f"""
@@ -150,6 +163,24 @@ with i.signals_heard(), i.last_words(lambda: "Kept."), i.last_words(fail):
     assert run(code.format("os.close(2)"))[0] == 143
     full = "os.dup2(os.pipe()[1], 2)\n    threading.Thread(target=os.write, args=(2, bytes(10**6)))"
     assert run(code.format(full + ".start()"))[0] == 143
+
+
+@pytest.mark.parametrize("end", ["raise KeyboardInterrupt", "pass"])
+def test_it_is_raised_once_so_that_the_command_can_conclude(end):
+    code = f"""
+i.TO_END = 60
+with i.signals_heard(), i.last_words(lambda: "Kept."):
+    strike()
+    try:
+        while True:
+            i.pause(0.01)
+    except KeyboardInterrupt:
+        for _ in range(9):
+            i.pause(0.01)
+        print("concluded", flush=True)
+    {end}
+"""
+    assert run(code)[:2] == (143, "concluded\nInterrupted by SIGTERM; Kept.\n")
 
 
 def test_a_signal_is_heard_at_the_end_at_the_latest():

@@ -25,8 +25,10 @@ from typing import Any, NoReturn
 
 SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 TO_HEAR, TO_END, TO_WRITE, IMPATIENT = 2.0, 7.0, 30.0, 2.0
-"""Seconds after a signal until `check` should have heard it; until the orderly end; and until a
-block that must be done whole is given up, which a second signal shortens to the last number."""
+"""Seconds after a signal until `check` should have heard it; until the orderly end; and then until
+a block that must be done whole is given up, which a second signal shortens to the last number."""
+_ECHO = 0.3
+"""Seconds within which a second signal is the first: launchers pass on what they also receive."""
 _PAUSE = 0.002
 """Seconds between looks at an array that is waited for."""
 
@@ -88,14 +90,18 @@ class _Guard:
     def _watch(self) -> None:
         self._received(None)
         began, again = time.monotonic(), False
+
+        def passed() -> float:
+            return time.monotonic() - began
+
         while _words and not (again or self._over):  # no words: nothing has begun
-            if time.monotonic() - began > (TO_END if self.heard else TO_HEAR):
+            if passed() > (TO_END if self.heard else TO_HEAR):
                 break
-            again = self._received(0.02)
-        deadline = time.monotonic() + (IMPATIENT if again else TO_WRITE)
-        while not (whole := self.whole.acquire(timeout=0.02)) and time.monotonic() < deadline:
-            if not again and self._received(0):
-                again, deadline = True, time.monotonic() + IMPATIENT
+            again = self._received(0.02) and passed() > _ECHO
+        deadline = passed() + (IMPATIENT if again else TO_WRITE)
+        while not (whole := self.whole.acquire(timeout=0.02)) and passed() < deadline:
+            if not again and self._received(0) and passed() > _ECHO:
+                again, deadline = True, passed() + IMPATIENT
         if self._over:
             return
         for words in reversed(_words) if whole else ():
@@ -153,7 +159,8 @@ def signals_heard() -> Iterator[None]:
     guard = _guard = _Guard()
     try:
         yield
-        check()
+        if guard.number:
+            guard.end()
     except KeyboardInterrupt:
         guard.end()
     except SystemExit as ended:
@@ -175,7 +182,8 @@ def last_words(words: Words) -> Iterator[None]:
     _words.append(words)
     try:
         yield
-        check()
+        if _guard is not None and _guard.number:
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         if _guard is not None:
             with _guard.whole:
