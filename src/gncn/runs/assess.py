@@ -137,7 +137,9 @@ def kept(folder: RunFolder, split: str, trial: int) -> str:
     """What a folder holds of a model's numbers, in a sentence."""
     path = _Files(folder, split, trial).numbers
     measured = read_json(path).get("seconds", {}) if path.exists() else {}
-    return f"{path} holds what was measured: {', '.join(measured) or 'nothing yet'}."
+    if not measured:
+        return "nothing had been measured yet."
+    return f"{path} holds what was measured: {', '.join(measured)}."
 
 
 def _why_not(name: str, measure: Measure, subject: Subject, kind: str) -> str:
