@@ -222,6 +222,10 @@ def test_bad_input(continuous, matched, some_images):
         importance_log_likelihood(continuous, matched, some_images, key=key, n_samples=0)
     with pytest.raises(DataError, match=r"leading axis of 4 images; received .* \[10\]"):
         importance_log_likelihood(continuous, matched, some_images[:4], key=key)
+    for n, received in ((3, "3, 10"), (20, "10, 20")):  # JAX would repeat the last row in silence
+        cut = eqx.tree_at(lambda q: q.factor, matched, jnp.resize(matched.factor, (n, 2, 2)))
+        with pytest.raises(DataError, match=rf"received leading axes of \[{received}\]"):
+            importance_log_likelihood(continuous, cut, some_images, key=key)
     with pytest.raises(DataError, match="one code an image"):
         laplace_proposal(continuous, some_images, jnp.zeros((3, 2)), key=key)
     broken = eqx.tree_at(lambda m: m.decoder.outer, continuous, continuous.decoder.outer * jnp.nan)

@@ -198,6 +198,13 @@ def test_standard_normal():
     np.testing.assert_allclose(prior.log_prob(jnp.asarray(z[:5])), exact, rtol=1e-5)
 
 
+@pytest.mark.parametrize("weight", [0.0, -1.0])
+def test_weights_must_be_above_zero(weight):
+    weights, means, covariances = moments("full")
+    with pytest.raises(DataError, match=f"must be above 0; received {weight}"):
+        mixture_from_moments(np.array([*weights[1:], weight]), means, covariances)
+
+
 def test_bad_moments():
     weights, means, covariances = moments("full")
     with pytest.raises(DataError, match="not positive definite"):

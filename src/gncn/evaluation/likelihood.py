@@ -212,10 +212,11 @@ def by_blocks(
     by their rows in `x`; this is returned with the estimate.
     """
     images = binary_images(x)
-    if len(proposal.mean) != len(images):
+    sizes = {len(leaf) for leaf in jax.tree.leaves(proposal)}
+    if sizes != {len(images)}:
         raise DataError(
             f"Each array of the proposal must have a leading axis of {len(images)} images; "
-            f"received leading axes of [{len(proposal.mean)}]."
+            f"received leading axes of {sorted(sizes)}."
         )
     parts = []
     for rows, kept in blocks(len(images), _IMAGES_WEIGHED):

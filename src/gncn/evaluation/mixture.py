@@ -179,9 +179,11 @@ def mixture_from_moments(
     `weights` are scaled to add up to 1.  Diagonal covariances are given by their diagonals.
 
     Raises:
-        DataError: a covariance is not positive definite.
+        DataError: a weight is not above 0, or a covariance is not positive definite.
     """
     pi = np.asarray(weights, np.float64)
+    if not (pi > 0).all():
+        raise DataError(f"Weights of a mixture must be above 0; received {pi.min()}.")
     return Mixture(
         logits=jnp.asarray(np.log(pi / pi.sum()), jnp.float32),
         means=jnp.asarray(means, jnp.float32),

@@ -44,7 +44,7 @@ class Published(NamedTuple):
 
     def of(self, column: Column) -> float | None:
         """The number that a column of ours is compared with."""
-        return getattr(self, column.published, None)
+        return getattr(self, column.published) if column.published else None
 
 
 def _table(which: int) -> dict[str, dict[str, Published]]:

@@ -134,10 +134,13 @@ class _Child:
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its children
             )
         self._said = (folder / "said").open(encoding="utf-8", errors="replace")
+        self._begun = ""
+        """A line that has not ended."""
 
     def news(self) -> list[str]:
         """Lines that it has said since it was last asked."""
-        return self._said.read().splitlines()
+        *lines, self._begun = (self._begun + self._said.read()).split("\n")
+        return lines
 
     def record(self) -> Record:
         """The record that it left behind, or one of how it ended."""
