@@ -65,7 +65,9 @@ if plan == "crash":
     os.abort()
 if plan == "sleep":
     time.sleep(120)
-print("working", flush=True)
+for piece in (b"\\xcf", b"\\x88 wor", b"king\\n"):  # a character and a line, in pieces
+    os.write(1, piece)
+    time.sleep(0.08)
 kept = {key: spec[key] for key in ("model", "data", "trial")}
 times = {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:00:10+00:00"}
 seconds = {"total": 10.0, "training": 8.0, "evaluation": 2.0}
@@ -206,7 +208,7 @@ def test_finished_runs_are_never_repeated_and_failed_ones_are(place, monkeypatch
     crashed = read_record(record_path(out, "gvae", "digits", 0))
     assert "signal 6" in crashed.error["message"]
     assert "a deep trouble" in crashed.error["details"]
-    assert any(event.text == "working" for event in events)
+    assert any(event.text == "ψ working" for event in events)
     assert {threads for _, threads, _ in begun(place)} == {str(max(len_cores() // 2, 1))}
     left = estimate(study, survey(study.runs(), out), jobs=1)
     assert left == (0.0, 1)  # nobody has said how long a gvae takes

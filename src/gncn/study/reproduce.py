@@ -133,14 +133,14 @@ class _Child:
                 env=os.environ | dict.fromkeys(_POOLS, str(threads)),
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its children
             )
-        self._said = (folder / "said").open(encoding="utf-8", errors="replace")
-        self._begun = ""
+        self._said = (folder / "said").open("rb")
+        self._begun = b""
         """A line that has not ended."""
 
     def news(self) -> list[str]:
         """Lines that it has said since it was last asked."""
-        *lines, self._begun = (self._begun + self._said.read()).split("\n")
-        return lines
+        *lines, self._begun = (self._begun + self._said.read()).split(b"\n")
+        return [line.decode(errors="replace") for line in lines]
 
     def record(self) -> Record:
         """The record that it left behind, or one of how it ended."""
