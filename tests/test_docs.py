@@ -18,7 +18,6 @@ import pytest
 import gncn
 from gncn.study.plan import load_study
 from gncn.study.search import load_search
-from strangers.ring import Ring
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,6 +63,8 @@ def test_settings_are_accepted(block, tmp_path):
     elif "[models." in block:
         assert load_study(tmp_path / "shown.toml").models
     else:
+        from strangers.ring import Ring
+
         gncn.register("competition", "ring", Ring)
         assert gncn.load_config(file=tmp_path / "shown.toml").network.competition == "ring"
 
