@@ -242,6 +242,10 @@ def test_a_connection_may_be_given_as_an_object():
             "connection is given with its options.*feedback='tied'",
         ),
         (
+            {"connection": {"kind": "dense", "feedback": "tied"}, "feedback": "learned"},
+            "connection is given with its options.*feedback='learned'",  # the default
+        ),
+        (
             {"connection": {"kind": "dense", "source": 1}},
             "A chain decides source and target itself; received connection=",
         ),

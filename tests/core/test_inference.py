@@ -125,3 +125,6 @@ def test_codes_may_be_lists():
     codes = np.random.default_rng(2).normal(size=(2, 4)).astype(np.float32)
     found = gncn.decode(network(), codes.tolist())
     np.testing.assert_allclose(found, gncn.decode(network(), jnp.asarray(codes)), rtol=1e-6)
+    rounded = jnp.asarray(codes, jnp.bfloat16)
+    expected = gncn.decode(network(), rounded.astype(jnp.float32))
+    np.testing.assert_array_equal(gncn.decode(network(), rounded), expected)

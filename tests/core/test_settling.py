@@ -369,3 +369,53 @@ def test_states_to_start_from_are_finite(value):
     start = (np.zeros((1, 6)), np.zeros((1, 5)), np.full((1, 4), value))
     with pytest.raises(DataError, match="start holds values in layer 2 that are not finite"):
         gncn.settle(network, np.zeros((2, 6)), start=tuple(map(jnp.asarray, start)))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numpy_integers_count_steps():
+    network, x = gncn.build(gncn.chain((6, 4)), seed=0), np.ones((2, 6))
+    seven = gncn.settle(network, x, n_settle_steps=7)
+    again = gncn.settle(network, x, n_settle_steps=np.int64(7))
+    np.testing.assert_array_equal(again.latents[1], seven.latents[1])
+    settled, trajectory = gncn.watch(network, x, n_settle_steps=np.int64(7))
+    np.testing.assert_allclose(settled.latents[1], seven.latents[1], rtol=1e-5)
+    assert len(trajectory.change) == 8
+    complete = gncn.Completer(network, "silent", n_settle_steps=np.int64(7))
+    assert complete(jnp.ones((2, 6)), jnp.arange(6) < 3).shape == (2, 6)
+
+
+def test_the_last_of_a_record_is_of_the_states_returned():
+    """In bfloat16 the steps are rounded, and what is returned isn't."""
+    network = gncn.build(gncn.chain((6, 4, 3)), seed=0, products="bfloat16", n_settle_steps=5)
+    settled, trajectory = gncn.watch(network, np.eye(6))
+    last = jax.tree.map(lambda steps: steps[-1], trajectory.discrepancy)
+    found = gncn.total_discrepancy(network, settled.latents)
+    for one, other in zip(jax.tree.leaves(last), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_a_part_that_is_registered_again_is_the_one_that_settles():
+    def register(activation):
+        activation.__qualname__ = "mine"  # defined again, as in a notebook
+        gncn.register("activation", "mine", activation)
+
+    register(lambda z: jnp.tanh(z))
+    network = gncn.build(gncn.chain((6, 4), activation="mine"), seed=0, n_settle_steps=5)
+    before = gncn.settle(network, np.ones((2, 6))).latents[1]
+    register(lambda z: 3 * jax.nn.relu(z))
+    network = gncn.build(gncn.chain((6, 4), activation="mine"), seed=0, n_settle_steps=5)
+    assert not np.allclose(gncn.settle(network, np.ones((2, 6))).latents[1], before)
+
+
+class Doubled(gncn.Network):
+    """A network whose errors count twice."""
+
+    def error(self, *arguments):
+        return 2 * super().error(*arguments)
+
+
+def test_a_subclass_settles_by_its_own_equations():
+    plain = gncn.build(gncn.chain((6, 4)), seed=0, n_settle_steps=3)
+    own = Doubled(plain.circuit, plain.settler, plain.layers, plain.connections)
+    x = np.ones((2, 6))
+    assert not np.allclose(gncn.settle(own, x).latents[1], gncn.settle(plain, x).latents[1])

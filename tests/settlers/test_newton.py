@@ -170,8 +170,8 @@ def test_rounded_products_end_the_search_at_the_best_inverse_it_saw(seed, start)
 
 
 @pytest.mark.parametrize("sequential", [False, True])
-def test_a_step_is_the_plain_one_times_the_inverse(monkeypatch, sequential):
-    monkeypatch.setattr(newton, "TOLERANCE", 1e-4)
+def test_a_step_is_the_plain_one_times_the_inverse(patched, sequential):
+    patched(newton, "TOLERANCE", 1e-4)
     network = network_of(sequential=sequential, step_size=(0.4, 0.7))
     oracle, x = Oracle(network), np.asarray(images(3, 7))
     steer = [np.linalg.inv(h) for h in curvatures(network)]
@@ -190,8 +190,8 @@ def test_a_step_is_the_plain_one_times_the_inverse(monkeypatch, sequential):
             np.testing.assert_allclose(settled.latents[layer][row], z[layer], rtol=1e-3, atol=1e-4)
 
 
-def test_one_step_solves_a_layer_of_linear_neurons(monkeypatch):
-    monkeypatch.setattr(newton, "TOLERANCE", 1e-4)
+def test_one_step_solves_a_layer_of_linear_neurons(patched):
+    patched(newton, "TOLERANCE", 1e-4)
     circuit = gncn.chain(
         (6, 4),
         activation="identity",

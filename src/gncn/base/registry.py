@@ -49,6 +49,10 @@ class Registry(Generic[Entry]):
             raise ConfigError(f"The {self.kind} name {name!r} is taken; choose another name.")
         self.check(entry)
         self._refuse_clash(entry)
+        if self._entries.get(name, entry) is not entry:
+            import jax
+
+            jax.clear_caches()  # compiled programs know parts by their names
         self._entries[name] = entry
         return entry
 

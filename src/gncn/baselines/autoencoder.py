@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from gncn.base.errors import ConfigError
 from gncn.baselines.baseline import Baseline, Dense, Loss, Objective
 from gncn.core.likelihood import binary_cross_entropy
 from gncn.evaluation.proposals import GaussianProposal
@@ -113,7 +114,13 @@ def kl_to_standard_normal(mean: Code, std: Code) -> Float[Array, " batch"]:
 
 
 def encoder_proposal(model: Autoencoder, x: Float[Array, "images pixels"]) -> GaussianProposal:
-    """q(z|x) of each image, as a proposal for importance sampling; not for the RAE's points."""
+    """q(z|x) of each image, as a proposal for importance sampling.
+
+    Raises:
+        ConfigError: the encoder gives points, as the RAE's does.
+    """
+    if isinstance(model, RAE):
+        raise ConfigError("The RAE's encoder gives points, not a distribution to draw codes from.")
     return GaussianProposal(*model.posterior(model.encoder(x)))
 
 

@@ -70,6 +70,14 @@ class Chain(Description):
                 parts = dict.fromkeys(option for kind in KINDS for option in takers(kind))
                 known = ", ".join(map(repr, (*cls.model_fields, *parts)))
                 raise ConfigError(f"Unknown option {name!r} for a chain. Options: {known}.")
+        chosen = _all(options.get("connection", "dense"))
+        if not any(isinstance(one, str) for one in chosen):
+            for name, value in options.items():
+                if value is not None and _kind_of(name) == "connection":
+                    raise ConfigError(
+                        "The connection is given with its options, so they can't stand next to it; "
+                        f"received {name}={value!r} next to connection={chosen[0]!r}."
+                    )
         return {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in options.items()

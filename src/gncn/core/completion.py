@@ -8,7 +8,7 @@ Visible pixels are clamped; the rest of the network settles on them.  Two ways:
             precision of the data, visible pixels still weigh in what is missing, as 0.)
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -28,6 +28,11 @@ Pixels = Float[Array, "images pixels"]
 Visible = Bool[Array, " pixels"]
 
 
+def _length(n_settle_steps: Any) -> int:
+    check_whole("n_settle_steps", n_settle_steps, least=1)
+    return int(n_settle_steps)
+
+
 class Completer(eqx.Module):
     """Completes images with a network; callable as evaluation wants it.
 
@@ -44,13 +49,12 @@ class Completer(eqx.Module):
 
     network: Network
     way: Way | str = eqx.field(static=True)
-    n_settle_steps: int = eqx.field(static=True)
+    n_settle_steps: int = eqx.field(static=True, converter=_length)
     sharpness: float = 1.0
 
     def __check_init__(self) -> None:
         if self.way not in WAYS:
             raise unknown_choice("way", self.way, WAYS)
-        check_whole("n_settle_steps", self.n_settle_steps, least=1)
         if isinstance(self.sharpness, float | int) and not 0 < self.sharpness < float("inf"):
             raise ConfigError(f"sharpness must be above 0 and finite; received {self.sharpness}.")
         if self.way == "drift" and self.sharpness != 1:

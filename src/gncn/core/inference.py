@@ -129,7 +129,10 @@ def decode(
     """
     width = network.circuit.sizes[-1]
     values = codes if isinstance(codes, jax.Array) else np.asarray(codes)
-    if values.ndim != 2 or values.shape[1] != width or values.dtype.kind not in "biuf":
+    numbers = values.dtype == bool or any(
+        jnp.issubdtype(values.dtype, kind) for kind in (jnp.floating, jnp.integer)
+    )
+    if values.ndim != 2 or values.shape[1] != width or not numbers:
         raise DataError(
             f"Codes must be numbers of shape (n, {width}), one code a row; received "
             f"{values.dtype} of shape {values.shape}."

@@ -123,7 +123,7 @@ class Network(eqx.Module):
             layers = tuple(dataclasses.replace(layer, errors=own) for layer, own in pairs)
         if connections is not None:
             synapses = tuple(connections)
-        return Network(self.circuit, self.settler, layers, synapses)
+        return dataclasses.replace(self, layers=layers, connections=synapses)
 
     def respond(self, latents: Latents) -> Responses:
         """Predictions z̄^l = g^l(Σ W φ(z)) and errors e^l of all layers (Eqs 1, 5, 13, 14)."""

@@ -194,7 +194,7 @@ def _iterate(
     settled = Settled(latents, final.respond(latents), loop.n_steps, converged)
     if seen is None:
         return settled, None
-    last = _seen(network, latents, speed, record)
+    last = _seen(final, latents, speed, record)
     return settled, jax.tree.map(lambda most, end: jnp.concatenate([most, end[None]]), seen, last)
 
 

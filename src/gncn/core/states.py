@@ -90,4 +90,4 @@ def length_of(
         raise ConfigError(f"tolerance must be a number; received {tolerance!r}.")
     if tolerance is not None and not tolerance > 0:
         raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
-    return n_steps, tolerance
+    return int(n_steps), tolerance  # NumPy's integers would be traced
