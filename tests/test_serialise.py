@@ -76,10 +76,10 @@ def test_tolerance_and_products_are_kept(saved):
     assert gncn.settle(again, x).converged is not None
 
 
-def test_saving_again_replaces_and_leaves_one_pair_of_files(saved):
+def test_saving_again_replaces_and_leaves_one_pair_of_files_and_the_lock(saved):
     _, folder = saved
     gncn.save(gncn.build(circuit(np.zeros((4, 4))), seed=9), folder)
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".safetensors"]
+    assert sorted(path.suffix for path in folder.iterdir()) == ["", ".json", ".safetensors"]
     np.testing.assert_array_equal(mask_of(gncn.load(folder)), np.zeros((4, 4)))
 
 

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from pydantic_core import to_jsonable_python
 
 from gncn.base.errors import RunError
 from gncn.base.interrupts import interrupts_held
+
+UNFINISHED = ".gncn-"
+"""Begins the names of files that are being written."""
 
 
 @contextmanager
@@ -38,7 +42,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """Replace the content of `path`, such that a reader sees the old content or the new.
 
     The new content (text as UTF-8) is written next to the file, flushed to disk and then
-    renamed.  The folder must exist.
+    renamed.  The folder must exist.  The umask decides who may read the file.
 
     Raises:
         RunError: the file can't be written; says why.
@@ -48,16 +52,34 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         "written."
     )
     with explained(f"Can't write {path}", unchanged), interrupts_held():
-        number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
         try:
-            with os.fdopen(number, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
-                os.fsync(number)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync(path.parent)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
+
+
+def sync(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename in it outlives a loss of power."""
+    if os.name == "nt":  # Windows doesn't open folders
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the unfinished files that killed processes left in a folder."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        if re.fullmatch(rf"{re.escape(UNFINISHED)}[0-9a-f]{{16}}", path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_json(path: Path, max_bytes: int | None = None) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from gncn.baselines.classifier import DSRN
 from gncn.baselines.descent import IDLE
 from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureConfig, fit_pixel_mixture
 from gncn.data import Dataset
-from gncn.training.fit import Fit, Listener
+from gncn.training.checkpoints import Checkpoints
+from gncn.training.fit import Listener
 from gncn.training.kinds import MODEL_KINDS, Idle, ModelKind, Run
+from gncn.training.progress import Fit
 
 
 class BaselineRun(Run):
@@ -154,12 +156,21 @@ class _Backprop(ModelKind[BaselineRun]):
         return f"{shown}; {blueprint.n_synapses:,} synapses"
 
     def train(
-        self, config: BaselineRun, data: Dataset, listeners: Sequence[Listener] = ()
+        self,
+        config: BaselineRun,
+        data: Dataset,
+        listeners: Sequence[Listener] = (),
+        checkpoints: Checkpoints | None = None,
     ) -> Fit[Baseline]:
         """By backprop; of several variances the best is returned."""
 
-        def train_one(config: BaselineRun) -> Fit[Baseline]:
-            return super(_Backprop, self).train(config, data, listeners)
+        def own(one: BaselineRun) -> Checkpoints | None:
+            if checkpoints is None or len(config.backprop.variances) == 1:
+                return checkpoints
+            return checkpoints.of(f"variance-{one.backprop.variance}")
+
+        def train_one(one: BaselineRun) -> Fit[Baseline]:
+            return super(_Backprop, self).train(one, data, listeners, own(one))
 
         return choose_variance(config, train_one).fit
 
@@ -186,8 +197,13 @@ class _Mixture(ModelKind[BaselineRun]):
         return f"{mixture.n_components} components, {mixture.covariance} covariance, on pixels"
 
     def train(
-        self, config: BaselineRun, data: Dataset, listeners: Sequence[Listener] = ()
+        self,
+        config: BaselineRun,
+        data: Dataset,
+        listeners: Sequence[Listener] = (),
+        checkpoints: Checkpoints | None = None,
     ) -> Fit[PixelMixture]:
+        """By EM, which has one epoch and begins anew after a kill: it keeps no checkpoints."""
         return fit_pixel_mixture(data, config.mixture, seeds=config.seeds, listeners=listeners)
 
 

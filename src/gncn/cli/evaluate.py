@@ -61,6 +61,7 @@ def evaluate(
     trial: options.TrialOption = 0,
     replace: Annotated[bool, Option("--replace", help="Drop what was measured before.")] = False,
     data_dir: options.DataDirOption = None,
+    wait: options.WaitOption = False,
     as_json: options.JsonOption = False,
     **settings: Any,
 ) -> None:
@@ -112,6 +113,7 @@ def evaluate(
             seed=seed,
             trial=trial,
             replace=replace,
+            wait=wait,
             report=report,
         )
     if as_json:

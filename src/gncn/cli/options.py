@@ -26,6 +26,12 @@ DataDirOption = Annotated[
     ),
 ]
 FigureOption = Annotated[Path | None, Option(help="PNG to write. Default: in the run's figures.")]
+WaitOption = Annotated[
+    bool,
+    Option(
+        "--wait", help="Wait until no other process writes to the folder, in place of refusing."
+    ),
+]
 JsonOption = Annotated[bool, Option("--json", help="Print JSON on standard output.")]
 
 console = Console(stderr=True)

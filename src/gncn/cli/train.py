@@ -1,17 +1,29 @@
 """``gncn train``: train networks and write a run folder with figures."""
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Option
 
+from gncn.base.errors import ConfigError
+from gncn.cli import options
 from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
 
 
 def train(
-    out: Annotated[Path, Option(help="Run folder to make.", metavar="RUN")],
+    out: Annotated[Path | None, Option(help="Run folder to make.", metavar="RUN")] = None,
+    resume: Annotated[
+        Path | None,
+        Option(
+            help="Go on with the training that this run folder holds, from its last checkpoint. "
+            "Only --epochs, --set training.evaluation_batch_size, --data-dir and the options of "
+            "checkpoints may be given with it.",
+            metavar="RUN",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         Option(
@@ -52,6 +64,14 @@ def train(
     overwrite: Annotated[
         bool, Option("--overwrite", help="Replace the run that the folder holds.")
     ] = False,
+    checkpoint_batches: Annotated[
+        int | None,
+        Option(help="Write a checkpoint every so many mini-batches, too, not only every epoch."),
+    ] = None,
+    checkpoint_seconds: Annotated[
+        float | None, Option(help="Write one every so many seconds, too.")
+    ] = None,
+    wait: options.WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a generative neural coding network (GNCN), or a baseline, and write a run folder.
@@ -77,21 +97,16 @@ def train(
     The last command trains with each variance in turn and keeps the model with the highest ψ
     on validation images. `run.json` holds the ψ of each, `config.toml` the chosen variance.
 
-    Ctrl-C, SIGTERM and SIGHUP end the run; the last whole epoch is kept.
-    """
-    from gncn.base.errors import unknown_choice
-    from gncn.base.interrupts import interrupts_held, last_words
-    from gncn.cli.progress import ProgressBar
-    from gncn.runs.config import load_config
-    from gncn.runs.drawing import draw_run
-    from gncn.runs.folder import RunFolder
-    from gncn.runs.train import train_run
-    from gncn.training.kinds import MODEL_KINDS
+    Ctrl-C, SIGTERM and SIGHUP end the run; the last whole epoch is kept. A run that ended early, killed or not, goes
+    on from its last checkpoint and ends as if it had not:
 
-    if model is not None and model not in MODEL_KINDS:
-        raise unknown_choice("model", model, MODEL_KINDS)
-    if preset is None and config is None:
-        preset = "mnist" if model in (None, "gncn") else model
+    `gncn train --resume runs/mnist`
+
+    `gncn train --resume runs/mnist --epochs 30`
+    """
+    from gncn.base.locks import alone
+    from gncn.runs.folder import RunFolder
+
     named = {
         "model": model,
         "data.name": data,
@@ -102,25 +117,95 @@ def train(
         "n_trials": trials,
     }
     settings = [f"{name}={_toml(value)}" for name, value in named.items() if value is not None]
-    resolved = load_config(preset=preset, file=config, overrides=[*(overrides or ()), *settings])
+    often = checkpoint_batches, checkpoint_seconds
+    if (out is None) == (resume is None):
+        raise ConfigError(
+            "Give --out RUN to begin a run, or --resume RUN to go on with one; received "
+            f"{'neither' if out is None else 'both'}."
+        )
+    if resume is not None:
+        given = {"--preset": preset, "--config": config, "--overwrite": overwrite or None}
+        if idle := [name for name, value in given.items() if value is not None]:
+            raise ConfigError(
+                f"{', '.join(idle)} has no effect with --resume: the run has its own settings."
+            )
+        RunFolder.open(resume)
+        with alone(resume, "training", wait=wait):
+            changes = [one for one in settings if not one.startswith("data.data_dir=")]
+            dataset = RunFolder.open(resume).data(data_dir)
+            _train(
+                lambda: RunFolder.resume(resume, [*(overrides or ()), *changes]),
+                dataset,
+                often,
+                as_json,
+            )
+        return
+    assert out is not None
+    resolved = _resolve(model, preset, config, [*(overrides or ()), *settings])
     dataset = resolved.data.load()
-    description = resolved.describe(dataset)
+    resolved.describe(dataset)  # refuses what doesn't go together before a folder is made
+    with alone(out, "training", wait=wait):
+        _train(
+            lambda: (RunFolder.create(out, resolved, dataset, overwrite=overwrite), resolved),
+            dataset,
+            often,
+            as_json,
+        )
+
+
+def _resolve(
+    model: str | None, preset: str | None, config: Path | None, overrides: list[str]
+) -> Any:
+    from gncn.base.errors import unknown_choice
+    from gncn.runs.config import load_config
+    from gncn.training.kinds import MODEL_KINDS
+
+    if model is not None and model not in MODEL_KINDS:
+        raise unknown_choice("model", model, MODEL_KINDS)
+    if preset is None and config is None:
+        preset = "mnist" if model in (None, "gncn") else model
+    return load_config(preset=preset, file=config, overrides=overrides)
+
+
+def _train(
+    begin: Callable[[], tuple[Any, Any]],
+    data: Any,
+    often: tuple[int | None, float | None],
+    as_json: bool,
+) -> None:
+    """Train in the folder, and by the configuration, that `begin` gives."""
+    from gncn.base.interrupts import interrupts_held, last_words
+    from gncn.cli.progress import ProgressBar
+    from gncn.runs.drawing import draw_run
+    from gncn.runs.train import train_run
+
     with ExitStack() as stack:
         with interrupts_held():
-            folder = RunFolder.create(out, resolved, dataset, overwrite=overwrite)
+            folder, config = begin()
             stack.enter_context(last_words(folder.interrupt))
-        _introduce(folder.about, description)
+        _introduce(folder.about, config.describe(data))
+        if "resumed" in folder.about:
+            done = folder.history[-1].epoch if folder.has_epochs else 0
+            say(f"goes on after epoch {done} of {config.training.n_epochs}")
+        every_batches, every_seconds = often
         with ProgressBar(console) as bar:
-            result = train_run(folder, resolved, dataset, listeners=[bar])
+            result = train_run(
+                folder,
+                config,
+                data,
+                listeners=[bar],
+                every_batches=every_batches,
+                every_seconds=every_seconds,
+            )
         if result.history:
             if tried := folder.about.get("validation_psi_of_variances"):
                 each = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
                 chosen = folder.config.backprop.variance
                 say(f"variance {chosen}; ψ on validation images: {each}")
-            _conclude(folder, result, draw_run(folder, dataset))
+            _conclude(folder, result, draw_run(folder, data))
         if as_json:
             last = [record.model_dump() for record in result.history[-len(result.networks) :]]
-            print_json({"run": str(out), "status": result.status, "last_epoch": last})
+            print_json({"run": str(folder.path), "status": result.status, "last_epoch": last})
         if result.status == "interrupted":
             raise KeyboardInterrupt
 

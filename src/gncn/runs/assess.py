@@ -29,6 +29,7 @@ from safetensors.numpy import save as save_tensors
 from gncn.base.errors import ConfigError, RunError, unknown_choice
 from gncn.base.files import read_json, sha256, write_atomic
 from gncn.base.interrupts import check, interrupts_held
+from gncn.base.locks import alone
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.baseline import Baseline
 from gncn.core.network import Network
@@ -73,6 +74,7 @@ def assess(
     seed: int = 0,
     trial: int = 0,
     replace: bool = False,
+    wait: bool = False,
     report: Report = lambda _: None,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Measure a model of a run; write, and return, its numbers and the paths of its figures.
@@ -86,13 +88,29 @@ def assess(
         seed: of all that is random.
         trial: number of the model in the run.
         replace: drop what was measured before.
+        wait: wait until no other process writes to the run's folder.
         report: receives what is being done.
 
     Raises:
         ConfigError: a name or value is not allowed, or doesn't suit this model or these data.
         RunError: the run was measured with another seed or settings, or the numbers can't
-            be read, and `replace` is false.
+            be read, and `replace` is false; or another process writes to the folder.
     """
+    with alone(folder.path, "evaluating", wait=wait):
+        return _assess(folder, data, split, only, settings, seed, trial, replace, report)
+
+
+def _assess(
+    folder: RunFolder,
+    data: Dataset,
+    split: str,
+    only: Sequence[str] | None,
+    settings: Mapping[str, Any] | None,
+    seed: int,
+    trial: int,
+    replace: bool,
+    report: Report,
+) -> tuple[dict[str, Any], list[Path]]:
     measures = make_measures(None if only is None else tuple(only), settings or {})
     model = folder.model(trial)
     subject = Subject(as_measurable(model), data, split, seed, report)

@@ -7,12 +7,12 @@ file                content
 ``run.json``        status, versions, seeds, data, hardware and times
 ``history.jsonl``   one line for each trial and epoch (`gncn.training.history`)
 ``trials/K/``       the model of trial K (`gncn.runs.model_files`)
+``checkpoints/``    what a killed training goes on from (`gncn.training.checkpoints`)
 ``figures/``        PNGs
 ==================  ========================================================
 
 Files are written atomically after every epoch, so later commands can work with the folder of a
-run that was killed.  A run replaces another such that a kill at any moment loses neither: the old
-run waits in ``.replaced/`` until the new one has finished an epoch.
+run that was killed.  `gncn.runs.replacing` says how a run replaces another.
 """
 
 import json
@@ -28,22 +28,22 @@ from typing import Any
 
 import jax
 
-from gncn.base.errors import RunError
+from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import explained, make_folder, read_json, write_atomic
 from gncn.base.interrupts import interrupts_held
+from gncn.base.locks import LOCK, OWNER
 from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.runs.config import Config, load_config
 from gncn.runs.model_files import load, save
-from gncn.training.fit import Fit, Listener, Status
-from gncn.training.history import EpochRecord, read_history, write_history
+from gncn.runs.replacing import ASIDE, CHECKPOINTS, holds_run, put_back, recover, set_aside
+from gncn.training.checkpoints import MAY_CHANGE, PACKAGES, Checkpoints
+from gncn.training.fit import Listener
+from gncn.training.history import HISTORY, EpochRecord, read_history, write_history
+from gncn.training.progress import Fit, Status
 
-CONFIG, RUN, HISTORY = "config.toml", "run.json", "history.jsonl"
-REPLACED, MOVING = ".replaced", ".replaced.moving"
-"""Where the old run waits, and where its files are collected before."""
+CONFIG, RUN = "config.toml", "run.json"
 SPLITS = ("train", "validation", "test")
-PACKAGES = ("gncn", "jax", "jaxlib", "equinox", "optax", "numpy")
-"""Packages that numbers may depend on."""
 
 
 class RunFolder(Listener):
@@ -67,14 +67,15 @@ class RunFolder(Listener):
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; choose a folder for the run.")
         with explained(f"Can't make the folder {path}"):
-            if any((path / name).exists() for name in (CONFIG, REPLACED, MOVING)):
+            if holds_run(path):
                 if not overwrite:
+                    recover(path)
                     raise RunError(
                         f"{path} already holds a run. Choose another folder with --out, or replace "
                         "the run with --overwrite."
                     )
-                _set_aside(path)
-            elif path.exists() and any(path.iterdir()):
+                set_aside(path)
+            elif path.exists() and any(one.name not in (LOCK, OWNER) for one in path.iterdir()):
                 raise RunError(
                     f"{path} holds files that are no run; choose an empty or new folder."
                 )
@@ -86,6 +87,7 @@ class RunFolder(Listener):
             seeds=config.seeds,
             model=config.model,
             n_synapses=config.n_synapses(data),
+            **({"variances": list(tried)} if len(tried := config.backprop.variances) > 1 else {}),
             **_provenance(data),
         )
         return folder
@@ -106,15 +108,59 @@ class RunFolder(Listener):
             )
         return cls(path)
 
+    @classmethod
+    def resume(cls, path: str | Path, changes: Sequence[str] = ()) -> "tuple[RunFolder, Config]":
+        """Open a folder to go on with the training that it holds; returns its configuration, too.
+
+        Args:
+            path: the folder.
+            changes: options that are to change, such as ``"training.n_epochs=30"``; those of
+                `gncn.training.checkpoints.MAY_CHANGE` may.
+
+        Raises:
+            ConfigError: an option must stay as it is.
+            RunError: the folder holds no run.
+        """
+        folder = cls.open(path)
+        variances = folder.about.get("variances")  # of a run that chooses one and keeps the best
+        chosen = [] if variances is None else [f"backprop.variance={variances}"]
+        config = load_config(file=folder.path / CONFIG, overrides=[*chosen, *changes])
+        before = load_config(file=folder.path / CONFIG, overrides=chosen).model_dump()
+        fixed = config.model_dump()
+        for values in (fixed, before):
+            for name in MAY_CHANGE:
+                values["training"].pop(name)
+        if fixed != before:
+            raise ConfigError(
+                f"Only {' and '.join(sorted(MAY_CHANGE))} may change when a training goes on; "
+                f"received {', '.join(changes)}."
+            )
+        folder._history = folder.history if folder.has_epochs else []
+        write_atomic(folder.path / CONFIG, config.to_toml())
+        resumed = [*folder.about.get("resumed", ()), now()]
+        folder._update(status="running", resumed=resumed)
+        return folder, config
+
+    def checkpoints(
+        self, every_batches: int | None = None, every_seconds: float | None = None
+    ) -> Checkpoints:
+        """Where the checkpoints of the run are, and how often one is written."""
+        return Checkpoints(self.path / CHECKPOINTS, every_batches, every_seconds)
+
     @property
     def has_epochs(self) -> bool:
         """Whether an epoch has ended."""
         return (self.path / HISTORY).exists()
 
     @property
+    def has_begun(self) -> bool:
+        """Whether there is something to go on from."""
+        return self.has_epochs or any((self.path / CHECKPOINTS).rglob("state.json"))
+
+    @property
     def waits(self) -> bool:
         """Whether an old run is still there because no epoch of the new one has ended."""
-        return (self.path / REPLACED).is_dir()
+        return (self.path / ASIDE).is_dir()
 
     @property
     def config(self) -> Config:
@@ -152,7 +198,7 @@ class RunFolder(Listener):
         if not self.trial(trial).is_dir():
             names = (entry.name for entry in (self.path / "trials").glob("*"))
             found = sorted(int(name) for name in names if name.isdecimal())
-            older = f" The run that it was to replace lies in {self.path / REPLACED}."
+            older = f" The run that it was to replace lies in {self.path / ASIDE}."
             raise RunError(
                 f"{self.path} has no trained model of trial {trial}; it has trials {found}."
                 + (older if self.waits else "")
@@ -195,11 +241,13 @@ class RunFolder(Listener):
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         """Save the models and the history so far."""
-        self._history.extend(records)
+        # A training that goes on may repeat an epoch that ended before its checkpoint was whole.
+        before = [one for one in self._history if one.epoch < records[0].epoch]
+        self._history = [*before, *records]
         for index, network in enumerate(networks):
             save(network, self.trial(index))
         write_history(self.path / HISTORY, self._history)
-        shutil.rmtree(self.path / REPLACED, ignore_errors=True)
+        shutil.rmtree(self.path / ASIDE, ignore_errors=True)
 
     @interrupts_held()
     def keep(self, config: Config, result: Fit[Any], **about: Any) -> None:
@@ -216,7 +264,7 @@ class RunFolder(Listener):
         If an old run still waits, or the run was interrupted before an epoch ended, the folder
         becomes what it was before.
         """
-        if self.waits or (status == "interrupted" and not self.has_epochs):
+        if not self.has_begun and (self.waits or status == "interrupted"):
             self.give_up()
             return
         kept = {} if epochs_kept is None else {"epochs_kept": list(epochs_kept)}
@@ -229,53 +277,24 @@ class RunFolder(Listener):
             self.finish("interrupted", list(kept.values()))
         if kept:
             after = " and ".join(str(epoch) for epoch in sorted({*kept.values()}))
-            return f"{self.path} holds the networks as they were after epoch {after}."
+            return (
+                f"{self.path} holds the networks as they were after epoch {after}. Go on with "
+                f"`gncn train --resume {self.path}`."
+            )
         back = f" The run that {self.path} held is back." if self.has_epochs else ""
         return f"the first epoch had not ended, so there is nothing to keep.{back}"
 
     @interrupts_held()
     def give_up(self) -> None:
         """Leave the folder as it was before `create`; an empty one is removed."""
-        aside = self.path / REPLACED
         with explained(f"Can't restore {self.path}"):
-            _remove_run(self.path)
-            if aside.is_dir():
-                for entry in aside.iterdir():
-                    entry.rename(self.path / entry.name)
-                aside.rmdir()
-            if not any(self.path.iterdir()):
-                self.path.rmdir()
+            put_back(self.path)
+            if not any(one.name not in (LOCK, OWNER) for one in self.path.iterdir()):
+                shutil.rmtree(self.path)
 
     def _update(self, **values: Any) -> None:
         before = read_json(self.path / RUN) if (self.path / RUN).exists() else {}
         write_atomic(self.path / RUN, json.dumps(before | values, indent=2) + "\n")
-
-
-def _set_aside(path: Path) -> None:
-    """Move the run that a folder holds aside.  If it is killed midway, the next call finishes."""
-    aside, moving = path / REPLACED, path / MOVING
-    if aside.is_dir():  # the run that was to replace it was killed in its first epoch
-        _remove_run(path)
-        return
-    moving.mkdir(exist_ok=True)
-    for entry in _entries(path):
-        entry.rename(moving / entry.name)
-    moving.rename(aside)
-
-
-def _entries(path: Path) -> list[Path]:
-    """A run's files; last is the configuration, by which a run folder is recognised."""
-    measured = ("metrics-*.json", "per-image-*.safetensors", "pictures-*.safetensors")
-    patterns = (*measured, RUN, HISTORY, "trials", "figures", CONFIG)
-    return [found for pattern in patterns for found in path.glob(pattern)]
-
-
-def _remove_run(path: Path) -> None:
-    for entry in _entries(path):
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
 
 
 def now() -> str:

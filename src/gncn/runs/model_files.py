@@ -24,7 +24,8 @@ import numpy as np
 from safetensors import SafetensorError
 
 from gncn.base.errors import ConfigError, RunError
-from gncn.base.files import explained, make_folder, read_json, sha256, write_atomic
+from gncn.base.files import explained, read_json, sha256, sweep, write_atomic
+from gncn.base.locks import alone
 from gncn.base.registry import registered
 from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.kinds import CLASSES, start_baseline
@@ -127,13 +128,20 @@ def save(model: Any, folder: str | Path) -> Path:
             f"{what}: its description has {len(text):,} bytes, and {MAX_DESCRIPTION_BYTES:,} are "
             "the most."
         )
-    make_folder(folder)
-    write_atomic(folder / tensors, content)
-    write_atomic(folder / DESCRIPTION, text)
-    for left in (*folder.glob("model-*.safetensors"), *folder.glob(".model-*")):
-        if left.name != tensors:  # of an earlier model, or by a process that was killed
-            left.unlink(missing_ok=True)
+    with alone(folder, "saving a model", wait=True):
+        write_atomic(folder / tensors, content)
+        write_atomic(folder / DESCRIPTION, text)
+        sweep(folder)
+        for left in folder.glob("model-*.safetensors"):
+            if left.name != tensors and _is_ours(left):
+                left.unlink(missing_ok=True)
     return folder / DESCRIPTION
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether `save` wrote a file of arrays: then its name is the beginning of its hash."""
+    found = re.fullmatch(r"model-([0-9a-f]{12})\.safetensors", path.name)
+    return found is not None and sha256(path.read_bytes()).startswith(found[1])
 
 
 def load(folder: str | Path) -> Any:
@@ -144,8 +152,14 @@ def load(folder: str | Path) -> Any:
             or it has a part that this installation doesn't know.
     """
     folder = _path(folder)
-    whole = _read_description(folder / DESCRIPTION)
-    content = _read_tensors(folder, whole["tensors"], whole["sha256"])
+    while True:
+        whole = _read_description(folder / DESCRIPTION)
+        try:
+            content = _read_tensors(folder, whole["tensors"], whole["sha256"])
+            break
+        except RunError:  # perhaps another process has saved a model since
+            if _read_description(folder / DESCRIPTION) == whole:
+                raise
     try:
         _refuse_unknown_parts(folder, whole["description"])
         skeleton = _skeleton(whole["model"], whole["description"])

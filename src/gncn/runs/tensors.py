@@ -17,9 +17,8 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from gncn.base.errors import RunError
+from gncn.base.tensors import named_arrays, named_leaves, refuse_misfits, with_arrays
 from gncn.evaluation.mixture import Mixture
-
-_ARRAYS = (jax.Array, np.ndarray, jax.ShapeDtypeStruct)
 
 
 def encode(where: str, tree: Any, skeleton: Any, metadata: dict[str, str] | None = None) -> bytes:
@@ -34,11 +33,9 @@ def encode(where: str, tree: Any, skeleton: Any, metadata: dict[str, str] | None
     Raises:
         RunError: an array is missing, unknown, of another shape or type, or not finite.
     """
-    _check(where, _named(tree), skeleton)
-    arrays = _named(_packed(tree))
-    # safetensors writes an array's memory as it lies, without regard to its strides.
-    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    return save_tensors(contiguous, metadata=metadata)
+    _check(where, named_leaves(tree), skeleton)
+    arrays = named_arrays(_packed(tree))
+    return save_tensors(arrays, metadata=metadata)
 
 
 def decode(where: str, content: bytes, skeleton: Any) -> Any:
@@ -49,35 +46,12 @@ def decode(where: str, content: bytes, skeleton: Any) -> Any:
     arrays, packed = load_tensors(content), _packed(skeleton)
     _check(where, arrays, packed)
 
-    def take(path: tuple[Any, ...], leaf: Any) -> Any:
-        return jnp.asarray(arrays[_name(path)]) if isinstance(leaf, _ARRAYS) else leaf
-
-    return _unpacked(jax.tree_util.tree_map_with_path(take, packed))
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {_name(path): leaf for path, leaf in leaves if isinstance(leaf, _ARRAYS)}
+    return _unpacked(with_arrays(where, arrays, packed))
 
 
 def _check(where: str, arrays: dict[str, Any], skeleton: Any) -> None:
-    wanted = _named(skeleton)
-    if set(arrays) != set(wanted):
-        missing, foreign = sorted(set(wanted) - set(arrays)), sorted(set(arrays) - set(wanted))
-        raise RunError(
-            f"{where} doesn't fit its description: missing {missing}, unknown {foreign}."
-        )
+    refuse_misfits(where, arrays, named_leaves(skeleton))
     for name, array in arrays.items():
-        like = wanted[name]
-        if array.shape != like.shape or array.dtype != like.dtype:
-            raise RunError(
-                f"{where}: {name} must be {like.dtype} of shape {like.shape}; received "
-                f"{array.dtype} of shape {array.shape}."
-            )
         if not np.isfinite(array).all():
             raise RunError(f"{where}: {name} holds values that are not finite.")
 

@@ -11,18 +11,35 @@ from gncn.baselines.kinds import VarianceChoice, choose_variance
 from gncn.data import Dataset
 from gncn.runs.config import Config
 from gncn.runs.folder import RunFolder
-from gncn.training.fit import Fit, FitDivergenceError, Listener
+from gncn.training.checkpoints import Checkpoints
+from gncn.training.fit import FitDivergenceError, Listener
+from gncn.training.progress import Fit
 
 
-def train(config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()) -> Fit[Any]:
+def train(
+    config: Config,
+    data: Dataset,
+    *,
+    listeners: Sequence[Listener] = (),
+    checkpoints: Checkpoints | None = None,
+) -> Fit[Any]:
     """Make the models of a configuration and train them; see `gncn.training.kinds.ModelKind`."""
-    return config.kind.train(config, data, listeners)
+    return config.kind.train(config, data, listeners, checkpoints)
 
 
 def train_run(
-    folder: RunFolder, config: Config, data: Dataset, *, listeners: Sequence[Listener] = ()
+    folder: RunFolder,
+    config: Config,
+    data: Dataset,
+    *,
+    listeners: Sequence[Listener] = (),
+    every_batches: int | None = None,
+    every_seconds: float | None = None,
 ) -> Fit[Any]:
-    """Train the models of a run as `train` does, and keep its folder, just created, up to date.
+    """Train the models of a run as `train` does, and keep its folder up to date.
+
+    The folder was just created, or opened to go on (`RunFolder.resume`).  A checkpoint is written
+    after every epoch, and within it as `gncn.training.checkpoints.Checkpoints` says.
 
     If a GVAE-CV has several variances to choose from, the folder holds the best so far with its
     own configuration, and ``run.json`` the ψ that each reached.
@@ -35,9 +52,11 @@ def train_run(
         The models that the folder holds in the end, and their history.
     """
     several = config.model == "gvae-cv" and len(config.backprop.variances) > 1
+    where = folder.checkpoints(every_batches, every_seconds)
 
     def train_one(config: Config) -> Fit[Any]:
-        return train(config, data, listeners=listeners)
+        own = where.of(f"variance-{config.backprop.variance}")
+        return train(config, data, listeners=listeners, checkpoints=own)
 
     def keep(choice: VarianceChoice) -> None:
         tried = {str(variance): psi for variance, psi in choice.validation.items()}
@@ -47,12 +66,14 @@ def train_run(
         if several:
             result = choose_variance(config, train_one, keep).fit
         else:
-            result = train(config, data, listeners=[*listeners, folder])
+            result = train(config, data, listeners=[*listeners, folder], checkpoints=where)
     except FitDivergenceError as error:
         folder.finish("diverged", None if several else error.last_good.epochs_kept)
         raise
     except GncnError:
-        if not folder.has_epochs:
+        if folder.has_epochs or "resumed" in folder.about:
+            folder.finish("interrupted")
+        else:
             folder.give_up()
         raise
     folder.finish(result.status, result.epochs_kept)

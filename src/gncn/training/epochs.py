@@ -208,6 +208,20 @@ class EpochReport(NamedTuple):
     batch_error: Float[Array, "batches trials"]
 
 
+class Partial(NamedTuple):
+    """An epoch of which some mini-batches are done.
+
+    Attributes:
+        carry: models and learners after them.
+        seen: sums of statistics over each one's images, with axes of trials and mini-batches.
+        n_batches: how many are done.
+    """
+
+    carry: tuple[Any, Any]
+    seen: Statistics
+    n_batches: int
+
+
 def run_epoch(
     state: TrainingState,
     source: Source,
@@ -215,6 +229,8 @@ def run_epoch(
     rates: Rates,
     on_batch: Callable[[int], None] | None = None,
     *,
+    partial: Partial | None = None,
+    keep: Callable[[Partial], None] | None = None,
     chunk: int | None = None,
     together: bool | None = None,
 ) -> tuple[TrainingState, EpochReport]:
@@ -228,6 +244,8 @@ def run_epoch(
         method: what one mini-batch does to one trial.
         rates: with a leading axis of trials.
         on_batch: receives the number, from 0, of the last mini-batch done, after each chunk.
+        partial: the part of this epoch that is done already, as `keep` received it.
+        keep: receives the part that is done after each chunk but the last; the device waits.
         chunk: mini-batches of a chunk; by default an epoch has `CHUNKS` chunks.
         together: run trials at once, not one after the other; by default everywhere but on
             a CPU.
@@ -239,8 +257,10 @@ def run_epoch(
     length = -(-method.n_batches // CHUNKS) if chunk is None else chunk
     together = jax.default_backend() != "cpu" if together is None else together
     keys, order = _draw_order(state.key, state.epoch, method.n_images)
-    carry = jax.tree.map(jnp.copy, (state.network, state.learner))  # to be used up
-    seen: list[Statistics] = []
+    begun, n_done, seen = (state.network, state.learner), 0, []
+    if partial is not None:
+        begun, n_done, seen = partial.carry, partial.n_batches, [partial.seen]
+    carry = jax.tree.map(jnp.copy, begun)  # to be used up
     under_way: deque[tuple[int, Array]] = deque()
 
     def finish(leave: int) -> None:
@@ -250,12 +270,17 @@ def run_epoch(
             if on_batch is not None:
                 on_batch(number)
 
-    with closing(chunks(on_device(source), np.asarray(order), batch_size, length)) as feed:
+    left = np.asarray(order)[:, n_done * batch_size :]
+    with closing(chunks(on_device(source), left, batch_size, length, n_done)) as feed:
         for part in feed:
             carry, sums = _learn_chunk((method, together, part, keys, rates), carry)
             seen.append(sums)
             under_way.append((int(part.first + part.n_batches) - 1, sums.error))
             finish(leave=LEAD - 1)
+            n_done = int(part.first + part.n_batches)
+            if keep is not None and n_done < method.n_batches:
+                finish(leave=0)
+                keep(Partial(jax.tree.map(jnp.copy, carry), _joined(seen, n_done), n_done))
     finish(leave=0)
     network, learner = carry
     return TrainingState(network, learner, state.key, state.epoch + 1), _report(seen, method)

@@ -97,7 +97,11 @@ class Chunk(NamedTuple):
 
 
 def chunks(
-    source: Source, order: Int[np.ndarray, "trials images"], batch_size: int, length: int
+    source: Source,
+    order: Int[np.ndarray, "trials images"],
+    batch_size: int,
+    length: int,
+    n_done: int = 0,
 ) -> Generator[Chunk, None, None]:
     """Cut an epoch into chunks of equal length, so that one program serves all of them.
 
@@ -107,6 +111,7 @@ def chunks(
         batch_size: images of a mini-batch; the last is filled up with the first image.
         length: mini-batches of a chunk; the last may have fewer, and chunks of streamed
             images have no more than `STREAMED_BYTES` allow.
+        n_done: mini-batches of the epoch that are done, whose images `order` leaves out.
 
     Raises:
         DataError: the file of streamed images can't be read, or has changed.
@@ -124,7 +129,8 @@ def chunks(
     def chunk(number: int, examples: Examples, indices: Int[np.ndarray, "..."]) -> Chunk:
         first = number * length
         count = min(length, n_batches - first)
-        return Chunk(np.asarray(first), np.asarray(count), examples, np.ascontiguousarray(indices))
+        number_of_first = np.asarray(n_done + first)
+        return Chunk(number_of_first, np.asarray(count), examples, np.ascontiguousarray(indices))
 
     if isinstance(source, Examples):
         for number in range(n_chunks):

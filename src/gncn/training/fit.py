@@ -2,28 +2,31 @@
 
 This is the edge between pure epochs and the world.  `fit` measures time, evaluates, tells a
 `Listener` (a progress bar, a run folder), and stops a run that diverges or no longer improves.
-`Progress` holds all that goes from one epoch to the next; on Ctrl-C the last one is returned.
+`Progress` holds all that goes from one epoch to the next; on Ctrl-C the last one is returned, and
+`Checkpoints` keep it on disk.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import singledispatch
-from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from gncn.base.errors import ConfigError, DivergenceError
 from gncn.base.interrupts import interrupts_held
 from gncn.data import Dataset
+from gncn.training.checkpoints import Checkpoints, Keeper, identify
 from gncn.training.config import Rates, TrainingConfig
 from gncn.training.epochs import (
+    CHUNKS,
     Method,
     Monitored,
-    TrainingState,
+    Partial,
     average,
     run_epoch,
     stack,
@@ -31,9 +34,7 @@ from gncn.training.epochs import (
 )
 from gncn.training.examples import examples_of, on_device
 from gncn.training.history import EpochRecord, ErrorName
-
-Status = Literal["finished", "interrupted", "diverged"]
-M = TypeVar("M")
+from gncn.training.progress import Fit, M, Progress, Status
 
 WORST_NATS_PER_PIXEL = 10 * np.log(2)
 """A mean reconstruction error above this is divergence: ten times the error of tossing coins.
@@ -79,34 +80,6 @@ class Listener(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Fit(Generic[M]):
-    """The result of training.
-
-    Attributes:
-        networks: one for each trial, from the last whole epoch, or with early stopping
-            from the best one.
-        history: one record for each trial and epoch.
-        status: ``finished``, ``interrupted`` by Ctrl-C, or ``diverged``.
-        epochs_kept: the epoch that each of `networks` is from; 0 is the start.
-    """
-
-    networks: tuple[M, ...]
-    history: tuple[EpochRecord, ...]
-    status: Status
-    epochs_kept: tuple[int, ...]
-
-    @property
-    def network(self) -> M:
-        """The network of the first trial."""
-        return self.networks[0]
-
-    @property
-    def kept(self) -> tuple[EpochRecord, ...]:
-        """Records of the epochs kept, in the order of `history`; a start has none."""
-        return tuple(r for r in self.history if r.epoch == self.epochs_kept[r.trial])
-
-
 class FitDivergenceError(DivergenceError):
     """Training diverged.
 
@@ -119,37 +92,6 @@ class FitDivergenceError(DivergenceError):
         self.last_good = last_good
 
 
-@dataclass(frozen=True)
-class Progress:
-    """All that training carries from one epoch to the next.
-
-    Attributes:
-        state: models and learners.
-        best: the models to keep, with a leading axis of trials: from the best epoch, or
-            from the last without early stopping.
-        scores: how good each of `best` is on the validation images.
-        epochs_kept: the epoch that each of `best` is from.
-        worst: the error of a mini-batch above which each trial has diverged.
-        history: records of all epochs.
-    """
-
-    state: TrainingState
-    best: Any
-    scores: Float[np.ndarray, " trials"]
-    epochs_kept: tuple[int, ...]
-    worst: Float[np.ndarray, " trials"]
-    history: tuple[EpochRecord, ...] = ()
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        return self.history[-1].epoch if self.history else 0
-
-    def result(self, status: Status) -> Fit[Any]:
-        """What `fit` returns if training ends here."""
-        return Fit(tuple(unstack(self.best)), self.history, status, self.epochs_kept)
-
-
 def fit(
     network: M | Sequence[M],
     data: Dataset,
@@ -157,6 +99,8 @@ def fit(
     *,
     seeds: int | Sequence[int] = 0,
     listeners: Sequence[Listener] = (),
+    checkpoints: Checkpoints | str | Path | None = None,
+    resume_from: Checkpoints | str | Path | None = None,
 ) -> Fit[M]:
     """Train one model, or several of one kind and size at once.
 
@@ -169,6 +113,12 @@ def fit(
             differ in their rates.  Trials may also differ in β, γ, α_e and α_h.
         seeds: decide the order of images, one seed for each trial.
         listeners: hear of the progress.
+        checkpoints: where to keep what a killed training goes on from, after every epoch, or
+            more often as a `Checkpoints` says.
+        resume_from: go on from the newest checkpoint there, and keep further ones in the same
+            place.  All other arguments must be as they were; of `config`, `n_epochs` and
+            `evaluation_batch_size` may change.  The result is the one of a training that was
+            never stopped, to the last bit.
 
     Returns:
         The trained models and the history of training.
@@ -179,6 +129,7 @@ def fit(
             apply.
         DataError: the data do not fit the models.
         FitDivergenceError: training diverged; holds the last good state.
+        RunError: a checkpoint can't be written, or there is none to go on from.
     """
     models = [network] if not isinstance(network, Sequence) else list(network)
     seeds = [seeds] if isinstance(seeds, int) else list(seeds)
@@ -189,20 +140,27 @@ def fit(
     _refuse_unequal(models, seeds, configs)
     epochs = _Epochs(models, data, configs, listeners)
     plan, progress = configs[0], epochs.start(models, seeds)
+    where, partial, keeper = checkpoints if resume_from is None else resume_from, None, None
+    if where is not None:
+        if checkpoints is not None and resume_from is not None:
+            raise ConfigError("Give checkpoints or resume_from, not both: it goes on in one place.")
+        where = where if isinstance(where, Checkpoints) else Checkpoints(where)
+        keeper = Keeper(where, identify(models, seeds, configs, data), listeners)
+        if resume_from is not None:
+            progress, partial = keeper.restore(progress)
     for listener in listeners:
         listener.on_start(plan.n_epochs, epochs.method.n_batches)
     status: Status = "finished"
     try:
-        while progress.epoch < plan.n_epochs:
-            after = epochs.next(progress)
+        while progress.epoch < plan.n_epochs and progress.idle < (plan.patience or np.inf):
+            after, partial = epochs.next(progress, partial, keeper), None
             with interrupts_held():  # networks, history and what listeners write agree
                 progress = after
                 records, best = after.history[-len(models) :], unstack(after.best)
                 for listener in listeners:
                     listener.on_epoch(records, best)
-            idle = progress.epoch - max(progress.epochs_kept)
-            if plan.patience is not None and idle >= plan.patience:
-                break
+                if keeper is not None:
+                    keeper.save(progress)
     except KeyboardInterrupt:
         status = "interrupted"
     return progress.result(status)
@@ -238,11 +196,29 @@ class _Epochs:
         worst = np.full(n_trials, WORST_NATS_PER_PIXEL * self.n_pixels)
         return Progress(state, state.network, np.full(n_trials, -np.inf), (0,) * n_trials, worst)
 
-    def next(self, progress: Progress) -> Progress:
-        """After one more epoch; raises `FitDivergenceError`."""
+    def next(
+        self, progress: Progress, partial: Partial | None = None, keeper: Keeper | None = None
+    ) -> Progress:
+        """After one more epoch, of which a part may be done; raises `FitDivergenceError`."""
         epoch, worst = progress.epoch + 1, progress.worst
+        every = None if keeper is None else keeper.where.every_batches
+
+        def keep(so_far: Partial) -> None:
+            if keeper is not None and keeper.due(so_far.n_batches):
+                with interrupts_held():
+                    keeper.save(progress, so_far)
+
         began = time.perf_counter()
-        state, report = run_epoch(progress.state, self.train, self.method, self.rates, self._tell)
+        state, report = run_epoch(
+            progress.state,
+            self.train,
+            self.method,
+            self.rates,
+            self._tell,
+            partial=partial,
+            keep=None if keeper is None or not keeper.within_epochs else keep,
+            chunk=None if every is None else min(every, -(-self.method.n_batches // CHUNKS)),
+        )
         seconds = time.perf_counter() - began
         errors = report.batch_error
         if epoch == 1 and self.method.free_start:

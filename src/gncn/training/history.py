@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gncn.base.errors import RunError
 from gncn.base.files import write_atomic
 
+HISTORY = "history.jsonl"
+
 ErrorName = Literal["bce", "squared_error", "error_percent", "negative_log_likelihood"]
 
 

@@ -13,8 +13,10 @@ from gncn.base.description import Description
 from gncn.core.build import Settling
 from gncn.core.chain import Chain
 from gncn.data import Dataset
+from gncn.training.checkpoints import Checkpoints
 from gncn.training.config import TrainingConfig
-from gncn.training.fit import Fit, Listener, fit
+from gncn.training.fit import Listener, fit
+from gncn.training.progress import Fit
 
 Idle = tuple[str, tuple[str, ...], str]
 """A section, options of it that have no effect, and why: "without network.precision"."""
@@ -71,10 +73,27 @@ class ModelKind(abc.ABC, Generic[C]):
     def describe(self, config: C, data: Dataset) -> str:
         """The model's layers and synapses in a few words."""
 
-    def train(self, config: C, data: Dataset, listeners: Sequence[Listener] = ()) -> Fit[Any]:
-        """Make the models and train them; see `fit`."""
-        models = self.models(config, data)
-        return fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
+    def train(
+        self,
+        config: C,
+        data: Dataset,
+        listeners: Sequence[Listener] = (),
+        checkpoints: Checkpoints | None = None,
+    ) -> Fit[Any]:
+        """Make the models and train them; see `fit`.
+
+        Training goes on from the newest of the checkpoints, if there are any.
+        """
+        goes_on = checkpoints is not None and bool(checkpoints.found)
+        return fit(
+            self.models(config, data),
+            data,
+            config.training,
+            seeds=config.seeds,
+            listeners=listeners,
+            checkpoints=None if goes_on else checkpoints,
+            resume_from=checkpoints if goes_on else None,
+        )
 
 
 MODEL_KINDS: dict[str, ModelKind[Any]] = {}

@@ -1,0 +1,60 @@
+"""Locks: one process at a time writes to a folder."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from gncn.base.errors import RunError
+from gncn.base.files import explained, make_folder, read_json, write_atomic
+
+LOCK, OWNER = ".lock", ".lock.json"
+"""The file that is locked, which stays, and the one that says who holds it."""
+
+
+@contextmanager
+def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
+    """Do the block while no other process, thread or host does one on the folder.
+
+    The system drops the lock when this process ends, however it does.  The folder is made if
+    need be.
+
+    Args:
+        folder: what is written to.
+        doing: what the block does, for the one that is refused: "training", for instance.
+        wait: wait for the other one to end, in place of refusing.
+
+    Raises:
+        RunError: another holds the lock; says who and since when.  Or the folder can't be written.
+    """
+    make_folder(folder)
+    lock = FileLock(folder / LOCK, timeout=-1 if wait else 0)
+    with explained(f"Can't lock the folder {folder}"):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{folder} is in use: {_owner(folder)}. Wait for it to end, or choose another "
+                "folder."
+            ) from None
+    try:
+        owner = {"doing": doing, "pid": os.getpid(), "host": socket.gethostname()}
+        write_atomic(folder / OWNER, json.dumps(owner) + "\n")
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / OWNER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _owner(folder: Path) -> str:
+    """Who holds the lock of a folder, in words."""
+    try:
+        owner = read_json(folder / OWNER)
+    except RunError:  # it has just taken the lock, or is about to release it
+        return "another process has just begun or ended something there"
+    return f"{owner.get('doing')} by process {owner.get('pid')} on {owner.get('host')}"

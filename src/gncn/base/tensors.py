@@ -1,0 +1,82 @@
+"""Arrays of a pytree by name: an array's name is its path in the tree, ``encoder.weights.0``."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gncn.base.errors import RunError
+
+ARRAYS = (jax.Array, np.ndarray, jax.ShapeDtypeStruct)
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """The name of the leaf at a path."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """The arrays of a tree, or what stands for them in a skeleton, by name."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_name(path): leaf for path, leaf in leaves if isinstance(leaf, ARRAYS)}
+
+
+def named_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """The arrays of a tree by name, on the host; random keys as their data.
+
+    safetensors writes an array's memory as it lies, without regard to its strides, hence the order.
+    """
+    return {name: np.asarray(_data(leaf), order="C") for name, leaf in named_leaves(tree).items()}
+
+
+def refuse_misfits(where: str, arrays: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse arrays that are not the ones wanted in name, shape and type.
+
+    Raises:
+        RunError: begins with `where`.
+    """
+    if set(arrays) != set(wanted):
+        missing, foreign = sorted(set(wanted) - set(arrays)), sorted(set(arrays) - set(wanted))
+        raise RunError(
+            f"{where} doesn't fit its description: missing {missing}, unknown {foreign}."
+        )
+    for name, array in arrays.items():
+        like = wanted[name]
+        if array.shape != like.shape or array.dtype != like.dtype:
+            raise RunError(
+                f"{where}: {name} must be {like.dtype} of shape {like.shape}; received "
+                f"{array.dtype} of shape {array.shape}."
+            )
+
+
+def with_arrays(where: str, arrays: dict[str, np.ndarray], tree: Any) -> Any:
+    """The tree with other arrays: the inverse of `named_arrays`.
+
+    NumPy's arrays stay NumPy's, and random keys are made of their data.
+
+    Raises:
+        RunError: the arrays don't fit the tree.
+    """
+    wanted = {name: _data(leaf) for name, leaf in named_leaves(tree).items()}
+    refuse_misfits(where, arrays, wanted)
+
+    def take(path: tuple[Any, ...], leaf: Any) -> Any:
+        if not isinstance(leaf, ARRAYS):
+            return leaf
+        array = arrays[path_name(path)]
+        if isinstance(leaf, np.ndarray):
+            return array
+        if isinstance(leaf, jax.Array) and _is_key(leaf):
+            return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
+        return jnp.asarray(array)
+
+    return jax.tree_util.tree_map_with_path(take, tree)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _data(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf

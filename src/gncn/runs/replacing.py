@@ -1,0 +1,96 @@
+"""One run replaces another in its folder, such that a kill at any moment loses neither.
+
+The old run's files move to ``.replaced``.  They are removed when the new run has finished an epoch;
+until then they can be put back.  Only files that a run writes are ever moved or removed.
+
+=======================  ===========================================================
+folder                   what a kill left there
+=======================  ===========================================================
+``.replaced.moving``     a part of the old run; the new one had not begun
+``.replaced``            the old run; the new one is whole if it has a history
+``.replaced.restoring``  a part of the old run; the new one's files are gone
+=======================  ===========================================================
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from gncn.base.files import sync
+from gncn.training.history import HISTORY
+
+ASIDE, MOVING, RESTORING = ".replaced", ".replaced.moving", ".replaced.restoring"
+CHECKPOINTS = "checkpoints"
+_MEASURED = r"(metrics|per-image|pictures)-(train|validation|test)(-\d+)?\.(json|safetensors)"
+_MODEL = r"trials/\d+/(model\.json|model-[0-9a-f]{12}\.safetensors|prior\.safetensors|\.lock)"
+_OWN = re.compile(
+    rf"config\.toml|run\.json|history\.jsonl|{_MEASURED}|{_MODEL}|figures/[^/]+\.png"
+    rf"|{CHECKPOINTS}/.+"
+)
+
+
+def own_files(path: Path) -> Iterator[Path]:
+    """The files in a folder that a run wrote, relative to it."""
+    for found in sorted(path.rglob("*")):
+        relative = found.relative_to(path)
+        if _OWN.fullmatch(relative.as_posix()) and not found.is_dir():
+            yield relative
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a folder holds a run, or one that was interrupted while it was replaced."""
+    return any((path / name).exists() for name in ("config.toml", ASIDE, MOVING, RESTORING))
+
+
+def set_aside(path: Path) -> None:
+    """Move the run of a folder aside."""
+    recover(path)
+    _move(path, path / MOVING)
+    (path / MOVING).rename(path / ASIDE)
+    sync(path)
+
+
+def put_back(path: Path) -> None:
+    """Remove the new run, and put the old one back if there is one."""
+    if not (path / RESTORING).is_dir():
+        remove_run(path)
+        if not (path / ASIDE).is_dir():
+            return
+        (path / ASIDE).rename(path / RESTORING)
+    _move(path / RESTORING, path)
+    shutil.rmtree(path / RESTORING)
+    sync(path)
+
+
+def recover(path: Path) -> None:
+    """Finish, or undo, what a killed process had begun."""
+    if (path / MOVING).is_dir():
+        _move(path / MOVING, path)
+        shutil.rmtree(path / MOVING)
+    if (path / RESTORING).is_dir() or ((path / ASIDE).is_dir() and not (path / HISTORY).exists()):
+        put_back(path)
+    elif (path / ASIDE).is_dir():
+        shutil.rmtree(path / ASIDE)
+
+
+def remove_run(path: Path) -> None:
+    """Remove a run's files, and folders that are then empty."""
+    for relative in own_files(path):
+        (path / relative).unlink()
+    _remove_empty(path)
+
+
+def _move(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for relative in own_files(source):
+        (target / relative).parent.mkdir(parents=True, exist_ok=True)
+        (source / relative).rename(target / relative)
+    _remove_empty(source)
+
+
+def _remove_empty(path: Path) -> None:
+    folders = [path / "figures", path / CHECKPOINTS, path / "trials"]
+    for folder in sorted((f for top in folders for f in (top, *top.rglob("*"))), reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -1,0 +1,321 @@
+"""Checkpoints: all that a training needs to go on after its process was killed.
+
+A checkpoint is a folder whose name is a number, ``000007``.  ``state.safetensors`` in it holds the
+arrays (models, optimisers, random keys, the best models so far, and what an epoch that is under
+way has seen), and ``state.json`` the rest (history, listeners, and what the training must share
+with the one that goes on).  The folder is written under another name, flushed to disk and then
+renamed, so it is whole or absent.  The last two are kept.
+
+The order of images needs no place in it: epoch t draws it from the trial's key and t.
+"""
+
+import json
+import re
+import secrets
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from gncn.base.errors import ConfigError, RunError, check_whole
+from gncn.base.files import explained, jsonable, make_folder, read_json, sha256, sync, write_atomic
+from gncn.base.tensors import named_arrays, with_arrays
+from gncn.data import Dataset
+from gncn.training.config import TrainingConfig
+from gncn.training.epochs import Partial, Statistics
+from gncn.training.history import EpochRecord
+from gncn.training.progress import Progress
+
+FORMAT = "gncn-checkpoint-1"
+STATE, ABOUT = "state.safetensors", "state.json"
+KEPT = 2
+"""Checkpoints that are kept: the last, and one more in case the disk harms the last."""
+MAY_CHANGE = frozenset({"n_epochs", "evaluation_batch_size"})
+"""Options of training that may differ when a training goes on."""
+PACKAGES = ("gncn", "jax", "jaxlib", "equinox", "optax", "numpy")
+"""Packages that numbers may depend on."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A listener with a state of its own, which checkpoints hold."""
+
+    def state(self) -> dict[str, Any]:
+        """The state, in JSON's types."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where checkpoints are kept, and how often: after every epoch, and within it if asked to.
+
+    Attributes:
+        folder: holds nothing else; made if need be.
+        every_batches: mini-batches after which a further checkpoint is written.
+        every_seconds: the same in seconds; it waits for the chunk of mini-batches under way.
+    """
+
+    folder: str | Path
+    every_batches: int | None = None
+    every_seconds: float | int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every_batches is not None:
+            check_whole("every_batches", self.every_batches, least=1)
+        if self.every_seconds is not None and not self.every_seconds > 0:
+            raise ConfigError(f"every_seconds must be above 0; received {self.every_seconds!r}.")
+
+    def of(self, name: str) -> "Checkpoints":
+        """Those of one of several trainings, in a folder of this name."""
+        return replace(self, folder=Path(self.folder) / name)
+
+    @property
+    def found(self) -> list[Path]:
+        """The folders of whole checkpoints, the newest first."""
+        return sorted(_numbered(Path(self.folder)), reverse=True)
+
+
+class Keeper:
+    """Writes the checkpoints of one training, and reads the one that it goes on from.
+
+    Attributes:
+        identity: what must be the same when training goes on, by name.
+    """
+
+    def __init__(
+        self, where: Checkpoints, identity: Mapping[str, Any], listeners: Sequence[Any]
+    ) -> None:
+        self.where, self.folder = where, Path(where.folder)
+        self.identity = jsonable(identity)
+        self._listeners = [one for one in listeners if isinstance(one, Resumable)]
+        self._next = 1 + max((int(path.name) for path in where.found), default=0)
+        self._written, self._batches = time.monotonic(), 0
+
+    @property
+    def within_epochs(self) -> bool:
+        """Whether checkpoints are written within epochs, too."""
+        return self.where.every_batches is not None or self.where.every_seconds is not None
+
+    def due(self, n_batches: int) -> bool:
+        """Whether to write one now that so many mini-batches of the epoch are done."""
+        every, seconds = self.where.every_batches, self.where.every_seconds
+        if every is not None and n_batches - self._batches >= every:
+            return True
+        return seconds is not None and time.monotonic() - self._written >= seconds
+
+    def save(self, progress: Progress, partial: Partial | None = None) -> None:
+        """Write a checkpoint, and remove those older than the last two.
+
+        Args:
+            progress: after the last whole epoch.
+            partial: what the epoch under way has done.
+
+        Raises:
+            RunError: it can't be written; older ones are unchanged.
+        """
+        arrays = save_arrays(named_arrays(_Kept.of(progress, partial)))
+        about = {
+            "format": FORMAT,
+            "sha256": sha256(arrays),
+            "identity": self.identity,
+            "n_batches": 0 if partial is None else partial.n_batches,
+            "listeners": [one.state() for one in self._listeners],
+            "history": [record.model_dump() for record in progress.history],
+        }
+        make_folder(self.folder)
+        whole, hidden = self.folder / f"{self._next:06}", self.folder / f".{secrets.token_hex(8)}"
+        with explained(f"Can't write the checkpoint {whole}", " Older ones are unchanged."):
+            try:
+                hidden.mkdir()
+                write_atomic(hidden / STATE, arrays)
+                write_atomic(hidden / ABOUT, json.dumps(about) + "\n")
+                hidden.rename(whole)
+                sync(self.folder)
+            finally:
+                shutil.rmtree(hidden, ignore_errors=True)
+        self._next += 1
+        self._written, self._batches = time.monotonic(), about["n_batches"]
+        self.remove(keep=KEPT)
+
+    def remove(self, keep: int) -> None:
+        """Remove all checkpoints but the newest, and what killed processes left behind."""
+        for path in self.where.found[keep:]:
+            shutil.rmtree(path, ignore_errors=True)
+        for path in self.folder.glob(".*"):
+            if re.fullmatch(r"\.[0-9a-f]{16}", path.name):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def restore(self, start: Progress) -> tuple[Progress, Partial | None]:
+        """Progress and the part of an epoch in the newest whole checkpoint.
+
+        Args:
+            start: progress before the first epoch, of the same models and seeds.
+
+        Raises:
+            RunError: there is no checkpoint, or none is whole.
+            ConfigError: it is of a training of other models, data, options or versions.
+        """
+        problems = []
+        for path in self.where.found:
+            try:
+                about, arrays = _read(path)
+                break
+            except RunError as error:
+                problems.append(str(error))
+        else:
+            told = f" {problems[0]}" if problems else ""
+            raise RunError(f"{self.folder} holds no checkpoint to go on from.{told}")
+        for problem in problems:
+            warnings.warn(f"{problem} Training goes on from {path} instead.", stacklevel=2)
+        self._refuse_other(path, about["identity"])
+        if len(about["listeners"]) != len(self._listeners):
+            raise ConfigError(
+                f"{path} holds the states of {len(about['listeners'])} listeners, and "
+                f"{len(self._listeners)} have one. Train with the same listeners."
+            )
+        progress, partial = _Kept.restored(path, about, arrays, start)
+        for listener, state in zip(self._listeners, about["listeners"], strict=True):
+            listener.restore(state)
+        return progress, partial
+
+    def _refuse_other(self, path: Path, then: Any) -> None:
+        if then == self.identity:
+            return
+        changes = list(_differences(then, self.identity))
+        if len(changes) > 4:
+            changes[4:] = [f"and {len(changes) - 4} more"]
+        raise ConfigError(
+            f"{path} is of another training ({'; '.join(changes)}). Train with the same data, "
+            f"options and versions (only {' and '.join(sorted(MAY_CHANGE))} may change), or begin "
+            "a new run."
+        )
+
+
+def identify(
+    models: Sequence[Any], seeds: Sequence[int], configs: Sequence[TrainingConfig], data: Dataset
+) -> dict[str, Any]:
+    """What a training and the one that goes on must share, by name.
+
+    Models count by their arrays before training and by the text of all else in them.
+    """
+    return {
+        "data": data.fingerprint,
+        "seeds": list(seeds),
+        "training": [config.model_dump(exclude=set(MAY_CHANGE)) for config in configs],
+        "models": [_digest(model) for model in models],
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "device": jax.devices()[0].device_kind,
+        "float64": bool(jax.config.read("jax_enable_x64")),
+    }
+
+
+def _digest(model: Any) -> str:
+    arrays, rest = eqx.partition(model, eqx.is_array)
+    words = re.sub(r" at 0x[0-9a-f]+", "", repr(rest))
+    return sha256(words.encode() + save_arrays(named_arrays(arrays)))
+
+
+class _Kept(eqx.Module):
+    """The arrays of a checkpoint."""
+
+    state: Any
+    best: Any
+    scores: Any
+    worst: Any
+    epochs_kept: Any
+    seen: Statistics | None
+
+    @staticmethod
+    def of(progress: Progress, partial: Partial | None) -> "_Kept":
+        state, seen = progress.state, None
+        if partial is not None:
+            network, learner = partial.carry
+            state = replace(state, network=network, learner=learner)
+            seen = partial.seen
+        # Without early stopping the models to keep are those that learn, unless an epoch is
+        # under way.
+        best = None if progress.best is state.network else progress.best
+        kept = np.asarray(progress.epochs_kept, np.int64)
+        return _Kept(state, best, progress.scores, progress.worst, kept, seen)
+
+    @staticmethod
+    def restored(
+        path: Path, about: dict[str, Any], arrays: dict[str, np.ndarray], start: Progress
+    ) -> tuple[Progress, Partial | None]:
+        """The inverse of `of`; arrays must be named and shaped as those of `start`."""
+        n_batches, seen = about["n_batches"], None
+        try:
+            if n_batches:
+                found = {name: arrays.get(f"seen.{name}") for name in Statistics._fields}
+                seen = Statistics(**found)  # pyright: ignore[reportArgumentType] (checked below)
+            like = _Kept.of(start, None)
+            best = start.best if any(name.startswith("best.") for name in arrays) else None
+            like = replace(like, best=best, seen=seen)
+            kept: _Kept = with_arrays(str(path / STATE), arrays, like)
+            history = tuple(EpochRecord(**record) for record in about["history"])
+        except (ValidationError, TypeError, ValueError) as error:
+            raise RunError(f"{path} holds no checkpoint of this training: {error}") from error
+        progress = replace(
+            start,
+            state=kept.state,
+            best=kept.state.network if kept.best is None else kept.best,
+            scores=np.asarray(kept.scores),
+            worst=np.asarray(kept.worst),
+            epochs_kept=tuple(np.asarray(kept.epochs_kept).tolist()),
+            history=history,
+        )
+        if seen is None:
+            return progress, None
+        return progress, Partial((kept.state.network, kept.state.learner), seen, n_batches)
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from (path for path in folder.iterdir() if re.fullmatch(r"\d{6,}", path.name))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A checkpoint's description and arrays; a `RunError` if it is damaged."""
+    about = read_json(path / ABOUT)
+    if about.get("format") != FORMAT:
+        raise RunError(f"{path / ABOUT} must say format {FORMAT!r}; it says something else.")
+    kinds = {"sha256": str, "identity": dict, "n_batches": int, "listeners": list, "history": list}
+    for key, kind in kinds.items():
+        if not isinstance(about.get(key), kind):
+            raise RunError(f"{path / ABOUT} needs {key!r} of type {kind.__name__}: it is damaged.")
+    with explained(f"Can't read {path / STATE}"):
+        content = (path / STATE).read_bytes()
+    if sha256(content) != about["sha256"]:
+        raise RunError(f"{path / STATE} is damaged: its SHA-256 isn't the one in {ABOUT}.")
+    try:
+        return about, load_arrays(content)
+    except SafetensorError as error:
+        raise RunError(f"{path / STATE} is damaged: {error}.") from error
+
+
+def _differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
+    """What differs between two descriptions, in words."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in [*then, *(key for key in now if key not in then)]:
+            yield from _differences(then.get(key), now.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        for a, b in zip(then, now, strict=True):
+            yield from _differences(a, b, name)
+    elif then != now:
+        shown = (str(value)[:60] for value in (then, now))
+        yield f"{name}: {' → '.join(shown)}"

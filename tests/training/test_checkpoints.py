@@ -1,0 +1,219 @@
+"""A training that was killed and goes on ends as one that was not, to the last bit."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import gncn
+from budget import later
+from gncn.base.errors import ConfigError, RunError
+from gncn.training.checkpoints import ABOUT, STATE, Checkpoints
+
+EPOCHS = 4
+OPTIONS = {"n_settle_steps": 4}
+
+
+class Killed(BaseException):
+    """Stands for a process that was killed."""
+
+
+class Killer:
+    """Kills when an epoch has ended, or after a chunk of mini-batches."""
+
+    def __init__(self, epoch=None, chunk=None):
+        self.epoch, self.chunk, self.chunks = epoch, chunk, 0
+
+    def on_start(self, n_epochs, n_batches):
+        pass
+
+    def on_batch(self, number):
+        self.chunks += 1
+        if self.chunks == self.chunk:
+            raise Killed
+
+    def on_epoch(self, records, networks):
+        if records[0].epoch == self.epoch:
+            raise Killed
+
+
+def data(seed=0):
+    rng = np.random.default_rng(seed)
+    images = (rng.random((80, 12)) < rng.random(12)).astype(np.uint8)
+    return gncn.from_arrays(images, np.arange(80) % 3, n_validation=10, n_test=10, name="small")
+
+
+def network(seed=0, **options):
+    return gncn.build(gncn.chain((12, 6, 5), precision="full"), seed=seed, **OPTIONS, **options)
+
+
+def config(**options):
+    return gncn.TrainingConfig(**{"n_epochs": EPOCHS, "batch_size": 7, **options})
+
+
+def same(a, b):
+    """Whether models, histories (but for their seconds) and epochs kept are the same bytes."""
+    for x, y in zip(jax.tree.leaves(a.networks), jax.tree.leaves(b.networks), strict=True):
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+    strip = [[r.model_copy(update={"seconds": 0.0}) for r in fit.history] for fit in (a, b)]
+    assert strip[0] == strip[1]
+    assert a.epochs_kept == b.epochs_kept
+    assert a.status == b.status
+
+
+def train(folder=None, *, seeds=(3,), listeners=(), resume=False, images=None, **options):
+    where = {} if folder is None else {"resume_from" if resume else "checkpoints": folder}
+    networks = [network(seed) for seed in seeds]
+    images = data() if images is None else images
+    return gncn.fit(
+        networks, images, config(**options), seeds=seeds, listeners=list(listeners), **where
+    )
+
+
+KINDS = {
+    "adam": {},
+    "cosine": {"schedule": "cosine", "warmup_fraction": 0.2},
+    "patience": {"patience": 1, "learning_rate": 0.05},
+    "ipc": {"ipc_updates": 2},
+}
+
+
+@pytest.mark.parametrize("seeds", [later((3,)), (3, 4)])
+@pytest.mark.parametrize(
+    "kind", ["patience", *(later(kind) for kind in KINDS if kind != "patience")]
+)
+def test_it_ends_as_if_it_had_not_been_killed(tmp_path, kind, seeds):
+    options = KINDS[kind]
+    whole = train(seeds=seeds, **options)
+    for epoch in (1, 3):
+        folder = tmp_path / str(epoch)
+        with pytest.raises(Killed):
+            train(folder, seeds=seeds, listeners=[Killer(epoch)], **options)
+        # Listeners hear of an epoch before its checkpoint is written, so this one is lost.
+        if epoch == 1:
+            with pytest.raises(RunError, match="no checkpoint to go on from"):
+                train(folder, seeds=seeds, resume=True, **options)
+            continue
+        same(train(folder, seeds=seeds, resume=True, **options), whole)
+        same(train(folder, seeds=seeds, resume=True, **options), whole)  # it had ended already
+
+
+@pytest.mark.parametrize("every", [{"every_batches": 2}, later({"every_seconds": 1e-9})])
+@pytest.mark.parametrize("chunk", [6, later(13)])
+def test_it_goes_on_within_an_epoch(tmp_path, every, chunk):
+    whole = train()
+    with pytest.raises(Killed):
+        train(Checkpoints(tmp_path, **every), listeners=[Killer(chunk=chunk)])
+    (newest, *_) = Checkpoints(tmp_path).found
+    assert json.loads((newest / ABOUT).read_text())["n_batches"] > 0
+    same(train(Checkpoints(tmp_path, **every), resume=True), whole)
+
+
+def test_models_kept_while_an_epoch_is_under_way_are_those_of_the_last_whole_one(tmp_path):
+    """A divergence in the epoch that goes on gives back what was good."""
+    with pytest.raises(Killed):
+        train(Checkpoints(tmp_path, every_batches=2), listeners=[Killer(chunk=13)])
+
+    class Pressed(Killer):
+        def on_batch(self, number):
+            raise KeyboardInterrupt
+
+    stopped = train(Checkpoints(tmp_path, every_batches=2), resume=True, listeners=[Pressed()])
+    assert stopped.status == "interrupted"
+    assert stopped.epochs_kept == (1,)
+    one = train(n_epochs=1)
+    for x, y in zip(jax.tree.leaves(stopped.network), jax.tree.leaves(one.network), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_two_are_kept_and_leftovers_are_removed(tmp_path):
+    (tmp_path / ".0123456789abcdef").mkdir()
+    train(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000003", "000004"]
+
+
+@pytest.mark.parametrize("harm", ["cut", "foreign", "not JSON", "gone"])
+def test_a_damaged_checkpoint_is_told_of_and_the_one_before_serves(tmp_path, harm):
+    whole = train(tmp_path)
+    newest = tmp_path / "000004"
+    if harm == "cut":
+        (newest / STATE).write_bytes((newest / STATE).read_bytes()[:-1])
+    elif harm == "foreign":
+        (newest / ABOUT).write_text('{"format": "another"}')
+    elif harm == "not JSON":
+        (newest / ABOUT).write_text("[" * 100_000)
+    else:
+        (newest / STATE).unlink()
+    with pytest.warns(UserWarning, match="Training goes on from .*000003 instead"):
+        same(train(tmp_path, resume=True), whole)
+    for path in tmp_path.glob("0*"):
+        (path / ABOUT).write_text("{}")
+    with pytest.raises(RunError, match="no checkpoint to go on from. .*must say format"):
+        train(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 8}, r"training.batch_size: 7 → 8"),
+        ({"seeds": (5,)}, r"seeds: 3 → 5"),
+        ({"images": "other"}, r"data: "),
+        ({"network": {"n_settle_steps": 5}}, r"models: "),
+        ({"versions": "0.0.1"}, r"versions.jax: .* → 0.0.1"),
+    ],
+)
+def test_another_training_is_refused(tmp_path, change, message, monkeypatch):
+    train(tmp_path, n_epochs=2)
+    if "images" in change:
+        change = {"images": data(seed=1)}
+    if options := change.pop("network", None):
+        monkeypatch.setitem(OPTIONS, "n_settle_steps", options["n_settle_steps"])
+    if version := change.pop("versions", None):
+        monkeypatch.setattr("gncn.training.checkpoints.metadata.version", lambda _: version)
+    with pytest.raises(ConfigError, match=message):
+        train(tmp_path, resume=True, **{"n_epochs": 2, **change})
+
+
+def test_length_and_blocks_of_evaluation_may_change(tmp_path):
+    train(tmp_path, n_epochs=2)
+    more = train(tmp_path, resume=True, n_epochs=3, evaluation_batch_size=5)
+    for x, y in zip(
+        jax.tree.leaves(more.network), jax.tree.leaves(train(n_epochs=3).network), strict=True
+    ):
+        np.testing.assert_array_equal(x, y)
+
+
+class Counter(Killer):
+    """A listener with a state."""
+
+    seen = 0
+
+    def on_epoch(self, records, networks):
+        self.seen += 1
+        super().on_epoch(records, networks)
+
+    def state(self):
+        return {"seen": self.seen}
+
+    def restore(self, state):
+        self.seen = state["seen"]
+
+
+def test_listeners_go_on_with_their_own_state(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, listeners=[Counter(3)])
+    counter = Counter()
+    train(tmp_path, resume=True, listeners=[counter])
+    assert counter.seen == EPOCHS
+    with pytest.raises(ConfigError, match="listeners"):
+        train(tmp_path, resume=True)
+
+
+def test_wrong_arguments_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="not both"):
+        gncn.fit(network(), data(), config(), checkpoints=tmp_path, resume_from=tmp_path)
+    with pytest.raises(ConfigError, match="every_batches must be at least 1; received 0"):
+        Checkpoints(tmp_path, every_batches=0)
+    with pytest.raises(ConfigError, match="every_seconds must be above 0"):
+        Checkpoints(tmp_path, every_seconds=0)
