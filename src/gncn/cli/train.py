@@ -97,8 +97,8 @@ def train(
     The last command trains with each variance in turn and keeps the model with the highest ψ
     on validation images. `run.json` holds the ψ of each, `config.toml` the chosen variance.
 
-    Ctrl-C, SIGTERM and SIGHUP end the run; the last whole epoch is kept. A run that ended early, killed or not, goes
-    on from its last checkpoint and ends as if it had not:
+    Ctrl-C, SIGTERM and SIGHUP end the run; the last whole epoch is kept. A run that ended early,
+    killed or not, goes on from its last checkpoint and ends as if it had not:
 
     `gncn train --resume runs/mnist`
 
