@@ -13,6 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TESTS = {
+    "base/locks": ["test_locks"],
+    "base/tensors": ["test_serialise"],
+    "runs/replacing": ["test_runs"],
     "base/interrupts": ["test_interrupts"],
     "base/": ["core/test_registry"],
     "baselines/": ["baselines/test_objectives", "baselines/test_pixel_mixture"],
@@ -58,7 +61,10 @@ TESTS = {
     "study/plan": ["study/test_reproduce"],
     "study/reproduce": ["study/test_reproduce"],
     "study/": ["study/test_verdict", "study/test_report"],
+    "training/checkpoints": ["training/test_checkpoints"],
+    "training/examples": ["training/test_checkpoints"],
     "training/epochs": [
+        "training/test_checkpoints",
         "test_training",
         "training/test_incremental",
         "baselines/test_objectives",
@@ -304,17 +310,37 @@ MUTANTS = [
     ("evaluation/recall.py", "softmax(totals, axis=0)", "softmax(0 * totals, axis=0)"),
     ("evaluation/recall.py", "(0, spare), constant_values=-1)", "(0, spare), constant_values=0)"),
     ("evaluation/recall.py", "np.delete(codes, chosen, axis=0)", "codes"),
-    ("runs/folder.py", "        shutil.rmtree(self.path / REPLACED, ignore_errors=True)\n", ""),
-    ("runs/folder.py", "moving.rename(aside)", "pass"),
-    ("runs/train.py", "if not folder.has_epochs:", "if False:"),
+    ("runs/folder.py", "        shutil.rmtree(self.path / ASIDE, ignore_errors=True)\n", ""),
+    ("runs/replacing.py", "(path / MOVING).rename(path / ASIDE)", "pass"),
+    ("runs/train.py", "            folder.give_up()\n", "            pass\n"),
     ("runs/assess.py", 'numbers.get("model") != header["model"]', "False"),
     ("runs/assess.py", "and then.get(name, now[name]) != now[name]", "and False"),
     ("runs/model_files.py", "if sha256(content) != digest:", "if False:"),
     ("runs/model_files.py", "if name not in registered(part):", "if False:"),
     ("runs/model_files.py", "if found in FORMER:", "if False:"),
-    ("runs/tensors.py", "    _check(where, _named(tree), skeleton)\n", ""),
+    ("runs/tensors.py", "    _check(where, named_leaves(tree), skeleton)\n", ""),
     ("runs/tensors.py", "if not np.isfinite(array).all():", "if False:"),
-    ("runs/tensors.py", "or array.dtype != like.dtype", ""),
+    ("base/tensors.py", "or array.dtype != like.dtype", ""),
+    ("base/locks.py", "timeout=-1 if wait else 0", "timeout=-1"),
+    ("base/locks.py", "        lock.release()\n", ""),
+    (
+        "runs/model_files.py",
+        " and _is_ours(left):",
+        ":",
+    ),
+    ("runs/replacing.py", "    recover(path)\n    _move", "    _move"),
+    ("training/checkpoints.py", "network=network, learner=learner)", "learner=learner)"),
+    (
+        "training/checkpoints.py",
+        " if progress.best is state.network else progress.best",
+        "",
+    ),
+    ("training/checkpoints.py", "        if then == self.identity:\n", "        if True:\n"),
+    ("training/checkpoints.py", 'if sha256(content) != about["sha256"]:', "if False:"),
+    ("training/checkpoints.py", "self.remove(keep=KEPT)", "self.remove(keep=99)"),
+    ("training/epochs.py", "[:, n_done * batch_size :]", "[:, n_done:]"),
+    ("training/epochs.py", "n_batches, [partial.seen]", "n_batches, []"),
+    ("training/examples.py", "np.asarray(n_done + first)", "np.asarray(first)"),
 ]
 
 
