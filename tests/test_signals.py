@@ -89,7 +89,7 @@ def content(path):
 
 def broken_off(path):
     """Files that a write leaves behind if it is broken off."""
-    known = (".scratch", ".lock", ".gitignore")
+    known = (".scratch", ".lock", ".lock.json", ".gitignore")
     return [f for f in path.rglob(".*") if f.name not in known and ".scratch" not in f.parts]
 
 
