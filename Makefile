@@ -2,9 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INPUTS ?= 1000000
 PEERS := pcx ngclearn torch
 
-.PHONY: demo test test-all quick lint dev mutate bench study-fast bench-peers clean
+# Text is read and written as UTF-8 everywhere: where Python would choose by itself, tests fail.
+export PYTHONWARNDEFAULTENCODING := 1
+
+.PHONY: demo test test-all quick lint dev mutate fuzz bench study-fast bench-peers clean
 .PRECIOUS: .bench/%/.made
 
 demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 minutes)
@@ -32,6 +36,10 @@ dev: $(VENV)/.dev  ## an environment to work in, with checks before each commit
 
 mutate: $(VENV)/.dev  ## break the library on purpose, line by line: tests must notice
 	$(BIN)/python tests/mutate.py
+
+fuzz: $(VENV)/.dev  ## feed the readers of files with a million harmed ones (INPUTS=1000: fewer)
+	-$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3.0'
+	$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS)
 
 bench: $(VENV)/.dev  ## measure speed and memory on this machine
 	$(BIN)/python -m benchmarks.speed --out results/bench

@@ -43,7 +43,7 @@ class Torch:
             [str(python), str(WORKER), str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         self.about = self._answer()
 

@@ -91,13 +91,13 @@ class Worker:
 
     def __init__(self, name: str, command: Sequence[str | Path], task: Mapping[str, Any]) -> None:
         self.name = name
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the worker)
+        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (closed with the worker)
         self.process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            text=True,
+            encoding="utf-8",
             env={**os.environ, "JAX_PLATFORMS": "cpu"},
         )
         ready = self._ask(task)

@@ -14,7 +14,7 @@ def around(document: Path, name: str) -> tuple[str, str]:
         BadParameter: the document has no such place.
     """
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
-    before, found, rest = document.read_text().partition(begin)
+    before, found, rest = document.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
         raise typer.BadParameter(

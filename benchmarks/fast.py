@@ -283,7 +283,11 @@ def main(
         raise typer.BadParameter(f"no way is called {unknown[0]!r}; there are {', '.join(WAYS)}.")
     for name in names:
         around(document, f"{out.stem}-{name}")  # or refuse before hours of training
-    kept = json.loads(out.read_text()) if out.exists() else {"runs": [], "followed": {}}
+    kept = (
+        json.loads(out.read_text(encoding="utf-8"))
+        if out.exists()
+        else {"runs": [], "followed": {}}
+    )
     for record in kept["runs"]:
         refuse_other_lengths(record, out, None if epochs else seconds, epochs)
     done = {(record["data"], record["seed"], record["way"]) for record in kept["runs"]}

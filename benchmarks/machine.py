@@ -67,7 +67,7 @@ def keep(out: Path, part: str, record: Mapping[str, Any]) -> Path:
     path = out
     if out.suffix != ".json":
         path = out / f"{slug()}-{datetime.now(UTC):%Y-%m-%d}.json"
-    parts = json.loads(path.read_text()) if path.exists() else {}
+    parts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, json.dumps(parts | {part: record}, indent=1) + "\n")
     return path
@@ -76,7 +76,7 @@ def keep(out: Path, part: str, record: Mapping[str, Any]) -> Path:
 def write(path: Path, text: str) -> None:
     """Replace a file, so that it is never half written."""
     half = path.with_name(f".{path.name}.half")
-    half.write_text(text)
+    half.write_text(text, encoding="utf-8")
     half.replace(path)
 
 
@@ -93,6 +93,6 @@ def _widest_unit() -> str | None:
 def _cpuinfo() -> str:
     """What Linux says of the processor; empty elsewhere."""
     try:
-        return Path("/proc/cpuinfo").read_text()
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return ""

@@ -272,7 +272,7 @@ def measure_epoch(**options: int) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.speed", "--only-epoch", *asked],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     return json.loads(done.stdout)
@@ -298,7 +298,7 @@ def peak_mib() -> float:
     On Linux from /proc, since `getrusage` includes the peak of the process that started this one.
     """
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
         unit = 2**20 if sys.platform == "darwin" else 2**10
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

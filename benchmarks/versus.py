@@ -72,7 +72,7 @@ class Version:
             [sys.executable, "-c", WORKER, json.dumps(asked)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env={**os.environ, "PYTHONPATH": str(src)},
         )
 

@@ -352,17 +352,17 @@ def survives(file: str, old: str, new: str) -> bool:
         shutil.copytree(ROOT / "tests", copy / "tests")
         shutil.copy(ROOT / "pyproject.toml", copy)
         path = copy / "src" / "gncn" / file
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         if old not in text:
             raise SystemExit(f"{file} no longer holds {old!r}; mend tests/mutate.py")
-        path.write_text(text.replace(old, new, 1))
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
         names = next(names for start, names in TESTS.items() if file.startswith(start))
         tests = [f"tests/{name}.py" for name in names]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
             cwd=copy,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
             env={
                 "PYTHONPATH": str(copy / "src"),

@@ -32,7 +32,7 @@ def folder(data, tmp_path):
 
 
 def measured(folder):
-    return json.loads((folder.path / "metrics-validation.json").read_text())
+    return json.loads((folder.path / "metrics-validation.json").read_text(encoding="utf-8"))
 
 
 def without_labels(data):

@@ -46,7 +46,7 @@ def fake_worker(folder, *, offset="0", fails=False, name="fake"):
     bits = {"train": (10, 3), "validation": (4, 3)}
     np.savez(folder / "bits.npz", **{k: rng.integers(0, 2, s, np.uint8) for k, s in bits.items()})
     script = folder / f"{name}.py"
-    script.write_text(FAKE.format(folder=str(contest.WORKERS), offset=offset))
+    script.write_text(FAKE.format(folder=str(contest.WORKERS), offset=offset), encoding="utf-8")
     task = {**peers.TASK, "sizes": [3, 2], "batch": 2, "chunk": 2, "n_chunks": 3}
     task |= {"rate": 0.1, "step_size": 0.1, "activation": "relu", "options": {"fails": fails}}
     return peers.Worker(name, [sys.executable, script, folder / "bits.npz"], task)
@@ -187,9 +187,11 @@ def test_the_table_has_what_was_measured_and_stands_in_its_place(tmp_path):
         ],
     }
     document = tmp_path / "page.md"
-    document.write_text("Above\n<!-- peers -->\nold\n<!-- end of peers -->\nbelow\n")
+    document.write_text(
+        "Above\n<!-- peers -->\nold\n<!-- end of peers -->\nbelow\n", encoding="utf-8"
+    )
     put(document, peers.PLACE, peers.markdown(peers.jsonable(record)))
-    lines = document.read_text().splitlines()
+    lines = document.read_text(encoding="utf-8").splitlines()
     assert (lines[0], lines[-1]) == ("Above", "below")
     assert "old" not in lines
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:-2]]
@@ -200,10 +202,10 @@ def test_the_table_has_what_was_measured_and_stands_in_its_place(tmp_path):
 
 def test_a_document_without_a_place_is_refused(tmp_path):
     document = tmp_path / "page.md"
-    document.write_text("<!-- end of peers -->\n<!-- peers -->\n")
+    document.write_text("<!-- end of peers -->\n<!-- peers -->\n", encoding="utf-8")
     with pytest.raises(typer.BadParameter, match="has no lines '<!-- peers -->'"):
         put(document, "peers", "")
-    assert document.read_text() == "<!-- end of peers -->\n<!-- peers -->\n"
+    assert document.read_text(encoding="utf-8") == "<!-- end of peers -->\n<!-- peers -->\n"
 
 
 def test_infinite_numbers_are_null_in_the_record():

@@ -61,7 +61,7 @@ def trained(tmp_path_factory):
 
 def test_the_command_is_installed():
     command = [sys.executable, "-c", "from gncn.cli import main; main()", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     assert "reconstruct" in done.stdout
 
 
@@ -141,7 +141,7 @@ def test_evaluate_measures_what_is_asked_for(trained):
     done = run("evaluate", folder, *options, "--json")
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)
-    assert metrics == json.loads((folder / "metrics-validation.json").read_text())
+    assert metrics == json.loads((folder / "metrics-validation.json").read_text(encoding="utf-8"))
     assert metrics["n_images"] == 200
     history = RunFolder.open(folder).history
     assert metrics["bce"] == pytest.approx(history[-2].validation.error, rel=1e-5)
@@ -169,7 +169,7 @@ def test_evaluate_measures_what_is_asked_for(trained):
     assert per_image.mean() == pytest.approx(found["mean"], abs=1e-3)
     again = run("evaluate", folder, "--only", "sparsity", "--components", 5, "--samples", 500)
     assert again.returncode == 0, again.stderr
-    remeasured = json.loads((folder / "metrics-validation.json").read_text())
+    remeasured = json.loads((folder / "metrics-validation.json").read_text(encoding="utf-8"))
     seconds = metrics.pop("seconds")
     assert set(seconds) == set(measures)
     assert all(value > 0 for value in seconds.values())
@@ -209,10 +209,10 @@ def test_evaluate_drops_earlier_numbers_only_when_told(tmp_path):
     assert run("evaluate", folder, "--only", "sparsity").returncode == 0
     replaced = run("evaluate", folder, "--only", "samples", "--components", 3, "--replace")
     assert replaced.returncode == 0, replaced.stderr
-    found = json.loads((folder / "metrics-validation.json").read_text())
+    found = json.loads((folder / "metrics-validation.json").read_text(encoding="utf-8"))
     assert found["settings"]["n_components"] == [3]
     assert "sparsity" not in found
-    (folder / "metrics-validation.json").write_text("{")
+    (folder / "metrics-validation.json").write_text("{", encoding="utf-8")
     damaged = run("evaluate", folder, "--only", "sparsity", "--components", 3)
     assert damaged.returncode == 2
     assert "can't be read" in re.sub(r"\s+", " ", damaged.stderr)
@@ -291,7 +291,7 @@ def test_a_run_is_not_overwritten_unless_asked(trained, tmp_path):
     assert done.returncode == 2
     assert "already holds a run" in done.stderr
     assert (folder / "history.jsonl").read_bytes() == before
-    (tmp_path / "letters.txt").write_text("precious")
+    (tmp_path / "letters.txt").write_text("precious", encoding="utf-8")
     done = run("train", *FAST, "--out", tmp_path, "--overwrite")
     assert done.returncode == 2
     assert "holds files that are no run" in re.sub(r"\s+", " ", done.stderr)
@@ -299,7 +299,7 @@ def test_a_run_is_not_overwritten_unless_asked(trained, tmp_path):
         assert run("train", *FAST, "--out", tmp_path / "run", "--overwrite").returncode == 0
         # What was measured of the model before doesn't outlive it.
         assert not list((tmp_path / "run").glob("metrics-*"))
-        (tmp_path / "run" / "metrics-test.json").write_text("{}")
+        (tmp_path / "run" / "metrics-test.json").write_text("{}", encoding="utf-8")
 
 
 def test_folders_without_a_run_are_refused(tmp_path, trained):
@@ -350,7 +350,7 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", f"{hear}; from gncn.cli import main; main()", *arguments],
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     history = tmp_path / "run" / "history.jsonl"
     for _ in range(1200):
@@ -378,7 +378,7 @@ def test_ctrl_c_is_told_wherever_it_comes(trained):
         patch = f"import {module} as m; m.{name} = lambda *a, **k: exec({strike!r})"
         code = f"{hear}; from gncn.cli import main; {patch}; main()"
         command = [sys.executable, "-c", code, "evaluate", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 130
         assert re.search(r"^Interrupted[.;]", done.stderr, re.MULTILINE)
         assert "Traceback" not in done.stderr

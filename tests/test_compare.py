@@ -47,13 +47,13 @@ def make(path, model, *, name="mnist", errors=(1.0,), kept=None, error_name="bce
     folder.finish("finished", kept)
     about = folder.about
     about["data"]["name"] = name
-    (path / "run.json").write_text(json.dumps(about))
+    (path / "run.json").write_text(json.dumps(about), encoding="utf-8")
     return path
 
 
 def evaluated(path, trial, **metrics):
     name = "metrics-test.json" if trial == 0 else f"metrics-test-{trial}.json"
-    (path / name).write_text(json.dumps({"trial": trial, **metrics}))
+    (path / name).write_text(json.dumps({"trial": trial, **metrics}), encoding="utf-8")
 
 
 @pytest.fixture
@@ -190,9 +190,9 @@ def test_unpublished_data_have_no_column_of_the_papers(tmp_path):
 
 def test_what_cannot_be_compared_is_refused(runs, tmp_path):
     other = make(tmp_path / "other", "rae")
-    about = json.loads((other / "run.json").read_text())
+    about = json.loads((other / "run.json").read_text(encoding="utf-8"))
     about["data"]["fingerprint"] = "0123456789abcdef"
-    (other / "run.json").write_text(json.dumps(about))
+    (other / "run.json").write_text(json.dumps(about), encoding="utf-8")
     with pytest.raises(RunError, match=r"same images, split the same way.*\(0123456789abcdef\)"):
         compare([runs["rae"], other])
     with pytest.raises(ConfigError, match="received 'train'"):
@@ -201,6 +201,6 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path):
         compare([runs["rae"], runs["rae"].parent / "." / "rae"])
     with pytest.raises(RunError, match="is not a run folder"):
         compare([tmp_path / "nothing"])
-    (runs["rae"] / "metrics-test.json").write_text("{")
+    (runs["rae"] / "metrics-test.json").write_text("{", encoding="utf-8")
     with pytest.raises(RunError, match=r"metrics-test.json can't be read.*--split test"):
         compare([runs["rae"]])

@@ -13,7 +13,7 @@ from gncn.runs.config import preset_names
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_build_and_survive_toml(name, tmp_path):
     config = gncn.load_config(preset=name)
-    (tmp_path / "c.toml").write_text(config.to_toml())
+    (tmp_path / "c.toml").write_text(config.to_toml(), encoding="utf-8")
     assert gncn.load_config(file=tmp_path / "c.toml") == config
     digits = gncn.load_dataset("digits")
     assert config.describe(digits)
@@ -24,7 +24,9 @@ def test_presets_build_and_survive_toml(name, tmp_path):
 
 
 def test_a_file_overlays_a_preset_and_overrides_overlay_both(tmp_path):
-    (tmp_path / "c.toml").write_text("[training]\nn_epochs = 7\nbatch_size = 33\n")
+    (tmp_path / "c.toml").write_text(
+        "[training]\nn_epochs = 7\nbatch_size = 33\n", encoding="utf-8"
+    )
     config = gncn.load_config(
         preset="digits",
         file=tmp_path / "c.toml",
@@ -100,7 +102,7 @@ def test_unknown_presets_and_unreadable_files(tmp_path):
         gncn.load_config(preset="mnits")
     with pytest.raises(ConfigError, match="Can't read"):
         gncn.load_config(file=tmp_path / "none.toml")
-    (tmp_path / "bad.toml").write_text("= 3")
+    (tmp_path / "bad.toml").write_text("= 3", encoding="utf-8")
     with pytest.raises(ConfigError, match="is not TOML"):
         gncn.load_config(file=tmp_path / "bad.toml")
 
@@ -209,7 +211,8 @@ def test_a_connection_of_ones_own_has_its_options_in_a_table(tmp_path, monkeypat
     monkeypatch.setitem(CONNECTIONS._entries, "local", Local)
     (tmp_path / "c.toml").write_text(
         "[network]\nsizes = [32, 8]\n"
-        'connection = [{ kind = "local", gap = 3 }, { kind = "dense", feedback = "tied" }]\n'
+        'connection = [{ kind = "local", gap = 3 }, { kind = "dense", feedback = "tied" }]\n',
+        encoding="utf-8",
     )
     config = gncn.load_config(file=tmp_path / "c.toml")
     local, dense = config.network.circuit(64).connections

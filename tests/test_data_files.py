@@ -316,7 +316,7 @@ class TestDownload:
 
     def test_folder_that_can_not_be_made(self, server, tmp_path):
         info, file, _ = self.file_at(server, ("only",))
-        (tmp_path / "file").write_text("in the way")
+        (tmp_path / "file").write_text("in the way", encoding="utf-8")
         with pytest.raises(DataError, match="Can't save data in"):
             download(info, file, tmp_path / "file" / "folder")
 

@@ -22,12 +22,16 @@ from gncn.study.search import load_search
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILE = re.compile(r"# (tests/\S+\.py)\n")
-EXAMPLES = sorted(p for p in (ROOT / "src").rglob("*.py") if ">>> " in p.read_text())
+EXAMPLES = sorted(
+    p for p in (ROOT / "src").rglob("*.py") if ">>> " in p.read_text(encoding="utf-8")
+)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
 def blocks(page: Path, language: str = "python") -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    return re.findall(
+        rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
 
 
 def those_with(condition) -> list:
@@ -57,7 +61,7 @@ TOML = [
 @pytest.mark.parametrize("block", TOML)
 def test_settings_are_accepted(block, tmp_path):
     """A search has a space, a study models, and a configuration neither."""
-    (tmp_path / "shown.toml").write_text(block)
+    (tmp_path / "shown.toml").write_text(block, encoding="utf-8")
     if ".space]" in block:
         assert load_search(tmp_path / "shown.toml").models
     elif "[models." in block:
@@ -73,12 +77,14 @@ def test_settings_are_accepted(block, tmp_path):
 def test_blocks_show_files_word_for_word(page):
     for block in blocks(page):
         if shown := FILE.match(block):
-            assert block[shown.end() :] == (ROOT / shown.group(1)).read_text(), shown.group(1)
+            assert block[shown.end() :] == (ROOT / shown.group(1)).read_text(encoding="utf-8"), (
+                shown.group(1)
+            )
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
 def test_links_lead_somewhere(page):
-    for target in LINK.findall(page.read_text()):
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert "://" in target or (page.parent / target).exists(), target
 
 
@@ -86,7 +92,7 @@ def test_the_readme_is_short():
     readme = ROOT / "README.md"
     first = blocks(readme)[0].splitlines()
     assert len([line for line in first if line.strip()]) <= 10
-    assert len(readme.read_text().split()) <= 600
+    assert len(readme.read_text(encoding="utf-8").split()) <= 600
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -96,7 +102,9 @@ def test_examples_of_docstrings_are_right(path):
 
 
 def test_the_map_of_equations_names_what_exists():
-    for row in re.findall(r"^\|.*\|$", (ROOT / "docs" / "equations.md").read_text(), re.MULTILINE):
+    for row in re.findall(
+        r"^\|.*\|$", (ROOT / "docs" / "equations.md").read_text(encoding="utf-8"), re.MULTILINE
+    ):
         _, _, functions, tests = re.split(r"(?<!\\)\|", row)[1:-1]
         for path in re.findall(r"`([a-z_]+\.[\w.]+)`", functions):
             assert resolve_name(f"gncn.{path}") is not None

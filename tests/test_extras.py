@@ -25,7 +25,7 @@ def loaded(code):
     """Which of the optional packages are loaded after some code in a new process."""
     ask = f"import sys; print(*(set({OPTIONAL!r}) & set(sys.modules)))"
     command = [sys.executable, "-c", f"{code}; {ask}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     return set(done.stdout.split())
 
 
@@ -39,7 +39,7 @@ def test_it_works_from_a_zip(tmp_path):
     done = subprocess.run(
         command,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
         env=os.environ | {"PYTHONPATH": archive},
     )

@@ -30,7 +30,7 @@ def run(code, **options):
     """Status, output and seconds of a process that knows the module as `i`."""
     began = time.monotonic()
     command = [sys.executable, "-c", BEGIN + code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, **options)
     return done.returncode, done.stdout + done.stderr, time.monotonic() - began
 
 

@@ -68,8 +68,8 @@ class Impatient:
 def test_a_run_is_replaced_when_the_new_one_has_an_epoch_and_not_before(tmp_path, data, end):
     path = tmp_path / "run"
     train(path, data)
-    (path / "metrics-test.json").write_text("{}")
-    (path / "notes.txt").write_text("mine")
+    (path / "metrics-test.json").write_text("{}", encoding="utf-8")
+    (path / "notes.txt").write_text("mine", encoding="utf-8")
     before = content(path)
     match end:
         case "refused":
@@ -87,7 +87,7 @@ def test_a_run_is_replaced_when_the_new_one_has_an_epoch_and_not_before(tmp_path
     train(path, data, changed(training={"n_epochs": 1}), overwrite=True)
     assert len(RunFolder.open(path).history) == 1
     assert not (path / "metrics-test.json").exists()
-    assert (path / "notes.txt").read_text() == "mine"
+    assert (path / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert not (path / ".replaced").exists()
 
 
@@ -161,7 +161,7 @@ def test_paths_mean_the_same_from_everywhere(tmp_path, monkeypatch):
 )
 def test_a_damaged_account_of_a_run_is_refused(tmp_path, data, text, message):
     folder = RunFolder.create(tmp_path / "run", CONFIG, data, overwrite=False)
-    (tmp_path / "run" / "run.json").write_text(text)
+    (tmp_path / "run" / "run.json").write_text(text, encoding="utf-8")
     for look in (lambda: folder.about, folder.data, lambda: compare([folder.path])):
         with pytest.raises(RunError, match=message):
             look()
@@ -169,11 +169,11 @@ def test_a_damaged_account_of_a_run_is_refused(tmp_path, data, text, message):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("", "Expecting value"), ("{}", "trial: field required"), ("[" * 200_000, ""), ("7", "")],
+    [("", "a line: invalid json"), ("{}", "trial: field required"), ("[" * 200_000, ""), ("7", "")],
 )
 def test_a_damaged_history_is_refused_in_plain_words(tmp_path, data, line, message):
     folder = train(tmp_path / "run", data, changed(training={"n_epochs": 1}))
-    (tmp_path / "run" / "history.jsonl").write_text(line + "\n")
+    (tmp_path / "run" / "history.jsonl").write_text(line + "\n", encoding="utf-8")
     with pytest.raises(RunError, match=f"history.jsonl is not a history.*{message}") as error:
         folder.history  # noqa: B018
     assert "pydantic" not in str(error.value)
@@ -185,7 +185,9 @@ def test_a_damaged_history_is_refused_in_plain_words(tmp_path, data, line, messa
 )
 def test_damaged_numbers_are_refused(tmp_path, data, metrics):
     folder = train(tmp_path / "run", data, changed(training={"n_epochs": 1}))
-    (tmp_path / "run" / "metrics-test.json").write_text(json.dumps({"trial": 0} | metrics))
+    (tmp_path / "run" / "metrics-test.json").write_text(
+        json.dumps({"trial": 0} | metrics), encoding="utf-8"
+    )
     with pytest.raises(RunError, match=r"can't be (used|read).*gncn evaluate .* --replace"):
         compare([folder.path])
 

@@ -112,9 +112,9 @@ def test_a_full_disk_is_told_and_loses_nothing(saved, monkeypatch):
 
 def edit(folder, change):
     path = folder / "model.json"
-    description = json.loads(path.read_text())
+    description = json.loads(path.read_text(encoding="utf-8"))
     change(description)
-    path.write_text(json.dumps(description))
+    path.write_text(json.dumps(description), encoding="utf-8")
 
 
 def circuit_of(whole):
@@ -130,7 +130,7 @@ def connection(whole):
 
 
 def put_tensors(folder, change):
-    description = json.loads((folder / "model.json").read_text())
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     path = folder / description["tensors"]
     arrays = load_tensors(path.read_bytes())
     change(arrays)
@@ -143,9 +143,12 @@ def put_tensors(folder, change):
     ("harm", "message"),
     [
         (lambda f: (f / "model.json").unlink(), "no model"),
-        (lambda f: (f / "model.json").write_text("{"), "not JSON"),
-        (lambda f: (f / "model.json").write_text("[1]"), "must hold a JSON object"),
-        (lambda f: (f / "model.json").write_text("[" * 200_000), "not JSON"),
+        (lambda f: (f / "model.json").write_text("{", encoding="utf-8"), "not JSON"),
+        (
+            lambda f: (f / "model.json").write_text("[1]", encoding="utf-8"),
+            "must hold a JSON object",
+        ),
+        (lambda f: (f / "model.json").write_text("[" * 200_000, encoding="utf-8"), "not JSON"),
         (lambda f: edit(f, lambda d: d.update(tensors="x" * 5000)), "Can't read xxx.*too long"),
         (
             lambda f: edit(f, lambda d: circuit_of(d).update(initial_state=float("nan"))),
@@ -286,13 +289,13 @@ def test_no_description_does_worse_than_to_be_refused(tmp_path_factory, data):
     """Whatever a stranger writes in place of one value, loading says `RunError` or succeeds."""
     folder = tmp_path_factory.mktemp("strange")
     gncn.save(gncn.build(circuit(np.ones((4, 4))), seed=0), folder)
-    whole = json.loads((folder / "model.json").read_text())
+    whole = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     place = data.draw(st.sampled_from(list(everything_in(whole["description"]))))
     keys = list(place) if isinstance(place, dict) else range(len(place))
     if keys:
         strange = [None, -1, 0, 10**30, 1e300, True, "", "x", [], [[1]], {}, {"kind": []}]
         place[data.draw(st.sampled_from(keys))] = data.draw(st.sampled_from(strange))
-    (folder / "model.json").write_text(json.dumps(whole))
+    (folder / "model.json").write_text(json.dumps(whole), encoding="utf-8")
     with contextlib.suppress(RunError):
         gncn.load(folder)
 

@@ -44,7 +44,7 @@ def wait_until_it_hears(process):
     if not status.exists():
         time.sleep(1)
     while process.poll() is None and status.exists():
-        caught = re.search(r"SigCgt:\s*(\w+)", status.read_text())
+        caught = re.search(r"SigCgt:\s*(\w+)", status.read_text(encoding="utf-8"))
         if caught and int(caught[1], 16) & bit:
             break
         time.sleep(0.002)
@@ -110,7 +110,7 @@ def train(run, place, draw):
     if draw.random() < 0.5:
         shutil.copytree(run, path)
         before = content(path)
-    (place / "config.toml").write_text(CONFIG.to_toml())
+    (place / "config.toml").write_text(CONFIG.to_toml(), encoding="utf-8")
     options = ["--config", place / "config.toml", "--out", path, "--overwrite"]
     said, heard = strike(draw, "train", *options)
     assert broken_off(place) == []
@@ -138,7 +138,9 @@ def evaluate(run, place, draw):
     after = content(path)
     assert {name: after[name] for name in before} == before
     metrics = path / "metrics-validation.json"
-    measured = list(json.loads(metrics.read_text())["seconds"]) if metrics.exists() else []
+    measured = (
+        list(json.loads(metrics.read_text(encoding="utf-8"))["seconds"]) if metrics.exists() else []
+    )
     assert heard or len(measured) == 3
     assert not heard or f": {', '.join(measured)}." in said or "holds" not in said
 
@@ -188,7 +190,7 @@ def tune(run, place, draw):
     assert not heard or f"{search} keeps" in said or "keeps" not in said
     summary = search / "digits-gncn.json"
     if not heard:
-        assert json.loads(summary.read_text())["trials_spent"] == 4
+        assert json.loads(summary.read_text(encoding="utf-8"))["trials_spent"] == 4
         shutil.rmtree(search)
     elif draw.random() < 0.1:  # what is left can always be gone on with
         assert search_on(load_search("tiny"), "gncn", "digits", search)["trials_spent"] == 4

@@ -200,7 +200,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     def peak_mib(n):
         command = [sys.executable, "-c", PEAK, str(tmp_path / "mine.npy"), str(n)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=True, env=environment
+        )
         return float(done.stdout)
 
     small, large = peak_mib(3000), peak_mib(20_000)  # 11 and 76 MiB

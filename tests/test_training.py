@@ -423,7 +423,7 @@ def test_another_process_finds_all_programs_compiled_and_gives_the_same_bytes(tm
     def run():
         command = [sys.executable, "-c", SMALL_RUN]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=True, env={**os.environ, **kept}
+            command, capture_output=True, encoding="utf-8", check=True, env={**os.environ, **kept}
         )
         return done.stdout, {path.name for path in tmp_path.iterdir() if "atime" not in path.name}
 

@@ -104,7 +104,7 @@ def serve(start: Callable[[Task], Peer]) -> None:
     Args:
         start: makes the peer that a task describes.
     """
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
 
     def answer(content: dict[str, Any]) -> None:

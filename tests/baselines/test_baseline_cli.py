@@ -58,7 +58,7 @@ def test_baselines_are_evaluated(folder):
     options = ["--components", 3, "--samples", 200, "--split", "test", "--json"]
     done = run("evaluate", folder / "rae", *only, *options, "--trial", 1)
     found = json.loads(done.stdout)
-    assert found == json.loads((folder / "rae" / "metrics-test-1.json").read_text())
+    assert found == json.loads((folder / "rae" / "metrics-test-1.json").read_text(encoding="utf-8"))
     assert found["bce"] == pytest.approx(RunFolder.open(folder / "rae").history[-1].test.error)
     assert found["likelihood"]["mean"] == pytest.approx(-found["bce"], abs=1)  # hardly trained
     assert "likelihood_own_prior" not in found  # the RAE has none

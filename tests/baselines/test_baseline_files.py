@@ -75,7 +75,7 @@ def test_mixtures_too(covariance, tmp_path):
 def test_descriptions_that_do_not_fit_are_refused(small, tmp_path, change, message):
     gncn.save(small("rae"), tmp_path)
     path = tmp_path / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | change))
     with pytest.raises(RunError, match=message):
         gncn.load(tmp_path)
 

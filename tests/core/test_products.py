@@ -33,7 +33,7 @@ def cpuinfo(tmp_path, monkeypatch):
 )
 def test_a_cpu_has_units_for_bfloat16_if_linux_says_so(cpuinfo, told, native):
     if told is not None:
-        cpuinfo.write_text(told)
+        cpuinfo.write_text(told, encoding="utf-8")
     assert hardware.multiplies_bfloat16() == native
 
 

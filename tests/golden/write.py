@@ -76,7 +76,7 @@ def main(folder: Path, only: tuple[str, ...]) -> None:
         "measured": MEASURED,
         "measuring": MEASURING,
     }
-    (folder / "cases.json").write_text(json.dumps(described, indent=1) + "\n")
+    (folder / "cases.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

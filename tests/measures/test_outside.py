@@ -60,7 +60,7 @@ def evaluated(registered, folder):
 
 
 def test_it_is_evaluated_with_its_setting_as_an_option(registered, folder, evaluated):
-    found = json.loads((folder.path / "metrics-test.json").read_text())
+    found = json.loads((folder.path / "metrics-test.json").read_text(encoding="utf-8"))
     assert found["brightness"]["scale"] == 1000
     assert found["settings"] == {"scale": 1000.0}
     printed = re.sub(r"[│ ]", "", evaluated)
@@ -74,7 +74,9 @@ def test_it_is_compared(registered, folder, evaluated):
     text = run(registered, "compare", folder.path, "--format", "markdown").output
     assert "| Brightness |" in text.splitlines()[0]
     found = json.loads(run(registered, "compare", folder.path, "--json").stdout)
-    measured = json.loads((folder.path / "metrics-test.json").read_text())["brightness"]
+    measured = json.loads((folder.path / "metrics-test.json").read_text(encoding="utf-8"))[
+        "brightness"
+    ]
     ours = found["rows"][0]["measures"]["brightness"]
     assert ours["mean"] == pytest.approx(measured["difference"])
 
@@ -87,7 +89,7 @@ def test_it_is_asked_for_by_a_study_and_reported(registered, tmp_path):
         data={"digits": {}},
         models={"gncn": {"preset": "digits", "settings": SMALL}},
     )
-    (tmp_path / "study.json").write_text(study.model_dump_json())
+    (tmp_path / "study.json").write_text(study.model_dump_json(), encoding="utf-8")
     from gncn.study.record import write_record
     from gncn.study.run import run_one
 
@@ -97,7 +99,7 @@ def test_it_is_asked_for_by_a_study_and_reported(registered, tmp_path):
     assert record.metrics["brightness"]["scale"] == 10
     run(registered, "report", tmp_path)
     for name in ("report.html", "report.md"):
-        page = (tmp_path / name).read_text()
+        page = (tmp_path / name).read_text(encoding="utf-8")
         assert "Brightness" in page
         assert f"{record.metrics['brightness']['difference']:.2f}" in page
 

@@ -54,7 +54,7 @@ def as_matrix(weights):
 
 
 def test_it_takes_few_lines():
-    lines = (Path(__file__).parent / "convolution.py").read_text().splitlines()
+    lines = (Path(__file__).parent / "convolution.py").read_text(encoding="utf-8").splitlines()
     assert len([line for line in lines if line.strip()]) < 60
 
 

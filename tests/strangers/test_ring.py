@@ -29,7 +29,7 @@ def lateral(size, reach, excitation, inhibition):
 
 
 def test_it_takes_few_lines():
-    lines = (Path(__file__).parent / "ring.py").read_text().splitlines()
+    lines = (Path(__file__).parent / "ring.py").read_text(encoding="utf-8").splitlines()
     assert len([line for line in lines if line.strip()]) < 60
 
 
@@ -82,7 +82,8 @@ def test_it_trains_and_comes_back_from_a_file(ring, digits, tmp_path, settler):
 def test_toml_names_it(ring, digits, tmp_path):
     path = tmp_path / "ring.toml"
     path.write_text(
-        'data.name = "digits"\n[network]\nsizes = [20, 8]\ncompetition = "ring"\nreach = [3, 2]\n'
+        'data.name = "digits"\n[network]\nsizes = [20, 8]\ncompetition = "ring"\nreach = [3, 2]\n',
+        encoding="utf-8",
     )
     (network,) = gncn.load_config(file=path).models(digits)
     assert network.circuit.layers[2].competition == ring.Ring(reach=2)

@@ -275,7 +275,7 @@ def test_the_page_is_sound_html_and_needs_no_network(whole):
 
 def test_markdown_tables_are_whole_and_figures_lie_beside_it(whole, tmp_path):
     written = write_report(whole, tmp_path / "page.html", tmp_path / "docs" / "report.md")
-    text = (tmp_path / "docs" / "report.md").read_text()
+    text = (tmp_path / "docs" / "report.md").read_text(encoding="utf-8")
     blocks = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
     assert len(blocks) >= 8
     for block in blocks:
@@ -287,7 +287,7 @@ def test_markdown_tables_are_whole_and_figures_lie_beside_it(whole, tmp_path):
     assert figures
     assert {tmp_path / "docs" / one for one in figures} == set(written[2:])
     assert all(path.stat().st_size > 0 for path in written)
-    svg = next(path for path in written if path.suffix == ".svg").read_text()
+    svg = next(path for path in written if path.suffix == ".svg").read_text(encoding="utf-8")
     assert "prefers-color-scheme" in svg
     Page(svg)
 

@@ -55,9 +55,9 @@ settings.network = { sizes = [12, 12], group_size = 4, max_norm = [1e9, 1e9] }
 
 WORKER = """
 import json, os, pathlib, sys, time
-spec = json.loads(pathlib.Path(sys.argv[1]).read_text())
+spec = json.loads(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))
 name = "{model}/{data}/{trial}".format(**spec)
-with open(os.environ["LOG"], "a") as log:
+with open(os.environ["LOG"], "a", encoding="utf-8") as log:
     log.write(f"{name} {os.environ['NPROC']} {os.getpid()}\\n")
 plan = json.loads(os.environ.get("PLAN", "{}")).get(name, "")
 if plan == "crash":
@@ -72,7 +72,7 @@ kept = {key: spec[key] for key in ("model", "data", "trial")}
 times = {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:00:10+00:00"}
 seconds = {"total": 10.0, "training": 8.0, "evaluation": 2.0}
 record = {"status": "finished", "spec": spec, "seconds": seconds, **kept, **times}
-pathlib.Path(sys.argv[2]).write_text(json.dumps(record))
+pathlib.Path(sys.argv[2]).write_text(json.dumps(record), encoding="utf-8")
 """
 
 DRIVER = """
@@ -88,8 +88,8 @@ made = reproduce(study, study.runs(), Path(sys.argv[2]), worker=(sys.executable,
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A study's file and a worker that pretends."""
-    (tmp_path / "study.toml").write_text(STUDY)
-    (tmp_path / "worker.py").write_text(WORKER)
+    (tmp_path / "study.toml").write_text(STUDY, encoding="utf-8")
+    (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
     return tmp_path
 
@@ -100,7 +100,11 @@ def worker(place):
 
 def begun(place):
     log = place / "log"
-    return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    return (
+        [line.split() for line in log.read_text(encoding="utf-8").splitlines()]
+        if log.exists()
+        else []
+    )
 
 
 def load(place, *changes):
@@ -108,7 +112,7 @@ def load(place, *changes):
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    (place / "study.toml").write_text(text)
+    (place / "study.toml").write_text(text, encoding="utf-8")
     return load_study(place / "study.toml")
 
 
@@ -225,7 +229,7 @@ def test_version_control_overlooks_what_is_half_done(place):
     study, out, seen = load(place), place / "out", []
 
     def look(event):
-        seen.append((out / ".scratch" / ".gitignore").read_text())
+        seen.append((out / ".scratch" / ".gitignore").read_text(encoding="utf-8"))
 
     reproduce(study, study.runs()[:1], out, worker=worker(place), on_event=look)
     assert set(seen) == {"*\n"}
@@ -294,7 +298,7 @@ def test_a_new_option_at_its_default_makes_nothing_stale(place):
 def test_a_kill_loses_the_run_at_work_and_nothing_else(place, monkeypatch):
     study, out = load(place), place / "out"
     monkeypatch.setenv("PLAN", json.dumps({"gvae/digits/0": "sleep"}))
-    (place / "driver.py").write_text(DRIVER)
+    (place / "driver.py").write_text(DRIVER, encoding="utf-8")
     command = [sys.executable, *(str(place / name) for name in ("driver.py", "study.toml", "out"))]
     driver = subprocess.Popen([*command, str(place / "worker.py")])
     until(lambda: len(begun(place)) == 2)
@@ -313,7 +317,7 @@ def test_a_kill_loses_the_run_at_work_and_nothing_else(place, monkeypatch):
 
 def test_a_worker_ends_with_its_parent(place):
     spec = place / "spec.json"
-    spec.write_text(load(place).runs()[0].model_dump_json())
+    spec.write_text(load(place).runs()[0].model_dump_json(), encoding="utf-8")
     command = [sys.executable, "-m", "gncn.study.run", str(spec), str(place / "result")]
     child = subprocess.Popen(command, stdin=subprocess.PIPE)
     child.stdin.close()
@@ -352,7 +356,7 @@ def test_two_at_once_are_refused(place):
 def test_a_damaged_record_is_named(place):
     study, out = load(place), place / "out"
     reproduce(study, study.runs(only=["gvae"]), out, worker=worker(place))
-    record_path(out, "gvae", "digits", 0).write_text("{")
+    record_path(out, "gvae", "digits", 0).write_text("{", encoding="utf-8")
     with pytest.raises(RunError, match=r"gvae-0.json is no record of a run.*Delete it"):
         survey(study.runs(), out)
 
@@ -443,15 +447,15 @@ def test_a_tiny_study_from_its_file_to_its_page(place):
     reported = cli("report", out, "--html", page, "--markdown", markdown, "--json")
     assert reported.returncode == 0, reported.stderr
     assert json.loads(reported.stdout)["failed"] == ["bad/digits/0"]
-    assert "validation images, for choosing settings" in page.read_text()
-    assert "FitDivergenceError" in markdown.read_text()
+    assert "validation images, for choosing settings" in page.read_text(encoding="utf-8")
+    assert "FitDivergenceError" in markdown.read_text(encoding="utf-8")
 
 
 def cli(*arguments):
     return subprocess.run(
         [sys.executable, "-c", "from gncn.cli import main; main()", *map(str, arguments)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
     )

@@ -211,7 +211,7 @@ def test_the_budget_is_spent_and_every_trial_recorded(pretence, tmp_path):
     ]
     for line, one in zip(lines, summary["trials"], strict=True):
         assert (one["why"] if "why" in one else f"bce {one['values']['bce']:.3f}") in line
-    assert summary == json.loads((tmp_path / "digits-gncn.json").read_text())
+    assert summary == json.loads((tmp_path / "digits-gncn.json").read_text(encoding="utf-8"))
     assert summary["trials_spent"] == len(summary["trials"]) == 12
     states = [one["state"] for one in summary["trials"]]
     assert "complete" in states

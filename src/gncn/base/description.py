@@ -8,7 +8,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, quoted, shortened
+
+_MAX_PROBLEMS = 20
+"""Wrong options that a message names; it counts the others."""
 
 
 class Description(BaseModel):
@@ -23,7 +26,7 @@ class Description(BaseModel):
             raise ConfigError(
                 f"{type(self).__name__} takes its options by name "
                 f"({', '.join(f'{name}=...' for name in type(self).model_fields)}); received "
-                f"{unnamed!r}."
+                f"{quoted(unnamed)}."
             )
         try:
             super().__init__(**options)
@@ -38,10 +41,10 @@ class Description(BaseModel):
             value = options.get(name) if isinstance(options, dict) else None
             for one in value if isinstance(value, list | tuple) else (value,):
                 if _only(field.annotation, int, float) and isinstance(one, bool | str):
-                    raise ValueError(f"{name} must be a number; received {value!r}.")
+                    raise ValueError(f"{name} must be a number; received {quoted(value)}.")
                 other = isinstance(one, int | float | str) and not isinstance(one, bool)
                 if _only(field.annotation, bool) and other:
-                    raise ValueError(f"{name} must be true or false; received {value!r}.")
+                    raise ValueError(f"{name} must be true or false; received {quoted(value)}.")
         return options
 
     def resolved(self) -> dict[str, Any]:
@@ -69,9 +72,10 @@ class Part(Description):
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Say in plain words what pydantic found wrong: option, value received, values allowed."""
     lines = []
-    for problem in error.errors(include_url=False):
-        place = ".".join(str(part) for part in problem["loc"])
-        received = problem.get("input")
+    problems = error.errors(include_url=False)
+    for problem in problems[:_MAX_PROBLEMS]:
+        place = shortened(".".join(str(part) for part in problem["loc"]), 200)
+        received = quoted(problem.get("input"))
         match problem["type"]:
             case "extra_forbidden":
                 choices = ", ".join(repr(name) for name in model.model_fields)
@@ -82,6 +86,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
                 lines.append(f"{model.__name__}: {problem.get('ctx', {}).get('error')}")
             case _:
                 lines.append(
-                    f"{model.__name__}.{place}: {problem['msg'].lower()}; received {received!r}."
+                    f"{model.__name__}.{place}: {problem['msg'].lower()}; received {received}."
                 )
+    if (more := len(problems) - _MAX_PROBLEMS) > 0:
+        lines.append(f"{more:,} more options are wrong.")
     return "\n".join(lines)

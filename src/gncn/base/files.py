@@ -1,31 +1,48 @@
-"""Files: written whole or not at all, read as if a stranger had written them."""
+"""Files: written whole or not at all, read as if a stranger had written them.
 
+A reader of a file says how large it may be and how much it may hold, and is refused more before
+memory is taken for it.
+"""
+
+import errno
 import hashlib
 import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from gncn.base.errors import RunError
+from gncn.base.errors import GncnError, RunError, quoted
 from gncn.base.interrupts import interrupts_held
 
 UNFINISHED = ".gncn-"
 """Begins the names of files that are being written."""
 
+MAX_JSON_BYTES = 1 << 26
+"""The largest JSON file that gncn writes has some MB; this one takes half a GB to parse."""
+MAX_VALUES = 1_000_000
+"""Values in a JSON file.  A confusion matrix of 101 classes has 10,000."""
+MAX_DEPTH = 32
+"""Levels of nesting in JSON and TOML.  What recurses over parsed files needs no other limit."""
+
+DAMAGED = (LookupError, AttributeError, TypeError, ValueError, ArithmeticError)
+"""What is raised by code that uses parsed JSON which holds something else than it should."""
+
 
 @contextmanager
-def explained(what: str, advice: str = "") -> Iterator[None]:
-    """Turn an `OSError` of the block into a `RunError`: `what` can't be done, and why."""
+def explained(what: str, advice: str = "", error: type[GncnError] = RunError) -> Iterator[None]:
+    """Turn an `OSError` of the block into an `error`: `what` can't be done, and why."""
     try:
         yield
-    except OSError as error:
-        raise RunError(f"{what}: {error.strerror or error}.{advice}") from error
+    except OSError as problem:
+        raise error(f"{what}: {problem.strerror or problem}.{advice}") from problem
 
 
 def make_folder(path: Path) -> None:
@@ -82,21 +99,90 @@ def sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def read_json(path: Path, max_bytes: int | None = None) -> dict[str, Any]:
-    """The JSON object in a file of at most `max_bytes`.
+@contextmanager
+def opened(path: str | Path) -> Iterator[BufferedReader]:
+    """A regular file, open for reading.
+
+    Raises:
+        OSError: it can't be opened, or is a folder, pipe or device, which may have no end.
+    """
+
+    def without_waiting(name: str, flags: int) -> int:  # for somebody to write into a pipe
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    try:
+        file = open(path, "rb", opener=without_waiting)  # noqa: SIM115 (closed below)
+    except ValueError as error:  # the name holds what names can't
+        raise OSError(errno.EINVAL, f"{error}") from error
+    with file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or device; copy its content to a file")
+        yield file
+
+
+def read_bytes(path: str | Path, most: int, error: type[GncnError] = RunError) -> bytes:
+    """The content of a regular file of at most `most` bytes.
+
+    Raises:
+        GncnError: of the class `error`; it can't be read, or is larger.
+    """
+    with explained(f"Can't read {path}", error=error), opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(min(size, most) + 1)
+    if max(size, len(content)) > most:
+        raise error(f"{path} is larger than {most:,} bytes, the most that it may have.")
+    if len(content) > size:
+        raise error(f"{path} grows while it is read. Wait until it is whole, or copy it.")
+    return content
+
+
+def parse_json(content: bytes, most: int = MAX_VALUES) -> Any:
+    """What is written in JSON with at most `most` values, in UTF-8.
+
+    Raises:
+        ValueError: it isn't JSON, or there is too much of it; says why.
+    """
+    if sum(map(content.count, (b",", b"[", b"{"))) >= most:  # each value follows one of them
+        raise ValueError(f"it holds more than {most:,} values")
+    try:
+        found = json.loads(content.decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from None
+    check_values(found)
+    return found
+
+
+def check_values(found: Any) -> None:
+    """Refuse parsed JSON or TOML that is nested too deeply or has numbers beyond 64 bits.
+
+    Raises:
+        ValueError: says which.
+    """
+    level, depth = [found], 0
+    while level:
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+        if any(isinstance(one, int) and one.bit_length() > 64 for one in level):
+            raise ValueError("it holds a whole number of more than 64 bits")
+        dicts = [inner for one in level if isinstance(one, dict) for inner in one.values()]
+        level = dicts + [inner for one in level if isinstance(one, list) for inner in one]
+        depth += 1
+
+
+def read_json(
+    path: Path, max_bytes: int = MAX_JSON_BYTES, max_values: int = MAX_VALUES
+) -> dict[str, Any]:
+    """The JSON object in a file of at most `max_bytes` that holds at most `max_values`.
 
     Raises:
         RunError: it can't be read, is too large, or holds something else.
     """
     try:
-        with explained(f"Can't read {path}"):
-            if max_bytes is not None and path.stat().st_size > max_bytes:
-                raise RunError(f"{path} is larger than {max_bytes} bytes: not what it should be.")
-            found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        found = parse_json(read_bytes(path, max_bytes), max_values)
+    except ValueError as error:
         raise RunError(f"{path} is not JSON: {error}.") from error
     if not isinstance(found, dict):
-        raise RunError(f"{path} must hold a JSON object; it holds {str(found)[:80]!r}.")
+        raise RunError(f"{path} must hold a JSON object; it holds {quoted(found)}.")
     return found
 
 

@@ -35,6 +35,6 @@ def multiplies_bfloat16() -> bool:
 @functools.cache
 def _cpu_multiplies_bfloat16() -> bool:
     try:
-        return not _NATIVE.isdisjoint(re.findall(r"\w+", _CPUINFO.read_text()))
+        return not _NATIVE.isdisjoint(re.findall(r"\w+", _CPUINFO.read_text(encoding="utf-8")))
     except OSError:  # not Linux
         return False

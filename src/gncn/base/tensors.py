@@ -1,12 +1,19 @@
 """Arrays of a pytree by name: an array's name is its path in the tree, ``encoder.weights.0``."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
 
-from gncn.base.errors import RunError
+from gncn.base.errors import RunError, quoted
+from gncn.base.files import read_bytes
+
+MAX_HEADER_BYTES = 1 << 20
+"""The names, types and shapes of some 10,000 arrays; the largest of our files has 100 arrays."""
 
 ARRAYS = (jax.Array, np.ndarray, jax.ShapeDtypeStruct)
 
@@ -39,7 +46,8 @@ def refuse_misfits(where: str, arrays: dict[str, Any], wanted: dict[str, Any]) -
     if set(arrays) != set(wanted):
         missing, foreign = sorted(set(wanted) - set(arrays)), sorted(set(arrays) - set(wanted))
         raise RunError(
-            f"{where} doesn't fit its description: missing {missing}, unknown {foreign}."
+            f"{where} doesn't fit its description: missing {quoted(missing)}, unknown "
+            f"{quoted(foreign)}."
         )
     for name, array in arrays.items():
         like = wanted[name]
@@ -72,6 +80,35 @@ def with_arrays(where: str, arrays: dict[str, np.ndarray], tree: Any) -> Any:
         return jnp.asarray(array)
 
     return jax.tree_util.tree_map_with_path(take, tree)
+
+
+def read_tensors(path: Path, most: int) -> dict[str, np.ndarray]:
+    """The arrays in a safetensors file of at most `most` bytes, by name.
+
+    Raises:
+        RunError: it can't be read, is larger, or is no safetensors file.
+    """
+    return parse_tensors(str(path), read_bytes(path, most))
+
+
+def parse_tensors(where: str, content: bytes) -> dict[str, np.ndarray]:
+    """The arrays in the content of a safetensors file; a `RunError` that begins with `where`."""
+    try:
+        check_header(content[:8])
+        return load_tensors(content)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # unknown types of numbers
+        raise RunError(f"{where} is no safetensors file: {error}.") from error
+
+
+def check_header(content: bytes) -> None:
+    """Refuse a safetensors file, by its first eight bytes, whose header is too long.
+
+    Raises:
+        ValueError: it is.
+    """
+    length = int.from_bytes(content, "little")
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"a header of {length:,} bytes, and {MAX_HEADER_BYTES:,} are the most")
 
 
 def _is_key(leaf: Any) -> bool:

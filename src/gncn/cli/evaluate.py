@@ -6,6 +6,8 @@ from typing import Annotated, Any, get_args, get_origin
 
 from typer import Option
 
+from gncn.base.errors import RunError
+from gncn.base.files import DAMAGED
 from gncn.cli import options
 from gncn.measures import MEASURES, make_measures, setting_fields
 
@@ -130,8 +132,13 @@ def _show(metrics: dict[str, Any]) -> None:
     if "bce" in metrics:
         table.add_row("reconstruction BCE", f"{metrics['bce']:.2f} nats", "")
     notes = []
-    for measure in make_measures(None, {}).values():
-        rows = measure.rows(metrics)
+    for name, measure in make_measures(None, {}).items():
+        try:
+            rows = measure.rows(metrics)
+        except DAMAGED as error:
+            raise RunError(
+                f"What was measured before of {name!r} is damaged. Give --replace to drop it."
+            ) from error
         for row in rows:
             table.add_row(*row)
         if rows and measure.note:

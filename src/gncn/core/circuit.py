@@ -27,6 +27,9 @@ Compared = Literal["state", "activity"]
 MOST_NEURONS = 1 << 24
 """The largest layer: larger numbers are mistakes, or meant to do harm."""
 
+MOST_LAYERS, MOST_CONNECTIONS = 1_000, 4_000
+"""Likewise; settling is compiled layer by layer."""
+
 PARTS = {
     "activation": "activation",
     "prediction_activation": "activation",
@@ -106,8 +109,10 @@ class Circuit(Description):
         initial_state: the value of every latent state before settling.
     """
 
-    layers: tuple[Layer, ...] = Field(min_length=2)
-    connections: tuple[Annotated[Connection, *named(CONNECTIONS)], ...]
+    layers: tuple[Layer, ...] = Field(min_length=2, max_length=MOST_LAYERS)
+    connections: tuple[Annotated[Connection, *named(CONNECTIONS)], ...] = Field(
+        max_length=MOST_CONNECTIONS
+    )
     compared: Compared = "state"
     competing: Compared = "state"
     initial_state: float = 0.0

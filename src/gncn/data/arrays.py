@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int32, Integer, Shaped
 from pydantic import model_validator
 
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError, DataError, unknown_choice
+from gncn.base.errors import ConfigError, DataError, shortened, unknown_choice
 from gncn.data.stored import StoredImages, map_file, read_npy, read_npz
 from gncn.data.types import Dataset, Images, Split, split_off
 
@@ -303,13 +303,15 @@ def _read_members(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"Expected a .npy or .npz file; received {path}. Save it with NumPy.")
     if path.suffix == ".npy":
         return {"train_images": read_npy(path)}
-    members = read_npz(path)
-    if set(members) - set(_MEMBERS) or "train_images" not in members:
-        raise DataError(
-            f"{path} must hold train_images and may hold {', '.join(_MEMBERS[1:])}; "
-            f"received {', '.join(sorted(members)) or 'no array'}. Rename the arrays."
-        )
-    return members
+
+    def check(members: list[str]) -> None:
+        if set(members) - set(_MEMBERS) or "train_images" not in members:
+            raise DataError(
+                f"{path} must hold train_images and may hold {', '.join(_MEMBERS[1:])}; received "
+                f"{shortened(', '.join(sorted(members)), 200) or 'no array'}. Rename the arrays."
+            )
+
+    return read_npz(path, check)
 
 
 def _store(path: Path, preparation: Preparation) -> tuple[StoredImages, tuple[int, int] | None]:

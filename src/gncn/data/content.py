@@ -9,11 +9,9 @@ MNIST is embedded in this package, in 1.4 MB: ``assets/mnist.npz``, written by
 bytes, by ``numpy.packbits``: rows of whole bytes compress better.
 """
 
-import gzip
 import hashlib
 import io
 import math
-import zipfile
 import zlib
 from collections.abc import Mapping
 from importlib.resources import files
@@ -22,9 +20,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from gncn.base.errors import DataError
+from gncn.base.errors import DataError, quoted, shortened
 from gncn.base.extras import needs
+from gncn.base.files import read_bytes
 from gncn.data.registry import DataFile, DatasetInfo, owner_of
+from gncn.data.stored import unzip
 from gncn.data.types import Split
 
 MNIST_DIGEST = "sha256:a1d5bd90714c117b10f29362d69938eaad7b2f3370c164d10c4bf6b9aeb79f2c"
@@ -32,6 +32,8 @@ MNIST_DIGEST = "sha256:a1d5bd90714c117b10f29362d69938eaad7b2f3370c164d10c4bf6b9a
 
 _MNIST_WIDTH = 28
 _IDX_UINT8 = 0x08
+MAX_MAT_BYTES = 1 << 24
+"""The larger of the two .mat files has 872,124 bytes."""
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\x03\x04"
 
@@ -50,15 +52,27 @@ class ForeignFileError(AlteredFileError):
 
 def read_verified(path: Path, info: DatasetInfo, file: DataFile) -> bytes:
     """Read a file as `verified_content` does; its errors say the path and what to do."""
+    advice = f"Delete it and run `gncn data fetch {info.name}`."
     try:
-        return verified_content(path.read_bytes(), info, file)
+        raw = read_bytes(path, largest_file(file), AlteredFileError)
     except AlteredFileError as error:
-        advice = f"Delete it and run `gncn data fetch {info.name}`."
+        raise AlteredFileError(f"{error} {advice}") from error
+    try:
+        return verified_content(raw, info, file)
+    except AlteredFileError as error:
         if isinstance(error, ForeignFileError):
             advice = f"Keep each data set in a folder of its own, such as {info.folders[0]}."
         elif info.hint:
             advice = f"{info.hint} {advice}"
         raise type(error)(f"{path} is {error}. {advice}") from error
+
+
+def largest_file(file: DataFile) -> int:
+    """The most bytes that a file of a data set may have.
+
+    It is an .npz file with 8 bytes a value, or a .mat file.
+    """
+    return MAX_MAT_BYTES if file.shape is None else 8 * math.prod(file.shape) + 4096
 
 
 def verified_content(raw: bytes, info: DatasetInfo, file: DataFile) -> bytes:
@@ -74,10 +88,10 @@ def verified_content(raw: bytes, info: DatasetInfo, file: DataFile) -> bytes:
     """
     try:
         content = _content(raw, file)
-    except (EOFError, OSError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds for files that were harmed
         raise AlteredFileError(
-            f"damaged or cut short: {error} (expected content {file.digest}; received {len(raw)} "
-            f"bytes whose own hash is {_digest(raw, 'sha256')})"
+            f"damaged or cut short: {shortened(str(error), 300)} (expected content "
+            f"{file.digest}; received {len(raw)} bytes whose own hash is {_digest(raw, 'sha256')})"
         ) from error
     received = _digest(content, file.digest.partition(":")[0])
     if received == file.digest:
@@ -185,20 +199,20 @@ def _content(raw: bytes, file: DataFile) -> bytes:
         return raw
     if raw.startswith(_GZIP_MAGIC):
         limit = len(_idx_header(file.shape)) + math.prod(file.shape)
-        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
-            return stream.read(limit + 1)
+        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)  # 16: it begins as gzip does
+        content = unpacker.decompress(raw, limit + 1)
+        if not unpacker.eof and len(content) <= limit:
+            raise ValueError("the compressed bytes end too early")
+        return content
     return _npz_content(raw, file.shape) if raw.startswith(_ZIP_MAGIC) else raw
 
 
 def _npz_content(raw: bytes, shape: tuple[int, ...]) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > 8 * math.prod(shape) + 4096:  # at most 8 bytes a value, and headers
-        raise ValueError(f"the archive unpacks to {unpacked} bytes, too many for {shape}")
-    with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
-        if arrays.files != ["arr_0"]:
-            raise ValueError(f"expected one array, 'arr_0'; received {arrays.files}")
-        array = arrays["arr_0"]
+    def check(members: list[str]) -> None:
+        if members != ["arr_0"]:
+            raise ValueError(f"expected one array, 'arr_0'; received {quoted(members)}")
+
+    (array,) = unzip(io.BytesIO(raw), len(raw), check).values()
     if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 255:
         raise ValueError(f"expected integers within 0..255; received {array.dtype}")
     return to_idx(array.astype(np.uint8))

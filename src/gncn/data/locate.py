@@ -19,6 +19,7 @@ from gncn.data.content import (
     AlteredFileError,
     ForeignFileError,
     MissingFileError,
+    largest_file,
     read_verified,
     verified_content,
 )
@@ -138,7 +139,7 @@ def download(info: DatasetInfo, file: DataFile, folder: Path) -> Path:
                 name = PurePosixPath(url).name
                 arrived = Path(temporary) / name
                 try:
-                    _get(url, arrived, f"{info.name} {name}")
+                    _get(url, arrived, f"{info.name} {name}", largest_file(file))
                     verified_content(arrived.read_bytes(), info, file)
                 except AlteredFileError as error:
                     reasons.append(f"{url}: the file there is {error}")
@@ -161,25 +162,30 @@ def download(info: DatasetInfo, file: DataFile, folder: Path) -> Path:
 
 
 class _Bar:
-    """The progress bar interface that pooch asks for, drawn by rich."""
+    """The progress bar interface that pooch asks for, drawn by rich; it ends what has no end."""
 
     total = 0
 
-    def __init__(self, progress: "Progress", description: str) -> None:
+    def __init__(self, progress: "Progress", description: str, most: int) -> None:
         self._progress, self._task = progress, progress.add_task(description, total=None)
+        self._most = self._left = most + _CHUNK_BYTES  # pooch counts whole chunks
 
     def update(self, n_bytes: int) -> None:
+        self._left -= n_bytes
+        if self._left < 0:
+            raise OSError("it sends more than the file can have")
         self._progress.update(self._task, advance=n_bytes, total=self.total or None)
 
     def reset(self) -> None:
+        self._left = self._most
         self._progress.update(self._task, completed=0)
 
     def close(self) -> None:
         self._progress.stop_task(self._task)
 
 
-def _get(url: str, path: Path, description: str) -> None:
-    """Download to a file, with a progress bar on a terminal."""
+def _get(url: str, path: Path, description: str, most: int) -> None:
+    """Download at most so many bytes to a file, with a progress bar on a terminal."""
     needs("pooch", "data")
     needs("rich", "cli")
     from pooch import HTTPDownloader
@@ -191,7 +197,7 @@ def _get(url: str, path: Path, description: str) -> None:
     hidden = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         get = HTTPDownloader(
-            progressbar=_Bar(progress, description),  # pyright: ignore[reportArgumentType] (untyped)
+            progressbar=_Bar(progress, description, most),  # pyright: ignore[reportArgumentType] (untyped)
             chunk_size=_CHUNK_BYTES,
             timeout=_TIMEOUT_S,
         )

@@ -1,22 +1,42 @@
-"""NumPy's files, read without trusting them, and `StoredImages`, which stay in their file."""
+"""NumPy's files, read without trusting them, and `StoredImages`, which stay in their file.
 
+Before memory is taken for an array, its header is compared with the bytes that are there, and the
+sizes that an archive promises with the archive's own.
+"""
+
+import io
+import math
 import mmap
+import os
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
+from numpy.lib import format as npy
 
-from gncn.base.errors import DataError
+from gncn.base.errors import DataError, quoted, shortened
+from gncn.base.files import opened
 
 BLOCK_BYTES = 2**23
 """Bytes of a file that are looked at once when all of it is."""
 ROWS_MAPPED = 256
 """Rows read before what was mapped for them is let go: a system may map 64 KiB for each."""
+
+MAX_HEADER_BYTES = 10_000
+"""Of a .npy file, as NumPy has it; an array of images takes 118."""
+MAX_DIRECTORY_BYTES = 1 << 20
+"""Of the list of arrays in a .npz file; six arrays take 400."""
+ALWAYS_UNPACKED = 1 << 28
+"""A .npz file may unpack to so many bytes, however small it is: binary MNIST as float32 has 220 MB,
+and zeros pack to a thousandth."""
+MAX_RATIO = 200
+"""A larger one may unpack to so many times its size: binary images as float64 pack to a 60th."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,41 +158,138 @@ def read_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     """The array in a .npy file, read, or mapped into memory.
 
     Raises:
-        DataError: it can't be read or holds no array.
+        DataError: it can't be read, holds no array, or one that isn't of real numbers.
     """
-    found = _load(path, mmap_mode)
-    if isinstance(found, dict):
-        raise DataError(f"{path} holds several arrays, as .npz files do; save one by `numpy.save`.")
-    return found
+    with _reading(path) as file:
+        if _is_zip(file):
+            raise DataError(
+                f"{path} holds several arrays, as .npz files do; save one by `numpy.save`."
+            )
+        array = read_array(file, os.fstat(file.fileno()).st_size, only_check=mmap_mode is not None)
+        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False) if array is None else array
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in a .npz file, by name.
+def read_npz(path: Path, check: Callable[[list[str]], None]) -> dict[str, np.ndarray]:
+    """The arrays in a .npz file, by name; `check` refuses names before arrays are read.
 
     Raises:
         DataError: it can't be read or holds something else.
     """
-    found = _load(path)
-    if not isinstance(found, dict):
-        raise DataError(f"{path} holds one array, as .npy files do; save it by `numpy.savez`.")
-    for name, member in found.items():
-        if not isinstance(member, np.ndarray):
-            raise DataError(f"{path} holds {name!r}, which is no array. Save it by `numpy.savez`.")
-    return found
+    with _reading(path) as file:
+        if not _is_zip(file):
+            raise DataError(f"{path} holds one array, as .npy files do; save it by `numpy.savez`.")
+        return unzip(file.raw, os.fstat(file.fileno()).st_size, check)
 
 
-def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray | dict[str, Any]:
+def unzip(raw: Any, n_bytes: int, check: Callable[[list[str]], None]) -> dict[str, np.ndarray]:
+    """The arrays in the content of a .npz file.
+
+    Args:
+        raw: the content, as a raw binary stream.
+        n_bytes: its length.
+        check: receives the arrays' names before they are read.
+
+    Raises:
+        Exception: of many kinds; it is damaged, or would take too much memory.
+    """
+    with _SmallReads(raw) as reader, zipfile.ZipFile(reader) as archive:
+        members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
+        check(list(members))
+        unpacked = sum(one.file_size for one in members.values())
+        if unpacked > max(ALWAYS_UNPACKED, MAX_RATIO * n_bytes):
+            raise ValueError(f"{n_bytes:,} bytes would unpack to {unpacked:,}, too many for images")
+        _check_memory(unpacked)
+        arrays = {}
+        for name, member in members.items():
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{name[:80]!r} is compressed in a way that NumPy doesn't use")
+            with archive.open(member) as opened_member:
+                stream = cast(zipfile.ZipExtFile, opened_member)
+                if not stream.peek(6).startswith(npy.MAGIC_PREFIX):
+                    raise ValueError(f"it holds {quoted(name)}, which is no array")
+                arrays[name] = read_array(stream, member.file_size)
+    return arrays
+
+
+def read_array(
+    stream: io.BufferedIOBase, n_bytes: int, only_check: bool = False
+) -> np.ndarray | None:
+    """The array of real numbers in the content of a .npy file.
+
+    Args:
+        stream: the content.
+        n_bytes: its length.
+        only_check: read no more than the header, and return None.
+
+    Raises:
+        Exception: of many kinds; it is damaged, or promises more than the bytes that are there.
+    """
+    version = npy.read_magic(stream)
+    start = stream.tell()
+    length = int.from_bytes(stream.read(4 if version == (2, 0) else 2), "little")
+    if version not in ((1, 0), (2, 0)) or length > MAX_HEADER_BYTES:
+        raise ValueError(f"a header of version {version} and {length:,} bytes is nothing known")
+    stream.seek(start)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    if dtype.kind not in "biuf":
+        kind = "pickled objects" if dtype.hasobject else quoted(dtype)
+        raise ValueError(f"it must hold booleans, integers or floats; it holds {kind}")
+    wanted, there = math.prod(shape) * dtype.itemsize, n_bytes - stream.tell()
+    if min(shape, default=0) < 0 or wanted > there:
+        raise ValueError(f"the shape {quoted(shape)} takes {wanted:,} bytes, and {there:,} follow")
+    if only_check:
+        return None
+    _check_memory(wanted)
+    stream.seek(0)
+    return npy.read_array(stream, allow_pickle=False)
+
+
+class _SmallReads(io.BufferedReader):
+    """Refuses to read much at once, as `zipfile` does where an archive lists too many entries."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile("it lists too many arrays")
+        return super().read(size)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[io.BufferedReader]:
+    """A file, open for reading; a `DataError` if the block fails."""
     if not path.is_file():
         raise DataError(f"There is no file {path}. Correct the path.")
     try:
-        with path.open("rb") as stream:
-            several = zipfile.is_zipfile(stream)
-            stream.seek(0)
-            source = stream if several or mmap_mode is None else path
-            found = np.load(source, mmap_mode=mmap_mode, allow_pickle=False)
-            return dict(found) if several else found
+        with opened(path) as file:
+            yield file
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"Can't read {path}: {error.strerror or error}.") from error
     except Exception as error:  # NumPy raises a dozen kinds for files that were harmed
         raise DataError(
-            f"{path} is damaged, cut short or holds pickled objects: "
-            f"{error or type(error).__name__}. Save it again with `numpy.save` or `numpy.savez`."
+            f"{path} is damaged, cut short or holds no numbers: "
+            f"{shortened(str(error), 300) or type(error).__name__}. Save it again with "
+            "`numpy.save` or `numpy.savez`."
         ) from error
+
+
+def _is_zip(file: io.BufferedReader) -> bool:
+    return file.peek(4)[:4] in (b"PK\3\4", b"PK\5\6")
+
+
+def _check_memory(n_bytes: int) -> None:
+    """Refuse what fills more than half of the machine's memory, where the system says its size.
+
+    Raises:
+        DataError: it does.
+    """
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return
+    if n_bytes > memory / 2:
+        raise DataError(
+            f"Arrays of {n_bytes:,} bytes are too large for this machine's memory of {memory:,}. "
+            "Leave the images in a .npy file with stream=True."
+        )

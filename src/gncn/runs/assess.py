@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from gncn.base.errors import ConfigError, RunError, unknown_choice
-from gncn.base.files import read_json, sha256, write_atomic
+from gncn.base.errors import ConfigError, RunError, quoted, unknown_choice
+from gncn.base.files import read_bytes, read_json, sha256, write_atomic
 from gncn.base.interrupts import check, interrupts_held
 from gncn.base.locks import alone
+from gncn.base.tensors import read_tensors
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.baseline import Baseline
 from gncn.core.network import Network
@@ -39,13 +38,15 @@ from gncn.measures import MEASURES, Measure, Result, Subject, as_measurable, mak
 from gncn.measures.subject import Report
 from gncn.runs.config import Config
 from gncn.runs.folder import SPLITS, RunFolder
-from gncn.runs.model_files import DESCRIPTION
+from gncn.runs.model_files import DESCRIPTION, MAX_DESCRIPTION_BYTES
 from gncn.runs.priors import save_mixture
 from gncn.training.epochs import average
 from gncn.training.examples import examples_of
 from gncn.training.fit import method_of
 from gncn.training.history import SplitRecord
 
+MAX_TENSOR_BYTES = 1 << 28
+"""Of the arrays for images and pictures; of 60,000 images they have 2 MB."""
 _ADVICE = "Give --replace (replace=True) to drop what was measured before."
 
 
@@ -128,7 +129,7 @@ def _assess(
         "trial": trial,
         "seed": seed,
         "data": {"name": data.name, "fingerprint": data.fingerprint},
-        "model": sha256((folder.trial(trial) / DESCRIPTION).read_bytes())[:12],
+        "model": sha256(read_bytes(folder.trial(trial) / DESCRIPTION, MAX_DESCRIPTION_BYTES))[:12],
         "settings": json.loads(json.dumps(chosen)),
     }
     files = _Files(folder, split, trial)
@@ -206,15 +207,18 @@ class _Files:
             return Result()
         try:
             numbers = read_json(self.numbers)
-            per_image = load_tensors(self.per_image.read_bytes())
-            pictures = load_tensors(self.pictures.read_bytes())
-        except (OSError, SafetensorError, RunError) as error:
+            per_image = read_tensors(self.per_image, MAX_TENSOR_BYTES)
+            pictures = read_tensors(self.pictures, MAX_TENSOR_BYTES)
+            for key in ("seconds", "settings"):
+                if not isinstance(numbers.get(key, {}), dict):
+                    raise RunError(f"{key!r} must be an object; received {quoted(numbers[key])}.")
+        except RunError as error:
             raise RunError(f"What was measured before can't be read: {error} {_ADVICE}") from error
         if numbers.get("model") != header["model"]:
             report("the model has changed since it was measured: all is measured again")
             return Result()
         kept = [name for name in numbers.get("seconds", {}) if name not in measures]
-        then, now = numbers.get("settings") or {}, header["settings"]
+        then, now = numbers.get("settings", {}), header["settings"]
         known = [MEASURES.get(name) for name in kept if name in MEASURES]
         relevant = {option for measure in known for option in measure.model_fields}
         changed = [

@@ -176,7 +176,8 @@ class RunFolder(Listener):
         """
         about = read_json(self.path / RUN)
         data = about.get("data")
-        if not isinstance(data, dict) or not {"name", "fingerprint"} <= data.keys():
+        named = isinstance(data, dict) and [data.get(key) for key in ("name", "fingerprint")]
+        if not named or not all(isinstance(one, str) for one in named):
             raise RunError(f"{self.path / RUN} doesn't say which data the run saw: it is damaged.")
         return about
 

@@ -9,10 +9,14 @@ types and values of the arrays must be the ones that it calls for.  Saving makes
 before it touches a file.
 """
 
+import base64
+import hashlib
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,10 +25,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
 
-from gncn.base.errors import ConfigError, RunError
-from gncn.base.files import explained, read_json, sha256, sweep, write_atomic
+from gncn.base.errors import ConfigError, RunError, quoted
+from gncn.base.files import DAMAGED, explained, opened, read_json, sha256, sweep, write_atomic
 from gncn.base.locks import alone
 from gncn.base.registry import registered
 from gncn.baselines.blueprint import Blueprint
@@ -35,7 +38,7 @@ from gncn.core.circuit import PARTS, Circuit
 from gncn.core.network import Network
 from gncn.core.settler import SETTLERS
 from gncn.runs.priors import mixture_skeleton
-from gncn.runs.tensors import decode, encode
+from gncn.runs.tensors import decode, encode, largest_file
 
 VERSION, FORMAT = metadata.version("gncn"), "gncn-model-2"
 FORMER = ("gncn-network-1", "gncn-baseline-1", "gncn-mixture-1")
@@ -43,6 +46,10 @@ FORMER = ("gncn-network-1", "gncn-baseline-1", "gncn-mixture-1")
 DESCRIPTION = "model.json"
 MAX_DESCRIPTION_BYTES = 1 << 26
 """A description is small unless it holds the masks of lateral synapses."""
+MAX_DESCRIPTION_VALUES = 100_000
+"""Values in a description: some ten for each layer and connection."""
+MAX_MASK_BYTES = 1 << 29
+"""Of all masks together when they are unpacked; zeros pack to a thousandth."""
 _KEYS = {"model": str, "description": dict, "tensors": str, "sha256": str}
 _PLACES = {**PARTS, "connections": "connection", "settler": "settler"}
 """Kinds of registered parts, by the key under which a description names them."""
@@ -75,9 +82,27 @@ def _skeleton(name: str, description: dict[str, Any]) -> Any:
     if set(description) != {"circuit", "settler"}:
         found = ", ".join(repr(key[:80]) for key in description) or "nothing"
         raise ConfigError(f"A network is described by 'circuit' and 'settler'; received {found}.")
+    _check_masks(description)
     circuit = Circuit(**description["circuit"])
     settling = Settling(settler=SETTLERS.make(description["settler"]))
     return eqx.filter_eval_shape(lambda: assemble(circuit, settling, jax.random.key(0)))
+
+
+def _check_masks(description: dict[str, Any]) -> None:
+    """Refuse masks that unpack to too much; a part of each is unpacked at a time."""
+    left, inside = MAX_MASK_BYTES, [description]
+    while inside:
+        one = inside.pop()
+        inside += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        packed = one.get("mask") if isinstance(one, dict) else None
+        rest, unpacker = packed if isinstance(packed, str) else "", zlib.decompressobj()
+        rest = base64.b64decode(rest)
+        with suppress(zlib.error):  # which is told where the mask is made
+            while rest and left >= 0:
+                left -= len(unpacker.decompress(rest, 1 << 24))
+                rest = unpacker.unconsumed_tail
+    if left < 0:
+        raise ConfigError(f"The masks have more than {MAX_MASK_BYTES:,} bytes, the most they may.")
 
 
 def save(model: Any, folder: str | Path) -> Path:
@@ -155,17 +180,21 @@ def load(folder: str | Path) -> Any:
     while True:
         whole = _read_description(folder / DESCRIPTION)
         try:
-            content = _read_tensors(folder, whole["tensors"], whole["sha256"])
-            break
+            return _load(folder, whole)
         except RunError:  # perhaps another process has saved a model since
             if _read_description(folder / DESCRIPTION) == whole:
                 raise
+
+
+def _load(folder: Path, whole: dict[str, Any]) -> Any:
+    """The model that a description names."""
     try:
         _refuse_unknown_parts(folder, whole["description"])
         skeleton = _skeleton(whole["model"], whole["description"])
-        model = decode(str(folder / whole["tensors"]), content, skeleton)
-    except (ConfigError, SafetensorError, KeyError, TypeError, RecursionError) as error:
+    except DAMAGED as error:
         raise RunError(f"{folder} holds no model that can be loaded: {error}") from error
+    content = _read_tensors(folder, whole["tensors"], whole["sha256"], largest_file(skeleton))
+    model = decode(str(folder / whole["tensors"]), content, skeleton)
     _check_numbers(model)
     return model
 
@@ -222,7 +251,7 @@ def _parts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 def _read_description(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"There is no model in {path.parent}: {path.name} is missing.")
-    whole = read_json(path, MAX_DESCRIPTION_BYTES)
+    whole = read_json(path, MAX_DESCRIPTION_BYTES, MAX_DESCRIPTION_VALUES)
     found = whole.get("format")
     if found in FORMER:
         raise RunError(
@@ -234,7 +263,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     for key, kind in _KEYS.items():
         if not isinstance(whole.get(key), kind):
             raise RunError(
-                f"{path} needs {key!r} of type {kind.__name__}; received {whole.get(key)!r}."
+                f"{path} needs {key!r} of type {kind.__name__}; received {quoted(whole.get(key))}."
             )
     if foreign := set(whole) - {"format", "gncn", *_KEYS}:
         known = ", ".join(("format", "gncn", *_KEYS))
@@ -249,14 +278,27 @@ def _read_description(path: Path) -> dict[str, Any]:
     return whole
 
 
-def _read_tensors(folder: Path, name: str, digest: str) -> bytes:
+def _read_tensors(folder: Path, name: str, digest: str, most: int) -> bytes:
+    """The content of the arrays' file, which takes no memory before its hash is known to be right.
+
+    Raises:
+        RunError: it can't be read, has more than `most` bytes, or has another hash.
+    """
     if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
         raise RunError(f"{folder / DESCRIPTION} names arrays outside its folder: {name[:80]!r}.")
-    with explained(f"Can't read {name[:80]} in {folder}, which {DESCRIPTION} calls for"):
-        content = (folder / name).read_bytes()
-    if sha256(content) != digest:
-        raise RunError(
-            f"{folder / name} is damaged or altered: its SHA-256 is {sha256(content)}, and "
-            f"{DESCRIPTION} says {digest}. Restore both files from one copy."
-        )
-    return content
+    advice = "Restore both files from one copy."
+    what = f"Can't read {name[:80]} in {folder}, which {DESCRIPTION} calls for"
+    with explained(what), opened(folder / name) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise RunError(
+                f"{folder / name} has {size:,} bytes, and the model that {DESCRIPTION} describes "
+                f"has at most {most:,}. {advice}"
+            )
+        if (found := hashlib.file_digest(file, "sha256").hexdigest()) != digest:
+            raise RunError(
+                f"{folder / name} is damaged or altered: its SHA-256 is {found}, and "
+                f"{DESCRIPTION} says {digest[:80]}. {advice}"
+            )
+        file.seek(0)
+        return file.read(size)

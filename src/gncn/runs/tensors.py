@@ -6,6 +6,7 @@ The matrices that whiten a mixture are lower triangular, so only that triangle i
 row: half the size.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from gncn.base.errors import RunError
-from gncn.base.tensors import named_arrays, named_leaves, refuse_misfits, with_arrays
+from gncn.base.tensors import (
+    MAX_HEADER_BYTES,
+    named_arrays,
+    named_leaves,
+    parse_tensors,
+    refuse_misfits,
+    with_arrays,
+)
 from gncn.evaluation.mixture import Mixture
 
 
@@ -41,12 +48,18 @@ def encode(where: str, tree: Any, skeleton: Any, metadata: dict[str, str] | None
 def decode(where: str, content: bytes, skeleton: Any) -> Any:
     """The skeleton's pytree with the arrays of a file; raises what `encode` raises.
 
-    A file that is no safetensors file raises a `safetensors.SafetensorError`.
+    So does a file that is no safetensors file.
     """
-    arrays, packed = load_tensors(content), _packed(skeleton)
+    arrays, packed = parse_tensors(where, content), _packed(skeleton)
     _check(where, arrays, packed)
 
     return _unpacked(with_arrays(where, arrays, packed))
+
+
+def largest_file(skeleton: Any) -> int:
+    """The most bytes that a file of the skeleton's arrays may have."""
+    arrays = named_leaves(_packed(skeleton)).values()
+    return MAX_HEADER_BYTES + sum(math.prod(one.shape) * one.dtype.itemsize for one in arrays)
 
 
 def _check(where: str, arrays: dict[str, Any], skeleton: Any) -> None:

@@ -6,22 +6,48 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, quoted, shortened
 from gncn.base.extras import needs
+from gncn.base.files import MAX_DEPTH, check_values, read_bytes
+
+MAX_BYTES = 1 << 20
+"""The library's largest TOML file has 8,000 bytes."""
+MAX_SIGNS = 20_000
+"""Signs that come with a key or value: ``= , [ { .``  The library's largest file has 528 of them,
+and tomllib takes a millisecond and 5 kB for ten keys."""
+MAX_DOTS = 200
+"""Dots in a line.  The parts of a key stand between them, and tomllib takes the square of their
+number in time and memory."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
     Raises:
-        ConfigError: it can't be read, or isn't TOML.
+        ConfigError: it can't be read, is too large, or isn't TOML.
     """
     try:
-        return tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"Can't read {path}: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}.") from error
+        return parse_toml(read_bytes(path, MAX_BYTES, ConfigError).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path} is not TOML: {shortened(str(error), 200)}.") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """What is written in TOML.
+
+    Raises:
+        ValueError: it isn't TOML, or there is too much of it; says why.
+        RecursionError: it is nested too deeply.
+    """
+    if sum(map(text.count, "=,[{.")) > MAX_SIGNS:
+        raise ValueError(f"it has more than {MAX_SIGNS:,} keys and values")
+    if max(line.count(".") for line in text.split("\n")) > MAX_DOTS:
+        raise ValueError(f"a line has more than {MAX_DOTS} dots")
+    found = tomllib.loads(text)
+    check_values(found)
+    return found
 
 
 def write_toml(values: Mapping[str, Any]) -> str:
@@ -49,7 +75,8 @@ def packaged_names(folder: str) -> tuple[str, ...]:
 
 def packaged(folder: str, name: str) -> dict[str, Any]:
     """The content of one of these files."""
-    return tomllib.loads(resources.files("gncn").joinpath(folder, f"{name}.toml").read_text())
+    file = resources.files("gncn").joinpath(folder, f"{name}.toml")
+    return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
 def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
@@ -68,7 +95,7 @@ def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
     if Path(name).suffix == ".toml":
         return read_toml(Path(name))
     names = ", ".join(repr(known) for known in packaged_names(folder))
-    raise ConfigError(f"Unknown {kind} {str(name)!r}. Give a .toml file or one of: {names}.")
+    raise ConfigError(f"Unknown {kind} {quoted(str(name))}. Give a .toml file or one of: {names}.")
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,15 +121,20 @@ def parse_override(override: str) -> dict[str, Any]:
     if not equals or not name.strip():
         raise ConfigError(
             f"An override is written name=value, such as training.n_epochs=3; received "
-            f"{override!r}."
+            f"{quoted(override)}."
         )
     try:
-        parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+        parsed = parse_toml(f"value = {text}")
+    except (ValueError, RecursionError):
         parsed = {"value": text.strip()}
     if set(parsed) != {"value"}:
-        raise ConfigError(f"An override sets one option; received several lines: {override!r}.")
+        raise ConfigError(
+            f"An override sets one option; received several lines: {quoted(override)}."
+        )
     nested: Any = parsed["value"]
-    for part in reversed(name.strip().split(".")):
+    parts = name.strip().split(".")
+    if len(parts) > MAX_DEPTH:
+        raise ConfigError(f"No option has a name of {len(parts):,} parts: {quoted(name)}.")
+    for part in reversed(parts):
         nested = {part: nested}
     return nested

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gncn.base.errors import ConfigError, RunError, unknown_choice
-from gncn.base.files import read_json
+from gncn.base.files import DAMAGED, read_json
 from gncn.measures import MEASURES
 from gncn.runs.folder import RunFolder
 from gncn.study.paper import Summary, best_of, columns, our_numbers, published
@@ -29,7 +29,6 @@ NOTE = (
     "log p(x) is a lower bound on average, from S prior samples. It is compared with the paper's "
     "printed numbers less 2 log S; log p(x) + 2 log S is compared with them as printed."
 )
-_DAMAGED = (KeyError, AttributeError, TypeError, ValueError)
 _AS_LATEX = {
     "%": r"\%",
     "±": r"$\pm$",
@@ -117,7 +116,7 @@ def _metrics(folder: RunFolder, split: str) -> dict[int, Any]:
         try:
             metrics = read_json(path)
             found[int(metrics["trial"])] = metrics
-        except (RunError, ValueError, TypeError, KeyError) as error:
+        except (RunError, *DAMAGED) as error:
             raise RunError(
                 f"{path} can't be read: {error}. Make it again with `gncn evaluate {folder.path} "
                 f"--split {split} --replace`."
@@ -134,7 +133,7 @@ def _conditions(measured: Sequence[tuple[RunFolder, dict[int, Any]]]) -> dict[st
             for trial, numbers in trials.items():
                 try:
                     value = find(numbers)
-                except _DAMAGED:  # `_row` reports it
+                except DAMAGED:  # `_row` reports it
                     continue
                 if isinstance(value, int | str):
                     found[f"{folder.path}, trial {trial}"] = value
@@ -150,14 +149,16 @@ def _conditions(measured: Sequence[tuple[RunFolder, dict[int, Any]]]) -> dict[st
 
 def _row(folder: RunFolder, metrics: dict[int, Any], split: str, conditions: dict[str, Any]) -> Row:
     about, history = folder.about, folder.history
-    model = about.get("model", "gncn")
+    model, n_synapses = about.get("model", "gncn"), about.get("n_synapses")
+    if not isinstance(model, str) or not isinstance(n_synapses, int | None):
+        raise RunError(f"{folder.path} doesn't say what model it holds: its run.json is damaged.")
     last = {record.trial: record.epoch for record in history if record.kept}
-    kept = last | dict(enumerate(about.get("epochs_kept", [])))
-    records = {record.trial: record for record in history if record.epoch == kept[record.trial]}
-    trials = [(records.get(k), metrics.get(k, {})) for k in sorted({*records, *metrics})]
     try:
+        kept = last | dict(enumerate(about.get("epochs_kept", [])))
+        records = {record.trial: record for record in history if record.epoch == kept[record.trial]}
+        trials = [(records.get(k), metrics.get(k, {})) for k in sorted({*records, *metrics})]
         values = our_numbers(trials, split)
-    except (RunError, *_DAMAGED) as error:
+    except (RunError, *DAMAGED) as error:
         why = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
         raise RunError(
             f"The numbers measured of {folder.path} can't be used: {why}. Make them again with "
@@ -174,7 +175,7 @@ def _row(folder: RunFolder, metrics: dict[int, Any], split: str, conditions: dic
     return Row(
         run=folder.path,
         model=model,
-        n_synapses=about.get("n_synapses"),
+        n_synapses=n_synapses,
         values=values,
         published={key: number for key, number in theirs.items() if number is not None},
         curves=tuple(float(np.mean(curves[epoch])) for epoch in sorted(curves)),

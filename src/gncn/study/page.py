@@ -7,12 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from gncn.base.files import write_atomic
 from gncn.figures.plots import PALETTE, Curve, draw_curves, draw_points, draw_sparsity
 from gncn.study.paper import EXCESS, KINDS, Summary, columns
 from gncn.study.pictures import unpack_points
+from gncn.study.record import trusted
 from gncn.study.summary import DataSection, Findings, ModelRow, number
 
 YARDSTICKS = {
@@ -39,6 +40,7 @@ class Figure(NamedTuple):
         """Name of the file, with its suffix."""
         return f"{self.name}.{'svg' if self.svg else 'png'}"
 
+    @trusted()
     def content(self) -> bytes:
         """Content of the file."""
         if not self.svg:
@@ -79,6 +81,7 @@ def with_spread(summary: Summary, decimals: int = 2) -> str:
     return mean if spread is None else f"{mean} ± {number(spread, decimals)}"
 
 
+@trusted(TemplateError)
 def _render(form: str, context: dict[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("gncn.study"),
@@ -91,6 +94,7 @@ def _render(form: str, context: dict[str, Any]) -> str:
     return environment.get_template(f"report.{form}.jinja").render(context)
 
 
+@trusted()
 def _context(findings: Findings) -> dict[str, Any]:
     study, finished = findings.study, findings.finished
     colours = {model: PALETTE[i % len(PALETTE)] for i, model in enumerate(study.models)}

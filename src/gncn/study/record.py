@@ -1,19 +1,22 @@
 """`Record`: what remains of a run, one small JSON file, enough for the report."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError, RunError
-from gncn.base.files import read_json, write_atomic
+from gncn.base.errors import ConfigError, GncnError, RunError, quoted
+from gncn.base.files import DAMAGED, read_json, write_atomic
 from gncn.training.history import EpochRecord
 
 SUPERSEDED = "superseded"
 FORMAT = 2
+MAX_BYTES = 1 << 24
+"""The largest record has 40 kB; 100,000 epochs have 5 MB."""
 
 Rounded = Annotated[float, AfterValidator(lambda value: float(f"{value:.7g}"))]
 
@@ -120,7 +123,7 @@ def read_record(path: Path) -> Record:
         RunError: the file is not a record, or has another version of the format.
     """
     try:
-        fields = read_json(path)
+        fields = read_json(path, MAX_BYTES)
         version = fields.get("format", FORMAT)
         if version == FORMAT:
             return Record(**fields)
@@ -129,9 +132,9 @@ def read_record(path: Path) -> Record:
             f"{path} is no record of a run: {error} Delete it, and `gncn reproduce` makes it again."
         ) from error
     raise RunError(
-        f"{path} has version {version!r} of the format of records; this version of gncn reads "
-        f"version {FORMAT}. Version 1 is read by gncn at commit 1ac8ea5. To do the run again, "
-        "move the file away and start `gncn reproduce`."
+        f"{path} has version {quoted(version)} of the format of records; this version of gncn "
+        f"reads version {FORMAT}. Version 1 is read by gncn at commit 1ac8ea5. To do the run "
+        "again, move the file away and start `gncn reproduce`."
     )
 
 
@@ -145,6 +148,27 @@ def read_records(folder: Path) -> list[Record]:
         raise RunError(f"{folder} is no folder of records; `gncn reproduce` makes one.")
     paths = sorted(folder.glob("*/*-*.json"))
     return [read_record(path) for path in paths if path.parent.name != SUPERSEDED]
+
+
+@contextmanager
+def trusted(*others: type[Exception]) -> Iterator[None]:
+    """Blame records for what fails because of their content, which isn't checked in every detail.
+
+    Args:
+        others: further kinds of errors that such content leads to.
+
+    Raises:
+        RunError: in place of such an error.
+    """
+    try:
+        yield
+    except GncnError:
+        raise
+    except (*DAMAGED, *others) as error:
+        raise RunError(
+            "A record holds something else than `gncn reproduce` writes "
+            f"({type(error).__name__}: {error}). Delete it, and `gncn reproduce` makes it again."
+        ) from error
 
 
 def supersede(folder: Path, record: Record) -> None:

@@ -123,14 +123,14 @@ class _Child:
         folder.mkdir(parents=True)
         self.spec, self._folder, self._result = spec, folder, folder / "result.json"
         description = folder / "spec.json"
-        description.write_text(spec.model_dump_json())
-        with (folder / "said").open("w") as said, (folder / "errors").open("w") as errors:
+        description.write_text(spec.model_dump_json(), encoding="utf-8")
+        with (folder / "said").open("wb") as said, (folder / "errors").open("wb") as errors:
             self.process = subprocess.Popen(
                 [*worker, str(description), str(self._result)],
                 stdin=subprocess.PIPE,  # never written to; it ends when this process does
                 stdout=said,
                 stderr=errors,
-                env=os.environ | dict.fromkeys(_POOLS, str(threads)),
+                env=os.environ | dict.fromkeys(_POOLS, str(threads)) | {"PYTHONUTF8": "1"},
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its children
             )
         self._said = (folder / "said").open("rb")
@@ -148,7 +148,7 @@ class _Child:
             return read_record(self._result)
         except RunError:
             code = self.process.returncode
-            said = (self._folder / "errors").read_text(errors="replace")
+            said = (self._folder / "errors").read_text(encoding="utf-8", errors="replace")
             why = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
             advice = " The system may have run out of memory." if code == -9 else ""
             message = f"The process {why} and left no record.{advice}"
@@ -281,7 +281,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir()
-        (folder / ".gitignore").write_text("*\n")
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

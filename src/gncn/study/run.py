@@ -17,13 +17,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load as load_tensors
-
 from gncn.base.files import read_json, sha256, write_atomic
 from gncn.base.hardware import keep_compiled_programs
+from gncn.base.tensors import read_tensors
 from gncn.data import cache_dir
 from gncn.measures.subject import Report
-from gncn.runs.assess import assess
+from gncn.runs.assess import MAX_TENSOR_BYTES, assess
 from gncn.runs.folder import RunFolder, now
 from gncn.runs.train import train_run
 from gncn.study.pictures import pack_pictures
@@ -68,7 +67,7 @@ def run_one(
                 report=report,
             )
             pictures = folder.path / f"pictures-{spec.split}.safetensors"
-            shown = load_tensors(pictures.read_bytes())
+            shown = read_tensors(pictures, MAX_TENSOR_BYTES)
         about = folder.about
     ended = time.perf_counter()
     best_way = metrics.get("completion", {}).get("best_way")

@@ -31,7 +31,7 @@ from gncn.study.paper import (
     published,
 )
 from gncn.study.plan import Study, Targets, differences
-from gncn.study.record import Record
+from gncn.study.record import Record, trusted
 
 TRIAL_OPTIONS = ("trial", "config.seed", "evaluation.measures", "evaluation.first_trial_only")
 """In what trials of a model on one data set may differ and still be averaged."""
@@ -193,6 +193,7 @@ def _section_as_json(section: DataSection) -> dict[str, Any]:
     return {name: plain[name] for name in kept} | {"models": models}
 
 
+@trusted()
 def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0) -> Findings:
     """Gather the numbers of a study.
 

@@ -21,12 +21,10 @@ from typing import Any
 import jax
 import numpy as np
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gncn.base.errors import ConfigError, DataError, DivergenceError, GncnError, RunError
-from gncn.base.files import write_atomic
+from gncn.base.files import make_folder, write_atomic
 from gncn.base.interrupts import interrupts_held
 from gncn.data import Dataset
 from gncn.evaluation.images import image_shape
@@ -36,18 +34,13 @@ from gncn.measures.completion import MissingMeasure
 from gncn.measures.subject import Report
 from gncn.runs.config import Config
 from gncn.runs.train import train
+from gncn.study.journal import FINALS, SECONDS, read_journal
 from gncn.study.paper import all_columns, from_training
 from gncn.study.plan import Measuring
 from gncn.study.run import Watch, source_digest
 from gncn.study.search import Search, objective, references, shortfall, value_at
 from gncn.training.fit import Fit
 from gncn.training.history import EpochRecord
-
-SECONDS = "seconds"
-"""Attribute of all trials that ended by themselves; a killed one has none."""
-
-FINALS = "finals"
-"""Attribute of a search: what came of the trials that learned from all images, by number."""
 
 _TENTHS = 10
 
@@ -238,16 +231,11 @@ class _Task:
     @interrupts_held()
     def _study(self) -> optuna.Study:
         """The journal's study, begun or gone on with."""
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.out.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out)
         journal = self._file(".journal")
         n_random = self.budget.random_trials
-        study = optuna.create_study(
-            study_name=journal.stem,
-            storage=JournalStorage(JournalFileBackend(str(journal))),
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=n_random),
-        )
+        study = read_journal(journal)
+        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=n_random)
         study.sampler = optuna.samplers.TPESampler(
             n_startup_trials=n_random, seed=self.search.seed + len(study.trials)
         )

@@ -25,13 +25,20 @@ import equinox as eqx
 import jax
 import numpy as np
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from gncn.base.errors import ConfigError, RunError, check_whole
-from gncn.base.files import explained, jsonable, make_folder, read_json, sha256, sync, write_atomic
-from gncn.base.tensors import named_arrays, with_arrays
+from gncn.base.files import (
+    explained,
+    jsonable,
+    make_folder,
+    read_bytes,
+    read_json,
+    sha256,
+    sync,
+    write_atomic,
+)
+from gncn.base.tensors import named_arrays, parse_tensors, with_arrays
 from gncn.data import Dataset
 from gncn.training.config import TrainingConfig
 from gncn.training.epochs import Partial, Statistics
@@ -40,6 +47,8 @@ from gncn.training.progress import Progress
 
 FORMAT = "gncn-checkpoint-1"
 STATE, ABOUT = "state.safetensors", "state.json"
+MAX_STATE_BYTES = 1 << 26
+"""Bytes of a file of arrays beyond four times those of the models and their optimiser."""
 KEPT = 2
 """Checkpoints that are kept: the last, and one more in case the disk harms the last."""
 MAY_CHANGE = frozenset({"n_epochs", "evaluation_batch_size"})
@@ -171,9 +180,11 @@ class Keeper:
             ConfigError: it is of a training of other models, data, options or versions.
         """
         problems = []
+        n_bytes = sum(leaf.nbytes for leaf in named_arrays(_Kept.of(start, None)).values())
+        most = 4 * n_bytes + MAX_STATE_BYTES
         for path in self.where.found:
             try:
-                about, arrays = _read(path)
+                about, arrays = _read(path, most)
                 break
             except RunError as error:
                 problems.append(str(error))
@@ -289,7 +300,7 @@ def _numbered(folder: Path) -> Iterator[Path]:
         yield from (path for path in folder.iterdir() if re.fullmatch(r"\d{6,}", path.name))
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _read(path: Path, most: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """A checkpoint's description and arrays; a `RunError` if it is damaged."""
     about = read_json(path / ABOUT)
     if about.get("format") != FORMAT:
@@ -298,14 +309,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     for key, kind in kinds.items():
         if not isinstance(about.get(key), kind):
             raise RunError(f"{path / ABOUT} needs {key!r} of type {kind.__name__}: it is damaged.")
-    with explained(f"Can't read {path / STATE}"):
-        content = (path / STATE).read_bytes()
+    content = read_bytes(path / STATE, most)
     if sha256(content) != about["sha256"]:
         raise RunError(f"{path / STATE} is damaged: its SHA-256 isn't the one in {ABOUT}.")
-    try:
-        return about, load_arrays(content)
-    except SafetensorError as error:
-        raise RunError(f"{path / STATE} is damaged: {error}.") from error
+    return about, parse_tensors(str(path / STATE), content)
 
 
 def _differences(then: Any, now: Any, name: str = "") -> Iterator[str]:

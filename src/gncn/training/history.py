@@ -4,15 +4,20 @@ A history is a list of records.  On disk it is ``history.jsonl``, one JSON objec
 file is replaced in one step after every epoch.
 """
 
-import json
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gncn.base.errors import RunError
-from gncn.base.files import write_atomic
+from gncn.base.errors import RunError, shortened
+from gncn.base.files import read_bytes, write_atomic
+
+MAX_BYTES = 1 << 26
+"""The largest history: 100,000 epochs of one network."""
+MAX_LINE_BYTES = 1 << 20
+"""The largest record: a thousand layers take 120 kB."""
 
 HISTORY = "history.jsonl"
 
@@ -68,15 +73,16 @@ def read_history(path: Path) -> list[EpochRecord]:
         RunError: the file is missing or malformed.
     """
     try:
-        lines = path.read_text().splitlines()
-        return [EpochRecord(**json.loads(line)) for line in lines]
-    except OSError as error:
-        raise RunError(f"Can't read {path}: {error.strerror or error}.") from error
+        return [_record(line) for line in io.BytesIO(read_bytes(path, MAX_BYTES))]
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
+        place = shortened(".".join(map(str, problem["loc"])) or "a line", 80)
         raise RunError(
             f"{path} is not a history of training: {place}: {problem['msg'].lower()}."
         ) from error
-    except (ValueError, TypeError, RecursionError) as error:
-        raise RunError(f"{path} is not a history of training: {error}.") from error
+
+
+def _record(line: bytes) -> EpochRecord:
+    if len(line) > MAX_LINE_BYTES:
+        raise RunError(f"A history has a line of {len(line):,} bytes: it is damaged.")
+    return EpochRecord.model_validate_json(line)

@@ -1,0 +1,103 @@
+"""The journal of a search: Optuna's `JournalStorage`, read without trusting it.
+
+A journal is a file of JSON objects, one a line.
+"""
+
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from gncn.base.errors import RunError, quoted, shortened
+from gncn.base.files import explained, parse_json, read_bytes
+
+SECONDS = "seconds"
+"""Attribute of all trials that ended by themselves; a killed one has none."""
+
+FINALS = "finals"
+"""Attribute of a search: what came of the trials that learned from all images, by number."""
+
+MAX_BYTES, MAX_LINES = 1 << 26, 200_000
+"""Of a journal: some 7,000 trials, each with 30 lines; Optuna takes 20 seconds for a million."""
+_MAX_VALUES = 10_000
+"""Values in a line."""
+
+
+class _Outcome(BaseModel):
+    """What the journal says of a trial or final that ended; see `gncn.study.tune`."""
+
+    model_config = ConfigDict(strict=True)
+    seconds: float
+    why: str = ""
+    objective: float | None = None
+    values: dict[str, float] = {}
+    shortfalls: dict[str, float] = {}
+
+
+class _Attributes(BaseModel):
+    """What the journal says of a search."""
+
+    model_config = ConfigDict(strict=True)
+    search: dict[str, Any] | None = None
+    finals: dict[Annotated[str, Field(pattern="^[0-9]{1,9}$")], _Outcome] = {}
+
+
+def read_journal(path: Path) -> optuna.Study:
+    """The study in a journal, which is begun if it isn't there.
+
+    Raises:
+        RunError: the journal can't be read or written, or is damaged.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    content = read_bytes(path, MAX_BYTES) if path.exists() else b""
+    try:
+        if content.count(b"\n") > MAX_LINES:
+            raise ValueError(f"it has more than {MAX_LINES:,} lines")
+        for line in io.BytesIO(content):
+            if line.endswith(b"\n"):  # if not, its writer was killed, and Optuna passes over it
+                parse_json(line, _MAX_VALUES)
+        with explained(f"Can't write {path}"):
+            study = optuna.create_study(
+                study_name=path.stem,
+                storage=JournalStorage(JournalFileBackend(str(path))),
+                load_if_exists=True,
+            )
+            _check(study)
+    except RunError:
+        raise
+    except Exception as error:  # Optuna checks little, so anything may be raised
+        why = shortened(str(error), 300) or type(error).__name__
+        raise RunError(
+            f"{path} is damaged: {why}. Restore it, or begin a new search with another --out."
+        ) from error
+    return study
+
+
+def _check(study: optuna.Study) -> None:
+    """Refuse what a search wouldn't write.
+
+    Raises:
+        Exception: of several kinds; says what.
+    """
+    number = TypeAdapter(float, config=ConfigDict(strict=True)).validate_python
+    trials, about = study.get_trials(deepcopy=False), _Attributes(**study.user_attrs)
+    space = (about.search or {}).get("space", {})
+    for trial in trials:
+        for name, value in trial.params.items():
+            if name not in space:
+                raise ValueError(f"trial {trial.number} has the unknown setting {quoted(name)}")
+            number(trial.distributions[name].to_internal_repr(value))
+        for value in trial.intermediate_values.values():
+            number(value)
+        if trial.state == TrialState.COMPLETE:
+            number(trial.value)
+        if SECONDS in trial.user_attrs:
+            _Outcome(**trial.user_attrs)
+        dict(trial.system_attrs.get("fixed_params", {}))
+    if unknown := [number for number in about.finals if int(number) >= len(trials)]:
+        raise ValueError(f"it has no trial {unknown[0]}, and a final of it")
