@@ -26,7 +26,7 @@ with alone(Path(sys.argv[1]), "training"):
 def holder(tmp_path):
     """Another process that holds the lock of a folder."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path / "run")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
@@ -62,7 +62,7 @@ def test_it_waits_if_asked_to(tmp_path):
 
 def test_a_folder_whose_owner_says_nothing_is_refused_all_the_same(tmp_path):
     with alone(tmp_path, "first"):
-        (tmp_path / OWNER).write_text("{")
+        (tmp_path / OWNER).write_text("{", encoding="utf-8")
         with pytest.raises(RunError, match="just begun"), alone(tmp_path, "second"):
             pass
 

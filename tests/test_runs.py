@@ -257,11 +257,11 @@ def test_a_killed_run_is_compared_by_the_epoch_that_it_holds(tmp_path, data):
 def test_what_a_killed_process_left_of_a_model_is_cleared_away(tmp_path, data):
     folder = train(tmp_path / "run", data, changed(training={"n_epochs": 1}))
     left = folder.path / "trials" / "0" / ".gncn-0123456789abcdef"
-    left.write_text("half a file")
+    left.write_text("half a file", encoding="utf-8")
     mine = left.parent / "model-00001-of-00002.safetensors"
     named = left.parent / f"model-{'0' * 12}.safetensors"  # as if the library had written it
     for path in (mine, named):
-        path.write_text("precious")
+        path.write_text("precious", encoding="utf-8")
     gncn.save(folder.model(), left.parent)
     assert not left.exists()
-    assert mine.read_text() == named.read_text() == "precious"
+    assert mine.read_text(encoding="utf-8") == named.read_text(encoding="utf-8") == "precious"

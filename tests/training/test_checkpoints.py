@@ -106,7 +106,7 @@ def test_it_goes_on_within_an_epoch(tmp_path, every, chunk):
     with pytest.raises(Killed):
         train(Checkpoints(tmp_path, **every), listeners=[Killer(chunk=chunk)])
     (newest, *_) = Checkpoints(tmp_path).found
-    assert json.loads((newest / ABOUT).read_text())["n_batches"] > 0
+    assert json.loads((newest / ABOUT).read_text(encoding="utf-8"))["n_batches"] > 0
     same(train(Checkpoints(tmp_path, **every), resume=True), whole)
 
 
@@ -140,15 +140,15 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_serves(tmp_path, har
     if harm == "cut":
         (newest / STATE).write_bytes((newest / STATE).read_bytes()[:-1])
     elif harm == "foreign":
-        (newest / ABOUT).write_text('{"format": "another"}')
+        (newest / ABOUT).write_text('{"format": "another"}', encoding="utf-8")
     elif harm == "not JSON":
-        (newest / ABOUT).write_text("[" * 100_000)
+        (newest / ABOUT).write_text("[" * 100_000, encoding="utf-8")
     else:
         (newest / STATE).unlink()
     with pytest.warns(UserWarning, match="Training goes on from .*000003 instead"):
         same(train(tmp_path, resume=True), whole)
     for path in tmp_path.glob("0*"):
-        (path / ABOUT).write_text("{}")
+        (path / ABOUT).write_text("{}", encoding="utf-8")
     with pytest.raises(RunError, match="no checkpoint to go on from. .*must say format"):
         train(tmp_path, resume=True)
 
