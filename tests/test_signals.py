@@ -62,6 +62,7 @@ def strike(draw, command, *arguments):
             [sys.executable, "-c", COMMAND, command, *map(str, arguments)],
             stdout=subprocess.DEVNULL,
             stderr=said,
+            env={k: v for k, v in os.environ.items() if k != "PYTHONWARNDEFAULTENCODING"},
         )
         wait_until_it_hears(process)
         while speaks and process.poll() is None and os.fstat(said.fileno()).st_size == 0:

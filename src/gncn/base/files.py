@@ -115,7 +115,8 @@ def opened(path: str | Path) -> Iterator[BufferedReader]:
     except ValueError as error:  # the name holds what names can't
         raise OSError(errno.EINVAL, f"{error}") from error
     with file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        # The null device stands for an empty file, as in `--config /dev/null`.
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) and str(path) != os.devnull:
             raise OSError(errno.EINVAL, "it is a pipe or device; copy its content to a file")
         yield file
 
