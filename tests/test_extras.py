@@ -1,4 +1,4 @@
-"""What is imported when: `import gncn` needs seven packages, and what is absent is said."""
+"""What is imported when: `import gncn` needs eight packages, and what is absent is said."""
 
 import os
 import shutil
