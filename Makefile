@@ -6,7 +6,7 @@ INPUTS ?= 1000000
 PEERS := pcx ngclearn torch
 
 # Text is read and written as UTF-8 everywhere: where Python would choose by itself, tests fail.
-export PYTHONWARNDEFAULTENCODING := 1
+PYTEST := PYTHONWARNDEFAULTENCODING=1 $(BIN)/pytest
 
 .PHONY: demo test test-all quick lint dev mutate fuzz bench study-fast bench-peers clean
 .PRECIOUS: .bench/%/.made
@@ -20,11 +20,11 @@ test: $(VENV)/.dev  ## lint, types and quick tests
 	$(MAKE) --jobs 2 lint quick
 
 quick: $(VENV)/.dev  ## quick tests alone
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+	$(PYTEST) -n 2 --dist worksteal -m "not slow"
 
 test-all: lint  ## the same with many examples of each property, and tests that train for minutes
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" --hypothesis-profile=all
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/pytest -m slow
+	$(PYTEST) -n 2 --dist worksteal -m "not slow" --hypothesis-profile=all
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m slow
 
 lint: $(VENV)/.dev  ## style and types
 	$(BIN)/ruff check .
@@ -38,7 +38,7 @@ mutate: $(VENV)/.dev  ## break the library on purpose, line by line: tests must 
 	$(BIN)/python tests/mutate.py
 
 fuzz: $(VENV)/.dev  ## feed the readers of files with a million harmed ones (INPUTS=1000: fewer)
-	-$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3.0'
+	-$(BIN)/pip install --quiet --disable-pip-version-check 'atheris==3.0.0'
 	$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS)
 
 bench: $(VENV)/.dev  ## measure speed and memory on this machine
