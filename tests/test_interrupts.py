@@ -78,12 +78,12 @@ with i.signals_heard(), i.last_words(lambda: ""):
 def test_a_block_that_must_be_done_whole_is_waited_for(tmp_path):
     code = f"""
 def words():
-    return f"{{open({str(tmp_path / "whole")!r}).read()}}."
+    return f"{{open({str(tmp_path / "whole")!r}, "rb").read().decode()}}."
 with i.signals_heard(), i.last_words(words):
     strike()
     with i.interrupts_held():
         time.sleep(1)
-        open({str(tmp_path / "whole")!r}, "w").write("done")
+        open({str(tmp_path / "whole")!r}, "wb").write(b"done")
     time.sleep(60)
 """
     assert run(code)[:2] == (143, "Interrupted by SIGTERM; done.\n")

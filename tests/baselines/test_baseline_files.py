@@ -41,7 +41,7 @@ def test_what_is_loaded_is_what_was_saved(small, kind, tmp_path):
     model = small(kind, penalty=0.25)
     gncn.save(model, tmp_path)
     assert_same_bits(model, gncn.load(tmp_path))
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".safetensors"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", ".json", ".safetensors"]
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
@@ -75,7 +75,9 @@ def test_mixtures_too(covariance, tmp_path):
 def test_descriptions_that_do_not_fit_are_refused(small, tmp_path, change, message):
     gncn.save(small("rae"), tmp_path)
     path = tmp_path / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | change))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | change), encoding="utf-8"
+    )
     with pytest.raises(RunError, match=message):
         gncn.load(tmp_path)
 
