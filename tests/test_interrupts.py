@@ -78,7 +78,7 @@ with i.signals_heard(), i.last_words(lambda: ""):
 def test_a_block_that_must_be_done_whole_is_waited_for(tmp_path):
     code = f"""
 def words():
-    return f"{{open({str(tmp_path / "whole")!r}, "rb").read().decode()}}."
+    return f"{{open({str(tmp_path / "whole")!r}, 'rb').read().decode()}}."
 with i.signals_heard(), i.last_words(words):
     strike()
     with i.interrupts_held():
