@@ -322,7 +322,7 @@ MUTANTS = [
     ),
     ("runs/model_files.py", "if name not in registered(part):", "if False:"),
     ("runs/model_files.py", "if found in FORMER:", "if False:"),
-    ("runs/tensors.py", "    _check(where, named_leaves(tree), skeleton)\n", ""),
+    ("runs/tensors.py", "    refuse_misfits(where, leaves, named_leaves(skeleton))\n", ""),
     ("runs/tensors.py", "if not np.isfinite(array).all():", "if False:"),
     ("base/tensors.py", "or array.dtype != like.dtype", ""),
     ("base/locks.py", "timeout=-1 if wait else 0", "timeout=-1"),

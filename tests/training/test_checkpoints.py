@@ -128,7 +128,7 @@ def test_models_kept_while_an_epoch_is_under_way_are_those_of_the_last_whole_one
 
 
 def test_two_are_kept_and_leftovers_are_removed(tmp_path):
-    (tmp_path / ".0123456789abcdef").mkdir()
+    (tmp_path / ".gncn-0123456789abcdef").mkdir()
     train(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000003", "000004"]
 

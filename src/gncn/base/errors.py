@@ -63,8 +63,8 @@ def unknown_choice(what: str, received: object, allowed: Iterable[object]) -> Co
     return ConfigError(f"Unknown {what} {quoted(received)}. Choose one of: {choices}.")
 
 
-def check_whole(name: str, value: object, least: int | None = None) -> None:
-    """Refuse what isn't a whole number, or is below `least`.
+def check_whole(name: str, value: object, least: int | None = None) -> int:
+    """The whole number that a value is, NumPy's too; refuses others, and what is below `least`.
 
     Raises:
         ConfigError: naming the value.
@@ -73,3 +73,4 @@ def check_whole(name: str, value: object, least: int | None = None) -> None:
         raise ConfigError(f"{name} must be a whole number; received {quoted(value)}.")
     if least is not None and int(value) < least:
         raise ConfigError(f"{name} must be at least {least}; received {value}.")
+    return int(value)

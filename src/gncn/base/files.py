@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from gncn.base.errors import GncnError, RunError, quoted
 from gncn.base.interrupts import interrupts_held
 
 UNFINISHED = ".gncn-"
-"""Begins the names of files that are being written."""
+"""Begins the names of files and folders that are being written."""
 
 MAX_JSON_BYTES = 1 << 26
 """The largest JSON file that gncn writes has some MB; this one takes half a GB to parse."""
@@ -69,7 +70,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         "written."
     )
     with explained(f"Can't write {path}", unchanged), interrupts_held():
-        temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
+        temporary = unfinished(path.parent)
         try:
             with temporary.open("xb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
@@ -79,6 +80,11 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def unfinished(folder: Path) -> Path:
+    """A new name in a folder for what will be renamed once it is whole."""
+    return folder / f"{UNFINISHED}{secrets.token_hex(8)}"
 
 
 def sync(folder: Path) -> None:
@@ -93,10 +99,13 @@ def sync(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the unfinished files that killed processes left in a folder."""
+    """Remove the unfinished files and folders that killed processes left in a folder."""
     for path in folder.glob(f"{UNFINISHED}*"):
         if re.fullmatch(rf"{re.escape(UNFINISHED)}[0-9a-f]{{16}}", path.name):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -29,7 +29,8 @@ def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
         wait: wait for the other one to end, in place of refusing.
 
     Raises:
-        RunError: another holds the lock; says who and since when.  Or the folder can't be written.
+        RunError: another holds the lock; says which process on which host.  Or the folder can't be
+            written.
     """
     make_folder(folder)
     lock = FileLock(folder / LOCK, timeout=-1 if wait else 0)
@@ -49,6 +50,11 @@ def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
         with suppress(OSError):
             (folder / OWNER).unlink(missing_ok=True)
         lock.release()
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but its lock."""
+    return all(path.name in (LOCK, OWNER) for path in folder.iterdir())
 
 
 def _owner(folder: Path) -> str:

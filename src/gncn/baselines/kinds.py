@@ -203,7 +203,7 @@ class _Mixture(ModelKind[BaselineRun]):
         listeners: Sequence[Listener] = (),
         checkpoints: Checkpoints | None = None,
     ) -> Fit[PixelMixture]:
-        """By EM, which has one epoch and begins anew after a kill: it keeps no checkpoints."""
+        """By EM, which has one epoch and starts again after a kill: it keeps no checkpoints."""
         return fit_pixel_mixture(data, config.mixture, seeds=config.seeds, listeners=listeners)
 
 

@@ -129,10 +129,10 @@ def train(
             raise ConfigError(
                 f"{', '.join(idle)} has no effect with --resume: the run has its own settings."
             )
-        RunFolder.open(resume)
+        before = RunFolder.open(resume)
         with alone(resume, "training", wait=wait):
             changes = [one for one in settings if not one.startswith("data.data_dir=")]
-            dataset = RunFolder.open(resume).data(data_dir)
+            dataset = before.data(data_dir)
             _train(
                 lambda: RunFolder.resume(resume, [*(overrides or ()), *changes]),
                 dataset,

@@ -28,7 +28,7 @@ MOST_NEURONS = 1 << 24
 """The largest layer: larger numbers are mistakes, or meant to do harm."""
 
 MOST_LAYERS, MOST_CONNECTIONS = 1_000, 4_000
-"""Likewise; settling is compiled layer by layer."""
+"""More are mistakes, too; settling is compiled layer by layer."""
 
 PARTS = {
     "activation": "activation",

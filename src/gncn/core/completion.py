@@ -29,8 +29,7 @@ Visible = Bool[Array, " pixels"]
 
 
 def _length(n_settle_steps: Any) -> int:
-    check_whole("n_settle_steps", n_settle_steps, least=1)
-    return int(n_settle_steps)
+    return check_whole("n_settle_steps", n_settle_steps, least=1)
 
 
 class Completer(eqx.Module):

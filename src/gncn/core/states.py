@@ -83,11 +83,11 @@ def length_of(
     """
     n_steps = network.settler.n_settle_steps if n_settle_steps is None else n_settle_steps
     tolerance = network.settler.tolerance if tolerance is None else tolerance
-    check_whole("n_settle_steps", n_steps, least=1)
+    n_steps = check_whole("n_settle_steps", n_steps, least=1)  # JAX would trace NumPy's integers
     if tolerance is not None and (
         isinstance(tolerance, bool) or not isinstance(tolerance, float | int)
     ):
         raise ConfigError(f"tolerance must be a number; received {tolerance!r}.")
     if tolerance is not None and not tolerance > 0:
         raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
-    return int(n_steps), tolerance  # NumPy's integers would be traced
+    return n_steps, tolerance

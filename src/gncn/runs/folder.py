@@ -31,7 +31,7 @@ import jax
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import explained, make_folder, read_json, write_atomic
 from gncn.base.interrupts import interrupts_held
-from gncn.base.locks import LOCK, OWNER
+from gncn.base.locks import is_empty
 from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.runs.config import Config, load_config
@@ -75,7 +75,7 @@ class RunFolder(Listener):
                         "the run with --overwrite."
                     )
                 set_aside(path)
-            elif path.exists() and any(one.name not in (LOCK, OWNER) for one in path.iterdir()):
+            elif path.exists() and not is_empty(path):
                 raise RunError(
                     f"{path} holds files that are no run; choose an empty or new folder."
                 )
@@ -114,7 +114,7 @@ class RunFolder(Listener):
 
         Args:
             path: the folder.
-            changes: options that are to change, such as ``"training.n_epochs=30"``; those of
+            changes: options that are to change, such as ``"training.n_epochs=30"``; only
                 `gncn.training.checkpoints.MAY_CHANGE` may.
 
         Raises:
@@ -290,7 +290,7 @@ class RunFolder(Listener):
         """Leave the folder as it was before `create`; an empty one is removed."""
         with explained(f"Can't restore {self.path}"):
             put_back(self.path)
-            if not any(one.name not in (LOCK, OWNER) for one in self.path.iterdir()):
+            if is_empty(self.path):
                 shutil.rmtree(self.path)
 
     def _update(self, **values: Any) -> None:

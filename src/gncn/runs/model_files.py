@@ -166,7 +166,10 @@ def save(model: Any, folder: str | Path) -> Path:
 def _is_ours(path: Path) -> bool:
     """Whether `save` wrote a file of arrays: then its name is the beginning of its hash."""
     found = re.fullmatch(r"model-([0-9a-f]{12})\.safetensors", path.name)
-    return found is not None and sha256(path.read_bytes()).startswith(found[1])
+    if found is None:
+        return False
+    with explained(f"Can't read {path}"), opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().startswith(found[1])
 
 
 def load(folder: str | Path) -> Any:

@@ -40,9 +40,10 @@ def encode(where: str, tree: Any, skeleton: Any, metadata: dict[str, str] | None
     Raises:
         RunError: an array is missing, unknown, of another shape or type, or not finite.
     """
-    _check(where, named_leaves(tree), skeleton)
-    arrays = named_arrays(_packed(tree))
-    return save_tensors(arrays, metadata=metadata)
+    leaves = named_leaves(tree)
+    refuse_misfits(where, leaves, named_leaves(skeleton))
+    _refuse_not_finite(where, leaves)
+    return save_tensors(named_arrays(_packed(tree)), metadata=metadata)
 
 
 def decode(where: str, content: bytes, skeleton: Any) -> Any:
@@ -51,9 +52,9 @@ def decode(where: str, content: bytes, skeleton: Any) -> Any:
     So does a file that is no safetensors file.
     """
     arrays, packed = parse_tensors(where, content), _packed(skeleton)
-    _check(where, arrays, packed)
-
-    return _unpacked(with_arrays(where, arrays, packed))
+    filled = with_arrays(where, arrays, packed)
+    _refuse_not_finite(where, arrays)
+    return _unpacked(filled)
 
 
 def largest_file(skeleton: Any) -> int:
@@ -62,8 +63,7 @@ def largest_file(skeleton: Any) -> int:
     return MAX_HEADER_BYTES + sum(math.prod(one.shape) * one.dtype.itemsize for one in arrays)
 
 
-def _check(where: str, arrays: dict[str, Any], skeleton: Any) -> None:
-    refuse_misfits(where, arrays, named_leaves(skeleton))
+def _refuse_not_finite(where: str, arrays: dict[str, Any]) -> None:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise RunError(f"{where}: {name} holds values that are not finite.")

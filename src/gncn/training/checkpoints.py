@@ -11,7 +11,6 @@ The order of images needs no place in it: epoch t draws it from the trial's key 
 
 import json
 import re
-import secrets
 import shutil
 import time
 import warnings
@@ -35,9 +34,12 @@ from gncn.base.files import (
     read_bytes,
     read_json,
     sha256,
+    sweep,
     sync,
+    unfinished,
     write_atomic,
 )
+from gncn.base.interrupts import interrupts_held
 from gncn.base.tensors import named_arrays, parse_tensors, with_arrays
 from gncn.data import Dataset
 from gncn.training.config import TrainingConfig
@@ -48,7 +50,7 @@ from gncn.training.progress import Progress
 FORMAT = "gncn-checkpoint-1"
 STATE, ABOUT = "state.safetensors", "state.json"
 MAX_STATE_BYTES = 1 << 26
-"""Bytes of a file of arrays beyond four times those of the models and their optimiser."""
+"""Bytes that a file of arrays may have beyond four times the size of models and optimiser."""
 KEPT = 2
 """Checkpoints that are kept: the last, and one more in case the disk harms the last."""
 MAY_CHANGE = frozenset({"n_epochs", "evaluation_batch_size"})
@@ -90,7 +92,7 @@ class Checkpoints:
             raise ConfigError(f"every_seconds must be above 0; received {self.every_seconds!r}.")
 
     def of(self, name: str) -> "Checkpoints":
-        """Those of one of several trainings, in a folder of this name."""
+        """The checkpoints of one of several trainings, in a folder of this name."""
         return replace(self, folder=Path(self.folder) / name)
 
     @property
@@ -115,11 +117,6 @@ class Keeper:
         self._next = 1 + max((int(path.name) for path in where.found), default=0)
         self._written, self._batches = time.monotonic(), 0
 
-    @property
-    def within_epochs(self) -> bool:
-        """Whether checkpoints are written within epochs, too."""
-        return self.where.every_batches is not None or self.where.every_seconds is not None
-
     def due(self, n_batches: int) -> bool:
         """Whether to write one now that so many mini-batches of the epoch are done."""
         every, seconds = self.where.every_batches, self.where.every_seconds
@@ -127,6 +124,7 @@ class Keeper:
             return True
         return seconds is not None and time.monotonic() - self._written >= seconds
 
+    @interrupts_held()
     def save(self, progress: Progress, partial: Partial | None = None) -> None:
         """Write a checkpoint, and remove those older than the last two.
 
@@ -147,7 +145,7 @@ class Keeper:
             "history": [record.model_dump() for record in progress.history],
         }
         make_folder(self.folder)
-        whole, hidden = self.folder / f"{self._next:06}", self.folder / f".{secrets.token_hex(8)}"
+        whole, hidden = self.folder / f"{self._next:06}", unfinished(self.folder)
         with explained(f"Can't write the checkpoint {whole}", " Older ones are unchanged."):
             try:
                 hidden.mkdir()
@@ -165,9 +163,7 @@ class Keeper:
         """Remove all checkpoints but the newest, and what killed processes left behind."""
         for path in self.where.found[keep:]:
             shutil.rmtree(path, ignore_errors=True)
-        for path in self.folder.glob(".*"):
-            if re.fullmatch(r"\.[0-9a-f]{16}", path.name):
-                shutil.rmtree(path, ignore_errors=True)
+        sweep(self.folder)
 
     def restore(self, start: Progress) -> tuple[Progress, Partial | None]:
         """Progress and the part of an epoch in the newest whole checkpoint.
@@ -268,7 +264,7 @@ class _Kept(eqx.Module):
     def restored(
         path: Path, about: dict[str, Any], arrays: dict[str, np.ndarray], start: Progress
     ) -> tuple[Progress, Partial | None]:
-        """The inverse of `of`; arrays must be named and shaped as those of `start`."""
+        """The inverse of `of`; arrays must have the names and shapes of `start`."""
         n_batches, seen = about["n_batches"], None
         try:
             if n_batches:

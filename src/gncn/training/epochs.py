@@ -230,7 +230,8 @@ def run_epoch(
     on_batch: Callable[[int], None] | None = None,
     *,
     partial: Partial | None = None,
-    keep: Callable[[Partial], None] | None = None,
+    keep: Callable[[Partial], None] = lambda _: None,
+    due: Callable[[int], bool] = lambda _: False,
     chunk: int | None = None,
     together: bool | None = None,
 ) -> tuple[TrainingState, EpochReport]:
@@ -245,7 +246,9 @@ def run_epoch(
         rates: with a leading axis of trials.
         on_batch: receives the number, from 0, of the last mini-batch done, after each chunk.
         partial: the part of this epoch that is done already, as `keep` received it.
-        keep: receives the part that is done after each chunk but the last; the device waits.
+        keep: receives the part that is done, when that is `due`; the device waits.
+        due: whether `keep` is to be called, asked after each chunk but the last with the number
+            of mini-batches done.
         chunk: mini-batches of a chunk; by default an epoch has `CHUNKS` chunks.
         together: run trials at once, not one after the other; by default everywhere but on
             a CPU.
@@ -278,7 +281,7 @@ def run_epoch(
             under_way.append((int(part.first + part.n_batches) - 1, sums.error))
             finish(leave=LEAD - 1)
             n_done = int(part.first + part.n_batches)
-            if keep is not None and n_done < method.n_batches:
+            if n_done < method.n_batches and due(n_done):
                 finish(leave=0)
                 keep(Partial(jax.tree.map(jnp.copy, carry), _joined(seen, n_done), n_done))
     finish(leave=0)

@@ -8,6 +8,7 @@ This is the edge between pure epochs and the world.  `fit` measures time, evalua
 
 import time
 from collections.abc import Sequence
+from functools import partial as partial_of
 from functools import singledispatch
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -140,10 +141,10 @@ def fit(
     _refuse_unequal(models, seeds, configs)
     epochs = _Epochs(models, data, configs, listeners)
     plan, progress = configs[0], epochs.start(models, seeds)
+    if checkpoints is not None and resume_from is not None:
+        raise ConfigError("Give checkpoints or resume_from, not both: it goes on in one place.")
     where, partial, keeper = checkpoints if resume_from is None else resume_from, None, None
     if where is not None:
-        if checkpoints is not None and resume_from is not None:
-            raise ConfigError("Give checkpoints or resume_from, not both: it goes on in one place.")
         where = where if isinstance(where, Checkpoints) else Checkpoints(where)
         keeper = Keeper(where, identify(models, seeds, configs, data), listeners)
         if resume_from is not None:
@@ -201,13 +202,11 @@ class _Epochs:
     ) -> Progress:
         """After one more epoch, of which a part may be done; raises `FitDivergenceError`."""
         epoch, worst = progress.epoch + 1, progress.worst
-        every = None if keeper is None else keeper.where.every_batches
-
-        def keep(so_far: Partial) -> None:
-            if keeper is not None and keeper.due(so_far.n_batches):
-                with interrupts_held():
-                    keeper.save(progress, so_far)
-
+        keeping: dict[str, Any] = {}
+        if keeper is not None:
+            keeping = {"keep": partial_of(keeper.save, progress), "due": keeper.due}
+            if (every := keeper.where.every_batches) is not None:
+                keeping["chunk"] = min(every, -(-self.method.n_batches // CHUNKS))
         began = time.perf_counter()
         state, report = run_epoch(
             progress.state,
@@ -216,8 +215,7 @@ class _Epochs:
             self.rates,
             self._tell,
             partial=partial,
-            keep=None if keeper is None or not keeper.within_epochs else keep,
-            chunk=None if every is None else min(every, -(-self.method.n_batches // CHUNKS)),
+            **keeping,
         )
         seconds = time.perf_counter() - began
         errors = report.batch_error
