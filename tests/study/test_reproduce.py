@@ -107,6 +107,12 @@ def begun(place):
     )
 
 
+def start_driver(place):
+    (place / "driver.py").write_text(DRIVER, encoding="utf-8")
+    files = (str(place / name) for name in ("driver.py", "study.toml", "out", "worker.py"))
+    return subprocess.Popen([sys.executable, *files])
+
+
 def load(place, *changes):
     text = STUDY
     for old, new in changes:
@@ -222,14 +228,14 @@ def test_finished_runs_are_never_repeated_and_failed_ones_are(place, monkeypatch
     assert reproduce(study, study.runs(), out, worker=worker(place)) == []
     assert len(begun(place)) == 4
     assert recorded_study(out) == study
-    assert not (out / ".scratch").exists()
+    assert_nothing_unfinished(out)
 
 
 def test_version_control_overlooks_what_is_half_done(place):
     study, out, seen = load(place), place / "out", []
 
     def look(event):
-        seen.append((out / ".scratch" / ".gitignore").read_text(encoding="utf-8"))
+        seen.append((out / ".running" / ".gitignore").read_text(encoding="utf-8"))
 
     reproduce(study, study.runs()[:1], out, worker=worker(place), on_event=look)
     assert set(seen) == {"*\n"}
@@ -298,9 +304,7 @@ def test_a_new_option_at_its_default_makes_nothing_stale(place):
 def test_a_kill_loses_the_run_at_work_and_nothing_else(place, monkeypatch):
     study, out = load(place), place / "out"
     monkeypatch.setenv("PLAN", json.dumps({"gvae/digits/0": "sleep"}))
-    (place / "driver.py").write_text(DRIVER, encoding="utf-8")
-    command = [sys.executable, *(str(place / name) for name in ("driver.py", "study.toml", "out"))]
-    driver = subprocess.Popen([*command, str(place / "worker.py")])
+    driver = start_driver(place)
     until(lambda: len(begun(place)) == 2)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
@@ -340,17 +344,94 @@ def test_ctrl_c_ends_the_processes_at_work(place, monkeypatch):
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert [one.name for one in read_records(out)] == ["gncn/digits/0"]
-    assert not (out / ".scratch").exists()
+    assert_nothing_unfinished(out)
 
 
-def test_two_at_once_are_refused(place):
+def test_two_at_once_share_the_runs(place):
+    study, out, told = load(place), place / "out", []
+
+    def second(event):
+        if event.record is None and not event.text and not told:
+            told.append(event)
+            made = reproduce(
+                study, study.runs(), out, worker=worker(place), on_event=told.append, jobs=3
+            )
+            assert [one.name for one in made] == ["gvae/digits/0", "gncn/digits/1"]
+
+    mine = []
+    made = reproduce(
+        study,
+        study.runs(),
+        out,
+        worker=worker(place),
+        on_event=lambda e: (mine.append(e), second(e)),
+    )
+    assert [one.name for one in made] == ["gncn/digits/0"]
+    elsewhere = [e for e in told if e.elsewhere]
+    assert [(e.spec.name, e.record) for e in elsewhere] == [("gncn/digits/0", None)]
+    assert f"the run by process {os.getpid()} on" in elsewhere[0].text
+    theirs = [e for e in mine if e.elsewhere]
+    assert {e.spec.name for e in theirs} == {"gvae/digits/0", "gncn/digits/1"}
+    assert all(e.record is not None and not e.text for e in theirs)
+    assert sorted(name for name, *_ in begun(place)) == sorted(s.name for s in study.runs())
+    assert_nothing_unfinished(out)
+
+
+def test_the_failure_of_another_process_is_not_tried_again(place, monkeypatch):
     study, out = load(place), place / "out"
+    monkeypatch.setenv("PLAN", json.dumps({"gncn/digits/1": "crash"}))
+    reproduced = []
 
-    def second(_):
-        with pytest.raises(RunError, match="Another `gncn reproduce` is at work"):
-            reproduce(study, study.runs(), out, worker=worker(place))
+    def second(event):
+        if not reproduced:
+            reproduced.append(event)
+            reproduce(study, study.runs(only=["gncn/digits/1"]), out, worker=worker(place))
 
-    reproduce(study, study.runs(only=["gvae"]), out, worker=worker(place), on_event=second)
+    reproduce(study, study.runs(), out, worker=worker(place), on_event=second)
+    assert [name for name, *_ in begun(place)].count("gncn/digits/1") == 1
+
+
+def test_a_run_of_a_process_that_was_killed_is_waited_for_and_done(place, monkeypatch):
+    study, out = load(place), place / "out"
+    monkeypatch.setenv("PLAN", json.dumps({"gncn/digits/0": "sleep"}))
+    driver = start_driver(place)
+    until(lambda: (out / "study.json").exists() and begun(place))
+    (child,) = (int(pid) for _, _, pid in begun(place))
+    monkeypatch.setenv("PLAN", "{}")
+    events = []
+
+    def kill(event):
+        events.append(event)
+        if event.elsewhere:
+            driver.kill()
+            driver.wait()
+
+    specs = study.runs(only=["gncn/digits/0"])
+    assert reproduce(study, specs, out, worker=worker(place)) == []
+    made = reproduce(study, specs, out, worker=worker(place), wait=True, on_event=kill)
+    assert [one.name for one in made] == ["gncn/digits/0"]
+    assert [e.spec.name for e in events if e.elsewhere] == ["gncn/digits/0"]
+    assert f"process {driver.pid} on" in next(e.text for e in events if e.elsewhere)
+    os.kill(child, signal.SIGKILL)  # this worker, unlike the library's, doesn't watch its parent
+    assert_nothing_unfinished(out)
+
+
+def test_records_of_other_settings_that_appear_meanwhile_are_not_overwritten(place):
+    study, out = load(place), place / "out"
+    other = load(place, ("n_epochs = 2\nsettings.network", "n_epochs = 3\nsettings.network"))
+
+    def interfere(event):
+        if event.spec.name == "gncn/digits/0" and event.record is None and not event.text:
+            reproduce(other, other.runs(only=["gncn/digits/1"]), out, worker=worker(place))
+
+    with pytest.raises(RunError, match="(?s)1 of the runs recorded in .*gncn/digits/1: .*n_epochs"):
+        reproduce(study, study.runs(only=["gncn"]), out, worker=worker(place), on_event=interfere)
+    assert read_record(record_path(out, "gncn", "digits", 1)).spec != study.runs()[-1].for_record()
+
+
+def assert_nothing_unfinished(out):
+    left = {path.name for path in (out / ".running").rglob("*") if not path.is_dir()}
+    assert left == {".gitignore", ".lock"}
 
 
 def test_a_damaged_record_is_named(place):
@@ -404,7 +485,7 @@ def test_what_can_be_measured_of_each_kind_is_what_it_offers():
 
 def test_jobs_must_be_positive(place):
     with pytest.raises(ConfigError, match="received 0"):
-        next(run_all(load(place).runs(), jobs=0, scratch=place))
+        next(run_all([], place, jobs=0))
 
 
 def until(true, seconds=60):

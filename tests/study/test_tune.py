@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +12,8 @@ import gncn
 from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.data import DataConfig, Split
 from gncn.study import tune as tuning
+from gncn.study.columns import development_data
 from gncn.study.search import Range, Search, load_search, objective, references, shortfall
-from gncn.study.tune import development_data
 from gncn.training.fit import Fit, FitDivergenceError
 from gncn.training.history import EpochRecord, SplitRecord
 
@@ -301,6 +302,101 @@ def test_a_killed_search_goes_on_and_repeats_the_trial_at_work(pretence, tmp_pat
     assert tuning.tune(search(trials=6), "gncn", "digits", tmp_path)["trials_spent"] == 6
     with pytest.raises(RunError, match=r"begun with another search \(changed: budget\)"):
         tuning.tune(search(max_synapses=9), "gncn", "digits", tmp_path)
+
+
+def settings_of_ended(summary):
+    return [one["settings"] for one in summary["trials"] if one["state"] != "killed"]
+
+
+def test_a_search_that_was_killed_tries_what_it_would_have_tried(pretence, tmp_path):
+    whole = tuning.tune(search(trials=8), "gncn", "digits", tmp_path / "whole")
+    for kill in (8, 11, 14):
+        pretence.fail_at[kill] = KeyboardInterrupt()
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            tuning.tune(search(trials=8), "gncn", "digits", tmp_path / "killed")
+    killed = tuning.tune(search(trials=8), "gncn", "digits", tmp_path / "killed")
+    assert settings_of_ended(killed) == settings_of_ended(whole)
+    assert len(killed["trials"]) == 11
+    names = "digits-gncn-best.toml"
+    texts = [(tmp_path / run / names).read_text(encoding="utf-8") for run in ("whole", "killed")]
+    assert texts[0] == texts[1]
+
+
+def test_two_at_once_share_the_trials(pretence, monkeypatch, tmp_path):
+    """The second starts while the first is at its third trial, and does all that are left."""
+    lines, others = [], []
+
+    def trained(config, data, **options):
+        if len(pretence.configs) == 2:
+            monkeypatch.setattr(tuning, "train", pretence)
+            others.append(
+                tuning.tune(search(trials=6), "gncn", "digits", tmp_path, on_trial=lines.append)
+            )
+        return pretence(config, data, **options)
+
+    monkeypatch.setattr(tuning, "train", trained)
+    summary = tuning.tune(search(trials=6), "gncn", "digits", tmp_path)
+    assert others[0]["trials_spent"] == 5
+    assert lines[-1] == "gncn on digits: 1 trials are left to other processes"
+    states = [one["state"] for one in others[0]["trials"]]
+    assert states[2] == "running"
+    assert summary["trials_spent"] == len(pretence.configs) == 6
+    assert "killed" not in [one["state"] for one in summary["trials"]]
+    assert len({config.training.learning_rate for config in pretence.configs}) == 6
+
+
+def test_what_a_killed_process_leaves_is_waited_for_and_done(pretence, monkeypatch, tmp_path):
+    """The first process is at the last trial when it is killed, and the second waits for it."""
+    lines, others = [], []
+
+    def killed(config, data, **options):
+        if len(pretence.configs) == 2:
+            monkeypatch.setattr(tuning, "train", pretence)
+            waiting = threading.Thread(target=second)
+            waiting.start()
+            others.append(waiting)
+            heard.wait(60)
+            raise KeyboardInterrupt
+        return pretence(config, data, **options)
+
+    def second():
+        summary = tuning.tune(search(trials=3), "gncn", "digits", tmp_path, wait=True, report=hear)
+        lines.append(summary["trials_spent"])
+
+    def hear(said):
+        if said == "gncn on digits: waiting for 1 trials of other processes":
+            heard.set()
+
+    heard = threading.Event()
+    monkeypatch.setattr(tuning, "train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tuning.tune(search(trials=3), "gncn", "digits", tmp_path)
+    others[0].join(60)
+    assert lines == [3]
+    assert heard.is_set()
+    assert len(pretence.configs) == 3
+
+
+def test_half_a_line_of_a_killed_process_is_removed(pretence, tmp_path):
+    tuning.tune(search(), "gncn", "digits", tmp_path)
+    journal = tmp_path / "digits-gncn.journal"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":8,"worker')
+    tuning.tune(search(), "gncn", "digits", tmp_path)
+    content = journal.read_bytes()
+    assert content.startswith(whole)
+    assert all(json.loads(line)["worker_id"] for line in content.splitlines())
+    journal.write_bytes(whole + b"{")
+    assert tuning.tune(search(trials=7), "gncn", "digits", tmp_path)["trials_spent"] == 7
+    assert tuning.tune(search(trials=7), "gncn", "digits", tmp_path)["trials_spent"] == 7
+
+
+def test_a_file_that_is_no_journal_is_left_as_it_is(pretence, tmp_path):
+    (tmp_path / "digits-gncn.journal").write_text("notes", encoding="utf-8")
+    with pytest.raises(RunError, match=r"digits-gncn.journal is damaged: its last line has no end"):
+        tuning.tune(search(), "gncn", "digits", tmp_path)
+    assert (tmp_path / "digits-gncn.journal").read_text(encoding="utf-8") == "notes"
 
 
 def test_what_differs_on_another_data_set_is_no_other_search(pretence, tmp_path):

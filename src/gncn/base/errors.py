@@ -37,6 +37,10 @@ class RunError(GncnError):
     """A run folder can't be written, or doesn't hold what was asked for."""
 
 
+class InUseError(RunError):
+    """Another process, thread or host is at work on a folder."""
+
+
 class DivergenceError(GncnError, ArithmeticError):
     """Settling or learning produced values that are not finite."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gncn.base.errors import RunError
+from gncn.base.errors import InUseError, RunError
 from gncn.base.files import explained, make_folder, read_json, write_atomic
 
 LOCK, OWNER = ".lock", ".lock.json"
@@ -29,8 +29,8 @@ def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
         wait: wait for the other one to end, in place of refusing.
 
     Raises:
-        RunError: another holds the lock; says which process on which host.  Or the folder can't be
-            written.
+        InUseError: another holds the lock; says which process on which host.
+        RunError: the folder can't be written.
     """
     make_folder(folder)
     lock = FileLock(folder / LOCK, timeout=-1 if wait else 0)
@@ -38,8 +38,8 @@ def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout:
-            raise RunError(
-                f"{folder} is in use: {_owner(folder)}. Wait for it to end, or choose another "
+            raise InUseError(
+                f"{folder} is in use: {holder(folder)}. Wait for it to end, or choose another "
                 "folder."
             ) from None
     try:
@@ -57,7 +57,7 @@ def is_empty(folder: Path) -> bool:
     return all(path.name in (LOCK, OWNER) for path in folder.iterdir())
 
 
-def _owner(folder: Path) -> str:
+def holder(folder: Path) -> str:
     """Who holds the lock of a folder, in words."""
     try:
         owner = read_json(folder / OWNER)

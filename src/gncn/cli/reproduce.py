@@ -45,13 +45,23 @@ def reproduce(
             "in `superseded/`.",
         ),
     ] = False,
+    wait: Annotated[
+        bool,
+        Option(
+            "--wait",
+            help="Wait for runs that other processes are doing, and do those that they leave "
+            "behind. Otherwise they are passed over.",
+        ),
+    ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, models × data sets × trials, and record every run.
 
     It can be killed at any moment and started again: finished runs are never repeated, and failed
-    runs are tried again. `gncn report` makes a page of the records.
+    runs are tried again. Several processes and hosts can work on one folder at a time, as in the
+    array jobs of a cluster: each does runs that no other is doing. `gncn report` makes a page of
+    the records.
 
     **Examples**
 
@@ -83,15 +93,19 @@ def reproduce(
             wanted={spec.name for spec in specs},
             jobs=jobs,
             redo_stale=redo_stale,
+            wait=wait,
             on_event=display.on_event,
         )
     bad = [record for record in made if record.status == "failed"]
     if as_json:
         print_json({"records": folder, "runs": [_plain(record) for record in made]})
     else:
+        others = len(display.elsewhere)
+        rest = f", {others} left to other processes" if others else ""
         say(
-            f"{len(made) - len(bad)} runs done, {len(bad)} failed, {len(specs) - len(made)} were "
-            f"done before. Records: {folder}. Next: [bold]gncn report {folder}[/]"
+            f"{len(made) - len(bad)} runs done, {len(bad)} failed, "
+            f"{len(specs) - len(made) - others} were done before{rest}. Records: {folder}. Next: "
+            f"[bold]gncn report {folder}[/]"
         )
     if bad:
         sys.exit(FAILED)
@@ -158,13 +172,17 @@ class _Display(Progress):
         self._study, self._jobs = study, jobs
         self._standings = {one.spec.name: one for one in standings}
         self._rows: dict[str, TaskID] = {}
+        self.elsewhere = set[str]()
+        """Names of runs that other processes are doing."""
         self._whole = self.add_task("all runs", doing="")
         self._estimate()
 
     def on_event(self, event: "Event") -> None:
         """Show the event."""
         name = event.spec.name
-        if event.record is not None:
+        if event.elsewhere:
+            self._end_elsewhere(name, event)
+        elif event.record is not None:
             self._end(name, event.record)
         elif event.text:
             self.update(self._rows[name], doing=event.text)
@@ -182,6 +200,18 @@ class _Display(Progress):
         else:
             why = f"{record.error['type']}: {record.error['message']}"
             console.print(f"{name}: failed after {taken}: {why}", style="red", markup=False)
+        self._now(name, record)
+
+    def _end_elsewhere(self, name: str, event: "Event") -> None:
+        if event.record is None:
+            self.elsewhere.add(name)
+            console.print(f"{name}: passed over, as another has it: {event.text}", markup=False)
+        else:
+            self.elsewhere.discard(name)
+            console.print(f"{name}: another process has done it", markup=False)
+            self._now(name, event.record)
+
+    def _now(self, name: str, record: "Record") -> None:
         state = "finished" if record.error is None else "failed"
         self._standings[name] = self._standings[name]._replace(state=state, record=record)
         self._estimate()

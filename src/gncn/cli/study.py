@@ -131,13 +131,21 @@ def tune(
         list[str] | None,
         Option(help="Only these: MODEL or MODEL/DATA, with * for any; may be repeated."),
     ] = None,
+    wait: Annotated[
+        bool,
+        Option(
+            "--wait",
+            help="Wait for trials that other processes are at, and do what they leave behind.",
+        ),
+    ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search for settings by validation images, with one budget for every model.
 
-    If it is killed, start it again: it continues. Every trial is recorded, also those that were
-    pruned or diverged. The best settings are written as a file for `gncn train --config`.
+    If it is killed, start it again: it continues. Several processes and hosts can share a folder.
+    Every trial is recorded, also those that were pruned or diverged. The best settings are written
+    as a file for `gncn train --config`.
     Test images are not used. Needs Optuna: `pip install 'gncn[study]'`.
 
     **Examples**
@@ -168,8 +176,16 @@ def tune(
     summaries: list[dict[str, Any]] = []
     with console.status("tuning") as status, last_words(lambda: kept):
         for model, data in tasks:
-            options = {"data_dir": data_dir, "report": status.update, "on_trial": say}
-            summary = search_on(found, model, data, folder, **options)
+            summary = search_on(
+                found,
+                model,
+                data,
+                folder,
+                data_dir=data_dir,
+                wait=wait,
+                report=status.update,
+                on_trial=say,
+            )
             summaries.append(summary)
             best, n_trials = _best(summary), summary["trials_spent"]
             short = f"the best falls short by {best['objective']:.2f}" if best else "none ended"

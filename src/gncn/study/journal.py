@@ -1,20 +1,22 @@
 """The journal of a search: Optuna's `JournalStorage`, read without trusting it.
 
-A journal is a file of JSON objects, one a line.
+A journal is a file of JSON objects, one a line, to which several processes may add.
 """
 
-import io
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import optuna
+from filelock import FileLock
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from gncn.base.errors import RunError, quoted, shortened
-from gncn.base.files import explained, parse_json, read_bytes
+from gncn.base.files import explained, make_folder, parse_json, read_bytes
+from gncn.study.record import RUNNING
 
 SECONDS = "seconds"
 """Attribute of all trials that ended by themselves; a killed one has none."""
@@ -26,6 +28,8 @@ MAX_BYTES, MAX_LINES = 1 << 26, 200_000
 """Of a journal: some 7,000 trials, each with 30 lines; Optuna takes 20 seconds for a million."""
 _MAX_VALUES = 10_000
 """Values in a line."""
+_BEGINNING = b'{"op_code":'
+"""Of every line that Optuna writes."""
 
 
 class _Outcome(BaseModel):
@@ -47,24 +51,48 @@ class _Attributes(BaseModel):
     finals: dict[Annotated[str, Field(pattern="^[0-9]{1,9}$")], _Outcome] = {}
 
 
+class _Lock(JournalFileOpenLock):
+    """A lock that the system drops when its process ends, unlike Optuna's own."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = FileLock(path)
+
+    def acquire(self) -> bool:
+        self.file.acquire()
+        return True
+
+    def release(self) -> None:
+        self.file.release()
+
+
 def read_journal(path: Path) -> optuna.Study:
     """The study in a journal, which is begun if it isn't there.
+
+    A line without an end, by a process that was killed, is removed.
 
     Raises:
         RunError: the journal can't be read or written, or is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    content = read_bytes(path, MAX_BYTES) if path.exists() else b""
     try:
-        if content.count(b"\n") > MAX_LINES:
-            raise ValueError(f"it has more than {MAX_LINES:,} lines")
-        for line in io.BytesIO(content):
-            if line.endswith(b"\n"):  # if not, its writer was killed, and Optuna passes over it
-                parse_json(line, _MAX_VALUES)
+        locks = path.parent / RUNNING / path.stem
+        make_folder(locks)
         with explained(f"Can't write {path}"):
+            lock = _Lock(locks / "journal.lock")
+            with lock.file:
+                content = read_bytes(path, MAX_BYTES) if path.exists() else b""
+                *lines, begun = content.split(b"\n")
+                if len(lines) > MAX_LINES:
+                    raise ValueError(f"it has more than {MAX_LINES:,} lines")
+                for line in lines:
+                    parse_json(line, _MAX_VALUES)
+                if begun:
+                    if not begun.startswith(_BEGINNING) and not _BEGINNING.startswith(begun):
+                        raise ValueError("its last line has no end")
+                    os.truncate(path, len(content) - len(begun))
             study = optuna.create_study(
                 study_name=path.stem,
-                storage=JournalStorage(JournalFileBackend(str(path))),
+                storage=JournalStorage(JournalFileBackend(str(path), lock)),
                 load_if_exists=True,
             )
             _check(study)

@@ -14,6 +14,8 @@ from gncn.base.files import DAMAGED, read_json, write_atomic
 from gncn.training.history import EpochRecord
 
 SUPERSEDED = "superseded"
+RUNNING = ".running"
+"""The folder of locks and temporary files of what is being done."""
 FORMAT = 2
 MAX_BYTES = 1 << 24
 """The largest record has 40 kB; 100,000 epochs have 5 MB."""

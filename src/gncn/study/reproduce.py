@@ -6,26 +6,29 @@ record is finished and says what the study says is never done again.
 
 Each run has its own process, so that one that fails or crashes costs only itself, with its share of
 the cores.  Processes end if this one ends.
+
+A run is locked while it is done, so that several processes and hosts can share a folder of records:
+each does runs that no other is doing.
 """
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from gncn.base.errors import ConfigError, RunError
-from gncn.base.files import make_folder, read_json, write_atomic
+from gncn.base.errors import ConfigError, InUseError, RunError
+from gncn.base.files import make_folder, read_json, sweep, unfinished, write_atomic
 from gncn.base.interrupts import pause
+from gncn.base.locks import alone, holder
 from gncn.data import dataset_info, present
 from gncn.data.loaders import PART_SUFFIX
 from gncn.study.plan import RunSpec, Study
-from gncn.study.record import Record, read_record, record_path, supersede, write_record
+from gncn.study.record import RUNNING, Record, read_record, record_path, supersede, write_record
 from gncn.study.run import THREADS, failed
 
 STUDY = "study.json"
@@ -109,18 +112,47 @@ def estimate(study: Study, standings: Sequence[Standing], jobs: int) -> Estimate
 
 
 class Event(NamedTuple):
-    """News of a run: what it is doing (empty as it begins), or its record when it has ended."""
+    """News of a run: what it is doing (empty as it begins), or its record when it has ended.
+
+    With `elsewhere`, it is another process that does it (says which), or has done it.
+    """
 
     spec: RunSpec
     text: str = ""
     record: Record | None = None
+    elsewhere: bool = False
+
+
+def _home(spec: RunSpec, folder: Path) -> Path:
+    """The folder for the lock and temporary files of a run."""
+    return record_path(folder / RUNNING, spec.model, spec.data, spec.trial).with_suffix("")
+
+
+@contextmanager
+def _claimed(spec: RunSpec, folder: Path) -> Iterator[Path]:
+    """An empty folder for temporary files of a run, which no other process does meanwhile.
+
+    Raises:
+        InUseError: another process is at it.
+    """
+    home = _home(spec, folder)
+    with alone(home, "the run"):
+        sweep(home)
+        scratch = unfinished(home)
+        try:
+            make_folder(scratch)
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 class _Child:
-    """The process of one run; what it says goes to files in its folder."""
+    """The process of one run; what it says goes to files in its folder, which `claim` holds."""
 
-    def __init__(self, spec: RunSpec, folder: Path, worker: Sequence[str], threads: int) -> None:
-        folder.mkdir(parents=True)
+    def __init__(
+        self, spec: RunSpec, folder: Path, claim: ExitStack, worker: Sequence[str], threads: int
+    ) -> None:
+        self.claim = claim
         self.spec, self._folder, self._result = spec, folder, folder / "result.json"
         description = folder / "spec.json"
         description.write_text(spec.model_dump_json(), encoding="utf-8")
@@ -173,27 +205,50 @@ def usable_cores() -> int:
 
 
 def run_all(
-    specs: Sequence[RunSpec], *, jobs: int, scratch: Path, worker: Sequence[str] = WORKER
+    standings: Sequence[Standing],
+    folder: Path,
+    *,
+    jobs: int,
+    wait: bool = False,
+    worker: Sequence[str] = WORKER,
 ) -> Generator[Event, None, None]:
     """Do runs, `jobs` at a time, and yield news of them.
 
-    Closing the iterator, or an exception such as Ctrl-C while it waits, ends the processes, whose
-    command is `worker` (`gncn.study.run`).  Temporary files go to the folder `scratch`.
+    Each stays locked until the news of its record has been dealt with.  Runs that others do are
+    passed over, or with `wait` tried again until they are recorded.  Closing the iterator, or an
+    exception such as Ctrl-C while it waits, ends the processes, whose command is `worker`
+    (`gncn.study.run`).
 
     Raises:
         ConfigError: `jobs` is not positive.
+        RunError: another process recorded a run of other settings meanwhile.
     """
     if jobs < 1:
         raise ConfigError(f"jobs must be at least 1; received {jobs}.")
-    waiting = deque(enumerate(specs))
-    running: list[_Child] = []
-    threads = max(usable_cores() // min(jobs, max(len(specs), 1)), 1)
+    waiting, busy, running = deque(standings), list[Standing](), list[_Child]()
+    told: set[str] = set()
+    threads = max(usable_cores() // min(jobs, max(len(standings), 1)), 1)
     try:
-        while waiting or running:
+        while waiting or running or (wait and busy):
             while waiting and len(running) < jobs:
-                number, spec = waiting.popleft()
-                running.append(_Child(spec, scratch / str(number), worker, threads))
-                yield Event(spec)
+                before = waiting.popleft()
+                spec = before.spec
+                with ExitStack() as claim:
+                    try:
+                        scratch = claim.enter_context(_claimed(spec, folder))
+                    except InUseError:
+                        busy.append(before)
+                        if spec.name not in told:
+                            yield Event(spec, holder(_home(spec, folder)), elsewhere=True)
+                        told.add(spec.name)
+                        continue
+                    (now,) = survey([spec], folder)
+                    if now.record is not None and now.record != before.record:
+                        _refuse_stale([now], folder)
+                        yield Event(spec, record=now.record, elsewhere=True)
+                        continue
+                    running.append(_Child(spec, scratch, claim.pop_all(), worker, threads))
+                    yield Event(spec)
             for child in list(running):
                 ended = child.process.poll() is not None
                 for line in child.news():
@@ -201,13 +256,18 @@ def run_all(
                 if ended:
                     child.stop()
                     running.remove(child)
-                    yield Event(child.spec, record=child.record())
-            pause(0.05)
+                    with child.claim:
+                        yield Event(child.spec, record=child.record())
+            if wait and not waiting:
+                waiting.extend(busy)
+                busy.clear()
+            pause(1.0 if told else 0.05)
     finally:
         for child in running:
             child.process.terminate()
         for child in running:
-            child.stop()
+            with child.claim:
+                child.stop()
 
 
 def reproduce(
@@ -218,10 +278,13 @@ def reproduce(
     wanted: Collection[str] | None = None,
     jobs: int = 1,
     redo_stale: bool = False,
+    wait: bool = False,
     worker: Sequence[str] = WORKER,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> list[Record]:
     """Do the runs that are missing or failed, and record each as it ends.
+
+    Several processes, on one host or many, may do so in one folder at a time.
 
     Args:
         study: it is written to the folder of records, for the report.
@@ -231,60 +294,56 @@ def reproduce(
         jobs: runs at a time.
         redo_stale: records of other settings than the study's, of whichever run, go to
             ``superseded/``, and the wanted runs are done again.
+        wait: wait for the runs that other processes do, and do those that they leave behind.
         worker: see `run_all`.
         on_event: receives the news.
 
     Returns:
-        The records made, failures included.
+        The records made here, failures included.
 
     Raises:
-        RunError: records are stale and `redo_stale` is false, or the folder is in use or
-            can't be written.
+        RunError: records are stale and `redo_stale` is false, or the folder can't be written.
         ConfigError: `jobs` is not positive.
         KeyboardInterrupt: Ctrl-C; runs that had not ended leave nothing.
     """
-    make_folder(folder)
-    with _alone(folder):
+    with alone(folder, "a look at the records", wait=True):
         standings = survey(specs, folder)
-        stale = [one for one in standings if one.state == "stale"]
-        if stale and not redo_stale:
-            shown = "\n".join(f"  {o.spec.name}: {'; '.join(o.changes[:4])}" for o in stale[:5])
-            more = f"\n  and {len(stale) - 5} more" if len(stale) > 5 else ""
-            raise RunError(
-                f"{len(stale)} of the runs recorded in {folder} had other settings than the study "
-                f"has now:\n{shown}{more}\nRestore the settings, record elsewhere (--out), or let "
-                "--redo-stale put these records under superseded/ and do again the runs that "
-                "are wanted."
-            )
+        if not redo_stale:
+            _refuse_stale(standings, folder)
         write_atomic(folder / STUDY, study.model_dump_json(indent=1) + "\n")
-        for one in stale:
-            if one.record is not None:
+        make_folder(folder / RUNNING)
+        write_atomic(folder / RUNNING / ".gitignore", "*\n")  # version control keeps records only
+        for one in standings:
+            if one.state == "stale" and one.record is not None:
                 supersede(folder, one.record)
-        wanted = {one.name for one in specs} if wanted is None else wanted
-        left = [o.spec for o in standings if o.state != "finished" and o.spec.name in wanted]
-        made = []
-        with (
-            _scratch(folder / ".scratch") as scratch,
-            closing(run_all(left, jobs=jobs, scratch=scratch, worker=worker)) as events,
-        ):
-            for event in events:
-                if event.record is not None:
-                    write_record(folder, event.record)
-                    made.append(event.record)
-                on_event(event)
+    wanted = {one.name for one in specs} if wanted is None else wanted
+    left = [o for o in standings if o.state != "finished" and o.spec.name in wanted]
+    made = []
+    with closing(run_all(left, folder, jobs=jobs, wait=wait, worker=worker)) as events:
+        for event in events:
+            if event.record is not None and not event.elsewhere:
+                write_record(folder, event.record)
+                made.append(event.record)
+            on_event(event)
     return made
 
 
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder for a time, which version control overlooks, unlike records."""
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.mkdir()
-        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _refuse_stale(standings: Sequence[Standing], folder: Path) -> None:
+    """Refuse to go on beside records of other settings.
+
+    Raises:
+        RunError: there are some; says which.
+    """
+    stale = [one for one in standings if one.state == "stale"]
+    if stale:
+        shown = "\n".join(f"  {o.spec.name}: {'; '.join(o.changes[:4])}" for o in stale[:5])
+        more = f"\n  and {len(stale) - 5} more" if len(stale) > 5 else ""
+        raise RunError(
+            f"{len(stale)} of the runs recorded in {folder} had other settings than the study has "
+            f"now:\n{shown}{more}\nRestore the settings, record elsewhere (--out), or let "
+            "--redo-stale put these records under superseded/ and do again the runs that are "
+            "wanted."
+        )
 
 
 def recorded_study(folder: Path) -> Study:
@@ -300,21 +359,3 @@ def recorded_study(folder: Path) -> Study:
             f"{folder} is no folder of records: {STUDY} can't be read ({error}). "
             "`gncn reproduce` makes one."
         ) from error
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a lock that the system drops when this process ends, however it does."""
-    lock = sqlite3.connect(folder / ".lock", timeout=0, isolation_level=None)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        lock.close()
-        raise RunError(
-            f"Another `gncn reproduce` is at work on {folder}, or it can't be written: {error}."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.close()
-        (folder / ".lock").unlink(missing_ok=True)

@@ -4,128 +4,47 @@ Every trial is kept in a journal, from which a search that was killed goes on, a
 for people.  After each tenth of a training, a trial worse than the median of its predecessors there
 is pruned.
 
+A trial is locked while it is at work, so that several processes and hosts can share a search.
+
 Where trials learn from a part of the training images, the best of them and the recipe that the
 search began with learn from all in the end, because what suits few images may not suit many.
 """
 
-import dataclasses
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cached_property, partial
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from gncn.base.errors import ConfigError, DataError, DivergenceError, GncnError, RunError
-from gncn.base.files import make_folder, write_atomic
-from gncn.base.interrupts import interrupts_held
+from gncn.base.errors import (
+    ConfigError,
+    DataError,
+    DivergenceError,
+    GncnError,
+    InUseError,
+    RunError,
+)
+from gncn.base.files import write_atomic
+from gncn.base.interrupts import interrupts_held, pause
+from gncn.base.locks import alone
 from gncn.data import Dataset
-from gncn.evaluation.images import image_shape
-from gncn.measures import Subject, as_measurable, make_measures
-from gncn.measures import measure_columns as columns_of_measures
-from gncn.measures.completion import MissingMeasure
 from gncn.measures.subject import Report
-from gncn.runs.config import Config
 from gncn.runs.train import train
+from gncn.study.columns import check_measurable, development_data, measure_columns
 from gncn.study.journal import FINALS, SECONDS, read_journal
-from gncn.study.paper import all_columns, from_training
-from gncn.study.plan import Measuring
+from gncn.study.record import RUNNING
 from gncn.study.run import Watch, source_digest
 from gncn.study.search import Search, objective, references, shortfall, value_at
-from gncn.training.fit import Fit
 from gncn.training.history import EpochRecord
 
 _TENTHS = 10
-
-
-def development_data(config: Config, train_images: int | None = None) -> Dataset:
-    """Data to choose settings by, with the first `train_images` training images and no test images.
-
-    The first validation image takes the place of the test split, because a `Dataset` needs
-    one.  No other function of tuning loads data.
-    """
-    data = config.data.load()
-    train = data.train
-    if train_images is not None:
-        train = train.subset(np.arange(min(train_images, len(train))))
-    return dataclasses.replace(data, train=train, test=data.validation.subset(np.arange(1)))
-
-
-def measure_columns(
-    fit: Fit[Any],
-    data: Dataset,
-    columns: Sequence[str],
-    measuring: Measuring,
-    of_data: dict[tuple[str, str], Mapping[str, Any]],
-    report: Report,
-) -> dict[str, float]:
-    """The columns' values of a trained model on validation images.
-
-    What training recorded isn't measured again; nor is what depends on `development_data` alone,
-    which is kept in `of_data`.
-
-    Raises:
-        ConfigError: a column means nothing for the model.
-    """
-    known = all_columns()
-    found: dict[str, Any]
-    found = {key: from_training(known[key], fit.kept[0], "validation") for key in columns}
-    needed = _needed(key for key, number in found.items() if number is None)
-    for key, names in needed.items():
-        _need(bool(names), key)
-    if not needed:
-        return found
-    subject = Subject(as_measurable(fit.network), data, "validation", measuring.seed, report)
-    measures = make_measures(tuple(chain(*needed.values())), measuring.settings)
-    for key, names in needed.items():
-        _need(subject.model.has_codes or not any(measures[n].needs_codes for n in names), key)
-    numbers: dict[str, Any] = {}
-    for name, measure in measures.items():
-        if not measure.of_data_alone:
-            numbers |= measure.measure(subject).numbers
-            continue
-        place = data.fingerprint, name
-        if place not in of_data:
-            of_data[place] = measure.measure(subject).numbers
-        numbers |= of_data[place]
-    for key in needed:
-        found[key] = known[key].find(numbers)
-        _need(found[key] is not None, key)
-    return found
-
-
-def check_measurable(columns: Iterable[str], measuring: Measuring, data: Dataset) -> None:
-    """Refuse what can't be measured of these data before anything is trained.
-
-    Raises:
-        ConfigError: they have no labels, or pixels can't be missing as the search says.
-    """
-    for key, names in _needed(columns).items():
-        for measure in make_measures(names, measuring.settings).values():
-            if measure.needs_labels and data.n_classes is None:
-                raise ConfigError(
-                    f"The column {key!r} needs labels, and the data {data.name!r} have none."
-                )
-            if isinstance(measure, MissingMeasure):
-                measure.mask(image_shape(data.n_pixels, data.image_shape), measuring.seed)
-
-
-def _needed(columns: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The measures that each column is read from; none for one that only training records."""
-    by_key = {column.key: column.needs or (name,) for name, column in columns_of_measures()}
-    return {key: by_key.get(key, ()) for key in columns}
-
-
-def _need(there: bool, column: str) -> None:
-    if not there:
-        raise ConfigError(f"The column {column!r} means nothing for this model; take it out.")
 
 
 def tune(
@@ -135,14 +54,16 @@ def tune(
     out: Path,
     *,
     data_dir: str | Path | None = None,
+    wait: bool = False,
     report: Report = lambda _: None,
     on_trial: Report = lambda _: None,
 ) -> dict[str, Any]:
     """Spend what is left of one model's budget on one data set.
 
     The journal, the summary and the best configuration go to the folder `out`; one that holds them
-    already is added to.  `report` receives what is being done, `on_trial` a line for every trial
-    that has ended.
+    already is added to, by several processes at a time if need be.  With `wait`, trials that others
+    are at are waited for, and what they leave behind is done.  `report` receives what is being
+    done, `on_trial` a line for every trial that has ended.
 
     Returns:
         The summary, as written to ``DATA-MODEL.json``.
@@ -153,15 +74,18 @@ def tune(
         KeyboardInterrupt: Ctrl-C; the trial at work will be begun again.
     """
     task = _Task(search, model, data, out, data_dir, report)
-    while (left := task.budget.trials - len(task.spent())) > 0:
-        report(f"{model} on {data}: {left} trials left")
-        on_trial(task.one())
-        jax.clear_caches()
-        task.write()
-    while (number := task.next_final()) is not None:
-        on_trial(task.final(number))
-        jax.clear_caches()
-    return task.write()
+    while True:
+        if line := task.one() or task.final():
+            on_trial(line)
+            jax.clear_caches()
+            task.write()
+        elif (others := task.n_elsewhere()) and wait:
+            report(f"{model} on {data}: waiting for {others} trials of other processes")
+            pause(1.0)
+        else:
+            if others:
+                on_trial(f"{model} on {data}: {others} trials are left to other processes")
+            return task.write()
 
 
 class _UnfitError(Exception):
@@ -212,7 +136,10 @@ class _Task:
         check_measurable(self.entry.columns, search.measuring, self.images)
         self.wanted = references(search, model, data, self.images.name, self.any_config.model)
         self.of_data: dict[tuple[str, str], Mapping[str, Any]] = {}
-        self.study = self._study()
+        self.locks = out / RUNNING / f"{data}-{model}"
+        self.looking = partial(alone, self.locks, "a look at the trials", wait=True)
+        with self.looking():
+            self.study = self._study()
 
     def description(self) -> dict[str, Any]:
         """What must stay the same for a search to go on."""
@@ -231,14 +158,10 @@ class _Task:
     @interrupts_held()
     def _study(self) -> optuna.Study:
         """The journal's study, begun or gone on with."""
-        make_folder(self.out)
+        write_atomic(self.out / RUNNING / ".gitignore", "*\n")
         journal = self._file(".journal")
-        n_random = self.budget.random_trials
         study = read_journal(journal)
-        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=n_random)
-        study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=n_random, seed=self.search.seed + len(study.trials)
-        )
+        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=self.budget.random_trials)
         known, described = study.user_attrs.get("search"), self.description()
         if known is None:
             study.set_user_attr("search", described)
@@ -250,10 +173,30 @@ class _Task:
             )
         if not study.trials:
             study.enqueue_trial(self._known_params())
-        for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            study.tell(left.number, state=TrialState.FAIL)  # its process was killed
-            study.enqueue_trial(left.params)
         return study
+
+    def _claim(self, what: object) -> AbstractContextManager[None]:
+        """A trial's lock, by its number, or a final's.
+
+        Raises:
+            InUseError: on entering; another process is at it.
+        """
+        return alone(self.locks / str(what), "the trial")
+
+    def _running(self) -> list[FrozenTrial]:
+        """Trials at work elsewhere, after those whose processes were killed have been given up.
+
+        What these were trying is tried again.
+        """
+        running = []
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            try:
+                with self._claim(trial.number):
+                    self.study.tell(trial.number, state=TrialState.FAIL)
+                    self.study.enqueue_trial(trial.params)
+            except InUseError:
+                running.append(trial)
+        return running
 
     def _file(self, suffix: str) -> Path:
         return self.out / f"{self.data}-{self.model}{suffix}"
@@ -275,10 +218,23 @@ class _Task:
         """Trials that count against the budget: all that ended by themselves."""
         return [t for t in self.study.get_trials(deepcopy=False) if SECONDS in t.user_attrs]
 
-    def one(self) -> str:
-        """Do a trial; returns a line that tells of it."""
-        with interrupts_held():
-            trial = self.study.ask({name: r.distribution for name, r in self.space.items()})
+    def one(self) -> str | None:
+        """Do a trial; returns a line that tells of it, or None if none is left to begin."""
+        with ExitStack() as claim:
+            with self.looking(), interrupts_held():
+                n_begun = len(self.spent()) + len(self._running())
+                if (left := self.budget.trials - n_begun) <= 0:
+                    return None
+                # A seed for each trial: what comes after a kill is what would have come without.
+                self.study.sampler = optuna.samplers.TPESampler(
+                    n_startup_trials=self.budget.random_trials, seed=self.search.seed + n_begun
+                )
+                trial = self.study.ask({name: r.distribution for name, r in self.space.items()})
+                claim.enter_context(self._claim(trial.number))
+            self.report(f"{self.model} on {self.data}: {left} trials left")
+            return self._try(trial)
+
+    def _try(self, trial: Trial) -> str:
         about = self._outcome(trial, self.images, _Pruning(trial, self.wanted, self.report))
         value = about.pop("objective")
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
@@ -335,23 +291,38 @@ class _Task:
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return sorted(done, key=lambda trial: trial.values[0])
 
-    def next_final(self) -> int | None:
-        """The trial that is next to learn from all images; None if none is, or all have."""
+    def _finals_left(self) -> list[int]:
+        """The trials that have yet to learn from all images, once all others have ended."""
         few = self.budget.train_images
-        if few is None or few >= len(self.all_images.train):
-            return None
+        if few is None or few >= len(self.all_images.train) or self._running():
+            return []
         ranked, recipe = self._ranked(), self.study.trials[0].params
         begun = sorted(trial.number for trial in ranked if trial.params == recipe)
         best = [trial.number for trial in ranked[: self.budget.finalists]]
-        return next((n for n in (*begun[:1], *best) if str(n) not in self.finals), None)
+        return [n for n in dict.fromkeys((*begun[:1], *best)) if str(n) not in self.finals]
 
-    def final(self, number: int) -> str:
-        """Let a trial's settings learn from all images; returns a line that tells of it."""
+    def final(self) -> str | None:
+        """Let a trial's settings learn from all images; returns a line that tells of it.
+
+        None if no trial is left to do so, but for those that other processes are at.
+        """
+        for number in self._finals_left():
+            with suppress(InUseError), self._claim(f"final-{number}"):
+                if str(number) not in self.finals:  # as another process may have done it meanwhile
+                    return self._learn_from_all(number)
+        return None
+
+    def _learn_from_all(self, number: int) -> str:
         trial, watch = self.study.trials[number], Watch(self.report, f"final of trial {number}, ")
         result = self._outcome(trial, self.all_images, watch)
-        with interrupts_held():
+        with self.looking(), interrupts_held():
             self.study.set_user_attr(FINALS, self.finals | {str(number): result})
         return self._line(f"trial {number} with all images", result)
+
+    def n_elsewhere(self) -> int:
+        """Trials and finals that other processes are at, when `one` and `final` find none."""
+        with self.looking():
+            return len(self._running()) or len(self._finals_left())
 
     def _line(self, which: str, about: Mapping[str, Any]) -> str:
         """What came of a trial, in a line."""
@@ -369,9 +340,12 @@ class _Task:
             return self.study.trials[min(ended)[1]]
         return next(iter(self._ranked()), None)
 
-    @interrupts_held()
     def write(self) -> dict[str, Any]:
         """Write the summary, and the best trial's configuration."""
+        with self.looking(), interrupts_held():
+            return self._write()
+
+    def _write(self) -> dict[str, Any]:
         trials = self.study.get_trials(deepcopy=False)
         best = self._best()
         summary = {
@@ -398,9 +372,10 @@ class _Task:
         return summary
 
     def _plain(self, trial: FrozenTrial) -> dict[str, Any]:
+        killed = trial.state.is_finished() and SECONDS not in trial.user_attrs
         return {
             "number": trial.number,
-            "state": trial.state.name.lower() if SECONDS in trial.user_attrs else "killed",
+            "state": "killed" if killed else trial.state.name.lower(),
             "objective": trial.value if trial.state == TrialState.COMPLETE else None,
             "settings": self._settings(trial),
             "intermediate": {str(k): v for k, v in trial.intermediate_values.items()},

@@ -1,0 +1,103 @@
+"""What a search measures of a trained model: columns of the report, of validation images only."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from gncn.base.errors import ConfigError
+from gncn.data import Dataset
+from gncn.evaluation.images import image_shape
+from gncn.measures import Subject, as_measurable, make_measures
+from gncn.measures import measure_columns as columns_of_measures
+from gncn.measures.completion import MissingMeasure
+from gncn.measures.subject import Report
+from gncn.runs.config import Config
+from gncn.study.paper import all_columns, from_training
+from gncn.study.plan import Measuring
+from gncn.training.fit import Fit
+
+
+def development_data(config: Config, train_images: int | None = None) -> Dataset:
+    """Data to choose settings by, with the first `train_images` training images and no test images.
+
+    The first validation image takes the place of the test split, because a `Dataset` needs
+    one.  No other function of tuning loads data.
+    """
+    data = config.data.load()
+    train = data.train
+    if train_images is not None:
+        train = train.subset(np.arange(min(train_images, len(train))))
+    return dataclasses.replace(data, train=train, test=data.validation.subset(np.arange(1)))
+
+
+def measure_columns(
+    fit: Fit[Any],
+    data: Dataset,
+    columns: Sequence[str],
+    measuring: Measuring,
+    of_data: dict[tuple[str, str], Mapping[str, Any]],
+    report: Report,
+) -> dict[str, float]:
+    """The columns' values of a trained model on validation images.
+
+    What training recorded isn't measured again; nor is what depends on `development_data` alone,
+    which is kept in `of_data`.
+
+    Raises:
+        ConfigError: a column means nothing for the model.
+    """
+    known = all_columns()
+    found: dict[str, Any]
+    found = {key: from_training(known[key], fit.kept[0], "validation") for key in columns}
+    needed = _needed(key for key, number in found.items() if number is None)
+    for key, names in needed.items():
+        _need(bool(names), key)
+    if not needed:
+        return found
+    subject = Subject(as_measurable(fit.network), data, "validation", measuring.seed, report)
+    measures = make_measures(tuple(chain(*needed.values())), measuring.settings)
+    for key, names in needed.items():
+        _need(subject.model.has_codes or not any(measures[n].needs_codes for n in names), key)
+    numbers: dict[str, Any] = {}
+    for name, measure in measures.items():
+        if not measure.of_data_alone:
+            numbers |= measure.measure(subject).numbers
+            continue
+        place = data.fingerprint, name
+        if place not in of_data:
+            of_data[place] = measure.measure(subject).numbers
+        numbers |= of_data[place]
+    for key in needed:
+        found[key] = known[key].find(numbers)
+        _need(found[key] is not None, key)
+    return found
+
+
+def check_measurable(columns: Iterable[str], measuring: Measuring, data: Dataset) -> None:
+    """Refuse what can't be measured of these data before anything is trained.
+
+    Raises:
+        ConfigError: they have no labels, or pixels can't be missing as the search says.
+    """
+    for key, names in _needed(columns).items():
+        for measure in make_measures(names, measuring.settings).values():
+            if measure.needs_labels and data.n_classes is None:
+                raise ConfigError(
+                    f"The column {key!r} needs labels, and the data {data.name!r} have none."
+                )
+            if isinstance(measure, MissingMeasure):
+                measure.mask(image_shape(data.n_pixels, data.image_shape), measuring.seed)
+
+
+def _needed(columns: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The measures that each column is read from; none for one that only training records."""
+    by_key = {column.key: column.needs or (name,) for name, column in columns_of_measures()}
+    return {key: by_key.get(key, ()) for key in columns}
+
+
+def _need(there: bool, column: str) -> None:
+    if not there:
+        raise ConfigError(f"The column {column!r} means nothing for this model; take it out.")
