@@ -206,7 +206,7 @@ MUTANTS = [
     ("core/completion.py", "step_size * error", "step_size * -error"),
     ("core/network.py", "layer.hold(z + layer.step_size * v)", "z + layer.step_size * v"),
     ("settlers/sequential.py", "responses = _heard(network, latents, responses, index)", "pass"),
-    ("settlers/sequential.py", "highest <= index", "False"),
+    ("settlers/sequential.py", "highest <= index", "highest > index"),
     ("settlers/momentum.py", "self.momentum * (now - before)", "self.momentum * (before - now)"),
     (
         "settlers/momentum.py",

@@ -34,6 +34,21 @@ def test_the_count_is_that_of_the_arrays(feedback, precision):
     assert circuit.n_synapses == n_numbers(gncn.build(circuit, seed=0))
 
 
+class Narrowing(Dense):
+    """Predicts fewer neurons than it has."""
+
+    def check(self, n_source, n_target):
+        if n_source <= n_target:
+            raise ConfigError(f"{n_source} neurons can't narrow to {n_target}.")
+
+
+def test_a_connection_may_refuse_the_sizes_of_its_layers():
+    down = Narrowing(source=1, target=0)
+    Circuit(layers=(Layer(size=4), Layer(size=6)), connections=(down,))
+    with pytest.raises(ConfigError, match="3 neurons can't narrow to 4"):
+        Circuit(layers=(Layer(size=4), Layer(size=3)), connections=(down,))
+
+
 def test_a_circuit_survives_json():
     assert Circuit(**json.loads(PAPER.model_dump_json())) == PAPER
     assert hash(Circuit(**json.loads(PAPER.model_dump_json()))) == hash(PAPER)
