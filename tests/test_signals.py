@@ -90,8 +90,8 @@ def content(path):
 
 def broken_off(path):
     """Files that a write leaves behind if it is broken off."""
-    known = (".scratch", ".lock", ".lock.json", ".gitignore")
-    return [f for f in path.rglob(".*") if f.name not in known and ".scratch" not in f.parts]
+    known = (".lock", ".lock.json", ".gitignore")
+    return [f for f in path.rglob(".*") if f.name not in known and ".running" not in f.parts]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,12 @@ def write_atomic(path: Path, content: bytes | str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-            sync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+    with explained(f"{path} is written, but may not outlive a loss of power"):
+        sync(path.parent)
 
 
 def unfinished(folder: Path) -> Path:
@@ -99,13 +102,14 @@ def sync(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the unfinished files and folders that killed processes left in a folder."""
+    """Remove the unfinished files and folders that killed processes left, as far as possible."""
     for path in folder.glob(f"{UNFINISHED}*"):
         if re.fullmatch(rf"{re.escape(UNFINISHED)}[0-9a-f]{{16}}", path.name):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
 
 
 @contextmanager

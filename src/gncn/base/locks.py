@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gncn.base.errors import InUseError, RunError
-from gncn.base.files import explained, make_folder, read_json, write_atomic
+from gncn.base.files import explained, make_folder, read_json, sweep, write_atomic
 
 LOCK, OWNER = ".lock", ".lock.json"
 """The file that is locked, which stays, and the one that says who holds it."""
@@ -21,7 +21,7 @@ def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
     """Do the block while no other process, thread or host does one on the folder.
 
     The system drops the lock when this process ends, however it does.  The folder is made if
-    need be.
+    need be, and what killed processes left half written in it is removed.
 
     Args:
         folder: what is written to.
@@ -45,6 +45,7 @@ def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
     try:
         owner = {"doing": doing, "pid": os.getpid(), "host": socket.gethostname()}
         write_atomic(folder / OWNER, json.dumps(owner) + "\n")
+        sweep(folder)
         yield
     finally:
         with suppress(OSError):

@@ -25,7 +25,7 @@ import jax
 from safetensors.numpy import save as save_tensors
 
 from gncn.base.errors import ConfigError, RunError, quoted, unknown_choice
-from gncn.base.files import read_bytes, read_json, sha256, write_atomic
+from gncn.base.files import read_bytes, read_json, sha256, sweep, write_atomic
 from gncn.base.interrupts import check, interrupts_held
 from gncn.base.locks import alone
 from gncn.base.tensors import read_tensors
@@ -133,6 +133,8 @@ def _assess(
         "settings": json.loads(json.dumps(chosen)),
     }
     files = _Files(folder, split, trial)
+    for place in (folder.trial(trial), folder.figure("all").parent):
+        sweep(place)
     found = Result() if replace else files.read(header, tuple(measures), report)
     header["settings"] = found.numbers.get("settings", {}) | header["settings"]
     found = found.with_(Result(header))
@@ -143,12 +145,17 @@ def _assess(
     for name, measure in measures.items():
         check()
         began = time.perf_counter()
-        found = found.with_(measure.measure(subject))
+        new = measure.measure(subject)
+        took.pop(name, None)
+        with interrupts_held():
+            files.forget(found, new)
+            found = found.with_(new)
+            files.write(found, subject)
         figure = measure.figure(found, subject, folder.figure("all").parent)
-        took[name] = time.perf_counter() - began
         if figure is not None and figure not in figures:
             figures.append(figure)
-        files.write(found, subject)
+        took[name] = time.perf_counter() - began
+        files.write_numbers(found)
     return found.numbers, figures
 
 
@@ -182,7 +189,15 @@ class _Files:
         self.prior = folder.trial(trial) / "prior.safetensors"
         self._saved: Mixture | None = None
 
-    @interrupts_held()
+    def forget(self, known: Result, new: Result) -> None:
+        """Remove numbers that new ones replace, lest they stand beside the new ones' arrays."""
+        if self.numbers.exists():
+            stays = {key: one for key, one in known.numbers.items() if key not in new.numbers}
+            self.write_numbers(Result(stays))
+
+    def write_numbers(self, found: Result) -> None:
+        write_atomic(self.numbers, json.dumps(found.numbers, indent=2) + "\n")
+
     def write(self, found: Result, subject: Subject) -> None:
         write_atomic(self.per_image, save_tensors(found.per_image))
         write_atomic(self.pictures, save_tensors(found.pictures))
@@ -190,7 +205,6 @@ class _Files:
             if isinstance(fitted.prior, Mixture) and fitted.prior is not self._saved:
                 save_mixture(fitted.prior, self.prior)  # of a large network, 200 MB and more
                 self._saved = fitted.prior
-        write_atomic(self.numbers, json.dumps(found.numbers, indent=2) + "\n")
 
     def read(self, header: dict[str, Any], measures: tuple[str, ...], report: Report) -> Result:
         """What was measured before of the same model and images.

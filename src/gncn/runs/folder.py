@@ -28,7 +28,7 @@ from typing import Any
 
 import jax
 
-from gncn.base.errors import ConfigError, RunError
+from gncn.base.errors import ConfigError, GncnError, RunError
 from gncn.base.files import explained, make_folder, read_json, write_atomic
 from gncn.base.interrupts import interrupts_held
 from gncn.base.locks import is_empty
@@ -36,13 +36,22 @@ from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.runs.config import Config, load_config
 from gncn.runs.model_files import load, save
-from gncn.runs.replacing import ASIDE, CHECKPOINTS, holds_run, put_back, recover, set_aside
+from gncn.runs.replacing import (
+    ASIDE,
+    CHECKPOINTS,
+    RUN,
+    has_checkpoint,
+    holds_run,
+    put_back,
+    recover,
+    set_aside,
+)
 from gncn.training.checkpoints import MAY_CHANGE, PACKAGES, Checkpoints
 from gncn.training.fit import Listener
 from gncn.training.history import HISTORY, EpochRecord, read_history, write_history
 from gncn.training.progress import Fit, Status
 
-CONFIG, RUN = "config.toml", "run.json"
+CONFIG = "config.toml"
 SPLITS = ("train", "validation", "test")
 
 
@@ -79,17 +88,22 @@ class RunFolder(Listener):
                 raise RunError(
                     f"{path} holds files that are no run; choose an empty or new folder."
                 )
-            (path / "figures").mkdir(parents=True, exist_ok=True)
-        write_atomic(path / CONFIG, settings)
-        folder._update(
-            status="running",
-            started=now(),
-            seeds=config.seeds,
-            model=config.model,
-            n_synapses=config.n_synapses(data),
-            **({"variances": list(tried)} if len(tried := config.backprop.variances) > 1 else {}),
-            **_provenance(data),
-        )
+        try:
+            make_folder(path / "figures")
+            write_atomic(path / CONFIG, settings)
+            variances = config.backprop.variances
+            folder._update(
+                status="running",
+                started=now(),
+                seeds=config.seeds,
+                model=config.model,
+                n_synapses=config.n_synapses(data),
+                **({"variances": list(variances)} if len(variances) > 1 else {}),
+                **_provenance(data),
+            )
+        except GncnError:
+            folder.give_up()
+            raise
         return folder
 
     @classmethod
@@ -153,13 +167,8 @@ class RunFolder(Listener):
         return (self.path / HISTORY).exists()
 
     @property
-    def has_begun(self) -> bool:
-        """Whether there is something to go on from."""
-        return self.has_epochs or any((self.path / CHECKPOINTS).rglob("state.json"))
-
-    @property
     def waits(self) -> bool:
-        """Whether an old run is still there because no epoch of the new one has ended."""
+        """Whether an old run is still there because the new one can't go on yet."""
         return (self.path / ASIDE).is_dir()
 
     @property
@@ -248,7 +257,8 @@ class RunFolder(Listener):
         for index, network in enumerate(networks):
             save(network, self.trial(index))
         write_history(self.path / HISTORY, self._history)
-        shutil.rmtree(self.path / ASIDE, ignore_errors=True)
+        if has_checkpoint(self.path):
+            shutil.rmtree(self.path / ASIDE, ignore_errors=True)
 
     @interrupts_held()
     def keep(self, config: Config, result: Fit[Any], **about: Any) -> None:
@@ -262,14 +272,16 @@ class RunFolder(Listener):
     def finish(self, status: Status, epochs_kept: Sequence[int] | None = None) -> None:
         """Record how the run ended, and from which epochs the kept models are.
 
-        If an old run still waits, or the run was interrupted before an epoch ended, the folder
-        becomes what it was before.
+        If an old run still waits that this one can't replace, or there is nothing to keep, the
+        folder becomes what it was before.
         """
-        if not self.has_begun and (self.waits or status == "interrupted"):
+        keeps = has_checkpoint(self.path) or (self.has_epochs and not self.waits)
+        if status != "finished" and not keeps and (self.waits or status == "interrupted"):
             self.give_up()
             return
         kept = {} if epochs_kept is None else {"epochs_kept": list(epochs_kept)}
         self._update(status=status, finished=now(), **kept)
+        shutil.rmtree(self.path / ASIDE, ignore_errors=True)
 
     def interrupt(self) -> str:
         """Finish the run, if it hasn't ended, and say in a sentence what the folder holds."""

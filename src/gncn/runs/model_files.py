@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gncn.base.errors import ConfigError, RunError, quoted
-from gncn.base.files import DAMAGED, explained, opened, read_json, sha256, sweep, write_atomic
+from gncn.base.files import DAMAGED, explained, opened, read_json, sha256, write_atomic
 from gncn.base.locks import alone
 from gncn.base.registry import registered
 from gncn.baselines.blueprint import Blueprint
@@ -156,10 +156,10 @@ def save(model: Any, folder: str | Path) -> Path:
     with alone(folder, "saving a model", wait=True):
         write_atomic(folder / tensors, content)
         write_atomic(folder / DESCRIPTION, text)
-        sweep(folder)
-        for left in folder.glob("model-*.safetensors"):
-            if left.name != tensors and _is_ours(left):
-                left.unlink(missing_ok=True)
+        with suppress(OSError):  # what can't be removed now is removed by the next one
+            for left in folder.glob("model-*.safetensors"):
+                if left.name != tensors and _is_ours(left):
+                    left.unlink(missing_ok=True)
     return folder / DESCRIPTION
 
 
@@ -168,7 +168,7 @@ def _is_ours(path: Path) -> bool:
     found = re.fullmatch(r"model-([0-9a-f]{12})\.safetensors", path.name)
     if found is None:
         return False
-    with explained(f"Can't read {path}"), opened(path) as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest().startswith(found[1])
 
 

@@ -1,13 +1,14 @@
 """One run replaces another in its folder, such that a kill at any moment loses neither.
 
-The old run's files move to ``.replaced``.  They are removed when the new run has finished an epoch;
-until then they can be put back.  Only files that a run writes are ever moved or removed.
+The old run's files move to ``.replaced``.  They are removed when the new run can go on from a
+checkpoint, or has ended; until then they can be put back.  Only files that a run writes are ever
+moved or removed.
 
 =======================  ===========================================================
 folder                   what a kill left there
 =======================  ===========================================================
 ``.replaced.moving``     a part of the old run; the new one had not begun
-``.replaced``            the old run; the new one is whole if it has a history
+``.replaced``            the old run; `is_whole` tells whether the new one can take its place
 ``.replaced.restoring``  a part of the old run; the new one's files are gone
 =======================  ===========================================================
 """
@@ -17,11 +18,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from gncn.base.files import sync
+from gncn.base.files import read_json, sync
 from gncn.training.history import HISTORY
 
 ASIDE, MOVING, RESTORING = ".replaced", ".replaced.moving", ".replaced.restoring"
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, RUN = "checkpoints", "run.json"
 _MEASURED = r"(metrics|per-image|pictures)-(train|validation|test)(-\d+)?\.(json|safetensors)"
 _MODEL = r"trials/\d+/(model\.json|model-[0-9a-f]{12}\.safetensors|prior\.safetensors|\.lock)"
 _OWN = re.compile(
@@ -41,6 +42,18 @@ def own_files(path: Path) -> Iterator[Path]:
 def holds_run(path: Path) -> bool:
     """Whether a folder holds a run, or one that was interrupted while it was replaced."""
     return any((path / name).exists() for name in ("config.toml", ASIDE, MOVING, RESTORING))
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether the training of a folder can go on."""
+    return any((path / CHECKPOINTS).rglob("state.json"))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a folder holds a run that has ended, or can go on."""
+    if not (path / HISTORY).exists():
+        return False
+    return has_checkpoint(path) or read_json(path / RUN).get("status") != "running"
 
 
 def set_aside(path: Path) -> None:
@@ -68,7 +81,7 @@ def recover(path: Path) -> None:
     if (path / MOVING).is_dir():
         _move(path / MOVING, path)
         shutil.rmtree(path / MOVING)
-    if (path / RESTORING).is_dir() or ((path / ASIDE).is_dir() and not (path / HISTORY).exists()):
+    if (path / RESTORING).is_dir() or ((path / ASIDE).is_dir() and not is_whole(path)):
         put_back(path)
     elif (path / ASIDE).is_dir():
         shutil.rmtree(path / ASIDE)

@@ -17,12 +17,13 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gncn.base.errors import ConfigError, InUseError, RunError
-from gncn.base.files import make_folder, read_json, sweep, unfinished, write_atomic
+from gncn.base.files import UNFINISHED, make_folder, read_json, sweep, unfinished, write_atomic
 from gncn.base.interrupts import pause
 from gncn.base.locks import alone, holder
 from gncn.data import dataset_info, present
@@ -136,8 +137,7 @@ def _claimed(spec: RunSpec, folder: Path) -> Iterator[Path]:
         InUseError: another process is at it.
     """
     home = _home(spec, folder)
-    with alone(home, "the run"):
-        sweep(home)
+    with alone(home, "the run"):  # which also removes what a killed process left
         scratch = unfinished(home)
         try:
             make_folder(scratch)
@@ -306,7 +306,9 @@ def reproduce(
         ConfigError: `jobs` is not positive.
         KeyboardInterrupt: Ctrl-C; runs that had not ended leave nothing.
     """
-    with alone(folder, "a look at the records", wait=True):
+    records = partial(alone, folder, "a look at the records", wait=True)
+    with records():
+        _tidy(folder)
         standings = survey(specs, folder)
         if not redo_stale:
             _refuse_stale(standings, folder)
@@ -322,10 +324,20 @@ def reproduce(
     with closing(run_all(left, folder, jobs=jobs, wait=wait, worker=worker)) as events:
         for event in events:
             if event.record is not None and not event.elsewhere:
-                write_record(folder, event.record)
+                with records():
+                    write_record(folder, event.record)
                 made.append(event.record)
             on_event(event)
     return made
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes left behind; the folder of records is locked."""
+    for place in filter(Path.is_dir, folder.iterdir()):
+        sweep(place)
+    for home in {left.parent for left in (folder / RUNNING).glob(f"*/*/{UNFINISHED}*")}:
+        with suppress(InUseError), alone(home, "tidying"):
+            pass  # taking the lock removed what was left
 
 
 def _refuse_stale(standings: Sequence[Standing], folder: Path) -> None:
