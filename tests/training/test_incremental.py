@@ -100,6 +100,8 @@ def test_the_schedule_counts_every_update():
     first, _ = run_epoch(state, hold(images(8)), method, every)
     assert int(first.learner.n_updates[0]) == 6  # of 12: the rates are at half their cosine
     second, _ = run_epoch(first, hold(images(8)), method, every)
+    weights = [state.network.connections[0].forward for state in (first, second)]
+    assert np.abs(weights[1] - weights[0]).max() > 1e-4  # it hasn't yet
     third, _ = run_epoch(second, hold(images(8)), method, every)
     assert_close(second.network, third.network)  # the schedule has come to its end, 0
 
