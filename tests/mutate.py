@@ -64,7 +64,7 @@ TESTS = {
     "study/reproduce": ["study/test_reproduce"],
     "study/": ["study/test_verdict", "study/test_report"],
     "training/checkpoints": ["training/test_checkpoints"],
-    "training/examples": ["training/test_checkpoints"],
+    "training/examples": ["training/test_checkpoints", "test_training"],
     "training/epochs": [
         "training/test_checkpoints",
         "test_training",

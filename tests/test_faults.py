@@ -8,6 +8,7 @@ import gc
 import json
 import shutil
 import sys
+import warnings
 from functools import cache, partial
 
 import numpy as np
@@ -55,7 +56,9 @@ def fails(act, folder, at, fault):
         return False
     except (GncnError, Killed):
         assert now.struck
-    gc.collect()  # the system closes a dead process's files, and drops its locks
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # the system closes a dead process's files, and drops its locks
     return True
 
 
