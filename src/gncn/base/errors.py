@@ -8,6 +8,8 @@ import reprlib
 from collections.abc import Iterable
 from numbers import Integral
 
+from gncn.base.shown import shown
+
 MAX_MESSAGE = 8_000
 """Characters of a message: more than any needs that doesn't quote a huge value."""
 _REPR = reprlib.Repr()
@@ -18,11 +20,12 @@ _REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = 20
 class GncnError(Exception):
     """Base of all errors that this library raises on purpose.
 
-    Of a message that quotes too much, the middle is left out.
+    Of a message that quotes too much, the middle is left out.  Signs that a terminal would obey
+    are written as escapes.
     """
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(shortened(one) if isinstance(one, str) else one for one in args))
+        super().__init__(*(shown(shortened(one)) if isinstance(one, str) else one for one in args))
 
 
 class ConfigError(GncnError, ValueError):

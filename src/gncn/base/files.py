@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -44,6 +45,28 @@ def explained(what: str, advice: str = "", error: type[GncnError] = RunError) ->
         yield
     except OSError as problem:
         raise error(f"{what}: {problem.strerror or problem}.{advice}") from problem
+    except UnicodeEncodeError as problem:
+        raise error(f"{what}: a name has bytes that are no text in {problem.encoding}.") from None
+
+
+def place(path: str | os.PathLike[str]) -> Path:
+    """The path that a user gave, with the home folder for ``~``: what takes paths calls this.
+
+    Raises:
+        RunError: no file can have this path, or there is no home folder.
+    """
+    why = "no file can have this name"
+    try:
+        found = Path(path).expanduser()
+        if b"\0" not in os.fsencode(found):
+            return found
+    except UnicodeError:
+        why = f"the system's encoding of names, {sys.getfilesystemencoding()}, lacks its signs"
+    except RuntimeError:
+        why = "there is no such home folder; write the whole path"
+    except TypeError:
+        why = "a path is text"
+    raise RunError(f"Can't use the path {quoted(path)}: {why}.")
 
 
 def make_folder(path: Path) -> None:

@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
+from gncn.base.shown import ERRORS, shown
+
 SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 TO_HEAR, TO_END, TO_WRITE, IMPATIENT = 2.0, 7.0, 30.0, 2.0
 """Seconds after a signal until `check` should have heard it; until the orderly end; and then until
@@ -126,7 +128,7 @@ class _Guard:
         number = self.number or signal.SIGINT
         name = signal.Signals(number).name
         by = "" if number == signal.SIGINT else f" by {name}"
-        text = f"Interrupted{by}{'; ' if self.said else '.'}{' '.join(self.said)}\n"
+        text = f"Interrupted{by}{'; ' if self.said else '.'}{' '.join(map(shown, self.said))}\n"
 
         def tell() -> None:
             for stream in (sys.stdout, sys.stderr):
@@ -135,7 +137,7 @@ class _Guard:
             with suppress(Exception):  # the terminal may be gone
                 shown = "\x1b[?25h\n" if os.isatty(2) else ""  # a bar may have hidden the cursor
                 encoding = sys.stderr.encoding or "utf-8"
-                os.write(2, (shown + text).encode(encoding, "backslashreplace"))
+                os.write(2, (shown + text).encode(encoding, ERRORS))
 
         teller = threading.Thread(target=tell, daemon=True)
         teller.start()

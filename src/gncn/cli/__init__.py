@@ -1,10 +1,15 @@
 """The command line, ``gncn``; errors are reported in one place."""
 
+import io
+import os
 import sys
+from pathlib import Path
+from typing import Any
 
 from gncn.base.errors import GncnError
 from gncn.base.extras import needs
 from gncn.base.interrupts import signals_heard
+from gncn.base.shown import ERRORS, shown
 
 WRONG_INPUT, FAILED = 2, 1
 
@@ -15,6 +20,12 @@ def main() -> None:
     The status is 2 for input that can't be used, 1 for a run that diverged, and 128 with a
     signal's number for one that ended the command: 130 for Ctrl-C.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell, as by `>&-`
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ERRORS)
     with signals_heard():
         try:
             for module in ("typer", "rich"):
@@ -25,17 +36,35 @@ def main() -> None:
             hardware.keep_compiled_programs(cache_dir() / "compiled")
             from gncn.cli.app import app
 
-            app()
+            sys.exit(app(standalone_mode=False))
         except GncnError as error:
             _print_error(str(error))
             sys.exit(FAILED if isinstance(error, ArithmeticError) else WRONG_INPUT)
+        except OSError as error:
+            names = [one for one in (error.filename, error.filename2) if one is not None]
+            where = "".join(f": {os.fsdecode(one)}" for one in names if not isinstance(one, int))
+            _print_error(f"{error.strerror or error}{where}.")
+            sys.exit(WRONG_INPUT)
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise
+            _print_misuse(error)
+            sys.exit(WRONG_INPUT)
+
+
+def _print_misuse(error: Any) -> None:
+    """Print what the parser of the command line found wrong; Typer would obey signs in it."""
+    if message := error.format_message():  # without arguments help has been printed
+        if (context := getattr(error, "ctx", None)) is not None:
+            sys.stderr.write(f"{context.get_usage()}\n")
+            sys.stderr.write(f"Try `{context.command_path} --help`.\n")
+        _print_error(message)
 
 
 def _print_error(message: str) -> None:
     try:
-        from rich.console import Console
-        from rich.markup import escape
+        from gncn.cli.options import console, styled
     except ModuleNotFoundError:  # its absence may be what the message is about
-        sys.stderr.write(f"Error: {message}\n")
+        sys.stderr.write(f"Error: {shown(message)}\n")
     else:
-        Console(stderr=True).print(f"[bold red]Error:[/] {escape(message)}", highlight=False)
+        console.print(styled(("Error:", "bold red"), f" {message}"))

@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 from typer import Argument, Option
 
 from gncn.base.errors import DataError
-from gncn.cli.options import JsonOption, print_json
+from gncn.cli.options import PATH, JsonOption, Screen, print_json
 from gncn.data import DatasetInfo, cache_dir, check, dataset_info, dataset_names, fetch, present
 from gncn.data.content import read_packed_mnist
 
@@ -30,6 +29,7 @@ DataDir = Annotated[
         help="Folder of the original files, as FOLDER/fashion-mnist/train-images-idx3-ubyte.gz "
         "and so on.",
         show_default="GNCN_DATA, then the cache",
+        **PATH,
     ),
 ]
 COLOURS = {"sound": "green", "altered": "bold red", "missing": "yellow", "unchecked": "dim"}
@@ -62,7 +62,7 @@ def list_datasets(data_dir: DataDir = None, as_json: JsonOption = False) -> None
         size = "x".join(map(str, row["image_shape"]))
         classes = str(row["classes"])
         table.add_row(row["name"], images, size, classes, row["licence"], row["available"])
-    Console().print(table)
+    Screen().print(table)
 
 
 @app.command("fetch")
@@ -77,6 +77,7 @@ def fetch_datasets(
             help="Folder to save in, each data set in a folder of its own; take it to a machine "
             "without a network and pass it there as --data-dir.",
             show_default="the cache",
+            **PATH,
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -90,12 +91,12 @@ def fetch_datasets(
     if as_json:
         print_json(saved)
         return
-    console = Console()
+    screen = Screen()
     for info in infos:
         if not saved[info.name]:
-            console.print(f"{info.name}: comes with {_bearer(info)}, nothing to download")
+            screen.print(f"{info.name}: comes with {_bearer(info)}, nothing to download")
         for path in saved[info.name]:
-            console.print(f"{info.name}: {path}", soft_wrap=True, markup=False)
+            screen.print(f"{info.name}: {path}", soft_wrap=True)
 
 
 @app.command("verify")
@@ -176,17 +177,17 @@ def _verify(info: DatasetInfo, data_dir: Path | None) -> list[dict[str, Any]]:
 
 
 def _print_verified(rows: list[dict[str, Any]]) -> None:
-    console = Console()
+    screen = Screen()
     whole = [Column(name, no_wrap=True) for name in ("part", "state")]
     name, where = Column("name", style="bold", no_wrap=True), Column("where", overflow="fold")
     table = Table(name, *whole, where, title="Files")
     for row in rows:
-        state = f"[{COLOURS[row['state']]}]{row['state']}[/]"
-        table.add_row(row["name"], row["part"], state, escape(str(row["place"] or "")))
-    console.print(table)
+        state = Text(row["state"], COLOURS[row["state"]])
+        table.add_row(row["name"], row["part"], state, str(row["place"] or ""))
+    screen.print(table)
     for row in rows:
         if row["state"] == "altered":
-            console.print(row["detail"], soft_wrap=True, markup=False)
+            screen.print(row["detail"], soft_wrap=True)
     lacking = sorted({row["name"] for row in rows if row["state"] == "missing"})
     if lacking:
-        console.print(f"To get what is missing: gncn data fetch {' '.join(lacking)}")
+        screen.print(f"To get what is missing: gncn data fetch {' '.join(lacking)}")

@@ -100,7 +100,7 @@ def evaluate(
         stages: list[str] = []
 
         def report(what: str) -> None:
-            status.update(what)
+            status.update(options.styled(what))
             stage = what.partition(":")[0]
             if not options.console.is_terminal and stage not in stages:
                 stages.append(stage)

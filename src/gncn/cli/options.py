@@ -1,18 +1,25 @@
 """Options and output that commands share."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from rich.console import Console
+from rich.status import Status
 from rich.table import Column, Table
+from rich.text import Text
 from typer import Argument, Option
 
-from gncn.base.files import jsonable
+from gncn.base.files import explained, jsonable, place
+from gncn.base.shown import shown
+
+PATH: Any = {"parser": place, "metavar": "PATH"}
+"""Of every option that is a path."""
 
 RunArgument = Annotated[
-    Path, Argument(help="A run folder, as made by `gncn train --out RUN`.", metavar="RUN")
+    Path,
+    Argument(help="A run folder, as made by `gncn train --out RUN`.", metavar="RUN", parser=place),
 ]
 TrialOption = Annotated[int, Option(help="Which of the run's networks, from 0.", min=0)]
 SplitOption = Annotated[
@@ -22,10 +29,13 @@ DataDirOption = Annotated[
     Path | None,
     Option(
         help="Folder that holds the original data files. Default: `GNCN_DATA`, the cache, "
-        "the mirrors."
+        "the mirrors.",
+        **PATH,
     ),
 ]
-FigureOption = Annotated[Path | None, Option(help="PNG to write. Default: in the run's figures.")]
+FigureOption = Annotated[
+    Path | None, Option(help="PNG to write. Default: in the run's figures.", **PATH)
+]
 WaitOption = Annotated[
     bool,
     Option(
@@ -34,19 +44,57 @@ WaitOption = Annotated[
 ]
 JsonOption = Annotated[bool, Option("--json", help="Print JSON on standard output.")]
 
-console = Console(stderr=True)
+
+class Screen(Console):
+    """A console that shows text as it is: no markup, no emoji codes, no control signs.
+
+    Where nobody reads messages any more, they are dropped, and the command goes on.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(shown(text), **options)
+
+    def status(self, status: Any, *, spinner: str = "", **options: Any) -> Status:
+        drawn = "dots" if self.encoding.startswith("utf") else "line"
+        return super().status(status, spinner=spinner or drawn, **options)
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        if not self.stderr:
+            sys.exit(1)
+
+
+console = Screen(stderr=True)
 """For messages; results go to standard output."""
 
 
 def print_json(value: Any) -> None:
-    """Print a result as JSON on standard output."""
-    typer.echo(json.dumps(jsonable(value), indent=2, allow_nan=False))
+    """Print a result as JSON on standard output; signs beyond ASCII are escaped."""
+    print_text(json.dumps(jsonable(value), indent=2, allow_nan=False))
 
 
-def say(*lines: str, style: str = "") -> None:
+def print_text(text: str) -> None:
+    """Print a result on standard output, or fail."""
+    with explained("Can't write to standard output"):
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # nobody reads it
+            sys.exit(1)
+
+
+def say(*lines: str | Text, style: str = "") -> None:
     """Print messages, each on a line of its own however narrow the terminal is."""
     for line in lines:
-        console.print(line, style=style, highlight=False, soft_wrap=True)
+        console.print(line, style=style, soft_wrap=True)
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Parts in a row, some with a style, for what Rich would look for markup in."""
+    pairs = ((part, "") if isinstance(part, str) else part for part in parts)
+    return Text.assemble(*((shown(text), style) for text, style in pairs))
 
 
 def new_table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:

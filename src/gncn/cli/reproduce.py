@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from typer import Argument, Option
 
+from gncn.base.shown import shown
+from gncn.cli import options
 from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def reproduce(
         ),
     ] = "paper",
     out: Annotated[
-        Path | None, Option(help="Folder of the records. Default: `results/NAME`.")
+        Path | None, Option(help="Folder of the records. Default: `results/NAME`.", **options.PATH)
     ] = None,
     jobs: Annotated[int, Option(help="How many runs at a time; they share the cores.", min=1)] = 1,
     only: Annotated[
@@ -104,8 +106,8 @@ def reproduce(
         rest = f", {others} left to other processes" if others else ""
         say(
             f"{len(made) - len(bad)} runs done, {len(bad)} failed, "
-            f"{len(specs) - len(made) - others} were done before{rest}. Records: {folder}. Next: "
-            f"[bold]gncn report {folder}[/]"
+            f"{len(specs) - len(made) - others} were done before{rest}. Records: {folder}.",
+            options.styled("Next: ", (f"gncn report {folder}", "bold")),
         )
     if bad:
         sys.exit(FAILED)
@@ -163,9 +165,9 @@ class _Display(Progress):
 
     def __init__(self, study: "Study", standings: Sequence["Standing"], jobs: int) -> None:
         super().__init__(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[doing]}"),
+            TextColumn("{task.fields[doing]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
@@ -185,7 +187,7 @@ class _Display(Progress):
         elif event.record is not None:
             self._end(name, event.record)
         elif event.text:
-            self.update(self._rows[name], doing=event.text)
+            self.update(self._rows[name], doing=shown(event.text))
         else:
             self._rows[name] = self.add_task(name, doing="starting")
             if not console.is_terminal:
@@ -199,16 +201,16 @@ class _Display(Progress):
             say(f"{name}: done in {taken}")
         else:
             why = f"{record.error['type']}: {record.error['message']}"
-            console.print(f"{name}: failed after {taken}: {why}", style="red", markup=False)
+            console.print(f"{name}: failed after {taken}: {why}", style="red")
         self._now(name, record)
 
     def _end_elsewhere(self, name: str, event: "Event") -> None:
         if event.record is None:
             self.elsewhere.add(name)
-            console.print(f"{name}: passed over, as another has it: {event.text}", markup=False)
+            console.print(f"{name}: passed over, as another has it: {event.text}")
         else:
             self.elsewhere.discard(name)
-            console.print(f"{name}: another process has done it", markup=False)
+            console.print(f"{name}: another process has done it")
             self._now(name, event.record)
 
     def _now(self, name: str, record: "Record") -> None:

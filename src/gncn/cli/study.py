@@ -3,18 +3,20 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-from rich.console import Console
 from typer import Argument, Option
 
 from gncn.base.errors import ConfigError, RunError, unknown_choice
 from gncn.base.extras import needs
 from gncn.base.interrupts import last_words
+from gncn.cli import options
 from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
 
 
 def compare(
-    runs: Annotated[list[Path], Argument(help="Run folders on the same data.", metavar="RUN...")],
+    runs: Annotated[
+        list[Path],
+        Argument(help="Run folders on the same data.", metavar="RUN...", parser=options.place),
+    ],
     split: Annotated[str, Option(help="Images to report on: `validation` or `test`.")] = "test",
     form: Annotated[
         str, Option("--format", help="Of the table: `text`, `markdown`, `latex` or `json`.")
@@ -23,7 +25,8 @@ def compare(
         Path | None,
         Option(
             help="PNG to write: BCE against epochs. Default: `comparison.png` in the first run's "
-            "figures."
+            "figures.",
+            **options.PATH,
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -49,12 +52,12 @@ def compare(
     if as_json or form == "json":
         print_json(comparing.as_json(found))
     elif form == "text":
-        screen = Console()
+        screen = options.Screen()
         for table in comparing.rich_tables(found, screen):
             screen.print(table)
         say(comparing.NOTE, style="dim")
     else:
-        typer.echo(comparing.render(found, form))
+        options.print_text(comparing.render(found, form))
     curves = {str(row.run): row.curves for row in found.rows if row.curves}
     if curves:
         models = {str(row.run): row.model for row in found.rows}
@@ -65,16 +68,18 @@ def compare(
 
 def report(
     records: Annotated[
-        Path, Argument(help="Folder of records, as made by `gncn reproduce`.")
+        Path, Argument(help="Folder of records, as made by `gncn reproduce`.", **options.PATH)
     ] = Path("results/paper"),
     html: Annotated[
-        Path | None, Option(help="Page to write. Default: `report.html` with the records.")
+        Path | None,
+        Option(help="Page to write. Default: `report.html` with the records.", **options.PATH),
     ] = None,
     markdown: Annotated[
         Path | None,
         Option(
             help="Markdown to write; its figures go to a folder of the same name. Default: "
-            "`report.md` with the records."
+            "`report.md` with the records.",
+            **options.PATH,
         ),
     ] = None,
     study: Annotated[
@@ -125,7 +130,8 @@ def tune(
         ),
     ] = "paper",
     out: Annotated[
-        Path | None, Option(help="Folder of its records. Default: `results/tuning/NAME`.")
+        Path | None,
+        Option(help="Folder of its records. Default: `results/tuning/NAME`.", **options.PATH),
     ] = None,
     only: Annotated[
         list[str] | None,
@@ -183,7 +189,7 @@ def tune(
                 folder,
                 data_dir=data_dir,
                 wait=wait,
-                report=status.update,
+                report=lambda what: status.update(options.styled(what)),
                 on_trial=say,
             )
             summaries.append(summary)

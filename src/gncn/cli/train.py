@@ -14,7 +14,9 @@ from gncn.cli.options import DataDirOption, JsonOption, console, new_table, prin
 
 
 def train(
-    out: Annotated[Path | None, Option(help="Run folder to make.", metavar="RUN")] = None,
+    out: Annotated[
+        Path | None, Option(help="Run folder to make.", metavar="RUN", parser=options.place)
+    ] = None,
     resume: Annotated[
         Path | None,
         Option(
@@ -22,6 +24,7 @@ def train(
             "Only --epochs, --set training.evaluation_batch_size, --data-dir and the options of "
             "checkpoints may be given with it.",
             metavar="RUN",
+            parser=options.place,
         ),
     ] = None,
     model: Annotated[
@@ -39,7 +42,7 @@ def train(
             "Default: the baseline's, or `mnist`, unless --config is given."
         ),
     ] = None,
-    config: Annotated[Path | None, Option(help="TOML file of settings.")] = None,
+    config: Annotated[Path | None, Option(help="TOML file of settings.", **options.PATH)] = None,
     overrides: Annotated[
         list[str] | None,
         Option(
@@ -220,9 +223,12 @@ def _introduce(about: dict[str, Any], description: str) -> None:
     name, images = about["data"]["name"], about["data"]["images"]
     trials = "" if len(about["seeds"]) == 1 else f", {len(about['seeds'])} trials"
     say(
-        f"[bold]{name}[/]: {images['train']:,} images to learn from, "
-        f"{images['validation']:,} for validation, {images['test']:,} for testing",
-        f"[bold]{about['model']}[/]: {description}{trials}",
+        options.styled(
+            (name, "bold"),
+            f": {images['train']:,} images to learn from, {images['validation']:,} for "
+            f"validation, {images['test']:,} for testing",
+        ),
+        options.styled((about["model"], "bold"), f": {description}{trials}"),
     )
 
 
@@ -245,4 +251,5 @@ def _conclude(folder: Any, result: Any, figures: list[Path]) -> None:
     say("Figures:", *(f"  {figure}" for figure in figures))
     commands = {"gncn": ("reconstruct", "settle"), "dsrn": ("compare",), "gmm": ("evaluate",)}
     following = commands.get(folder.config.model, ("reconstruct", "evaluate"))
-    say("Next: " + " or ".join(f"[bold]gncn {one} {folder.path}[/]" for one in following))
+    either = [(f"gncn {one} {folder.path}", "bold") for one in following]
+    say(options.styled("Next: ", *[part for one in either for part in (" or ", one)][1:]))

@@ -10,6 +10,7 @@ from pydantic import model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, DataError, shortened, unknown_choice
+from gncn.base.files import place
 from gncn.data.stored import StoredImages, map_file, read_npy, read_npz
 from gncn.data.types import Dataset, Images, Split, split_off
 
@@ -194,7 +195,7 @@ def load_file(path: str | Path, *, stream: bool = False, **options: Any) -> Data
         DataError: the file is missing, damaged or of another kind, or `from_arrays` would
             refuse its arrays.
     """
-    path = Path(path).expanduser()
+    path = place(path)
     options["name"] = options.get("name") or path.stem
     preparation = Preparation(**options)
     if not stream:

@@ -10,6 +10,7 @@ import numpy as np
 
 from gncn.base.errors import ConfigError
 from gncn.base.extras import needs
+from gncn.base.files import place
 from gncn.base.registry import Registry
 from gncn.data.arrays import Preparation, load_file
 from gncn.data.content import MissingFileError, parse_idx, parse_silhouettes, read_mnist
@@ -101,7 +102,7 @@ class DataConfig(Preparation):
         """The same data with absolute paths."""
 
         def whole(path: str) -> str:
-            return str(Path(path).expanduser().absolute())
+            return str(place(path).absolute())
 
         name = whole(self.name) if self.is_file else self.name
         folder = None if self.data_dir is None else whole(self.data_dir)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gncn.base.errors import DataError
 from gncn.base.extras import needs
+from gncn.base.files import explained, place
 from gncn.data.content import (
     AlteredFileError,
     ForeignFileError,
@@ -50,7 +51,7 @@ def cache_dir() -> Path:
     """The folder that downloads are kept in: ``GNCN_CACHE``, or the system's cache."""
     named = os.environ.get("GNCN_CACHE")
     if named:
-        return Path(named).expanduser()
+        return place(named)
     needs("pooch", "data")
     from pooch import os_cache
 
@@ -118,7 +119,7 @@ def fetch(info: DatasetInfo, folder: Path | None = None) -> list[Path]:
     """
     if not info.files or (info.origin != "files" and folder is None):
         return []
-    target = (cache_dir() if folder is None else folder.expanduser()) / info.folders[0]
+    target = (cache_dir() if folder is None else place(folder)) / info.folders[0]
     return [_sound_in(target, info, file) or download(info, file, target) for file in info.files]
 
 
@@ -225,10 +226,13 @@ def _places(info: DatasetInfo, file: DataFile, data_dir: str | Path | None) -> I
     what = "The data folder"
     if given is None and named:
         given, what = named, "The folder in the environment variable GNCN_DATA"
-    folders = [] if given is None else [Path(given).expanduser()]
+    folders = [] if given is None else [place(given)]
     for folder in folders:
-        if not folder.is_dir():
-            raise DataError(f"{what}, {folder}, doesn't exist or is no folder. Correct the path.")
+        with explained(f"{what}, {folder}, can't be read", error=DataError):
+            if not folder.is_dir():
+                raise DataError(
+                    f"{what}, {folder}, doesn't exist or is no folder. Correct the path."
+                )
     if data_dir is None:
         folders.append(cache_dir())
     for folder in folders:
@@ -237,7 +241,11 @@ def _places(info: DatasetInfo, file: DataFile, data_dir: str | Path | None) -> I
 
 
 def _found(info: DatasetInfo, file: DataFile, data_dir: str | Path | None) -> Iterator[Path]:
-    return (path for path in _places(info, file, data_dir) if path.is_file())
+    for path in _places(info, file, data_dir):
+        with explained(f"Can't look for {path}", error=DataError):
+            found = path.is_file()
+        if found:
+            yield path
 
 
 def _missing(info: DatasetInfo, file: DataFile, data_dir: str | Path | None) -> MissingFileError:

@@ -21,7 +21,7 @@ from jaxtyping import Float32, Int, UInt8
 from numpy.lib import format as npy
 
 from gncn.base.errors import DataError, quoted, shortened
-from gncn.base.files import opened
+from gncn.base.files import explained, opened
 
 BLOCK_BYTES = 2**23
 """Bytes of a file that are looked at once when all of it is."""
@@ -257,8 +257,9 @@ class _SmallReads(io.BufferedReader):
 @contextmanager
 def _reading(path: Path) -> Iterator[io.BufferedReader]:
     """A file, open for reading; a `DataError` if the block fails."""
-    if not path.is_file():
-        raise DataError(f"There is no file {path}. Correct the path.")
+    with explained(f"Can't read {path}", error=DataError):
+        if not path.is_file():
+            raise DataError(f"There is no file {path}. Correct the path.")
     try:
         with opened(path) as file:
             yield file

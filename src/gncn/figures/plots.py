@@ -1,6 +1,5 @@
 """Drawings of a study's report, as SVG that takes its ink from the page: dark pages work, too."""
 
-import io
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gncn.figures.style import FAINT, INK, new_figure, scatter_classes, style
+from gncn.figures.style import FAINT, INK, draw, new_figure, scatter_classes, style
 
 PALETTE = ("#8a94a0", "#c9822b", "#2fa58a", "#7f6fd6", "#cf4f7d", "#3b82d0", "#8f8a3c")
 """Colours of models in turn, readable on white and on black."""
@@ -94,10 +93,8 @@ def to_svg(figure: Figure, name: str) -> str:
 
     `name` is unique on the page and begins the element's ids.
     """
-    buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "savefig.dpi": 150}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
+        text = draw(figure, "svg", transparent=True, metadata={"Date": None}).decode()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", text))

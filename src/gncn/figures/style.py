@@ -4,6 +4,7 @@ Figures are drawn without a display.
 """
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,19 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Tick
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 
+from gncn.base.errors import shortened
 from gncn.base.files import write_atomic
+from gncn.base.shown import shown
 
 INK, FAINT = "#1f2933", "#9aa5b1"
+MAX_LINE, MAX_LINES = 120, 4
+"""Signs in a line, and lines, of a text; the longest of the library's own has 90."""
 RESOLUTION = 150
 """Dots per inch."""
 COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#7b4ea3", "#a32b4f", "#4a5568")
@@ -31,10 +39,25 @@ def new_figure(width: float | int, height: float | int) -> Figure:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as a PNG, atomically."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=RESOLUTION)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, draw(figure, "png", dpi=RESOLUTION))
     return path
+
+
+def draw(figure: Figure, form: str, **options: Any) -> bytes:
+    """A figure as a file's content; what is written in it is shown as it is, not as formulae."""
+    ticks = {label for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text not in ticks:  # Matplotlib writes powers of ten there
+            text.set_parse_math(False)
+            lines = shown(text.get_text()).split("\n")
+            text.set_text("\n".join(shortened(line, MAX_LINE) for line in lines[:MAX_LINES]))
+    for legend in figure.findobj(Legend):
+        legend.set_in_layout(False)  # long names in it would take all room from the drawing
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # it draws an empty box
+        figure.savefig(buffer, format=form, **options)
+    return buffer.getvalue()
 
 
 def style(axes: Axes, *, title: str = "", x: str = "", y: str = "", ticks: int = 8) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import model_validator
 
 from gncn.base.errors import unknown_choice
+from gncn.base.files import place
 from gncn.baselines.kinds import BaselineRun
 from gncn.data import DataConfig, Dataset
 from gncn.runs.toml import overlay, packaged, packaged_names, parse_override, read_toml, write_toml
@@ -107,7 +108,7 @@ def read_settings(*, preset: str | None = None, file: str | Path | None = None) 
     if preset is not None and preset not in preset_names():
         raise unknown_choice("preset", preset, preset_names())
     values = {} if preset is None else packaged(_PRESETS, preset)
-    return values if file is None else overlay(values, read_toml(Path(file)))
+    return values if file is None else overlay(values, read_toml(place(file)))
 
 
 def load_config(

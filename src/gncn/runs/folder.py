@@ -29,7 +29,7 @@ from typing import Any
 import jax
 
 from gncn.base.errors import ConfigError, GncnError, RunError
-from gncn.base.files import explained, make_folder, read_json, write_atomic
+from gncn.base.files import explained, make_folder, place, read_json, write_atomic
 from gncn.base.interrupts import interrupts_held
 from gncn.base.locks import is_empty
 from gncn.core.network import Network
@@ -71,7 +71,7 @@ class RunFolder(Listener):
         Raises:
             RunError: the folder holds a run or other files, or can't be written.
         """
-        path = Path(path)
+        path = place(path)
         folder, settings = cls(path), config.with_whole_paths().to_toml()
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; choose a folder for the run.")
@@ -113,8 +113,9 @@ class RunFolder(Listener):
         Raises:
             RunError: it holds none.
         """
-        path = Path(path)
-        missing = [name for name in (CONFIG, RUN) if not (path / name).is_file()]
+        path = place(path)
+        with explained(f"Can't open the run folder {path}"):
+            missing = [name for name in (CONFIG, RUN) if not (path / name).is_file()]
         if missing:
             raise RunError(
                 f"{path} is not a run folder: {' and '.join(missing)} not found. Make one with "

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gncn.base.errors import ConfigError, RunError, quoted
-from gncn.base.files import DAMAGED, explained, opened, read_json, sha256, write_atomic
+from gncn.base.files import DAMAGED, explained, opened, place, read_json, sha256, write_atomic
 from gncn.base.locks import alone
 from gncn.base.registry import registered
 from gncn.baselines.blueprint import Blueprint
@@ -153,7 +153,7 @@ def save(model: Any, folder: str | Path) -> Path:
             f"{what}: its description has {len(text):,} bytes, and {MAX_DESCRIPTION_BYTES:,} are "
             "the most."
         )
-    with alone(folder, "saving a model", wait=True):
+    with alone(folder, "saving a model", wait=True), explained(f"Can't save into {folder}"):
         write_atomic(folder / tensors, content)
         write_atomic(folder / DESCRIPTION, text)
         with suppress(OSError):  # what can't be removed now is removed by the next one
@@ -207,7 +207,7 @@ def _path(folder: Any) -> Path:
         raise ConfigError(
             f"A model's folder is given as a path, such as 'models/mnist'; received {folder!r}."
         )
-    return Path(folder)
+    return place(folder)
 
 
 def _check_numbers(model: Any) -> None:
@@ -252,7 +252,9 @@ def _parts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    with explained(f"Can't read {path}"):
+        is_there = path.is_file()
+    if not is_there:
         raise RunError(f"There is no model in {path.parent}: {path.name} is missing.")
     whole = read_json(path, MAX_DESCRIPTION_BYTES, MAX_DESCRIPTION_VALUES)
     found = whole.get("format")

@@ -1,5 +1,6 @@
 """TOML files of settings, the user's and the library's, and overrides of single settings."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -8,7 +9,7 @@ from typing import Any
 
 from gncn.base.errors import ConfigError, quoted, shortened
 from gncn.base.extras import needs
-from gncn.base.files import MAX_DEPTH, check_values, read_bytes
+from gncn.base.files import MAX_DEPTH, check_values, place, read_bytes
 
 MAX_BYTES = 1 << 20
 """The library's largest TOML file has 8,000 bytes."""
@@ -60,7 +61,11 @@ def write_toml(values: Mapping[str, Any]) -> str:
             return {k: without_none(v) for k, v in value.items() if v is not None}
         return [without_none(v) for v in value] if isinstance(value, list | tuple) else value
 
-    return tomli_w.dumps(without_none(values))
+    text = tomli_w.dumps(without_none(values))
+    if found := re.search("[\ud800-\udfff]", text):
+        line = text.splitlines()[text.count("\n", 0, found.start())]
+        raise ConfigError(f"TOML can't hold a name whose bytes are no text ({line}). Rename it.")
+    return text
 
 
 def packaged_names(folder: str) -> tuple[str, ...]:
@@ -93,7 +98,7 @@ def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
     if str(name) in packaged_names(folder):
         return packaged(folder, str(name))
     if Path(name).suffix == ".toml":
-        return read_toml(Path(name))
+        return read_toml(place(name))
     names = ", ".join(repr(known) for known in packaged_names(folder))
     raise ConfigError(f"Unknown {kind} {quoted(str(name))}. Give a .toml file or one of: {names}.")
 

@@ -8,7 +8,7 @@ paper, rows on a screen, where runs stand side by side.  The best two of ours ar
 which may be shown without bold type, has a star, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gncn.base.errors import ConfigError, RunError, unknown_choice
-from gncn.base.files import DAMAGED, read_json
+from gncn.base.files import DAMAGED, place, read_json
+from gncn.base.shown import in_latex, in_markdown, shown
 from gncn.measures import MEASURES
 from gncn.runs.folder import RunFolder
 from gncn.study.paper import Summary, best_of, columns, our_numbers, published
@@ -89,7 +90,7 @@ def compare(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
     """
     if split not in ("validation", "test"):
         raise ConfigError(f"Compare on 'validation' or 'test' images; received {split!r}.")
-    paths = [Path(run) for run in runs]
+    paths = [place(run) for run in runs]
     places = [path.resolve() for path in paths]
     if twice := [str(path) for path in paths if places.count(path.resolve()) > 1]:
         raise ConfigError(f"Give each run once; received {', '.join(twice)}.")
@@ -182,11 +183,13 @@ def _row(folder: RunFolder, metrics: dict[int, Any], split: str, conditions: dic
     )
 
 
-def _table(comparison: Comparison, bold: str) -> list[list[str]]:
-    """The columns of the table: the heading, and a cell for each run."""
+def _table(
+    comparison: Comparison, bold: Callable[[str], Any], name: Callable[[str], Any] = str
+) -> list[list[Any]]:
+    """The columns of the table: the heading, and a cell for each run; `name` writes a model's."""
     rows = comparison.rows
     synapses = ("–" if row.n_synapses is None else f"{row.n_synapses:,}" for row in rows)
-    table = [["model", *(row.model for row in rows)], ["synapses", *synapses]]
+    table = [["model", *(name(row.model) for row in rows)], ["synapses", *synapses]]
     for key in comparison.columns:
         best, cells = comparison.best(key), [columns()[key].title]
         for row in rows:
@@ -194,7 +197,7 @@ def _table(comparison: Comparison, bold: str) -> list[list[str]]:
             if (ours := row.values.get(key)) is not None:
                 spread = "" if ours.deviation is None else f" ± {ours.deviation:.2f}"
                 cell = f"{ours.mean:.2f}{spread}"
-            cells.append(bold.format(cell) if row.run in best else cell)
+            cells.append(bold(cell) if row.run in best else cell)
         table.append(cells)
         theirs = [row.published.get(key) for row in rows]
         if any(number is not None for number in theirs):
@@ -210,29 +213,36 @@ def render(comparison: Comparison, form: str) -> str:
         ConfigError: the form is unknown.
     """
     if form == "markdown":
-        head, *rows = zip(*_table(comparison, "**{}**"), strict=True)
+        head, *rows = zip(*_table(comparison, "**{}**".format, in_markdown), strict=True)
         lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
     if form == "latex":
-        lines = list(zip(*_table(comparison, r"\textbf{{{}}}"), strict=True))
+        models, *others = _table(comparison, r"\textbf{{{}}}".format, in_latex)
+        lines = list(zip(models, *([_latex(cell) for cell in one] for one in others), strict=True))
         head, *rows = (" & ".join(line) + r" \\" for line in lines)
-        for plain, written in _AS_LATEX.items():
-            head, *rows = (line.replace(plain, written) for line in (head, *rows))
         begin = rf"\begin{{tabular}}{{l{'r' * (len(lines[0]) - 1)}}}"
         return "\n".join([begin, r"\hline", head, r"\hline", *rows, r"\hline", r"\end{tabular}"])
     raise unknown_choice("format", form, FORMATS)
 
 
+def _latex(cell: str) -> str:
+    for plain, written in _AS_LATEX.items():
+        cell = cell.replace(plain, written)
+    return cell
+
+
 def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
     """The comparison for a terminal: a column for each run, as many tables as its width needs."""
     boundless = console.options.update(width=10_000)
-    _, *lines = _table(comparison, "[bold]{}[/]*")
+    _, *lines = _table(comparison, lambda cell: Text.assemble((cell, "bold"), "*"))
     title = f"{comparison.data}, {comparison.split} images (* is among the best two)"
 
     def table_of(runs: slice) -> Table:
         table = Table("run\nmodel", title=title, title_justify="left")
         for row in comparison.rows[runs]:
-            table.add_column(Text(f"{row.run.name}\n{row.model}"), justify="right")
+            table.add_column(
+                Text(f"{shown(row.run.name, keep='')}\n{shown(row.model)}"), justify="right"
+            )
         for name, *cells in lines:
             if name == "paper":
                 table.add_row("  the paper's", *cells[runs], style="dim")

@@ -1,15 +1,19 @@
 """The report: one HTML page that needs nothing else, and Markdown with a folder of figures."""
 
 import base64
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
+from markupsafe import Markup, escape
 
-from gncn.base.files import write_atomic
+from gncn.base.files import make_folder, write_atomic
+from gncn.base.shown import in_markdown, shown
 from gncn.figures.plots import PALETTE, Curve, draw_curves, draw_points, draw_sparsity
 from gncn.study.paper import EXCESS, KINDS, Summary, columns
 from gncn.study.pictures import unpack_points
@@ -63,13 +67,13 @@ def write_report(findings: Findings, html: Path, markdown: Path) -> list[Path]:
         The files written: page, Markdown, figures.
     """
     figures = markdown.with_suffix("")
-    context = _context(findings) | {"figures_at": figures.name}
+    context = _context(findings) | {"figures_at": quote(os.fsencode(figures.name))}
     files = {html: _render("html", context).encode(), markdown: _render("md", context).encode()}
     kinds = ("curves", "samples", "codes", "sparsity", "completions")
     groups: Any = (group for kind in kinds for _, group in context[kind])
     files |= {figures / one.file: one.content() for group in groups for one in group}
     for folder in (html.parent, markdown.parent, figures):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     for path, content in files.items():
         write_atomic(path, content)
     return list(files)
@@ -83,14 +87,21 @@ def with_spread(summary: Summary, decimals: int = 2) -> str:
 
 @trusted(TemplateError)
 def _render(form: str, context: dict[str, Any]) -> str:
+    def escaped(value: Any) -> Any:
+        if not isinstance(value, str) or isinstance(value, Markup):
+            return value
+        return shown(value) if form == "html" else Markup(in_markdown(value))
+
     environment = Environment(
         loader=PackageLoader("gncn.study"),
-        autoescape=form == "html",
+        autoescape=True,
+        finalize=escaped,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "with_spread": with_spread}
+    html = lambda text: escape(shown(text.replace("\n", " ")))  # noqa: E731
+    environment.filters |= {"number": number, "with_spread": with_spread, "html": html}
     return environment.get_template(f"report.{form}.jinja").render(context)
 
 

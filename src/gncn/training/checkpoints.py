@@ -31,6 +31,7 @@ from gncn.base.files import (
     explained,
     jsonable,
     make_folder,
+    place,
     read_bytes,
     read_json,
     sha256,
@@ -40,6 +41,7 @@ from gncn.base.files import (
     write_atomic,
 )
 from gncn.base.interrupts import interrupts_held
+from gncn.base.shown import shown
 from gncn.base.tensors import named_arrays, parse_tensors, with_arrays
 from gncn.data import Dataset
 from gncn.training.config import TrainingConfig
@@ -93,12 +95,12 @@ class Checkpoints:
 
     def of(self, name: str) -> "Checkpoints":
         """The checkpoints of one of several trainings, in a folder of this name."""
-        return replace(self, folder=Path(self.folder) / name)
+        return replace(self, folder=place(self.folder) / name)
 
     @property
     def found(self) -> list[Path]:
         """The folders of whole checkpoints, the newest first."""
-        return sorted(_numbered(Path(self.folder)), reverse=True)
+        return sorted(_numbered(place(self.folder)), reverse=True)
 
 
 class Keeper:
@@ -111,7 +113,7 @@ class Keeper:
     def __init__(
         self, where: Checkpoints, identity: Mapping[str, Any], listeners: Sequence[Any]
     ) -> None:
-        self.where, self.folder = where, Path(where.folder)
+        self.where, self.folder = where, place(where.folder)
         self.identity = jsonable(identity)
         self._listeners = [one for one in listeners if isinstance(one, Resumable)]
         self._next = 1 + max((int(path.name) for path in where.found), default=0)
@@ -188,7 +190,7 @@ class Keeper:
             told = f" {problems[0]}" if problems else ""
             raise RunError(f"{self.folder} holds no checkpoint to go on from.{told}")
         for problem in problems:
-            warnings.warn(f"{problem} Training goes on from {path} instead.", stacklevel=2)
+            warnings.warn(shown(f"{problem} Training goes on from {path} instead."), stacklevel=2)
         self._refuse_other(path, about["identity"])
         if len(about["listeners"]) != len(self._listeners):
             raise ConfigError(
@@ -292,8 +294,9 @@ class _Kept(eqx.Module):
 
 
 def _numbered(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from (path for path in folder.iterdir() if re.fullmatch(r"\d{6,}", path.name))
+    with explained(f"Can't look for checkpoints in {folder}"):
+        found = list(folder.iterdir()) if folder.is_dir() else []
+    yield from (path for path in found if re.fullmatch(r"\d{6,}", path.name))
 
 
 def _read(path: Path, most: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -1,0 +1,60 @@
+"""Names are data: what a terminal, Markdown or LaTeX would obey is written so that it is only read.
+
+Folders, models, data sets and labels may be called anything.  Whatever shows one to people calls
+one of these functions; `gncn.base.errors.GncnError` does so for messages.
+"""
+
+import codecs
+import re
+import unicodedata
+
+_WRITTEN = 'psi rho Sigma +- x / - - ... -> <= * " " \''
+_STAND_INS = dict(zip("ψρΣ±×÷–−…→≤•“”’", _WRITTEN.split(" "), strict=True))
+"""For signs of the library's own texts that a stream can't show."""
+ERRORS = "gncn"
+"""Name of the error handler of streams that writes them, and escapes for all other signs."""
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: rf"\{sign}" for sign in "{}$&#_%"},
+}
+
+
+def shown(text: str, keep: str = "\n") -> str:
+    """A text with escapes, as in Python's strings, for signs that act or can't be seen.
+
+    These are control signs, such as begin a terminal's commands, signs that turn the direction of
+    what follows, bytes of a file name that are no text, and the like; but for those in `keep`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one in keep or _is_seen(one) else _escape(one) for one in text)
+
+
+def in_markdown(text: str) -> str:
+    """A text as Markdown shows it as it is, in a paragraph or in a cell of a table."""
+    return re.sub(r"[\\`*\[\]<>|&$#~]|\b_|_\b", r"\\\g<0>", shown(text.replace("\n", " "), keep=""))
+
+
+def in_latex(text: str) -> str:
+    """A text as LaTeX shows it as it is."""
+    return "".join(_LATEX.get(one, one) for one in shown(text, keep=""))
+
+
+def _is_seen(sign: str) -> bool:
+    return sign.isprintable() or unicodedata.category(sign) == "Zs"
+
+
+def _escape(sign: str) -> str:
+    return sign.encode("unicode_escape").decode("ascii")
+
+
+def _stand_in(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    unknown = error.object[error.start : error.end]
+    return "".join(_STAND_INS.get(one) or _escape(one) for one in unknown), error.end
+
+
+codecs.register_error(ERRORS, _stand_in)
