@@ -8,6 +8,7 @@ paper, rows on a screen, where runs stand side by side.  The best two of ours ar
 which may be shown without bold type, has a star, too.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,8 +92,8 @@ def compare(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
     if split not in ("validation", "test"):
         raise ConfigError(f"Compare on 'validation' or 'test' images; received {split!r}.")
     paths = [place(run) for run in runs]
-    places = [path.resolve() for path in paths]
-    if twice := [str(path) for path in paths if places.count(path.resolve()) > 1]:
+    places = [os.path.realpath(path) for path in paths]  # `Path.resolve` fails on loops of links
+    if twice := [str(path) for path in paths if places.count(os.path.realpath(path)) > 1]:
         raise ConfigError(f"Give each run once; received {', '.join(twice)}.")
     measured = [(folder, _metrics(folder, split)) for folder in map(RunFolder.open, paths)]
     seen = {folder.path: folder.about["data"] for folder, _ in measured}
