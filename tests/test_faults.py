@@ -50,12 +50,12 @@ def content(path):
 
 def fails(act, folder, at, fault):
     """Whether an act ends with one of the library's errors, or is killed, by a fault."""
-    try:
-        with faults(folder, at, fault) as now:
+    with faults(folder, at, fault) as now:
+        try:
             act()
-        return False
-    except (GncnError, Killed):
-        assert now.struck
+            return False
+        except (GncnError, Killed):
+            assert now.struck
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()  # the system closes a dead process's files, and drops its locks
@@ -75,6 +75,7 @@ def test_a_file_is_old_or_new(tmp_path, fault):
         write_atomic(path, "new")
 
     path.write_text("old", encoding="utf-8")
+    failed = True
     for at in range(n_calls(tmp_path, act)):
         path.write_text("old", encoding="utf-8")
         failed = fails(act, tmp_path, at, fault)

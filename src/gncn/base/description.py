@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
-from gncn.base.errors import ConfigError, quoted, shortened
+from gncn.base.errors import ConfigError, beyond_single, quoted, shortened
 
 _MAX_PROBLEMS = 20
 """Wrong options that a message names; it counts the others."""
@@ -42,6 +42,8 @@ class Description(BaseModel):
             for one in value if isinstance(value, list | tuple) else (value,):
                 if _only(field.annotation, int, float) and isinstance(one, bool | str):
                     raise ValueError(f"{name} must be a number; received {quoted(value)}.")
+                if beyond_single(one):
+                    raise ValueError(f"{name} is too large a number; received {quoted(value)}.")
                 other = isinstance(one, int | float | str) and not isinstance(one, bool)
                 if _only(field.annotation, bool) and other:
                     raise ValueError(f"{name} must be true or false; received {quoted(value)}.")

@@ -4,14 +4,23 @@ Every message names the value received, the values allowed and what to do.  All 
 `GncnError`, so that a caller can tell "you asked for something impossible" from a defect.
 """
 
+import math
 import reprlib
 from collections.abc import Iterable
-from numbers import Integral
+from numbers import Integral, Real
 
 from gncn.base.shown import shown
 
 MAX_MESSAGE = 8_000
 """Characters of a message: more than any needs that doesn't quote a huge value."""
+MOST_COUNT = 2**31 - 1
+"""The largest whole number with which programs count."""
+MOST_SEED = 2**32 - 1
+"""The largest seed: JAX would drop the bits above, and two seeds would be one."""
+MOST_STEPS = 1_000_000
+"""The most settling steps: more are a mistake, and would take days."""
+_LARGEST = 3.4e38
+"""Larger numbers are infinite in single precision."""
 _REPR = reprlib.Repr()
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 4, 200, 200, 80
 _REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = 20
@@ -26,6 +35,16 @@ class GncnError(Exception):
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(shown(shortened(one)) if isinstance(one, str) else one for one in args))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled with its attributes, whatever a subclass takes to be made: pools send errors."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[GncnError], args: tuple[object, ...], state: dict[str, object]) -> object:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigError(GncnError, ValueError):
@@ -70,14 +89,51 @@ def unknown_choice(what: str, received: object, allowed: Iterable[object]) -> Co
     return ConfigError(f"Unknown {what} {quoted(received)}. Choose one of: {choices}.")
 
 
-def check_whole(name: str, value: object, least: int | None = None) -> int:
-    """The whole number that a value is, NumPy's too; refuses others, and what is below `least`.
+def check_whole(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
+    """The whole number that a value is, NumPy's too; refuses others, and what is out of range.
 
     Raises:
         ConfigError: naming the value.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise ConfigError(f"{name} must be a whole number; received {quoted(value)}.")
-    if least is not None and int(value) < least:
-        raise ConfigError(f"{name} must be at least {least}; received {value}.")
-    return int(value)
+    number = int(value)
+    if least is not None and number < least:
+        raise ConfigError(f"{name} must be at least {least}; received {quoted(number)}.")
+    if most is not None and number > most:
+        raise ConfigError(f"{name} must be at most {most:,}; received {quoted(number)}.")
+    return number
+
+
+def check_seed(seed: object, name: str = "seed") -> int:
+    """The seed that a value is: a whole number from 0 to `MOST_SEED`, or a `ConfigError`."""
+    return check_whole(name, seed, least=0, most=MOST_SEED)
+
+
+def check_counts(most: int = MOST_COUNT, /, **counts: object) -> None:
+    """Refuse options that are not whole numbers from 1 to `most`, by a `ConfigError`."""
+    for name, value in counts.items():
+        check_whole(name, value, least=1, most=most)
+
+
+def check_shape(shape: object, name: str = "image_shape") -> tuple[int, int]:
+    """The rows and columns that a value is: two whole numbers from 1, or a `ConfigError`."""
+    if not isinstance(shape, tuple | list) or len(shape) != 2:
+        raise ConfigError(f"{name} must be (rows, columns); received {quoted(shape)}.")
+    rows, columns = (check_whole(name, side, least=1, most=MOST_COUNT) for side in shape)
+    return rows, columns
+
+
+def check_positive(**numbers: object) -> None:
+    """Refuse options that are not finite numbers above 0, by a `ConfigError`."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise ConfigError(f"{name} must be a number; received {quoted(value)}.")
+        if not 0 < float(value) <= _LARGEST:  # false for NaN
+            raise ConfigError(f"{name} must be above 0 and finite; received {quoted(value)}.")
+
+
+def beyond_single(value: object) -> bool:
+    """Whether a finite number is infinite in single precision."""
+    is_number = isinstance(value, int | float)
+    return is_number and abs(value) > _LARGEST and not math.isinf(value)

@@ -3,11 +3,15 @@
 import functools
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import jax
 
+from gncn.base.errors import ConfigError
+
 _CPUINFO = Path("/proc/cpuinfo")
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 _NATIVE = {"amx_bf16", "avx512_bf16", "bf16"}
 """Names, on x86 and ARM, of units that multiply bfloat16."""
 
@@ -21,6 +25,36 @@ def keep_compiled_programs(folder: Path) -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def refuse_too_large(what: str, n_bytes: int, advice: str) -> None:
+    """Refuse what would not fit into this machine's memory, before any is taken.
+
+    `n_bytes` is the least that it takes.  Nothing is refused where the memory isn't known.
+
+    Raises:
+        ConfigError: says how much `what` would take, and how much there is.
+    """
+    most = _memory()
+    if most is not None and n_bytes > most:
+        raise ConfigError(
+            f"{what} would take at least {n_bytes / 1e9:,.0f} GB of memory, and there are "
+            f"{most / 1e9:,.0f} GB. {advice}"
+        )
+
+
+@functools.cache
+def _memory() -> int | None:
+    """Bytes of memory of JAX's device, or of this machine as far as this process may use it."""
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        return (device.memory_stats() or {}).get("bytes_limit")
+    found = []
+    with suppress(OSError, ValueError, AttributeError):  # AttributeError: Windows
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, ValueError):  # ValueError: no limit, "max"
+        found.append(int(_CONTAINER.read_text(encoding="utf-8")))
+    return min(found, default=None)
 
 
 def multiplies_bfloat16() -> bool:

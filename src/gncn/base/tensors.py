@@ -75,7 +75,7 @@ def with_arrays(where: str, arrays: dict[str, np.ndarray], tree: Any) -> Any:
         array = arrays[path_name(path)]
         if isinstance(leaf, np.ndarray):
             return array
-        if isinstance(leaf, jax.Array) and _is_key(leaf):
+        if isinstance(leaf, jax.Array) and is_key(leaf):
             return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
         return jnp.asarray(array)
 
@@ -111,9 +111,12 @@ def check_header(content: bytes) -> None:
         raise ValueError(f"a header of {length:,} bytes, and {MAX_HEADER_BYTES:,} are the most")
 
 
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+def is_key(leaf: Any) -> bool:
+    """Whether a value is a random key of JAX's, or several."""
+    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) and jnp.issubdtype(
+        leaf.dtype, jax.dtypes.prng_key
+    )
 
 
 def _data(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf

@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError, unknown_choice
+from gncn.base.errors import ConfigError, check_whole, unknown_choice
+from gncn.core.circuit import MOST_NEURONS
 
 Kind = Literal["rae", "gvae", "gvae-cv", "gan-ae", "dsrn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -23,6 +24,9 @@ BUDGET = 1_400_000
 
 LEAST_VARIANCE = 0.025
 """The least variance of the Gaussian around a code of ``gvae-cv``; the greatest is 1."""
+
+MOST_VARIANCES = 100
+"""The most variances to choose from."""
 
 SPECIAL: dict[str, tuple[Kind, ...]] = {
     "n_latent": KINDS[:-1],
@@ -55,10 +59,10 @@ class Blueprint(Description):
     """
 
     kind: Kind
-    n_pixels: int = Field(gt=0)
-    hidden: int = Field(gt=0)
-    n_latent: int | None = Field(default=None, gt=0)
-    n_classes: int | None = Field(default=None, gt=1)
+    n_pixels: int = Field(gt=0, le=MOST_NEURONS)
+    hidden: int = Field(gt=0, le=MOST_NEURONS)
+    n_latent: int | None = Field(default=None, gt=0, le=MOST_NEURONS)
+    n_classes: int | None = Field(default=None, gt=1, le=MOST_NEURONS)
     variance: float | None = Field(default=None, ge=LEAST_VARIANCE, le=1)
     penalty: float = Field(default=0.0, ge=0)
     encoder_penalty: float = Field(default=0.0, ge=0)
@@ -122,11 +126,12 @@ def plan_blueprint(
     """
     if kind not in KINDS:
         raise unknown_choice("baseline", kind, KINDS)
+    budget = check_whole("budget", budget, least=1)
 
     def of_width(hidden: int) -> Blueprint:
         return Blueprint(kind=kind, n_pixels=n_pixels, hidden=hidden, **options)
 
-    widths = range(1, budget + 1)
+    widths = range(1, min(budget, MOST_NEURONS) + 1)
     widest = bisect_right(widths, budget, key=lambda width: of_width(width).n_synapses)
     if widest == 0:
         raise ConfigError(
@@ -153,7 +158,7 @@ class BackpropConfig(Description):
     """
 
     budget: int = Field(default=BUDGET, ge=1)
-    n_latent: int = Field(default=20, ge=1)
+    n_latent: int = Field(default=20, ge=1, le=MOST_NEURONS)
     variance: float | tuple[float, ...] = 0.1
     penalty: float = Field(default=0.0, ge=0)
     encoder_penalty: float = Field(default=0.0, ge=0)
@@ -165,6 +170,11 @@ class BackpropConfig(Description):
     def _check(self) -> "BackpropConfig":
         values = self.variances
         wrong = [value for value in values if not LEAST_VARIANCE <= value <= 1]
+        if len(values) > MOST_VARIANCES:
+            raise ValueError(
+                f"variance may have up to {MOST_VARIANCES} values, for each is a training of its "
+                f"own; received {len(values):,}."
+            )
         if wrong or not values or len(set(values)) < len(values):
             raise ValueError(
                 f"variance must be a number from {LEAST_VARIANCE} to 1, or several different ones "

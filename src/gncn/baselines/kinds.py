@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, check_positive, check_seed
+from gncn.base.hardware import refuse_too_large
 from gncn.baselines.autoencoder import GANAE, GVAE, RAE, ConstantVarianceGVAE
 from gncn.baselines.baseline import Baseline, refuse_real_valued, start_dense
 from gncn.baselines.blueprint import SPECIAL, BackpropConfig, Blueprint, Kind, plan_blueprint
@@ -44,7 +45,13 @@ CLASSES: dict[Kind, type[Baseline]] = {
 
 def start_baseline(blueprint: Blueprint, *, seed: int, weight_scale: float = 1.0) -> Baseline:
     """A baseline with random weights; `start_dense` says what their scale means."""
-    keys = jax.random.split(jax.random.key(seed), len(blueprint.parts))
+    check_positive(weight_scale=weight_scale)
+    refuse_too_large(
+        f"A baseline of {blueprint.n_synapses:,} synapses",
+        4 * blueprint.n_synapses,
+        "Lower the budget or the sizes.",
+    )
+    keys = jax.random.split(jax.random.key(check_seed(seed)), len(blueprint.parts))
     parts: dict[str, Any] = {
         name: start_dense(sizes, key, weight_scale)
         for key, (name, sizes) in zip(keys, blueprint.parts.items(), strict=True)

@@ -29,11 +29,12 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from pydantic import Field
 
 from gncn.base.description import Description
+from gncn.base.errors import MOST_COUNT
 from gncn.base.interrupts import interrupts_held
 from gncn.baselines.baseline import refuse_real_valued
 from gncn.data import Dataset
 from gncn.evaluation.images import log_likelihood_table
-from gncn.evaluation.likelihood import prior_log_likelihood
+from gncn.evaluation.likelihood import MOST_SAMPLES, prior_log_likelihood
 from gncn.evaluation.mixture import Covariance, Mixture
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.protocols import WithPrior
@@ -56,13 +57,13 @@ class PixelMixtureConfig(Description):
         n_samples: S for log p(x), if samples are clipped.
     """
 
-    n_components: int = Field(default=65, ge=1)
+    n_components: int = Field(default=65, ge=1, le=MOST_COUNT)
     covariance: Covariance = "full"
     regularisation: float = Field(default=1e-3, gt=0)
-    max_iterations: int = Field(default=50, ge=1)
+    max_iterations: int = Field(default=50, ge=1, le=MOST_COUNT)
     emission: Emission = "samples"
     floor: float = Field(default=0.01, gt=0, lt=0.5)
-    n_samples: int = Field(default=5000, ge=1)
+    n_samples: int = Field(default=5000, ge=1, le=MOST_SAMPLES)
 
 
 class PixelMixtureShape(Description):

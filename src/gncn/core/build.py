@@ -9,8 +9,10 @@ from jaxtyping import PRNGKeyArray
 from pydantic import ConfigDict, Field, model_validator
 
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError, check_whole
+from gncn.base.errors import ConfigError, check_seed, quoted
+from gncn.base.hardware import refuse_too_large
 from gncn.base.registry import reserve
+from gncn.base.tensors import is_key
 from gncn.core.chain import per_layer
 from gncn.core.circuit import Circuit, named
 from gncn.core.connections.base import Connection, Synapses
@@ -105,16 +107,21 @@ def build(
         raise ConfigError(
             f"`build` takes a circuit, such as `gncn.chain((784, 360, 360))`; received {circuit!r}."
         )
-    if seed is not None:
-        check_whole("seed", seed)
+    if key is None:
+        key = jax.random.key(check_seed(seed))
+    elif not is_key(key):
+        raise ConfigError(f"`key` must be one of `jax.random.key`; received {quoted(key)}.")
     settling = Settling(**options)
     _refuse_idle(circuit, settling)
     _refuse_dead_start(circuit)
-    return assemble(circuit, settling, jax.random.key(seed or 0) if key is None else key)
+    return assemble(circuit, settling, key)
 
 
 def assemble(circuit: Circuit, settling: Settling, key: PRNGKeyArray) -> Network:
     """Make a network of what was checked; see `build`."""
+    refuse_too_large(
+        f"A network of {circuit.n_synapses:,} synapses", 4 * circuit.n_synapses, "Make it smaller."
+    )
     keys = jax.random.split(key, 2 * len(circuit.connections))
     pairs = zip(keys[: len(keys) // 2], keys[len(keys) // 2 :], strict=True)
     scale = settling.weight_scale

@@ -14,7 +14,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from gncn.base.errors import ConfigError, check_whole, unknown_choice
+from gncn.base.errors import (
+    MOST_STEPS,
+    ConfigError,
+    check_positive,
+    check_whole,
+    unknown_choice,
+)
 from gncn.core.fast import Carry, for_batch, prepare, repeat
 from gncn.core.inference import descend
 from gncn.core.likelihood import ErrorNeurons
@@ -28,8 +34,15 @@ Pixels = Float[Array, "images pixels"]
 Visible = Bool[Array, " pixels"]
 
 
+def _sharpness(sharpness: Any) -> Any:
+    if isinstance(sharpness, Array):  # which programs are given
+        return sharpness
+    check_positive(sharpness=sharpness)
+    return float(sharpness)
+
+
 def _length(n_settle_steps: Any) -> int:
-    return check_whole("n_settle_steps", n_settle_steps, least=1)
+    return check_whole("n_settle_steps", n_settle_steps, least=1, most=MOST_STEPS)
 
 
 class Completer(eqx.Module):
@@ -49,13 +62,11 @@ class Completer(eqx.Module):
     network: Network
     way: Way | str = eqx.field(static=True)
     n_settle_steps: int = eqx.field(static=True, converter=_length)
-    sharpness: float = 1.0
+    sharpness: float = eqx.field(default=1.0, converter=_sharpness)
 
     def __check_init__(self) -> None:
         if self.way not in WAYS:
             raise unknown_choice("way", self.way, WAYS)
-        if isinstance(self.sharpness, float | int) and not 0 < self.sharpness < float("inf"):
-            raise ConfigError(f"sharpness must be above 0 and finite; received {self.sharpness}.")
         if self.way == "drift" and self.sharpness != 1:
             raise ConfigError(f"way='drift' has no sharpness; received {self.sharpness}.")
 

@@ -17,6 +17,10 @@ _UNROLLED = 10
 """The most steps in the body of a loop: between bodies a CPU copies what the loop carries, and a
 GPU waits for the host."""
 
+_MOST_COMPILED = 60
+"""The most layers, each counted as often as it steps, in the body of a loop or before it, unless
+a single step has more: the time to compile grows with them."""
+
 _BLOCK = 512
 """The most images that settle together on a CPU: more don't fit in its caches."""
 
@@ -79,12 +83,14 @@ def first_steps(prepared: Prepared, latents: Latents, n_steps: int) -> tuple[Lat
     Until news of the data reaches a layer, its states are the same for all images, and one
     row stands for them.  That saves 9 of the 6 T products of three latent layers (3 in
     sequential order).  Outside a loop, a step in bfloat16 takes three times as long, and so
-    it isn't worth it there; nor may the settler remember, nor exact feedback take part.
+    it isn't worth it there; nor may the settler remember, nor exact feedback take part, nor may
+    there be so many layers that compiling takes longer than it saves.
     Returns the states once all layers have heard of the data, and the steps taken.
     """
     network = prepared.network
     settler = network.settler
-    if not settler.forgets or settler.products != "float32" or network.circuit.exact:
+    deep = len(latents) ** 2 > _MOST_COMPILED
+    if deep or not settler.forgets or settler.products != "float32" or network.circuit.exact:
         return latents, 0
     x, *above = latents
     latents = (x, *(states[:1] for states in above))
@@ -102,7 +108,8 @@ def repeat(step: Callable[[Carry], Carry], carry: Carry, n_steps: int) -> Carry:
     outside a loop XLA lays the synapses out again for each product, which takes three times
     as long in bfloat16.
     """
-    bodies = range(2, min(_UNROLLED, n_steps // 2) + 1)
+    most = min(_UNROLLED, n_steps // 2, _MOST_COMPILED // len(carry[0]))
+    bodies = range(2, most + 1)
     body = max((size for size in bodies if n_steps % size != 1), default=1)
     for length, unroll in ((n_steps - n_steps % body, body), (n_steps % body, 1)):
         if length:

@@ -59,7 +59,7 @@ def hebbian_updates(
     shares = weights / jnp.sum(weights)
     changes = []
     for connection in network.connections:
-        error = network.sent_up(connection, latents, responses) * shares[:, None]
+        error = type(network).sent_up(network, connection, latents, responses) * shares[:, None]
         sent = responses.activities[connection.source].astype(network.settler.products)
         changes.append(connection.update(error, sent))
     each = zip(network.layers, latents, responses.activities, responses.drives, strict=True)

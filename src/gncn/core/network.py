@@ -102,7 +102,8 @@ class Population(eqx.Module):
 class Network(eqx.Module):
     """A generative neural coding network (GNCN); the module's docstring maps the symbols.
 
-    Its layers are 0..L; its connections stand in the circuit's order.
+    Its layers are 0..L; its connections stand in the circuit's order.  Its methods call one another
+    as functions: Equinox looks at a whole network to bind a method, and does so for every layer.
     """
 
     circuit: Circuit = eqx.field(static=True)
@@ -129,9 +130,9 @@ class Network(eqx.Module):
         """Predictions z̄^l = g^l(Σ W φ(z)) and errors e^l of all layers (Eqs 1, 5, 13, 14)."""
         indices = range(len(latents))
         sent = tuple(self.layers[i].activity(latents[i]) if i > 0 else latents[0] for i in indices)
-        drives = tuple(self.drive(i, sent) for i in indices)
+        drives = tuple(type(self).drive(self, i, sent) for i in indices)
         predictions = tuple(self.layers[i].errors.mean(drives[i]) for i in indices)
-        errors = tuple(self.error(i, latents[i], sent[i], drives[i]) for i in indices)
+        errors = tuple(type(self).error(self, i, latents[i], sent[i], drives[i]) for i in indices)
         return Responses(sent, drives, predictions, errors)
 
     def drive(self, index: int, sent: Latents | Mapping[int, Any]) -> Units:
@@ -150,7 +151,8 @@ class Network(eqx.Module):
         If `responses` are given, they must be `respond` of the same states.
         """
         heard = self.respond(latents) if responses is None else responses
-        return tuple(self.layer_velocity(i, latents, heard) for i in range(1, len(latents)))
+        indices = range(1, len(latents))
+        return tuple(type(self).layer_velocity(self, i, latents, heard) for i in indices)
 
     def moved(self, latents: Latents, velocity: Latents) -> Latents:
         """z^l + β Δz^l, held at or above zero where the layer asks for it (Eq 2)."""
@@ -161,7 +163,7 @@ class Network(eqx.Module):
         """Δz^l = E^l e^{l-1} − e^l − V^l z^l − γ z^l of one layer (Eqs 3, 15, 16)."""
         layer, states, activity = self.layers[index], latents[index], responses.activities[index]
         leaving = [c for c in self.connections if c.source == index]
-        messages = [c.send_up(self.sent_up(c, latents, responses)) for c in leaving]
+        messages = [c.send_up(type(self).sent_up(self, c, latents, responses)) for c in leaving]
         change = sum(messages[1:], start=messages[0])
         if not self.circuit.exact:
             change = change - responses.errors[index]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from pydantic import Field
 
 from gncn.base.description import Part
+from gncn.base.errors import MOST_STEPS
 from gncn.base.registry import Registry
 from gncn.core.products import Products
 
@@ -35,7 +36,7 @@ class Settler(Part, abc.ABC):
             same.
     """
 
-    n_settle_steps: int = Field(default=50, ge=1)
+    n_settle_steps: int = Field(default=50, ge=1, le=MOST_STEPS)
     tolerance: float | None = Field(default=None, gt=0)
     products: Products = "float32"
 

@@ -21,6 +21,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from gncn.base.hardware import refuse_too_large
 from gncn.core.discrepancy import Discrepancy, discrepancy
 from gncn.core.fast import Prepared, first_steps, for_batch, in_blocks, prepare, repeat
 from gncn.core.network import Latents, Network, Responses
@@ -124,6 +125,13 @@ def watch(
     n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
     latents = start_latents(network, x, start)
     record: Record = "latents" if keep_latents else "discrepancy"
+    sizes = network.circuit.sizes
+    kept = sum(sizes) if keep_latents else 2 * len(sizes)
+    refuse_too_large(
+        f"A trajectory of {n_steps:,} steps of {len(latents[0]):,} images",
+        4 * n_steps * len(latents[0]) * kept,
+        "Watch fewer steps or images, or without keep_latents.",
+    )
     return _watched(_prepared(network), network, latents, n_steps, tolerance, record)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Shaped
 
-from gncn.base.errors import ConfigError, DataError, check_whole
+from gncn.base.errors import MOST_STEPS, DataError, check_positive, check_whole
 from gncn.core.network import Latents, Network
 
 
@@ -79,15 +79,13 @@ def length_of(
     """T and the tolerance, the settler's own by default.
 
     Raises:
-        ConfigError: T is below 1, or the tolerance not above 0.
+        ConfigError: T is not from 1 to `MOST_STEPS`, or the tolerance not above 0 and finite.
     """
     n_steps = network.settler.n_settle_steps if n_settle_steps is None else n_settle_steps
     tolerance = network.settler.tolerance if tolerance is None else tolerance
-    n_steps = check_whole("n_settle_steps", n_steps, least=1)  # JAX would trace NumPy's integers
-    if tolerance is not None and (
-        isinstance(tolerance, bool) or not isinstance(tolerance, float | int)
-    ):
-        raise ConfigError(f"tolerance must be a number; received {tolerance!r}.")
-    if tolerance is not None and not tolerance > 0:
-        raise ConfigError(f"tolerance must be above 0; received {tolerance}.")
-    return n_steps, tolerance
+    # JAX would trace NumPy's integers.
+    n_steps = check_whole("n_settle_steps", n_steps, least=1, most=MOST_STEPS)
+    if tolerance is None:
+        return n_steps, None
+    check_positive(tolerance=tolerance)
+    return n_steps, float(tolerance)

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 
-from gncn.base.errors import DataError
+from gncn.base.errors import DataError, check_shape, check_whole
 from gncn.data.stored import StoredImages
 
 Images = UInt8[np.ndarray, "n pixels"] | Float32[np.ndarray, "n pixels"]
@@ -96,7 +96,7 @@ class Dataset:
                 f"{sorted(kinds)}. Prepare all splits in the same way."
             )
         if self.image_shape is not None:
-            rows, cols = self.image_shape
+            rows, cols = check_shape(self.image_shape)
             if rows * cols != self.n_pixels:
                 raise DataError(
                     f"image_shape {self.image_shape} makes {rows * cols} pixels, but the images of "
@@ -117,6 +117,8 @@ class Dataset:
                 f"{self.n_classes} for {self.name!r}, which has {'' if labels else 'no '}labels."
             )
         largest = max((int(part.max()) for part in labels), default=-1)
+        if self.n_classes is not None:
+            check_whole("n_classes", self.n_classes, least=1)
         if self.n_classes is not None and largest >= self.n_classes:
             raise DataError(
                 f"Labels of {self.name!r} must lie within 0..{self.n_classes - 1} "
@@ -167,8 +169,8 @@ def split_off(split: Split, sizes: Iterable[int], *, seed: int) -> tuple[Split, 
     Raises:
         DataError: a size or the seed is out of range, or no rows would remain.
     """
-    sizes = tuple(sizes)
-    if seed < 0:
+    sizes = tuple(check_whole("n_validation and n_test", size) for size in sizes)
+    if check_whole("split_seed", seed) < 0:
         raise DataError(f"split_seed must be an integer of at least 0; received {seed}.")
     if any(size < 1 for size in sizes) or sum(sizes) >= len(split):
         received = " + ".join(str(size) for size in sizes)
@@ -176,7 +178,7 @@ def split_off(split: Split, sizes: Iterable[int], *, seed: int) -> tuple[Split, 
             f"Can't split {received} images off {len(split)}: each part needs at least 1 image, "
             "and at least 1 must remain for training. Ask for fewer (n_validation, n_test)."
         )
-    order = np.random.default_rng(seed).permutation(len(split))
+    order = np.random.default_rng(int(seed)).permutation(len(split))
     *parts, rest = (np.sort(part) for part in np.split(order, np.cumsum(sizes)))
     return tuple(split.subset(rows) for rows in (rest, *parts))
 

@@ -19,7 +19,7 @@ then held, so that weights are exactly unbiased.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import equinox as eqx
@@ -29,8 +29,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
-from gncn.base.errors import ConfigError, DataError
-from gncn.evaluation.images import check_positive, sample_pixels
+from gncn.base.errors import ConfigError, DataError, check_counts, check_positive
+from gncn.evaluation.images import sample_pixels
 from gncn.evaluation.likelihood import (
     Weighing,
     WeightedEstimate,
@@ -41,6 +41,9 @@ from gncn.evaluation.likelihood import (
 from gncn.evaluation.proposals import GaussianProposal
 from gncn.evaluation.protocols import Images, WithPrior
 
+MOST_ANNEALED = 1_000_000
+"""The most temperatures, chains or leapfrog steps: they multiply, and take days."""
+_COUNTS = ("n_temperatures", "n_chains", "n_leapfrog")
 _ADAPTATION = 0.1
 _STEEPNESS = 4.0
 
@@ -63,7 +66,9 @@ class Annealing:
     target_acceptance: float = 0.7
 
     def __post_init__(self) -> None:
-        check_positive(**asdict(self))
+        counts = (self.n_temperatures, self.n_chains, self.n_leapfrog)
+        check_counts(MOST_ANNEALED, **dict(zip(_COUNTS, counts, strict=True)))
+        check_positive(step_size=self.step_size, target_acceptance=self.target_acceptance)
         if self.target_acceptance >= 1:
             raise ConfigError(
                 f"target_acceptance must be between 0 and 1; received {self.target_acceptance}."

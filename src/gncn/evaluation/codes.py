@@ -25,9 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from gncn.base.errors import ConfigError, DataError
+from gncn.base.errors import ConfigError, DataError, check_counts, check_positive, check_seed
 from gncn.base.extras import needs
-from gncn.evaluation.images import check_positive
 from gncn.evaluation.protocols import Codes
 from gncn.training.epochs import ACTIVE
 
@@ -100,10 +99,15 @@ def fit_probe(
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
+    if not isinstance(regularisation, Sequence) or not len(regularisation):
+        raise ConfigError(
+            f"`regularisation` must be one or several values of C; received {regularisation!r}."
+        )
+    for one in regularisation:
+        check_positive(regularisation=one)
     grid = sorted(set(regularisation))
-    if not grid:
-        raise ConfigError("Give at least one value of C in `regularisation`; received none.")
-    check_positive(regularisation=grid[0], tolerance=tolerance, max_iterations=max_iterations)
+    check_positive(tolerance=tolerance)
+    check_counts(max_iterations=max_iterations)
     if not (np.isfinite(codes).all() and np.isfinite(validation_codes).all()):
         raise DataError("Codes to probe must be finite; some are not.")
     if len(np.unique(labels)) < 2:
@@ -199,6 +203,7 @@ def embed(codes: Codes, *, perplexity: float = 30.0, seed: int = 0) -> Embedding
     from sklearn.manifold import TSNE
 
     check_positive(perplexity=perplexity)
+    check_seed(seed)
     n = min(_N_POINTS, len(codes))
     if perplexity >= n:
         raise ConfigError(f"perplexity must be below the {n} points drawn; received {perplexity}.")

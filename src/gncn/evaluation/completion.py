@@ -16,7 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
-from gncn.base.errors import ConfigError, DataError, DivergenceError, unknown_choice
+from gncn.base.errors import (
+    ConfigError,
+    DataError,
+    DivergenceError,
+    check_seed,
+    check_shape,
+    unknown_choice,
+)
 from gncn.base.extras import needs
 from gncn.evaluation.images import PerImage, blocks
 from gncn.evaluation.protocols import Images, Mask
@@ -64,7 +71,7 @@ def visible_pixels(
     Raises:
         ConfigError: an unknown name, or an array of another size.
     """
-    rows, columns = image_shape
+    rows, columns = image_shape = check_shape(image_shape)
     visible = np.ones(image_shape, bool)
     if not isinstance(missing, str):
         own = np.asarray(missing)
@@ -83,7 +90,7 @@ def visible_pixels(
     if missing in halves:
         visible[halves[missing]] = False
     elif missing == "random":
-        order = np.random.default_rng(seed).permutation(rows * columns)
+        order = np.random.default_rng(check_seed(seed)).permutation(rows * columns)
         visible.reshape(-1)[order[: round(rows * columns / 2)]] = False
     else:
         raise unknown_choice("missing", missing, (*HALVES, "random", "an array"))

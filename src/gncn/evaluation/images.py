@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
-from gncn.base.errors import ConfigError, DataError
+from gncn.base.errors import DataError
 from gncn.base.interrupts import check
 
 
@@ -78,17 +78,6 @@ class PerImage:
         if n == 1:
             return np.nan
         return float(np.std(self.values, ddof=1, dtype=np.float64) / np.sqrt(n))
-
-
-def check_positive(**numbers: float | int) -> None:
-    """Refuse options that must be above 0 and are not.
-
-    Raises:
-        ConfigError: naming the option and the value received.
-    """
-    for name, value in numbers.items():
-        if not value > 0:
-            raise ConfigError(f"{name} must be above 0; received {value}.")
 
 
 def blocks(n: int, size: int) -> Iterator[tuple[Int[np.ndarray, " rows"], int]]:

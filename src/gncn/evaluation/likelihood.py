@@ -30,17 +30,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt8
 
-from gncn.base.errors import ConfigError, DataError, DivergenceError
+from gncn.base.errors import ConfigError, DataError, DivergenceError, check_counts
 from gncn.evaluation.images import (
     PerImage,
     binary_images,
     blocks,
-    check_positive,
     log_likelihood_table,
 )
 from gncn.evaluation.proposals import GaussianProposal
 from gncn.evaluation.protocols import Images, WithPrior
 
+MOST_SAMPLES = 1_000_000_000
+"""The largest S: it takes days, and log p(x) hardly differs at ten times as many."""
 DRAW = 1000  # prior samples drawn and decoded at once
 _AT_ONCE = 2000  # images compared with these at once
 _IMAGES_WEIGHED = 50  # images handled at once by importance sampling or annealing
@@ -112,10 +113,13 @@ def prior_log_likelihood(
         DataError: `x` is not binary.
         DivergenceError: the model's logits are not finite.
     """
-    sizes = (n_samples,) if isinstance(n_samples, int) else tuple(sorted(set(n_samples)))
-    if not sizes:
+    several = list(n_samples) if isinstance(n_samples, Sequence) else [n_samples]
+    if not several:
         raise ConfigError("Give at least one n_samples; received none.")
-    check_positive(n_samples=sizes[0], n_repeats=n_repeats)
+    for size in several:
+        check_counts(MOST_SAMPLES, n_samples=size)
+    check_counts(MOST_SAMPLES, n_repeats=n_repeats)
+    sizes = tuple(sorted(set(map(int, several))))
     images = binary_images(x)
     rows = min(_AT_ONCE, len(images))
     padded = np.pad(images, ((0, -len(images) % rows), (0, 0)))
@@ -260,7 +264,7 @@ def importance_log_likelihood(
         DataError: `x` is not binary, or there isn't one proposal for each image.
         DivergenceError: a weight is not finite.
     """
-    check_positive(n_samples=n_samples)
+    check_counts(MOST_SAMPLES, n_samples=n_samples)
 
     def weigh(images: Weighing, rows: Int[np.ndarray, " rows"]) -> Float[Array, "2 rows"]:
         return _weigh(images, image_keys(key, rows), n_samples)

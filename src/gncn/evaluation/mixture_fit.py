@@ -33,10 +33,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from gncn.base.errors import ConfigError, DataError, DivergenceError, unknown_choice
+from gncn.base.errors import (
+    ConfigError,
+    DataError,
+    DivergenceError,
+    check_counts,
+    check_positive,
+    check_seed,
+    unknown_choice,
+)
 from gncn.base.extras import needs
+from gncn.base.hardware import refuse_too_large
 from gncn.base.interrupts import check
-from gncn.evaluation.images import blocks, check_positive
+from gncn.evaluation.images import blocks
 from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture, mixture_from_moments
 from gncn.evaluation.protocols import Codes
 
@@ -105,7 +114,8 @@ def fit_mixture(
 
     if covariance not in COVARIANCES:
         raise unknown_choice("covariance", covariance, COVARIANCES)
-    check_positive(n_components=n_components, max_iterations=max_iterations)
+    check_counts(n_components=n_components, max_iterations=max_iterations)
+    check_seed(seed)
     check_positive(regularisation=regularisation, tolerance=tolerance)
     codes = np.asarray(codes)
     if not np.isfinite(codes).all():
@@ -116,6 +126,11 @@ def fit_mixture(
     centred = np.asarray(codes - centre[None, :], np.float32)
     responsibilities = start_responsibilities(centred, n_components, seed)
     dim = len(centre)
+    refuse_too_large(
+        f"{n_components:,} components of {dim:,} dimensions",
+        8 * n_components * dim * (dim if covariance == "full" else 1),
+        "Ask for fewer, or for covariance='diagonal'.",
+    )
     means = np.zeros((n_components, dim))
     covariances = np.zeros((n_components, dim, dim) if covariance == "full" else means.shape)
     objective: list[float] = []
@@ -165,8 +180,8 @@ def choose_mixture(
     Raises:
         ConfigError: no size is given; and as `fit_mixture` does.
     """
-    if not n_components:
-        raise ConfigError("Give at least one number of components; received none.")
+    if not isinstance(n_components, Sequence) or not n_components:
+        raise ConfigError(f"Give at least one number of components; received {n_components!r}.")
     fits = {size: fit_mixture(codes, size, **options) for size in n_components}
     if len(fits) == 1:
         return fits[n_components[0]], {}

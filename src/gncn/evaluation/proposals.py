@@ -13,8 +13,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gncn.base.errors import DataError
-from gncn.evaluation.images import binary_images, blocks, check_positive
+from gncn.base.errors import DataError, check_positive
+from gncn.evaluation.images import binary_images, blocks
 from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.protocols import Images, WithPrior
 

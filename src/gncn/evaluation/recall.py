@@ -31,8 +31,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
+from gncn.base.errors import check_counts
 from gncn.evaluation.completion import complete, missing_squared_error
-from gncn.evaluation.images import check_positive, log_likelihood, log_likelihood_table
+from gncn.evaluation.images import log_likelihood, log_likelihood_table
 from gncn.evaluation.protocols import Codes, Decoder, Images, Mask
 
 TEMPERATURES = (1.0, 2.0, 3.0, 5.0)
@@ -184,7 +185,7 @@ class Refined(eqx.Module):
     sharpness: float | Float[Array, ""] = 1.0
 
     def __check_init__(self) -> None:
-        check_positive(n_codes=self.n_codes)
+        check_counts(n_codes=self.n_codes)
 
     def __call__(
         self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]

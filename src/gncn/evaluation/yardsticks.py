@@ -17,10 +17,9 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, check_counts, check_positive
 from gncn.base.extras import needs
 from gncn.evaluation.completion import Completer, complete, missing_squared_error
-from gncn.evaluation.images import check_positive
 from gncn.evaluation.protocols import Images, Mask
 
 _PATIENCE = 3
@@ -182,8 +181,9 @@ def fit_regressor(
         ConfigError: an option is out of range, or the mask leaves nothing to see or nothing to
             predict.
     """
-    check_positive(n_hidden=n_hidden, n_layers=n_layers, learning_rate=learning_rate)
-    check_positive(batch_size=batch_size, max_epochs=max_epochs)
+    check_positive(learning_rate=learning_rate)
+    check_counts(n_hidden=n_hidden, n_layers=n_layers)
+    check_counts(batch_size=batch_size, max_epochs=max_epochs)
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout must be at least 0 and below 1; received {dropout}.")
     if visible.all() or not visible.any():

@@ -13,9 +13,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from pydantic import Field, field_validator
 
-from gncn.evaluation.annealing import Annealing, annealed_log_likelihood, bracket
+from gncn.base.errors import MOST_COUNT
+from gncn.evaluation.annealing import MOST_ANNEALED, Annealing, annealed_log_likelihood, bracket
 from gncn.evaluation.images import tile
-from gncn.evaluation.likelihood import importance_log_likelihood, prior_log_likelihood
+from gncn.evaluation.likelihood import (
+    MOST_SAMPLES,
+    importance_log_likelihood,
+    prior_log_likelihood,
+)
 from gncn.evaluation.mixture import Covariance
 from gncn.evaluation.proposals import GaussianProposal
 from gncn.evaluation.protocols import CodeSampler, WithPrior
@@ -34,7 +39,7 @@ _FEW_S, _N_SAMPLES = 5000, 100
 class PriorMeasure(Measure):
     """A measure that needs a prior over codes: a Gaussian mixture, unless training fitted one."""
 
-    n_components: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    n_components: tuple[Annotated[int, Field(ge=1, le=MOST_COUNT)], ...] = Field(
         default=(65,),
         min_length=1,
         description="Components K of the mixture prior; validation images choose among several.",
@@ -66,11 +71,16 @@ def _column(
 class Likelihood(PriorMeasure):
     """Log p(x) from S prior samples."""
 
-    n_samples: int = Field(default=5000, ge=1, description="Prior samples S for log p(x).")
-    n_repeats: int = Field(
-        default=3, ge=1, description="Repetitions of log p(x), each with other prior samples."
+    n_samples: int = Field(
+        default=5000, ge=1, le=MOST_SAMPLES, description="Prior samples S for log p(x)."
     )
-    curve: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    n_repeats: int = Field(
+        default=3,
+        ge=1,
+        le=1000,
+        description="Repetitions of log p(x), each with other prior samples.",
+    )
+    curve: tuple[Annotated[int, Field(ge=1, le=MOST_SAMPLES)], ...] = Field(
         default=(100, 1000, 5000, 25_000), description="Values of S for the curve of log p(x)."
     )
     other_priors: bool = Field(
@@ -177,13 +187,20 @@ class Tight(PriorMeasure):
     """
 
     tight_images: int = Field(
-        default=24, ge=1, description="Images whose log p(x) is estimated tightly."
+        default=24, ge=1, le=MOST_COUNT, description="Images whose log p(x) is estimated tightly."
     )
     importance_samples: int = Field(
-        default=1000, ge=1, description="Importance samples for each of these images."
+        default=1000,
+        ge=1,
+        le=MOST_SAMPLES,
+        description="Importance samples for each of these images.",
     )
-    n_temperatures: int = Field(default=24, ge=1, description="Temperatures of annealing.")
-    n_chains: int = Field(default=4, ge=1, description="Chains of annealing for each image.")
+    n_temperatures: int = Field(
+        default=24, ge=1, le=MOST_ANNEALED, description="Temperatures of annealing."
+    )
+    n_chains: int = Field(
+        default=4, ge=1, le=MOST_ANNEALED, description="Chains of annealing for each image."
+    )
     leapfrog_step: float = Field(
         default=0.3, gt=0, description="First step size of the Hamiltonian transitions."
     )

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, Shaped
 
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, check_seed
 from gncn.data import Dataset, Split
 from gncn.evaluation.completion import Ways
 from gncn.evaluation.images import image_shape
@@ -108,6 +108,7 @@ class Subject:
     def __post_init__(self) -> None:
         if self.split not in ("validation", "test"):
             raise ConfigError(f"Measure on 'validation' or 'test' images; received {self.split!r}.")
+        check_seed(self.seed)
         if not self.data.binary:
             raise ConfigError("Likelihoods here are of binary images; these data are real-valued.")
 

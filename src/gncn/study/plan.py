@@ -52,7 +52,7 @@ class Measuring(Description):
 
     model_config = ConfigDict(extra="allow")
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 31)
 
     @model_validator(mode="before")
     @classmethod
@@ -227,7 +227,7 @@ class Study(Description):
     about: str = ""
     split: Literal["validation", "test"] = "test"
     trials: int = Field(default=1, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 31)
     targets_for: str = "gncn"
     notes: tuple[str, ...] = ()
     evaluation: Evaluation = Evaluation()

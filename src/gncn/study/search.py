@@ -158,7 +158,7 @@ class Search(Description):
     """A search; `seed` is for training and for the search."""
 
     name: Key
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 31)
     budget: Budget = Budget()
     measuring: TrialMeasuring = TrialMeasuring()
     data: dict[Key, SearchData]

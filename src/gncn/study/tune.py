@@ -27,7 +27,6 @@ from gncn.base.errors import (
     ConfigError,
     DataError,
     DivergenceError,
-    GncnError,
     InUseError,
     RunError,
 )
@@ -90,9 +89,6 @@ def tune(
 
 class _UnfitError(Exception):
     """The settings of a trial are no good; says why."""
-
-    def __init__(self, error: GncnError) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
 
 
 class _Pruning(Watch):
@@ -266,13 +262,13 @@ class _Task:
                 raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
             fit = train(config, images, listeners=[watch])
         except (ConfigError, DataError, DivergenceError) as error:
-            raise _UnfitError(error) from error
+            raise _UnfitError(f"{type(error).__name__}: {error}") from error
         if fit.status == "interrupted":
             raise KeyboardInterrupt
         try:
             values = measure_columns(fit, images, columns, measuring, self.of_data, self.report)
         except DataError as error:  # such as codes that no mixture can be fitted to
-            raise _UnfitError(error) from error
+            raise _UnfitError(f"{type(error).__name__}: {error}") from error
         value, short = objective(values, self.wanted, self.entry.combine)
         return {"objective": value, "values": values, "shortfalls": short}
 

@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import ValidationError
 from safetensors.numpy import save as save_arrays
 
-from gncn.base.errors import ConfigError, RunError, check_whole
+from gncn.base.errors import ConfigError, RunError, check_counts, check_positive
 from gncn.base.files import (
     explained,
     jsonable,
@@ -89,9 +89,9 @@ class Checkpoints:
 
     def __post_init__(self) -> None:
         if self.every_batches is not None:
-            check_whole("every_batches", self.every_batches, least=1)
-        if self.every_seconds is not None and not self.every_seconds > 0:
-            raise ConfigError(f"every_seconds must be above 0; received {self.every_seconds!r}.")
+            check_counts(every_batches=self.every_batches)
+        if self.every_seconds is not None:
+            check_positive(every_seconds=self.every_seconds)
 
     def of(self, name: str) -> "Checkpoints":
         """The checkpoints of one of several trainings, in a folder of this name."""

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from pydantic import Field, model_validator
 
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError
+from gncn.base.errors import MOST_COUNT, MOST_STEPS, ConfigError
 
 
 class Rates(NamedTuple):
@@ -64,14 +64,14 @@ class TrainingConfig(Description):
     warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
     precision_bounds: tuple[float, float] = (0.1, 10.0)
     clip_norm: float = Field(default=5.0, gt=0)
-    n_epochs: int = Field(default=10, ge=1)
-    batch_size: int = Field(default=200, ge=1)
+    n_epochs: int = Field(default=10, ge=1, le=1_000_000)
+    batch_size: int = Field(default=200, ge=1, le=MOST_COUNT)
     learning_rate: float = Field(default=1e-3, ge=0)
     feedback_rate: float = Field(default=1.0, ge=0, le=1)
     precision_rate: float = Field(default=1e-3, ge=0)
-    evaluation_batch_size: int = Field(default=200, ge=1)
-    patience: int | None = Field(default=None, ge=1)
-    ipc_updates: int = Field(default=1, ge=1)
+    evaluation_batch_size: int = Field(default=200, ge=1, le=MOST_COUNT)
+    patience: int | None = Field(default=None, ge=1, le=MOST_COUNT)
+    ipc_updates: int = Field(default=1, ge=1, le=MOST_STEPS)
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingConfig":

@@ -11,20 +11,22 @@ from collections.abc import Sequence
 from functools import partial as partial_of
 from functools import singledispatch
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from gncn.base.errors import ConfigError, DivergenceError
+from gncn.base.errors import MOST_COUNT, ConfigError, DivergenceError, check_seed, quoted
+from gncn.base.hardware import refuse_too_large
 from gncn.base.interrupts import interrupts_held
 from gncn.data import Dataset
 from gncn.training.checkpoints import Checkpoints, Keeper, identify
 from gncn.training.config import Rates, TrainingConfig
 from gncn.training.epochs import (
     CHUNKS,
+    EVALUATED_BLOCKS,
     Method,
     Monitored,
     Partial,
@@ -37,6 +39,8 @@ from gncn.training.examples import examples_of, on_device
 from gncn.training.history import EpochRecord, ErrorName
 from gncn.training.progress import Fit, M, Progress, Status
 
+COPIES = 4
+"""How often a mini-batch of images is in memory at least."""
 WORST_NATS_PER_PIXEL = 10 * np.log(2)
 """A mean reconstruction error above this is divergence: ten times the error of tossing coins.
 
@@ -133,11 +137,15 @@ def fit(
         RunError: a checkpoint can't be written, or there is none to go on from.
     """
     models = [network] if not isinstance(network, Sequence) else list(network)
-    seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+    alone = [seeds] if isinstance(seeds, str) or np.ndim(seeds) == 0 else seeds
+    seeds = [check_seed(seed, "seeds") for seed in cast(Any, alone)]
     if isinstance(config, Sequence):
         configs = list(config)
     else:
-        configs = [config or TrainingConfig()] * len(models)
+        configs = [TrainingConfig() if config is None else config] * len(models)
+    for one in configs:
+        if not isinstance(one, TrainingConfig):
+            raise ConfigError(f"config must be a `gncn.TrainingConfig`; received {quoted(one)}.")
     _refuse_unequal(models, seeds, configs)
     epochs = _Epochs(models, data, configs, listeners)
     plan, progress = configs[0], epochs.start(models, seeds)
@@ -184,12 +192,27 @@ class _Epochs:
         for config in configs:
             kind.check(models, data, config)
         self.method = kind(self.config.without_rates(), len(data.train))
+        self._refuse_too_much(len(models), data)
         self.rates: Rates = stack([config.rates() for config in configs])
         train, *self.held_out = map(examples_of, data.splits)
         self.train = on_device(train)
         self.n_pixels, self.listeners = data.n_pixels, listeners
         self.monitored: Monitored = kind.monitored(models[0])
         self.error_name: ErrorName = kind.error_name(models[0])
+
+    def _refuse_too_much(self, n_trials: int, data: Dataset) -> None:
+        """Refuse mini-batches that don't fit into memory, and more updates than are counted."""
+        learning = n_trials * self.config.batch_size
+        evaluated = EVALUATED_BLOCKS * self.config.evaluation_batch_size
+        for name, n_images in (("batch_size", learning), ("evaluation_batch_size", evaluated)):
+            value = f"training.{name}={getattr(self.config, name):,}"
+            n_bytes = COPIES * 4 * n_images * data.n_pixels
+            refuse_too_large(value, n_bytes, "Lower it; more images than there are have no use.")
+        if self.method.n_updates > MOST_COUNT:
+            raise ConfigError(
+                f"A training has at most {MOST_COUNT:,} updates; received "
+                f"training.n_epochs={self.config.n_epochs:,}: {self.method.n_updates:,} updates."
+            )
 
     def start(self, models: Sequence[Any], seeds: Sequence[int]) -> Progress:
         """Before the first epoch."""

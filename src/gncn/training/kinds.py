@@ -27,7 +27,7 @@ class Run(Description):
 
     model: str = "gncn"
     seed: int = Field(default=0, ge=0, lt=1 << 31)
-    n_trials: int = Field(default=1, ge=1)
+    n_trials: int = Field(default=1, ge=1, le=10_000)
     network: Chain = Chain()
     settling: Settling = Settling()
     training: TrainingConfig = TrainingConfig()
