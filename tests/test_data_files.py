@@ -21,6 +21,7 @@ from gncn.data import (
     dataset_names,
     fetch,
     load_dataset,
+    locate,
     registry,
 )
 from gncn.data.content import (
@@ -300,6 +301,21 @@ class TestDownload:
         ):
             assert needed in str(caught.value)
         assert list((tmp_path / "here").iterdir()) == []
+
+    def test_nothing_unfinished_lies_in_the_folder(self, server, tmp_path, monkeypatch):
+        """So a kill leaves nothing there; what comes is written as all files are."""
+        info, file, content = self.file_at(server, ("good",))
+        self.serve(server, "good", gzip.compress(content))
+        get, seen = locate._get, []
+
+        def look(*arguments):
+            get(*arguments)
+            seen.extend((tmp_path / "here").iterdir())
+
+        monkeypatch.setattr(locate, "_get", look)
+        path = download(info, file, tmp_path / "here")
+        assert seen == []
+        assert list((tmp_path / "here").iterdir()) == [path]
 
     def test_connection_that_breaks_off(self, server, tmp_path):
         info, file, content = self.file_at(server, ("only",))

@@ -10,6 +10,7 @@ import gncn
 from gncn.base.errors import ConfigError, RunError
 from gncn.runs import folder as runs
 from gncn.runs.folder import RunFolder
+from gncn.runs.replacing import has_checkpoint
 from gncn.runs.train import train_run
 from gncn.study.compare import compare
 from gncn.training.fit import FitDivergenceError
@@ -265,3 +266,12 @@ def test_what_a_killed_process_left_of_a_model_is_cleared_away(tmp_path, data):
     gncn.save(folder.model(), left.parent)
     assert not left.exists()
     assert mine.read_text(encoding="utf-8") == named.read_text(encoding="utf-8") == "precious"
+
+
+def test_a_checkpoint_that_is_being_written_is_none(tmp_path):
+    half = tmp_path / "checkpoints" / ".gncn-0123456789abcdef"
+    half.mkdir(parents=True)
+    (half / "state.json").touch()
+    assert not has_checkpoint(tmp_path)
+    half.rename(tmp_path / "checkpoints" / "000001")
+    assert has_checkpoint(tmp_path)

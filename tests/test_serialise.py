@@ -21,6 +21,7 @@ from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import sha256, write_atomic
 from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.mixture_fit import fit_mixture
+from gncn.runs import priors
 from gncn.runs.priors import load_mixture, save_mixture
 from nets import cases
 
@@ -372,3 +373,18 @@ def test_mixtures_from_strangers_are_checked(tmp_path, change, metadata, message
     path.write_bytes(b"not tensors")
     with pytest.raises(RunError, match="holds no mixture"):
         load_mixture(path)
+
+
+def test_a_mixture_that_is_replaced_while_it_is_read_is_the_old_one(tmp_path, monkeypatch):
+    codes, path = np.random.default_rng(0).normal(size=(60, 3)), tmp_path / "prior.safetensors"
+    old, new = (fit_mixture(codes, n, "diagonal").mixture for n in (2, 3))
+    save_mixture(old, path)
+    size_of = priors.largest_file
+
+    def replaced(skeleton):
+        save_mixture(new, path)
+        return size_of(skeleton)
+
+    monkeypatch.setattr(priors, "largest_file", replaced)
+    assert load_mixture(path).n_components == 2
+    assert load_mixture(path).n_components == 3

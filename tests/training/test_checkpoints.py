@@ -9,7 +9,9 @@ import pytest
 import gncn
 from budget import later
 from gncn.base.errors import ConfigError, RunError
+from gncn.base.files import sha256
 from gncn.training.checkpoints import ABOUT, STATE, Checkpoints
+from gncn.training.history import HISTORY
 
 EPOCHS = 4
 OPTIONS = {"n_settle_steps": 4}
@@ -133,7 +135,7 @@ def test_two_are_kept_and_leftovers_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000003", "000004"]
 
 
-@pytest.mark.parametrize("harm", ["cut", "foreign", "not JSON", "gone"])
+@pytest.mark.parametrize("harm", ["cut", "foreign", "not JSON", "gone", "history cut"])
 def test_a_damaged_checkpoint_is_told_of_and_the_one_before_serves(tmp_path, harm):
     whole = train(tmp_path)
     newest = tmp_path / "000004"
@@ -141,6 +143,8 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_serves(tmp_path, har
         (newest / STATE).write_bytes((newest / STATE).read_bytes()[:-1])
     elif harm == "foreign":
         (newest / ABOUT).write_text('{"format": "another"}', encoding="utf-8")
+    elif harm == "history cut":
+        (newest / HISTORY).write_bytes(b"".join((newest / HISTORY).open("rb").readlines()[:-1]))
     elif harm == "not JSON":
         (newest / ABOUT).write_text("[" * 100_000, encoding="utf-8")
     else:
@@ -171,8 +175,29 @@ def test_another_training_is_refused(tmp_path, change, message, monkeypatch):
         monkeypatch.setitem(OPTIONS, "n_settle_steps", options["n_settle_steps"])
     if version := change.pop("versions", None):
         monkeypatch.setattr("gncn.training.checkpoints.metadata.version", lambda _: version)
-    with pytest.raises(ConfigError, match=message):
-        train(tmp_path, resume=True, **{"n_epochs": 2, **change})
+    for resume in (True, False):
+        with pytest.raises(ConfigError, match=message):
+            train(tmp_path, resume=resume, **{"n_epochs": 2, **change})
+
+
+def test_the_same_training_may_begin_again_where_its_checkpoints_are(tmp_path):
+    whole = train(tmp_path, n_epochs=2)
+    same(train(tmp_path, n_epochs=2), whole)
+    for path in tmp_path.glob("0*"):
+        (path / ABOUT).write_text("{}", encoding="utf-8")
+    with pytest.raises(RunError, match="must say format"):
+        train(tmp_path, n_epochs=2)
+
+
+def test_a_history_of_a_million_values_can_be_gone_on_with(tmp_path):
+    train(tmp_path, n_epochs=1)
+    (path,) = tmp_path.iterdir()
+    content = (path / HISTORY).read_bytes() * 40_000
+    (path / HISTORY).write_bytes(content)
+    about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+    about["sha256"][HISTORY] = sha256(content)
+    (path / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+    assert len(train(tmp_path, n_epochs=1, resume=True).history) == 40_000
 
 
 def test_length_and_blocks_of_evaluation_may_change(tmp_path):

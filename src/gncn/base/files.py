@@ -164,8 +164,16 @@ def read_bytes(path: str | Path, most: int, error: type[GncnError] = RunError) -
         GncnError: of the class `error`; it can't be read, or is larger.
     """
     with explained(f"Can't read {path}", error=error), opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        content = file.read(min(size, most) + 1)
+        return read_rest(file, path, most, error)
+
+
+def read_rest(
+    file: BufferedReader, path: str | Path, most: int, error: type[GncnError] = RunError
+) -> bytes:
+    """The content of an opened file, from its start; see `read_bytes`."""
+    size = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    content = file.read(min(size, most) + 1)
     if max(size, len(content)) > most:
         raise error(f"{path} is larger than {most:,} bytes, the most that it may have.")
     if len(content) > size:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from gncn.base.errors import DataError
+from gncn.base.errors import DataError, RunError
 from gncn.base.extras import needs
-from gncn.base.files import explained, place
+from gncn.base.files import explained, make_folder, place, write_atomic
 from gncn.data.content import (
     AlteredFileError,
     ForeignFileError,
@@ -134,21 +134,23 @@ def download(info: DatasetInfo, file: DataFile, folder: Path) -> Path:
     """
     reasons = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
+        make_folder(folder)
+        with tempfile.TemporaryDirectory(prefix="gncn-") as temporary:  # not there: kills leave it
             for url in file.urls:
                 name = PurePosixPath(url).name
                 arrived = Path(temporary) / name
                 try:
                     _get(url, arrived, f"{info.name} {name}", largest_file(file))
-                    verified_content(arrived.read_bytes(), info, file)
+                    content = arrived.read_bytes()
+                    verified_content(content, info, file)
                 except AlteredFileError as error:
                     reasons.append(f"{url}: the file there is {error}")
                 except OSError as error:  # the errors of requests are OSErrors
                     reasons.append(f"{url}: {_root_cause(error)}")
                 else:
-                    return arrived.replace(folder / name)
-    except OSError as error:
+                    write_atomic(folder / name, content)
+                    return folder / name
+    except (OSError, RunError) as error:
         raise DataError(
             f"Can't save data in {folder}: {error}. Choose another folder with `--data-dir`, or "
             "set the environment variable GNCN_CACHE."

@@ -1,22 +1,19 @@
 """Files of mixtures: the prior over codes that ``gncn evaluate`` fits."""
 
-import os
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from safetensors import SafetensorError, safe_open
 
 from gncn.base.errors import RunError, quoted
-from gncn.base.files import explained, opened, read_bytes, write_atomic
+from gncn.base.files import DAMAGED, explained, opened, parse_json, read_rest, write_atomic
 from gncn.base.tensors import check_header
 from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture
 from gncn.runs.tensors import decode, encode, largest_file
 
-MAX_BYTES = 1 << 34
-"""Of a file: 400 components over 3,000 dimensions have a half of it."""
 MAX_DIM = 1 << 24
 """The most components or dimensions, as of the neurons of a layer."""
 
@@ -45,16 +42,24 @@ def load_mixture(path: str | Path) -> Mixture:
     Raises:
         RunError: the file is missing, damaged, or holds no mixture.
     """
+    with explained(f"Can't read {path}"), opened(path) as file:  # once: it may be replaced
+        skeleton = _described(path, file)
+        content = read_rest(file, path, largest_file(skeleton))
+    return decode(str(path), content, skeleton)
+
+
+def _described(path: str | Path, file: BufferedReader) -> Mixture:
+    """The skeleton of the mixture that the header of a file promises."""
     try:
-        with explained(f"Can't read {path}"), opened(path) as opened_file:
-            if os.fstat(opened_file.fileno()).st_size > MAX_BYTES:
-                raise RunError(f"{path} is larger than {MAX_BYTES:,} bytes, the most it may have.")
-            check_header(opened_file.read(8))
-            with safe_open(path, framework="numpy") as file:
-                covariance = (file.metadata() or {}).get("covariance")
-                names = file.keys()
-                shapes = {name: file.get_slice(name).get_shape() for name in names}
-    except (ValueError, SafetensorError) as error:
+        head = file.read(8)
+        check_header(head)
+        header = parse_json(file.read(int.from_bytes(head, "little")))
+        covariance = header.pop("__metadata__", {}).get("covariance")
+        shapes = {name: tuple(about["shape"]) for name, about in header.items()}
+        is_matrix = len(shapes.get("means", ())) == 2 and all(
+            isinstance(size, int) and 0 < size <= MAX_DIM for size in shapes["means"]
+        )
+    except DAMAGED as error:
         raise RunError(f"{path} holds no mixture that can be loaded: {error}") from error
     names = set(Mixture.__dataclass_fields__) - {"covariance"}
     if covariance not in COVARIANCES or set(shapes) != names:
@@ -62,8 +67,7 @@ def load_mixture(path: str | Path) -> Mixture:
             f"{path} must hold {', '.join(sorted(names))} and name its covariance, one of "
             f"{', '.join(COVARIANCES)}; found {quoted(sorted(shapes))} and {quoted(covariance)}."
         )
-    if len(shapes["means"]) != 2 or not all(0 < size <= MAX_DIM for size in shapes["means"]):
+    if not is_matrix:
         raise RunError(f"{path}: means must be a matrix; received shape {quoted(shapes['means'])}.")
     n_components, dim = shapes["means"]
-    skeleton = mixture_skeleton(n_components, dim, covariance)
-    return decode(str(path), read_bytes(path, largest_file(skeleton)), skeleton)
+    return mixture_skeleton(n_components, dim, covariance)

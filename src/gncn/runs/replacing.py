@@ -46,7 +46,7 @@ def holds_run(path: Path) -> bool:
 
 def has_checkpoint(path: Path) -> bool:
     """Whether the training of a folder can go on."""
-    return any((path / CHECKPOINTS).rglob("state.json"))
+    return any((path / CHECKPOINTS).rglob("[0-9]*/state.json"))  # not in one under way
 
 
 def is_whole(path: Path) -> bool:

@@ -2,9 +2,9 @@
 
 A checkpoint is a folder whose name is a number, ``000007``.  ``state.safetensors`` in it holds the
 arrays (models, optimisers, random keys, the best models so far, and what an epoch that is under
-way has seen), and ``state.json`` the rest (history, listeners, and what the training must share
-with the one that goes on).  The folder is written under another name, flushed to disk and then
-renamed, so it is whole or absent.  The last two are kept.
+way has seen), ``history.jsonl`` the history, and ``state.json`` the rest (listeners, and what the
+training must share with the one that goes on).  The folder is written under another name, flushed
+to disk and then renamed, so it is whole or absent.  The last two are kept.
 
 The order of images needs no place in it: epoch t draws it from the trial's key and t.
 """
@@ -23,7 +23,6 @@ from typing import Any, Protocol, runtime_checkable
 import equinox as eqx
 import jax
 import numpy as np
-from pydantic import ValidationError
 from safetensors.numpy import save as save_arrays
 
 from gncn.base.errors import ConfigError, RunError, check_counts, check_positive
@@ -46,10 +45,10 @@ from gncn.base.tensors import named_arrays, parse_tensors, with_arrays
 from gncn.data import Dataset
 from gncn.training.config import TrainingConfig
 from gncn.training.epochs import Partial, Statistics
-from gncn.training.history import EpochRecord
+from gncn.training.history import HISTORY, MAX_BYTES, history_lines, parse_history
 from gncn.training.progress import Progress
 
-FORMAT = "gncn-checkpoint-1"
+FORMAT = "gncn-checkpoint-2"
 STATE, ABOUT = "state.safetensors", "state.json"
 MAX_STATE_BYTES = 1 << 26
 """Bytes that a file of arrays may have beyond four times the size of models and optimiser."""
@@ -137,21 +136,24 @@ class Keeper:
         Raises:
             RunError: it can't be written; older ones are unchanged.
         """
-        arrays = save_arrays(named_arrays(_Kept.of(progress, partial)))
+        files = {
+            STATE: save_arrays(named_arrays(_Kept.of(progress, partial))),
+            HISTORY: history_lines(progress.history),
+        }
         about = {
             "format": FORMAT,
-            "sha256": sha256(arrays),
+            "sha256": {name: sha256(content) for name, content in files.items()},
             "identity": self.identity,
             "n_batches": 0 if partial is None else partial.n_batches,
             "listeners": [one.state() for one in self._listeners],
-            "history": [record.model_dump() for record in progress.history],
         }
         make_folder(self.folder)
         whole, hidden = self.folder / f"{self._next:06}", unfinished(self.folder)
         with explained(f"Can't write the checkpoint {whole}", " Older ones are unchanged."):
             try:
                 hidden.mkdir()
-                write_atomic(hidden / STATE, arrays)
+                for name, content in files.items():
+                    write_atomic(hidden / name, content)
                 write_atomic(hidden / ABOUT, json.dumps(about) + "\n")
                 hidden.rename(whole)
                 sync(self.folder)
@@ -166,6 +168,16 @@ class Keeper:
         for path in self.where.found[keep:]:
             shutil.rmtree(path, ignore_errors=True)
         sweep(self.folder)
+
+    def begin(self) -> None:
+        """Refuse a folder with checkpoints of another training; the same one may begin again.
+
+        Raises:
+            ConfigError: it holds some; says how that training differs.
+            RunError: it holds some that are damaged.
+        """
+        for path in self.where.found:
+            self._refuse_other(path, _about(path)["identity"])
 
     def restore(self, start: Progress) -> tuple[Progress, Partial | None]:
         """Progress and the part of an epoch in the newest whole checkpoint.
@@ -182,7 +194,11 @@ class Keeper:
         most = 4 * n_bytes + MAX_STATE_BYTES
         for path in self.where.found:
             try:
-                about, arrays = _read(path, most)
+                about = _about(path)
+                content = {
+                    name: _file(path / name, limit, about)
+                    for name, limit in ((STATE, most), (HISTORY, MAX_BYTES))
+                }
                 break
             except RunError as error:
                 problems.append(str(error))
@@ -197,10 +213,12 @@ class Keeper:
                 f"{path} holds the states of {len(about['listeners'])} listeners, and "
                 f"{len(self._listeners)} have one. Train with the same listeners."
             )
+        arrays = parse_tensors(str(path / STATE), content[STATE])
         progress, partial = _Kept.restored(path, about, arrays, start)
+        history = tuple(parse_history(path / HISTORY, content[HISTORY]))
         for listener, state in zip(self._listeners, about["listeners"], strict=True):
             listener.restore(state)
-        return progress, partial
+        return replace(progress, history=history), partial
 
     def _refuse_other(self, path: Path, then: Any) -> None:
         if then == self.identity:
@@ -211,7 +229,7 @@ class Keeper:
         raise ConfigError(
             f"{path} is of another training ({'; '.join(changes)}). Train with the same data, "
             f"options and versions (only {' and '.join(sorted(MAY_CHANGE))} may change), or begin "
-            "a new run."
+            "anew in another folder."
         )
 
 
@@ -276,8 +294,7 @@ class _Kept(eqx.Module):
             best = start.best if any(name.startswith("best.") for name in arrays) else None
             like = replace(like, best=best, seen=seen)
             kept: _Kept = with_arrays(str(path / STATE), arrays, like)
-            history = tuple(EpochRecord(**record) for record in about["history"])
-        except (ValidationError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise RunError(f"{path} holds no checkpoint of this training: {error}") from error
         progress = replace(
             start,
@@ -286,7 +303,6 @@ class _Kept(eqx.Module):
             scores=np.asarray(kept.scores),
             worst=np.asarray(kept.worst),
             epochs_kept=tuple(np.asarray(kept.epochs_kept).tolist()),
-            history=history,
         )
         if seen is None:
             return progress, None
@@ -299,19 +315,24 @@ def _numbered(folder: Path) -> Iterator[Path]:
     yield from (path for path in found if re.fullmatch(r"\d{6,}", path.name))
 
 
-def _read(path: Path, most: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """A checkpoint's description and arrays; a `RunError` if it is damaged."""
+def _about(path: Path) -> dict[str, Any]:
+    """A checkpoint's description; a `RunError` if it is damaged."""
     about = read_json(path / ABOUT)
     if about.get("format") != FORMAT:
         raise RunError(f"{path / ABOUT} must say format {FORMAT!r}; it says something else.")
-    kinds = {"sha256": str, "identity": dict, "n_batches": int, "listeners": list, "history": list}
+    kinds = {"sha256": dict, "identity": dict, "n_batches": int, "listeners": list}
     for key, kind in kinds.items():
         if not isinstance(about.get(key), kind):
             raise RunError(f"{path / ABOUT} needs {key!r} of type {kind.__name__}: it is damaged.")
-    content = read_bytes(path / STATE, most)
-    if sha256(content) != about["sha256"]:
-        raise RunError(f"{path / STATE} is damaged: its SHA-256 isn't the one in {ABOUT}.")
-    return about, parse_tensors(str(path / STATE), content)
+    return about
+
+
+def _file(path: Path, most: int, about: dict[str, Any]) -> bytes:
+    """The content of a checkpoint's file; a `RunError` if it is not the one described."""
+    content = read_bytes(path, most)
+    if sha256(content) != about["sha256"].get(path.name):
+        raise RunError(f"{path} is damaged: its SHA-256 isn't the one in {ABOUT}.")
+    return content
 
 
 def _differences(then: Any, now: Any, name: str = "") -> Iterator[str]:

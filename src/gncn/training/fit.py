@@ -119,7 +119,7 @@ def fit(
         seeds: decide the order of images, one seed for each trial.
         listeners: hear of the progress.
         checkpoints: where to keep what a killed training goes on from, after every epoch, or
-            more often as a `Checkpoints` says.
+            more often as a `Checkpoints` says.  No other training's may be there.
         resume_from: go on from the newest checkpoint there, and keep further ones in the same
             place.  All other arguments must be as they were; of `config`, `n_epochs` and
             `evaluation_batch_size` may change.  The result is the one of a training that was
@@ -130,8 +130,8 @@ def fit(
 
     Raises:
         ConfigError: the models differ in kind or size, or from seeds or configurations
-            in number, the configurations differ in more than rates, or an option doesn't
-            apply.
+            in number, the configurations differ in more than rates, an option doesn't
+            apply, or the checkpoints are another training's.
         DataError: the data do not fit the models.
         FitDivergenceError: training diverged; holds the last good state.
         RunError: a checkpoint can't be written, or there is none to go on from.
@@ -157,6 +157,8 @@ def fit(
         keeper = Keeper(where, identify(models, seeds, configs, data), listeners)
         if resume_from is not None:
             progress, partial = keeper.restore(progress)
+        else:
+            keeper.begin()
     for listener in listeners:
         listener.on_start(plan.n_epochs, epochs.method.n_batches)
     status: Status = "finished"

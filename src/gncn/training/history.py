@@ -61,9 +61,14 @@ class EpochRecord(BaseModel):
     test: SplitRecord
 
 
+def history_lines(history: Sequence[EpochRecord]) -> bytes:
+    """The content of a history's file."""
+    return "".join(record.model_dump_json() + "\n" for record in history).encode()
+
+
 def write_history(path: Path, history: Sequence[EpochRecord]) -> None:
     """Write a history, replacing the file."""
-    write_atomic(path, "".join(record.model_dump_json() + "\n" for record in history))
+    write_atomic(path, history_lines(history))
 
 
 def read_history(path: Path) -> list[EpochRecord]:
@@ -72,8 +77,13 @@ def read_history(path: Path) -> list[EpochRecord]:
     Raises:
         RunError: the file is missing or malformed.
     """
+    return parse_history(path, read_bytes(path, MAX_BYTES))
+
+
+def parse_history(path: Path, content: bytes) -> list[EpochRecord]:
+    """The history in a file's content; a `RunError` that names the path, if it is malformed."""
     try:
-        return [_record(line) for line in io.BytesIO(read_bytes(path, MAX_BYTES))]
+        return [_record(line) for line in io.BytesIO(content)]
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         place = shortened(".".join(map(str, problem["loc"])) or "a line", 80)
