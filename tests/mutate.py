@@ -365,7 +365,7 @@ MUTANTS = [
     ("base/locks.py", "            lock.acquire()\n", "            pass\n"),
     (
         "base/tensors.py",
-        "return jax.random.key_data(leaf) if _is_key(leaf) else leaf",
+        "return jax.random.key_data(leaf) if is_key(leaf) else leaf",
         "return leaf",
     ),
     ("runs/replacing.py", "(path / ASIDE).rename(path / RESTORING)", "(path / RESTORING).mkdir()"),
@@ -378,7 +378,7 @@ MUTANTS = [
         "tensors, content)\n        write_atomic(folder / DESCRIPTION, text)\n",
         "DESCRIPTION, text)\n        write_atomic(folder / tensors, content)\n",
     ),
-    ("runs/model_files.py", 'with alone(folder, "saving a model", wait=True):', "with suppress():"),
+    ("runs/model_files.py", 'with alone(folder, "saving a model", wait=True), ', "with "),
     (
         "runs/priors.py",
         "read_rest(file, path, largest_file(skeleton))",

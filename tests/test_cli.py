@@ -403,6 +403,6 @@ def test_messages_that_nobody_reads_end_nothing():
         def write(self, text):
             raise BrokenPipeError
 
-    screen = Screen(file=Closed())
+    screen = Screen(file=Closed(), stderr=True)
     for _ in range(2):
         screen.print("epoch 1/3")

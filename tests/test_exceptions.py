@@ -26,7 +26,7 @@ def own_exceptions():
 
 @pytest.mark.parametrize("kind", own_exceptions(), ids=lambda kind: kind.__qualname__)
 def test_errors_survive_pickling(kind):
-    extra = {"last_good": None} if kind is FitDivergenceError else {}
+    extra = {"last_good": Fit((), (), "diverged", ())} if kind is FitDivergenceError else {}
     error = kind("what is wrong, and what to do", **extra)
     error.more = {"learned": [1, 2]}
     again = pickle.loads(pickle.dumps(error))

@@ -102,9 +102,8 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     made = Server(tmp_path_factory.mktemp("server") / "log")
-    yield made
-    made.process.stdin.close()
-    made.process.wait(30)
+    with made.process:
+        yield made
 
 
 CONFIG = gncn.Config(

@@ -347,6 +347,7 @@ def test_results_that_nobody_reads_end_a_command_and_messages_do_not(trained, tm
         pytest.raises(SystemExit) as ended,
     ):
         main()
+    del console._buffer[:]  # what nobody read
     assert not ended.value.code
     assert json.loads(out.getvalue())["rows"]
     assert figure.exists()

@@ -255,7 +255,7 @@ def test_same_key_same_bits_whatever_the_blocks(continuous, some_images, images_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_temperatures": 0}, "n_temperatures must be above 0; received 0"),
+        ({"n_temperatures": 0}, "n_temperatures must be at least 1; received 0"),
         ({"n_chains": 0}, "n_chains"),
         ({"target_acceptance": 1.0}, r"between 0 and 1; received 1\.0"),
     ],

@@ -218,7 +218,7 @@ def test_with_prior_joins_a_decoder_and_a_prior(continuous, some_images):
 
 def test_bad_input(continuous, matched, some_images):
     key = jax.random.key(0)
-    with pytest.raises(ConfigError, match="n_samples must be above 0; received 0"):
+    with pytest.raises(ConfigError, match="n_samples must be at least 1; received 0"):
         importance_log_likelihood(continuous, matched, some_images, key=key, n_samples=0)
     with pytest.raises(DataError, match=r"leading axis of 4 images; received .* \[10\]"):
         importance_log_likelihood(continuous, matched, some_images[:4], key=key)

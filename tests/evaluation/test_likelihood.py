@@ -122,9 +122,9 @@ def test_sure_logits_stay_finite(discrete, all_images):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_samples": 0}, "n_samples must be above 0; received 0"),
+        ({"n_samples": 0}, "n_samples must be at least 1; received 0"),
         ({"n_samples": ()}, "at least one n_samples"),
-        ({"n_repeats": 0}, "n_repeats must be above 0; received 0"),
+        ({"n_repeats": 0}, "n_repeats must be at least 1; received 0"),
     ],
 )
 def test_bad_options(discrete, all_images, options, message):

@@ -88,5 +88,5 @@ def test_temperature_and_sharpness_are_those_that_images_ask_for(temperature, sh
 
 def test_some_code_is_needed():
     decoder, codes, _ = made()
-    with pytest.raises(ConfigError, match="n_codes must be above 0; received 0"):
+    with pytest.raises(ConfigError, match="n_codes must be at least 1; received 0"):
         Refined(decoder, Nudge(decoder), jnp.asarray(codes), 0)

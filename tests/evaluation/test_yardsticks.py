@@ -110,7 +110,7 @@ def test_regressor_of_few_epochs():
     ("options", "message"),
     [
         ({"dropout": 1.0}, r"dropout must be at least 0 and below 1; received 1\.0"),
-        ({"max_epochs": 0}, "max_epochs must be above 0"),
+        ({"max_epochs": 0}, "max_epochs must be at least 1"),
         ({"visible": np.ones(32, bool)}, "some pixels visible and some missing"),
         ({"visible": np.zeros(32, bool)}, "some pixels visible and some missing"),
     ],

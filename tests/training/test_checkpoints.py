@@ -144,7 +144,8 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_serves(tmp_path, har
     elif harm == "foreign":
         (newest / ABOUT).write_text('{"format": "another"}', encoding="utf-8")
     elif harm == "history cut":
-        (newest / HISTORY).write_bytes(b"".join((newest / HISTORY).open("rb").readlines()[:-1]))
+        lines = (newest / HISTORY).read_bytes().splitlines(keepends=True)
+        (newest / HISTORY).write_bytes(b"".join(lines[:-1]))
     elif harm == "not JSON":
         (newest / ABOUT).write_text("[" * 100_000, encoding="utf-8")
     else:

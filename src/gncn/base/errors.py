@@ -136,4 +136,4 @@ def check_positive(**numbers: object) -> None:
 def beyond_single(value: object) -> bool:
     """Whether a finite number is infinite in single precision."""
     is_number = isinstance(value, int | float)
-    return is_number and abs(value) > _LARGEST and not math.isinf(value)
+    return is_number and bool(abs(value) > _LARGEST) and not math.isinf(value)
