@@ -10,7 +10,7 @@ import gncn
 from gncn.base.errors import ConfigError, RunError
 from gncn.runs import folder as runs
 from gncn.runs.folder import RunFolder
-from gncn.runs.replacing import has_checkpoint
+from gncn.runs.replacing import has_checkpoint, recover
 from gncn.runs.train import train_run
 from gncn.study.compare import compare
 from gncn.training.fit import FitDivergenceError
@@ -123,7 +123,17 @@ def test_a_kill_while_a_run_is_set_aside_loses_nothing(tmp_path, data, n_moved, 
         patch.setattr(runs.Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
             RunFolder.create(path, CONFIG, data, overwrite=True)
-    RunFolder.create(path, CONFIG, data, overwrite=True).give_up()
+    recover(path)
+    assert content(path) == before
+
+
+def test_an_epoch_without_a_checkpoint_does_not_replace_a_run(tmp_path, data):
+    """A kill between the two: the new run couldn't go on."""
+    path = tmp_path / "run"
+    old, before = train(path, data), content(path)
+    history, model = old.history, old.model()
+    RunFolder.create(path, CONFIG, data, overwrite=True).on_epoch(history, [model])  # and killed
+    recover(path)
     assert content(path) == before
 
 

@@ -84,11 +84,12 @@ def test_saving_again_replaces_and_leaves_one_pair_of_files_and_the_lock(saved):
     np.testing.assert_array_equal(mask_of(gncn.load(folder)), np.zeros((4, 4)))
 
 
-def test_a_kill_between_the_two_files_leaves_the_old_network(saved, monkeypatch):
+@pytest.mark.parametrize("unwritten", [".safetensors", ".json"])
+def test_a_kill_before_either_file_leaves_the_old_network(saved, monkeypatch, unwritten):
     _, folder = saved
 
     def killed(path, content):
-        if path.suffix == ".json":
+        if path.suffix == unwritten:
             raise KeyboardInterrupt
         write_atomic(path, content)
 
@@ -379,12 +380,13 @@ def test_a_mixture_that_is_replaced_while_it_is_read_is_the_old_one(tmp_path, mo
     codes, path = np.random.default_rng(0).normal(size=(60, 3)), tmp_path / "prior.safetensors"
     old, new = (fit_mixture(codes, n, "diagonal").mixture for n in (2, 3))
     save_mixture(old, path)
-    size_of = priors.largest_file
+    described = priors._described
 
-    def replaced(skeleton):
+    def replaced(*arguments):
+        skeleton = described(*arguments)
         save_mixture(new, path)
-        return size_of(skeleton)
+        return skeleton
 
-    monkeypatch.setattr(priors, "largest_file", replaced)
+    monkeypatch.setattr(priors, "_described", replaced)
     assert load_mixture(path).n_components == 2
     assert load_mixture(path).n_components == 3

@@ -101,6 +101,16 @@ def test_it_ends_as_if_it_had_not_been_killed(tmp_path, kind, seeds):
         same(train(folder, seeds=seeds, resume=True, **options), whole)  # it had ended already
 
 
+def test_early_stopping_goes_on_with_the_best_score_so_far(tmp_path):
+    options = {"patience": 1, "learning_rate": 0.5, "n_epochs": 12}
+    whole = train(**options)
+    last = whole.history[-1].epoch
+    assert whole.epochs_kept == (last - 1,) != (0,)
+    with pytest.raises(Killed):
+        train(tmp_path, listeners=[Killer(last)], **options)  # in the epoch that is no better
+    same(train(tmp_path, resume=True, **options), whole)
+
+
 @pytest.mark.parametrize("every", [{"every_batches": 2}, later({"every_seconds": 1e-9})])
 @pytest.mark.parametrize("chunk", [6, later(13)])
 def test_it_goes_on_within_an_epoch(tmp_path, every, chunk):
