@@ -1,5 +1,6 @@
 """How signals are heard: noted, raised where it does no harm, and never lost."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -30,7 +31,10 @@ def run(code, **options):
     """Status, output and seconds of a process that knows the module as `i`."""
     began = time.monotonic()
     command = [sys.executable, "-c", BEGIN + code]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, **options)
+    quiet = {k: v for k, v in os.environ.items() if k != "PYTHONWARNDEFAULTENCODING"}  # JAX warns
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", timeout=60, env=quiet, **options
+    )
     return done.returncode, done.stdout + done.stderr, time.monotonic() - began
 
 
