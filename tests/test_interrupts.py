@@ -1,6 +1,5 @@
 """How signals are heard: noted, raised where it does no harm, and never lost."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,12 +11,13 @@ import pytest
 
 from gncn.base import interrupts
 
-# The module alone, without JAX: a process of it starts within a tenth of a second.
+# The room `base` alone, without JAX: a process of it starts within a tenth of a second.
 BEGIN = f"""
-import importlib.util, os, signal, sys, threading, time
-spec = importlib.util.spec_from_file_location("interrupts", {interrupts.__file__!r})
-i = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(i)
+import os, signal, sys, threading, time, types
+for name, place in (("gncn", None), ("gncn.base", {str(Path(interrupts.__file__).parent)!r})):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [place]
+from gncn.base import interrupts as i
 for s in i.SIGNALS:
     signal.signal(s, signal.SIG_DFL)
 i.TO_HEAR, i.TO_END, i.IMPATIENT, i._ECHO = 0.3, 0.6, 0.2, 0.1
@@ -31,10 +31,7 @@ def run(code, **options):
     """Status, output and seconds of a process that knows the module as `i`."""
     began = time.monotonic()
     command = [sys.executable, "-c", BEGIN + code]
-    quiet = {k: v for k, v in os.environ.items() if k != "PYTHONWARNDEFAULTENCODING"}  # JAX warns
-    done = subprocess.run(
-        command, capture_output=True, encoding="utf-8", timeout=60, env=quiet, **options
-    )
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, **options)
     return done.returncode, done.stdout + done.stderr, time.monotonic() - began
 
 
