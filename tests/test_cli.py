@@ -1,6 +1,5 @@
 """The command line as a person uses it, on real small data."""
 
-import contextlib
 import io
 import json
 import os
@@ -17,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import gncn
-from gncn.cli import main
+from command import call
 from gncn.cli.options import Screen, console, print_json
 from gncn.runs.folder import RunFolder
 from gncn.runs.priors import load_mixture
@@ -35,20 +34,11 @@ class Done(NamedTuple):
 
 
 def run(*arguments):
-    """Run a command in this process, which spares it the time to import JAX."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["gncn", *map(str, arguments)]),
-        mock.patch.dict(os.environ, {"COLUMNS": "120", "NO_COLOR": "1"}),
-        mock.patch.object(console, "_width", 120),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-    return Done(int(code), out.getvalue(), err.getvalue())
+    """Run a command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with mock.patch.object(console, "_width", 120):
+        code = call(arguments, out, err, COLUMNS="120", NO_COLOR="1")
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,11 @@ from functools import cache, partial
 import numpy as np
 import pytest
 
+import folders
 import gncn
 from budget import later
 from faults import ERRORS, Killed, faults, n_calls
+from folders import strays
 from gncn.base.errors import GncnError
 from gncn.base.files import write_atomic
 from gncn.base.locks import alone
@@ -39,13 +41,7 @@ def name(fault):
     return "kill" if fault is Killed else errno.errorcode[fault]
 
 
-def content(path):
-    """The files of a folder but for locks, which stay, and who holds them."""
-    return {
-        str(f.relative_to(path)): f.read_bytes()
-        for f in path.rglob("*")
-        if f.is_file() and f.name not in (".lock", ".lock.json")
-    }
+content = partial(folders.content, locks=False)
 
 
 def fails(act, folder, at, fault):
@@ -193,8 +189,7 @@ def test_a_run_is_old_or_goes_on_as_the_new_one(tmp_path, runs, data, replaced, 
             assert now.items() >= old.items()
         begin(place, CONFIG, data)
         assert result(place) == goal
-        strays = [f for f in content(place) if ".gncn-" in f or ".replaced" in f]
-        assert strays == []
+        assert strays(place) == []
 
 
 FEW = ("sparsity", "likelihood")
@@ -261,7 +256,7 @@ def test_what_was_measured_belongs_together(tmp_path, runs, data, again, fault, 
             assert numbers["likelihood"] in [one["likelihood"] for _, one, *_ in states if one]
         measure(place, data, **again)
         assert measured(place)[1:] == states[1][1:]
-        assert not [f for f in content(place) if ".gncn-" in f]
+        assert strays(place) == []
 
 
 STUDY = """

@@ -19,6 +19,7 @@ import pytest
 
 import gncn
 from budget import later
+from folders import content, strays
 from gncn.base.tensors import parse_tensors
 from gncn.runs.folder import RunFolder
 from gncn.runs.train import train_run
@@ -142,14 +143,6 @@ settings.network = { sizes = [12, 8], group_size = 4, max_norm = [4.0, 1.0] }
 """
 
 
-def files(path):
-    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
-
-
-def strays(path):
-    return [name for name in files(path) if ".gncn-" in name or ".replaced" in name]
-
-
 class Train:
     """`train`, then `train --resume`, whatever was left."""
 
@@ -171,7 +164,7 @@ class Train:
     def result(self, name):
         folder = RunFolder.open(self.place / name)
         told = [record.model_copy(update={"seconds": 0.0}) for record in folder.history]
-        return files(folder.path / "trials"), told, folder.about["status"]
+        return content(folder.path / "trials"), told, folder.about["status"]
 
 
 class Evaluate:
@@ -192,13 +185,13 @@ class Evaluate:
         return ("evaluate", self.place / name, *which, "--samples", "200", "--components", "2")
 
     def result(self, name):
-        found = files(self.place / name)
+        found = content(self.place / name)
         numbers = json.loads(found.pop("metrics-validation.json"))
         assert set(numbers.pop("seconds")) == {"sparsity", "likelihood", "samples"}
         arrays = {}
         for part in ("per-image", "pictures"):
-            content = parse_tensors(part, found.pop(f"{part}-validation.safetensors"))
-            arrays |= {f"{part}/{key}": values.tobytes() for key, values in content.items()}
+            tensors = parse_tensors(part, found.pop(f"{part}-validation.safetensors"))
+            arrays |= {f"{part}/{key}": values.tobytes() for key, values in tensors.items()}
         pictures = {key: value for key, value in found.items() if key.endswith(".png")}
         return numbers, arrays, pictures, found["trials/0/prior.safetensors"]
 

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gncn
+from command import call
 from gncn.base.errors import RunError
 from gncn.base.files import place, write_atomic
 from gncn.base.shown import ERRORS, in_latex, in_markdown, shown
@@ -277,17 +278,7 @@ def streams(encoding):
 
 def run_in(encoding, *arguments, columns="20"):
     out, err = streams(encoding)
-    code = 0
-    with (
-        mock.patch.object(sys, "argv", ["gncn", *map(str, arguments)]),
-        mock.patch.dict(os.environ, {"COLUMNS": columns, "TERM": "dumb"}),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
+    code = call(arguments, out, err, COLUMNS=columns, TERM="dumb")
     return code, *(one.buffer.getvalue().decode(encoding) for one in (out, err))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gncn
+from folders import content
 from gncn.base.errors import ConfigError, RunError
 from gncn.runs import folder as runs
 from gncn.runs.folder import RunFolder
@@ -39,10 +40,6 @@ def train(path, data, config=CONFIG, *, overwrite=False, listeners=()):
     folder = RunFolder.create(path, config, data, overwrite=overwrite)
     train_run(folder, config, data, listeners=listeners)
     return folder
-
-
-def content(path):
-    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
 
 
 REFUSED = {"training": {"ipc_updates": 3}}

@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 import gncn
 from budget import examples
 from faults import Killed, faults
+from folders import content
 from gncn.base.errors import InUseError, RunError
 from gncn.base.locks import LOCK, alone
 from gncn.runs.assess import assess
@@ -72,12 +73,8 @@ def measure(path):
 
 def files(path):
     """The files of a folder but for locks, checkpoints, seconds and times."""
-    names = {f.relative_to(path).as_posix(): f for f in path.rglob("*") if f.is_file()}
-    return {
-        name: f.read_bytes()
-        for name, f in names.items()
-        if f.name not in (LOCK, ".lock.json") and not name.startswith(("figures", "checkpoints"))
-    }
+    found = content(path, locks=False)
+    return {k: v for k, v in found.items() if not k.startswith(("figures", "checkpoints"))}
 
 
 def result(path):
