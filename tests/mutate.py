@@ -378,7 +378,7 @@ MUTANTS = [
         "tensors, content)\n        write_atomic(folder / DESCRIPTION, text)\n",
         "DESCRIPTION, text)\n        write_atomic(folder / tensors, content)\n",
     ),
-    ("runs/model_files.py", 'with alone(folder, "saving a model", wait=True), ', "with "),
+    ("runs/model_files.py", 'with alone(folder, "saving a model", wait=True):', "with suppress():"),
     (
         "runs/priors.py",
         "read_rest(file, path, largest_file(skeleton))",

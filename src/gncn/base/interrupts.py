@@ -135,9 +135,9 @@ class _Guard:
                 with suppress(Exception):
                     stream.flush()
             with suppress(Exception):  # the terminal may be gone
-                shown = "\x1b[?25h\n" if os.isatty(2) else ""  # a bar may have hidden the cursor
+                cursor = "\x1b[?25h\n" if os.isatty(2) else ""  # a bar may have hidden the cursor
                 encoding = sys.stderr.encoding or "utf-8"
-                os.write(2, (shown + text).encode(encoding, ERRORS))
+                os.write(2, (cursor + text).encode(encoding, ERRORS))
 
         teller = threading.Thread(target=tell, daemon=True)
         teller.start()

@@ -172,8 +172,8 @@ class BackpropConfig(Description):
         wrong = [value for value in values if not LEAST_VARIANCE <= value <= 1]
         if len(values) > MOST_VARIANCES:
             raise ValueError(
-                f"variance may have up to {MOST_VARIANCES} values, for each is a training of its "
-                f"own; received {len(values):,}."
+                f"variance may have up to {MOST_VARIANCES} values, because each needs a "
+                f"training of its own; received {len(values):,}."
             )
         if wrong or not values or len(set(values)) < len(values):
             raise ValueError(

@@ -43,7 +43,6 @@ from gncn.evaluation.protocols import Images, WithPrior
 
 MOST_ANNEALED = 1_000_000
 """The most temperatures, chains or leapfrog steps: they multiply, and take days."""
-_COUNTS = ("n_temperatures", "n_chains", "n_leapfrog")
 _ADAPTATION = 0.1
 _STEEPNESS = 4.0
 
@@ -66,8 +65,12 @@ class Annealing:
     target_acceptance: float = 0.7
 
     def __post_init__(self) -> None:
-        counts = (self.n_temperatures, self.n_chains, self.n_leapfrog)
-        check_counts(MOST_ANNEALED, **dict(zip(_COUNTS, counts, strict=True)))
+        check_counts(
+            MOST_ANNEALED,
+            n_temperatures=self.n_temperatures,
+            n_chains=self.n_chains,
+            n_leapfrog=self.n_leapfrog,
+        )
         check_positive(step_size=self.step_size, target_acceptance=self.target_acceptance)
         if self.target_acceptance >= 1:
             raise ConfigError(

@@ -188,15 +188,20 @@ class _Files:
         self.pictures = folder.path / f"pictures-{which}.safetensors"
         self.prior = folder.trial(trial) / "prior.safetensors"
         self._saved: Mixture | None = None
+        self._written = ""
 
     def forget(self, known: Result, new: Result) -> None:
-        """Remove numbers that new ones replace, lest they stand beside the new ones' arrays."""
+        """Remove the numbers that new ones replace, before the arrays do not match them."""
         if self.numbers.exists():
             stays = {key: one for key, one in known.numbers.items() if key not in new.numbers}
             self.write_numbers(Result(stays))
 
     def write_numbers(self, found: Result) -> None:
-        write_atomic(self.numbers, json.dumps(found.numbers, indent=2) + "\n")
+        """Write the numbers, unless they are the last that were written."""
+        content = json.dumps(found.numbers, indent=2) + "\n"
+        if content != self._written:
+            write_atomic(self.numbers, content)
+            self._written = content
 
     def write(self, found: Result, subject: Subject) -> None:
         write_atomic(self.per_image, save_tensors(found.per_image))

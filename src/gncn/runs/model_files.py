@@ -153,7 +153,7 @@ def save(model: Any, folder: str | Path) -> Path:
             f"{what}: its description has {len(text):,} bytes, and {MAX_DESCRIPTION_BYTES:,} are "
             "the most."
         )
-    with alone(folder, "saving a model", wait=True), explained(f"Can't save into {folder}"):
+    with alone(folder, "saving a model", wait=True):
         write_atomic(folder / tensors, content)
         write_atomic(folder / DESCRIPTION, text)
         with suppress(OSError):  # what can't be removed now is removed by the next one

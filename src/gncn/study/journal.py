@@ -65,6 +65,11 @@ class _Lock(JournalFileOpenLock):
         self.file.release()
 
 
+def locks_of(path: Path) -> Path:
+    """The folder of locks of a journal and of its trials."""
+    return path.parent / RUNNING / path.stem
+
+
 def read_journal(path: Path) -> optuna.Study:
     """The study in a journal, which is begun if it isn't there.
 
@@ -75,7 +80,7 @@ def read_journal(path: Path) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        locks = path.parent / RUNNING / path.stem
+        locks = locks_of(path)
         make_folder(locks)
         with explained(f"Can't write {path}"):
             lock = _Lock(locks / "journal.lock")

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, GncnError, RunError, quoted
-from gncn.base.files import DAMAGED, read_json, write_atomic
+from gncn.base.files import DAMAGED, make_folder, read_json, write_atomic
 from gncn.training.history import EpochRecord
 
 SUPERSEDED = "superseded"
@@ -109,6 +109,12 @@ def without_confusion(metrics: Any) -> Any:
 def record_path(folder: Path, model: str, data: str, trial: int) -> Path:
     """Where the record of a run is."""
     return folder / data / f"{model}-{trial}.json"
+
+
+def make_running(folder: Path) -> None:
+    """Make the folder `RUNNING`, which version control overlooks: it keeps records only."""
+    make_folder(folder / RUNNING)
+    write_atomic(folder / RUNNING / ".gitignore", "*\n")
 
 
 def write_record(folder: Path, record: Record) -> None:

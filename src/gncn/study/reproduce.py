@@ -29,7 +29,15 @@ from gncn.base.locks import alone, holder
 from gncn.data import dataset_info, present
 from gncn.data.loaders import PART_SUFFIX
 from gncn.study.plan import RunSpec, Study
-from gncn.study.record import RUNNING, Record, read_record, record_path, supersede, write_record
+from gncn.study.record import (
+    RUNNING,
+    Record,
+    make_running,
+    read_record,
+    record_path,
+    supersede,
+    write_record,
+)
 from gncn.study.run import THREADS, failed
 
 STUDY = "study.json"
@@ -313,8 +321,7 @@ def reproduce(
         if not redo_stale:
             _refuse_stale(standings, folder)
         write_atomic(folder / STUDY, study.model_dump_json(indent=1) + "\n")
-        make_folder(folder / RUNNING)
-        write_atomic(folder / RUNNING / ".gitignore", "*\n")  # version control keeps records only
+        make_running(folder)
         for one in standings:
             if one.state == "stale" and one.record is not None:
                 supersede(folder, one.record)
@@ -341,7 +348,7 @@ def _tidy(folder: Path) -> None:
 
 
 def _refuse_stale(standings: Sequence[Standing], folder: Path) -> None:
-    """Refuse to go on beside records of other settings.
+    """Refuse to go on where there are records of other settings.
 
     Raises:
         RunError: there are some; says which.

@@ -37,8 +37,8 @@ from gncn.data import Dataset
 from gncn.measures.subject import Report
 from gncn.runs.train import train
 from gncn.study.columns import check_measurable, development_data, measure_columns
-from gncn.study.journal import FINALS, SECONDS, read_journal
-from gncn.study.record import RUNNING
+from gncn.study.journal import FINALS, SECONDS, locks_of, read_journal
+from gncn.study.record import make_running
 from gncn.study.run import Watch, source_digest
 from gncn.study.search import Search, objective, references, shortfall, value_at
 from gncn.training.history import EpochRecord
@@ -132,7 +132,7 @@ class _Task:
         check_measurable(self.entry.columns, search.measuring, self.images)
         self.wanted = references(search, model, data, self.images.name, self.any_config.model)
         self.of_data: dict[tuple[str, str], Mapping[str, Any]] = {}
-        self.locks = out / RUNNING / f"{data}-{model}"
+        self.locks = locks_of(self._file(".journal"))
         self.looking = partial(alone, self.locks, "a look at the trials", wait=True)
         with self.looking():
             self.study = self._study()
@@ -154,7 +154,7 @@ class _Task:
     @interrupts_held()
     def _study(self) -> optuna.Study:
         """The journal's study, begun or gone on with."""
-        write_atomic(self.out / RUNNING / ".gitignore", "*\n")
+        make_running(self.out)
         journal = self._file(".journal")
         study = read_journal(journal)
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=self.budget.random_trials)

@@ -229,7 +229,7 @@ class Keeper:
         raise ConfigError(
             f"{path} is of another training ({'; '.join(changes)}). Train with the same data, "
             f"options and versions (only {' and '.join(sorted(MAY_CHANGE))} may change), or begin "
-            "anew in another folder."
+            "again in another folder."
         )
 
 
