@@ -396,3 +396,31 @@ def test_messages_that_nobody_reads_end_nothing():
     screen = Screen(file=Closed(), stderr=True)
     for _ in range(2):
         screen.print("epoch 1/3")
+
+
+HUGE = "1" + 30 * "0"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "nan", "1e12", HUGE, str(2**64), "x"])
+@pytest.mark.parametrize("option", ["--epochs", "--batch-size", "--trials", "--checkpoint-batches"])
+def test_numbers_out_of_range_are_refused_before_training(option, value, tmp_path):
+    done = run("train", *FAST[:2], option, value, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "models").exists()
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "x"])
+def test_seconds_out_of_range_are_refused_before_training(value, tmp_path):
+    done = run("train", *FAST[:2], "--checkpoint-seconds", value, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--index", "--steps", "--tolerance", "--trial"])
+@pytest.mark.parametrize("value", ["-1", "nan", "x", HUGE])
+def test_numbers_out_of_range_are_refused_before_settling(option, value, trained):
+    done = run("settle", trained[0], option, value)
+    if (option, value) != ("--tolerance", HUGE):
+        assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -25,7 +25,21 @@ from gncn.measures.models import Generator
 from gncn.training.checkpoints import Checkpoints
 
 VALUES = (
-    *(0, -1, 1.5, float("nan"), float("inf"), 1e12, 10**12, 10**30, 2**63, 2**64, True, "3"),
+    *(
+        0,
+        -1,
+        1.5,
+        float("nan"),
+        float("inf"),
+        1e12,
+        10**12,
+        10**30,
+        10**400,
+        2**63,
+        2**64,
+        True,
+        "3",
+    ),
     *(None, np.int64(3), np.float32(0.1), jnp.int32(3), jnp.float32(0.1)),
     *([3], [2, 2], (2, 2, 2), np.array([3, 3]), {}),
 )
@@ -235,3 +249,43 @@ def test_numpys_whole_numbers_are_the_same_seeds():
 def test_memory_is_known_here_and_small_things_fit():
     assert hardware._memory() > 1 << 28
     hardware.refuse_too_large("Nothing", 1, "Go on.")
+
+
+@pytest.mark.parametrize("settler", ["euler", "sequential"])
+def test_programs_grow_with_depth_no_faster_than_layers(settler):
+    def n_products(depth):
+        network = build(gncn.chain((16, *[4] * depth)), n_settle_steps=20, settler=settler)
+        return str(jax.make_jaxpr(lambda x: gncn.settle(network, x).latents)(X)).count(
+            "dot_general"
+        )
+
+    few, many = n_products(20), n_products(40)
+    assert many <= 2.1 * few
+    assert many <= 40 * 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("preset", "sizes"), [("paper", [24, 24, 36]), ("mnist", [24, 28]), ("digits", [24, 24, 24])]
+)
+def test_a_long_training_stays_bounded(preset, sizes):
+    """500 epochs of every preset were tried by hand; these are 40."""
+    changes = ["data.name='digits'", f"network.sizes={sizes}", "training.n_epochs=40"]
+    config = gncn.load_config(preset=preset, overrides=changes)
+    data = gncn.load_dataset("digits")
+    network = config.kind.train(config, data).network
+    lowest, highest = config.training.precision_bounds
+    for layer in network.layers:
+        values = np.asarray(layer.errors.sharpness(0.25))
+        if values.ndim == 2:
+            values = np.linalg.eigvalsh(values)
+        if layer.layer.likelihood.learns:
+            assert (lowest - 1e-3 <= values).all()
+            assert (values <= highest + 1e-3).all()
+    for connection in network.connections:
+        dense = connection.description
+        axis = {"sending": 0, "receiving": 1}[dense.norm_axis]
+        norms = np.linalg.norm(connection.forward, axis=axis)
+        assert (norms <= (dense.max_norm or 1.0) + 1e-3).all()
+    settled = gncn.settle(network, data.test.array[:100].astype(np.float32))
+    assert all(np.abs(states).max() < 100 for states in settled.latents)

@@ -205,7 +205,7 @@ def test_choice_on_validation():
     [
         ({"covariance": "round"}, "Unknown covariance 'round'"),
         ({"n_components": 0}, "n_components must be at least 1; received 0"),
-        ({"regularisation": 0.0}, r"regularisation must be above 0 and finite; received 0\.0"),
+        ({"regularisation": 0.0}, r"regularisation must be above 0; received 0\.0"),
         ({"tolerance": -1.0}, "tolerance must be above 0"),
         ({"max_iterations": 0}, "max_iterations must be at least 1"),
     ],

@@ -94,7 +94,7 @@ def test_not_converging_is_told_without_a_warning():
 
 def test_bad_input():
     codes, labels = classes()
-    with pytest.raises(ConfigError, match="one or several values of C"):
+    with pytest.raises(ConfigError, match="at least one value of C"):
         fit_probe(codes, labels, codes, labels, regularisation=())
     with pytest.raises(ConfigError, match=r"regularisation must be above 0 and .*received -1\.0"):
         fit_probe(codes, labels, codes, labels, regularisation=(-1.0,))

@@ -39,13 +39,13 @@ class Description(BaseModel):
         """Refuse ``true`` and ``"3"`` for numbers and ``"yes"`` for ``true``: pydantic converts."""
         for name, field in cls.model_fields.items():
             value = options.get(name) if isinstance(options, dict) else None
+            number, truth = _only(field.annotation, int, float), _only(field.annotation, bool)
             for one in value if isinstance(value, list | tuple) else (value,):
-                if _only(field.annotation, int, float) and isinstance(one, bool | str):
+                if number and isinstance(one, bool | str):
                     raise ValueError(f"{name} must be a number; received {quoted(value)}.")
-                if beyond_single(one):
+                if number and beyond_single(one):
                     raise ValueError(f"{name} is too large a number; received {quoted(value)}.")
-                other = isinstance(one, int | float | str) and not isinstance(one, bool)
-                if _only(field.annotation, bool) and other:
+                if truth and isinstance(one, int | float | str) and not isinstance(one, bool):
                     raise ValueError(f"{name} must be true or false; received {quoted(value)}.")
         return options
 

@@ -8,6 +8,7 @@ import math
 import reprlib
 from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import Any, cast
 
 from gncn.base.shown import shown
 
@@ -129,11 +130,14 @@ def check_positive(**numbers: object) -> None:
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, Real):
             raise ConfigError(f"{name} must be a number; received {quoted(value)}.")
-        if not 0 < float(value) <= _LARGEST:  # false for NaN
-            raise ConfigError(f"{name} must be above 0 and finite; received {quoted(value)}.")
+        number = cast(Any, value)
+        if not number > 0:  # NaN isn't either
+            raise ConfigError(f"{name} must be above 0; received {quoted(value)}.")
+        if number > _LARGEST:
+            raise ConfigError(f"{name} must be at most {_LARGEST}; received {quoted(value)}.")
 
 
 def beyond_single(value: object) -> bool:
     """Whether a finite number is infinite in single precision."""
     is_number = isinstance(value, int | float)
-    return is_number and bool(abs(value) > _LARGEST) and not math.isinf(value)
+    return is_number and bool(_LARGEST < abs(value) != math.inf)

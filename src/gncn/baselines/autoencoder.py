@@ -78,7 +78,7 @@ class Autoencoder(Baseline):
         draw_key, own_key = jax.random.split(key)
         *hidden, top = self.encoder.layers(batch.images)
         mean, std = self.posterior(top)
-        z = mean + std * jax.random.normal(draw_key, mean.shape)
+        z = mean + std * jax.random.normal(draw_key, mean.shape, jnp.float32)
         error = binary_cross_entropy(batch.images, self.decode(z))
         terms = jnp.stack([-error, *self.own_terms(mean, std, z, own_key)], axis=-1)
         active = [jnp.mean(units > ACTIVE, axis=-1) for units in (*hidden, mean)]
@@ -214,7 +214,7 @@ class GANAE(Autoencoder):
     def draw_code(self, x: Float[Array, "batch pixels"], key: PRNGKeyArray) -> Code:
         """z_f ~ q(z|x)."""
         mean, std = self.posterior(self.encoder(x))
-        return mean + std * jax.random.normal(key, mean.shape)
+        return mean + std * jax.random.normal(key, mean.shape, jnp.float32)
 
     def judge(self, codes: Code) -> Float[Array, " batch"]:
         """The logit of D(z), the probability that each code comes from the prior."""
@@ -222,5 +222,5 @@ class GANAE(Autoencoder):
 
     def verdict(self, fake: Code, key: PRNGKeyArray) -> Float[Array, " batch"]:
         """The sum log D(z_r) + log(1 − D(z_f)), with one z_r drawn for each z_f."""
-        real = jax.random.normal(key, fake.shape)
+        real = jax.random.normal(key, fake.shape, jnp.float32)
         return jax.nn.log_sigmoid(self.judge(real)) + jax.nn.log_sigmoid(-self.judge(fake))

@@ -63,10 +63,12 @@ def start_dense(sizes: Sequence[int], key: PRNGKeyArray, weight_scale: float) ->
     keys = jax.random.split(key, len(sizes) - 1)
     return Dense(
         weights=tuple(
-            weight_scale * (2 / below) ** 0.5 * jax.random.normal(layer_key, (below, above))
+            weight_scale
+            * (2 / below) ** 0.5
+            * jax.random.normal(layer_key, (below, above), jnp.float32)
             for layer_key, (below, above) in zip(keys, pairwise(sizes), strict=True)
         ),
-        biases=tuple(jnp.zeros(above) for above in sizes[1:]),
+        biases=tuple(jnp.zeros(above, jnp.float32) for above in sizes[1:]),
     )
 
 

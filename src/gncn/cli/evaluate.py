@@ -59,7 +59,7 @@ def evaluate(
             f"{', '.join(f'`{name}`' for name in MEASURES.names())}. Default: all."
         ),
     ] = None,
-    seed: Annotated[int, Option(help="Of all that is random here.", min=0)] = 0,
+    seed: Annotated[int, Option(help="Of all that is random here.", min=0, max=2**32 - 1)] = 0,
     trial: options.TrialOption = 0,
     replace: Annotated[bool, Option("--replace", help="Drop what was measured before.")] = False,
     data_dir: options.DataDirOption = None,

@@ -28,7 +28,9 @@ def reproduce(
     out: Annotated[
         Path | None, Option(help="Folder of the records. Default: `results/NAME`.", **options.PATH)
     ] = None,
-    jobs: Annotated[int, Option(help="How many runs at a time; they share the cores.", min=1)] = 1,
+    jobs: Annotated[
+        int, Option(help="How many runs at a time; they share the cores.", min=1, max=1024)
+    ] = 1,
     only: Annotated[
         list[str] | None,
         Option(

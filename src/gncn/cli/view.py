@@ -11,7 +11,7 @@ from gncn.cli import options
 def reconstruct(
     run: options.RunArgument,
     split: options.SplitOption = "test",
-    n: Annotated[int, Option("--n", help="Draw the first N images.", min=1)] = 20,
+    n: Annotated[int, Option("--n", help="Draw the first N images.", min=1, max=1000)] = 20,
     trial: options.TrialOption = 0,
     data_dir: options.DataDirOption = None,
     out: options.FigureOption = None,

@@ -162,7 +162,7 @@ class Mask:
     def __init__(self, values: Any) -> None:
         try:
             array = np.array(values, dtype=np.float32)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"A mask must be a square matrix of numbers: {error}.") from None
         if array.ndim != 2 or array.shape[0] != array.shape[1]:
             raise ConfigError(f"A mask must be a square matrix; received shape {array.shape}.")

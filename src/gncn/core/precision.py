@@ -73,7 +73,7 @@ class Unit(Precision):
         return jnp.ones(())
 
     def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Units:
-        return jax.random.normal(key, shape)
+        return jax.random.normal(key, shape, jnp.float32)
 
 
 class Diagonal(Precision):
@@ -101,7 +101,7 @@ class Diagonal(Precision):
         return self.values
 
     def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Units:
-        return jax.random.normal(key, shape) / jnp.sqrt(self.values)[None, :]
+        return jax.random.normal(key, shape, jnp.float32) / jnp.sqrt(self.values)[None, :]
 
     def for_batch(self, n_images: int) -> "Diagonal":
         """The diagonal repeated for every image.
@@ -137,7 +137,7 @@ class Full(Precision):
     def noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Units:
         """L^-T ε with Σ⁻¹ = L L^T, whose covariance is Σ."""
         factor = jnp.linalg.cholesky(self.matrix)
-        normal = jax.random.normal(key, shape)
+        normal = jax.random.normal(key, shape, jnp.float32)
         return jax.scipy.linalg.solve_triangular(factor.T, normal.T, lower=False).T
 
 

@@ -248,8 +248,8 @@ def transition(
 
     def draw(key: PRNGKeyArray) -> tuple[Float[Array, "n dim"], Float[Array, "2 n"]]:
         normal, uniform = jax.random.split(jax.random.fold_in(key, number))
-        momentum = jax.random.normal(normal, (n_chains, shape[-1]))
-        return momentum, jax.random.uniform(uniform, (2, n_chains))
+        momentum = jax.random.normal(normal, (n_chains, shape[-1]), jnp.float32)
+        return momentum, jax.random.uniform(uniform, (2, n_chains), jnp.float32)
 
     momentum, uniform = jax.vmap(draw)(keys)
     momentum = momentum.reshape(points.codes.shape)

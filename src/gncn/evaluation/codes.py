@@ -101,7 +101,7 @@ def fit_probe(
 
     if not isinstance(regularisation, Sequence) or not len(regularisation):
         raise ConfigError(
-            f"`regularisation` must be one or several values of C; received {regularisation!r}."
+            f"Give at least one value of C in `regularisation`; received {regularisation!r}."
         )
     for one in regularisation:
         check_positive(regularisation=one)

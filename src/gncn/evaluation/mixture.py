@@ -106,7 +106,7 @@ class Mixture(eqx.Module):
         """Draw `n` codes: a component k from π, then μ_k + A_k^{-1} ε with ε from N(0, I)."""
         component_key, noise_key = jax.random.split(key)
         chosen = jax.random.categorical(component_key, self.logits, shape=(n,))
-        noise = jax.random.normal(noise_key, (n, self.dim))
+        noise = jax.random.normal(noise_key, (n, self.dim), jnp.float32)
         if self.covariance == "full":
             offset = _solve_by_component(self.whitening, noise, chosen)
         else:

@@ -55,7 +55,7 @@ class GaussianProposal(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
         """Draw `n` codes."""
-        noise = jax.random.normal(key, (n, self.mean.shape[-1]))
+        noise = jax.random.normal(key, (n, self.mean.shape[-1]), jnp.float32)
         if self.factor.ndim == 1:
             return self.mean[None, :] + self.factor[None, :] * noise
         return self.mean[None, :] + noise @ self.factor.T

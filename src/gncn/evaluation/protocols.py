@@ -78,7 +78,7 @@ class StandardNormal(eqx.Module):
     dim: int = eqx.field(static=True)
 
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
-        return jax.random.normal(key, (n, self.dim))
+        return jax.random.normal(key, (n, self.dim), jnp.float32)
 
     def log_prob(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
         return -0.5 * jnp.sum(codes**2, axis=-1) - 0.5 * self.dim * jnp.log(2 * jnp.pi)

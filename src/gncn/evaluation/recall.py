@@ -53,7 +53,7 @@ class EmpiricalPrior(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
         """Draw `n` codes, with replacement."""
-        return self.codes[jax.random.randint(key, (n,), 0, len(self.codes))]
+        return self.codes[jax.random.randint(key, (n,), 0, len(self.codes), jnp.int32)]
 
 
 class Recall(eqx.Module):

@@ -97,10 +97,10 @@ class Dense(Connection):
 
     def build(self, n_source: int, n_target: int, scale: float, keys: Keys) -> "DenseSynapses":
         """Normal weights, held to their norms."""
-        forward = scale * jax.random.normal(keys[0], (n_target, n_source))
+        forward = scale * jax.random.normal(keys[0], (n_target, n_source), jnp.float32)
         feedback: Feedback = Exact() if self.feedback == "exact" else Tied()
         if self.feedback in ("learned", "random"):
-            weights = scale * jax.random.normal(keys[1], (n_source, n_target))
+            weights = scale * jax.random.normal(keys[1], (n_source, n_target), jnp.float32)
             feedback = Learned(weights) if self.feedback == "learned" else Random(weights)
         return DenseSynapses(self, forward, feedback).held()
 
