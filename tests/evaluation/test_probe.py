@@ -96,7 +96,7 @@ def test_bad_input():
     codes, labels = classes()
     with pytest.raises(ConfigError, match="at least one value of C"):
         fit_probe(codes, labels, codes, labels, regularisation=())
-    with pytest.raises(ConfigError, match=r"regularisation must be above 0 and .*received -1\.0"):
+    with pytest.raises(ConfigError, match=r"regularisation must be above 0; received -1\.0"):
         fit_probe(codes, labels, codes, labels, regularisation=(-1.0,))
     with pytest.raises(DataError, match="two classes; all labels are 0"):
         fit_probe(codes, 0 * labels, codes, labels)
