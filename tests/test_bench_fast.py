@@ -57,6 +57,7 @@ def test_records_are_written_as_they_are_read():
     assert json.loads(fast.as_text(nothing)) == nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", fast.WAYS)
 def test_every_way_is_a_configuration(way):
     config = fast.configure(way, seed=3, n_epochs=2)

@@ -114,7 +114,8 @@ def test_an_epoch_is_its_batches_in_turn_the_short_one_by_its_own_mean():
         assert float(found) == pytest.approx(batch.mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", [later("diagonal"), "full"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["diagonal", "full"])
 def test_synapses_learn_the_same_from_images_that_settle_in_blocks(kind, patched):
     start, method, x = network(precision=kind), hebbian(n_images=7, batch_size=7), images(7)
     learner = method.init(start)
@@ -255,7 +256,7 @@ def test_trials_trained_together_equal_trials_trained_alone():
     assert np.abs(a - b).max() > 0.01
 
 
-@pytest.mark.parametrize("options", [{}, {"precision": "diagonal", "feedback": "tied"}])
+@pytest.mark.parametrize("options", [later({}), {"precision": "diagonal", "feedback": "tied"}])
 def test_trials_at_once_equal_trials_one_after_the_other(options):
     networks, x = [network(seed, **options) for seed in range(3)], images(23)
     (a, seen_a), (b, seen_b) = (
@@ -286,6 +287,7 @@ def products_on_a_gpu(n_trials, monkeypatch, patched):
     return re.findall(r"stablehlo\.dot_general.* -> tensor<(\S*)f32>", lowered)
 
 
+@pytest.mark.slow
 def test_on_a_gpu_all_trials_share_the_products_of_one(monkeypatch, patched):
     alone, seven = (products_on_a_gpu(n_trials, monkeypatch, patched) for n_trials in (1, 7))
     assert len(seven) == len(alone) > 0
@@ -313,6 +315,7 @@ def numbered(number: float):
     return eqx.tree_at(numbers, one, [leaf * (1 + 0.2 * number) for leaf in numbers(one)]), config
 
 
+@pytest.mark.slow
 def test_trials_of_other_numbers_equal_their_own_runs_and_compile_nothing_anew():
     def train(*trials):
         networks, configs = zip(*map(numbered, trials), strict=True)
@@ -356,7 +359,8 @@ def test_two_runs_with_one_seed_give_identical_bytes_and_another_seed_does_not()
     assert not np.array_equal(forward(a.network)[0], forward(c.network)[0])
 
 
-@pytest.mark.parametrize("n_trials", [later(1), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_trials", [1, 2])
 def test_chunks_change_nothing(n_trials):
     networks, x = [network(seed) for seed in range(n_trials)], images(37)
     whole = learn_epoch(networks, x, 5, gncn.TrainingConfig(), chunk=8)

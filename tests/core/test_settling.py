@@ -221,7 +221,7 @@ def products(jaxpr, rows):
         ({"feedback": "exact"}, (0, 0, 0, 0)),
     ],
 )
-@pytest.mark.parametrize(("number", "n_steps"), [(0, 1), (1, 2), (2, 3), (3, 20)])
+@pytest.mark.parametrize(("number", "n_steps"), [later(0, 1), (1, 2), later(2, 3), later(3, 20)])
 def test_no_product_is_computed_that_is_the_same_for_every_image(options, saved, number, n_steps):
     """With three latent layers the first steps need 1, 3 and 5 products in place of 6."""
     wiring = {name: options[name] for name in ("feedback", "precision") if name in options}
@@ -244,7 +244,7 @@ def test_no_product_is_computed_that_is_the_same_for_every_image(options, saved,
         assert a.shape == b.shape
 
 
-@pytest.mark.parametrize(("n_images", "size"), [(4, 4), (5, 3), later(8, 4), later(9, 3)])
+@pytest.mark.parametrize(("n_images", "size"), [later(4, 4), (5, 3), later(8, 4), later(9, 3)])
 @pytest.mark.parametrize("tolerance", [None, 1e-3])
 def test_a_cpu_settles_many_images_in_equal_blocks(n_images, size, tolerance, patched):
     network, x = small(precision="diagonal"), images(n_images)

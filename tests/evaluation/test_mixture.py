@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from budget import examples
+from budget import examples, later
 from gncn.base.errors import DataError
 from gncn.evaluation.mixture import COVARIANCES, Mixture, mixture_from_moments
 from gncn.evaluation.protocols import Prior, StandardNormal
@@ -69,7 +69,7 @@ def test_samples_have_the_mixtures_moments(known):
     assert (np.abs(products.mean(0) - spread) < 4.5 * products.std(0) / np.sqrt(n)).all()
 
 
-@pytest.mark.parametrize("n", [1, 4, 11, 400])
+@pytest.mark.parametrize("n", [later(1), later(4), 11, later(400)])
 def test_full_samples_are_whitened_back_to_the_noise_they_came_from(n):
     """A (z − μ) is the standard normal noise, row by row, in blocks of any size."""
     weights, means, covariances = moments("full")
@@ -157,6 +157,7 @@ def test_mixture_is_a_pytree_of_three_arrays(known):
     assert (mixture.n_components, mixture.dim) == (N, DIM)
 
 
+@pytest.mark.slow
 def test_near_a_code_a_few_components_stand_for_all():
     """Those that likeliest drew it, weights counted; there slope and curvature are the same."""
     rng = np.random.default_rng(5)

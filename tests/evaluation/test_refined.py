@@ -38,7 +38,7 @@ def fit(x, logits):
 
 
 @pytest.mark.parametrize("codes_at_once", [5000, 7])
-@pytest.mark.parametrize("n_codes", [1, 3, 50])
+@pytest.mark.parametrize("n_codes", [later(1), later(3), 50])
 @pytest.mark.parametrize(("temperature", "sharpness"), [(1.0, 1.0), (2.0, 0.7)])
 def test_missing_pixels_are_means_over_the_likeliest_codes_improved(
     monkeypatch, codes_at_once, n_codes, temperature, sharpness
@@ -72,7 +72,8 @@ def test_missing_pixels_have_no_influence():
     )
 
 
-@pytest.mark.parametrize(("temperature", "sharpness"), [(1.0, 1.4), later(5.0, 0.5)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("temperature", "sharpness"), [(1.0, 1.4), (5.0, 0.5)])
 def test_temperature_and_sharpness_are_those_that_images_ask_for(temperature, sharpness):
     decoder, codes, images = made(n_images=20_000)
     improve = Nudge(decoder, gain=3.0)

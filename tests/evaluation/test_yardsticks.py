@@ -95,6 +95,7 @@ def test_regressor_learns_the_rule_and_stops():
     assert (completed[:, ~VISIBLE] < 1).all()
 
 
+@pytest.mark.slow
 def test_regressor_of_few_epochs():
     train = mirrored(50, 0)
     a, b = (

@@ -81,6 +81,7 @@ def test_it_is_compared(registered, folder, evaluated):
     assert ours["mean"] == pytest.approx(measured["difference"])
 
 
+@pytest.mark.slow
 def test_it_is_asked_for_by_a_study_and_reported(registered, tmp_path):
     study = Study(
         name="made",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from solvable import converging, images, linear, solution, together
 
 import gncn
-from budget import examples
+from budget import examples, later
 from gncn.core.fast import prepare
 from gncn.core.likelihood import GaussianErrors
 from gncn.core.precision import Full
@@ -169,7 +169,7 @@ def test_rounded_products_end_the_search_at_the_best_inverse_it_saw(seed, start)
     assert found.size <= 1.001 * min(s for s in sizes if s == s)
 
 
-@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("sequential", [later(False), True])
 def test_a_step_is_the_plain_one_times_the_inverse(patched, sequential):
     patched(newton, "TOLERANCE", 1e-4)
     network = network_of(sequential=sequential, step_size=(0.4, 0.7))
@@ -249,6 +249,7 @@ def test_psi_may_fall_without_the_bound():
     assert np.diff(psi_while_settling(0, 0.001, 5.0), axis=0).min() < -1
 
 
+@pytest.mark.slow
 def test_learning_begins_its_search_at_the_last_inverses(monkeypatch):
     network = network_of(n_settle_steps=3, step_size=0.5)
     config = gncn.TrainingConfig(precision_rate=0.0, learning_rate=0.01)
