@@ -1,5 +1,6 @@
 """The command line as a person uses it, on real small data."""
 
+import inspect
 import io
 import json
 import os
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 from unittest import mock
 
 import numpy as np
@@ -18,6 +19,7 @@ from safetensors.numpy import load_file
 
 import gncn
 from command import call
+from gncn.cli.app import app
 from gncn.cli.options import Screen, console, print_json
 from gncn.runs.folder import RunFolder
 from gncn.runs.priors import load_mixture
@@ -212,6 +214,33 @@ def test_evaluate_drops_earlier_numbers_only_when_told(trained, tmp_path):
     damaged = run("evaluate", folder, "--only", "sparsity", "--components", 3)
     assert damaged.returncode == 2
     assert "can't be read" in re.sub(r"\s+", " ", damaged.stderr)
+
+
+def number_options():
+    """Command and flag of every option that takes a number."""
+    for command in app.registered_commands:
+        for name, parameter in inspect.signature(command.callback).parameters.items():
+            kind, option = get_args(parameter.annotation)
+            kinds = {kind, *get_args(kind)}
+            if {int, float} & kinds.union(*map(get_args, kinds)):
+                named = (option.default, *(option.param_decls or ()))  # Typer sorts them out later
+                flags = [one for one in named if str(one).startswith("--")]
+                yield command.callback.__name__, (*flags, f"--{name.replace('_', '-')}")[0]
+
+
+def test_every_option_that_takes_a_number_says_what_it_received():
+    options = list(number_options())
+    assert {("train", "--epochs"), ("evaluate", "--components")} <= set(options)
+    for command, flag in options:
+        wrong = run(command, flag, "\x1b[31m")
+        assert wrong.returncode == 2
+        text = re.sub(r"\s+", " ", wrong.stderr)
+        why = r"Input should be a (whole|valid) number; received '\\x1b\[31m'\. "
+        assert re.search(f"'{flag}.*': {why}$", text)
+    for command, flag, value in (("settle", "--index", -1), ("reconstruct", "--n", 2000)):
+        text = re.sub(r"\s+", " ", run(command, flag, value).stderr)
+        assert re.search(rf"should be (greater|less) than or equal to .*; received '{value}'", text)
+    assert "a whole number; received '1.5'." in run("train", "--epochs", 1.5).stderr
 
 
 def test_evaluate_refuses_what_it_cannot_do(trained):

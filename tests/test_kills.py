@@ -24,6 +24,7 @@ from gncn.base.tensors import parse_tensors
 from gncn.runs.folder import RunFolder
 from gncn.runs.train import train_run
 from gncn.study.record import read_records
+from gncn.training.history import read_history
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks a process that knows JAX")
 
@@ -122,7 +123,7 @@ measures = ["sparsity"]
 [data.digits]
 [models.gncn]
 preset = "digits"
-settings.training.n_epochs = 1
+settings.training = { n_epochs = 4, batch_size = 300 }
 settings.network = { sizes = [12, 8], group_size = 4, max_norm = [4.0, 1.0] }
 """
 SEARCH = """
@@ -203,20 +204,27 @@ class Reproduce:
 
     def __init__(self, place):
         (place / "study.toml").write_text(STUDY, encoding="utf-8")
-        self.place = place
+        self.place, self.done = place, {}
 
     def command(self, name):
+        for file in self.place.glob(f"{name}/.running/digits/*/run-*/checkpoints/0*/history.jsonl"):
+            run, epochs = file.relative_to(self.place / name).parts[2], read_history(file)
+            self.done[run] = max(self.done.get(run, []), [one.seconds for one in epochs], key=len)
         return ("reproduce", self.place / "study.toml", "--out", self.place / name, "--wait")
 
     def result(self, name):
         kept = []
         for record in read_records(self.place / name):
+            # Epochs that a checkpoint had seen are the ones that are recorded: none was repeated.
+            done = self.done.pop(f"{record.model}-{record.trial}", [])
+            assert record.history.seconds[: len(done)] == pytest.approx(done, rel=1e-6)
             kept.append(
                 record.model_dump(exclude={"seconds", "started", "finished", "history", "metrics"})
             )
             kept.append(record.history.model_dump(exclude={"seconds"}))
             kept[-2]["kept"]["seconds"] = 0.0
             kept.append(record.metrics | {"seconds": 0.0})
+        assert not any((self.place / name).rglob("checkpoints"))
         return kept
 
 

@@ -95,7 +95,7 @@ def test_it_is_asked_for_by_a_study_and_reported(registered, tmp_path):
     from gncn.study.run import run_one
 
     (spec,) = study.runs()
-    record = run_one(spec, scratch=tmp_path)
+    record = run_one(spec)
     write_record(tmp_path, record)
     assert record.metrics["brightness"]["scale"] == 10
     run(registered, "report", tmp_path)

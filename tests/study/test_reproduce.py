@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,14 +10,17 @@ import time
 import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gncn
+from budget import later
 from gncn.base.errors import ConfigError, RunError
 from gncn.data import load_dataset
 from gncn.measures import MEASURES, as_measurable
 from gncn.measures.models import PixelMixtureModel
 from gncn.runs.config import Config, load_config
+from gncn.runs.folder import RunFolder
 from gncn.study.plan import Evaluation, RunSpec, load_study, possible_measures
 from gncn.study.record import read_record, read_records, record_path
 from gncn.study.reproduce import estimate, recorded_study, reproduce, run_all, survey
@@ -452,6 +456,147 @@ def test_a_record_says_nothing_of_folders(place):
         made = failed(spec, "ValueError", "because", traceback.format_exc())
     assert "because" in made.error["details"]
     assert str(Path(__file__).parent) not in made.to_json()
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing in the library catches it."""
+
+
+def told(spec, home, kill_at=None, nth=1):
+    """What a run says, and its record: None if it is killed as it says `kill_at` the nth time."""
+    news = []
+
+    def report(what):
+        news.append(what)
+        if kill_at is not None and sum(one.startswith(kill_at) for one in news) == nth:
+            raise KilledError
+
+    try:
+        return news, run_one(spec, report=report, home=home)
+    except KilledError:
+        return news, None
+
+
+def timeless(record):
+    kept = record.kept.model_copy(update={"seconds": 0.0})
+    drop = {"seconds", "started", "finished", "kept", "history", "metrics"}
+    history = record.history.model_dump(exclude={"seconds"})
+    return record.model_dump(exclude=drop), kept, history, record.metrics | {"seconds": 0}
+
+
+def spec_of(model="gncn", preset="digits", measures=("sparsity",), **settings):
+    config = load_config(preset=preset).model_dump(mode="json")
+    config["data"] = {"name": "digits"} | settings.pop("data", {})
+    for section, values in settings.items():
+        config[section] |= values
+    evaluation = Evaluation(measures=measures)
+    config = Config(**config)
+    return RunSpec(
+        model=model, data="digits", trial=0, config=config, split="test", evaluation=evaluation
+    )
+
+
+SMALL = {"sizes": (12, 8), "group_size": 4, "max_norm": (4.0, 1.0)}
+FEW = {"n_epochs": 3, "batch_size": 300}
+
+
+def test_a_run_that_was_killed_goes_on_from_its_checkpoint(tmp_path):
+    spec = spec_of(network=SMALL, training=FEW)
+    _, goal = told(spec, None)
+    news, nothing = told(spec, tmp_path, kill_at="epoch 3 of 3")
+    assert nothing is None
+    (folder,) = tmp_path.glob("run-*")
+    before = [one.seconds for one in RunFolder.open(folder).history]
+    news, nothing = told(spec, tmp_path, kill_at="encoding all images")
+    assert nothing is None
+    assert [one for one in news if "epoch" in one] == [
+        "training of 3 epochs",
+        *(one for one in news if one.startswith("epoch 3 of 3")),
+    ]
+    news, record = told(spec, tmp_path)
+    assert "the run goes on from its last checkpoint" in news
+    assert not any(one.startswith("epoch") for one in news)
+    assert timeless(record) == timeless(goal)
+    assert record.history.seconds[:2] == pytest.approx(before[:2], rel=1e-6)
+    assert record.seconds["training"] > sum(record.history.seconds)
+
+
+@pytest.mark.slow
+def test_of_several_variances_none_is_trained_twice(tmp_path):
+    backprop = {"budget": 8000, "n_latent": 5, "variance": (0.1, 1.0)}
+    spec = spec_of("gvae-cv", "gvae-cv", training=FEW, backprop=backprop)
+    _, goal = told(spec, None)
+    first, _ = told(spec, tmp_path, kill_at="epoch 2", nth=2)  # of the second training
+    second, record = told(spec, tmp_path)
+    epochs = [[one[:7] for one in news if one.startswith("epoch")] for news in (first, second)]
+    assert epochs[0] == ["epoch 1", "epoch 2", "epoch 3", "epoch 1", "epoch 2"]
+    assert epochs[1] == ["epoch 2", "epoch 3"]
+    assert timeless(record) == timeless(goal)
+
+
+@pytest.mark.slow
+def test_a_mixture_begins_again(tmp_path):
+    mixture = {"n_components": 2, "max_iterations": 2}
+    spec = spec_of("gmm", "gmm", measures=("samples",), mixture=mixture)
+    _, goal = told(spec, None)
+    assert told(spec, tmp_path, kill_at="sampling")[1] is None
+    news, record = told(spec, tmp_path)
+    assert any(one.startswith("epoch 1 of 1") for one in news)
+    assert timeless(record) == timeless(goal)
+
+
+@pytest.mark.parametrize("what", ["settings", *map(later, ("data", "code", "versions", "damage"))])
+def test_a_run_that_is_another_now_begins_again_and_says_so(tmp_path, monkeypatch, what):
+    file, home = tmp_path / "own.npy", tmp_path / "home"
+    images = np.random.default_rng(0).integers(0, 2, (600, 64), np.uint8)
+    np.save(file, images)
+
+    def now(**training):
+        data, training = {"name": str(file)}, FEW | training
+        return spec_of(measures=(), data=data, network=SMALL, training=training)
+
+    assert told(now(), home, kill_at="epoch 3 of")[1] is None
+    spec, why = now(), "its settings or the library's code have changed"
+    if what == "settings":
+        spec = now(learning_rate=0.01)
+    elif what == "code":
+        monkeypatch.setattr("gncn.study.run.source_digest", lambda: "another")
+    elif what == "versions":
+        monkeypatch.setattr("gncn.training.checkpoints.PACKAGES", ("gncn",))
+        why = r".*is of another training \(versions\.jax: "
+    elif what == "data":
+        np.save(file, 1 - images)
+        why = r".*is of another training \(data: "
+    else:
+        for state in home.rglob("state.json"):
+            state.write_text("{", encoding="utf-8")
+        why = ".*holds no checkpoint to go on from"
+    news, record = told(spec, home)
+    (said,) = [one for one in news if one.startswith("the run begins again: ")]
+    assert re.match(f"the run begins again: {why}", said)
+    assert sum(one.startswith("epoch") for one in news) == 3
+    assert timeless(record) == timeless(told(spec, None)[1])
+    assert len(list(home.glob("run-*"))) == 1
+
+
+def test_what_a_run_goes_on_from_is_removed_once_it_is_recorded(place, monkeypatch):
+    study, out = load(place), place / "out"
+    specs = study.runs(only=["gncn"])
+    left = [out / ".running" / "digits" / f"gncn-{trial}" / "run-0" for trial in (0, 1)]
+
+    def leave():
+        for one in left:
+            one.mkdir(parents=True)
+
+    leave()
+    monkeypatch.setenv("PLAN", json.dumps({"gncn/digits/1": "crash"}))
+    reproduce(study, specs, out, worker=worker(place))
+    assert [one.exists() for one in left] == [False, True]  # the second is tried again
+    monkeypatch.setenv("PLAN", "{}")
+    reproduce(study, specs, out, worker=worker(place))
+    leave()  # the process was killed after it had written the record
+    reproduce(study, specs, out, worker=worker(place))
+    assert not any(one.exists() for one in left)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ interpreter that tidies up.
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -52,10 +53,10 @@ class _Guard:
         self.number, self.heard, self.said = 0, False, list[str]()
         self.whole = threading.RLock()
         self._over = False
-        self._inlet, outlet = os.pipe()
-        os.set_blocking(outlet, False)
-        # The C part of Python writes to the pipe at once, whatever the main thread is doing.
-        self._outlets = outlet, signal.set_wakeup_fd(outlet, warn_on_full_buffer=False)
+        self._inlet, self._outlet = socket.socketpair()  # Windows can't wait for pipes
+        self._outlet.setblocking(False)
+        # The C part of Python writes to it at once, whatever the main thread is doing.
+        self._before = signal.set_wakeup_fd(self._outlet.fileno(), warn_on_full_buffer=False)
         self._handlers = {one: signal.getsignal(one) for one in SIGNALS}
         for one, handler in self._handlers.items():
             if handler not in (signal.SIG_IGN, None):  # `nohup` has SIGHUP ignored
@@ -70,19 +71,18 @@ class _Guard:
         for one, handler in self._handlers.items():
             if handler is not None:
                 signal.signal(one, handler)
-        outlet, before = self._outlets
-        signal.set_wakeup_fd(before)
-        os.close(outlet)
+        signal.set_wakeup_fd(self._before)
+        self._outlet.close()
         self._watcher.join()
-        os.close(self._inlet)
+        self._inlet.close()
 
     def _note(self, number: int, _: Any) -> None:
         self.number = self.number or number
 
     def _received(self, timeout: float | None) -> bool:
-        """Whether a signal comes within so many seconds, or the pipe is closed."""
+        """Whether a signal comes within so many seconds, or the other end is closed."""
         ready, _, _ = select.select([self._inlet], [], [], timeout)
-        numbers = os.read(self._inlet, 1) if ready else b""
+        numbers = self._inlet.recv(1) if ready else b""
         if numbers and numbers[0] in SIGNALS:
             self._note(numbers[0], None)
         elif numbers:  # a handler that somebody else has installed

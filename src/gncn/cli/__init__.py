@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gncn.base.errors import GncnError
+from gncn.base.errors import GncnError, quoted
 from gncn.base.extras import needs
 from gncn.base.interrupts import signals_heard
 from gncn.base.shown import ERRORS, shown
@@ -59,6 +59,9 @@ def _print_misuse(error: Any) -> None:
         if (context := getattr(error, "ctx", None)) is not None:
             sys.stderr.write(f"{context.get_usage()}\n")
             sys.stderr.write(f"Try `{context.command_path} --help`.\n")
+        if problems := getattr(error.__cause__, "errors", list)():  # Typer says too little of them
+            why = message.partition(", unable to")[0].replace("a valid integer", "a whole number")
+            message = f"{why}; received {quoted(problems[0]['input'])}."
         _print_error(message)
 
 

@@ -183,11 +183,15 @@ class _Display(Progress):
 
     def on_event(self, event: "Event") -> None:
         """Show the event."""
+        from gncn.study.run import NOTE
+
         name = event.spec.name
         if event.elsewhere:
             self._end_elsewhere(name, event)
         elif event.record is not None:
             self._end(name, event.record)
+        elif event.text.startswith(NOTE):
+            say(f"{name}: {event.text}")
         elif event.text:
             self.update(self._rows[name], doing=shown(event.text))
         else:

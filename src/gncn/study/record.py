@@ -51,7 +51,8 @@ class Record(Description):
     Attributes:
         spec: the `gncn.study.plan.RunSpec`, as JSON; `model`, `data` and `trial` are the spec's.
         started: time in UTC; `finished`, too.
-        seconds: spent on training, evaluation and in total.
+        seconds: spent on training, evaluation and in total; after a kill, of what came before only
+            whole epochs.
         threads: that the run was given; None if not limited.
         source: hash of the library's code.
         dataset: name, fingerprint, source and number of images.

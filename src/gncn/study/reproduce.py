@@ -8,7 +8,7 @@ Each run has its own process, so that one that fails or crashes costs only itsel
 the cores.  Processes end if this one ends.
 
 A run is locked while it is done, so that several processes and hosts can share a folder of records:
-each does runs that no other is doing.
+each does runs that no other is doing.  One that was killed goes on from its last checkpoint.
 """
 
 import os
@@ -38,7 +38,7 @@ from gncn.study.record import (
     supersede,
     write_record,
 )
-from gncn.study.run import THREADS, failed
+from gncn.study.run import RUN, THREADS, failed
 
 STUDY = "study.json"
 State = Literal["finished", "failed", "stale", "missing"]
@@ -133,8 +133,14 @@ class Event(NamedTuple):
 
 
 def _home(spec: RunSpec, folder: Path) -> Path:
-    """The folder for the lock and temporary files of a run."""
+    """The folder for the lock, the checkpoints and temporary files of a run."""
     return record_path(folder / RUNNING, spec.model, spec.data, spec.trial).with_suffix("")
+
+
+def _forget(spec: RunSpec, folder: Path) -> None:
+    """Remove what a run goes on from; it is recorded."""
+    for path in _home(spec, folder).glob(f"{RUN}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -312,7 +318,7 @@ def reproduce(
     Raises:
         RunError: records are stale and `redo_stale` is false, or the folder can't be written.
         ConfigError: `jobs` is not positive.
-        KeyboardInterrupt: Ctrl-C; runs that had not ended leave nothing.
+        KeyboardInterrupt: Ctrl-C; runs that had not ended leave what they go on from.
     """
     records = partial(alone, folder, "a look at the records", wait=True)
     with records():
@@ -325,6 +331,8 @@ def reproduce(
         for one in standings:
             if one.state == "stale" and one.record is not None:
                 supersede(folder, one.record)
+            if one.state == "finished":  # and was perhaps killed since
+                _forget(one.spec, folder)
     wanted = {one.name for one in specs} if wanted is None else wanted
     left = [o for o in standings if o.state != "finished" and o.spec.name in wanted]
     made = []
@@ -333,6 +341,8 @@ def reproduce(
             if event.record is not None and not event.elsewhere:
                 with records():
                     write_record(folder, event.record)
+                if event.record.status == "finished":
+                    _forget(event.spec, folder)
                 made.append(event.record)
             on_event(event)
     return made

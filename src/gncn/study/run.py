@@ -1,60 +1,71 @@
-"""`run_one`: from the description of a run to its record, and nothing is left behind.
+"""`run_one`: from the description of a run to its record.
 
-``python -m gncn.study.run SPEC RESULT`` does so in a process of its own: it reads a `RunSpec` and
-writes a `Record`, both as JSON, and says on standard output what it is doing.  It ends when its
-standard input does, which is when its parent is gone.
+``python -m gncn.study.run SPEC HOME/FOLDER/RESULT`` does so in a process of its own: it reads a
+`RunSpec` and writes a `Record`, both as JSON, and says on standard output what it is doing.  It
+ends when its standard input does, which is when its parent is gone.
+
+Until the run is recorded, its run folder lies in HOME, and another process goes on from there.
 """
 
+import json
 import os
+import shutil
 import sys
 import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from gncn.base.errors import GncnError
 from gncn.base.files import read_json, sha256, write_atomic
 from gncn.base.hardware import keep_compiled_programs
+from gncn.base.locks import alone
 from gncn.base.tensors import read_tensors
-from gncn.data import cache_dir
+from gncn.data import Dataset, cache_dir
 from gncn.measures.subject import Report
 from gncn.runs.assess import MAX_TENSOR_BYTES, assess
 from gncn.runs.folder import RunFolder, now
+from gncn.runs.replacing import has_checkpoint
 from gncn.runs.train import train_run
 from gncn.study.pictures import pack_pictures
 from gncn.study.plan import RunSpec
 from gncn.study.record import History, Record, without_confusion
 from gncn.training.fit import Listener
 from gncn.training.history import EpochRecord
+from gncn.training.progress import Fit
 
 THREADS = "NPROC"
 """The environment variable that sets XLA's number of threads."""
+RUN = "run-"
+"""Begins the name of a run folder; the rest depends on the settings and the library's code."""
+NOTE = "the run "
+"""Begins news that is worth a line; other news tells what is being done now."""
 
 
-def run_one(
-    spec: RunSpec, *, report: Report = lambda _: None, scratch: Path | None = None
-) -> Record:
-    """Train and measure one model; temporary files go to the folder `scratch`, or the system's.
+def run_one(spec: RunSpec, *, report: Report = lambda _: None, home: Path | None = None) -> Record:
+    """Train and measure one model.
+
+    The run folder is in the folder `home` and stays there: if the process is killed, the next call
+    goes on from its checkpoint.  Without `home` it is a temporary one.
 
     Raises:
         GncnError: what `gncn.runs.train.train_run` and `gncn.runs.assess.assess` raise.
         KeyboardInterrupt: Ctrl-C.
     """
-    started, began = now(), time.perf_counter()
     report("loading data")
-    config, wanted = spec.config, spec.evaluation
-    data = config.data.load()
+    wanted, data = spec.evaluation, spec.config.data.load()
     metrics: dict[str, Any] = {}
     shown: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="gncn-", dir=scratch) as temporary:
-        folder = RunFolder.create(Path(temporary) / "run", config, data, overwrite=False)
-        result = train_run(folder, config, data, listeners=[Watch(report)])
-        if result.status == "interrupted":
-            raise KeyboardInterrupt
+    temporary = tempfile.TemporaryDirectory(prefix="gncn-") if home is None else nullcontext(home)
+    # A process whose parent was killed may be alive for a moment, while the next one begins.
+    with temporary as place, alone(Path(place) / "process", "the run", wait=True):
+        folder, result, training = _trained(spec, data, Path(place), report)
         trained = time.perf_counter()
         if wanted.measures:
             metrics, _ = assess(
@@ -71,10 +82,11 @@ def run_one(
         about = folder.about
     ended = time.perf_counter()
     best_way = metrics.get("completion", {}).get("best_way")
-    times = {"training": trained - began, "evaluation": ended - trained, "total": ended - began}
+    times = {"training": training, "evaluation": ended - trained}
+    times["total"] = sum(times.values())
     return _record(
         spec,
-        started,
+        about["started"],
         status="finished",
         seconds=times,
         threads=int(os.environ[THREADS]) if THREADS in os.environ else None,
@@ -90,6 +102,38 @@ def run_one(
     )
 
 
+def _trained(
+    spec: RunSpec, data: Dataset, home: Path, report: Report
+) -> tuple[RunFolder, Fit[Any], float]:
+    """The run trained, perhaps from a checkpoint on; and the seconds that it took in all."""
+    began = time.perf_counter()
+    path = home / f"{RUN}{sha256(json.dumps([spec.for_record(), source_digest()]).encode())[:12]}"
+    for other in home.glob(f"{RUN}*"):
+        if other != path:
+            report(f"{NOTE}begins again: its settings or the library's code have changed")
+            shutil.rmtree(other)
+    goes_on, earlier, watch = has_checkpoint(path), [], Watch(report)
+    try:
+        if goes_on:
+            folder, _ = RunFolder.resume(path)
+            earlier = folder.history if folder.has_epochs else []
+            report(f"{NOTE}goes on from its last checkpoint")
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+            folder = RunFolder.create(path, spec.config, data, overwrite=False)
+        result = train_run(folder, spec.config, data, listeners=[watch])
+    except GncnError as error:
+        if not goes_on or watch.n_epochs:  # it isn't the checkpoint that was refused
+            raise
+        report(f"{NOTE}begins again: {error}")
+        shutil.rmtree(path)
+        return _trained(spec, data, home, report)
+    if result.status == "interrupted":
+        raise KeyboardInterrupt
+    seconds = sum(one.seconds for one in earlier) + time.perf_counter() - began
+    return folder, result, seconds
+
+
 def main(spec_path: Path, result_path: Path) -> None:
     """Do a run in this process; an error becomes the record of a failed run."""
 
@@ -102,7 +146,7 @@ def main(spec_path: Path, result_path: Path) -> None:
     keep_compiled_programs(cache_dir() / "compiled")
     spec, started = RunSpec(**read_json(spec_path)), now()
     try:
-        record = run_one(spec, report=_say, scratch=result_path.parent)
+        record = run_one(spec, report=_say, home=result_path.parent.parent)
     except Exception as error:
         record = failed(spec, type(error).__name__, str(error), traceback.format_exc(), started)
     write_atomic(result_path, record.to_json())
@@ -133,7 +177,7 @@ class Watch(Listener):
 
     def on_start(self, n_epochs: int, n_batches: int) -> None:
         self.n_epochs = n_epochs
-        self._report(f"{self._name}epoch 1 of {n_epochs}")
+        self._report(f"{self._name}training of {n_epochs} epochs")
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         last = records[-1]
