@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
+from contextlib import contextmanager
 
 import pytest
 
 import gncn
+from budget import later
+from folders import content
 from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.measures import MEASURES, Result
 from gncn.runs import assess as assessing
 from gncn.runs.assess import assess
-from gncn.runs.folder import RunFolder
+from gncn.runs.folder import SPLITS, RunFolder
 
 CONFIG = gncn.Config(
     data={"name": "digits"},
@@ -147,3 +150,129 @@ def test_a_prior_that_measures_share_is_saved_once(folder, data, monkeypatch):
     numbers, _ = assess(folder, data, split="validation", only=names, settings=few)
     assert set(names) <= set(numbers["seconds"])
     assert [path for _, path in saved] == [folder.trial(0) / "prior.safetensors"]
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing in the library catches it."""
+
+
+def killed_at(monkeypatch, number):
+    """Count the parts that are computed from now on, and kill at this one; their names."""
+    begun, original = [], assessing.parts_kept
+
+    @contextmanager
+    def counting(*arguments, **options):
+        with original(*arguments, **options) as keep:
+
+            def counted(name, compute):
+                def begin():
+                    begun.append(name)
+                    if len(begun) == number:
+                        raise KilledError
+                    return compute()
+
+                return keep(name, begin)
+
+            yield counted
+
+    monkeypatch.setattr(assessing, "parts_kept", counting)
+    return begun
+
+
+LITTLE = {
+    "n_samples": 150,
+    "n_components": (2, 3),
+    "curve": (100,),
+    "tight_images": 2,
+    "importance_samples": 20,
+    "n_temperatures": 2,
+    "n_chains": 1,
+}
+
+
+def all_files(folder, measures):
+    """What an evaluation leaves, but for the seconds, which it must have for each measure."""
+    files = content(folder.path, locks=False)
+    numbers = json.loads(files["metrics-test.json"])
+    assert set(numbers.pop("seconds")) == set(measures)
+    return files | {"metrics-test.json": list(json.dumps(numbers))}
+
+
+@pytest.mark.parametrize(
+    ("measures", "n_parts"),
+    [
+        (("likelihood",), 4),
+        later(("tight", "completion"), 8),
+    ],
+)
+def test_an_evaluation_that_was_killed_repeats_only_the_part_that_was_under_way(
+    folder, data, monkeypatch, measures, n_parts
+):
+    few = {
+        name: dataclasses.replace(part, images=part.images[:300], labels=None)
+        for name, part in zip(SPLITS, data.splits, strict=True)
+    }
+    few = dataclasses.replace(data, **few, n_classes=None)
+    options = {"split": "test", "only": measures, "settings": LITTLE}
+
+    with monkeypatch.context() as patch:
+        parts = killed_at(patch, None)
+        assess(folder, few, **options)
+    goal = all_files(folder, measures)
+    assert parts[:2] == [f"measure {measures[0]}", "prior ((2, 3), 'full')"]
+    assert len(parts) == len(set(parts)) == n_parts
+    for number in range(1, len(parts) + 1):
+        with monkeypatch.context() as patch:
+            killed_at(patch, number)
+            with pytest.raises(KilledError):
+                assess(folder, few, **options, replace=True)
+        with monkeypatch.context() as patch:
+            again = killed_at(patch, None)
+            assess(folder, few, **options)
+        whole = parts[number - 1 :]
+        if not parts[number - 1].startswith("measure"):  # a part of a measure
+            whole = [next(p for p in reversed(parts[:number]) if p.startswith("measure")), *whole]
+        assert again == whole
+        assert all_files(folder, measures) == goal
+
+
+def test_parts_of_other_settings_or_that_are_damaged_are_measured_again(folder, data, monkeypatch):
+    pretend(monkeypatch, done := [])
+    options = {"split": "validation", "only": ("completion", "sparsity")}
+    kept = (folder.path / "checkpoints").rglob
+
+    def ended_by(error, **changed):
+        """What is measured, before the second measure ends the evaluation."""
+
+        def end(self, subject):
+            raise error("sparsity failed")
+
+        done.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(MEASURES.get("sparsity"), "measure", end)
+            with pytest.raises(error, match="sparsity failed"):
+                assess(folder, data, **options | changed)
+        return done
+
+    assert ended_by(KilledError) == ["completion"]
+    assert ended_by(KeyboardInterrupt) == []
+    assert ended_by(KilledError, replace=True) == ["completion"]
+    assert ended_by(KilledError, seed=1) == ["completion"]
+    (part,) = kept("*.safetensors")
+    part.write_bytes(b"damaged")
+    assert ended_by(KilledError, seed=1) == ["completion"]
+    with monkeypatch.context() as patch:
+        patch.setattr("gncn.runs.parts.PACKAGES", ("gncn",))
+        assert ended_by(KilledError, seed=1) == ["completion"]
+        assert ended_by(KilledError, seed=1) == []
+    assert ended_by(KilledError, seed=1) == ["completion"]
+    assert len(list(kept("*.safetensors"))) == 1
+    done.clear()
+    assess(folder, data, **options, seed=1)
+    assert done == ["sparsity"]
+    assert not list(kept("*.safetensors"))
+    done.clear()
+    assess(folder, data, **options, seed=1)
+    assert done == ["completion", "sparsity"]  # it had ended: all is measured
+    assert ended_by(DataError, seed=1) == ["completion"]
+    assert not list(kept("*.safetensors"))  # the measure may be mended

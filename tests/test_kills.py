@@ -187,6 +187,7 @@ class Evaluate:
 
     def result(self, name):
         found = content(self.place / name)
+        assert not [one for one in found if "/evaluation-" in one]
         numbers = json.loads(found.pop("metrics-validation.json"))
         assert set(numbers.pop("seconds")) == {"sparsity", "likelihood", "samples"}
         arrays = {}

@@ -3,6 +3,7 @@
 M-MSE is the squared error summed over an image's missing pixels, mean over images.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,8 @@ class Completion(MissingMeasure):
             def on_way(name: str, what: str = f"completing {split} images") -> None:
                 subject.report(f"{what}: {name}")
 
-            completed = complete_in_ways(ways, whole, visible, on_way=on_way)
+            fill = partial(complete_in_ways, ways, whole, visible, on_way=on_way)
+            completed = subject.keep(f"completion: {split}", fill)
             errors[split] = {
                 way: missing_squared_error(whole, filled, visible)
                 for way, filled in completed.items()

@@ -4,20 +4,28 @@ Log p(x) is measured by Monte Carlo from the prior, at one S and as a curve over
 images by importance sampling and annealing, with a bracket.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from pydantic import Field, field_validator
 
 from gncn.base.errors import MOST_COUNT
-from gncn.evaluation.annealing import MOST_ANNEALED, Annealing, annealed_log_likelihood, bracket
+from gncn.evaluation.annealing import (
+    MOST_ANNEALED,
+    AnnealedEstimate,
+    Annealing,
+    annealed_log_likelihood,
+    bracket,
+)
 from gncn.evaluation.images import tile
 from gncn.evaluation.likelihood import (
     MOST_SAMPLES,
+    WeightedEstimate,
     importance_log_likelihood,
     prior_log_likelihood,
 )
@@ -117,14 +125,12 @@ class Likelihood(PriorMeasure):
             priors["_training_codes"] = EmpiricalPrior(jnp.asarray(subject.codes("train")))
         found = Result(dict(prior.numbers))
         for suffix, one in priors.items():
-            numbers, per_image = self._with(subject, one)
-            found.numbers[f"likelihood{suffix}"] = numbers
-            found.per_image[f"log_likelihood{suffix}"] = per_image
+            part = subject.keep(f"likelihood{suffix}", partial(self._with, subject, one))
+            found.numbers[f"likelihood{suffix}"] = part["numbers"]
+            found.per_image[f"log_likelihood{suffix}"] = part["per_image"]
         return found
 
-    def _with(
-        self, subject: Subject, prior: CodeSampler
-    ) -> tuple[dict[str, Any], Float[np.ndarray, " images"]]:
+    def _with(self, subject: Subject, prior: CodeSampler) -> dict[str, Any]:
         model, images = WithPrior(subject.model.decoder, prior), subject.target.array
         what = f"log p(x) with S = {self.n_samples}"
         subject.report(what)
@@ -153,7 +159,7 @@ class Likelihood(PriorMeasure):
                 "mean": over_s.mean.tolist(),
                 "standard_error": over_s.standard_error.tolist(),
             }
-        return numbers, at_s.per_image[0]
+        return {"numbers": numbers, "per_image": at_s.per_image[0]}
 
     def rows(self, numbers: Numbers) -> list[Row]:
         if (found := numbers.get("likelihood")) is None:
@@ -229,7 +235,8 @@ class Tight(PriorMeasure):
 
         subject.report(f"finding proposals for {n_images} images")
         proposal = propose(images)
-        weighed = importance_log_likelihood(
+        weigh = partial(
+            importance_log_likelihood,
             model,
             proposal,
             images,
@@ -237,8 +244,10 @@ class Tight(PriorMeasure):
             n_samples=self.importance_samples,
             on_block=subject.counting("importance sampling", "images"),
         )
+        weighed = WeightedEstimate(**subject.keep("tight: importance", lambda: vars(weigh())))
         subject.report(f"annealing: 0 of {n_images} images")
-        found = annealed_log_likelihood(
+        anneal = partial(
+            annealed_log_likelihood,
             model,
             images,
             key=subject.key(2),
@@ -246,10 +255,15 @@ class Tight(PriorMeasure):
             annealing=annealing,
             on_block=subject.counting("annealing", "images"),
         )
-        subject.report("annealing both ways on simulated images")
-        check = bracket(
-            model, max(n_images // 3, 2), key=subject.key(3), propose=propose, annealing=annealing
-        )
+        found = AnnealedEstimate(**subject.keep("tight: annealing", lambda: vars(anneal())))
+
+        def check() -> dict[str, Any]:
+            subject.report("annealing both ways on simulated images")
+            n, key = max(n_images // 3, 2), subject.key(3)
+            both = bracket(model, n, key=key, propose=propose, annealing=annealing)
+            return {"n": n, "lower": both.lower.mean, "upper": both.upper.mean, "gap": both.gap}
+
+        simulated = subject.keep("tight: check", check)
         same = prior_log_likelihood(model, images, key=subject.key(0), n_samples=_FEW_S)
         numbers = {
             "method": "annealed importance sampling from a proposal for each image, by "
@@ -268,12 +282,7 @@ class Tight(PriorMeasure):
                 "effective_sample_size": float(np.mean(weighed.effective_sample_size)),
             },
             "same_images_at_S_5000": float(same.mean[0]),
-            "simulated_images": {
-                "n": len(check.x),
-                "lower": check.lower.mean,
-                "upper": check.upper.mean,
-                "gap": check.gap,
-            },
+            "simulated_images": simulated,
             "note": self.note,
         }
         return Result(prior.numbers | {"tight": numbers})

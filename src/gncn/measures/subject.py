@@ -15,15 +15,21 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError, check_seed
+from gncn.base.tensors import named_arrays
 from gncn.data import Dataset, Split
 from gncn.evaluation.completion import Ways
 from gncn.evaluation.images import image_shape
+from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.mixture_fit import choose_mixture
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import Codes, Decoder, Images, Mask, Prior, WithPrior
 
 Report = Callable[[str], None]
 """Receives what is being done, in a few words, for a progress display."""
+
+Keep = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+"""Gives what was kept of a measurement under a name, or computes and keeps it: arrays and
+values in JSON's types, however nested."""
 
 States = Float[np.ndarray, "images _units"]
 """States of a layer; the top layer's are the codes."""
@@ -92,6 +98,7 @@ class Subject:
         split: the images that numbers are reported on: ``validation`` or ``test``.
         seed: of everything random in the measurements.
         report: receives what is being done.
+        keep: keeps what takes long, for an evaluation that is killed and goes on.
         priors: the mixtures fitted so far, by their settings.
 
     Raises:
@@ -103,6 +110,7 @@ class Subject:
     split: str
     seed: int = 0
     report: Report = lambda _: None
+    keep: Keep = lambda _, compute: compute()
     priors: dict[Any, FittedPrior] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -155,8 +163,15 @@ class Subject:
         """
         if (given := self.model.fitted_prior) is not None:
             return FittedPrior(given, {})
-        if (settings := (n_components, covariance)) in self.priors:
-            return self.priors[settings]
+        if (settings := (n_components, covariance)) not in self.priors:
+            kept = self.keep(f"prior {settings}", lambda: self._fit(n_components, covariance))
+            arrays = jax.tree.map(jnp.asarray, kept["mixture"])
+            mixture = Mixture(**arrays, covariance=kept["numbers"]["covariance"])
+            self.priors[settings] = FittedPrior(mixture, {"prior": kept["numbers"]})
+        return self.priors[settings]
+
+    def _fit(self, n_components: tuple[int, ...], covariance: str) -> dict[str, Any]:
+        """The arrays of a fitted mixture, and numbers about it."""
 
         def on_iteration(number: int, objective: float) -> None:
             self.report(f"fitting the prior: EM step {number}, {objective:.2f}")
@@ -181,5 +196,4 @@ class Subject:
             f"log_density_of_{self.split}_codes": float(jnp.mean(fit.mixture.log_prob(target))),
             **({"validation_log_density": tried} if tried else {}),
         }
-        self.priors[settings] = FittedPrior(fit.mixture, {"prior": numbers})
-        return self.priors[settings]
+        return {"mixture": named_arrays(fit.mixture), "numbers": numbers}

@@ -18,6 +18,7 @@ with the same model, images and settings keeps what isn't measured this time.
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ from gncn.measures.subject import Report
 from gncn.runs.config import Config
 from gncn.runs.folder import SPLITS, RunFolder
 from gncn.runs.model_files import DESCRIPTION, MAX_DESCRIPTION_BYTES
+from gncn.runs.parts import parts_kept
 from gncn.runs.priors import save_mixture
+from gncn.runs.replacing import CHECKPOINTS
 from gncn.training.epochs import average
 from gncn.training.examples import examples_of
 from gncn.training.fit import method_of
@@ -136,27 +139,42 @@ def _assess(
     for place in (folder.trial(trial), folder.figure("all").parent):
         sweep(place)
     found = Result() if replace else files.read(header, tuple(measures), report)
+    identity = dict(header)
     header["settings"] = found.numbers.get("settings", {}) | header["settings"]
     found = found.with_(Result(header))
     if isinstance(model, Network | Autoencoder):
         found.numbers["bce"] = mean_statistics(model, subject.target, folder.config).error
     figures: list[Path] = []
     took = found.numbers.setdefault("seconds", {})
-    for name, measure in measures.items():
-        check()
-        began = time.perf_counter()
-        new = measure.measure(subject)
-        took.pop(name, None)
-        with interrupts_held():
-            files.forget(found, new)
-            found = found.with_(new)
-            files.write(found, subject)
-        figure = measure.figure(found, subject, folder.figure("all").parent)
-        if figure is not None and figure not in figures:
-            figures.append(figure)
-        took[name] = time.perf_counter() - began
-        files.write_numbers(found)
+    where = folder.path / CHECKPOINTS / f"evaluation-{split}-{trial}"
+    with parts_kept(where, identity, anew=replace) as keep:
+        subject = replaced(subject, keep=keep)
+        for name, measure in measures.items():
+            check()
+            new, seconds = _measure(name, measure, subject)
+            began = time.perf_counter()
+            took.pop(name, None)
+            with interrupts_held():
+                files.forget(found, new)
+                found = found.with_(new)
+                files.write(found, subject)
+            figure = measure.figure(found, subject, folder.figure("all").parent)
+            if figure is not None and figure not in figures:
+                figures.append(figure)
+            took[name] = seconds + time.perf_counter() - began
+            files.write_numbers(found)
     return found.numbers, figures
+
+
+def _measure(name: str, measure: Measure, subject: Subject) -> tuple[Result, float]:
+    """What a measure finds, or found before the evaluation was killed; and how long it took."""
+
+    def compute() -> dict[str, Any]:
+        began, found = time.perf_counter(), measure.measure(subject)
+        return {"found": vars(found), "seconds": time.perf_counter() - began}
+
+    part = subject.keep(f"measure {name}", compute)
+    return Result(**part["found"]), part["seconds"]
 
 
 def kept(folder: RunFolder, split: str, trial: int) -> str:

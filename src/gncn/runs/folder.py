@@ -7,7 +7,8 @@ file                content
 ``run.json``        status, versions, seeds, data, hardware and times
 ``history.jsonl``   one line for each trial and epoch (`gncn.training.history`)
 ``trials/K/``       the model of trial K (`gncn.runs.model_files`)
-``checkpoints/``    what a killed training goes on from (`gncn.training.checkpoints`)
+``checkpoints/``    what a killed training goes on from (`gncn.training.checkpoints`), or
+                    evaluation (`gncn.runs.parts`)
 ``figures/``        PNGs
 ==================  ========================================================
 
