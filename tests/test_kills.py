@@ -117,7 +117,7 @@ CONFIG = gncn.Config(
 STUDY = """
 name = "small"
 split = "validation"
-trials = 2
+trials = 1
 [evaluation]
 measures = ["sparsity"]
 [data.digits]
