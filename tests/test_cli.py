@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 import gncn
 from command import call
 from gncn.cli.app import app
-from gncn.cli.options import Screen, console, print_json
+from gncn.cli.options import console, print_json
 from gncn.runs.folder import RunFolder
 from gncn.runs.priors import load_mixture
 
@@ -422,16 +422,6 @@ def test_help_teaches_with_an_example(command):
     done = run(*command.split(), "--help")
     assert done.returncode == 0
     assert f"gncn {command}" in done.stdout
-
-
-def test_messages_that_nobody_reads_end_nothing():
-    class Closed(io.StringIO):
-        def write(self, text):
-            raise BrokenPipeError
-
-    screen = Screen(file=Closed(), stderr=True)
-    for _ in range(2):
-        screen.print("epoch 1/3")
 
 
 HUGE = "1" + 30 * "0"

@@ -1,17 +1,17 @@
 """Names are data: whatever folders, models and data sets are called, and whatever shows it."""
 
-import contextlib
+import errno
 import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import unicodedata
 import warnings
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 import gncn
 from command import call
+from folders import content
 from gncn.base.errors import RunError
 from gncn.base.files import place, write_atomic
 from gncn.base.shown import ERRORS, in_latex, in_markdown, shown
-from gncn.cli import main
-from gncn.cli.options import Screen, console, styled
+from gncn.cli.options import Screen, styled
 from gncn.figures.network import draw_comparison
 from gncn.figures.plots import Curve, draw_curves
 from gncn.figures.style import draw, new_figure, style
@@ -319,29 +319,28 @@ class Closed(io.StringIO):
         raise io.UnsupportedOperation
 
 
-def test_results_that_nobody_reads_end_a_command_and_messages_do_not(trained, tmp_path):
-    argv = ["gncn", "compare", str(trained), "--split", "test", "--format"]
+class Full(Closed):
+    """A file on a full disk."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(("stream", "status"), [(Closed, 1), (Full, 2)])
+def test_results_that_cannot_be_written_end_a_command_and_messages_do_not(
+    trained, tmp_path, stream, status
+):
+    command = ["compare", trained, "--split", "test", "--format"]
     for form in ("text", "markdown", "json"):
-        with (
-            mock.patch.object(sys, "argv", [*argv, form]),
-            contextlib.redirect_stdout(Closed()),
-            pytest.raises(SystemExit) as ended,
-        ):
-            main()
-        assert ended.value.code == 1
-    figure = tmp_path / "figure.png"
-    with (
-        mock.patch.object(sys, "argv", [*argv, "json", "--figure", str(figure)]),
-        contextlib.redirect_stdout(io.StringIO()) as out,
-        contextlib.redirect_stderr(Closed()),
-        mock.patch.object(console, "quiet", False),
-        pytest.raises(SystemExit) as ended,
-    ):
-        main()
-    del console._buffer[:]  # what nobody read
-    assert not ended.value.code
+        said = io.StringIO()
+        assert call([*command, form], stream(), said) == status
+        assert ("No space left on device" in said.getvalue()) == (stream is Full)
+    figure, out = tmp_path / "figure.png", io.StringIO()
+    assert call([*command, "json", "--figure", figure], out, stream()) == 0
     assert json.loads(out.getvalue())["rows"]
     assert figure.exists()
+    assert call(["compare", tmp_path], io.StringIO(), stream()) == 2
+    assert call(["no-such-command"], io.StringIO(), stream()) == 2
 
 
 def test_names_that_no_file_can_have_are_refused(tmp_path, monkeypatch):
@@ -391,6 +390,45 @@ def test_a_pipe_may_be_closed(command):
         assert process.wait() in (0, 1)
     assert b"Traceback" not in said
     assert b"Broken" not in said
+
+
+STREAMS = {">&-": 0, "2>&-": 0, ">/dev/full": 2, "2>/dev/full": 0, ">/dev/full 2>/dev/full": 2}
+"""What a shell may make of the streams, and how a command then ends that has a result."""
+
+
+def in_shell(streams, *command):
+    """How a command ends whose streams the shell has closed or led elsewhere, and what it says."""
+    gncn = shlex.join([sys.executable, "-c", "from _gncn import main; main()", *map(str, command)])
+    done = subprocess.run(
+        ["sh", "-c", f"exec {gncn} {streams}"], capture_output=True, encoding="utf-8", check=False
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streams", STREAMS)
+def test_streams_that_a_shell_has_closed_or_that_are_full(trained, streams):
+    for command in (["--help"], ["data", "list"], ["compare", trained, "--split", "test"]):
+        status, out, err = in_shell(streams, *command)
+        assert status == STREAMS[streams]
+        assert bool(out) == (streams[0] == "2")
+        assert ("No space left on device" in err) == (streams == ">/dev/full")
+    figures = content(trained / "figures")
+    status, _, err = in_shell(streams, "evaluate", trained, "--only", "sparsity", "--json")
+    assert status == STREAMS[streams]
+    assert (trained / "metrics-validation.json").exists()
+    assert content(trained / "figures").keys() >= figures.keys()
+    assert in_shell(streams, "compare", "nowhere")[0] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streams", STREAMS)
+def test_a_training_is_not_lost_with_its_streams(tmp_path, streams):
+    status, *_ = in_shell(streams, "train", *TINY, "--out", tmp_path / "run", "--json")
+    assert status == STREAMS[streams]
+    about = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert about["status"] == "finished"
 
 
 @pytest.mark.slow

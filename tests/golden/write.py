@@ -7,6 +7,7 @@ into another folder, for a comparison::
     python -m tests.golden.write some/folder
 
 Names, or how they begin (``network/newton``), restrict that to some cases.
+``tests/golden/stored.py`` writes the golden files of formats.
 """
 
 import json

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,25 @@ from gncn.base.interrupts import signals_heard
 from gncn.base.shown import ERRORS, shown
 
 WRONG_INPUT, FAILED = 2, 1
+
+
+class _Messages:
+    """Standard error that drops what can't be written: nobody reads it, or a disk is full."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def main() -> None:
@@ -27,7 +47,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)
-    with signals_heard():
+    messages: Any = _Messages(sys.stderr)
+    with redirect_stderr(messages), signals_heard():
         try:
             for module in ("typer", "rich"):
                 needs(module, "cli")

@@ -48,7 +48,7 @@ JsonOption = Annotated[bool, Option("--json", help="Print JSON on standard outpu
 class Screen(Console):
     """A console that shows text as it is: no markup, no emoji codes, no control signs.
 
-    Where nobody reads messages any more, they are dropped, and the command goes on.
+    Where nobody reads results any more, the command ends.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -62,9 +62,7 @@ class Screen(Console):
         return super().status(status, spinner=spinner or drawn, **options)
 
     def on_broken_pipe(self) -> None:
-        self.quiet = True
-        if not self.stderr:
-            sys.exit(1)
+        sys.exit(1)
 
 
 console = Screen(stderr=True)

@@ -188,8 +188,7 @@ def _train(
             stack.enter_context(last_words(folder.interrupt))
         _introduce(folder.about, config.describe(data))
         if "resumed" in folder.about:
-            done = folder.history[-1].epoch if folder.has_epochs else 0
-            say(f"goes on after epoch {done} of {config.training.n_epochs}")
+            say(f"goes on after epoch {folder.epoch} of {config.training.n_epochs}")
         every_batches, every_seconds = often
         with ProgressBar(console) as bar:
             result = train_run(

@@ -143,7 +143,7 @@ def draw_weights(
 
 def draw_columns(
     path: Path,
-    latents: Sequence[Float[np.ndarray, "n units"]],
+    latents: Sequence[Float[np.ndarray, "n _units"]],
     group_sizes: Sequence[int | None],
     labels: Sequence[str],
 ) -> Path:
@@ -180,7 +180,7 @@ def draw_settling(
     original: Shaped[np.ndarray, " pixels"],
     predictions: Float[np.ndarray, "steps pixels"],
     discrepancy: Float[np.ndarray, "steps predicted"],
-    latents: Sequence[Float[np.ndarray, "steps units"]],
+    latents: Sequence[Float[np.ndarray, "steps _units"]],
     shape: tuple[int, int],
 ) -> Path:
     """One image settling: z̄^0, the terms of ψ, and the states of layers 1..L, step by step."""

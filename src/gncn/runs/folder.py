@@ -22,6 +22,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -151,7 +152,15 @@ class RunFolder(Listener):
                 f"Only {' and '.join(sorted(MAY_CHANGE))} may change when a training goes on; "
                 f"received {', '.join(changes)}."
             )
-        folder._history = folder.history if folder.has_epochs else []
+        if folder.has_epochs:
+            with suppress(RunError):  # the checkpoint holds all of it
+                folder._history = folder.history
+        if folder.epoch > 1 and not has_checkpoint(folder.path):
+            raise RunError(
+                f"{folder.path} holds no checkpoint to go on from, and its networks would be "
+                f"replaced. Begin again in another folder: `gncn train --config "
+                f"{folder.path / CONFIG} --out FOLDER`."
+            )
         write_atomic(folder.path / CONFIG, config.to_toml())
         resumed = [*folder.about.get("resumed", ()), now()]
         folder._update(status="running", resumed=resumed)
@@ -194,8 +203,15 @@ class RunFolder(Listener):
 
     @property
     def history(self) -> list[EpochRecord]:
-        """The history of training."""
-        return read_history(self.path / HISTORY)
+        """The history of training; a `RunError` if it can't be read or has no epoch."""
+        if not (found := read_history(self.path / HISTORY)):
+            raise RunError(f"{self.path / HISTORY} holds no epoch: it is damaged.")
+        return found
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch that is known to have ended; 0 if none is."""
+        return self._history[-1].epoch if self._history else 0
 
     def trial(self, trial: int) -> Path:
         """The folder of one trial's model."""

@@ -67,6 +67,8 @@ def train_run(
             result = choose_variance(config, train_one, keep).fit
         else:
             result = train(config, data, listeners=[*listeners, folder], checkpoints=where)
+            if "resumed" in folder.about and result.history:  # of which files may be damaged
+                folder.on_epoch(result.history, result.networks)
     except FitDivergenceError as error:
         folder.finish("diverged", None if several else error.last_good.epochs_kept)
         raise

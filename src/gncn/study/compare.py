@@ -120,8 +120,8 @@ def _metrics(folder: RunFolder, split: str) -> dict[int, Any]:
             found[int(metrics["trial"])] = metrics
         except (RunError, *DAMAGED) as error:
             raise RunError(
-                f"{path} can't be read: {error}. Make it again with `gncn evaluate {folder.path} "
-                f"--split {split} --replace`."
+                f"{path} can't be read: {str(error).rstrip('.')}. Make it again with `gncn "
+                f"evaluate {folder.path} --split {split} --replace`."
             ) from error
     return found
 

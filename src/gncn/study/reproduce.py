@@ -69,7 +69,7 @@ def survey(specs: Sequence[RunSpec], folder: Path) -> list[Standing]:
     standings = []
     for spec in specs:
         path = record_path(folder, spec.model, spec.data, spec.trial)
-        if not path.exists():
+        if not os.path.lexists(path):  # a link that leads nowhere isn't replaced
             standings.append(Standing(spec, "missing"))
         elif (record := read_record(path)).status == "failed":
             standings.append(Standing(spec, "failed", record))

@@ -30,7 +30,7 @@ from gncn.base.errors import (
     InUseError,
     RunError,
 )
-from gncn.base.files import write_atomic
+from gncn.base.files import read_json, write_atomic
 from gncn.base.interrupts import interrupts_held, pause
 from gncn.base.locks import alone
 from gncn.data import Dataset
@@ -110,6 +110,10 @@ class _Pruning(Watch):
             raise optuna.TrialPruned
 
 
+def _spent(study: optuna.Study) -> list[FrozenTrial]:
+    return [one for one in study.get_trials(deepcopy=False) if SECONDS in one.user_attrs]
+
+
 class _Task:
     """One model on one data set."""
 
@@ -155,8 +159,16 @@ class _Task:
     def _study(self) -> optuna.Study:
         """The journal's study, begun or gone on with."""
         make_running(self.out)
-        journal = self._file(".journal")
+        journal, summary, told = self._file(".journal"), self._file(".json"), 0
+        with suppress(RunError):  # it is written again
+            told = read_json(summary).get("trials_spent") if summary.exists() else 0
         study = read_journal(journal)
+        spent = _spent(study)
+        if isinstance(told, int) and told > len(spent):
+            raise RunError(
+                f"{journal} holds {len(spent)} of the {told} trials that {summary} tells of: it is "
+                "damaged. Restore it, or begin a new search with another --out."
+            )
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=self.budget.random_trials)
         known, described = study.user_attrs.get("search"), self.description()
         if known is None:
@@ -212,7 +224,7 @@ class _Task:
 
     def spent(self) -> list[FrozenTrial]:
         """Trials that count against the budget: all that ended by themselves."""
-        return [t for t in self.study.get_trials(deepcopy=False) if SECONDS in t.user_attrs]
+        return _spent(self.study)
 
     def one(self) -> str | None:
         """Do a trial; returns a line that tells of it, or None if none is left to begin."""
