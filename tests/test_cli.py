@@ -309,6 +309,11 @@ def test_bad_input_gets_one_clear_message_and_status_2(tmp_path, arguments, mess
     assert not (tmp_path / "run").exists()
 
 
+def test_a_path_in_an_error_can_be_copied(tmp_path):
+    folder = tmp_path / ("a" * 150)
+    assert f" {folder} is not a run folder" in " ".join(run("reconstruct", folder).stderr.split())
+
+
 def test_a_run_is_not_overwritten_unless_asked(trained, tmp_path):
     folder, _ = trained
     before = (folder / "history.jsonl").read_bytes()

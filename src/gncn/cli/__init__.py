@@ -92,4 +92,5 @@ def _print_error(message: str) -> None:
     except ModuleNotFoundError:  # its absence may be what the message is about
         sys.stderr.write(f"Error: {shown(message)}\n")
     else:
-        console.print(styled(("Error:", "bold red"), f" {message}"))
+        whole = {"overflow": "ignore", "crop": False}  # long paths, so that one can copy them
+        console.print(styled(("Error:", "bold red"), f" {message}"), **whole)

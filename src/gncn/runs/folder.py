@@ -117,11 +117,12 @@ class RunFolder(Listener):
         """
         path = place(path)
         with explained(f"Can't open the run folder {path}"):
-            missing = [name for name in (CONFIG, RUN) if not (path / name).is_file()]
+            files = [(name, path / name) for name in (CONFIG, RUN)]
+            missing = [name for name, f in files if not (f.is_file() and f.stat().st_size)]
         if missing:
             raise RunError(
-                f"{path} is not a run folder: {' and '.join(missing)} not found. Make one with "
-                "`gncn train --out FOLDER`."
+                f"{path} is not a run folder: {' and '.join(missing)} missing or empty. Make one "
+                "with `gncn train --out FOLDER`."
             )
         return cls(path)
 
