@@ -259,6 +259,7 @@ def test_evaluate_refuses_what_it_cannot_do(trained):
     assert "from 1 to 3; received 7" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_own_images_from_a_file(tmp_path):
     images = np.random.default_rng(0).uniform(size=(60, 30))
     np.save(tmp_path / "mine.npy", images)

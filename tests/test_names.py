@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gncn
+from budget import later
 from command import call
 from folders import content
 from gncn.base.errors import RunError
@@ -109,7 +110,9 @@ def test_a_screen_shows_text_as_it_is():
     assert out.getvalue() == f"{MARKUP} x[/]y {shown(ACTING)}\n{MARKUP} x[/]y\n"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [*NAMES[:1], *map(later, NAMES[1:3]), UNDECODABLE, later(NAMES[4])]
+)
 def test_runs_of_any_name_are_compared(named, name):
     one, other = named(name), named("other")
     done = works("compare", one, other, "--split", "test")

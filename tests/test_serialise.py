@@ -42,11 +42,15 @@ def mask_of(network):
     return network.circuit.layers[2].competition.mask.values
 
 
-@pytest.fixture
-def saved(tmp_path):
-    network = gncn.build(
+@pytest.fixture(scope="module")
+def network():
+    return gncn.build(
         circuit(np.ones((4, 4))), seed=0, n_settle_steps=7, tolerance=0.25, products="bfloat16"
     )
+
+
+@pytest.fixture
+def saved(tmp_path, network):
     gncn.save(network, tmp_path / "net")
     return network, tmp_path / "net"
 

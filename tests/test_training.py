@@ -246,6 +246,7 @@ def test_momentum_accumulates():
     )
 
 
+@pytest.mark.slow
 def test_trials_trained_together_equal_trials_trained_alone():
     x = images(10)
     together, report = learn_epoch([network(0), network(1)], x, batch_size=4)

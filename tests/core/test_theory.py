@@ -40,7 +40,7 @@ def off_equilibrium(network, x, seed):
     return (latents[0], *moved)
 
 
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(25))
 @given(cases(**EXACT, group_size=None, band_width=None))
 def test_changes_and_updates_are_the_gradients_of_psi(case):
     network, x = case.build()

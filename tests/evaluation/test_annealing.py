@@ -202,6 +202,7 @@ def test_transition_leaves_the_tempered_posterior_as_it_is(continuous, some_imag
     np.testing.assert_allclose(points.weight_gradient, fresh.weight_gradient, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_small_steps_conserve_energy(continuous, some_images):
     proposal = off_proposal(10, False)
     images = Weighing(continuous, jnp.asarray(some_images, jnp.float32), proposal)

@@ -153,6 +153,7 @@ def test_gaussian_proposal_is_scipys_gaussian():
     np.testing.assert_allclose(diagonal.log_prob(jnp.asarray(z[:9])), exact, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_laplace_finds_peak_and_width(one_component, some_images, monkeypatch):
     monkeypatch.setattr(gncn.evaluation.proposals, "_AT_ONCE", 4)
     exact, grid, share = one_component.posterior(some_images)

@@ -68,7 +68,8 @@ def test_every_code_is_drawn_equally_often():
     assert np.abs(counts - 10_000).max() < 5 * (80_000 * 7 / 64) ** 0.5
 
 
-@pytest.mark.parametrize("wanted", [later(1.0), 3.0])
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", [1.0, 3.0])
 def test_the_temperature_is_chosen_on_images_whose_codes_are_left_out(wanted):
     decoder, codes, _ = made(6000)
     p = probabilities(decoder, codes)

@@ -308,6 +308,7 @@ def settings_of_ended(summary):
     return [one["settings"] for one in summary["trials"] if one["state"] != "killed"]
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_tries_what_it_would_have_tried(pretence, tmp_path):
     whole = tuning.tune(search(trials=8), "gncn", "digits", tmp_path / "whole")
     for kill in (8, 11, 14):
