@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import numpy as np
 import pytest
 
 import gncn
@@ -14,6 +15,8 @@ from gncn.measures import MEASURES, Result
 from gncn.runs import assess as assessing
 from gncn.runs.assess import assess
 from gncn.runs.folder import SPLITS, RunFolder
+from gncn.runs.parts import parts_kept
+from gncn.runs.priors import load_mixture
 
 CONFIG = gncn.Config(
     data={"name": "digits"},
@@ -236,6 +239,20 @@ def test_an_evaluation_that_was_killed_repeats_only_the_part_that_was_under_way(
         assert all_files(folder, measures) == goal
 
 
+def test_a_prior_is_saved_whenever_the_evaluation_is_killed(folder, data, monkeypatch):
+    def killed(*_):
+        raise KilledError
+
+    options = {"split": "test", "only": ("likelihood",), "settings": LITTLE}
+    with monkeypatch.context() as patch:
+        patch.setattr(assessing, "save_mixture", killed)
+        with pytest.raises(KilledError):
+            assess(folder, data, **options)
+    numbers, _ = assess(folder, data, **options)
+    prior = load_mixture(folder.trial(0) / "prior.safetensors")
+    assert prior.n_components == numbers["prior"]["n_components"]
+
+
 def test_parts_of_other_settings_or_that_are_damaged_are_measured_again(folder, data, monkeypatch):
     pretend(monkeypatch, done := [])
     options = {"split": "validation", "only": ("completion", "sparsity")}
@@ -258,21 +275,55 @@ def test_parts_of_other_settings_or_that_are_damaged_are_measured_again(folder, 
     assert ended_by(KeyboardInterrupt) == []
     assert ended_by(KilledError, replace=True) == ["completion"]
     assert ended_by(KilledError, seed=1) == ["completion"]
-    (part,) = kept("*.safetensors")
-    part.write_bytes(b"damaged")
-    assert ended_by(KilledError, seed=1) == ["completion"]
+    (part,) = kept("*.part")
+    sound = part.read_bytes()
+    for damaged in (b"", sound[:-1], sound[:-1] + b"x"):
+        part.write_bytes(damaged)
+        assert ended_by(KilledError, seed=1) == ["completion"]
     with monkeypatch.context() as patch:
-        patch.setattr("gncn.runs.parts.PACKAGES", ("gncn",))
+        patch.setattr("gncn.runs.parts.source_digest", lambda: "another")
         assert ended_by(KilledError, seed=1) == ["completion"]
         assert ended_by(KilledError, seed=1) == []
     assert ended_by(KilledError, seed=1) == ["completion"]
-    assert len(list(kept("*.safetensors"))) == 1
+    assert len(list(kept("*.part"))) == 1
     done.clear()
     assess(folder, data, **options, seed=1)
     assert done == ["sparsity"]
-    assert not list(kept("*.safetensors"))
+    assert not list(kept("*.part"))
     done.clear()
     assess(folder, data, **options, seed=1)
     assert done == ["completion", "sparsity"]  # it had ended: all is measured
     assert ended_by(DataError, seed=1) == ["completion"]
-    assert not list(kept("*.safetensors"))  # the measure may be mended
+    assert ended_by(DataError, seed=1) == []
+    with monkeypatch.context() as patch:  # a measure is mended
+        patch.setattr("gncn.runs.assess._code", lambda kind: f"another {kind.__name__}")
+        assert ended_by(DataError, seed=1) == ["completion"]
+
+
+def test_a_mask_that_holds_something_else_is_another(folder, data, tmp_path, monkeypatch):
+    pretend(monkeypatch, done := [], fail=("sparsity",))
+    options = {"only": ("completion", "sparsity"), "settings": {"missing": f"{tmp_path}/m.npy"}}
+    for n_visible, measured in ((32, 1), (32, 1), (40, 2)):
+        np.save(tmp_path / "m.npy", np.arange(64).reshape(8, 8) < n_visible)
+        with pytest.raises(DataError, match="sparsity failed"):
+            assess(folder, data, split="validation", **options)
+        assert len(done) == measured
+
+
+def test_parts_are_the_same_when_new_and_when_kept(tmp_path):
+    def compute():
+        square = np.arange(6.0).reshape(2, 3).T
+        return {"list": [{"a": square}, square[::2]], "tuple": (1, 2), "number": np.float32(0.5)}
+
+    path = tmp_path / "evaluation"
+    with suppress(KilledError), parts_kept(path, {}, anew=False) as keep:
+        keep("part", compute)
+        raise KilledError
+    with parts_kept(path, {}, anew=False) as keep:
+        found = [keep("part", lambda: 1 / 0), keep("other", compute)]
+    for part in found:
+        np.testing.assert_array_equal(part["list"][0]["a"], compute()["list"][0]["a"])
+        np.testing.assert_array_equal(part["list"][1], compute()["list"][1])
+        assert part["tuple"] == [1, 2]
+        assert (part["number"].dtype, part["number"]) == (np.float32, 0.5)
+    assert list(tmp_path.iterdir()) == []

@@ -439,7 +439,7 @@ def test_numbers_out_of_range_are_refused_before_training(option, value, tmp_pat
     done = run("train", *FAST[:2], option, value, "--out", tmp_path / "run")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "run" / "models").exists()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "x"])

@@ -63,6 +63,7 @@ def use(folder, harmed, *command):
         assert done.stderr.partition("Error: ")[2], done
         after = content(folder, locks=False)
         changed = {n for n, c in after.items() if not c.startswith(before.get(n, b""))}
+        changed |= before.keys() - after.keys()
         assert changed <= {harmed, *MADE_AGAIN}, done
     return done.returncode == 0
 
@@ -113,13 +114,17 @@ def test_every_file_of_a_run(trained, tmp_path, harm, monkeypatch):
         check_run(trained, tmp_path / f"run-{number}", name, harm, monkeypatch)
 
 
-def test_a_training_without_checkpoints_is_not_begun_again_over_its_networks(trained, tmp_path):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_training_without_checkpoints_is_not_begun_again(trained, tmp_path, damaged):
     folder = shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(folder / "checkpoints")
+    if damaged:
+        (folder / "history.jsonl").write_bytes(b"")
     before = content(folder, locks=False)
     done = run("train", "--resume", folder, "--epochs", 3)
     assert done.returncode == 2
-    assert "holds no checkpoint to go on from" in " ".join(done.stderr.split())
+    wanted = "holds no epoch" if damaged else "holds no checkpoint to go on from"
+    assert wanted in " ".join(done.stderr.split())
     assert content(folder, locks=False) == before
 
 

@@ -133,7 +133,7 @@ def check_positive(**numbers: object) -> None:
         number = cast(Any, value)
         if not number > 0:  # NaN isn't either
             raise ConfigError(f"{name} must be above 0; received {quoted(value)}.")
-        if number > _LARGEST:
+        if number > _LARGEST or number == math.inf:  # which NumPy's half precision is not above it
             raise ConfigError(f"{name} must be at most {_LARGEST}; received {quoted(value)}.")
 
 

@@ -15,6 +15,8 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import resources
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -179,6 +181,15 @@ def read_rest(
     if len(content) > size:
         raise error(f"{path} grows while it is read. Wait until it is whole, or copy it.")
     return content
+
+
+@cache
+def source_digest() -> str:
+    """First 12 hexadecimal digits of a hash of the library's code."""
+    with resources.as_file(resources.files("gncn")) as root:
+        files = sorted(root.rglob("*.py"))
+        named = ((str(path.relative_to(root)), sha256(path.read_bytes())) for path in files)
+        return sha256(repr(list(named)).encode())[:12]
 
 
 def parse_json(content: bytes, most: int = MAX_VALUES) -> Any:

@@ -1,5 +1,6 @@
 """Arrays of a pytree by name: an array's name is its path in the tree, ``encoder.weights.0``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
 from gncn.base.errors import RunError, quoted
 from gncn.base.files import read_bytes
@@ -35,6 +37,11 @@ def named_arrays(tree: Any) -> dict[str, np.ndarray]:
     safetensors writes an array's memory as it lies, without regard to its strides, hence the order.
     """
     return {name: np.asarray(_data(leaf), order="C") for name, leaf in named_leaves(tree).items()}
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of a safetensors file that holds arrays, whatever their strides."""
+    return save_tensors({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def refuse_misfits(where: str, arrays: dict[str, Any], wanted: dict[str, Any]) -> None:

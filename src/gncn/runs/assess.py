@@ -16,6 +16,7 @@ with the same model, images and settings keeps what isn't measured this time.
 """
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as replaced
@@ -23,19 +24,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from safetensors.numpy import save as save_tensors
+import numpy as np
 
 from gncn.base.errors import ConfigError, RunError, quoted, unknown_choice
 from gncn.base.files import read_bytes, read_json, sha256, sweep, write_atomic
 from gncn.base.interrupts import check, interrupts_held
 from gncn.base.locks import alone
-from gncn.base.tensors import read_tensors
+from gncn.base.tensors import pack, read_tensors
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.baseline import Baseline
 from gncn.core.network import Network
 from gncn.data import Dataset, Split
 from gncn.evaluation.mixture import Mixture
 from gncn.measures import MEASURES, Measure, Result, Subject, as_measurable, make_measures
+from gncn.measures.completion import MissingMeasure
+from gncn.measures.likelihood import PriorMeasure
 from gncn.measures.subject import Report
 from gncn.runs.config import Config
 from gncn.runs.folder import SPLITS, RunFolder
@@ -139,7 +142,12 @@ def _assess(
     for place in (folder.trial(trial), folder.figure("all").parent):
         sweep(place)
     found = Result() if replace else files.read(header, tuple(measures), report)
-    identity = dict(header)
+    # What is kept of an evaluation that was killed depends on more than what is reported.
+    masks = [m.visible(subject) for m in measures.values() if isinstance(m, MissingMeasure)]
+    identity = header | {
+        "masks": [sha256(np.asarray(mask).tobytes()) for mask in masks],
+        "measures": {name: _code(type(measure)) for name, measure in measures.items()},
+    }
     header["settings"] = found.numbers.get("settings", {}) | header["settings"]
     found = found.with_(Result(header))
     if isinstance(model, Network | Autoencoder):
@@ -168,13 +176,23 @@ def _assess(
 
 def _measure(name: str, measure: Measure, subject: Subject) -> tuple[Result, float]:
     """What a measure finds, or found before the evaluation was killed; and how long it took."""
+    new: list[float] = []
 
     def compute() -> dict[str, Any]:
-        began, found = time.perf_counter(), measure.measure(subject)
+        new.append(began := time.perf_counter())
+        found = measure.measure(subject)
         return {"found": vars(found), "seconds": time.perf_counter() - began}
 
     part = subject.keep(f"measure {name}", compute)
+    if isinstance(measure, PriorMeasure) and not new:  # the kill may have come before it was saved
+        subject.prior(measure.n_components, measure.covariance)
     return Result(**part["found"]), part["seconds"]
+
+
+def _code(kind: type) -> str:
+    """A hash of the file in which a class is written; empty where there is none."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return sha256(Path(file).read_bytes())[:12] if file else ""
 
 
 def kept(folder: RunFolder, split: str, trial: int) -> str:
@@ -222,8 +240,8 @@ class _Files:
             self._written = content
 
     def write(self, found: Result, subject: Subject) -> None:
-        write_atomic(self.per_image, save_tensors(found.per_image))
-        write_atomic(self.pictures, save_tensors(found.pictures))
+        write_atomic(self.per_image, pack(found.per_image))
+        write_atomic(self.pictures, pack(found.pictures))
         for fitted in subject.priors.values():
             if isinstance(fitted.prior, Mixture) and fitted.prior is not self._saved:
                 save_mixture(fitted.prior, self.prior)  # of a large network, 200 MB and more

@@ -22,7 +22,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -154,7 +154,8 @@ class RunFolder(Listener):
                 f"received {', '.join(changes)}."
             )
         if folder.has_epochs:
-            with suppress(RunError):  # the checkpoint holds all of it
+            whole = has_checkpoint(folder.path)  # it holds all of the history
+            with suppress(RunError) if whole else nullcontext():
                 folder._history = folder.history
         if folder.epoch > 1 and not has_checkpoint(folder.path):
             raise RunError(

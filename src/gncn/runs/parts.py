@@ -4,33 +4,39 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save as save_tensors
 
 from gncn.base.errors import RunError
-from gncn.base.files import DAMAGED, make_folder, sha256, sweep, write_atomic
-from gncn.base.tensors import read_tensors
+from gncn.base.files import (
+    DAMAGED,
+    make_folder,
+    read_bytes,
+    sha256,
+    source_digest,
+    sweep,
+    write_atomic,
+)
+from gncn.base.tensors import pack, parse_tensors
 from gncn.measures.subject import Keep
-from gncn.training.checkpoints import PACKAGES
+from gncn.training.checkpoints import environment
 
 MAX_BYTES = 1 << 32
 """Of a part.  The mixture of a network with layers of 2,000 neurons has 1 GB."""
-_REST, _ARRAY = "rest", "\0array"
-"""Names of a part without its arrays, and of what stands for an array in it."""
+_REST, _ARRAY, _HASH = "rest", "\0array", 64
+"""Names of a part without its arrays, and of what stands for an array in it; a hash's length."""
 
 
 @contextmanager
 def parts_kept(path: Path, identity: Mapping[str, Any], *, anew: bool) -> Iterator[Keep]:
-    """Keep parts in a folder, `path` and a number, until the block has ended or failed.
+    """Keep parts in a folder, `path` and a number, until the block has ended.
 
-    They serve who has the same `identity`, in JSON's types, and versions of packages.  Others'
-    are removed, and all if the evaluation is to be `anew`.
+    They serve who has the same `identity`, in JSON's types, code and versions.  Others' are
+    removed, and all if the evaluation is to be `anew`.
     """
-    about = [identity, *map(metadata.version, PACKAGES)]
+    about = [identity, source_digest(), environment()]
     folder = path.with_name(f"{path.name}-{sha256(json.dumps(about).encode())[:12]}")
     for other in path.parent.glob(f"{path.name}-*"):
         if anew or other != folder:
@@ -38,26 +44,35 @@ def parts_kept(path: Path, identity: Mapping[str, Any], *, anew: bool) -> Iterat
     sweep(folder)
 
     def keep(name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        file = folder / f"{sha256(name.encode())[:16]}.safetensors"
+        file = folder / f"{sha256(name.encode())[:16]}.part"
         try:
-            found = read_tensors(file, MAX_BYTES)
-            swap = lambda one: found[one[_ARRAY]] if _ARRAY in one else one  # noqa: E731
-            return json.loads(found[_REST].tobytes(), object_hook=swap)
+            content = read_bytes(file, MAX_BYTES)
+            if sha256(content[_HASH:]).encode() == content[:_HASH]:
+                return _unpacked(content[_HASH:])
         except (RunError, *DAMAGED):  # it isn't there, or is damaged
-            made, arrays = compute(), dict[str, np.ndarray]()
-
-        def refer(array: Any) -> dict[str, str]:
-            arrays[str(len(arrays))] = np.asarray(array)
-            return {_ARRAY: str(len(arrays) - 1)}
-
-        text = json.dumps(made, default=refer).encode()
+            pass
+        content = _packed(compute())
         make_folder(folder)
-        write_atomic(file, save_tensors(arrays | {_REST: np.frombuffer(text, np.uint8)}))
-        return made
+        write_atomic(file, sha256(content).encode() + content)
+        return _unpacked(content)
 
-    try:
-        yield keep
-    except Exception:  # the next may measure with another code
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    yield keep
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _packed(part: dict[str, Any]) -> bytes:
+    arrays: dict[str, np.ndarray] = {}
+
+    def refer(array: Any) -> dict[str, str]:
+        arrays[str(len(arrays))] = np.asarray(array)
+        return {_ARRAY: str(len(arrays) - 1)}
+
+    text = json.dumps(part, default=refer).encode()
+    return pack(arrays | {_REST: np.frombuffer(text, np.uint8)})
+
+
+def _unpacked(content: bytes) -> dict[str, Any]:
+    """A part as JSON's types and arrays: the same whether it was kept before or is new."""
+    found = parse_tensors("a part", content)
+    swap = lambda one: found[one[_ARRAY]] if _ARRAY in one else one  # noqa: E731
+    return json.loads(found[_REST].tobytes(), object_hook=swap)

@@ -16,14 +16,12 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import nullcontext
-from functools import cache
-from importlib import resources
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from gncn.base.errors import GncnError
-from gncn.base.files import read_json, sha256, write_atomic
+from gncn.base.errors import GncnError, RunError
+from gncn.base.files import read_json, sha256, source_digest, write_atomic
 from gncn.base.hardware import keep_compiled_programs
 from gncn.base.locks import alone
 from gncn.base.tensors import read_tensors
@@ -116,7 +114,8 @@ def _trained(
     try:
         if goes_on:
             folder, _ = RunFolder.resume(path)
-            earlier = folder.history if folder.has_epochs else []
+            with suppress(RunError):  # it may be damaged: the checkpoint holds it, too
+                earlier = folder.history if folder.has_epochs else []
             report(f"{NOTE}goes on from its last checkpoint")
         else:
             shutil.rmtree(path, ignore_errors=True)
@@ -185,15 +184,6 @@ class Watch(Listener):
             f"{self._name}epoch {last.epoch} of {self.n_epochs} done: validation "
             f"{last.error_name} {last.validation.error:.2f}"
         )
-
-
-@cache
-def source_digest() -> str:
-    """First 12 hexadecimal digits of a hash of the library's code."""
-    with resources.as_file(resources.files("gncn")) as root:
-        files = sorted(root.rglob("*.py"))
-        named = ((str(path.relative_to(root)), sha256(path.read_bytes())) for path in files)
-        return sha256(repr(list(named)).encode())[:12]
 
 
 def _without_places(text: str) -> str:

@@ -30,7 +30,7 @@ from gncn.base.errors import (
     InUseError,
     RunError,
 )
-from gncn.base.files import read_json, write_atomic
+from gncn.base.files import read_json, source_digest, write_atomic
 from gncn.base.interrupts import interrupts_held, pause
 from gncn.base.locks import alone
 from gncn.data import Dataset
@@ -39,7 +39,7 @@ from gncn.runs.train import train
 from gncn.study.columns import check_measurable, development_data, measure_columns
 from gncn.study.journal import FINALS, SECONDS, locks_of, read_journal
 from gncn.study.record import make_running
-from gncn.study.run import Watch, source_digest
+from gncn.study.run import Watch
 from gncn.study.search import Search, objective, references, shortfall, value_at
 from gncn.training.history import EpochRecord
 

@@ -245,6 +245,13 @@ def identify(
         "seeds": list(seeds),
         "training": [config.model_dump(exclude=set(MAY_CHANGE)) for config in configs],
         "models": [_digest(model) for model in models],
+        **environment(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What numbers depend on beside data and options."""
+    return {
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "device": jax.devices()[0].device_kind,
         "float64": bool(jax.config.read("jax_enable_x64")),
