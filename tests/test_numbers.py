@@ -10,7 +10,7 @@ import pytest
 
 import gncn
 from gncn.base import hardware
-from gncn.base.errors import MOST_SEED, ConfigError, GncnError
+from gncn.base.errors import MOST_SEED, ConfigError, GncnError, check_positive
 from gncn.baselines.blueprint import BackpropConfig, Blueprint, plan_blueprint
 from gncn.baselines.kinds import start_baseline
 from gncn.baselines.pixel_mixture import PixelMixtureConfig
@@ -244,6 +244,12 @@ def test_numpys_whole_numbers_are_the_same_seeds():
     assert not np.array_equal(
         build(seed=0).connections[0].forward, build(seed=MOST_SEED).connections[0].forward
     )
+
+
+def test_infinity_is_refused_in_every_precision():
+    for kind in (float, np.float16, np.float32, np.float64):
+        with pytest.raises(ConfigError, match="x must be at most"):
+            check_positive(x=kind("inf"))
 
 
 def test_memory_is_known_here_and_small_things_fit():
