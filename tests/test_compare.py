@@ -3,10 +3,12 @@
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 from rich.console import Console
+from tests.golden.stored import FORMATS
 
 import gncn
 from gncn.base.errors import ConfigError, RunError
@@ -204,3 +206,12 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path):
     (runs["rae"] / "metrics-test.json").write_text("{", encoding="utf-8")
     with pytest.raises(RunError, match=r"metrics-test.json can't be read.*--split test"):
         compare([runs["rae"]])
+
+
+def test_numbers_of_another_model_are_refused(tmp_path):
+    """A run that is measured, trained further and compared had numbers of two networks."""
+    folder = RunFolder.open(shutil.copytree(FORMATS / "run", tmp_path / "run"))
+    assert compare([folder.path]).rows[0].values["log_likelihood"]
+    gncn.save(folder.model(1), folder.trial(0))
+    with pytest.raises(RunError, match="was measured of another model.*--split test --trial 0"):
+        compare([folder.path])

@@ -8,7 +8,7 @@ import math
 import reprlib
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any, cast
+from typing import cast
 
 from gncn.base.shown import shown
 
@@ -130,10 +130,13 @@ def check_positive(**numbers: object) -> None:
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, Real):
             raise ConfigError(f"{name} must be a number; received {quoted(value)}.")
-        number = cast(Any, value)
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of hundreds of digits
+            number = math.inf if cast(int, value) > 0 else -math.inf
         if not number > 0:  # NaN isn't either
             raise ConfigError(f"{name} must be above 0; received {quoted(value)}.")
-        if number > _LARGEST or number == math.inf:  # which NumPy's half precision is not above it
+        if number > _LARGEST:
             raise ConfigError(f"{name} must be at most {_LARGEST}; received {quoted(value)}.")
 
 

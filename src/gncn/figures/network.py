@@ -206,5 +206,5 @@ def draw_settling(
         strongest = np.argsort(-states[-1])[:20]
         axes.plot(steps, states, color=FAINT, linewidth=0.4, alpha=0.25)
         axes.plot(steps, states[:, strongest], linewidth=1)
-        style(axes, title=f"Layer {layer}: 20 most active in colour", x="step", y="z")
+        style(axes, title=f"Layer {layer}: the 20 most active", x="step", y="z")
     return save_figure(figure, path)

@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 from gncn.base.errors import ConfigError, RunError, quoted, unknown_choice
-from gncn.base.files import read_bytes, read_json, sha256, sweep, write_atomic
+from gncn.base.files import read_json, sha256, sweep, write_atomic
 from gncn.base.interrupts import check, interrupts_held
 from gncn.base.locks import alone
 from gncn.base.tensors import pack, read_tensors
@@ -42,7 +42,6 @@ from gncn.measures.likelihood import PriorMeasure
 from gncn.measures.subject import Report
 from gncn.runs.config import Config
 from gncn.runs.folder import SPLITS, RunFolder
-from gncn.runs.model_files import DESCRIPTION, MAX_DESCRIPTION_BYTES
 from gncn.runs.parts import parts_kept
 from gncn.runs.priors import save_mixture
 from gncn.runs.replacing import CHECKPOINTS
@@ -135,7 +134,7 @@ def _assess(
         "trial": trial,
         "seed": seed,
         "data": {"name": data.name, "fingerprint": data.fingerprint},
-        "model": sha256(read_bytes(folder.trial(trial) / DESCRIPTION, MAX_DESCRIPTION_BYTES))[:12],
+        "model": folder.digest(trial),
         "settings": json.loads(json.dumps(chosen)),
     }
     files = _Files(folder, split, trial)

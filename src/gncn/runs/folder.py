@@ -31,13 +31,21 @@ from typing import Any
 import jax
 
 from gncn.base.errors import ConfigError, GncnError, RunError
-from gncn.base.files import explained, make_folder, place, read_json, write_atomic
+from gncn.base.files import (
+    explained,
+    make_folder,
+    place,
+    read_bytes,
+    read_json,
+    sha256,
+    write_atomic,
+)
 from gncn.base.interrupts import interrupts_held
 from gncn.base.locks import is_empty
 from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.runs.config import Config, load_config
-from gncn.runs.model_files import load, save
+from gncn.runs.model_files import DESCRIPTION, MAX_DESCRIPTION_BYTES, load, save
 from gncn.runs.replacing import (
     ASIDE,
     CHECKPOINTS,
@@ -218,6 +226,10 @@ class RunFolder(Listener):
     def trial(self, trial: int) -> Path:
         """The folder of one trial's model."""
         return self.path / "trials" / str(trial)
+
+    def digest(self, trial: int = 0) -> str:
+        """What tells the model of one trial from others, 12 hexadecimal digits."""
+        return sha256(read_bytes(self.trial(trial) / DESCRIPTION, MAX_DESCRIPTION_BYTES))[:12]
 
     def model(self, trial: int = 0) -> Any:
         """The network or baseline of one trial.

@@ -117,12 +117,17 @@ def _metrics(folder: RunFolder, split: str) -> dict[int, Any]:
     for path in sorted(folder.path.glob(f"metrics-{split}*.json")):
         try:
             metrics = read_json(path)
-            found[int(metrics["trial"])] = metrics
+            found[trial := int(metrics["trial"])] = metrics
         except (RunError, *DAMAGED) as error:
             raise RunError(
                 f"{path} can't be read: {str(error).rstrip('.')}. Make it again with `gncn "
                 f"evaluate {folder.path} --split {split} --replace`."
             ) from error
+        if "model" in metrics and metrics["model"] != folder.digest(trial):
+            raise RunError(
+                f"{path} was measured of another model: training has gone on since. Measure it "
+                f"again with `gncn evaluate {folder.path} --split {split} --trial {trial}`."
+            )
     return found
 
 
