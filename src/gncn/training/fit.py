@@ -18,7 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from gncn.base.errors import MOST_COUNT, ConfigError, DivergenceError, check_seed, quoted
+from gncn.base.errors import (
+    MOST_COUNT,
+    ConfigError,
+    DataError,
+    DivergenceError,
+    check_seed,
+    quoted,
+)
 from gncn.base.hardware import refuse_too_large
 from gncn.base.interrupts import interrupts_held
 from gncn.data import Dataset
@@ -146,6 +153,11 @@ def fit(
     for one in configs:
         if not isinstance(one, TrainingConfig):
             raise ConfigError(f"config must be a `gncn.TrainingConfig`; received {quoted(one)}.")
+    if not isinstance(cast(Any, data), Dataset):
+        raise DataError(
+            f"data must be a `gncn.Dataset`; received {type(data).__name__}. Make one of arrays "
+            "with `gncn.from_arrays`."
+        )
     _refuse_unequal(models, seeds, configs)
     epochs = _Epochs(models, data, configs, listeners)
     plan, progress = configs[0], epochs.start(models, seeds)
