@@ -277,7 +277,8 @@ def test_parts_of_other_settings_or_that_are_damaged_are_measured_again(folder, 
     assert ended_by(KilledError, seed=1) == ["completion"]
     (part,) = kept("*.part")
     sound = part.read_bytes()
-    for damaged in (b"", sound[:-1], sound[:-1] + b"x"):
+    assert b'"completion": 1' in sound
+    for damaged in (b"", sound[:-1], sound.replace(b'"completion": 1', b'"completion": 2')):
         part.write_bytes(damaged)
         assert ended_by(KilledError, seed=1) == ["completion"]
     with monkeypatch.context() as patch:
