@@ -428,7 +428,7 @@ MUTANTS = [
     ("study/run.py", "sum(one.seconds for one in earlier)", "0"),
     ("runs/parts.py", "[identity, source_digest(), environment()]", "[identity, environment()]"),
     ("runs/parts.py", "[identity, source_digest(), environment()]", "[source_digest()]"),
-    ("runs/parts.py", "if anew or other != folder:", "if other != folder:"),
+    ("runs/parts.py", "if fresh or other != folder:", "if other != folder:"),
     ("runs/parts.py", "sha256(content[_HASH:]).encode() == content[:_HASH]", "True"),
     ("runs/assess.py", "isinstance(measure, PriorMeasure) and not new", "False"),
     (
@@ -437,7 +437,7 @@ MUTANTS = [
         '"masks": 0',
     ),
     ("runs/assess.py", "_code(type(measure)) for", "0 for"),
-    ("base/tensors.py", 'np.asarray(array, order="C") for name, array', "array for name, array"),
+    ("base/tensors.py", 'np.asarray(array, order="C") for name', "array for name"),
     ("study/compare.py", 'metrics["model"] != folder.digest(trial)', "False"),
     ("study/tune.py", "seed=self.search.seed + n_begun", "seed=self.search.seed"),
     ("study/tune.py", "claim.enter_context(self._claim(trial.number))", "pass"),

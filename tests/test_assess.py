@@ -194,7 +194,7 @@ LITTLE = {
 
 
 def all_files(folder, measures):
-    """What an evaluation leaves, but for the seconds, which it must have for each measure."""
+    """The files of an evaluation without the seconds, which each measure must have."""
     files = content(folder.path, locks=False)
     numbers = json.loads(files["metrics-test.json"])
     assert set(numbers.pop("seconds")) == set(measures)
@@ -317,10 +317,10 @@ def test_parts_are_the_same_when_new_and_when_kept(tmp_path):
         return {"list": [{"a": square}, square[::2]], "tuple": (1, 2), "number": np.float32(0.5)}
 
     path = tmp_path / "evaluation"
-    with suppress(KilledError), parts_kept(path, {}, anew=False) as keep:
+    with suppress(KilledError), parts_kept(path, {}, fresh=False) as keep:
         keep("part", compute)
         raise KilledError
-    with parts_kept(path, {}, anew=False) as keep:
+    with parts_kept(path, {}, fresh=False) as keep:
         found = [keep("part", lambda: 1 / 0), keep("other", compute)]
     for part in found:
         np.testing.assert_array_equal(part["list"][0]["a"], compute()["list"][0]["a"])

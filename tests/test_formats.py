@@ -71,7 +71,7 @@ def test_histories_are_written_as_they_were(stored):
 
 
 def form(value):
-    """Names and types of what is in JSON or TOML; of a list, those of its first value."""
+    """Names and types of what is in JSON or TOML; a list counts by its first value."""
     match value:
         case dict():
             return {key: form(one) for key, one in value.items()}

@@ -394,7 +394,7 @@ def test_a_pipe_may_be_closed(command):
 
 
 STREAMS = {">&-": 0, "2>&-": 0, ">/dev/full": 2, "2>/dev/full": 0, ">/dev/full 2>/dev/full": 2}
-"""What a shell may make of the streams, and how a command then ends that has a result."""
+"""Streams as a shell may redirect them, and the exit status of a command with a result."""
 
 
 def in_shell(streams, *command):

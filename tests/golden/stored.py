@@ -96,7 +96,7 @@ def data() -> gncn.Dataset:
 
 
 def _reconstructed(model: Any, n_pixels: int = 12) -> Numbers:
-    """What a network makes of two images."""
+    """The reconstructions of two images."""
     x = images(n_pixels, 2, seed=1)
     return {"codes": gncn.encode(model, x), "reconstruct": gncn.reconstruct(model, x)}
 
@@ -135,7 +135,7 @@ def _write_checkpoints(folder: Path) -> None:
 
 
 def _of_checkpoints(folder: Path) -> Numbers:
-    """What a training that goes on, whatever the versions, has learned after one more epoch."""
+    """The network after one more epoch of a training that goes on, whatever the versions."""
     then = json.loads((folder / "000002" / "state.json").read_text(encoding="utf-8"))["identity"]
     plan = PLAN.model_copy(update={"n_epochs": 3})
     with mock.patch.object(fitting, "identify", return_value=then):

@@ -463,7 +463,7 @@ class KilledError(BaseException):
 
 
 def told(spec, home, kill_at=None, nth=1):
-    """What a run says, and its record: None if it is killed as it says `kill_at` the nth time."""
+    """The messages of a run, and its record: None if it is killed at the nth `kill_at`."""
     news = []
 
     def report(what):

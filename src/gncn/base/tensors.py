@@ -32,16 +32,17 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 
 
 def named_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """The arrays of a tree by name, on the host; random keys as their data.
+    """The arrays of a tree by name, on the host; random keys as their data."""
+    return {name: np.asarray(_data(leaf)) for name, leaf in named_leaves(tree).items()}
+
+
+def pack(arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None) -> bytes:
+    """The content of a safetensors file that holds arrays.
 
     safetensors writes an array's memory as it lies, without regard to its strides, hence the order.
     """
-    return {name: np.asarray(_data(leaf), order="C") for name, leaf in named_leaves(tree).items()}
-
-
-def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The content of a safetensors file that holds arrays, whatever their strides."""
-    return save_tensors({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    return save_tensors(ordered, metadata=metadata)
 
 
 def refuse_misfits(where: str, arrays: dict[str, Any], wanted: dict[str, Any]) -> None:

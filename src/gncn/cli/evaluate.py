@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from typer import Option
 
-from gncn.base.errors import RunError
+from gncn.base.errors import MOST_SEED, RunError
 from gncn.base.files import DAMAGED
 from gncn.cli import options
 from gncn.measures import MEASURES, make_measures, setting_fields
@@ -59,7 +59,7 @@ def evaluate(
             f"{', '.join(f'`{name}`' for name in MEASURES.names())}. Default: all."
         ),
     ] = None,
-    seed: Annotated[int, Option(help="Of all that is random here.", min=0, max=2**32 - 1)] = 0,
+    seed: Annotated[int, Option(help="Of all that is random here.", min=0, max=MOST_SEED)] = 0,
     trial: options.TrialOption = 0,
     replace: Annotated[bool, Option("--replace", help="Drop what was measured before.")] = False,
     data_dir: options.DataDirOption = None,

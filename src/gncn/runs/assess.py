@@ -154,7 +154,7 @@ def _assess(
     figures: list[Path] = []
     took = found.numbers.setdefault("seconds", {})
     where = folder.path / CHECKPOINTS / f"evaluation-{split}-{trial}"
-    with parts_kept(where, identity, anew=replace) as keep:
+    with parts_kept(where, identity, fresh=replace) as keep:
         subject = replaced(subject, keep=keep)
         for name, measure in measures.items():
             check()
@@ -174,7 +174,7 @@ def _assess(
 
 
 def _measure(name: str, measure: Measure, subject: Subject) -> tuple[Result, float]:
-    """What a measure finds, or found before the evaluation was killed; and how long it took."""
+    """The result of a measure, perhaps kept from a killed evaluation, and the seconds it took."""
     new: list[float] = []
 
     def compute() -> dict[str, Any]:

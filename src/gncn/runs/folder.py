@@ -7,7 +7,7 @@ file                content
 ``run.json``        status, versions, seeds, data, hardware and times
 ``history.jsonl``   one line for each trial and epoch (`gncn.training.history`)
 ``trials/K/``       the model of trial K (`gncn.runs.model_files`)
-``checkpoints/``    what a killed training goes on from (`gncn.training.checkpoints`), or
+``checkpoints/``    from which a killed training goes on (`gncn.training.checkpoints`), or an
                     evaluation (`gncn.runs.parts`)
 ``figures/``        PNGs
 ==================  ========================================================
@@ -161,11 +161,11 @@ class RunFolder(Listener):
                 f"Only {' and '.join(sorted(MAY_CHANGE))} may change when a training goes on; "
                 f"received {', '.join(changes)}."
             )
+        whole = has_checkpoint(folder.path)  # it holds all of the history
         if folder.has_epochs:
-            whole = has_checkpoint(folder.path)  # it holds all of the history
             with suppress(RunError) if whole else nullcontext():
                 folder._history = folder.history
-        if folder.epoch > 1 and not has_checkpoint(folder.path):
+        if folder.epoch > 1 and not whole:
             raise RunError(
                 f"{folder.path} holds no checkpoint to go on from, and its networks would be "
                 f"replaced. Begin again in another folder: `gncn train --config "

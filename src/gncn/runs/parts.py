@@ -1,4 +1,4 @@
-"""`parts_kept`: what an evaluation has measured so far, from which one that was killed goes on."""
+"""`parts_kept`: the results of an evaluation so far, so that a killed one can go on."""
 
 import json
 import shutil
@@ -30,16 +30,16 @@ _REST, _ARRAY, _HASH = "rest", "\0array", 64
 
 
 @contextmanager
-def parts_kept(path: Path, identity: Mapping[str, Any], *, anew: bool) -> Iterator[Keep]:
+def parts_kept(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Iterator[Keep]:
     """Keep parts in a folder, `path` and a number, until the block has ended.
 
-    They serve who has the same `identity`, in JSON's types, code and versions.  Others' are
-    removed, and all if the evaluation is to be `anew`.
+    They serve an evaluation with the same `identity`, in JSON's types, code and versions.  All
+    others are removed, and these too if the evaluation is to be `fresh`.
     """
     about = [identity, source_digest(), environment()]
     folder = path.with_name(f"{path.name}-{sha256(json.dumps(about).encode())[:12]}")
     for other in path.parent.glob(f"{path.name}-*"):
-        if anew or other != folder:
+        if fresh or other != folder:
             shutil.rmtree(other, ignore_errors=True)
     sweep(folder)
 

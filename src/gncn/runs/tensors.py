@@ -14,13 +14,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import save as save_tensors
 
 from gncn.base.errors import RunError
 from gncn.base.tensors import (
     MAX_HEADER_BYTES,
     named_arrays,
     named_leaves,
+    pack,
     parse_tensors,
     refuse_misfits,
     with_arrays,
@@ -43,7 +43,7 @@ def encode(where: str, tree: Any, skeleton: Any, metadata: dict[str, str] | None
     leaves = named_leaves(tree)
     refuse_misfits(where, leaves, named_leaves(skeleton))
     _refuse_not_finite(where, leaves)
-    return save_tensors(named_arrays(_packed(tree)), metadata=metadata)
+    return pack(named_arrays(_packed(tree)), metadata)
 
 
 def decode(where: str, content: bytes, skeleton: Any) -> Any:

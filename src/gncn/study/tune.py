@@ -166,7 +166,7 @@ class _Task:
         spent = _spent(study)
         if isinstance(told, int) and told > len(spent):
             raise RunError(
-                f"{journal} holds {len(spent)} of the {told} trials that {summary} tells of: it is "
+                f"{journal} holds {len(spent)} of the {told} trials that {summary} records: it is "
                 "damaged. Restore it, or begin a new search with another --out."
             )
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=self.budget.random_trials)

@@ -23,7 +23,6 @@ from typing import Any, Protocol, runtime_checkable
 import equinox as eqx
 import jax
 import numpy as np
-from safetensors.numpy import save as save_arrays
 
 from gncn.base.errors import ConfigError, RunError, check_counts, check_positive
 from gncn.base.files import (
@@ -41,7 +40,7 @@ from gncn.base.files import (
 )
 from gncn.base.interrupts import interrupts_held
 from gncn.base.shown import shown
-from gncn.base.tensors import named_arrays, parse_tensors, with_arrays
+from gncn.base.tensors import named_arrays, pack, parse_tensors, with_arrays
 from gncn.data import Dataset
 from gncn.training.config import TrainingConfig
 from gncn.training.epochs import Partial, Statistics
@@ -137,7 +136,7 @@ class Keeper:
             RunError: it can't be written; older ones are unchanged.
         """
         files = {
-            STATE: save_arrays(named_arrays(_Kept.of(progress, partial))),
+            STATE: pack(named_arrays(_Kept.of(progress, partial))),
             HISTORY: history_lines(progress.history),
         }
         about = {
@@ -250,7 +249,7 @@ def identify(
 
 
 def environment() -> dict[str, Any]:
-    """What numbers depend on beside data and options."""
+    """What numbers depend on, apart from data and options."""
     return {
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "device": jax.devices()[0].device_kind,
@@ -261,7 +260,7 @@ def environment() -> dict[str, Any]:
 def _digest(model: Any) -> str:
     arrays, rest = eqx.partition(model, eqx.is_array)
     words = re.sub(r" at 0x[0-9a-f]+", "", repr(rest))
-    return sha256(words.encode() + save_arrays(named_arrays(arrays)))
+    return sha256(words.encode() + pack(named_arrays(arrays)))
 
 
 class _Kept(eqx.Module):
