@@ -109,6 +109,7 @@ def train(
     """
     from gncn.base.locks import alone
     from gncn.runs.folder import RunFolder
+    from gncn.training.checkpoints import Checkpoints
 
     named = {
         "model": model,
@@ -126,6 +127,7 @@ def train(
             "Give --out RUN to begin a run, or --resume RUN to go on with one; received "
             f"{'neither' if out is None else 'both'}."
         )
+    Checkpoints(out or resume or "", *often)  # refuses bad numbers before a run is touched
     if resume is not None:
         given = {"--preset": preset, "--config": config, "--overwrite": overwrite or None}
         if idle := [name for name, value in given.items() if value is not None]:

@@ -52,7 +52,6 @@ def train_run(
         The models that the folder holds in the end, and their history.
     """
     several = config.model == "gvae-cv" and len(config.backprop.variances) > 1
-    where = folder.checkpoints(every_batches, every_seconds)
 
     def train_one(config: Config) -> Fit[Any]:
         own = where.of(f"variance-{config.backprop.variance}")
@@ -63,6 +62,7 @@ def train_run(
         folder.keep(choice.config, choice.fit, validation_psi_of_variances=tried)
 
     try:
+        where = folder.checkpoints(every_batches, every_seconds)
         if several:
             result = choose_variance(config, train_one, keep).fit
         else:
