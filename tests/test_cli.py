@@ -193,6 +193,7 @@ def test_evaluate_brackets_the_likelihood_and_measures_yardsticks(tmp_path):
     assert metrics["yardsticks"]["m_mse"]["mean_image"]["m_mse"] > 0
 
 
+@pytest.mark.slow
 def test_evaluate_drops_earlier_numbers_only_when_told(trained, tmp_path):
     folder = unmeasured(trained[0], tmp_path / "run")
     options = ["--only", "samples", "--components", 2]
@@ -401,6 +402,7 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path):
     assert run("reconstruct", tmp_path / "run").returncode == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_told_wherever_it_comes(trained):
     folder, _ = trained
     hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"

@@ -226,6 +226,7 @@ def measured(path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [later(1), 19])
 @pytest.mark.parametrize("fault", [later(errno.ENOSPC), later(errno.EACCES), Killed], ids=name)
 @pytest.mark.parametrize(
@@ -282,6 +283,7 @@ pathlib.Path(sys.argv[2]).write_text(json.dumps(record), encoding="utf-8")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [later(1), 23])
 @pytest.mark.parametrize("fault", [later(errno.ENOSPC), later(errno.EACCES), Killed], ids=name)
 def test_records_of_a_study_are_whole_or_absent(tmp_path, fault, step):

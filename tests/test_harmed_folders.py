@@ -94,10 +94,7 @@ def check_run(trained, folder, name, harm, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "harm"),
     [
-        ("config.toml", "emptied"),
-        ("history.jsonl", "emptied"),
         ("history.jsonl", "a line less"),
-        ("trials/0/model.json", "halved"),
         ("checkpoints/000002/state.json", "random"),
     ],
 )

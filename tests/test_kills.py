@@ -249,8 +249,10 @@ class Tune:
         return best, [{k: v for k, v in one.items() if k not in drop} for one in ended]
 
 
-@pytest.mark.parametrize("kills", [4, later(100)])
-@pytest.mark.parametrize("kind", [Train, Evaluate, Reproduce, Tune])
+@pytest.mark.parametrize(
+    ("kind", "kills"),
+    [(Train, 2), *(later(kind, 100) for kind in (Train, Evaluate, Reproduce, Tune))],
+)
 def test_what_was_killed_ends_with_the_same_bytes(server, tmp_path, kind, kills):
     act, draw, left = kind(tmp_path), random.Random(kills), kills
     began = time.monotonic()

@@ -456,6 +456,7 @@ def test_nothing_is_compiled_again_between_epochs():
     assert not compiled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [later("off"), later("diagonal"), "full"])
 def test_an_epochs_program_is_made_once_for_all_chunks_and_epochs(kind):
     made = []

@@ -53,6 +53,7 @@ def test_reconstruct_reports_what_the_history_says(folder):
     assert found["error"] == pytest.approx(last.test.error, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_baselines_are_evaluated(folder):
     only = [part for name in ("likelihood", "probe") for part in ("--only", name)]
     options = ["--components", 3, "--samples", 200, "--split", "test", "--json"]

@@ -178,6 +178,7 @@ def test_trials_together_are_trials_alone_and_a_seed_is_a_run(few):
     assert not np.array_equal(other.network.encoder.weights[0], single.network.encoder.weights[0])
 
 
+@pytest.mark.slow
 def test_patience_stops_and_keeps_the_best_epoch_of_each_trial(few):
     run = config("rae", n_epochs=400, learning_rate=3e-2, patience=3)
     run = run.model_copy(update={"n_trials": 2})
@@ -201,6 +202,7 @@ def test_patience_stops_and_keeps_the_best_epoch_of_each_trial(few):
     assert len(set(result.epochs_kept)) == 2  # else the test would not see them mixed up
 
 
+@pytest.mark.slow
 def test_a_bound_is_monitored_by_itself(few):
     run = config("gvae", n_epochs=60, learning_rate=1e-2, patience=60)
     result = gncn.fit(run.models(few), few, run.training)

@@ -138,6 +138,7 @@ def test_eigenvalues_are_held_and_the_matrix_is_exactly_symmetric():
     np.testing.assert_allclose(hold_eigenvalues(inside, 0.2, 5.0), inside, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", SMOOTH)
 def test_learning_by_exact_gradients_raises_psi(activation):
     circuit = gncn.chain(

@@ -89,6 +89,7 @@ def test_forward_weights_are_unbiased(
     assert estimate.mean < exact.mean()
 
 
+@pytest.mark.slow
 def test_reverse_weights_are_unbiased(continuous, images_at_once):
     """E[1/w] = 1/p(x), averaged over simulated images and their exact posterior samples."""
     images_at_once(10_000)
@@ -267,6 +268,7 @@ def test_bad_options(options, message):
         Annealing(**options)
 
 
+@pytest.mark.slow
 def test_bad_input(continuous, some_images):
     with pytest.raises(DataError, match="one code an image; received 3 for 10"):
         annealed_log_likelihood(

@@ -111,6 +111,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 def test_it_is_an_objective_of_a_search(registered, tmp_path):
     from gncn.study.tune import tune
 

@@ -195,6 +195,7 @@ def test_targets_are_for_a_model_of_the_study(place):
         load(place, targets, ('name = "made"', 'name = "made"\ntargets_for = "gncnn"'))
 
 
+@pytest.mark.slow
 def test_every_packaged_study_resolves():
     for name in ("paper", "tiny"):
         specs = load_study(name).runs()
@@ -395,6 +396,7 @@ def test_the_failure_of_another_process_is_not_tried_again(place, monkeypatch):
     assert [name for name, *_ in begun(place)].count("gncn/digits/1") == 1
 
 
+@pytest.mark.slow
 def test_a_run_of_a_process_that_was_killed_is_waited_for_and_done(place, monkeypatch):
     study, out = load(place), place / "out"
     monkeypatch.setenv("PLAN", json.dumps({"gncn/digits/0": "sleep"}))
@@ -500,6 +502,7 @@ SMALL = {"sizes": (12, 8), "group_size": 4, "max_norm": (4.0, 1.0)}
 FEW = {"n_epochs": 3, "batch_size": 300}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint(tmp_path):
     spec = spec_of(network=SMALL, training=FEW)
     _, goal = told(spec, None)
@@ -545,6 +548,7 @@ def test_a_mixture_begins_again(tmp_path):
     assert timeless(record) == timeless(goal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["settings", *map(later, ("data", "code", "versions", "damage"))])
 def test_a_run_that_is_another_now_begins_again_and_says_so(tmp_path, monkeypatch, what):
     file, home = tmp_path / "own.npy", tmp_path / "home"

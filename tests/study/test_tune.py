@@ -414,6 +414,7 @@ def test_what_differs_on_another_data_set_is_no_other_search(pretence, tmp_path)
                 tuning.tune(changed, "gncn", "digits", tmp_path)
 
 
+@pytest.mark.slow
 def test_finalists_learn_from_all_images(monkeypatch, tmp_path):
     """Of few images trial 1 is the best, of all the recipe is; a killed search goes on with it."""
     small = load_search("tiny")
