@@ -239,6 +239,7 @@ def test_an_evaluation_that_was_killed_repeats_only_the_part_that_was_under_way(
         assert all_files(folder, measures) == goal
 
 
+@pytest.mark.slow
 def test_a_prior_is_saved_whenever_the_evaluation_is_killed(folder, data, monkeypatch):
     def killed(*_):
         raise KilledError
@@ -253,6 +254,7 @@ def test_a_prior_is_saved_whenever_the_evaluation_is_killed(folder, data, monkey
     assert prior.n_components == numbers["prior"]["n_components"]
 
 
+@pytest.mark.slow
 def test_parts_of_other_settings_or_that_are_damaged_are_measured_again(folder, data, monkeypatch):
     pretend(monkeypatch, done := [])
     options = {"split": "validation", "only": ("completion", "sparsity")}

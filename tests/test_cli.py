@@ -23,6 +23,7 @@ from gncn.cli.app import app
 from gncn.cli.options import console, print_json
 from gncn.runs.folder import RunFolder
 from gncn.runs.priors import load_mixture
+from tests.golden.stored import FORMATS
 
 FAST = ["--preset", "digits", "--epochs", "2", "--set", "network.sizes=[12,12,12]"]
 FAST += ["--set", "network.group_size=4"]
@@ -85,6 +86,7 @@ def test_training_leaves_a_complete_run_folder(trained):
     assert result["last_epoch"][1]["test"] == opened.history[-1].test.model_dump(mode="json")
 
 
+@pytest.mark.slow
 def test_the_written_config_repeats_the_run_bit_for_bit(trained, tmp_path):
     folder, _ = trained
     done = run("train", "--config", folder / "config.toml", "--out", tmp_path / "again")
@@ -244,8 +246,8 @@ def test_every_option_that_takes_a_number_says_what_it_received():
     assert "a whole number; received '1.5'." in run("train", "--epochs", 1.5).stderr
 
 
-def test_evaluate_refuses_what_it_cannot_do(trained):
-    folder, _ = trained
+def test_evaluate_refuses_what_it_cannot_do(tmp_path):
+    folder = shutil.copytree(FORMATS / "run", tmp_path / "run")
     wrong = run("evaluate", folder, "--only", "sparsity", "--covariance", "round")
     assert "covariance: input should be 'full' or 'diagonal'" in re.sub(r"\s+", " ", wrong.stderr)
     wrong = run("evaluate", folder, "--only", "sparsity", "--components", -5)
@@ -257,7 +259,7 @@ def test_evaluate_refuses_what_it_cannot_do(trained):
     assert "Unknown missing 'middle'" in run("evaluate", folder, "--missing", "middle").stderr
     assert "received 'train'" in run("evaluate", folder, "--split", "train").stderr
     wrong = run("evaluate", folder, "--only", "probe", "--probe-layer", 7)
-    assert "from 1 to 3; received 7" in wrong.stderr
+    assert "from 1 to 2; received 7" in wrong.stderr
 
 
 @pytest.mark.slow
@@ -327,15 +329,18 @@ def test_a_run_is_not_overwritten_unless_asked(trained, tmp_path):
     done = run("train", *FAST, "--out", tmp_path, "--overwrite")
     assert done.returncode == 2
     assert "holds files that are no run" in re.sub(r"\s+", " ", done.stderr)
-    old = unmeasured(folder, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_what_was_measured_of_a_run_does_not_outlive_it(trained, tmp_path):
+    old = unmeasured(trained[0], tmp_path / "run")
     (old / "metrics-test.json").write_text("{}", encoding="utf-8")
     assert run("train", *FAST, "--out", old, "--overwrite").returncode == 0
-    # What was measured of the model before doesn't outlive it.
     assert not list(old.glob("metrics-*"))
 
 
-def test_folders_without_a_run_are_refused(tmp_path, trained):
-    folder, _ = trained
+def test_folders_without_a_run_are_refused(tmp_path):
+    folder = FORMATS / "run"
     for command in ("reconstruct", "settle"):
         done = run(command, tmp_path)
         assert done.returncode == 2
@@ -453,8 +458,8 @@ def test_seconds_out_of_range_are_refused_before_training(value, tmp_path):
 
 @pytest.mark.parametrize("option", ["--index", "--steps", "--tolerance", "--trial"])
 @pytest.mark.parametrize("value", ["-1", "nan", "x", HUGE])
-def test_numbers_out_of_range_are_refused_before_settling(option, value, trained):
-    done = run("settle", trained[0], option, value)
+def test_numbers_out_of_range_are_refused_before_settling(option, value, tmp_path):
+    done = run("settle", FORMATS / "run", option, value, "--out", tmp_path / "settling.png")
     if (option, value) != ("--tolerance", HUGE):
         assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -81,7 +81,7 @@ def test_a_file_is_old_or_new(tmp_path, fault):
     assert failed or fault is not Killed
 
 
-@pytest.mark.parametrize("step", [later(1), 4])
+@pytest.mark.parametrize("step", [later(1), 7])
 @pytest.mark.parametrize("fault", ALL, ids=name)
 @pytest.mark.parametrize("before", [0, later(None)], ids=["over another", "into a new folder"])
 def test_a_saved_model_is_old_or_new(tmp_path, before, fault, step):
@@ -154,7 +154,7 @@ def runs(tmp_path_factory, data):
     return path
 
 
-@pytest.mark.parametrize("step", [later(1), 41])
+@pytest.mark.parametrize("step", [later(1), 67])
 @pytest.mark.parametrize("fault", [later(ERRORS[0]), later(ERRORS[1]), Killed], ids=name)
 @pytest.mark.parametrize(
     "replaced", [True, later(False)], ids=["over another", "into a new folder"]

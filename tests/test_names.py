@@ -229,6 +229,7 @@ def test_matplotlib_still_writes_its_powers_of_ten():
     assert "mathdefault" not in re.sub("<!--.*?-->", "", svg, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_reports_hold_any_title(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "study"))
     from handmade import metrics, pictures, record, study
@@ -283,6 +284,7 @@ def run_in(encoding, *arguments, columns="20"):
     return code, *(one.buffer.getvalue().decode(encoding) for one in (out, err))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_streams_of_any_encoding_show_everything(named, encoding):
     for command in COMMANDS:

@@ -230,6 +230,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, data, monkeypatch):
         RunFolder.create(folder.path, CONFIG, data, overwrite=True)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_compared_by_the_epoch_that_it_holds(tmp_path, data):
     """With patience the model kept is the best one, which need not be the last."""
 

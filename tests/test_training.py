@@ -439,6 +439,7 @@ def test_another_process_finds_all_programs_compiled_and_gives_the_same_bytes(tm
     assert after == programs
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_again_between_epochs():
     compiled = []
 
@@ -474,6 +475,7 @@ def test_an_epochs_program_is_made_once_for_all_chunks_and_epochs(kind):
     assert made.count("jit(_learn_chunk)") == 1
 
 
+@pytest.mark.slow
 def test_training_settles_to_rest_if_the_network_asks_for_it():
     circuit = network().circuit
     restful = gncn.build(

@@ -218,6 +218,7 @@ def test_divergence_keeps_the_last_good_state(few):
     assert_same(caught.value.last_good.network, start[0], rtol=0)
 
 
+@pytest.mark.slow
 def test_weights_may_start_at_any_scale(few):
     """A decoder that is far off before it has learned anything has not diverged."""
     run = config("rae", n_epochs=2)
@@ -291,6 +292,7 @@ def test_models_come_apart_as_they_were_stacked(few):
         assert_same(one, again, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_variance_is_chosen_by_the_bound_on_validation_images(few):
     run = with_variances(config("gvae-cv", n_epochs=30, learning_rate=3e-3), (1.0, 0.1))
     told = []
@@ -307,6 +309,7 @@ def test_the_variance_is_chosen_by_the_bound_on_validation_images(few):
         run.models(few)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupted", [1, 2])
 def test_choosing_a_variance_ends_with_ctrl_c(few, interrupted):
     run = with_variances(config("gvae-cv", n_epochs=2), (1.0, 0.1, 0.5))

@@ -278,6 +278,7 @@ def test_changed_settings_are_refused_and_the_old_record_is_kept(place):
     assert {one.state for one in survey(changed.runs(), out)} == {"finished"}
 
 
+@pytest.mark.slow
 def test_stale_records_are_set_aside_whichever_runs_are_wanted(place):
     study, out = load(place), place / "out"
     reproduce(study, study.runs(), out, worker=worker(place))
@@ -306,6 +307,7 @@ def test_a_new_option_at_its_default_makes_nothing_stale(place):
     assert spec.differences(recorded) == ["settling.step_size: 0.1 → 0.2"]
 
 
+@pytest.mark.slow
 def test_a_kill_loses_the_run_at_work_and_nothing_else(place, monkeypatch):
     study, out = load(place), place / "out"
     monkeypatch.setenv("PLAN", json.dumps({"gvae/digits/0": "sleep"}))
@@ -324,6 +326,7 @@ def test_a_kill_loses_the_run_at_work_and_nothing_else(place, monkeypatch):
     assert {one.state for one in survey(study.runs(), out)} == {"finished"}
 
 
+@pytest.mark.slow
 def test_a_worker_ends_with_its_parent(place):
     spec = place / "spec.json"
     spec.write_text(load(place).runs()[0].model_dump_json(), encoding="utf-8")

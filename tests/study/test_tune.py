@@ -347,6 +347,7 @@ def test_two_at_once_share_the_trials(pretence, monkeypatch, tmp_path):
     assert len({config.training.learning_rate for config in pretence.configs}) == 6
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_leaves_is_waited_for_and_done(pretence, monkeypatch, tmp_path):
     """The first process is at the last trial when it is killed, and the second waits for it."""
     lines, others = [], []
@@ -379,6 +380,7 @@ def test_what_a_killed_process_leaves_is_waited_for_and_done(pretence, monkeypat
     assert len(pretence.configs) == 3
 
 
+@pytest.mark.slow
 def test_half_a_line_of_a_killed_process_is_removed(pretence, tmp_path):
     tuning.tune(search(), "gncn", "digits", tmp_path)
     journal = tmp_path / "digits-gncn.journal"
@@ -400,6 +402,7 @@ def test_a_file_that_is_no_journal_is_left_as_it_is(pretence, tmp_path):
     assert (tmp_path / "digits-gncn.journal").read_text(encoding="utf-8") == "notes"
 
 
+@pytest.mark.slow
 def test_what_differs_on_another_data_set_is_no_other_search(pretence, tmp_path):
     tuning.tune(search(), "gncn", "digits", tmp_path)
     entry = SEARCH["models"]["gncn"]

@@ -101,6 +101,7 @@ def test_it_ends_as_if_it_had_not_been_killed(tmp_path, kind, seeds):
         same(train(folder, seeds=seeds, resume=True, **options), whole)  # it had ended already
 
 
+@pytest.mark.slow
 def test_early_stopping_goes_on_with_the_best_score_so_far(tmp_path):
     options = {"patience": 1, "learning_rate": 0.5, "n_epochs": 12}
     whole = train(**options)
@@ -200,6 +201,7 @@ def test_the_same_training_may_begin_again_where_its_checkpoints_are(tmp_path):
         train(tmp_path, n_epochs=2)
 
 
+@pytest.mark.slow
 def test_a_history_of_a_million_values_can_be_gone_on_with(tmp_path):
     train(tmp_path, n_epochs=1)
     (path,) = tmp_path.iterdir()
