@@ -16,6 +16,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tests.golden.stored import FORMATS
 
 import gncn
 from command import call
@@ -23,7 +24,6 @@ from gncn.cli.app import app
 from gncn.cli.options import console, print_json
 from gncn.runs.folder import RunFolder
 from gncn.runs.priors import load_mixture
-from tests.golden.stored import FORMATS
 
 FAST = ["--preset", "digits", "--epochs", "2", "--set", "network.sizes=[12,12,12]"]
 FAST += ["--set", "network.group_size=4"]
