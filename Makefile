@@ -8,7 +8,7 @@ PEERS := pcx ngclearn torch
 # Text is read and written as UTF-8 everywhere: where Python would choose by itself, tests fail.
 PYTEST := PYTHONWARNDEFAULTENCODING=1 $(BIN)/pytest
 
-.PHONY: demo test test-all quick lint dev mutate fuzz bench study-fast bench-peers clean
+.PHONY: demo test test-all test-oldest test-newest package quick lint dev mutate fuzz bench study-fast bench-peers clean
 .PRECIOUS: .bench/%/.made
 
 demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 minutes)
@@ -25,6 +25,15 @@ quick: $(VENV)/.dev  ## quick tests alone
 test-all: lint  ## the same with many examples of each property, and tests that train for minutes
 	$(PYTEST) -n 2 --dist worksteal -m "not slow" --hypothesis-profile=all
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m slow
+
+test-oldest:  ## quick tests with Python 3.11 and the oldest packages supported
+	$(PYTHON) scripts/versions.py oldest
+
+test-newest:  ## quick tests with the newest Python and packages that can be installed
+	$(PYTHON) scripts/versions.py newest
+
+package:  ## build the wheel and the source archive, and try them in a clean environment
+	$(PYTHON) scripts/package.py
 
 lint: $(VENV)/.dev  ## style and types
 	$(BIN)/ruff check .

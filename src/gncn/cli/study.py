@@ -86,6 +86,14 @@ def report(
         str | None,
         Option(help="Take titles, targets and notes from this study. Default: as recorded."),
     ] = None,
+    table: Annotated[
+        Path | None,
+        Option(
+            help="A table of all runs to write, too: settings and numbers, a row for each. A .csv "
+            "or .parquet file.",
+            **options.PATH,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a report of a study: an HTML page that needs no network, and Markdown.
@@ -98,6 +106,8 @@ def report(
     `gncn report results/paper`
 
     `gncn report results/paper --markdown docs/reproduction.md`
+
+    `gncn report results/mine --table results.csv`
     """
     needs("jinja2", "study")
     from gncn.study.page import write_report
@@ -106,7 +116,11 @@ def report(
     from gncn.study.reproduce import recorded_study
     from gncn.study.summary import as_json as plain
     from gncn.study.summary import summarise
+    from gncn.study.table import check_table, write_table
+    from gncn.study.table import table as rows_of
 
+    if table is not None:
+        check_table(table)
     found = read_records(records)
     if not found:
         raise RunError(f"{records} holds no records yet; `gncn reproduce` makes them.")
@@ -115,10 +129,15 @@ def report(
     findings = summarise(chosen, found, n_superseded=n_superseded)
     page, text = html or records / "report.html", markdown or records / "report.md"
     written = write_report(findings, page, text)
+    if table is not None:
+        write_table(table, rows_of(chosen, found))
+        written.append(table)
     if as_json:
         print_json({"written": [str(path) for path in written], **plain(findings)})
     else:
         say(*(f"report: {path}" for path in written[:2]))
+        if table is not None:
+            say(f"table: {table}")
 
 
 def tune(
@@ -137,6 +156,15 @@ def tune(
         list[str] | None,
         Option(help="Only these: MODEL or MODEL/DATA, with * for any; may be repeated."),
     ] = None,
+    jobs: Annotated[
+        int,
+        Option(
+            help="How many trials at a time; they share the cores. With more than one, which "
+            "settings are tried depends on which trials end first.",
+            min=1,
+            max=1024,
+        ),
+    ] = 1,
     wait: Annotated[
         bool,
         Option(
@@ -158,12 +186,13 @@ def tune(
 
     `gncn tune tiny --out runs/tiny-search`
 
-    `gncn tune paper --only gncn/fashion-mnist`
+    `gncn tune paper --only gncn/fashion-mnist --jobs 2`
     """
     needs("optuna", "study")
     from gncn.study.plan import fits
     from gncn.study.search import load_search
     from gncn.study.tune import tune as search_on
+    from gncn.study.tune import tune_together
 
     found = load_search(search)
     tasks = [
@@ -182,6 +211,17 @@ def tune(
     summaries: list[dict[str, Any]] = []
     with console.status("tuning") as status, last_words(lambda: kept):
         for model, data in tasks:
+            if jobs > 1:
+                tune_together(
+                    found,
+                    model,
+                    data,
+                    folder,
+                    jobs=jobs,
+                    data_dir=data_dir,
+                    report=lambda what: status.update(options.styled(what)),
+                    on_trial=say,
+                )
             summary = search_on(
                 found,
                 model,

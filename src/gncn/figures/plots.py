@@ -49,7 +49,8 @@ def draw_curves(curves: Sequence[Curve], what: str, name: str) -> str:
             axes.plot([longest * 1.03], [curve.paper], "o", **ring)
     style(axes, x="epoch", y=f"BCE of {what} images, nats", ticks=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=8.5, frameon=False, ncols=2, labelcolor=INK)
+    columns = 1 if any(len(curve.title) > 16 for curve in curves) else 2
+    axes.legend(fontsize=8.5, frameon=False, ncols=columns, labelcolor=INK)
     return to_svg(figure, name)
 
 

@@ -1,8 +1,10 @@
 """The report: one HTML page that needs nothing else, and Markdown with a folder of figures."""
 
 import base64
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +27,10 @@ YARDSTICKS = {
     "nearest_neighbours": "nearest neighbours",
     "mean_image": "the mean image",
 }
+
+
+Colours = Callable[[DataSection], dict[str, str]]
+"""The colour of each model in the figures of a section."""
 
 
 class Figure(NamedTuple):
@@ -108,10 +114,16 @@ def _render(form: str, context: dict[str, Any]) -> str:
 @trusted()
 def _context(findings: Findings) -> dict[str, Any]:
     study, finished = findings.study, findings.finished
-    colours = {model: PALETTE[i % len(PALETTE)] for i, model in enumerate(study.models)}
+    few = [_few_rows(section) for section in findings.sections]
+
+    def colours(section: DataSection) -> dict[str, str]:
+        models = study.models
+        if len(models) > len(PALETTE):
+            models = [row.key for row in section.rows]
+        return dict(zip(models, PALETTE, strict=False))
 
     def drawn(draw: Callable[..., Iterable[Figure]], *options: Any) -> list[Any]:
-        groups = ((section, list(draw(section, *options))) for section in findings.sections)
+        groups = ((section, list(draw(section, *options))) for section in few)
         return [(section, figures) for section, figures in groups if figures]
 
     return {
@@ -122,6 +134,8 @@ def _context(findings: Findings) -> dict[str, Any]:
         "column_of": columns(),
         "kinds": KINDS,
         "excess": EXCESS,
+        "many": len(PALETTE),
+        "n_drawn": len(PALETTE) if few != list(findings.sections) else 0,
         "yardsticks": YARDSTICKS,
         "curves": drawn(_curves, colours, study.split),
         "samples": drawn(_samples, study.split),
@@ -141,14 +155,26 @@ def _context(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _curves(section: DataSection, colours: dict[str, str], what: str) -> Iterator[Figure]:
+def _few_rows(section: DataSection) -> DataSection:
+    """The section with as many models as there are colours: those with the best BCE."""
+
+    def bce(row: ModelRow) -> float:
+        ours = row.cells["bce"].ours
+        return math.inf if ours is None else ours.mean
+
+    if len(section.rows) <= len(PALETTE):
+        return section
+    return replace(section, rows=tuple(sorted(section.rows, key=bce)[: len(PALETTE)]))
+
+
+def _curves(section: DataSection, colours: Colours, what: str) -> Iterator[Figure]:
     curves, ends = [], []
     for row in section.rows:
         if row.curve:
             mean, deviation = zip(*row.curve, strict=True)
             paper = row.cells["bce"].paper if section.published else None
             bold = row.kind == "gncn"
-            curves.append(Curve(row.title, colours[row.key], mean, deviation, bold, paper))
+            curves.append(Curve(row.title, colours(section)[row.key], mean, deviation, bold, paper))
             ends.append(f"{row.title} {number(mean[0], 1)} to {number(mean[-1], 1)}")
     if curves:
         told = f"BCE of {what} images of {section.title} from the first epoch to the last"
@@ -190,7 +216,7 @@ def _codes(section: DataSection) -> Iterator[Figure]:
             yield Figure(name, alt, f"{section.title}: {row.title}", svg=svg)
 
 
-def _sparsity(section: DataSection, colours: dict[str, str]) -> Iterator[Figure]:
+def _sparsity(section: DataSection, colours: Colours) -> Iterator[Figure]:
     paper = section.paper_sparsity
     for row in section.rows:
         if row.kind == "gncn" and row.sparsity:
@@ -199,7 +225,7 @@ def _sparsity(section: DataSection, colours: dict[str, str]) -> Iterator[Figure]
             alt = f"Active neurons of layers 1 and up: {', '.join(map(number, means))}{papers}"
             name = f"sparsity-{row.key}-{_slug(section)}"
             spread = [one.deviation or 0.0 for one in row.sparsity]
-            svg = draw_sparsity(means, spread, paper, colours[row.key], name)
+            svg = draw_sparsity(means, spread, paper, colours(section)[row.key], name)
             yield Figure(name, alt, f"{section.title}: {row.title}", svg=svg)
 
 

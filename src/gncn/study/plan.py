@@ -3,8 +3,11 @@
 `Basis` and `Measuring` are what studies and searches have in common.
 """
 
+import json
+import math
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,13 +15,15 @@ import jax
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError, unknown_choice
+from gncn.base.errors import ConfigError, shortened, unknown_choice
+from gncn.base.files import place, sha256
 from gncn.measures import MEASURES, check_settings, make_measures
 from gncn.runs.config import Config, read_settings
-from gncn.runs.toml import overlay, read_packaged
+from gncn.runs.toml import overlay, packaged_names, read_packaged
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """What names files."""
+MAX_MODELS = 10_000
 
 
 B = TypeVar("B", bound="Basis")
@@ -129,9 +134,9 @@ def differences(
 ) -> list[str]:
     """What two specs of a model, as JSON, say differently, in words; empty if nothing.
 
-    Where data lie doesn't count: records hold a fingerprint.  Options named in `but_for`, such as
-    ``config.seed``, don't count either.  An option that one of the specs lacks, such as a record of
-    an older version of the library, has its default there.
+    The folder where data lie doesn't count: records hold a fingerprint.  Options named in
+    `but_for`, such as ``config.seed``, don't count either.  An option that one of the specs lacks,
+    such as a record of an older version of the library, has its default there.
     """
     then, now = _options(before), _options(after)
     changes = []
@@ -149,6 +154,7 @@ def _options(spec: dict[str, Any]) -> dict[str, Any]:
     except ConfigError:  # of a version with other options
         config = overlay(Config(model=spec["config"]["model"]).resolved(), spec["config"])
     evaluation = Evaluation().resolved() | spec.get("evaluation", {})
+    config["data"] = config["data"] | {"name": Path(config["data"]["name"]).name}
     whole = spec | {"config": config, "evaluation": evaluation}
     leaves = jax.tree.leaves_with_path(whole, is_leaf=lambda value: not isinstance(value, dict))
     return {jax.tree_util.keystr(path, simple=True, separator="."): value for path, value in leaves}
@@ -205,10 +211,61 @@ class Recipe(Basis):
 
 
 class StudyModel(Recipe):
-    """A model of the study: its title in the report, and what differs on single data sets."""
+    """A model of the study: its title in the report, and what differs on single data sets.
+
+    `point` holds the settings by name that tell one model of a `Grid` from the others.
+    """
 
     title: str = ""
     on: dict[str, Recipe] = Field(default_factory=dict)
+    point: dict[str, Any] = Field(default_factory=dict)
+
+
+class Grid(Description):
+    """Settings that make several models of one entry of a study's ``[models]``.
+
+    Attributes:
+        grid: several values of each setting, by name such as ``training.learning_rate``; there is
+            a model for every combination.
+        points: values of some settings together; there is a model for each, and for each
+            combination with `grid`.
+    """
+
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    points: tuple[dict[str, Any], ...] = ()
+
+    @model_validator(mode="after")
+    def _of_models(self) -> "Grid":
+        """Refuse what the study itself decides."""
+        for name in {*self.grid, *(name for point in self.points for name in point)}:
+            if name.partition(".")[0] in ("seed", "n_trials", "data"):
+                raise ConfigError(
+                    f"{name} can't differ between models: seeds come from the study's seed and "
+                    "trials, data from its [data]."
+                )
+        return self
+
+    def models(self, key: str, entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The entry once for every point, under a name that depends on the point alone.
+
+        Raises:
+            ConfigError: there are too many.
+        """
+        n_models = math.prod(map(len, self.grid.values())) * max(len(self.points), 1)
+        if n_models > MAX_MODELS:
+            raise ConfigError(
+                f"models.{key} stands for {n_models:,} models; a study has {MAX_MODELS:,} at most."
+            )
+        combinations = [
+            point | dict(zip(self.grid, values, strict=True))
+            for point in self.points or ({},)
+            for values in product(*self.grid.values())
+        ]
+        return {f"{key}-{_digest(point)}": entry | {"point": point} for point in combinations}
+
+
+def _digest(point: dict[str, Any]) -> str:
+    return sha256(json.dumps(point, sort_keys=True, default=str).encode())[:8]
 
 
 class Study(Description):
@@ -234,10 +291,30 @@ class Study(Description):
     data: dict[Key, StudyData]
     models: dict[Key, StudyModel]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_model_for_each_point(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Put the models that a grid stands for in its place."""
+        models = options.get("models")
+        if not isinstance(models, dict):
+            return options
+        spread: dict[str, Any] = {}
+        for key, entry in models.items():
+            names = Grid.model_fields.keys() & (entry if isinstance(entry, dict) else ())
+            rest = {key: entry}
+            if names:
+                one = {name: value for name, value in entry.items() if name not in names}
+                rest = Grid(**{name: entry[name] for name in names}).models(key, one)
+            spread |= rest
+        return options | {"models": spread}
+
     def title_of(self, key: str) -> str:
         """What people call a model or a data set of the study."""
         entry = self.models.get(key) or self.data.get(key)
-        return (entry.title if entry else "") or key
+        title = (entry.title if entry else "") or key
+        point = entry.point if isinstance(entry, StudyModel) else {}
+        values = (f"{name.rpartition('.')[2]} {value}" for name, value in point.items())
+        return ", ".join((title, *values))
 
     @property
     def n_runs(self) -> int:
@@ -293,8 +370,8 @@ class Study(Description):
         if idle := [pattern for pattern in only if not any(fits(s.name, pattern) for s in specs)]:
             raise ConfigError(
                 f"No run of the study {self.name!r} fits {', '.join(idle)}. Models: "
-                f"{', '.join(self.models)}. Data sets: {', '.join(self.data)}. Write MODEL, "
-                "MODEL/DATA or MODEL/DATA/TRIAL; * stands for any."
+                f"{shortened(', '.join(self.models), 500)}. Data sets: {', '.join(self.data)}. "
+                "Write MODEL, MODEL/DATA or MODEL/DATA/TRIAL; * stands for any."
             )
         return [s for s in specs if not only or any(fits(s.name, pattern) for pattern in only)]
 
@@ -302,9 +379,33 @@ class Study(Description):
         section, seed = {"name": data, **self.data[data].settings}, self.seed + trial
         values = self.recipe(model, data).on_data(section, data_dir, seed)
         try:
+            for name, value in self.models[model].point.items():
+                values = placed(values, name, value)
             return Config(**values)
         except ConfigError as error:
             raise ConfigError(f"{model}/{data} of the study {self.name!r}: {error}") from error
+
+
+def placed(settings: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """A copy of settings with one changed: ``training.n_epochs``, or ``network.sizes.2`` of a list.
+
+    Raises:
+        ConfigError: the name leads nowhere.
+    """
+    return _placed(settings, name.split("."), value, name)
+
+
+def _placed(into: Any, path: list[str], value: Any, name: str) -> Any:
+    if not path:
+        return value
+    first, *rest = path
+    if isinstance(into, list) and first.isdigit() and int(first) < len(into):
+        index = int(first)
+        return [*into[:index], _placed(into[index], rest, value, name), *into[index + 1 :]]
+    if first.isdigit() or not (into is None or isinstance(into, dict)):
+        raise ConfigError(f"There is no setting {name!r}: {first!r} is no part of {into!r}.")
+    into = into or {}
+    return into | {first: _placed(into.get(first), rest, value, name)}
 
 
 def fits(name: str, pattern: str) -> bool:
@@ -313,18 +414,37 @@ def fits(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern + "/*" * missing)
 
 
+def read_plan(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
+    """A study's or search's TOML file, unchecked, as `gncn.runs.toml.read_packaged` finds it.
+
+    Relative paths of data in a user's file begin at the folder of that file.
+    """
+    values = read_packaged(folder, kind, name)
+    sets = values.get("data")
+    if str(name) in packaged_names(folder) or not isinstance(sets, dict):
+        return values
+    home = place(name).absolute().parent
+    for entry in sets.values():
+        settings = entry.get("settings") if isinstance(entry, dict) else None
+        for option in ("name", "data_dir") if isinstance(settings, dict) else ():
+            path = settings.get(option)
+            if isinstance(path, str) and (option == "data_dir" or Path(path).suffix):
+                settings[option] = str(home / place(path))
+    return values
+
+
 def load_study(study: str | Path) -> Study:
     """Read a study from a TOML file, or one that comes with the library by its name.
 
     Raises:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
-    found = Study(**read_packaged("study/studies", "study", study))
+    found = Study(**read_plan("study/studies", "study", study))
     aimed = any(entry.targets is not None for entry in found.data.values())
     if aimed and found.targets_for not in found.models:
         raise ConfigError(
             f"targets_for={found.targets_for!r} is no model of the study {found.name!r}, which has "
-            f"{', '.join(found.models)}."
+            f"{shortened(', '.join(found.models), 500)}."
         )
     for model, entry in found.models.items():
         if unknown := [data for data in entry.on if data not in found.data]:

@@ -13,7 +13,6 @@ each does runs that no other is doing.  One that was killed goes on from its las
 
 import os
 import shutil
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
@@ -22,8 +21,16 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from gncn.base.errors import ConfigError, InUseError, RunError
-from gncn.base.files import UNFINISHED, make_folder, read_json, sweep, unfinished, write_atomic
+from gncn.base.errors import ConfigError, DataError, InUseError, RunError
+from gncn.base.files import (
+    UNFINISHED,
+    make_folder,
+    place,
+    read_json,
+    sweep,
+    unfinished,
+    write_atomic,
+)
 from gncn.base.interrupts import pause
 from gncn.base.locks import alone, holder
 from gncn.data import dataset_info, present
@@ -38,14 +45,13 @@ from gncn.study.record import (
     supersede,
     write_record,
 )
-from gncn.study.run import RUN, THREADS, failed
+from gncn.study.run import RUN, failed
+from gncn.study.worker import Worker, usable_cores
 
 STUDY = "study.json"
 State = Literal["finished", "failed", "stale", "missing"]
 
 WORKER = (sys.executable, "-m", "gncn.study.run")
-_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", THREADS)
-_PATIENCE = 5.0
 
 
 class Standing(NamedTuple):
@@ -160,62 +166,25 @@ def _claimed(spec: RunSpec, folder: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-class _Child:
-    """The process of one run; what it says goes to files in its folder, which `claim` holds."""
+class _Child(Worker):
+    """The process of one run, in whose folder, which `claim` holds, it leaves the record."""
 
     def __init__(
         self, spec: RunSpec, folder: Path, claim: ExitStack, worker: Sequence[str], threads: int
     ) -> None:
         self.claim = claim
-        self.spec, self._folder, self._result = spec, folder, folder / "result.json"
+        self.spec, self._result = spec, folder / "result.json"
         description = folder / "spec.json"
         description.write_text(spec.model_dump_json(), encoding="utf-8")
-        with (folder / "said").open("wb") as said, (folder / "errors").open("wb") as errors:
-            self.process = subprocess.Popen(
-                [*worker, str(description), str(self._result)],
-                stdin=subprocess.PIPE,  # never written to; it ends when this process does
-                stdout=said,
-                stderr=errors,
-                env=os.environ | dict.fromkeys(_POOLS, str(threads)) | {"PYTHONUTF8": "1"},
-                start_new_session=True,  # Ctrl-C is for the parent, which ends its children
-            )
-        self._said = (folder / "said").open("rb")
-        self._begun = b""
-        """A line that has not ended."""
-
-    def news(self) -> list[str]:
-        """Lines that it has said since it was last asked."""
-        *lines, self._begun = (self._begun + self._said.read()).split(b"\n")
-        return [line.decode(errors="replace") for line in lines]
+        super().__init__([*worker, str(description), str(self._result)], folder, threads)
 
     def record(self) -> Record:
         """The record that it left behind, or one of how it ended."""
         try:
             return read_record(self._result)
         except RunError:
-            code = self.process.returncode
-            said = (self._folder / "errors").read_text(encoding="utf-8", errors="replace")
-            why = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-            advice = " The system may have run out of memory." if code == -9 else ""
-            message = f"The process {why} and left no record.{advice}"
-            return failed(self.spec, "Crash", message, said)
-
-    def stop(self) -> None:
-        """End it, politely at first."""
-        self.process.terminate()
-        try:
-            self.process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self._said.close()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            message = f"The process {self.how_it_ended} and left no record."
+            return failed(self.spec, "Crash", message, self.errors)
 
 
 def run_all(
@@ -316,10 +285,16 @@ def reproduce(
         The records made here, failures included.
 
     Raises:
+        DataError: data of a wanted run are not where the study says.
         RunError: records are stale and `redo_stale` is false, or the folder can't be written.
         ConfigError: `jobs` is not positive.
         KeyboardInterrupt: Ctrl-C; runs that had not ended leave what they go on from.
     """
+    wanted = {one.name for one in specs} if wanted is None else wanted
+    for data in {spec.config.data for spec in specs if spec.name in wanted}:
+        for path in (data.name if data.is_file else None, data.data_dir):
+            if path is not None and not place(path).exists():
+                raise DataError(f"{data.name}: there is no {path}. No run was started.")
     records = partial(alone, folder, "a look at the records", wait=True)
     with records():
         _tidy(folder)
@@ -333,7 +308,6 @@ def reproduce(
                 supersede(folder, one.record)
             if one.state == "finished":  # and was perhaps killed since
                 _forget(one.spec, folder)
-    wanted = {one.name for one in specs} if wanted is None else wanted
     left = [o for o in standings if o.state != "finished" and o.spec.name in wanted]
     made = []
     with closing(run_all(left, folder, jobs=jobs, wait=wait, worker=worker)) as events:
@@ -350,8 +324,8 @@ def reproduce(
 
 def _tidy(folder: Path) -> None:
     """Remove what killed processes left behind; the folder of records is locked."""
-    for place in filter(Path.is_dir, folder.iterdir()):
-        sweep(place)
+    for entry in filter(Path.is_dir, folder.iterdir()):
+        sweep(entry)
     for home in {left.parent for left in (folder / RUNNING).glob(f"*/*/{UNFINISHED}*")}:
         with suppress(InUseError), alone(home, "tidying"):
             pass  # taking the lock removed what was left

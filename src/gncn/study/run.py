@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -34,12 +33,11 @@ from gncn.runs.train import train_run
 from gncn.study.pictures import pack_pictures
 from gncn.study.plan import RunSpec
 from gncn.study.record import History, Record, without_confusion
+from gncn.study.worker import THREADS, end_with_parent
 from gncn.training.fit import Listener
 from gncn.training.history import EpochRecord
 from gncn.training.progress import Fit
 
-THREADS = "NPROC"
-"""The environment variable that sets XLA's number of threads."""
 RUN = "run-"
 """Begins the name of a run folder; the rest depends on the settings and the library's code."""
 NOTE = "the run "
@@ -135,13 +133,7 @@ def _trained(
 
 def main(spec_path: Path, result_path: Path) -> None:
     """Do a run in this process; an error becomes the record of a failed run."""
-
-    def end_with_parent() -> None:
-        while os.read(0, 1):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     keep_compiled_programs(cache_dir() / "compiled")
     spec, started = RunSpec(**read_json(spec_path)), now()
     try:

@@ -19,9 +19,8 @@ from pydantic import Field, model_validator
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
 from gncn.runs.config import Config
-from gncn.runs.toml import read_packaged
 from gncn.study.paper import ColumnKey, all_columns, published
-from gncn.study.plan import Basis, Key, Measuring
+from gncn.study.plan import Basis, Key, Measuring, placed, read_plan
 
 Reference = Literal["targets", "paper"]
 Scalar = bool | int | float | str
@@ -201,22 +200,8 @@ class Search(Description):
         section = {"name": data, **self.data[data].settings}
         settings = self.recipe(model, data).on_data(section, data_dir, self.seed)
         for name, value in values.items():
-            settings = _placed(settings, name.split("."), value, name)
+            settings = placed(settings, name, value)
         return Config(**settings)
-
-
-def _placed(into: Any, path: list[str], value: Any, name: str) -> Any:
-    """A copy with a value put where the path leads, through sections and lists."""
-    if not path:
-        return value
-    first, *rest = path
-    if isinstance(into, list) and first.isdigit() and int(first) < len(into):
-        index = int(first)
-        return [*into[:index], _placed(into[index], rest, value, name), *into[index + 1 :]]
-    if first.isdigit() or not (into is None or isinstance(into, dict)):
-        raise ConfigError(f"The space names {name!r}, but {first!r} is no part of {into!r}.")
-    into = into or {}
-    return into | {first: _placed(into.get(first), rest, value, name)}
 
 
 def value_at(settings: Any, name: str) -> Any:
@@ -281,4 +266,4 @@ def load_search(search: str | Path) -> Search:
     Raises:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
-    return Search(**read_packaged("study/searches", "search", search))
+    return Search(**read_plan("study/searches", "search", search))

@@ -73,6 +73,7 @@ class ModelRow:
 
     Attributes:
         key: what the study calls it; `title` is its name in the report, `kind` ``config.model``.
+        point: the settings by name that tell it from other models with the same `name`.
         cells: by the keys of `gncn.study.paper.columns`.
         curve: BCE after each epoch that all trials reached: mean over trials, deviation.
         first_epoch: BCE after the first.
@@ -85,6 +86,8 @@ class ModelRow:
 
     key: str
     title: str
+    name: str
+    point: dict[str, Any]
     kind: str
     n_trials: int
     cells: dict[str, Cell]
@@ -138,6 +141,11 @@ class DataSection:
         twice = "log_likelihood_paper_convention"
         cells = (cell for row in self.rows for key, cell in row.cells.items() if key != twice)
         return Counter(cell.verdict.kind for cell in cells if cell.verdict is not None)
+
+    @property
+    def settings(self) -> list[str]:
+        """Names of the settings that tell models from others, which are columns of the tables."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.point))
 
     def columns(self, table: str) -> list[str]:
         """Keys of the columns of a table in which some model has a number, ours or the paper's."""
@@ -309,6 +317,8 @@ def _row(
     return ModelRow(
         key=model,
         title=study.title_of(model),
+        name=study.models[model].title or model,
+        point=study.models[model].point,
         kind=kind,
         n_trials=len(records),
         cells={key: replace(cell, best=key in best) for key, cell in cells.items()},
