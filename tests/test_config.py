@@ -226,3 +226,5 @@ def test_a_connection_of_ones_own_has_its_options_in_a_table(tmp_path, monkeypat
         config.network.circuit(65)
     with pytest.raises(ConfigError, match="a name or a table with its 'kind'; received 3"):
         gncn.load_config(overrides=["network.connection=3"])
+    with pytest.raises(ConfigError, match="must name at least one kind; received none"):
+        gncn.load_config(overrides=["network.connection=[]"])

@@ -51,6 +51,25 @@ def test_double_precision_changes_nothing_that_matters(usual, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [("JAX_PLATFORMS", "foo"), ("JAX_ENABLE_X64", "maybe"), ("MPLBACKEND", "paper")],
+)
+def test_a_variable_that_cannot_be_used_is_named(name, value):
+    command = [sys.executable, "-c", "import _gncn; _gncn.main()"]
+    done = subprocess.run(
+        [*command, "reconstruct", "golden/formats/run"],
+        env={**os.environ, name: value},
+        cwd=HERE,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: {name}='{value}' in the environment: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     "environment",
     [
         {"JAX_DEBUG_NANS": "1"},

@@ -103,3 +103,9 @@ def test_json_that_is_too_much_is_refused(tmp_path, content, message):
 def test_a_name_that_names_can_not_have_is_told(tmp_path):
     with pytest.raises(RunError, match="Can't read .*null"):
         read_bytes(tmp_path / "a\0b", 9)
+
+
+def test_json_says_everything_once(tmp_path):
+    (tmp_path / "model.json").write_text('{"layers": [{"size": 13, "size": 12}]}', encoding="utf-8")
+    with pytest.raises(RunError, match="says 'size' twice"):
+        read_json(tmp_path / "model.json")

@@ -89,6 +89,18 @@ def test_a_run_is_replaced_when_the_new_one_has_an_epoch_and_not_before(tmp_path
     assert not (path / ".replaced").exists()
 
 
+@pytest.mark.parametrize("linked", ["checkpoints", "trials", "trials/0", "figures"])
+def test_a_run_with_linked_folders_is_not_replaced(tmp_path, data, linked):
+    path, scratch = tmp_path / "run", tmp_path / "scratch"
+    train(path, data)
+    (path / linked).rename(scratch)
+    (path / linked).symlink_to(scratch)
+    before = content(path), content(scratch)
+    with pytest.raises(RunError, match=f"{linked} is a link to another folder"):
+        train(path, data, changed(training={"n_epochs": 1}), overwrite=True)
+    assert (content(path), content(scratch)) == before
+
+
 def test_a_kill_in_the_first_epoch_leaves_the_run_that_was_to_be_replaced(tmp_path, data):
     path = tmp_path / "run"
     train(path, data)

@@ -16,7 +16,7 @@ from gncn.figures.plots import PALETTE
 from gncn.study.page import make_page
 from gncn.study.plan import Study, load_study
 from gncn.study.reproduce import STUDY, reproduce
-from gncn.study.search import load_search
+from gncn.study.search import Search, load_search
 from gncn.study.summary import summarise
 from gncn.study.table import table, write_table
 from gncn.study.tune import tune, tune_together
@@ -81,6 +81,27 @@ def test_points_are_combined_with_the_grid_and_keep_their_names():
 def test_grids_that_are_none_are_refused(entry, message):
     with pytest.raises(ConfigError, match=message):
         study({"gncn": {"preset": "digits"} | entry})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trials": 10**7}, "trials"),
+        ({"data": {"digits": {"trials": 2**63}}}, "trials"),
+        ({"trials": 10_000, "data": {f"d{i}": {} for i in range(11)}}, "110,000 runs; 100,000"),
+        ({"evaluation": []}, "evaluation"),
+        ({"evaluation": "all"}, "evaluation"),
+    ],
+)
+def test_studies_that_would_never_end_or_are_none_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Study(**{"name": "lab", "data": {"digits": {}}, "models": {"rae": {}}} | options)
+
+
+@pytest.mark.parametrize("measuring", [[], "all", 3, True])
+def test_measuring_is_a_table(measuring):
+    with pytest.raises(ConfigError, match="measuring"):
+        Search(name="lab", data={}, models={}, measuring=measuring)
 
 
 @pytest.mark.parametrize("name", ["training.n_epoch", "network.sizes.9", "model.x"])

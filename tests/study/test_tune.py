@@ -96,7 +96,7 @@ def test_every_setting_of_the_packaged_searches_exists():
                         for k, r in found.space(model, data).items()
                     }
                     found.config(model, data, drawn)
-    with pytest.raises(ConfigError, match="no setting 'settling.step_size.0': '0' is no part of 0.2"):
+    with pytest.raises(ConfigError, match="'settling.step_size.0': '0' is no part of 0.2"):
         found.config("gncn", "digits", {"settling.step_size.0": 1.0})
     with pytest.raises(ConfigError, match="step_sise"):
         found.config("gncn", "digits", {"settling.step_sise": 1.0})

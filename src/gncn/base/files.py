@@ -201,10 +201,19 @@ def parse_json(content: bytes, most: int = MAX_VALUES) -> Any:
     if sum(map(content.count, (b",", b"[", b"{"))) >= most:  # each value follows one of them
         raise ValueError(f"it holds more than {most:,} values")
     try:
-        found = json.loads(content.decode("utf-8-sig"))
+        found = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once_each)
     except RecursionError:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from None
     check_values(found)
+    return found
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it says {quoted(twice)} twice")
     return found
 
 

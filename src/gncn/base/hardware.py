@@ -54,6 +54,11 @@ def _memory() -> int | None:
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     with suppress(OSError, ValueError):  # ValueError: no limit, "max"
         found.append(int(_CONTAINER.read_text(encoding="utf-8")))
+    with suppress(ImportError, OSError):  # ImportError: Windows
+        import resource
+
+        if (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+            found.append(limit)
     return min(found, default=None)
 
 

@@ -71,6 +71,8 @@ class Chain(Description):
                 known = ", ".join(map(repr, (*cls.model_fields, *parts)))
                 raise ConfigError(f"Unknown option {name!r} for a chain. Options: {known}.")
         chosen = _all(options.get("connection", "dense"))
+        if not chosen:
+            raise ConfigError("connection must name at least one kind; received none.")
         if not any(isinstance(one, str) for one in chosen):
             for name, value in options.items():
                 if value is not None and _kind_of(name) == "connection":

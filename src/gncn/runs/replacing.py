@@ -18,11 +18,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from gncn.base.errors import RunError
 from gncn.base.files import read_json, sync
 from gncn.training.history import HISTORY
 
 ASIDE, MOVING, RESTORING = ".replaced", ".replaced.moving", ".replaced.restoring"
 CHECKPOINTS, RUN = "checkpoints", "run.json"
+FOLDERS = ("figures", CHECKPOINTS, "trials")
 _MEASURED = r"(metrics|per-image|pictures)-(train|validation|test)(-\d+)?\.(json|safetensors)"
 _MODEL = r"trials/\d+/(model\.json|model-[0-9a-f]{12}\.safetensors|prior\.safetensors|\.lock)"
 _OWN = re.compile(
@@ -57,8 +59,18 @@ def is_whole(path: Path) -> bool:
 
 
 def set_aside(path: Path) -> None:
-    """Move the run of a folder aside."""
+    """Move the run of a folder aside.
+
+    Raises:
+        RunError: a part of it is a link to another folder.
+    """
     recover(path)
+    links = [one for folder in FOLDERS for one in (path / folder, *(path / folder).glob("*"))]
+    if linked := next((one for one in links if one.is_symlink() and one.is_dir()), None):
+        raise RunError(
+            f"{linked} is a link to another folder, and a run replaces only what a run wrote. "
+            "Remove the link, or choose another folder."
+        )
     _move(path, path / MOVING)
     (path / MOVING).rename(path / ASIDE)
     sync(path)
@@ -103,7 +115,7 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _remove_empty(path: Path) -> None:
-    folders = [path / "figures", path / CHECKPOINTS, path / "trials"]
+    folders = [path / name for name in FOLDERS]
     for folder in sorted((f for top in folders for f in (top, *top.rglob("*"))), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

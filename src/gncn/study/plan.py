@@ -23,7 +23,9 @@ from gncn.runs.toml import overlay, packaged_names, read_packaged
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """What names files."""
+Trials = Annotated[int, Field(ge=1, le=10_000)]
 MAX_MODELS = 10_000
+MAX_RUNS = 100_000
 
 
 B = TypeVar("B", bound="Basis")
@@ -61,7 +63,9 @@ class Measuring(Description):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_settings(cls, options: dict[str, Any]) -> dict[str, Any]:
+    def _known_settings(cls, options: Any) -> Any:
+        if not isinstance(options, dict):
+            return options
         own = {name: value for name, value in options.items() if name in cls.model_fields}
         return own | check_settings({k: v for k, v in options.items() if k not in own})
 
@@ -195,7 +199,7 @@ class StudyData(Description):
 
     title: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
-    trials: int | None = Field(default=None, ge=1)
+    trials: Trials | None = None
     targets: Targets | None = None
 
 
@@ -206,7 +210,7 @@ class Recipe(Basis):
     estimates before any has ended.
     """
 
-    trials: int | None = Field(default=None, ge=1)
+    trials: Trials | None = None
     minutes: float | None = Field(default=None, gt=0)
 
 
@@ -283,7 +287,7 @@ class Study(Description):
     title: str = ""
     about: str = ""
     split: Literal["validation", "test"] = "test"
-    trials: int = Field(default=1, ge=1)
+    trials: Trials = 1
     seed: int = Field(default=0, ge=0, lt=1 << 31)
     targets_for: str = "gncn"
     notes: tuple[str, ...] = ()
@@ -307,6 +311,14 @@ class Study(Description):
                 rest = Grid(**{name: entry[name] for name in names}).models(key, one)
             spread |= rest
         return options | {"models": spread}
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> "Study":
+        if self.n_runs > MAX_RUNS:
+            raise ConfigError(
+                f"the study asks for {self.n_runs:,} runs; {MAX_RUNS:,} at most are possible."
+            )
+        return self
 
     def title_of(self, key: str) -> str:
         """What people call a model or a data set of the study."""

@@ -51,7 +51,9 @@ class TrialMeasuring(Measuring):
 
     @model_validator(mode="before")
     @classmethod
-    def _cheaply(cls, options: dict[str, Any]) -> dict[str, Any]:
+    def _cheaply(cls, options: Any) -> Any:
+        if not isinstance(options, dict):
+            return options
         return {"n_repeats": 1, "curve": (), "other_priors": False} | options
 
 
