@@ -54,8 +54,11 @@ class TestSplit:
         ("images", "message"),
         [
             (bits() * 255, "0 and 1 only; the largest value is 255"),
-            (np.full((2, 3), 1.5, np.float32), r"within \[0, 1\]; received values from 1.5"),
-            (np.full((2, 3), np.nan, np.float32), "received values from nan"),
+            (
+                np.full((2, 3), np.inf, np.float32),
+                "finite in single precision; received .* inf to inf",
+            ),
+            (np.full((2, 3), np.nan, np.float32), "6 of 6 values are missing"),
             (np.zeros((0, 3), np.uint8), "at least one row"),
         ],
     )
@@ -65,7 +68,7 @@ class TestSplit:
 
     @pytest.mark.parametrize(
         ("labels", "message"),
-        [(np.full(6, -1, np.int32), "smallest received is -1")],
+        [(np.full(6, -2, np.int32), "smallest received is -2")],
     )
     def test_bad_labels_are_refused(self, labels, message):
         with pytest.raises(DataError, match=message):
@@ -216,12 +219,12 @@ class TestFromArrays:
         data = from_arrays(bits(50))
         assert (len(data.train), len(data.validation), len(data.test)) == (40, 5, 5)
 
-    def test_eight_bit_images_need_max_value(self):
+    def test_eight_bit_images_are_scaled(self):
         images = np.array([[0, 127, 128, 255]] * 4, np.uint8)
-        with pytest.raises(DataError, match=r"from 0 to 255.*max_value=255"):
-            from_arrays(images)
-        data = from_arrays(images, max_value=255)
-        assert data.train.images.tolist() == [[0, 0, 1, 1]] * 2
+        for options in ({}, {"max_value": 255}):
+            data = from_arrays(images, **options)
+            assert data.train.images.tolist() == [[0, 0, 1, 1]] * 2
+            assert "pixel/255" in data.source
 
     def test_stochastic_draws_differ_between_equal_splits(self):
         images = np.full((30, 40), 0.5)
@@ -246,7 +249,7 @@ class TestFromArrays:
         ("arguments", "error", "message"),
         [
             ({"train_images": bits() - 1.0}, DataError, "from -1.0 to 0.0"),
-            ({"train_images": np.array([[np.nan, 0.0]])}, DataError, "from nan to nan"),
+            ({"train_images": np.array([[np.nan, 0.0]])}, DataError, "1 of 2 values are missing"),
             ({"train_images": np.zeros((3, 2))}, DataError, "All pixels of train_images are off"),
             ({"train_images": np.zeros(3)}, DataError, r"\(n, rows, cols\)"),
             ({"max_value": 0.0}, ConfigError, "positive number; received 0.0"),

@@ -680,9 +680,3 @@ def test_options_without_effect_are_refused(wiring, options, message):
 def test_wrong_training_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         gncn.TrainingConfig(**options)
-
-
-@pytest.mark.usefixtures("unchecked")
-def test_arrays_in_place_of_a_data_set_are_told_what_to_become():
-    with pytest.raises(DataError, match=r"received ndarray\. Make one .* `gncn.from_arrays`"):
-        gncn.fit(network(), images(4))

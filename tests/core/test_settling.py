@@ -353,7 +353,7 @@ def test_bce_is_finite_and_exact_for_extreme_logits():
         ({"n_settle_steps": 0}, ConfigError, "n_settle_steps must be at least 1; received 0"),
         ({"tolerance": 0.0}, ConfigError, "tolerance must be above 0; received 0.0"),
         ({"x": jnp.zeros((2, 7))}, DataError, r"\(n, 6\).*received \(2, 7\)"),
-        ({"x": np.full((2, 6), np.nan)}, DataError, "finite.*from nan to nan"),
+        ({"x": np.full((2, 6), np.nan)}, DataError, "finite.*12 of 12 values are missing"),
         ({"x": np.full((2, 6), 1.5)}, DataError, "from 1.5 to 1.5"),
     ],
 )

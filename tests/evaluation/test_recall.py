@@ -10,6 +10,7 @@ import gncn.evaluation.recall
 from budget import later
 from gncn.evaluation.completion import complete
 from gncn.evaluation.likelihood import prior_log_likelihood
+from gncn.evaluation.pixels import BERNOULLI
 from gncn.evaluation.protocols import WithPrior
 from gncn.evaluation.recall import TEMPERATURES, EmpiricalPrior, Recall, fit_recall, likeliest
 
@@ -46,7 +47,12 @@ def test_missing_pixels_are_means_over_codes_weighted_by_the_visible_ones(
 def test_the_likeliest_codes_come_best_first(monkeypatch, codes_at_once, n):
     monkeypatch.setattr(gncn.evaluation.recall, "_CODES_AT_ONCE", codes_at_once)
     decoder, codes, images = made()
-    found = likeliest(decoder.decode, jnp.asarray(codes), jnp.asarray(images, jnp.float32), n)
+    x = jnp.asarray(images, jnp.float32)
+
+    def fit_of(codes):
+        return BERNOULLI.table(x, decoder.decode(codes))
+
+    found = likeliest(fit_of, jnp.asarray(codes), n)
     p = probabilities(decoder, codes)
     terms = np.where(images[:, None] > 0, p[None], 1 - p[None]).prod(axis=2)
     np.testing.assert_array_equal(found, np.argsort(-terms, axis=1)[:, :n])

@@ -12,6 +12,7 @@ import gncn.evaluation.recall
 from budget import later
 from gncn.base.errors import ConfigError
 from gncn.evaluation.completion import complete
+from gncn.evaluation.pixels import BERNOULLI
 from gncn.evaluation.recall import Refined, candidates, expected, fit_refined
 
 
@@ -79,7 +80,7 @@ def test_temperature_and_sharpness_are_those_that_images_ask_for(temperature, sh
     improve = Nudge(decoder, gain=3.0)
     one = Refined(decoder, improve, jnp.asarray(codes))
     found = candidates(one, jnp.asarray(images, jnp.float32), jnp.asarray(VISIBLE))
-    p = np.asarray(expected(found, temperature, sharpness))
+    p = np.asarray(expected(BERNOULLI, found, temperature, sharpness))
     drawn = np.random.default_rng(1).uniform(size=p.shape) < p
     whole = np.where(VISIBLE[None, :], images, drawn).astype(np.uint8)
     fitted = fit_refined(decoder, improve, jnp.asarray(codes), whole, VISIBLE)

@@ -193,11 +193,6 @@ def test_probe_and_sparsity_take_any_layer(subject):
     assert second["active"] == pytest.approx((codes > 0).mean())
 
 
-def test_a_subject_needs_a_split_to_report_on_and_binary_data(subject):
+def test_a_subject_needs_a_split_to_report_on(subject):
     with pytest.raises(ConfigError, match="'validation' or 'test' images; received 'train'"):
         Subject(subject.model, subject.data, "train")
-    splits = (subject.data.train, subject.data.validation, subject.data.test)
-    train, validation, test = (Split(s.images.astype(np.float32) / 2, s.labels) for s in splits)
-    real = replace(subject.data, train=train, validation=validation, test=test)
-    with pytest.raises(ConfigError, match="real-valued"):
-        Subject(subject.model, real, "test")

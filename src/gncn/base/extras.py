@@ -9,6 +9,7 @@ _NAMES = {
     "sklearn": "scikit-learn",
     "matplotlib": "Matplotlib",
     "scipy": "SciPy",
+    "PIL": "Pillow",
     "tomli_w": "tomli-w",
 }
 """What packages are called where that isn't the name they are imported by."""

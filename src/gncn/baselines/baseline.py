@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from gncn.base.arrays import NO_CLASS
 from gncn.base.errors import DataError
 from gncn.baselines.blueprint import Blueprint
 from gncn.data import Dataset
@@ -117,4 +118,14 @@ def refuse_real_valued(model: str, data: Dataset) -> None:
         raise DataError(
             f"{model!r} models binary images; images of {data.name!r} are real-valued. Binarise "
             "them (data.binarisation='threshold')."
+        )
+
+
+def refuse_unlabelled(model: str, data: Dataset) -> None:
+    """Refuse images without a class for a model that learns classes, with a `DataError`."""
+    n = sum(int((s.labels == NO_CLASS).sum()) for s in data.splits if s.labels is not None)
+    if n:
+        raise DataError(
+            f"{model!r} learns the class of every image; {n:,} of {data.name!r} have none (-1). "
+            "Leave these out."
         )

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from gncn.base.errors import ConfigError, DataError
-from gncn.baselines.baseline import Baseline, Loss, Objective, refuse_real_valued
+from gncn.baselines.baseline import Baseline, Loss, Objective, refuse_real_valued, refuse_unlabelled
 from gncn.data import Dataset
 from gncn.training.config import Rates, TrainingConfig, refuse_idle
 from gncn.training.epochs import Batch, Learner, Method, Statistics
@@ -88,6 +88,8 @@ class Backprop(Method):
                 f"{data.name!r} have {data.n_pixels}; plan a blueprint for {data.n_pixels}."
             )
         refuse_real_valued(blueprint.kind, data)
+        if blueprint.n_classes is not None:
+            refuse_unlabelled(blueprint.kind, data)
         if blueprint.n_classes is not None and blueprint.n_classes != data.n_classes:
             raise DataError(
                 f"{blueprint.kind!r} learns labels of {blueprint.n_classes} classes; {data.name!r} "

@@ -14,7 +14,7 @@ import jax
 from gncn.base.errors import ConfigError, check_positive, check_seed
 from gncn.base.hardware import refuse_too_large
 from gncn.baselines.autoencoder import GANAE, GVAE, RAE, ConstantVarianceGVAE
-from gncn.baselines.baseline import Baseline, refuse_real_valued, start_dense
+from gncn.baselines.baseline import Baseline, refuse_real_valued, refuse_unlabelled, start_dense
 from gncn.baselines.blueprint import SPECIAL, BackpropConfig, Blueprint, Kind, plan_blueprint
 from gncn.baselines.classifier import DSRN
 from gncn.baselines.descent import IDLE
@@ -136,6 +136,8 @@ class _Backprop(ModelKind[BaselineRun]):
         """What the models are made of; of several variances, with the first."""
         if self.name == "dsrn" and data.n_classes is None:
             raise ConfigError(f"'dsrn' learns labels, and {data.name!r} has none.")
+        if self.name == "dsrn":
+            refuse_unlabelled(self.name, data)
         options = config.backprop.model_dump(exclude={"budget", "weight_scale"})
         options |= {"variance": config.backprop.variances[0], "n_classes": data.n_classes}
         taken = {n: value for n, value in options.items() if self.name in SPECIAL.get(n, CLASSES)}

@@ -19,7 +19,7 @@ size of the larger held-out split.
 
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -38,7 +38,7 @@ from gncn.evaluation.likelihood import MOST_SAMPLES, prior_log_likelihood
 from gncn.evaluation.mixture import Covariance, Mixture
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.protocols import WithPrior
-from gncn.training.fit import Fit, Listener, Status
+from gncn.training.fit import Fit, Status, heard
 from gncn.training.history import EpochRecord, SplitRecord
 
 Emission = Literal["samples", "means"]
@@ -136,7 +136,7 @@ def fit_pixel_mixture(
     config: PixelMixtureConfig,
     *,
     seeds: Sequence[int] = (0,),
-    listeners: Sequence[Listener] = (),
+    listeners: Any = (),
 ) -> Fit[PixelMixture]:
     """Fit a mixture to training images by EM, once for each seed.
 
@@ -147,7 +147,7 @@ def fit_pixel_mixture(
         DataError: the images are real-valued, or fewer than components.
     """
     refuse_real_valued("gmm", data)
-    n_steps = config.max_iterations + 1
+    n_steps, listeners = config.max_iterations + 1, heard(listeners)
     for listener in listeners:
         listener.on_start(1, len(seeds) * n_steps)
     pixels = data.train.array.astype(np.float32)

@@ -3,10 +3,12 @@
 import io
 import os
 import sys
+import warnings
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
+from gncn.base.arrays import Notice
 from gncn.base.errors import GncnError, quoted
 from gncn.base.extras import needs
 from gncn.base.interrupts import signals_heard
@@ -48,7 +50,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)
     messages: Any = _Messages(sys.stderr)
-    with redirect_stderr(messages), signals_heard():
+    with redirect_stderr(messages), signals_heard(), warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        warnings.showwarning = _show_warning
         try:
             for module in ("typer", "rich"):
                 needs(module, "cli")
@@ -72,6 +76,16 @@ def main() -> None:
                 raise
             _print_misuse(error)
             sys.exit(WRONG_INPUT)
+
+
+def _show_warning(message: Any, category: type[Warning], *where: Any) -> None:
+    """Print what the library has to say of data as a sentence, and other warnings as ever."""
+    if not issubclass(category, Notice):
+        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+        return
+    from gncn.cli.options import say
+
+    say(str(message))
 
 
 def _print_misuse(error: Any) -> None:

@@ -131,6 +131,8 @@ def _show(metrics: dict[str, Any]) -> None:
     table.add_column("", style="dim")
     if "bce" in metrics:
         table.add_row("reconstruction BCE", f"{metrics['bce']:.2f} nats", "")
+    if "squared_error" in metrics:
+        table.add_row("squared error", f"{metrics['squared_error']:.4g}", "of reconstructions")
     notes = []
     for name, measure in make_measures(None, {}).items():
         try:

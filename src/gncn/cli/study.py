@@ -58,11 +58,13 @@ def compare(
         say(comparing.NOTE, style="dim")
     else:
         options.print_text(comparing.render(found, form))
-    curves = {str(row.run): row.curves for row in found.rows if row.curves}
+    rows = [row for row in found.rows if row.curves]
+    error_name = "bce" if any(row.error_name == "bce" for row in rows) else "squared_error"
+    curves = {str(row.run): row.curves for row in rows if row.error_name == error_name}
     if curves:
         models = {str(row.run): row.model for row in found.rows}
         path = figure or RunFolder.open(runs[0]).figure("comparison")
-        draw_comparison(path, curves, models, f"{split} images of {found.data}")
+        draw_comparison(path, curves, models, f"{split} images of {found.data}", error_name)
         say(f"figure: {path}")
 
 

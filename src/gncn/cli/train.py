@@ -53,7 +53,10 @@ def train(
     ] = None,
     data: Annotated[
         str | None,
-        Option(help="Data set, or a .npy or .npz file (`data.name`); see `gncn data list`."),
+        Option(
+            help="Data set, or your own: a .npy, .npz, .csv or .parquet file, or a folder of PNG "
+            "or JPEG files (`data.name`); see `gncn data list`."
+        ),
     ] = None,
     data_dir: DataDirOption = None,
     epochs: Annotated[int | None, Option(help="Epochs (`training.n_epochs`).")] = None,

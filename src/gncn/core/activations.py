@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from pydantic import Field
 
 from gncn.base.description import Part
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, GncnError, quoted, shortened
 from gncn.base.registry import Registry
 
 Signal = Float[Array, "batch units"]
@@ -63,6 +63,33 @@ class ActivationRegistry(Registry[Any]):
 
 
 ACTIVATIONS = ActivationRegistry("activation", Part, scope="circuit")
+
+
+def check_activation(activation: str | Activation, size: int) -> None:
+    """Refuse a function that JAX can't trace, such as NumPy's, or that changes shapes.
+
+    Raises:
+        ConfigError: names the function.
+    """
+    if isinstance(activation, str):
+        return
+    signal = jax.ShapeDtypeStruct((2, size), jnp.float32)
+    advice = "Write it with `jax.numpy`, such as `jnp.tanh` in place of `np.tanh`."
+    try:
+        made = jax.eval_shape(activation, signal)
+    except GncnError:
+        raise
+    except Exception as error:  # whatever a user's function raises
+        reason = shortened(str(error).strip().partition("\n")[0], 200)
+        raise ConfigError(
+            f"The activation {quoted(activation)} can't be applied to arrays of JAX: "
+            f"{type(error).__name__}: {reason} {advice}"
+        ) from error
+    if getattr(made, "shape", None) != signal.shape:
+        raise ConfigError(
+            f"The activation {quoted(activation)} must return an array of the shape that it "
+            f"takes, {signal.shape}; it gave {quoted(made)}. {advice}"
+        )
 
 
 def heaviside(x: Signal) -> Signal:

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
 from gncn.base.registry import Registry
-from gncn.core.activations import ACTIVATIONS, Activation
+from gncn.core.activations import ACTIVATIONS, Activation, check_activation
 from gncn.core.competition import COMPETITIONS, Competition, NoCompetition
 from gncn.core.connections.base import CONNECTIONS, Connection
 from gncn.core.flat import defaults_of, gather
@@ -80,6 +80,7 @@ class Layer(Description):
             winners = getattr(activation, "winners", 0)
             if winners > self.size:
                 raise ConfigError(f"winners={winners} exceeds the layer's {self.size} neurons.")
+            check_activation(activation, self.size)
         self.competition.check(self.size)
         self.likelihood.check(self.prediction_activation)
         return self

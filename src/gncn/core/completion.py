@@ -12,11 +12,15 @@ from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from gncn.base.arrays import as_images, plain
 from gncn.base.errors import (
     MOST_STEPS,
     ConfigError,
+    DataError,
     check_positive,
     check_whole,
     unknown_choice,
@@ -26,7 +30,7 @@ from gncn.core.inference import descend
 from gncn.core.likelihood import ErrorNeurons
 from gncn.core.network import Latents, Network
 from gncn.core.precision import Nats, Sharpness, Units
-from gncn.core.states import initial_latents
+from gncn.core.states import check_network, initial_latents
 
 Way = Literal["drift", "silent"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -43,6 +47,23 @@ def _sharpness(sharpness: Any) -> Any:
 
 def _length(n_settle_steps: Any) -> int:
     return check_whole("n_settle_steps", n_settle_steps, least=1, most=MOST_STEPS)
+
+
+def as_mask(visible: Any, n_pixels: int) -> Any:
+    """Booleans that are True where a pixel is visible, of any kind and of an image's shape.
+
+    Raises:
+        ConfigError: they are something else.
+    """
+    if isinstance(visible, Tracer):
+        return visible
+    mask = plain(visible, "The mask")
+    if mask.dtype != bool or mask.size == 0 or mask.size % n_pixels:
+        raise ConfigError(
+            f"The mask must hold a boolean for each of {n_pixels:,} pixels, True where it is "
+            f"visible; received {mask.dtype} of shape {mask.shape}."
+        )
+    return mask.reshape(n_pixels) if mask.size == n_pixels else mask.reshape(-1, n_pixels)
 
 
 class Completer(eqx.Module):
@@ -70,8 +91,19 @@ class Completer(eqx.Module):
         if self.way == "drift" and self.sharpness != 1:
             raise ConfigError(f"way='drift' has no sharpness; received {self.sharpness}.")
 
-    def __call__(self, x: Pixels, visible: Visible) -> Pixels:
-        """Fill in the pixels that are not `visible`; the values of `x` there are ignored."""
+    def __call__(self, x: Any, visible: Any) -> Pixels:
+        """Fill in the pixels that are not `visible`; the values of `x` there are ignored.
+
+        Raises:
+            ConfigError: `visible` isn't a boolean for each pixel.
+            DataError: `x` can't be data of the network; see `gncn.base.arrays`.
+        """
+        circuit = check_network(self.network).circuit
+        visible = as_mask(visible, circuit.sizes[0])
+        x = as_images(x, circuit.sizes[0], unit=circuit.binary, missing=True)
+        if isinstance(x, np.ndarray) and np.isnan(x[np.broadcast_to(visible, x.shape)]).any():
+            raise DataError("A pixel that is visible has no value (NaN or masked). Hide it.")
+        x, visible = jnp.asarray(x), jnp.asarray(visible)
         latents, drive = self.settle(x, visible)
         pixels = latents[0]
         if self.way != "drift":

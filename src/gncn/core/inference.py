@@ -1,41 +1,40 @@
 """Using a trained network: reconstruct images, encode them, decode codes.
 
 `gncn.settle` works on one batch and keeps everything.  The functions here take any number
-of images, as NumPy or JAX arrays, settle them in blocks so that memory stays bounded, and
-return NumPy arrays.
+of images, in whatever form (`gncn.base.arrays`), settle them in blocks so that memory stays
+bounded, and return NumPy arrays.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
-from gncn.base.errors import ConfigError, DataError, check_whole
+from gncn.base.arrays import as_codes
+from gncn.base.errors import ConfigError, check_whole
 from gncn.core.network import Latents, Network
 from gncn.core.settling import Settled, settle
-from gncn.core.states import as_data
-
-Images = Shaped[np.ndarray | Array, "..."]
+from gncn.core.states import as_data, check_network
 
 
-def _blocks(network: Network, images: Images, batch_size: int) -> Iterator[Settled]:
+def _blocks(network: Network, images: Any, batch_size: int) -> Iterator[Settled]:
     """Settle block by block; only what the caller takes from a block stays in memory."""
-    values = as_data(network, np.asarray(images))
+    values = as_data(network, images)
     check_whole("batch_size", batch_size, least=1)
     for first in range(0, len(values), batch_size):
         yield settle(network, values[first : first + batch_size])
 
 
 def reconstruct(
-    network: Network, images: Images, *, batch_size: int = 500
+    network: Network, images: Any, *, batch_size: int = 500
 ) -> Float[np.ndarray, "images pixels"]:
     """The network's predictions z̄^0 of images, after settling on them.
 
     Args:
         network: the network.
-        images: values in [0, 1], one image a row.
+        images: any number, of any kind; values in [0, 1] for a Bernoulli output.
         batch_size: images settled at once.
 
     Returns:
@@ -43,7 +42,7 @@ def reconstruct(
 
     Raises:
         ConfigError: `batch_size` is below 1.
-        DataError: the images have another shape, or values outside [0, 1].
+        DataError: the images can't be data of the network; see `as_data`.
     """
     settled = _blocks(network, images, batch_size)
     return np.concatenate([np.asarray(block.reconstruction) for block in settled])
@@ -51,7 +50,7 @@ def reconstruct(
 
 def encode(
     network: Network,
-    images: Images,
+    images: Any,
     *,
     layer: int | None = None,
     activities: bool = False,
@@ -61,16 +60,16 @@ def encode(
 
     Args:
         network: the network.
-        images: values in [0, 1], one image a row.
+        images: any number, of any kind; values in [0, 1] for a Bernoulli output.
         layer: which layer, 1..L; by default the top.
         activities: return φ(z) instead of z.
         batch_size: images settled at once.
 
     Raises:
         ConfigError: there is no such latent layer, or `batch_size` is below 1.
-        DataError: the images have another shape, or values outside [0, 1].
+        DataError: the images can't be data of the network; see `as_data`.
     """
-    top = network.circuit.n_latent
+    top = check_network(network).circuit.n_latent
     chosen = top if layer is None else layer
     check_whole("layer", chosen, least=0)
     if not 1 <= chosen <= top:
@@ -81,7 +80,7 @@ def encode(
 
 
 def encode_layers(
-    network: Network, images: Images, *, batch_size: int = 500
+    network: Network, images: Any, *, batch_size: int = 500
 ) -> list[Float[np.ndarray, "images _units"]]:
     """The settled states z^1..z^L of images, from settling once; see `encode`."""
     settled = _blocks(network, images, batch_size)
@@ -119,22 +118,12 @@ def descend(network: Network, codes: Float[Array, "codes units"]) -> Latents:
     return (network.drive(0, sent), *(states[index] for index in range(1, top + 1)))
 
 
-def decode(
-    network: Network, codes: Shaped[np.ndarray | Array, "..."]
-) -> Float[Array, "codes pixels"]:
+def decode(network: Network, codes: Any) -> Float[Array, "codes pixels"]:
     """The pixels that states of the top layer predict, as input to g^0; see `descend`.
 
     Raises:
-        DataError: the codes are not one row of numbers for each image, as wide as the top layer.
+        DataError: the codes are not one row of finite numbers for each image, as wide as the top
+            layer.
     """
-    width = network.circuit.sizes[-1]
-    values = codes if isinstance(codes, jax.Array) else np.asarray(codes)
-    numbers = values.dtype == bool or any(
-        jnp.issubdtype(values.dtype, kind) for kind in (jnp.floating, jnp.integer)
-    )
-    if values.ndim != 2 or values.shape[1] != width or not numbers:
-        raise DataError(
-            f"Codes must be numbers of shape (n, {width}), one code a row; received "
-            f"{values.dtype} of shape {values.shape}."
-        )
-    return descend(network, jnp.asarray(values, jnp.float32))[0]
+    rows = as_codes(codes, check_network(network).circuit.sizes[-1])
+    return descend(network, jnp.asarray(rows))[0]

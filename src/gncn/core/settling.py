@@ -17,9 +17,8 @@ from typing import Any, Literal, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
 from gncn.base.hardware import refuse_too_large
 from gncn.core.discrepancy import Discrepancy, discrepancy
@@ -78,7 +77,7 @@ class _Loop(NamedTuple):
 
 def settle(
     network: Network,
-    x: Shaped[np.ndarray | Array, "..."],
+    x: Any,
     *,
     n_settle_steps: int | None = None,
     tolerance: float | None = None,
@@ -88,7 +87,8 @@ def settle(
 
     Args:
         network: the network.
-        x: images, shape (batch, pixels), values in [0, 1].
+        x: images in whatever form (`gncn.base.arrays`), shape (batch, pixels); values in
+            [0, 1] for a Bernoulli output, any finite ones for a Gaussian.
         n_settle_steps: T; by default the settler's own.
         tolerance: stop an image when the root mean square of its states' change, per
             unit of settling time, is below this in every layer.  By default the settler's
@@ -103,15 +103,15 @@ def settle(
         ConfigError: `n_settle_steps` is below 1 or `tolerance` not above 0.
         DataError: `x` has the wrong shape or values, see `as_data`; or `start` has.
     """
-    n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
     latents = start_latents(network, x, start)
+    n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
     prepared = _prepared(network)
     return _settled(prepared, latents, n_steps, tolerance, alike=start is None, final=network)
 
 
 def watch(
     network: Network,
-    x: Shaped[np.ndarray | Array, "..."],
+    x: Any,
     *,
     n_settle_steps: int | None = None,
     tolerance: float | None = None,
@@ -122,8 +122,8 @@ def watch(
 
     Arguments are as for `settle`; with `keep_latents` the states are recorded, too.
     """
-    n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
     latents = start_latents(network, x, start)
+    n_steps, tolerance = length_of(network, n_settle_steps, tolerance)
     record: Record = "latents" if keep_latents else "discrepancy"
     sizes = network.circuit.sizes
     kept = sum(sizes) if keep_latents else 2 * len(sizes)

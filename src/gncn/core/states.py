@@ -1,12 +1,21 @@
 """What settling starts from, checked: data, latent states, and how long it may take."""
 
-import jax
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
-from gncn.base.errors import MOST_STEPS, DataError, check_positive, check_whole
+from gncn.base.arrays import as_images, plain
+from gncn.base.errors import (
+    MOST_STEPS,
+    ConfigError,
+    DataError,
+    check_positive,
+    check_whole,
+    quoted,
+)
 from gncn.core.network import Latents, Network
 
 
@@ -17,38 +26,30 @@ def initial_latents(network: Network, x: Float[Array, "batch pixels"]) -> Latent
     return (x, *above)
 
 
-def as_data(
-    network: Network, images: Shaped[np.ndarray | Array, "..."]
-) -> Float[Array, "batch pixels"]:
-    """Turn images into float32 data of the network's layer 0.
+def check_network(network: Any) -> Network:
+    """The network that a value is, or a `ConfigError`."""
+    if not isinstance(network, Network):
+        raise ConfigError(
+            "This needs a network, such as `gncn.build` makes of a circuit; received "
+            f"{quoted(network)}."
+        )
+    return network
+
+
+def as_data(network: Any, images: Any) -> Float[Array, "batch pixels"]:
+    """Turn images of any kind into data of the network's layer 0; see `gncn.base.arrays`.
+
+    A Bernoulli output takes values in [0, 1], and any other output all finite values.
 
     Raises:
-        DataError: the shape is wrong, or NumPy values are not finite or outside [0, 1].
-            (Values of JAX arrays can't be looked at while a program is compiled.)
+        ConfigError: `network` is no network.
+        DataError: the images can't be such data.
     """
-    n_pixels = network.circuit.sizes[0]
-    if not isinstance(images, np.ndarray | jax.Array):
-        images = np.asarray(images)
-    if images.dtype.kind not in "biuf":
-        raise DataError(f"Images must be real numbers; received the type {images.dtype}.")
-    if images.ndim != 2 or images.shape[1] != n_pixels or images.shape[0] == 0:
-        raise DataError(
-            f"Images must have shape (n, {n_pixels}) with n at least 1, one image a row; received "
-            f"{images.shape}. A single image is `image[None]`."
-        )
-    if isinstance(images, np.ndarray):
-        low, high = images.min(), images.max()
-        if not (low >= 0 and high <= 1):  # also refuses NaN
-            raise DataError(
-                f"Pixels must be finite and lie in [0, 1]; received values from {low} to {high}. "
-                "Scale the images first (8-bit greys: divide by 255)."
-            )
-    return jnp.asarray(images, jnp.float32)
+    circuit = check_network(network).circuit
+    return jnp.asarray(as_images(images, circuit.sizes[0], unit=circuit.binary))
 
 
-def start_latents(
-    network: Network, x: Shaped[np.ndarray | Array, "..."], start: Latents | None
-) -> Latents:
+def start_latents(network: Network, x: Any, start: Latents | None) -> Latents:
     """The states to start from: those that a user gave, or `initial_latents`.
 
     Raises:
@@ -58,18 +59,19 @@ def start_latents(
     if start is None:
         return initial_latents(network, x)
     sizes, n_images = network.circuit.sizes, len(x)
-    shapes = [tuple(np.shape(states)) for states in start]
+    given = [plain(states, f"start[{index}]") for index, states in enumerate(start)]
+    shapes = [tuple(states.shape) for states in given]
     allowed = [((n_images, size), (1, size)) for size in sizes]
     pairs = zip(shapes[1:], allowed[1:], strict=False)
-    if len(start) != len(sizes) or any(shape not in fitting for shape, fitting in pairs):
+    if len(given) != len(sizes) or any(shape not in fitting for shape, fitting in pairs):
         raise DataError(
             f"start must hold the states of layers 0..{len(sizes) - 1}, of shapes "
             f"{[fitting[0] for fitting in allowed]} (or one row for all images); received {shapes}."
         )
-    for index, states in enumerate(start[1:], start=1):
+    for index, states in enumerate(given[1:], start=1):
         if not isinstance(states, Tracer) and not np.isfinite(states).all():
             raise DataError(f"start holds values in layer {index} that are not finite.")
-    above = (jnp.asarray(states, jnp.float32) for states in start[1:])
+    above = (jnp.asarray(states, jnp.float32) for states in given[1:])
     return (x, *(jnp.broadcast_to(z, (n_images, z.shape[1])) for z in above))
 
 

@@ -1,17 +1,30 @@
-"""Users' own data: `from_arrays` (in memory), `load_file` (.npy, .npz), and binarisation."""
+"""Users' own data: `from_arrays` (in memory), `load_file` (files, folders), and binarisation."""
 
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float32, Int32, Integer, Shaped
+from jaxtyping import Float32, Int32, Shaped
 from pydantic import model_validator
 
+from gncn.base.arrays import (
+    NO_CLASS,
+    WHITE,
+    as_labels,
+    as_rows,
+    check_values,
+    is_grey,
+    plain,
+    say_once,
+    say_scaled,
+    single,
+)
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError, DataError, shortened, unknown_choice
+from gncn.base.errors import ConfigError, DataError, unknown_choice
 from gncn.base.files import place
-from gncn.data.stored import StoredImages, map_file, read_npy, read_npz
+from gncn.data.files import PARTS, read_members
+from gncn.data.stored import StoredImages, map_file
 from gncn.data.types import Dataset, Images, Split, split_off
 
 Binarisation = Literal["threshold", "stochastic", "none"]
@@ -21,13 +34,12 @@ DEFAULT_THRESHOLD = 0.5
 """Intensity from which a pixel is on, as in the paper (section 4.1)."""
 
 Raw = Shaped[np.ndarray, "..."]
-"""Images as users have them: (n, pixels) or (n, rows, cols), any real type, which is checked."""
+"""Images as `gncn.base.arrays.plain` makes them, of any real type and shape."""
 
-RawLabels = Integer[np.ndarray, "_"]
-"""Labels as users have them: integers from 0."""
-
-_PARTS = ("train", "validation", "test")
-_MEMBERS = tuple(f"{part}_{what}" for part in _PARTS for what in ("images", "labels"))
+_AT_ONCE = 1 << 20
+"""Pixels looked at together, so that little memory is taken."""
+_FIRST = 256
+"""Streamed images that are looked at to say whether they are grey."""
 
 
 class Preparation(Description):
@@ -43,10 +55,11 @@ class Preparation(Description):
         threshold: for ``threshold``: the intensity (a fraction of `max_value`) from which a
             pixel is on; 0.5 unless given.
         binarisation_seed: for ``stochastic``: seed of the draws; 0 unless given.
-        max_value: the value of a pixel that is fully on: 1 unless given, 255 for 8-bit images.
-            It is never guessed.
+        max_value: the value of a pixel that is fully on: 1 unless given, but 255 for 8-bit images
+            (uint8, with values above 1), which is said once.  With the rule ``none`` any finite
+            value is data, unless a `max_value` is given.
         image_shape: (rows, cols) for images given as (n, pixels), to draw them; taken from the
-            array for images given as (n, rows, cols).
+            array for images given as (n, rows, cols) or (n, rows, cols, channels).
         n_test: as `n_validation`, for testing.
 
     Raises:
@@ -80,6 +93,26 @@ class Preparation(Description):
         """The value of a pixel that is fully on."""
         return 1.0 if self.max_value is None else self.max_value
 
+    def suited(self, what: str, *images: Raw) -> "Preparation":
+        """The same for these images; 255 is the `max_value` of 8-bit ones, if none is given."""
+        if self.max_value is not None or not any(map(is_grey, images)):
+            return self
+        say_scaled(what)
+        return self.model_copy(update={"max_value": float(WHITE)})
+
+    def tell(self, images: Raw, what: str) -> None:
+        """Say once that greys are binarised, unless the rule was given."""
+        if self.binarisation is not None or (images.dtype.kind in "biu" and self.white <= 1):
+            return
+        n_rows = max(1, _AT_ONCE * len(images) // images.size)
+        parts = (images[start : start + n_rows] for start in range(0, len(images), n_rows))
+        if any(((part > 0) & (part < self.white)).any() for part in parts):
+            say_once(
+                "binarised",
+                f"{what} are greys: they are {self}. binarisation='none' keeps them, for a network "
+                "with likelihood='gaussian'; binarisation='threshold' says that this is meant.",
+            )
+
     def see(self, images: Raw, what: str, draws: np.random.Generator | None = None) -> Images:
         """Images as a model sees them; a `DataError` if a value is out of range.
 
@@ -88,14 +121,24 @@ class Preparation(Description):
             what: what they are, for messages.
             draws: for stochastic binarisation; all splits draw from one generator.
         """
-        low, high = images.min(), images.max()
+        flat = images.reshape(len(images), -1)
+        if self.rule == "none" and self.max_value is None:
+            values = single(flat)
+            check_values(values, what)
+            return values
+        low, high = flat.min(), flat.max()
         if not (low >= 0 and high <= self.white):  # also refuses NaN
+            check_values(single(flat), what)
+            kept = (
+                ""
+                if self.rule == "none"
+                else (", or keep them as real numbers for a Gaussian output: binarisation='none'")
+            )
             raise DataError(
                 f"{what} must lie within 0..max_value={self.white}; received values from {low} "
-                f"to {high}. Rescale them, or state the value of a pixel that is fully on: "
-                "max_value=255 for 8-bit images."
+                f"to {high}. Rescale them, state the value of a pixel that is fully on (max_value)"
+                f"{kept}."
             )
-        flat = images.reshape(len(images), -1)
         if flat.dtype == np.uint8 and self.rule == "threshold":  # 20 times as fast as floats
             values = (np.arange(256)[None, :] / self.white).astype(np.float32)
             n_off = int((binarise(values, threshold=self.threshold) == 0).sum())
@@ -111,6 +154,8 @@ class Preparation(Description):
         )
 
     def __str__(self) -> str:
+        if self.rule == "none" and self.max_value is None:
+            return "real values, not binarised"
         if self.rule == "none":
             return f"pixel/{self.white:g}, not binarised"
         if self.rule == "stochastic":
@@ -121,43 +166,45 @@ class Preparation(Description):
 
 
 def from_arrays(
-    train_images: Raw,
-    train_labels: RawLabels | None = None,
+    train_images: Any,
+    train_labels: Any = None,
     *,
-    validation_images: Raw | None = None,
-    validation_labels: RawLabels | None = None,
-    test_images: Raw | None = None,
-    test_labels: RawLabels | None = None,
+    validation_images: Any = None,
+    validation_labels: Any = None,
+    test_images: Any = None,
+    test_labels: Any = None,
     source: str = "arrays in memory",
     **options: Any,
 ) -> Dataset:
     """Make a data set of your own images.
 
     Args:
-        train_images: shape (n, pixels) or (n, rows, cols); values from 0 to
-            `max_value`, of a boolean, integer or floating type.
-        train_labels: class of each, integers from 0, shape (n,); or None. Either
-            all splits given have labels or none has.
+        train_images: any array (see `gncn.base.arrays`) of shape (n, pixels), (n, rows, cols) or
+            (n, rows, cols, channels); values from 0 to `max_value`, or with
+            ``binarisation="none"`` any finite values.
+        train_labels: class of each, shape (n,): whole numbers from 0, text, booleans or
+            categories, and -1 or None for an image without; or None. Either all splits given
+            have labels or none has.
         validation_images: None to split them off at random.
         validation_labels: class of each.
         test_images: None to split them off at random.
         test_labels: class of each.
         source: where the data come from, for people.
         options: see `gncn.data.Preparation`: the name, how many images to split off, the
-            binarisation, and `max_value`, which 8-bit images need.
+            binarisation, and `max_value`.
 
     Raises:
         ConfigError: an unknown rule, or options that exclude each other.
         DataError: images or labels of the wrong shape, type or range.
 
     Examples:
-        >>> images = np.random.default_rng(0).random((50, 4, 4))
-        >>> data = from_arrays(images, max_value=1.0)
+        >>> images = np.random.default_rng(0).random((50, 4, 4)) > 0.5
+        >>> data = from_arrays(images)
         >>> len(data.train), len(data.validation), len(data.test), data.image_shape
         (40, 5, 5, (4, 4))
     """
     preparation = Preparation(**options)
-    images = _given(train_images, validation_images, test_images)
+    images = {"train": train_images, **_given(None, validation_images, test_images)}
     labels = _given(train_labels, validation_labels, test_labels)
     for part in set(labels) - set(images):
         raise ConfigError(f"{part}_labels are given without {part}_images. Pass both.")
@@ -166,25 +213,31 @@ def from_arrays(
             f"Either all splits have labels or none has; received images for {sorted(images)} and "
             f"labels for {sorted(labels)}."
         )
+    raw = {part: np.asarray(plain(one, f"{part}_images")) for part, one in images.items()}
+    preparation = preparation.suited("train_images", *raw.values())
     stochastic = preparation.rule == "stochastic"
     draws = np.random.default_rng(preparation.binarisation_seed or 0) if stochastic else None
-    shape, splits = preparation.image_shape, {}
-    for part, raw in images.items():
-        shape = _image_shape(raw, shape, f"{part}_images")
-        pixels = preparation.see(raw, f"{part}_images", draws)
-        if not pixels.any():
-            raise preparation.all_off(f"{part}_images", raw.max())
-        splits[part] = Split(pixels, _labels(labels.get(part), len(raw), f"{part}_labels"))
-    return _dataset(splits, preparation, shape, source)
+    shape, pixels = preparation.image_shape, {}
+    for part, one in raw.items():
+        shape = _image_shape(one, shape, f"{part}_images")
+        pixels[part] = preparation.see(one, f"{part}_images", draws)
+        preparation.tell(one, f"{part}_images")
+        if not pixels[part].any():
+            raise preparation.all_off(f"{part}_images", one.max())
+    numbers, names = _labels(labels, {part: len(one) for part, one in raw.items()})
+    splits = {part: Split(pixels[part], numbers.get(part)) for part in raw}
+    return _dataset(splits, preparation, shape, source, names)
 
 
 def load_file(path: str | Path, *, stream: bool = False, **options: Any) -> Dataset:
-    """Make a data set of your own file.
+    """Make a data set of your own file, or of a folder of pictures.
 
     Args:
-        path: a ``.npy`` file that holds the images, or a ``.npz`` file that holds ``train_images``
+        path: a ``.npy`` file that holds the images; a ``.npz`` file that holds ``train_images``
             and, if you have them, ``train_labels``, ``validation_images``, ``validation_labels``,
-            ``test_images`` and ``test_labels``. Pickled objects are refused.
+            ``test_images`` and ``test_labels``; a ``.csv`` or ``.parquet`` file with a row for
+            each image; or a folder of PNG or JPEG files (`gncn.data.files`). Pickled objects are
+            refused.
         stream: leave the images in the file, which then must be a ``.npy`` file, and read them
             while training, in the same order: for more images than memory holds. Binarisation by
             threshold happens then, too. Loading reads through the file once, to check it.
@@ -199,13 +252,13 @@ def load_file(path: str | Path, *, stream: bool = False, **options: Any) -> Data
     options["name"] = options.get("name") or path.stem
     preparation = Preparation(**options)
     if not stream:
-        return from_arrays(**_read_members(path), source=f"the file {path.name}", **options)
+        return from_arrays(**read_members(path), source=f"the file {path.name}", **options)
     if preparation.rule == "stochastic":
         raise ConfigError(
             "Streamed images can't be binarised with binarisation='stochastic', whose draws "
             "are made once for all images. Use 'threshold', or binarise the file beforehand."
         )
-    stored, shape = _store(path, preparation)
+    stored, shape, preparation = _store(path, preparation)
     source = f"streamed from the file {path.name}"
     return _dataset({"train": Split(stored)}, preparation, shape, source)
 
@@ -263,8 +316,8 @@ def _check_rule(
         raise ConfigError(f"The binarisation seed must be at least 0; received {seed}.")
 
 
-def _given(*arrays: np.ndarray | None) -> dict[str, np.ndarray]:
-    return {part: array for part, array in zip(_PARTS, arrays, strict=True) if array is not None}
+def _given(*arrays: Any) -> dict[str, Any]:
+    return {part: array for part, array in zip(PARTS, arrays, strict=True) if array is not None}
 
 
 def _dataset(
@@ -272,6 +325,7 @@ def _dataset(
     preparation: Preparation,
     image_shape: tuple[int, int] | None,
     source: str,
+    class_names: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Split off what isn't given: as many images as asked for, or a tenth."""
     sizes = {}
@@ -293,60 +347,54 @@ def _dataset(
         **splits,
         name=preparation.name or "custom",
         image_shape=image_shape,
-        n_classes=1 + max(largest) if largest else None,
+        n_classes=len(class_names or ()) or (1 + max(largest) if largest else None),
+        class_names=class_names,
         source=f"{source}; {preparation}{drawn}" + (f" (split_seed={seed})" if sizes else ""),
         licence="yours",
     )
 
 
-def _read_members(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix not in (".npy", ".npz"):
-        raise DataError(f"Expected a .npy or .npz file; received {path}. Save it with NumPy.")
-    if path.suffix == ".npy":
-        return {"train_images": read_npy(path)}
-
-    def check(members: list[str]) -> None:
-        if set(members) - set(_MEMBERS) or "train_images" not in members:
-            raise DataError(
-                f"{path} must hold train_images and may hold {', '.join(_MEMBERS[1:])}; received "
-                f"{shortened(', '.join(sorted(members)), 200) or 'no array'}. Rename the arrays."
-            )
-
-    return read_npz(path, check)
-
-
-def _store(path: Path, preparation: Preparation) -> tuple[StoredImages, tuple[int, int] | None]:
+def _store(
+    path: Path, preparation: Preparation
+) -> tuple[StoredImages, tuple[int, int] | None, Preparation]:
     """Map the file and read through it once, to refuse what `from_arrays` would refuse."""
     raw, identity = map_file(path)
     what = f"The images in {path}"
     shape = _image_shape(raw, preparation.image_shape, what)
+    rows, kept = raw.reshape(len(raw), -1), np.dtype(np.uint8)
+    if rows.dtype == np.uint8 and preparation.max_value is None:
+        as_they_are = StoredImages(path, rows, lambda some: some, kept, identity)
+        grey = next(filter(is_grey, as_they_are.blocks()), rows[:0])
+        preparation = preparation.suited(what, grey)
+    preparation.tell(rows[:_FIRST], what)
     see = partial(preparation.see, what=what)
-    dtype = np.dtype(np.float32 if preparation.rule == "none" else np.uint8)
-    stored = StoredImages(path, raw.reshape(len(raw), -1), see, dtype, identity)
+    dtype = np.dtype(np.float32) if preparation.rule == "none" else kept
+    stored = StoredImages(path, rows, see, dtype, identity)
     on = [block.any() for block in stored.blocks()]  # looks at every block, so all are checked
     if not any(on):
         raise preparation.all_off(what, raw.max())
-    return stored, shape
+    return stored, shape, preparation
 
 
 def _image_shape(
     images: Raw, image_shape: tuple[int, int] | None, what: str
 ) -> tuple[int, int] | None:
-    """(rows, cols) of images in a user's array, which is checked; None if nothing says so."""
-    if images.dtype.kind not in "biuf":
-        raise DataError(
-            f"{what} must be of a boolean, integer or floating type; received {images.dtype}."
-        )
+    """(rows, cols) of images in a user's array, which is checked; None if nothing says so.
+
+    Channels are drawn side by side, or one above the other where they come first.
+    """
     if image_shape is not None and min(image_shape) < 1:
         raise DataError(f"image_shape must be (rows, cols), both positive; received {image_shape}.")
-    if images.ndim not in (2, 3) or 0 in images.shape:
-        raise DataError(
-            f"{what} must have the shape (n, pixels) or (n, rows, cols), none of them 0; received "
-            f"{images.shape}."
-        )
-    if images.ndim == 2:
-        return image_shape
-    rows, cols = images.shape[1:]
+    as_rows(images, None, what)
+    match images.shape[1:]:
+        case rows, cols:
+            pass
+        case (1 | 3 | 4) as channels, rows, cols if cols not in (1, 3, 4):
+            rows = rows * channels
+        case rows, cols, channels:
+            cols = cols * channels
+        case _:
+            return image_shape
     if image_shape not in (None, (rows, cols)):
         raise DataError(
             f"{what} are {rows} x {cols}, but image_shape (given, or another split's) is "
@@ -355,14 +403,42 @@ def _image_shape(
     return rows, cols
 
 
-def _labels(labels: RawLabels | None, n: int, what: str) -> Int32[np.ndarray, " n"] | None:
-    if labels is None:
-        return None
-    if labels.dtype.kind not in "iu" or labels.shape != (n,):
+def _labels(
+    labels: dict[str, Any], sizes: dict[str, int]
+) -> tuple[dict[str, Int32[np.ndarray, "_"]], tuple[str, ...] | None]:
+    """Class numbers of all splits, and the names of the classes, which the splits share."""
+    found = {
+        part: as_labels(raw, sizes[part], what=f"{part}_labels") for part, raw in labels.items()
+    }
+    names = sorted({name for _, known in found.values() for name in known or ()})
+    if names:
+        found = {
+            part: as_labels(raw, sizes[part], what=f"{part}_labels", classes=names)
+            for part, raw in labels.items()
+        }
+        if odd := [part for part, (_, known) in found.items() if known is None]:
+            raise DataError(
+                f"Labels must be text in all splits or in none; those of {odd} are numbers."
+            )
+    numbers = {part: values for part, (values, _) in found.items()}
+    if all((values == NO_CLASS).all() for values in numbers.values()):
+        return {}, None
+    return numbers, tuple(names) or None
+
+
+def as_dataset(data: Any, *, binary: bool) -> Dataset:
+    """A data set as it is; else one of a path or of any array, for binary outputs or real ones.
+
+    Raises:
+        ConfigError, DataError: see `from_arrays` and `load_file`.
+    """
+    if isinstance(data, Dataset):
+        return data
+    options: dict[str, Any] = {} if binary else {"binarisation": "none"}
+    if isinstance(data, str | Path):
+        return load_file(data, **options)
+    if isinstance(data, Split):
         raise DataError(
-            f"{what} must be integers of shape ({n},), one an image; received {labels.dtype} of "
-            f"shape {labels.shape}."
+            "data must be a `gncn.Dataset` or images; received a Split, which is a part of one."
         )
-    if labels.max() > np.iinfo(np.int32).max:
-        raise DataError(f"{what} must be class numbers 0, 1, 2, ...; received {labels.max()}.")
-    return labels.astype(np.int32)
+    return from_arrays(data, **options)

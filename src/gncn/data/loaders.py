@@ -14,6 +14,7 @@ from gncn.base.files import place
 from gncn.base.registry import Registry
 from gncn.data.arrays import Preparation, load_file
 from gncn.data.content import MissingFileError, parse_idx, parse_silhouettes, read_mnist
+from gncn.data.files import is_path
 from gncn.data.locate import obtain
 from gncn.data.registry import DataFile, DatasetInfo, dataset_info, dataset_names
 from gncn.data.types import Dataset, Split, split_off
@@ -32,7 +33,6 @@ _KMNIST_PART_HINT = (
     "10,000 test images instead; its numbers aren't comparable with published ones."
 )
 _GREYS, _DIGITS_GREYS = Preparation(max_value=255), Preparation(max_value=16)
-_FILES = (".npy", ".npz")
 
 Get = Callable[[DataFile], bytes]
 """Gives the verified content of a file."""
@@ -78,7 +78,7 @@ class DataConfig(Preparation):
     """Which data, and how they are split: the section ``[data]`` of a configuration.
 
     Attributes:
-        name: a data set's name, or the path of a .npy or .npz file.
+        name: a data set's name, or the path of a file or folder; see `gncn.load_file`.
         n_validation: number of images for validation; None: the data set's own rule.
         data_dir: folder of the original files; see `gncn.load_dataset`.
         allow_missing_train: KMNIST only; see `gncn.load_dataset`.
@@ -96,7 +96,7 @@ class DataConfig(Preparation):
     @property
     def is_file(self) -> bool:
         """Whether the data are a file of the user's own."""
-        return self.name.endswith(_FILES)
+        return self.name not in (*dataset_names(), *SOURCES.names()) and is_path(self.name)
 
     def with_whole_paths(self) -> "DataConfig":
         """The same data with absolute paths."""
@@ -123,12 +123,12 @@ class DataConfig(Preparation):
             if any(named.values()):
                 raise ConfigError(
                     "data_dir and allow_missing_train apply to data sets by name; "
-                    f"{self.name!r} is a file."
+                    f"{self.name!r} is a file or folder."
                 )
             return load_file(self.name, **both, **of_files)
         if of_files:
             raise ConfigError(
-                f"{', '.join(of_files)}: only for your own .npy or .npz file; {self.name!r} is a "
+                f"{', '.join(of_files)}: only for your own file or folder; {self.name!r} is a "
                 "data set by name and has its own rule."
             )
         return load_dataset(self.name, **both, **named)
@@ -178,7 +178,7 @@ def load_dataset(
         >>> data.train.images.shape, data.image_shape, data.n_classes
         ((1300, 64), (8, 8), 10)
     """
-    if name.endswith(_FILES):
+    if name not in (*dataset_names(), *SOURCES.names()) and is_path(name):
         raise ConfigError(
             f"{name!r} is a file, not the name of a data set. Load it with "
             f"`gncn.data.load_file({name!r})`."

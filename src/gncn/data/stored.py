@@ -84,6 +84,10 @@ class StoredImages:
         rows = rows if self.rows is None else self.rows[rows]
         return self.see(self._read(np.atleast_1d(rows))).reshape(*rows.shape, -1)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All images in memory, for whatever takes arrays."""
+        return self[:] if dtype is None else self[:].astype(dtype)
+
     def _read(self, rows: Int[np.ndarray, " images"]) -> np.ndarray:
         if identify(self.path) != self.identity:
             raise DataError(

@@ -12,11 +12,12 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 
+from gncn.base.arrays import NO_CLASS, check_values
 from gncn.base.errors import DataError, check_shape, check_whole
 from gncn.data.stored import StoredImages
 
 Images = UInt8[np.ndarray, "n pixels"] | Float32[np.ndarray, "n pixels"]
-"""Binary images (uint8, each pixel 0 or 1) or real-valued ones (float32, in [0, 1])."""
+"""Binary images (uint8, each pixel 0 or 1) or real-valued ones (float32, any finite values)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +25,11 @@ class Split:
     """Images, one a row, and their labels.
 
     Attributes:
-        images: uint8 of zeros and ones (binary data) or float32 within [0, 1]
+        images: uint8 of zeros and ones (binary data) or float32 of any finite values
             (real-valued data), shape (n, pixels), n at least 1. Not writeable. Or
             such images in a file (see `gncn.load_file`), read when they are indexed.
-        labels: class of each image, int32 from 0, shape (n,), or None for data
-            without labels. Not writeable.
+        labels: class of each image, int32 from 0, or -1 for an image without one, shape (n,);
+            None for data without labels. Not writeable.
 
     Raises:
         DataError: an array has the wrong type, shape or range.
@@ -74,6 +75,7 @@ class Dataset:
         n_classes: number of classes; None for data without labels.
         source: where the data come from and how they were prepared, for people.
         licence: terms of use, for people.
+        class_names: names of the classes, by number; None where they have none.
 
     Raises:
         DataError: the splits disagree with each other or with the fields.
@@ -87,6 +89,7 @@ class Dataset:
     n_classes: int | None
     source: str
     licence: str
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         kinds = {(split.images.dtype.name, split.images.shape[1]) for split in self.splits}
@@ -139,6 +142,18 @@ class Dataset:
     def binary(self) -> bool:
         """Whether pixels are 0 or 1 (uint8), rather than real-valued (float32)."""
         return self.train.images.dtype == np.uint8
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest value of a pixel; of streamed images all are read."""
+        if self.binary:
+            return 0.0, 1.0
+        of_blocks = []
+        for images in (split.images for split in self.splits):
+            parts = images.blocks() if isinstance(images, StoredImages) else (images,)
+            of_blocks += [(float(part.min()), float(part.max())) for part in parts]
+        lows, highs = zip(*of_blocks, strict=True)
+        return min(lows), max(highs)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -200,16 +215,12 @@ def _check_images(images: np.ndarray) -> None:
             f"Images must be uint8 (binary) or float32 (real-valued); received {images.dtype}. "
             "Use `gncn.data.from_arrays`, which converts."
         )
-    low, high = images.min(), images.max()
-    if images.dtype == np.uint8 and high > 1:
+    if images.dtype == np.float32:
+        check_values(images, "Images")
+    elif (high := images.max()) > 1:
         raise DataError(
             f"Binary (uint8) images must hold 0 and 1 only; the largest value is {high}. "
             "Binarise them first, with `gncn.data.from_arrays`."
-        )
-    if not (low >= 0 and high <= 1):  # also refuses NaN
-        raise DataError(
-            f"Real-valued (float32) images must lie within [0, 1]; received values from {low} "
-            f"to {high}. Rescale them first."
         )
 
 
@@ -219,8 +230,8 @@ def _check_labels(labels: np.ndarray, n: int) -> None:
             f"Labels must be int32 of shape ({n},), one an image; received {labels.dtype} of "
             f"shape {labels.shape}. Convert them with `labels.astype(numpy.int32)`."
         )
-    if labels.min() < 0:
+    if labels.min() < NO_CLASS:
         raise DataError(
-            f"Labels must count from 0; the smallest received is {labels.min()}. "
-            "Renumber the classes 0, 1, 2, ..."
+            f"Labels must count from 0, or be -1 for none; the smallest received is "
+            f"{labels.min()}. Renumber the classes 0, 1, 2, ..."
         )

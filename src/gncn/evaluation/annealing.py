@@ -27,10 +27,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError, DataError, check_counts, check_positive
-from gncn.evaluation.images import sample_pixels
 from gncn.evaluation.likelihood import (
     Weighing,
     WeightedEstimate,
@@ -96,7 +95,7 @@ class AnnealedEstimate(WeightedEstimate):
 class Bracket:
     """Bounds of log p(x) from both sides, on average, on images `x` that the model simulated."""
 
-    x: UInt8[np.ndarray, "images pixels"]
+    x: Shaped[np.ndarray, "images pixels"]
     lower: AnnealedEstimate
     upper: AnnealedEstimate
 
@@ -123,7 +122,7 @@ def annealed_log_likelihood(
 
     Args:
         model: p(z) and p(x|z).
-        x: binary images.
+        x: images as the model has them.
         key: of all random numbers.
         proposal: q(z|x) of each image, to begin with or to end with.
         annealing: how.
@@ -132,7 +131,8 @@ def annealed_log_likelihood(
         on_block: called with the number of images done and of all.
 
     Raises:
-        DataError: `x` is not binary, or there isn't one proposal, or one code, for each image.
+        DataError: `x` can't be data of the model, or there isn't one proposal, or one code, for
+            each image.
         DivergenceError: a weight is not finite.
     """
     if codes is not None and len(codes) != len(x):
@@ -160,11 +160,11 @@ def annealed_log_likelihood(
 
 def simulate(
     model: WithPrior, key: PRNGKeyArray, n: int
-) -> tuple[UInt8[np.ndarray, "n pixels"], Float[Array, "n dim"]]:
-    """Draw `n` codes from the prior and a binary image from each."""
+) -> tuple[Shaped[np.ndarray, "n pixels"], Float[Array, "n dim"]]:
+    """Draw `n` codes from the prior and an image from each."""
     code_key, pixel_key = jax.random.split(key)
     codes = model.prior.sample(code_key, n)
-    return np.asarray(sample_pixels(pixel_key, model.decode(codes))), codes
+    return np.asarray(model.output.sample(pixel_key, model.decode(codes))), codes
 
 
 def bracket(
@@ -172,7 +172,7 @@ def bracket(
     n_images: int,
     *,
     key: PRNGKeyArray,
-    propose: Callable[[UInt8[np.ndarray, "images pixels"]], GaussianProposal],
+    propose: Callable[[Shaped[np.ndarray, "images pixels"]], GaussianProposal],
     annealing: Annealing = Annealing(),
 ) -> Bracket:
     """Simulate images and bound their log p(x) from both sides (bidirectional Monte Carlo).

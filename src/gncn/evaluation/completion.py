@@ -46,9 +46,13 @@ class Completer(Protocol):
 
 
 class Combined(NamedTuple):
-    """A weighted sum of what several ways of completing say, by their names; clipped to [0, 1]."""
+    """A weighted sum of what several ways of completing say, by their names.
+
+    It is clipped to `limits`: [0, 1], or the least and largest value of real-valued images.
+    """
 
     weights: Mapping[str, float]
+    limits: tuple[float, float] = (0.0, 1.0)
 
 
 Ways = Mapping[str, Completer | Combined]
@@ -148,7 +152,7 @@ def complete_in_ways(
                 raise unknown_choice(f"way to combine in {name!r}", one, tuple(completed))
         total = sum(weight * completed[one] for one, weight in way.weights.items())
         whole = np.asarray(x, np.float32)
-        completed[name] = np.where(visible[None, :], whole, np.clip(total, 0, 1))
+        completed[name] = np.where(visible[None, :], whole, np.clip(total, *way.limits))
     return completed
 
 
@@ -168,7 +172,8 @@ def combine(ways: Mapping[str, Completer], x: Images, visible: Mask) -> Combined
     guesses = [complete(way, x, visible)[:, missing].ravel() for way in ways.values()]
     wanted = np.asarray(x)[:, missing].astype(np.float64).ravel()
     found = nnls(np.stack(guesses, axis=1).astype(np.float64), wanted)[0]
-    return Combined(dict(zip(ways, found.tolist(), strict=True)))
+    low, high = min(0.0, float(np.min(x))), max(1.0, float(np.max(x)))
+    return Combined(dict(zip(ways, found.tolist(), strict=True)), (low, high))
 
 
 def missing_squared_error(x: Images, completed: Images, visible: Mask) -> PerImage:

@@ -5,6 +5,7 @@ Pixels are Bernoulli: log p(x|z) = Σ_d [x_d a_d − softplus(a_d)] with logits 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,23 +13,20 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
+from gncn.base.arrays import as_rows, plain
 from gncn.base.errors import DataError
 from gncn.base.interrupts import check
 
 
-def binary_images(
-    x: Shaped[Array | np.ndarray, "images pixels"],
-) -> UInt8[np.ndarray, "images pixels"]:
-    """Check that images are binary and hold them in one byte a pixel.
+def binary_images(x: Any, n_pixels: int | None = None) -> UInt8[np.ndarray, "images pixels"]:
+    """Check that images, of any kind, are binary and hold them in one byte a pixel.
 
     A Bernoulli likelihood of grey pixels is no likelihood: it isn't normalised.
 
     Raises:
-        DataError: there is no image, or a value is neither 0 nor 1.
+        DataError: there is no image, they have another shape, or a value is neither 0 nor 1.
     """
-    values = np.asarray(x)
-    if not len(values):
-        raise DataError(f"Give at least one image; received an array of shape {values.shape}.")
+    values = np.asarray(as_rows(plain(x), n_pixels, "Images"))
     wrong = (values != 0) & (values != 1)
     if wrong.any():
         raise DataError(

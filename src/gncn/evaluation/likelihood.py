@@ -22,20 +22,19 @@ sample size (Σ w)² / Σ w² tells: a handful out of hundreds means that it doe
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError, DataError, DivergenceError, check_counts
 from gncn.evaluation.images import (
     PerImage,
-    binary_images,
     blocks,
-    log_likelihood_table,
 )
 from gncn.evaluation.proposals import GaussianProposal
 from gncn.evaluation.protocols import Images, WithPrior
@@ -88,7 +87,7 @@ class LikelihoodCurve:
 
 def prior_log_likelihood(
     model: WithPrior,
-    x: Images,
+    x: Any,
     *,
     key: PRNGKeyArray,
     n_samples: int | Sequence[int] = 5000,
@@ -102,7 +101,7 @@ def prior_log_likelihood(
 
     Args:
         model: p(z), to be sampled, and p(x|z).
-        x: binary images.
+        x: images as the model has them: binary, unless its pixels are Gaussian.
         key: of the prior samples.
         n_samples: S, one or several; the largest decides the cost.
         n_repeats: repetitions with other prior samples, to see how much they matter.
@@ -110,7 +109,7 @@ def prior_log_likelihood(
 
     Raises:
         ConfigError: a number is not positive.
-        DataError: `x` is not binary.
+        DataError: `x` can't be data of the model.
         DivergenceError: the model's logits are not finite.
     """
     several = list(n_samples) if isinstance(n_samples, Sequence) else [n_samples]
@@ -120,7 +119,8 @@ def prior_log_likelihood(
         check_counts(MOST_SAMPLES, n_samples=size)
     check_counts(MOST_SAMPLES, n_repeats=n_repeats)
     sizes = tuple(sorted(set(map(int, several))))
-    images = binary_images(x)
+    width = eqx.filter_eval_shape(lambda m: m.decode(m.prior.sample(key, 1)), model).shape[-1]
+    images = model.output.check(x, width)
     rows = min(_AT_ONCE, len(images))
     padded = np.pad(images, ((0, -len(images) % rows), (0, 0)))
     blocked = jnp.asarray(padded.reshape(-1, rows, images.shape[1]))
@@ -150,16 +150,16 @@ def prior_log_likelihood(
 @eqx.filter_jit
 def _absorb(
     model: WithPrior,
-    x: UInt8[Array, "blocks rows pixels"],
+    x: Shaped[Array, "blocks rows pixels"],
     total: Float[Array, "blocks rows"],
     key: PRNGKeyArray,
     wanted: Bool[Array, " draw"],
 ) -> Float[Array, "blocks rows"]:
     """Add one draw's p(x|z) to the running sums, which are kept as logarithms."""
-    logits = model.decode(model.prior.sample(key, DRAW))
+    drive = model.decode(model.prior.sample(key, DRAW))
 
-    def block(images: UInt8[Array, "rows pixels"]) -> Float[Array, " rows"]:
-        table = log_likelihood_table(images.astype(jnp.float32), logits)
+    def block(images: Shaped[Array, "rows pixels"]) -> Float[Array, " rows"]:
+        table = model.output.table(images.astype(jnp.float32), drive)
         return jax.nn.logsumexp(jnp.where(wanted[None, :], table, -jnp.inf), axis=1)
 
     return jnp.logaddexp(total, lax.map(block, x))
@@ -215,7 +215,7 @@ def by_blocks(
     `weigh` gives log Σ w and log Σ w², sums of `n_samples` weights, and whatever else of images
     by their rows in `x`; this is returned with the estimate.
     """
-    images = binary_images(x)
+    images = model.output.check(x)
     sizes = {len(leaf) for leaf in jax.tree.leaves(proposal)}
     if sizes != {len(images)}:
         raise DataError(
@@ -254,14 +254,14 @@ def importance_log_likelihood(
     Args:
         model: p(z) and p(x|z).
         proposal: q(z|x) of each image.
-        x: binary images.
+        x: images as the model has them: binary, unless its pixels are Gaussian.
         key: of the samples.
         n_samples: S, for each image.
         on_block: called with the number of images done and of all.
 
     Raises:
         ConfigError: a number is not positive.
-        DataError: `x` is not binary, or there isn't one proposal for each image.
+        DataError: `x` can't be data of the model, or there isn't one proposal for each image.
         DivergenceError: a weight is not finite.
     """
     check_counts(MOST_SAMPLES, n_samples=n_samples)

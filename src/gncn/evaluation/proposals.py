@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gncn.base.errors import DataError, check_positive
-from gncn.evaluation.images import binary_images, blocks
+from gncn.evaluation.images import blocks
 from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.protocols import Images, WithPrior
 
@@ -94,10 +94,10 @@ def laplace_proposal(
 
     Raises:
         ConfigError: `inflation` is not positive.
-        DataError: `x` is not binary, or there isn't one code for each image.
+        DataError: `x` can't be data of the model, or there isn't one code for each image.
     """
     check_positive(inflation=inflation)
-    images, start = binary_images(x), jnp.asarray(codes)
+    images, start = model.output.check(x), jnp.asarray(codes)
     if len(start) != len(images):
         raise DataError(f"Give one code an image; received {len(start)} for {len(images)} images.")
     drawn = np.asarray(model.prior.sample(key, _PRIOR_DRAWS), np.float64)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
-from gncn.evaluation.images import log_likelihood
+from gncn.evaluation.pixels import PixelLikelihood, output_of
 
 Images = Shaped[Array | np.ndarray, "_ pixels"]
 """Images as rows; binary ones hold zeros and ones, of any numeric type."""
@@ -26,10 +26,14 @@ Mask = Bool[np.ndarray, " pixels"]
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Maps codes to images."""
+    """Maps codes to images.
+
+    Pixels are Bernoulli, unless it has an attribute ``output``, a
+    `gncn.evaluation.pixels.PixelLikelihood`.
+    """
 
     def decode(self, codes: Float[Array, "codes dim"]) -> Float[Array, "codes pixels"]:
-        """Logits (not probabilities) of the Bernoulli pixels that codes predict."""
+        """The drive of the pixels that codes predict: logits (not probabilities) if Bernoulli."""
         ...
 
 
@@ -57,19 +61,24 @@ class WithPrior(eqx.Module):
     decoder: Decoder
     prior: CodeSampler
 
+    @property
+    def output(self) -> PixelLikelihood:
+        """The likelihood of pixels, given the drive."""
+        return output_of(self.decoder)
+
     def decode(self, codes: Float[Array, "codes dim"]) -> Float[Array, "codes pixels"]:
-        """Logits that codes predict."""
+        """The drive that codes predict."""
         return self.decoder.decode(codes)
 
     def log_joint(
         self, x: Float[Array, "codes pixels"], codes: Float[Array, "codes dim"]
     ) -> Float[Array, " codes"]:
-        """Log p(x, z) of binary images and a code for each, in nats.
+        """Log p(x, z) of images and a code for each, in nats.
 
         The prior must have a density.
         """
         assert isinstance(self.prior, Prior), "this prior has no density"
-        return self.prior.log_prob(codes) + log_likelihood(x, self.decode(codes))
+        return self.prior.log_prob(codes) + self.output.log_prob(x, self.decode(codes))
 
 
 class StandardNormal(eqx.Module):

@@ -33,7 +33,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.errors import check_counts
 from gncn.evaluation.completion import complete, missing_squared_error
-from gncn.evaluation.images import log_likelihood, log_likelihood_table
+from gncn.evaluation.pixels import PixelLikelihood, output_of
 from gncn.evaluation.protocols import Codes, Decoder, Images, Mask
 
 TEMPERATURES = (1.0, 2.0, 3.0, 5.0)
@@ -79,15 +79,16 @@ def _expected_pixels(
     missing: Int[Array, " missing"],
 ) -> Float[Array, "images missing"]:
     """Σ_n w_n logistic(a(z_n)) of the missing pixels."""
-    x = x[:, seen]
+    x, output = x[:, seen], output_of(recall.decoder)
+    visible, hidden = output.of(seen), output.of(missing)
 
     def of_block(block: _Block) -> tuple[Float[Array, " images"], Float[Array, "images missing"]]:
         """The log of the weights' sum, and the mean by them."""
         codes, numbers = block
-        logits = recall.decoder.decode(codes)
-        fit = log_likelihood_table(x, logits[:, seen]) / recall.temperature
+        drive = recall.decoder.decode(codes)
+        fit = visible.table(x, drive[:, seen]) / recall.temperature
         fit = jnp.where(numbers[None, :] < 0, -jnp.inf, fit)
-        mean = jax.nn.softmax(fit, axis=1) @ jax.nn.sigmoid(logits[:, missing])
+        mean = jax.nn.softmax(fit, axis=1) @ hidden.mean(drive[:, missing])
         return jax.nn.logsumexp(fit, axis=1), mean
 
     totals, means = lax.map(of_block, _in_blocks(recall.codes))
@@ -95,19 +96,18 @@ def _expected_pixels(
 
 
 def likeliest(
-    predict: Callable[[Float[Array, "block dim"]], Float[Array, "block seen"]],
+    fit_of: Callable[[Float[Array, "block dim"]], Float[Array, "images block"]],
     codes: Float[Array, "codes dim"],
-    x: Float[Array, "images seen"],
     n: int,
 ) -> Int[Array, "images n"]:
     """Numbers of the `n` codes with the highest p(x|z_n) for each image, best first.
 
-    `predict` gives a block of codes' logits of the pixels in `x`, the visible ones.
+    `fit_of` gives log p(x|z_n), but for a constant, of every image under a block of codes.
     """
 
     def of_block(block: _Block) -> tuple[Float[Array, "images best"], Int[Array, "images best"]]:
         codes, numbers = block
-        fit = log_likelihood_table(x, predict(codes))
+        fit = fit_of(codes)
         fit = jnp.where(numbers[None, :] < 0, -jnp.inf, fit)
         fit, chosen = lax.top_k(fit, min(n, len(numbers)))
         return fit, numbers[chosen]
@@ -160,7 +160,7 @@ class Improve(Protocol):
         visible: Bool[Array, " pixels"],
         codes: Float[Array, "images dim"],
     ) -> tuple[Float[Array, "images pixels"], Float[Array, "images dim"]]:
-        """Logits of all pixels, and the improved codes; missing pixels of `x` are 0."""
+        """Drives (logits) of all pixels, and the improved codes; missing pixels of `x` are 0."""
         ...
 
 
@@ -192,7 +192,8 @@ class Refined(eqx.Module):
     ) -> Float[Array, "images pixels"]:
         """Fill in the pixels that are not `visible`; the values of `x` there are ignored."""
         found = candidates(self, x, visible)
-        return jnp.where(visible[None, :], x, expected(found, self.temperature, self.sharpness))
+        filled = expected(output_of(self.decoder), found, self.temperature, self.sharpness)
+        return jnp.where(visible[None, :], x, filled)
 
 
 @eqx.filter_jit
@@ -200,31 +201,38 @@ def candidates(
     refined: Refined, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
 ) -> Candidates:
     """The likeliest codes of each image, improved; neither τ nor κ matters."""
-    seen, codes = visible[None, :], refined.codes
+    seen, codes, output = visible[None, :], refined.codes, output_of(refined.decoder)
     x = jnp.where(seen, x, 0.0)
+    # A missing pixel costs every code the same: its drive is 0, and its value what that predicts.
+    known = jnp.where(seen, x, output.mean(jnp.zeros_like(x)))
 
-    def seen_logits(codes: Float[Array, "codes dim"]) -> Float[Array, "codes pixels"]:
-        # A missing pixel's logit of 0 costs every code the same log 2.
+    def seen_drive(codes: Float[Array, "codes dim"]) -> Float[Array, "codes pixels"]:
         return jnp.where(seen, refined.decoder.decode(codes), 0.0)
 
     def improve(
         numbers: Int[Array, " images"],
     ) -> tuple[Float[Array, "images pixels"], Float[Array, " images"]]:
-        logits, improved = refined.improve(x, visible, codes[numbers])
-        return logits, log_likelihood(x, seen_logits(improved))
+        drive, improved = refined.improve(x, visible, codes[numbers])
+        return drive, output.log_prob(known, seen_drive(improved))
 
-    chosen = likeliest(seen_logits, codes, x, min(refined.n_codes, len(codes)))
+    def fit_of(codes: Float[Array, "block dim"]) -> Float[Array, "images block"]:
+        return output.table(known, seen_drive(codes))
+
+    chosen = likeliest(fit_of, codes, min(refined.n_codes, len(codes)))
     return lax.map(improve, chosen.T)
 
 
 @eqx.filter_jit
 def expected(
-    found: Candidates, temperature: float | Float[Array, ""], sharpness: float | Float[Array, ""]
+    output: PixelLikelihood,
+    found: Candidates,
+    temperature: float | Float[Array, ""],
+    sharpness: float | Float[Array, ""],
 ) -> Float[Array, "images pixels"]:
-    """Σ_s w_s logistic(κ a_s)."""
-    logits, fits = found
+    """Σ_s w_s logistic(κ a_s), or with the g of a Gaussian output in the logistic's place."""
+    drive, fits = found
     weights = jax.nn.softmax(fits / temperature, axis=0)
-    return jnp.einsum("si,sip->ip", weights, jax.nn.sigmoid(sharpness * logits))
+    return jnp.einsum("si,sip->ip", weights, output.mean(sharpness * drive))
 
 
 def fit_refined(
@@ -240,6 +248,7 @@ def fit_refined(
     missing, wanted = (logits[..., ~visible], fits), x[:, ~visible]
     # As arrays, so that all values share one program.
     several = list(itertools.product(jnp.asarray(TEMPERATURES), jnp.asarray(SHARPNESS)))
-    errors = [float(jnp.sum((wanted - expected(missing, *one)) ** 2)) for one in several]
+    output = output_of(decoder)
+    errors = [float(jnp.sum((wanted - expected(output, missing, *one)) ** 2)) for one in several]
     temperature, sharpness = several[int(np.argmin(errors))]
     return Refined(decoder, improve, codes, temperature=temperature, sharpness=sharpness)

@@ -114,13 +114,20 @@ class Regressor(eqx.Module):
     """A completer for one mask: from visible pixels to logits of missing ones.
 
     `seen` and `hidden` are the indices of the visible and the missing pixels; dropout is of
-    hidden units, in training.
+    hidden units, in training.  Of images with values beyond [0, 1] it predicts the values
+    themselves, standardised by `scale`: their mean and standard deviation.
     """
 
     network: _Network
     dropout: eqx.nn.Dropout
     seen: Int[Array, " seen"]
     hidden: Int[Array, " hidden"]
+    scale: tuple[float, float] | None = eqx.field(static=True, default=None)
+
+    def standardised(self, x: Shaped[Array, "images _pixels"]) -> Float[Array, "images _pixels"]:
+        """Pixels as the network takes and gives them."""
+        x = x.astype(jnp.float32)
+        return x if self.scale is None else (x - self.scale[0]) / self.scale[1]
 
     def logits(
         self, seen: Float[Array, "images seen"], key: PRNGKeyArray | None = None
@@ -138,8 +145,12 @@ class Regressor(eqx.Module):
     def __call__(
         self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
     ) -> Float[Array, "images pixels"]:
-        """Fill in probabilities of the missing pixels."""
-        filled = jax.nn.sigmoid(self.logits(x[:, self.seen]))
+        """Fill in probabilities, or values, of the missing pixels."""
+        filled = self.logits(self.standardised(x[:, self.seen]))
+        if self.scale is None:
+            filled = jax.nn.sigmoid(filled)
+        else:
+            filled = filled * self.scale[1] + self.scale[0]
         return x.at[:, self.hidden].set(filled)
 
 
@@ -197,6 +208,7 @@ def fit_regressor(
         dropout=eqx.nn.Dropout(dropout),
         seen=jnp.flatnonzero(visible),
         hidden=jnp.flatnonzero(~visible),
+        scale=_scale(np.asarray(train)),
     )
     inputs, targets = jnp.asarray(train)[:, visible], jnp.asarray(train)[:, ~visible]
     optimiser = optax.adam(learning_rate)
@@ -214,6 +226,13 @@ def fit_regressor(
             on_epoch(len(errors), errors[-1])
         since_best = len(errors) - 1 - int(np.argmin(errors))
     return RegressorFit(best, np.asarray(errors), since_best >= _PATIENCE)
+
+
+def _scale(images: Shaped[np.ndarray, "images pixels"]) -> tuple[float, float] | None:
+    """Mean and standard deviation of values that are no probabilities; None for those in [0, 1]."""
+    if images.min() >= 0 and images.max() <= 1:
+        return None
+    return float(np.mean(images)), float(np.std(images)) or 1.0
 
 
 @eqx.filter_jit
@@ -234,8 +253,10 @@ def _epoch(
         return eqx.tree_at(lambda m: m.network, model, network)
 
     def error(network: _Network, chosen: Int[Array, " batch"]) -> Float[Array, ""]:
-        x, truth = (a[chosen].astype(jnp.float32) for a in (inputs, targets))
+        x, truth = (model.standardised(a[chosen]) for a in (inputs, targets))
         logits = with_network(network).logits(x, jax.random.fold_in(key, chosen[0]))
+        if model.scale is not None:
+            return jnp.mean((logits - truth) ** 2)
         return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, truth))
 
     def learn(

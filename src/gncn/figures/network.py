@@ -19,6 +19,7 @@ from gncn.figures.style import (
     entitle,
     new_figure,
     save_figure,
+    shades,
     show,
     style,
     write,
@@ -48,12 +49,14 @@ def draw_reconstructions(
     grid = figure.subplots(2 * bands, per_row, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
+    look = shades(originals, reconstructions)
     for index, error in enumerate(errors):
         band, column = divmod(index, per_row)
         below = grid[2 * band + 1, column]
-        show(grid[2 * band, column], originals[index].reshape(shape))
-        show(below, reconstructions[index].reshape(shape))
-        write(below, 0.5, -0.06, f"{error:.0f}", transform=below.transAxes, va="top", fontsize=8)
+        show(grid[2 * band, column], originals[index].reshape(shape), look)
+        show(below, reconstructions[index].reshape(shape), look)
+        number = f"{error:.0f}" if error >= 10 else f"{error:.2g}"
+        write(below, 0.5, -0.06, number, transform=below.transAxes, va="top", fontsize=8)
     title = f"Originals above, reconstructions below, with the {error_label}"
     figure.suptitle(title, fontsize=10, color=INK)
     return save_figure(figure, path)
@@ -92,9 +95,13 @@ def draw_learning_curve(path: Path, history: Sequence[EpochRecord]) -> Path:
 
 
 def draw_comparison(
-    path: Path, curves: Mapping[str, Sequence[float]], models: Mapping[str, str], what: str
+    path: Path,
+    curves: Mapping[str, Sequence[float]],
+    models: Mapping[str, str],
+    what: str,
+    error_name: str = "bce",
 ) -> Path:
-    """BCE of some images against epochs, one line for each run (the paper's Figure 4).
+    """Errors of some images against epochs, one line for each run (the paper's Figure 4).
 
     A line is labelled by its run's model, and by the run, too, if the model has several.
     """
@@ -112,7 +119,7 @@ def draw_comparison(
             markersize=3,
             label=models[run] if alone else f"{models[run]} ({run})",
         )
-    style(axes, title=f"Reconstruction of {what}", x="epoch", y=ERROR_LABELS["bce"])
+    style(axes, title=f"Reconstruction of {what}", x="epoch", y=ERROR_LABELS[error_name])
     axes.legend(fontsize=8, frameon=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return save_figure(figure, path)
@@ -188,11 +195,12 @@ def draw_settling(
     shown = np.unique(np.round(np.linspace(0, n_steps, 9)).astype(int))
     figure = new_figure(11.0, 6.6)
     strip, plots = figure.subfigures(2, 1, height_ratios=[1, 2.6], squeeze=False)[:, 0]
+    look = shades(original, predictions)
     pictures = [(original, "seen"), *((predictions[t], f"step {t}") for t in shown)]
     for axes, (picture, title) in zip(
         strip.subplots(1, len(pictures), squeeze=False)[0], pictures, strict=True
     ):
-        show(axes, picture.reshape(shape))
+        show(axes, picture.reshape(shape), look)
         axes.set_title(title, fontsize=8, color=INK)
     psi_axes, *state_axes = plots.subplots(1, 1 + len(latents))
     steps = np.arange(n_steps + 1)

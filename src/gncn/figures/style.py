@@ -5,7 +5,9 @@ Figures are drawn without a display.
 
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
+from gncn.base.arrays import NO_CLASS
 from gncn.base.errors import shortened
 from gncn.base.files import write_atomic
 from gncn.base.shown import shown
@@ -82,9 +85,30 @@ def write(axes: Axes, x: float | int, y: float | int, text: str, **look: Any) ->
     axes.text(x, y, text, **(usual | look))
 
 
-def show(axes: Axes, image: Shaped[np.ndarray, "..."]) -> None:
-    """An image of pixels in [0, 1], dark on light, without axes."""
-    axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+GREYS: dict[str, Any] = {"cmap": "gray_r", "vmin": 0.0, "vmax": 1.0}
+"""How pixels in [0, 1] are drawn: dark on light."""
+
+
+def shades(*images: Shaped[np.ndarray, "..."]) -> dict[str, Any]:
+    """How images are drawn that are to be compared.
+
+    Those in [0, 1] are dark on light.  Others have the colours that their largest value asks for:
+    red above 0 and blue below it if some are negative.
+    """
+    known = [image[np.isfinite(image)] for image in images if image.size]
+    low = min((float(one.min()) for one in known if one.size), default=0.0)
+    high = max((float(one.max()) for one in known if one.size), default=1.0)
+    if low >= 0:
+        return GREYS | {"vmax": max(high, 1.0)}
+    bound = max(-low, high)
+    return {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
+
+
+def show(
+    axes: Axes, image: Shaped[np.ndarray, "..."], look: Mapping[str, Any] = MappingProxyType(GREYS)
+) -> None:
+    """An image without axes, as `shades` says."""
+    axes.imshow(image, **look)
     axes.set_axis_off()
 
 
@@ -92,6 +116,9 @@ def scatter_classes(
     axes: Axes, positions: Float[np.ndarray, "points 2"], labels: Int[np.ndarray, " points"] | None
 ) -> None:
     """Draw points coloured by class; of ten classes or fewer, each has its name amid its points."""
+    if labels is not None and (labels == NO_CLASS).any():
+        axes.scatter(*positions[labels == NO_CLASS].T, s=6, color=FAINT, linewidths=0)
+        positions, labels = positions[labels != NO_CLASS], labels[labels != NO_CLASS]
     classes = [0] if labels is None else np.unique(labels).tolist()
     few = len(classes) <= 10
     shades = colormaps["tab10" if few else "hsv"]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from gncn.base.arrays import NO_CLASS
 from gncn.base.errors import ConfigError
 from gncn.evaluation.codes import ACTIVE, embed, fit_probe, sparsity
 from gncn.measures.measure import Column, Measure, Numbers, Result, Row
@@ -89,6 +90,8 @@ class LinearProbe(Measure):
 def probe_layer(subject: Subject, layer: int) -> dict[str, Any]:
     """Fit linear classifiers to the states and activities of a layer, from 1 to L.
 
+    Images without a class (-1) take no part.
+
     Raises:
         ConfigError: the images have no labels.
     """
@@ -104,8 +107,18 @@ def probe_layer(subject: Subject, layer: int) -> dict[str, Any]:
         what = f"probe on {name}"
         subject.report(what)
         on_fit = subject.counting(what, "fits")
-        probe = fit_probe(codes["train"], train, codes["validation"], validation, on_fit=on_fit)
-        score = probe.score(codes[subject.split], labels)
+        pairs = [
+            (codes[split][known], classes[known])
+            for split, classes, known in (
+                ("train", train, train != NO_CLASS),
+                ("validation", validation, validation != NO_CLASS),
+                (subject.split, labels, labels != NO_CLASS),
+            )
+        ]
+        if any(not len(classes) for _, classes in pairs):
+            raise ConfigError("A probe needs labels, and all images of a split have none (-1).")
+        probe = fit_probe(*pairs[0], *pairs[1], on_fit=on_fit)
+        score = probe.score(*pairs[2])
         results[name] = {
             "error_percent": score.error,
             "confusion": score.confusion.tolist(),

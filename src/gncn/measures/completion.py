@@ -139,18 +139,21 @@ class Completion(MissingMeasure):
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
         """Draw a row for what was seen, for each way's completion, and for the whole images."""
-        from gncn.figures.style import new_figure, save_figure, show, write
+        from gncn.figures.style import new_figure, save_figure, shades, show, write
 
         shown = result.pictures
-        rows = {"seen": np.where(shown["visible"][None, :], shown["whole"], 0.5)}
-        rows |= {way: shown[f"completed_{way}"] for way in result.numbers["completion"]["ways"]}
+        ways = result.numbers["completion"]["ways"]
+        look = shades(shown["whole"], *(shown[f"completed_{way}"] for way in ways))
+        blank = (look["vmin"] + look["vmax"]) / 2
+        rows = {"seen": np.where(shown["visible"][None, :], shown["whole"], blank)}
+        rows |= {way: shown[f"completed_{way}"] for way in ways}
         rows["whole image"] = shown["whole"]
         n = len(shown["whole"])
         figure = new_figure(0.8 * n + 1.4, 0.86 * len(rows) + 0.3)
         grid = figure.subplots(len(rows), n, squeeze=False)
         for row, (name, images) in zip(grid, rows.items(), strict=True):
             for axes, image in zip(row, images, strict=True):
-                show(axes, image.reshape(subject.shape))
+                show(axes, image.reshape(subject.shape), look)
             write(row[0], -0.08, 0.5, name, transform=row[0].transAxes, ha="right", fontsize=9)
         return save_figure(figure, folder / "completions.png")
 

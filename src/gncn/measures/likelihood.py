@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from pydantic import Field, field_validator
 
 from gncn.base.errors import MOST_COUNT
@@ -97,6 +96,7 @@ class Likelihood(PriorMeasure):
     )
 
     needs_codes = False
+    needs_density = True
     note = (
         "log p(x) by Monte Carlo from S prior samples is a stochastic lower bound: on average it "
         "lies below the true value, and rises to it as S grows. The paper's convention adds "
@@ -211,6 +211,7 @@ class Tight(PriorMeasure):
         default=0.3, gt=0, description="First step size of the Hamiltonian transitions."
     )
 
+    needs_density = True
     note = (
         "A lower bound on average, too, but it starts from Gaussians near the posterior of each "
         "image. On images that the model simulated itself it is also bounded from above: the gap "
@@ -229,7 +230,7 @@ class Tight(PriorMeasure):
             step_size=self.leapfrog_step,
         )
 
-        def propose(x: UInt8[np.ndarray, "images pixels"]) -> GaussianProposal:
+        def propose(x: Shaped[np.ndarray, "images pixels"]) -> GaussianProposal:
             codes = subject.model.encode_layers(x)[-1]
             return subject.model.propose(model, x, codes, subject.key(7))
 
@@ -336,9 +337,13 @@ class Samples(PriorMeasure):
         prior = subject.prior(self.n_components, self.covariance)
         subject.report("sampling, and searching the nearest training images")
         codes = prior.prior.sample(subject.key(6), _N_SAMPLES)
-        means = np.asarray(jax.nn.sigmoid(subject.model.decoder.decode(codes)))
-        uniform = np.random.default_rng(subject.seed).uniform(size=means.shape)
-        drawn = (uniform < means).astype(np.uint8)
+        drive, output = subject.model.decoder.decode(codes), subject.output
+        means = np.asarray(output.mean(drive))
+        if output.binary:
+            uniform = np.random.default_rng(subject.seed).uniform(size=means.shape)
+            drawn = (uniform < means).astype(np.uint8)
+        else:
+            drawn = np.asarray(output.sample(subject.key(9), drive))
         train = subject.data.train.array
         nearest = nearest_images(train, drawn)
         held_out = nearest_images(train, subject.target.array[:_N_SAMPLES])
@@ -346,7 +351,7 @@ class Samples(PriorMeasure):
             "n": len(means),
             "distance_to_nearest_training_image": float(nearest.distances.mean()),
             "the_same_for_held_out_images": float(held_out.distances.mean()),
-            "note": "Euclidean, of binary draws; a model that copies is much nearer than held-out "
+            "note": "Euclidean, of draws; a model that copies is much nearer than held-out "
             "images are.",
         }
         pictures = {
@@ -358,7 +363,7 @@ class Samples(PriorMeasure):
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
         """Draw three squares of images, side by side."""
-        from gncn.figures.style import entitle, new_figure, save_figure, show
+        from gncn.figures.style import entitle, new_figure, save_figure, shades, show
 
         titles = {
             "samples": "Samples (means)",
@@ -366,11 +371,13 @@ class Samples(PriorMeasure):
             "samples_nearest": "The training image nearest to each draw",
         }
         figure = new_figure(4.6 * len(titles), 5)
+        look = shades(*(result.pictures[name] for name in titles))
         for axes, (name, title) in zip(
             figure.subplots(1, len(titles)), titles.items(), strict=True
         ):
             images = result.pictures[name]
             columns = round(len(images) ** 0.5)
-            show(axes, tile(images, subject.shape, columns, background=0.5))
+            background = (look["vmin"] + look["vmax"]) / 2
+            show(axes, tile(images, subject.shape, columns, background=background), look)
             entitle(axes, title)
         return save_figure(figure, folder / "samples.png")

@@ -97,6 +97,8 @@ class Measure(Part):
     Attributes:
         needs_codes: whether the model must map images to codes.
         needs_labels: whether the images must have classes.
+        needs_density: whether the model must have a density of these images: of a Bernoulli
+            output binary ones only.
         of_data_alone: whether the result depends on the images and not on the model.
         columns: numbers to tabulate.
         conditions: what its numbers must have in common to be compared.
@@ -105,6 +107,7 @@ class Measure(Part):
 
     needs_codes: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
+    needs_density: ClassVar[bool] = False
     of_data_alone: ClassVar[bool] = False
     columns: ClassVar[tuple[Column, ...]] = ()
     conditions: ClassVar[tuple[Condition, ...]] = ()

@@ -14,10 +14,11 @@ from gncn.baselines.clamped import ClampedCompleter, EncodeAgain
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.core.competition import Columns
 from gncn.core.completion import Completer, settle_on_visible
-from gncn.core.inference import decode, encode_layers
+from gncn.core.inference import descend, encode_layers
 from gncn.core.network import Network
 from gncn.evaluation.completion import Ways, combine
 from gncn.evaluation.images import blocks
+from gncn.evaluation.pixels import PixelLikelihood, pixels_of
 from gncn.evaluation.proposals import GaussianProposal
 from gncn.evaluation.protocols import Codes, Images, Mask, StandardNormal, WithPrior
 from gncn.evaluation.recall import SHARPNESS, fit_recall, fit_refined
@@ -43,13 +44,18 @@ def as_measurable(model: Any) -> Measurable:
 
 
 class Generator(eqx.Module):
-    """A network as a `Decoder`: top states to pixel logits."""
+    """A network as a `Decoder`: top states to the input of g^0."""
 
     network: Network
 
+    @property
+    def output(self) -> PixelLikelihood:
+        """Bernoulli or Gaussian, as the network's error neurons of the data."""
+        return pixels_of(self.network.layers[0].errors)
+
     def decode(self, codes: Float[Array, "codes dim"]) -> Float[Array, "codes pixels"]:
-        """Logits that codes predict."""
-        return decode(self.network, codes)
+        """The input to g^0 that codes predict."""
+        return descend(self.network, codes)[0]
 
 
 class NetworkModel(Measurable):

@@ -21,6 +21,7 @@ from gncn.evaluation.completion import Ways
 from gncn.evaluation.images import image_shape
 from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.mixture_fit import choose_mixture
+from gncn.evaluation.pixels import PixelLikelihood, output_of
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import Codes, Decoder, Images, Mask, Prior, WithPrior
 
@@ -40,10 +41,11 @@ _REGULARISATION = 0.03
 
 @runtime_checkable
 class Measurable(Protocol):
-    """A generative model of binary images, as measures see it.
+    """A generative model of images, as measures see it.
 
     Attributes:
-        decoder: maps codes to logits of pixels; an `equinox.Module`.
+        decoder: maps codes to logits of pixels, or to the drive of its ``output``
+            (`gncn.evaluation.protocols.Decoder`); an `equinox.Module`.
         has_codes: whether the model maps images to codes; if not, it can only be sampled.
         own_prior: the prior that the model was trained with, if there was one.
         fitted_prior: the density of codes, if training fitted it; if None, a mixture is fitted
@@ -102,7 +104,7 @@ class Subject:
         priors: the mixtures fitted so far, by their settings.
 
     Raises:
-        ConfigError: the split can't be reported on, or the images are real-valued.
+        ConfigError: the split can't be reported on.
     """
 
     model: Measurable
@@ -117,13 +119,16 @@ class Subject:
         if self.split not in ("validation", "test"):
             raise ConfigError(f"Measure on 'validation' or 'test' images; received {self.split!r}.")
         check_seed(self.seed)
-        if not self.data.binary:
-            raise ConfigError("Likelihoods here are of binary images; these data are real-valued.")
 
     @property
     def target(self) -> Split:
         """The images that numbers are reported on."""
         return getattr(self.data, self.split)
+
+    @property
+    def output(self) -> PixelLikelihood:
+        """The likelihood of the model's pixels."""
+        return output_of(self.model.decoder)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -150,7 +150,8 @@ def _assess(
     header["settings"] = found.numbers.get("settings", {}) | header["settings"]
     found = found.with_(Result(header))
     if isinstance(model, Network | Autoencoder):
-        found.numbers["bce"] = mean_statistics(model, subject.target, folder.config).error
+        error = mean_statistics(model, subject.target, folder.config).error
+        found.numbers[method_of(model).error_name(model)] = error
     figures: list[Path] = []
     took = found.numbers.setdefault("seconds", {})
     where = folder.path / CHECKPOINTS / f"evaluation-{split}-{trial}"
@@ -210,6 +211,11 @@ def _why_not(name: str, measure: Measure, subject: Subject, kind: str) -> str:
         return f"{name!r} can't be measured of the model {kind!r}; what can is {possible}."
     if measure.needs_labels and subject.data.n_classes is None:
         return f"The measure {name!r} needs labels, and the data {subject.data.name!r} have none."
+    if measure.needs_density and subject.output.binary and not subject.data.binary:
+        return (
+            f"The measure {name!r} needs a density, and a Bernoulli output has one of binary "
+            f"images only; those of {subject.data.name!r} are real-valued."
+        )
     return ""
 
 

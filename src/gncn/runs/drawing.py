@@ -5,6 +5,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from gncn.base.arrays import NO_CLASS
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.classifier import DSRN
 from gncn.baselines.pixel_mixture import PixelMixture
@@ -42,7 +43,8 @@ def draw_run(folder: RunFolder, data: Dataset) -> list[Path]:
     match model:
         case Network():
             weights = model.connections[0].plastic
-            what = "neurons of layer 1 adds to the image's logits"
+            what = "neurons of layer 1 adds to the image"
+            what += "'s logits" if model.circuit.binary else ""
         case Autoencoder():
             weights = model.decoder.weights[-1].T
             what = "hidden units adds to the image's logits"
@@ -71,7 +73,7 @@ def _draw_columns(path: Path, network: Network, data: Dataset) -> Path:
         path,
         [np.asarray(states)[:N_ACTIVE] for states in settled.latents[1:]],
         [rivals.group_size if isinstance(rivals, Columns) else None for rivals in competitions],
-        [f"{what} {number}" for number in numbers],
+        [f"{what} {number}" if number != NO_CLASS else "no class" for number in numbers],
     )
 
 

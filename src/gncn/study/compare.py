@@ -49,7 +49,8 @@ class Row:
     Attributes:
         n_synapses: all that the model learns, if it has synapses.
         values: our numbers, by the keys of `gncn.study.paper.columns`; `published` has the paper's.
-        curves: mean BCE over trials after each epoch; empty for models without.
+        curves: mean error over trials after each epoch; empty for models without.
+        error_name: which error that is: ``bce`` or ``squared_error``.
     """
 
     run: Path
@@ -58,6 +59,7 @@ class Row:
     values: dict[str, Summary]
     published: dict[str, float]
     curves: tuple[float, ...]
+    error_name: str = "bce"
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def _row(folder: RunFolder, metrics: dict[int, Any], split: str, conditions: dic
     theirs = {key: paper.of(column) for key, column in columns().items()}
     curves: dict[int, list[float]] = {}
     for record in history:
-        if record.error_name == "bce":
+        if record.error_name in ("bce", "squared_error"):
             curves.setdefault(record.epoch, []).append(getattr(record, split).error)
     return Row(
         run=folder.path,
@@ -186,6 +188,7 @@ def _row(folder: RunFolder, metrics: dict[int, Any], split: str, conditions: dic
         values=values,
         published={key: number for key, number in theirs.items() if number is not None},
         curves=tuple(float(np.mean(curves[epoch])) for epoch in sorted(curves)),
+        error_name="squared_error" if "squared_error" in values else "bce",
     )
 
 
@@ -285,7 +288,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                     for key, value in row.values.items()
                 },
                 "published": row.published,
-                "bce_by_epoch": list(row.curves),
+                f"{row.error_name}_by_epoch": list(row.curves),
             }
             for row in comparison.rows
         ],

@@ -92,9 +92,12 @@ def published(
 
 BCE = Column("bce", "BCE", lambda _: None, published="bce", table="generative")
 """Reconstruction error, which training records and no measure finds."""
+SQUARED_ERROR = Column("squared_error", "squared error", lambda _: None, table="generative")
+"""The same of models with Gaussian outputs."""
 
 _FROM_TRAINING = {
     "bce": ("bce", 1),
+    "squared_error": ("squared_error", 1),
     "error_percent": ("error_percent", 1),
     "negative_log_likelihood": ("log_likelihood", -1),
 }
@@ -103,7 +106,9 @@ _FROM_TRAINING = {
 
 def all_columns() -> dict[str, Column]:
     """All columns by key: what searches may improve."""
-    return {"bce": BCE} | {column.key: column for _, column in measure_columns()}
+    return {one.key: one for one in (BCE, SQUARED_ERROR)} | {
+        column.key: column for _, column in measure_columns()
+    }
 
 
 def columns() -> dict[str, Column]:

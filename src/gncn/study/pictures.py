@@ -55,13 +55,21 @@ def pack_pictures(
 def sheet(
     images: Shaped[np.ndarray, "n pixels"], shape: tuple[int, int], per_row: int = PER_ROW
 ) -> dict[str, Any]:
-    """Images side by side, as a PNG with its size in pixels."""
+    """Images side by side, as a PNG with its size in pixels; in colours beyond [0, 1]."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    from gncn.figures.style import GREYS, shades
+
     tiled = tile(images, shape, min(per_row, len(images)), background=0.0)
-    grey = np.round(255 * (1 - np.clip(tiled, 0, 1))).astype(np.uint8)
+    picture = np.round(255 * (1 - np.clip(tiled, 0, 1))).astype(np.uint8)
+    if (look := shades(images)) != GREYS:
+        drawn = ScalarMappable(Normalize(look["vmin"], look["vmax"]), look["cmap"])
+        picture = drawn.to_rgba(tiled, bytes=True)[..., :3]
     content = io.BytesIO()
-    Image.fromarray(grey).save(content, "PNG", optimize=True)
+    Image.fromarray(picture).save(content, "PNG", optimize=True)
     png = base64.b64encode(content.getvalue()).decode()
-    return {"png": png, "width": grey.shape[1], "height": grey.shape[0]}
+    return {"png": png, "width": picture.shape[1], "height": picture.shape[0]}
 
 
 def pack_points(
@@ -73,7 +81,7 @@ def pack_points(
     scaled = (positions - low) / np.maximum(high - low, 1e-9) * 65_535
     packed = {"xy": base64.b64encode(np.round(scaled).astype("<u2").tobytes()).decode()}
     if labels is not None:
-        packed["labels"] = base64.b64encode(labels[:N_POINTS].astype("<u2").tobytes()).decode()
+        packed["labels"] = base64.b64encode(labels[:N_POINTS].astype("<i2").tobytes()).decode()
     return packed
 
 
@@ -84,5 +92,5 @@ def unpack_points(
     whole = np.frombuffer(base64.b64decode(packed["xy"]), "<u2").reshape(-1, 2)
     labels = None
     if "labels" in packed:
-        labels = np.frombuffer(base64.b64decode(packed["labels"]), "<u2").astype(np.int32)
+        labels = np.frombuffer(base64.b64decode(packed["labels"]), "<i2").astype(np.int32)
     return whole / 65_535, labels

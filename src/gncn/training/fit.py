@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial as partial_of
 from functools import singledispatch
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
@@ -21,7 +22,6 @@ from jaxtyping import Array
 from gncn.base.errors import (
     MOST_COUNT,
     ConfigError,
-    DataError,
     DivergenceError,
     check_seed,
     quoted,
@@ -29,6 +29,7 @@ from gncn.base.errors import (
 from gncn.base.hardware import refuse_too_large
 from gncn.base.interrupts import interrupts_held
 from gncn.data import Dataset
+from gncn.data.arrays import as_dataset
 from gncn.training.checkpoints import Checkpoints, Keeper, identify
 from gncn.training.config import Rates, TrainingConfig
 from gncn.training.epochs import (
@@ -52,7 +53,8 @@ WORST_NATS_PER_PIXEL = 10 * np.log(2)
 """A mean reconstruction error above this is divergence: ten times the error of tossing coins.
 
 An autoencoder's error may lie above it before anything is learned; then twice the error of the
-first mini-batch is the limit."""
+first mini-batch is the limit.  Squared errors depend on the unit of the data; theirs is ten times
+that of the first mini-batch, if that is more."""
 
 
 @singledispatch
@@ -74,7 +76,7 @@ def _unfit(models: Sequence[Any]) -> ConfigError:
 
 @runtime_checkable
 class Listener(Protocol):
-    """Hears of a run's progress."""
+    """Hears of a run's progress.  A listener may leave out methods."""
 
     def on_start(self, n_epochs: int, n_batches: int) -> None:
         """Training begins: so many epochs of so many mini-batches."""
@@ -92,6 +94,34 @@ class Listener(Protocol):
         """
 
 
+def heard(listeners: Any) -> list[Listener]:
+    """Listeners of which each has all methods: those that it leaves out do nothing.
+
+    Raises:
+        ConfigError: something has none of the methods, or isn't a sequence.
+    """
+    names = ("on_start", "on_batch", "on_epoch")
+    if not isinstance(listeners, Sequence):
+        listeners = [listeners]
+    whole = []
+    for one in listeners:
+        methods = {name: getattr(one, name) for name in names if callable(getattr(one, name, None))}
+        if not methods:
+            raise ConfigError(
+                f"A listener has one or several of the methods {', '.join(names)}; received "
+                f"{quoted(one)}."
+            )
+        if len(methods) < len(names):
+            kept = {name: getattr(one, name) for name in ("state", "restore") if hasattr(one, name)}
+            one = SimpleNamespace(**dict.fromkeys(names, _idle) | methods | kept)
+        whole.append(one)
+    return whole
+
+
+def _idle(*_: Any) -> None:
+    """What a listener does on hearing of what it doesn't listen to."""
+
+
 class FitDivergenceError(DivergenceError):
     """Training diverged.
 
@@ -106,11 +136,11 @@ class FitDivergenceError(DivergenceError):
 
 def fit(
     network: M | Sequence[M],
-    data: Dataset,
+    data: Any,
     config: TrainingConfig | Sequence[TrainingConfig] | None = None,
     *,
     seeds: int | Sequence[int] = 0,
-    listeners: Sequence[Listener] = (),
+    listeners: Any = (),
     checkpoints: Checkpoints | str | Path | None = None,
     resume_from: Checkpoints | str | Path | None = None,
 ) -> Fit[M]:
@@ -118,13 +148,15 @@ def fit(
 
     Args:
         network: the network or baseline, or one for each trial.
-        data: the models learn from `data.train`.  `data.validation` and `data.test` are
-            evaluated after every epoch and have no influence, unless `config.patience`
-            lets validation decide when to stop.
+        data: a `gncn.Dataset`, or images in whatever form, or their path, of which a data set is
+            made by `gncn.from_arrays` or `gncn.load_file`: binary for a Bernoulli output, else
+            with the values as they are.  The models learn from `data.train`.  `data.validation`
+            and `data.test` are evaluated after every epoch and have no influence, unless
+            `config.patience` lets validation decide when to stop.
         config: length, batch size, optimiser and rates.  With one for each trial, they may
             differ in their rates.  Trials may also differ in β, γ, α_e and α_h.
         seeds: decide the order of images, one seed for each trial.
-        listeners: hear of the progress.
+        listeners: hear of the progress; see `Listener`.
         checkpoints: where to keep what a killed training goes on from, after every epoch, or
             more often as a `Checkpoints` says.  No other training's may be there.
         resume_from: go on from the newest checkpoint there, and keep further ones in the same
@@ -153,12 +185,12 @@ def fit(
     for one in configs:
         if not isinstance(one, TrainingConfig):
             raise ConfigError(f"config must be a `gncn.TrainingConfig`; received {quoted(one)}.")
-    if not isinstance(cast(Any, data), Dataset):
-        raise DataError(
-            f"data must be a `gncn.Dataset`; received {type(data).__name__}. Make one of arrays "
-            "with `gncn.from_arrays`."
-        )
+    for model in models:
+        method_of(model)  # refuses what can't be trained
     _refuse_unequal(models, seeds, configs)
+    circuit = getattr(models[0], "circuit", None)
+    data = as_dataset(data, binary=circuit is None or circuit.binary)
+    listeners = heard(listeners)
     epochs = _Epochs(models, data, configs, listeners)
     plan, progress = configs[0], epochs.start(models, seeds)
     if checkpoints is not None and resume_from is not None:
@@ -256,8 +288,10 @@ class _Epochs:
         )
         seconds = time.perf_counter() - began
         errors = report.batch_error
-        if epoch == 1 and self.method.free_start:
-            worst = np.maximum(worst, 2 * np.nan_to_num(errors[0], nan=0.0, posinf=0.0))
+        squared = self.error_name == "squared_error"
+        if epoch == 1 and (squared or self.method.free_start):
+            times = 10 if squared else 2
+            worst = np.maximum(worst, times * np.nan_to_num(errors[0], nan=0.0, posinf=0.0))
         bad = ~(errors <= worst)
         bad[-1] |= ~np.isfinite(report.mean.discrepancy)
         if bad.any():

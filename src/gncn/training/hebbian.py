@@ -167,6 +167,7 @@ class Hebbian(Method):
                 f"{data.name!r} have {data.n_pixels} pixels; build the circuit with "
                 f"sizes=({data.n_pixels}, ...)."
             )
+        _refuse_range(circuit, data)
         refuse_idle(config, IDLE, "for a model that learns without backprop", "training.")
         for names, why in _idle_in_learning(circuit):
             refuse_idle(config, names, why, "training.")
@@ -183,6 +184,17 @@ class Hebbian(Method):
 
 
 method_of.register(Network, lambda _: Hebbian)
+
+
+def _refuse_range(circuit: Circuit, data: Dataset) -> None:
+    """Refuse values outside of [0, 1] for a Bernoulli output, by a `DataError`."""
+    low, high = data.limits if circuit.binary else (0.0, 1.0)
+    if not 0 <= low <= high <= 1:
+        raise DataError(
+            f"A Bernoulli output takes pixels in [0, 1]; images of {data.name!r} have values from "
+            f"{low:g} to {high:g}. Rescale them, or choose likelihood='gaussian', to which any "
+            "finite value is data."
+        )
 
 
 def _idle_in_learning(circuit: Circuit) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -230,6 +242,7 @@ class _Networks(ModelKind[Run]):
 
     def describe(self, config: Run, data: Dataset) -> str:
         circuit = config.network.circuit(data.n_pixels)
+        _refuse_range(circuit, data)
         return f"{'-'.join(map(str, circuit.sizes))}; {circuit.n_synapses:,} synapses"
 
 

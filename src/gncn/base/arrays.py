@@ -1,0 +1,430 @@
+"""Any array that a user has, as plain numbers: `as_images`, `as_codes`, `as_labels`.
+
+Whatever takes images, codes or labels from users calls one of these, so that the whole library
+accepts and refuses the same things in the same words.  Other libraries' arrays are known by what
+they can do and never imported: lists, array-likes (``__array__``, ``__dlpack__``), frames and
+series, tensors, masked arrays, sparse matrices, images of PIL and lists of any of these.
+
+Arrays that JAX traces pass through after a check of their shape: nobody can look at their values
+while a program is compiled.
+"""
+
+import io
+import math
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
+from os import PathLike
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int32, Shaped
+
+from gncn.base.errors import DataError, GncnError, quoted, shortened
+from gncn.base.hardware import refuse_too_large
+from gncn.base.shown import shown
+
+WHITE = 255
+"""The value of a pixel that is fully on in an 8-bit image."""
+NO_CLASS = -1
+"""The label of an image without one."""
+_ABSENT = ("NoneType", "NAType", "NaTType", "MaskedConstant")
+"""Types, some of them pandas', of what stands for a missing value."""
+
+Rows = Float[Array, "rows values"] | Float[np.ndarray, "rows values"]
+
+
+class Notice(UserWarning):
+    """Says what was done with data that could mean something else; once a process for each kind."""
+
+
+_said: set[str] = set()
+_WITHIN = ("gncn", "jaxtyping", "beartype")
+"""Packages whose lines a notice doesn't point at."""
+
+
+def say_once(kind: str, text: str) -> None:
+    """Warn with a `Notice`, at the first line outside the library, unless it was said before."""
+    if kind in _said:
+        return
+    _said.add(kind)
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _WITHIN:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(shown(text), Notice, stacklevel=level)
+
+
+def as_images(
+    images: Any,
+    n_pixels: int | None = None,
+    *,
+    what: str = "Images",
+    unit: bool = False,
+    missing: bool = False,
+) -> Rows:
+    """Turn images of any kind into rows of pixels in single precision.
+
+    Args:
+        images: see the module's docstring; of shape (n, pixels), (n, rows, columns) or
+            (n, rows, columns, channels), or one image.
+        n_pixels: values of an image; None for as many as the images have, which then can't be
+            one image.
+        what: what they are, for messages.
+        unit: whether values must lie in [0, 1], as a Bernoulli output needs; if not, any
+            finite value will do.
+        missing: whether values may be missing; those are NaN.
+
+    Returns:
+        Shape (n, pixels): an array of JAX for one of JAX, traced or not, otherwise one of NumPy.
+        8-bit images (uint8 with a value above 1) are divided by 255, which is said once.
+
+    Raises:
+        DataError: there is no image, they have another shape, they aren't numbers, a value is
+            missing, not finite or not in [0, 1].
+    """
+    rows = as_rows(plain(images, what), n_pixels, what)
+    if isinstance(rows, Tracer):
+        return rows.astype(jnp.float32)
+    values = np.asarray(rows)
+    if is_grey(values):
+        say_scaled(what)
+        values = values / np.float32(WHITE)
+    values = single(values)
+    check_values(values, what, unit=unit, missing=missing)
+    if isinstance(rows, np.ndarray):
+        return values
+    return rows if rows.dtype == jnp.float32 else jnp.asarray(values)
+
+
+def as_codes(codes: Any, width: int, *, what: str = "Codes") -> Rows:
+    """Turn codes, one a row, into single precision; 8-bit numbers are as good as any here.
+
+    Raises:
+        DataError: as for `as_images`.
+    """
+    rows = as_rows(plain(codes, what), width, what)
+    if isinstance(rows, Tracer):
+        return rows.astype(jnp.float32)
+    values = single(np.asarray(rows))
+    check_values(values, what)
+    return values if isinstance(rows, np.ndarray) else rows.astype(jnp.float32)
+
+
+def as_labels(
+    labels: Any,
+    n: int | None = None,
+    *,
+    what: str = "Labels",
+    classes: Sequence[str] | None = None,
+) -> tuple[Int32[np.ndarray, " n"], tuple[str, ...] | None]:
+    """Turn labels of any kind into class numbers.
+
+    Args:
+        labels: text, booleans, whole numbers from 0 of any type, categories, or lists of these.
+            -1, None, NaN and masked mean that an image has no class.
+        n: how many there must be.
+        what: what they are, for messages.
+        classes: names of the classes, if they are known; otherwise those received, sorted.
+
+    Returns:
+        The numbers, -1 for none, and the names of the classes: None for labels that are numbers.
+
+    Raises:
+        DataError: there isn't one label for each image, or they are of another kind.
+    """
+    array = _safely(_label_array, labels, what)
+    n = len(array) if n is None and array.ndim else n
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.shape != (n,):
+        raise DataError(
+            f"{what} must be text or whole numbers of shape ({n},), one an image; received shape "
+            f"{array.shape}."
+        )
+    gone = np.array([_is_absent(one) for one in array], bool)
+    there = array[~gone].tolist()
+    kinds = {str if isinstance(one, str) else Real if _is_number(one) else None for one in there}
+    numbers = np.full(len(array), NO_CLASS, np.int32)
+    if kinds == {str}:
+        names = tuple(sorted(set(there))) if classes is None else tuple(classes)
+        index = {name: number for number, name in enumerate(names)}
+        if unknown := sorted(set(there) - set(names)):
+            raise DataError(f"{what} must be of the classes {quoted(names)}; received {unknown}.")
+        numbers[~gone] = [index[name] for name in there]
+        return numbers, names
+    if kinds - {Real}:
+        odd = next(one for one in there if not _is_number(one))
+        raise DataError(
+            f"{what} must be all text, or all whole numbers from 0; received {quoted(odd)} among "
+            f"values of type {array.dtype}."
+        )
+    for one in there:
+        whole = math.isfinite(one) and one == int(one)
+        if not (whole and NO_CLASS <= one <= np.iinfo(np.int32).max):
+            raise DataError(
+                f"{what} must be class numbers 0, 1, 2, ..., or -1 for none; received {one!r}. "
+                "Renumber the classes, or give them names."
+            )
+    numbers[~gone] = [int(one) for one in there]
+    return numbers, None
+
+
+def plain(value: Any, what: str = "Images") -> np.ndarray | Array:
+    """Any array as booleans, integers or floats of NumPy or, for arrays of JAX, of JAX.
+
+    Its shape and, if all its values are there, its type stay.  Missing values are NaN.
+
+    Raises:
+        DataError: it is no array of real numbers.
+    """
+    found = value if isinstance(value, jax.Array) else _safely(_numbers, value, what)
+    kind, small = getattr(found.dtype, "kind", "O"), (jnp.floating, jnp.integer)
+    if kind in "biuf":
+        return found
+    if kind == "V" and any(jnp.issubdtype(found.dtype, one) for one in small):
+        return found.astype(np.float32)  # JAX's small types, which NumPy hardly knows
+    raise DataError(
+        f"{what} must be of a boolean, integer or floating type; received {found.dtype}."
+    )
+
+
+def as_rows(array: Any, n_pixels: int | None, what: str) -> Any:
+    """An array as rows, an image each; of NumPy or JAX, traced or not.
+
+    Raises:
+        DataError: its shape isn't one that `as_images` takes.
+    """
+    shape = array.shape
+    if 0 not in shape and len(shape) > 1 and n_pixels in (None, math.prod(shape[1:])):
+        return array if len(shape) == 2 else array.reshape(shape[0], -1)
+    if 0 not in shape and 1 <= len(shape) <= 3 and math.prod(shape) == n_pixels:
+        return array.reshape(1, -1)
+    if n_pixels is None:
+        raise DataError(
+            f"{what} must have the shape (n, pixels), (n, rows, cols) or (n, rows, cols, "
+            f"channels), none of them 0; received {shape}."
+        )
+    raise DataError(
+        f"{what} must have shape (n, {n_pixels}) with n at least 1, or other shapes of "
+        f"{n_pixels:,} values for each: (n, rows, columns), (n, rows, columns, channels), or one "
+        f"alone; received {shape}."
+    )
+
+
+def is_grey(values: Shaped[np.ndarray, "..."]) -> bool:
+    """Whether images are 8-bit greys or colours: of uint8, and not zeros and ones alone."""
+    return values.dtype == np.uint8 and values.size > 0 and int(values.max()) > 1
+
+
+def say_scaled(what: str) -> None:
+    """Say that 8-bit images are divided by 255."""
+    say_once(
+        "scaled",
+        f"{what} are 8-bit (uint8, values above 1): they are divided by {WHITE}. Numbers that are "
+        "no greys, such as counts, stay as they are in any other type (`astype(float)`).",
+    )
+
+
+def single(values: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Values in single precision; the largest of double precision become infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(values, np.float32)
+
+
+def check_values(
+    values: Float[np.ndarray, "..."], what: str, *, unit: bool = False, missing: bool = False
+) -> None:
+    """Refuse values that are missing, not finite, or not in [0, 1]; see `as_images`.
+
+    Raises:
+        DataError: says how many, or between which numbers they lie.
+    """
+    low, high = values.min(), values.max()
+    if np.isnan(low):
+        if not missing:
+            n = int(np.isnan(values).sum())
+            raise DataError(
+                f"{what} must be finite and whole; {n:,} of {values.size:,} values are missing "
+                "(NaN or masked). Fill them in, or leave these images out."
+            )
+        low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
+        if np.isnan(low):
+            return
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise DataError(
+            f"{what} must be finite in single precision; received values from {low} to {high}."
+        )
+    if unit and not (low >= 0 and high <= 1):
+        raise DataError(
+            f"{what} must be finite and lie in [0, 1], as binary outputs have it; received values "
+            f"from {low} to {high}. Rescale them (8-bit greys: divide by 255), or use a network "
+            "with likelihood='gaussian', to which any finite value is data."
+        )
+
+
+def _safely(read: Any, value: Any, what: str) -> np.ndarray:
+    """What `read` makes of a value; whatever fails in another library is a `DataError`."""
+    try:
+        return read(value, what)
+    except GncnError:
+        raise
+    except Exception as error:  # each library has its own kinds
+        reason = shortened(str(error).strip().partition("\n")[0], 200) or type(error).__name__
+        raise DataError(
+            f"{what} must be an array of numbers; received {_named(value)}, which can't be read as "
+            f"one: {reason.rstrip('.')}."
+        ) from error
+
+
+def _named(value: Any) -> str:
+    kind = type(value)
+    home = kind.__module__.partition(".")[0]
+    return kind.__name__ if home == "builtins" else f"{home}.{kind.__name__}"
+
+
+def _numbers(value: Any, what: str) -> np.ndarray:
+    """Any array as one of NumPy; objects in it as numbers, NaN where one is missing."""
+    if isinstance(value, np.ma.MaskedArray):
+        return _of_masked(value, what)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        return _of_sequence(value, what)
+    array = raw_array(value, what)
+    return _of_objects(array, what) if array.dtype.kind == "O" else array
+
+
+def raw_array(value: Any, what: str) -> np.ndarray:
+    """The array of NumPy that an array-like holds, whatever its type."""
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if isinstance(value, str | PathLike):
+        raise DataError(
+            f"{what} must be an array; received the path {quoted(str(value))}. Read it first, with "
+            "`gncn.load_file`."
+        )
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):  # SciPy's sparse ones
+        size = math.prod(value.shape) * value.dtype.itemsize
+        refuse_too_large(f"{what} as a dense array", size, "Give fewer rows at once.")
+        return value.toarray()
+    if hasattr(value, "getbands"):  # PIL's images
+        return np.asarray(value.convert("RGB") if value.mode == "P" else value)
+    if isinstance(value, Mapping):
+        if not value.get("bytes"):
+            raise DataError(f"{what} must be an array of numbers; received {_named(value)}.")
+        from PIL import Image  # as Hugging Face stores an image
+
+        with Image.open(io.BytesIO(value["bytes"])) as image:
+            return raw_array(image, what)
+    if hasattr(value, "detach") and hasattr(value, "dtype"):  # PyTorch's tensors
+        value = value.detach()
+        value = value.cpu() if hasattr(value, "cpu") else value
+        if str(getattr(value, "dtype", "")).endswith("bfloat16"):  # which NumPy doesn't know
+            value = value.float()
+    if hasattr(value, "__array__"):
+        return np.asarray(value)
+    if hasattr(value, "numpy"):  # TensorFlow's tensors
+        return np.asarray(value.numpy())
+    if hasattr(value, "__dlpack__"):
+        return np.from_dlpack(cast(Any, value))
+    if isinstance(value, bool | int | float | np.generic):
+        return np.asarray(value)
+    if (
+        hasattr(value, "__len__")
+        and hasattr(value, "__getitem__")
+        and not isinstance(value, Mapping | bytes | bytearray)
+    ):  # columns of Hugging Face's data sets
+        return _of_sequence([value[index] for index in range(len(value))], what)
+    raise DataError(f"{what} must be an array of numbers; received {_named(value)}.")
+
+
+def _of_masked(value: np.ma.MaskedArray, what: str) -> np.ndarray:
+    """A masked array with NaN where it is masked, never the filler under the mask."""
+    mask, data = np.ma.getmaskarray(value), np.ma.getdata(value)
+    if not mask.any():
+        return _numbers(data, what)
+    if data.dtype.kind not in "biufO":
+        return data
+    known = np.where(mask, 0, data)
+    if is_grey(known):
+        say_scaled(what)
+        known = known / np.float32(WHITE)
+    known = _of_objects(known, what) if known.dtype.kind == "O" else known
+    found = known.astype(np.result_type(known.dtype, np.float32))
+    found[mask] = np.nan
+    return found
+
+
+def _of_sequence(value: Sequence[Any], what: str) -> np.ndarray:
+    """A list of numbers, or of arrays that share a shape."""
+    kinds = set(map(type, value))
+    if all(_is_scalar(kind) for kind in kinds):
+        absent = any(kind.__name__ in _ABSENT for kind in kinds)
+        array = np.asarray(value, object if absent else None)
+        return _of_objects(array, what) if array.dtype.kind == "O" else array
+    if any(issubclass(kind, np.ma.MaskedArray) for kind in kinds):
+        return _of_masked(np.ma.stack(list(value)), what)
+    parts = [np.asarray(plain(one, what)) for one in value]
+    shapes = list(dict.fromkeys(part.shape for part in parts))
+    if len(shapes) > 1:
+        raise DataError(
+            f"{what} must all have one shape; received {shapes[0]} and {shapes[1]} among "
+            f"{len(parts):,}."
+        )
+    return np.stack(parts)
+
+
+def _of_objects(array: np.ndarray, what: str) -> np.ndarray:
+    """An array of Python's objects: numbers, or arrays that share a shape."""
+    values = array.reshape(-1).tolist()
+    kinds = set(map(type, values))
+    if all(_is_scalar(kind) for kind in kinds) and str not in kinds:
+        numbers = (np.nan if type(one).__name__ in _ABSENT else float(one) for one in values)
+        return np.fromiter(numbers, np.float64, len(values)).reshape(array.shape)
+    single_column = array.ndim == 2 and array.shape[1] == 1
+    if (array.ndim == 1 or single_column) and not any(map(_is_scalar, kinds)):
+        return _of_sequence(values, what)
+    odd = next(one for one in values if isinstance(one, str) or not _is_scalar(type(one)))
+    raise DataError(
+        f"{what} must be of a boolean, integer or floating type; received objects, among them "
+        f"{quoted(odd)}."
+    )
+
+
+def _is_scalar(kind: type) -> bool:
+    known = issubclass(kind, Real | Decimal | np.generic | str | bytes | complex)
+    return known or kind.__name__ in _ABSENT
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real | Decimal | np.bool_)
+
+
+def _is_absent(value: Any) -> bool:
+    """Whether a label stands for none: None, NaN, pandas' NA, a masked one."""
+    if type(value).__name__ in _ABSENT:
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _label_array(value: Any, what: str) -> np.ndarray:
+    """Labels as an array of Python's objects."""
+    if isinstance(value, np.ma.MaskedArray):
+        array = np.ma.getdata(value).astype(object)
+        array[np.ma.getmaskarray(value)] = None
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        items = [one.item() if hasattr(one, "item") and not np.ndim(one) else one for one in value]
+        array = np.empty(len(items), object)
+        array[:] = items
+    else:
+        array = raw_array(value, what)
+    if array.dtype.kind == "S":
+        array = array.astype(str)
+    if array.dtype.kind not in "biufUO":
+        raise DataError(
+            f"{what} must be text or whole numbers from 0; received the type {array.dtype}."
+        )
+    return array.astype(object)
