@@ -10,7 +10,7 @@ import pytest
 import gncn
 from gncn.base.errors import GncnError
 from gncn.training.fit import FitDivergenceError
-from gncn.training.progress import Fit
+from gncn.training.progress import Fit, Interrupted
 
 
 def own_exceptions():
@@ -27,7 +27,8 @@ def own_exceptions():
 @pytest.mark.parametrize("kind", own_exceptions(), ids=lambda kind: kind.__qualname__)
 def test_errors_survive_pickling(kind):
     extra = {"last_good": Fit((), (), "diverged", ())} if kind is FitDivergenceError else {}
-    error = kind("what is wrong, and what to do", **extra)
+    said = Fit((), (), "interrupted", ()) if kind is Interrupted else "what is wrong, what to do"
+    error = kind(said, **extra)
     error.more = {"learned": [1, 2]}
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind

@@ -1,5 +1,6 @@
 """What is imported when: `import gncn` needs eight packages, and what is absent is said."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import gncn
+from gncn import estimators
 from gncn.base.errors import ConfigError
 from gncn.base.extras import needs
 from gncn.cli import main
@@ -80,6 +82,7 @@ def test_a_package_that_is_there_is_no_error():
     ("package", "call", "extra"),
     [
         ("sklearn", lambda: gncn.load_dataset("digits"), "evaluation"),
+        ("sklearn", lambda: importlib.reload(estimators), "evaluation"),
         ("tomli_w", lambda: gncn.Config().to_toml(), "cli"),
     ],
 )

@@ -569,7 +569,10 @@ def test_ctrl_c_keeps_what_was_trained():
 
     listener = Impatient()
     config = gncn.TrainingConfig(n_epochs=5, batch_size=10)
-    result = gncn.fit(network(), dataset(), config, listeners=[listener])
+    with pytest.raises(gncn.Interrupted, match="after epoch 2") as stopped:
+        gncn.fit(network(), dataset(), config, listeners=[listener])
+    result = stopped.value.fit
+    assert isinstance(stopped.value, KeyboardInterrupt)
     assert listener.size == (5, 5)
     assert result.status == "interrupted"
     assert [record.epoch for record in result.history] == [1, 2]
@@ -590,10 +593,12 @@ def test_ctrl_c_between_two_listeners_waits_until_both_have_heard():
     handler = signal.default_int_handler
     before = signal.signal(signal.SIGINT, handler)
     try:
-        result = gncn.fit(network(), dataset(), config, listeners=[Hears(), Hears()])
+        with pytest.raises(gncn.Interrupted) as stopped:
+            gncn.fit(network(), dataset(), config, listeners=[Hears(), Hears()])
         kept = signal.getsignal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+    result = stopped.value.fit
     assert heard == [1, 1, 2, 2]
     assert [record.epoch for record in result.history] == [1, 2]
     assert result.status == "interrupted"
@@ -610,9 +615,11 @@ def test_ctrl_c_is_heard_within_an_epoch():
     try:
         listener = Impatient()
         config = gncn.TrainingConfig(n_epochs=1, batch_size=10)
-        result = gncn.fit(network(), dataset(), config, listeners=[listener])
+        with pytest.raises(gncn.Interrupted, match="after epoch 0") as stopped:
+            gncn.fit(network(), dataset(), config, listeners=[listener])
     finally:
         signal.signal(signal.SIGINT, before)
+    result = stopped.value.fit
     assert (result.status, listener.number) == ("interrupted", 0)
     assert_networks_close(result.network, network(), rtol=0)
 

@@ -12,11 +12,13 @@ The rooms, each of which imports only from those before it:
 ``figures``     pictures
 ``measures``    what is measured, as objects
 ``runs``        configurations, run folders, model files
+``estimators``  the models as scikit-learn's estimators
 ``study``       reproduce, tune, compare, report
 ``cli``         the command line
 """
 
-from importlib import metadata
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
 
 from gncn import baselines as baselines
 from gncn import settlers as settlers
@@ -38,15 +40,47 @@ from gncn.core.settler import Settler
 from gncn.core.settling import Settled, Trajectory, settle, watch
 from gncn.data import Dataset, DataSource, Split, from_arrays, load_dataset, load_file
 from gncn.measures import Measure
+from gncn.measures.generative import complete, fit_prior, log_likelihood, sample
 from gncn.runs.config import Config, load_config
+from gncn.runs.evaluation import Evaluation, evaluate
 from gncn.runs.model_files import load, save
 from gncn.settlers import Euler, Momentum, Newton, Sequential
 from gncn.training.config import TrainingConfig
 from gncn.training.fit import Fit, fit
+from gncn.training.progress import Interrupted
+
+if TYPE_CHECKING:
+    from gncn.estimators import DSRN, GANAE, GNCN, GVAE, GVAECV, RAE, PixelMixture
+    from gncn.study.compare import compare
 
 __version__ = metadata.version("gncn")
 
+_LATER = {
+    **dict.fromkeys(
+        ("DSRN", "GANAE", "GNCN", "GVAE", "GVAECV", "RAE", "PixelMixture"), "gncn.estimators"
+    ),
+    "compare": "gncn.study.compare",
+}
+"""Names whose modules need packages that nothing else here needs: imported when they are used."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 __all__ = [
+    "DSRN",
+    "GANAE",
+    "GNCN",
+    "GVAE",
+    "GVAECV",
+    "RAE",
     "Band",
     "Bernoulli",
     "Chain",
@@ -64,9 +98,11 @@ __all__ = [
     "DivergenceError",
     "ErrorNeurons",
     "Euler",
+    "Evaluation",
     "Fit",
     "Gaussian",
     "GncnError",
+    "Interrupted",
     "KWinners",
     "Layer",
     "Likelihood",
@@ -77,6 +113,7 @@ __all__ = [
     "Newton",
     "NoCompetition",
     "Part",
+    "PixelMixture",
     "RunError",
     "Sequential",
     "Settled",
@@ -88,17 +125,23 @@ __all__ = [
     "Trajectory",
     "build",
     "chain",
+    "compare",
+    "complete",
     "decode",
     "encode",
+    "evaluate",
     "fit",
+    "fit_prior",
     "from_arrays",
     "load",
     "load_config",
     "load_dataset",
     "load_file",
+    "log_likelihood",
     "reconstruct",
     "register",
     "registered",
+    "sample",
     "save",
     "settle",
     "total_discrepancy",

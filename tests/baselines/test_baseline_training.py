@@ -21,6 +21,7 @@ from gncn.runs.train import train
 from gncn.training.epochs import Batch, average, run_epoch, unstack
 from gncn.training.examples import hold
 from gncn.training.fit import WORST_NATS_PER_PIXEL, FitDivergenceError
+from gncn.training.progress import Interrupted
 from nets import Listens, rates
 
 
@@ -326,10 +327,15 @@ def test_choosing_a_variance_ends_with_ctrl_c(few, interrupted):
             if len(begun) == interrupted:
                 raise KeyboardInterrupt
 
-    choice = choose_variance(run, trains(few, Impatient()))
+    told = []
+    with pytest.raises(Interrupted) as stopped:
+        choose_variance(run, trains(few, Impatient()), told.append)
+    fit, (choice,) = stopped.value.fit, told
     assert len(begun) == interrupted
-    assert (chosen(choice), choice.fit.status) == (1.0, "interrupted")
-    assert len(choice.fit.history) == (1 if interrupted == 1 else 2)
+    assert (fit.network.blueprint.variance, fit.status) == (1.0, "interrupted")
+    assert len(fit.history) == (1 if interrupted == 1 else 2)
+    assert chosen(choice) == 1.0
+    assert choice.fit.networks is fit.networks
     assert list(choice.validation) == [1.0]
 
 

@@ -12,6 +12,7 @@ from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import sha256
 from gncn.training.checkpoints import ABOUT, STATE, Checkpoints
 from gncn.training.history import HISTORY
+from gncn.training.progress import Interrupted
 
 EPOCHS = 4
 OPTIONS = {"n_settle_steps": 4}
@@ -132,7 +133,9 @@ def test_models_kept_while_an_epoch_is_under_way_are_those_of_the_last_whole_one
         def on_batch(self, number):
             raise KeyboardInterrupt
 
-    stopped = train(Checkpoints(tmp_path, every_batches=2), resume=True, listeners=[Pressed()])
+    with pytest.raises(Interrupted) as pressed:
+        train(Checkpoints(tmp_path, every_batches=2), resume=True, listeners=[Pressed()])
+    stopped = pressed.value.fit
     assert stopped.status == "interrupted"
     assert stopped.epochs_kept == (1,)
     one = train(n_epochs=1)

@@ -7,6 +7,8 @@ one of these functions; `gncn.base.errors.GncnError` does so for messages.
 import codecs
 import re
 import unicodedata
+from collections.abc import Sequence
+from html import escape
 
 _WRITTEN = 'psi rho Sigma +- x / - - ... -> <= * " " \''
 _STAND_INS = dict(zip("ψρΣ±×÷–−…→≤•“”’", _WRITTEN.split(" "), strict=True))
@@ -40,6 +42,32 @@ def in_markdown(text: str) -> str:
 def in_latex(text: str) -> str:
     """A text as LaTeX shows it as it is."""
     return "".join(_LATEX.get(one, one) for one in shown(text, keep=""))
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as text in aligned columns, all but the first to the right.
+
+    >>> print(text_table([["model", "BCE"], ["gncn", "47.93"]]))
+    model    BCE
+    gncn   47.93
+    """
+    rows = [[shown(cell, keep="") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(f"{cell:{'>' if at else '<'}{widths[at]}}" for at, cell in enumerate(row))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def html_table(caption: str, rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as a table in HTML, the first row its head."""
+    lines = []
+    for number, row in enumerate(rows):
+        tag = "td" if number else "th"
+        cells = "".join(f"<{tag}>{escape(shown(cell, keep=''))}</{tag}>" for cell in row)
+        lines.append(f"<tr>{cells}</tr>")
+    return f"<table><caption>{escape(shown(caption))}</caption>{''.join(lines)}</table>"
 
 
 def _is_seen(sign: str) -> bool:

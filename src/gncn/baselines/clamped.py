@@ -19,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gncn.baselines.autoencoder import Autoencoder
+from gncn.core.completion import Visible
 
 PLACES = 200
 """Images that are iterated at a time."""
@@ -53,24 +54,23 @@ class ClampedCompleter(eqx.Module):
     tolerance: float = 1e-3
 
     def __call__(
-        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
+        self, x: Float[Array, "images pixels"], visible: Visible
     ) -> Float[Array, "images pixels"]:
         """Fill in the pixels that are not `visible`; the values of `x` there have no effect."""
         return self.complete(x, visible).images
 
     @eqx.filter_jit
-    def complete(
-        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
-    ) -> Completed:
+    def complete(self, x: Float[Array, "images pixels"], visible: Visible) -> Completed:
         """As `__call__`, with the steps taken and whether each image came to rest."""
-        seen, n_images = visible[None, :], len(x)
+        n_images = len(x)
+        seen = jnp.broadcast_to(jnp.atleast_2d(visible), x.shape)
         n_places = min(PLACES, n_images)
 
         def step(queue: tuple[Completed, Array, Array]) -> tuple[Completed, Array, Array]:
             """One reconstruction of the images `at` the places; `following` is in line."""
             reached, at, following = queue
             before = reached.images[at]
-            after = jnp.where(seen, before, self.model.reconstruct(before))
+            after = jnp.where(seen[at], before, self.model.reconstruct(before))
             rests = jnp.max(jnp.abs(after - before), axis=-1) < self.tolerance
             n_steps = reached.n_steps[at] + 1
             stops = rests | (n_steps >= self.max_steps)
@@ -82,9 +82,10 @@ class ClampedCompleter(eqx.Module):
             next_ones = jnp.minimum(following + jnp.cumsum(stops) - 1, n_images)
             return reached, jnp.where(stops, next_ones, at), following + jnp.sum(stops)
 
+        seen = jnp.pad(seen, ((0, 1), (0, 0)))
         # The last row is no image: it takes the places once no image is left.
         start = Completed(
-            jnp.pad(jnp.where(seen, x, 0.0), ((0, 1), (0, 0))),
+            jnp.where(seen, jnp.pad(x, ((0, 1), (0, 0))), 0.0),
             jnp.zeros(n_images + 1, int),
             jnp.zeros(n_images + 1, bool),
         )

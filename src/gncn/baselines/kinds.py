@@ -23,7 +23,7 @@ from gncn.data import Dataset
 from gncn.training.checkpoints import Checkpoints
 from gncn.training.fit import Listener
 from gncn.training.kinds import MODEL_KINDS, Idle, ModelKind, Run
-from gncn.training.progress import Fit
+from gncn.training.progress import Fit, Interrupted
 
 
 class BaselineRun(Run):
@@ -85,8 +85,7 @@ def choose_variance(
     """Train with each of a configuration's variances, and choose by validation images.
 
     ψ (Eq 21) is a bound on log p(x) whatever the variance, so the variance of the highest ψ is
-    best.  Ctrl-C ends it with the best of the models that were trained to their end; before there
-    is one, with what there is of the first.
+    best.
 
     Args:
         config: all its `backprop.variances` are tried.
@@ -95,24 +94,30 @@ def choose_variance(
 
     Raises:
         FitDivergenceError: a training diverged; holds its last good state.
+        Interrupted: Ctrl-C; holds the best of the models that were trained to their end, or before
+            there is one what there is of the first.
     """
     validation: dict[float, float] = {}
     best: VarianceChoice | None = None
     for variance in config.backprop.variances:
         backprop = config.backprop.model_copy(update={"variance": variance})
         one = config.model_copy(update={"backprop": backprop})
-        result = train(one)
-        if result.status == "interrupted" and best is not None:
-            return best._replace(fit=replace(best.fit, status="interrupted"))
-        if not result.history:
-            return VarianceChoice(one, result, validation)
+        stop: Interrupted | None = None
+        try:
+            result = train(one)
+        except Interrupted as caught:
+            if best is not None:
+                raise Interrupted(replace(best.fit, status="interrupted")) from None
+            if not caught.fit.history:
+                raise
+            result, stop = caught.fit, caught
         psi = fmean(record.validation.discrepancy for record in result.kept)
         if best is None or psi > max(validation.values()):
             best = VarianceChoice(one, result, validation)
         validation[variance] = psi
         on_choice(best)
-        if result.status == "interrupted":
-            break
+        if stop is not None:
+            raise stop
     assert best is not None
     return best
 

@@ -38,7 +38,7 @@ from gncn.evaluation.likelihood import MOST_SAMPLES, prior_log_likelihood
 from gncn.evaluation.mixture import Covariance, Mixture
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.protocols import WithPrior
-from gncn.training.fit import Fit, Status, heard
+from gncn.training.fit import Fit, Interrupted, heard
 from gncn.training.history import EpochRecord, SplitRecord
 
 Emission = Literal["samples", "means"]
@@ -145,6 +145,7 @@ def fit_pixel_mixture(
 
     Raises:
         DataError: the images are real-valued, or fewer than components.
+        Interrupted: Ctrl-C; holds the mixtures of the seeds before.
     """
     refuse_real_valued("gmm", data)
     n_steps, listeners = config.max_iterations + 1, heard(listeners)
@@ -157,7 +158,7 @@ def fit_pixel_mixture(
         for listener in listeners:
             listener.on_batch(len(trained) * n_steps + number - 1)
 
-    status: Status = "finished"
+    stopped = False
     try:
         for trial, seed in enumerate(seeds):
             began = time.perf_counter()
@@ -188,13 +189,16 @@ def fit_pixel_mixture(
             )
             trained.append((model, record))
     except KeyboardInterrupt:
-        status = "interrupted"
+        stopped = True
     models, history = zip(*trained, strict=True) if trained else ((), ())
     if history:
         with interrupts_held():
             for listener in listeners:
                 listener.on_epoch(history, models)
-    return Fit(models, history, status, (1,) * len(models))
+    kept = (1,) * len(models)
+    if stopped:
+        raise Interrupted(Fit(models, history, "interrupted", kept))
+    return Fit(models, history, "finished", kept)
 
 
 def _record(

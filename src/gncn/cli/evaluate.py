@@ -6,8 +6,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from typer import Option
 
-from gncn.base.errors import MOST_SEED, RunError
-from gncn.base.files import DAMAGED
+from gncn.base.errors import MOST_SEED
 from gncn.cli import options
 from gncn.measures import MEASURES, make_measures, setting_fields
 
@@ -126,24 +125,12 @@ def evaluate(
 
 
 def _show(metrics: dict[str, Any]) -> None:
-    title = f"{metrics['n_images']:,} {metrics['split']} images"
-    table = options.new_table(title, ("measure",), ("value",))
+    from gncn.runs.evaluation import Evaluation
+
+    found = Evaluation(metrics)
+    table = options.new_table(found.title, ("measure",), ("value",))
     table.add_column("", style="dim")
-    if "bce" in metrics:
-        table.add_row("reconstruction BCE", f"{metrics['bce']:.2f} nats", "")
-    if "squared_error" in metrics:
-        table.add_row("squared error", f"{metrics['squared_error']:.4g}", "of reconstructions")
-    notes = []
-    for name, measure in make_measures(None, {}).items():
-        try:
-            rows = measure.rows(metrics)
-        except DAMAGED as error:
-            raise RunError(
-                f"What was measured before of {name!r} is damaged. Give --replace to drop it."
-            ) from error
-        for row in rows:
-            table.add_row(*row)
-        if rows and measure.note:
-            notes.append(measure.note)
+    for row in found.rows:
+        table.add_row(*row)
     options.console.print(table)
-    options.say(*notes, style="dim")
+    options.say(*found.notes, style="dim")

@@ -186,6 +186,7 @@ def _train(
     from gncn.cli.progress import ProgressBar
     from gncn.runs.drawing import draw_run
     from gncn.runs.train import train_run
+    from gncn.training.progress import Interrupted
 
     with ExitStack() as stack:
         with interrupts_held():
@@ -195,15 +196,19 @@ def _train(
         if "resumed" in folder.about:
             say(f"goes on after epoch {folder.epoch} of {config.training.n_epochs}")
         every_batches, every_seconds = often
+        stop: Interrupted | None = None
         with ProgressBar(console) as bar:
-            result = train_run(
-                folder,
-                config,
-                data,
-                listeners=[bar],
-                every_batches=every_batches,
-                every_seconds=every_seconds,
-            )
+            try:
+                result = train_run(
+                    folder,
+                    config,
+                    data,
+                    listeners=[bar],
+                    every_batches=every_batches,
+                    every_seconds=every_seconds,
+                )
+            except Interrupted as caught:  # what there is, is shown as ever
+                result, stop = caught.fit, caught
         if result.history:
             if tried := folder.about.get("validation_psi_of_variances"):
                 each = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
@@ -213,8 +218,8 @@ def _train(
         if as_json:
             last = [record.model_dump() for record in result.history[-len(result.networks) :]]
             print_json({"run": str(folder.path), "status": result.status, "last_epoch": last})
-        if result.status == "interrupted":
-            raise KeyboardInterrupt
+        if stop is not None:
+            raise stop
 
 
 def _toml(value: Any) -> str:

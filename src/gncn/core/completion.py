@@ -35,7 +35,8 @@ from gncn.core.states import check_network, initial_latents
 Way = Literal["drift", "silent"]
 WAYS: tuple[Way, ...] = get_args(Way)
 Pixels = Float[Array, "images pixels"]
-Visible = Bool[Array, " pixels"]
+Visible = Bool[Array, " pixels"] | Bool[Array, "images pixels"]
+"""True where a pixel is visible: of all images, or of each."""
 
 
 def _sharpness(sharpness: Any) -> Any:
@@ -108,7 +109,7 @@ class Completer(eqx.Module):
         pixels = latents[0]
         if self.way != "drift":
             pixels = self.network.layers[0].errors.mean(self.sharpness * drive)
-        return jnp.where(visible[None, :], x, pixels)
+        return jnp.where(jnp.atleast_2d(visible), x, pixels)
 
     def settle(self, x: Pixels, visible: Visible) -> tuple[Latents, Pixels]:
         """States and drive; see `settle_on_visible`."""
@@ -119,7 +120,7 @@ class SeenErrors(ErrorNeurons):
     """Error neurons of the data, of which only the visible pixels send errors."""
 
     errors: ErrorNeurons
-    visible: Bool[Array, "1 pixels"]
+    visible: Bool[Array, "_ pixels"]
 
     def mean(self, drive: Units) -> Units:
         return self.errors.mean(drive)
@@ -162,7 +163,7 @@ def settle_on_visible(
         The states z^0..z^L, where missing pixels have drifted if the way is ``drift``, and the
         input to g^0 from which the prediction z̄^0 is made.
     """
-    seen = visible[None, :]
+    seen = jnp.atleast_2d(visible)
     x = jnp.where(seen, x, 0.0)
     latents = initial_latents(network, x)
     if codes is not None:

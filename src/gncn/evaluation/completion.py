@@ -102,34 +102,41 @@ def visible_pixels(
 
 
 def complete(
-    completer: Completer, x: Images, visible: Bool[np.ndarray, " mask"]
+    completer: Completer,
+    x: Images,
+    visible: Bool[np.ndarray, " mask"] | Bool[np.ndarray, "_ mask"],
 ) -> Float[np.ndarray, "images pixels"]:
     """Whole images `x` without their missing pixels, filled in by `completer`.
 
-    Visible pixels are as in `x`, in single precision.
+    Visible pixels are as in `x`, in single precision.  A mask for each image is for completers
+    that take such masks: those of the models, not those that were learned for one mask.
 
     Raises:
         DataError: mask and images, or the answer, differ in shape.
         DivergenceError: a value filled in is not finite.
     """
     whole = np.asarray(x, np.float32)
-    if whole.shape[1:] != visible.shape:
+    if visible.shape not in (whole.shape[1:], whole.shape):
         raise DataError(
-            f"Images have {whole.shape[1]} pixels, but the mask has {visible.shape[0]}."
+            f"Images have {whole.shape[1]} pixels, but the mask has {visible.shape[-1]}."
+            if visible.ndim == 1
+            else f"Masks for {len(whole)} images have the shape {visible.shape}."
         )
-    blank = np.where(visible[None, :], whole, np.float32(0))
+    each = np.broadcast_to(visible, whole.shape)
+    blank = np.where(each, whole, np.float32(0))
     completed = np.empty_like(whole)
     for rows, n in blocks(len(whole), _AT_ONCE):
-        filled = np.asarray(completer(jnp.asarray(blank[rows]), jnp.asarray(visible)))
+        seen = visible if visible.ndim == 1 else visible[rows]
+        filled = np.asarray(completer(jnp.asarray(blank[rows]), jnp.asarray(seen)))
         if filled.shape != blank[rows].shape:
             raise DataError(
                 f"The completer returned shape {filled.shape} for images of shape "
                 f"{blank[rows].shape}."
             )
         completed[rows[:n]] = filled[:n]
-    if not np.isfinite(completed[:, ~visible]).all():
+    if not np.isfinite(completed[~each]).all():
         raise DivergenceError("The completer filled in values that are not finite.")
-    return np.where(visible[None, :], whole, completed)
+    return np.where(each, whole, completed)
 
 
 def complete_in_ways(

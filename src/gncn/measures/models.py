@@ -75,6 +75,12 @@ class NetworkModel(Measurable):
         rivals = [layer.competition for layer in self.network.circuit.layers[1:]]
         return [one.group_size if isinstance(one, Columns) else None for one in rivals]
 
+    @property
+    def direct_completers(self) -> dict[str, Completer]:
+        """Settling on what is visible, silently or by drifting."""
+        n_steps = 2 * self.network.settler.n_settle_steps
+        return {way: Completer(self.network, way, n_steps) for way in ("silent", "drift")}
+
     def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
         """Settling on what is visible, recalled codes as they are and refined, and a sum.
 
@@ -84,15 +90,18 @@ class NetworkModel(Measurable):
         """
         n_steps = self.network.settler.n_settle_steps
         recall, held_out = fit_recall(self.decoder, codes, images, visible)
-        silent = Completer(self.network, "silent", 2 * n_steps)
+        direct = self.direct_completers
         settle = SettleFrom(self.network, n_steps)
         several = {
-            "silent": calibrated(silent, held_out, visible),
+            "silent": calibrated(direct["silent"], held_out, visible),
             "recall": recall,
             "refined": fit_refined(self.decoder, settle, recall.codes, held_out, visible),
         }
-        drift = Completer(self.network, "drift", 2 * n_steps)
-        return {"drift": drift, **several, "combined": combine(several, held_out, visible)}
+        return {
+            "drift": direct["drift"],
+            **several,
+            "combined": combine(several, held_out, visible),
+        }
 
 
 class SettleFrom(eqx.Module):
@@ -163,12 +172,17 @@ class AutoencoderModel(Measurable):
             return encoder_proposal(self.model, jnp.asarray(images, jnp.float32))
         return super().propose(model, images, codes, key)
 
+    @property
+    def direct_completers(self) -> dict[str, ClampedCompleter]:
+        """Clamped iteration."""
+        return {"clamped": ClampedCompleter(self.model)}
+
     def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
         """Clamped iteration, recalled codes as they are and refined, and a sum of all."""
         recall, held_out = fit_recall(self.decoder, codes, images, visible)
         encode = EncodeAgain(self.model)
         several = {
-            "clamped": ClampedCompleter(self.model),
+            **self.direct_completers,
             "recall": recall,
             "refined": fit_refined(self.decoder, encode, recall.codes, held_out, visible),
         }

@@ -4,7 +4,7 @@ Measures know a model by `Measurable` alone; `gncn.measures.models` shows the mo
 library in its terms.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -17,7 +17,7 @@ from jaxtyping import Float, PRNGKeyArray, Shaped
 from gncn.base.errors import ConfigError, check_seed
 from gncn.base.tensors import named_arrays
 from gncn.data import Dataset, Split
-from gncn.evaluation.completion import Ways
+from gncn.evaluation.completion import Completer, Ways
 from gncn.evaluation.images import image_shape
 from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.mixture_fit import choose_mixture
@@ -77,6 +77,14 @@ class Measurable(Protocol):
         Here Laplace approximations, found by climbing from the codes.
         """
         return laplace_proposal(model, images, codes, key=key, inflation=1.0)
+
+    @property
+    def direct_completers(self) -> Mapping[str, Completer]:
+        """Ways that need no training images and take a mask for each image; by default none.
+
+        The first is the one that is taken unless another is asked for.
+        """
+        return {}
 
     def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
         """The ways in which the model completes images, learned from training images."""

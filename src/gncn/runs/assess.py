@@ -117,16 +117,9 @@ def _assess(
     replace: bool,
     report: Report,
 ) -> tuple[dict[str, Any], list[Path]]:
-    measures = make_measures(None if only is None else tuple(only), settings or {})
     model = folder.model(trial)
     subject = Subject(as_measurable(model), data, split, seed, report)
-    kind = folder.config.model
-    refused = {n: why for n, one in measures.items() if (why := _why_not(n, one, subject, kind))}
-    if only is not None and refused:
-        raise ConfigError(next(iter(refused.values())))
-    measures = {name: measure for name, measure in measures.items() if name not in refused}
-    for measure in measures.values():
-        measure.check(subject)
+    measures = suited(only, settings or {}, subject, folder.config.model)
     chosen = {name: getattr(m, name) for m in measures.values() for name in type(m).model_fields}
     header: dict[str, Any] = {
         "split": split,
@@ -172,6 +165,24 @@ def _assess(
             took[name] = seconds + time.perf_counter() - began
             files.write_numbers(found)
     return found.numbers, figures
+
+
+def suited(
+    only: Sequence[str] | None, settings: Mapping[str, Any], subject: Subject, kind: str
+) -> dict[str, Measure]:
+    """The measures asked for, or all that a model of this kind and the images allow; by name.
+
+    Raises:
+        ConfigError: a name or value is not allowed, or doesn't suit the model or the images.
+    """
+    measures = make_measures(None if only is None else tuple(only), settings)
+    refused = {n: why for n, one in measures.items() if (why := _why_not(n, one, subject, kind))}
+    if only is not None and refused:
+        raise ConfigError(next(iter(refused.values())))
+    measures = {name: measure for name, measure in measures.items() if name not in refused}
+    for measure in measures.values():
+        measure.check(subject)
+    return measures
 
 
 def _measure(name: str, measure: Measure, subject: Subject) -> tuple[Result, float]:

@@ -26,10 +26,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gncn.base.errors import ConfigError, RunError, quoted
+from gncn.base.errors import ConfigError, RunError, check_whole, quoted
 from gncn.base.files import DAMAGED, explained, opened, place, read_json, sha256, write_atomic
 from gncn.base.locks import alone
 from gncn.base.registry import registered
+from gncn.base.tensors import named_arrays, with_arrays
 from gncn.baselines.blueprint import Blueprint
 from gncn.baselines.kinds import CLASSES, start_baseline
 from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureShape
@@ -38,6 +39,7 @@ from gncn.core.circuit import PARTS, Circuit
 from gncn.core.network import Network
 from gncn.core.settler import SETTLERS
 from gncn.runs.priors import mixture_skeleton
+from gncn.runs.replacing import holds_run
 from gncn.runs.tensors import decode, encode, largest_file
 
 VERSION, FORMAT = metadata.version("gncn"), "gncn-model-2"
@@ -172,14 +174,23 @@ def _is_ours(path: Path) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest().startswith(found[1])
 
 
-def load(folder: str | Path) -> Any:
-    """Load a model that `save` wrote; returns a model of the kind that was saved.
+def load(folder: str | Path, *, trial: int = 0) -> Any:
+    """Load a model that `save` wrote, or one of a run; returns a model of the kind that was saved.
+
+    Args:
+        folder: the model's folder, or a run's.
+        trial: which of a run's models.
 
     Raises:
+        ConfigError: a trial is asked for of a folder that is no run's.
         RunError: there is no model, or its files are damaged, altered or do not belong together,
             or it has a part that this installation doesn't know.
     """
     folder = _path(folder)
+    if holds_run(folder) and not (folder / DESCRIPTION).exists():
+        folder /= f"trials/{check_whole('trial', trial, least=0)}"
+    elif trial != 0:
+        raise ConfigError(f"{folder} is no run, so it has no trials; received trial={trial}.")
     while True:
         whole = _read_description(folder / DESCRIPTION)
         try:
@@ -200,6 +211,22 @@ def _load(folder: Path, whole: dict[str, Any]) -> Any:
     model = decode(str(folder / whole["tensors"]), content, skeleton)
     _check_numbers(model)
     return model
+
+
+def to_plain(model: Any) -> dict[str, Any]:
+    """A model as plain values and NumPy arrays, from which `from_plain` makes it again.
+
+    Raises:
+        ConfigError: a part of the model has no registered name.
+    """
+    name = next(name for name, kind in _CLASSES.items() if type(model) is kind)
+    return {"model": name, "description": _describe(model), "arrays": named_arrays(model)}
+
+
+def from_plain(plain: dict[str, Any]) -> Any:
+    """The model that `to_plain` described."""
+    skeleton = _skeleton(plain["model"], json.loads(json.dumps(plain["description"])))
+    return with_arrays("The model", plain["arrays"], skeleton)
 
 
 def _path(folder: Any) -> Path:

@@ -13,7 +13,7 @@ from gncn.runs.config import Config
 from gncn.runs.folder import RunFolder
 from gncn.training.checkpoints import Checkpoints
 from gncn.training.fit import FitDivergenceError, Listener
-from gncn.training.progress import Fit
+from gncn.training.progress import Fit, Interrupted
 
 
 def train(
@@ -50,6 +50,10 @@ def train_run(
 
     Returns:
         The models that the folder holds in the end, and their history.
+
+    Raises:
+        Interrupted: Ctrl-C; holds what the folder holds.
+        GncnError: see `gncn.fit`.
     """
     several = config.model == "gvae-cv" and len(config.backprop.variances) > 1
 
@@ -66,11 +70,17 @@ def train_run(
         if several:
             result = choose_variance(config, train_one, keep).fit
         else:
-            result = train(config, data, listeners=[*listeners, folder], checkpoints=where)
-            if "resumed" in folder.about and result.history:  # of which files may be damaged
-                folder.on_epoch(result.history, result.networks)
+            try:
+                result = train(config, data, listeners=[*listeners, folder], checkpoints=where)
+            except Interrupted as stop:
+                _write_again(folder, stop.fit)
+                raise
+            _write_again(folder, result)
     except FitDivergenceError as error:
         folder.finish("diverged", None if several else error.last_good.epochs_kept)
+        raise
+    except Interrupted as stop:
+        folder.finish("interrupted", stop.fit.epochs_kept)
         raise
     except GncnError:
         if folder.has_epochs or "resumed" in folder.about:
@@ -78,5 +88,11 @@ def train_run(
         else:
             folder.give_up()
         raise
-    folder.finish(result.status, result.epochs_kept)
+    folder.finish("finished", result.epochs_kept)
     return result
+
+
+def _write_again(folder: RunFolder, result: Fit[Any]) -> None:
+    """Write what training ends with, if it has gone on in a folder whose files may be damaged."""
+    if "resumed" in folder.about and result.history:
+        folder.on_epoch(result.history, result.networks)

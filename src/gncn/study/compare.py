@@ -1,4 +1,6 @@
-"""Comparing runs: one table of models, with means over trials and the paper's numbers.
+"""Comparing models: one table of runs, with means over trials and the paper's numbers.
+
+Models and estimators in memory stand in the same table, measured when they are compared.
 
 Errors and BCE come from each run's history, at the epochs kept; everything else from the
 ``metrics-SPLIT*.json`` that ``gncn evaluate`` wrote, one file for each trial evaluated.
@@ -9,7 +11,7 @@ which may be shown without bold type, has a star, too.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,9 @@ from rich.text import Text
 
 from gncn.base.errors import ConfigError, RunError, unknown_choice
 from gncn.base.files import DAMAGED, place, read_json
-from gncn.base.shown import in_latex, in_markdown, shown
+from gncn.base.shown import html_table, in_latex, in_markdown, shown, text_table
 from gncn.measures import MEASURES
+from gncn.runs.evaluation import Evaluation, evaluate
 from gncn.runs.folder import RunFolder
 from gncn.study.paper import Summary, best_of, columns, our_numbers, published
 
@@ -47,6 +50,7 @@ class Row:
     """One run: its folder, and what was measured of its model.
 
     Attributes:
+        run: the run's folder; of a model in memory only a name.
         n_synapses: all that the model learns, if it has synapses.
         values: our numbers, by the keys of `gncn.study.paper.columns`; `published` has the paper's.
         curves: mean error over trials after each epoch; empty for models without.
@@ -82,9 +86,96 @@ class Comparison:
         means = {row.run: row.values[key].mean for row in self.rows if key in row.values}
         return best_of(columns()[key], means, n)
 
+    @property
+    def title(self) -> str:
+        """Which images the numbers are of."""
+        return f"{self.data}, {self.split} images (* is among the best two)"
 
-def compare(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
-    """Gather the numbers of several run folders on the ``validation`` or ``test`` images.
+    def _lines(self) -> list[list[str]]:
+        """The table, a row for each run."""
+        names = ["", *(row.run.name for row in self.rows)]
+        return [list(line) for line in zip(names, *_table(self, "{}*".format), strict=True)]
+
+    def __str__(self) -> str:
+        return f"{self.title}\n{text_table(self._lines())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.title, self._lines())
+
+
+def compare(
+    models: Sequence[Any] | Mapping[str, Any],
+    data: Any = None,
+    *,
+    split: str = "test",
+    **options: Any,
+) -> Comparison:
+    """Compare several models on the ``validation`` or ``test`` images.
+
+    Args:
+        models: paths of run folders, whose numbers are those that ``gncn evaluate`` found.  Or
+            models, fitted estimators and what `gncn.evaluate` returned, perhaps by names.
+        data: for models and estimators; see `gncn.evaluate`.
+        split: the images that numbers are of.
+        options: for models and estimators: of `gncn.evaluate`, such as ``only=["likelihood"]``.
+
+    Raises:
+        ConfigError: the split is unknown, runs are given twice, or runs and models together.
+        RunError: a folder holds no run, or the runs saw different images or splits, or were
+            measured with different S or different pixels missing.
+
+    >>> import gncn
+    >>> data = gncn.load_dataset("digits")
+    >>> circuit = gncn.chain((data.n_pixels, 20), competition="columns", group_size=5)
+    >>> networks = {f"seed {k}": gncn.build(circuit, seed=k, n_settle_steps=5) for k in (0, 1)}
+    >>> found = gncn.compare(networks, data, split="validation", only=["sparsity"])
+    >>> [row.run.name for row in found.rows], found.columns
+    (['seed 0', 'seed 1'], ('bce',))
+    """
+    named = dict(models) if isinstance(models, Mapping) else None
+    several = list(models.values() if isinstance(models, Mapping) else models)
+    paths = [isinstance(one, str | os.PathLike) for one in several]
+    if any(paths) and (data is not None or options or named is not None or not all(paths)):
+        raise ConfigError(
+            "Compare run folders, a list of paths without data and options; or models, with them."
+        )
+    if several and all(paths):
+        return compare_runs(several, split=split)
+    if not several:
+        raise ConfigError("Give at least one run or model to compare; received none.")
+    names = list(named or (f"{type(one).__name__} {n}" for n, one in enumerate(several, start=1)))
+    return _compare_models(dict(zip(names, several, strict=True)), data, split, options)
+
+
+def _compare_models(
+    models: Mapping[str, Any], data: Any, split: str, options: dict[str, Any]
+) -> Comparison:
+    """The table of models that are measured now, or were by `evaluate`."""
+    found = {
+        name: one if isinstance(one, Evaluation) else evaluate(one, data, split=split, **options)
+        for name, one in models.items()
+    }
+    seen = {name: (one["data"]["fingerprint"], one["split"]) for name, one in found.items()}
+    if len(set(seen.values())) > 1:
+        listed = ", ".join(f"{name}: {' '.join(each)}" for name, each in seen.items())
+        raise ConfigError(f"Models can be compared on the same images only; received {listed}.")
+    _conditions([(Path(name), {0: one.numbers}) for name, one in found.items()])
+    rows = []
+    for name, one in found.items():
+        values = our_numbers([(None, one.numbers)], split)
+        errors = {name: one[name] for name in ("bce", "squared_error") if name in one}
+        values |= {name: Summary(error, None, 1) for name, error in errors.items()}
+        model = getattr(models[name], "model_", models[name])
+        about = getattr(model, "circuit", getattr(model, "blueprint", None))
+        n_synapses = getattr(about, "n_synapses", None)
+        rows.append(Row(Path(name), type(models[name]).__name__, n_synapses, values, {}, ()))
+    first = next(iter(found.values()))
+    data = first["data"]
+    return Comparison(data["name"], data["fingerprint"], first["split"], tuple(rows))
+
+
+def compare_runs(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
+    """Gather the numbers of several run folders.
 
     Raises:
         ConfigError: the split is unknown, or runs are given twice.
@@ -107,7 +198,7 @@ def compare(runs: Sequence[str | Path], *, split: str = "test") -> Comparison:
             "Only runs on the same images, split the same way, can be compared; these saw "
             f"different ones: {seen_data}. Train them with the same data.* settings."
         )
-    conditions = _conditions(measured)
+    conditions = _conditions([(folder.path, trials) for folder, trials in measured])
     rows = tuple(_row(folder, metrics, split, conditions) for folder, metrics in measured)
     data = next(iter(seen.values()))
     return Comparison(data["name"], data["fingerprint"], split, rows)
@@ -133,19 +224,19 @@ def _metrics(folder: RunFolder, split: str) -> dict[int, Any]:
     return found
 
 
-def _conditions(measured: Sequence[tuple[RunFolder, dict[int, Any]]]) -> dict[str, Any]:
+def _conditions(measured: Sequence[tuple[Path, dict[int, Any]]]) -> dict[str, Any]:
     """Conditions, such as S, that all numbers share, by key; None where nothing was measured."""
     common = {}
     for key, what, find in (c for name in MEASURES.names() for c in MEASURES.get(name).conditions):
         found = {}
-        for folder, trials in measured:
+        for path, trials in measured:
             for trial, numbers in trials.items():
                 try:
                     value = find(numbers)
                 except DAMAGED:  # `_row` reports it
                     continue
                 if isinstance(value, int | str):
-                    found[f"{folder.path}, trial {trial}"] = value
+                    found[f"{path}, trial {trial}"] = value
         if len(set(found.values())) > 1:
             listed = "; ".join(f"{run}: {value}" for run, value in found.items())
             raise RunError(
@@ -244,7 +335,7 @@ def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
     """The comparison for a terminal: a column for each run, as many tables as its width needs."""
     boundless = console.options.update(width=10_000)
     _, *lines = _table(comparison, lambda cell: Text.assemble((cell, "bold"), "*"))
-    title = f"{comparison.data}, {comparison.split} images (* is among the best two)"
+    title = comparison.title
 
     def table_of(runs: slice) -> Table:
         table = Table("run\nmodel", title=title, title_justify="left")

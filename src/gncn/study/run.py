@@ -125,8 +125,6 @@ def _trained(
         report(f"{NOTE}begins again: {error}")
         shutil.rmtree(path)
         return _trained(spec, data, home, report)
-    if result.status == "interrupted":
-        raise KeyboardInterrupt
     seconds = sum(one.seconds for one in earlier) + time.perf_counter() - began
     return folder, result, seconds
 

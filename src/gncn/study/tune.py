@@ -346,8 +346,6 @@ class _Task:
             fit = train(config, images, listeners=[watch])
         except (ConfigError, DataError, DivergenceError) as error:
             raise _UnfitError(f"{type(error).__name__}: {error}") from error
-        if fit.status == "interrupted":
-            raise KeyboardInterrupt
         try:
             values = measure_columns(fit, images, columns, measuring, self.of_data, self.report)
         except DataError as error:  # such as codes that no mixture can be fitted to

@@ -2,12 +2,13 @@
 
 This is the edge between pure epochs and the world.  `fit` measures time, evaluates, tells a
 `Listener` (a progress bar, a run folder), and stops a run that diverges or no longer improves.
-`Progress` holds all that goes from one epoch to the next; on Ctrl-C the last one is returned, and
-`Checkpoints` keep it on disk.
+`Progress` holds all that goes from one epoch to the next; on Ctrl-C `Interrupted` carries the last
+one, and `Checkpoints` keep it on disk.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial as partial_of
 from functools import singledispatch
 from pathlib import Path
@@ -28,6 +29,7 @@ from gncn.base.errors import (
 )
 from gncn.base.hardware import refuse_too_large
 from gncn.base.interrupts import interrupts_held
+from gncn.base.tensors import named_arrays, with_arrays
 from gncn.data import Dataset
 from gncn.data.arrays import as_dataset
 from gncn.training.checkpoints import Checkpoints, Keeper, identify
@@ -45,7 +47,7 @@ from gncn.training.epochs import (
 )
 from gncn.training.examples import examples_of, on_device
 from gncn.training.history import EpochRecord, ErrorName
-from gncn.training.progress import Fit, M, Progress, Status
+from gncn.training.progress import Fit, Interrupted, M, Progress
 
 COPIES = 4
 """How often a mini-batch of images is in memory at least."""
@@ -173,6 +175,7 @@ def fit(
             apply, or the checkpoints are another training's.
         DataError: the data do not fit the models.
         FitDivergenceError: training diverged; holds the last good state.
+        Interrupted: Ctrl-C; a `KeyboardInterrupt` that holds the last whole epoch.
         RunError: a checkpoint can't be written, or there is none to go on from.
     """
     models = [network] if not isinstance(network, Sequence) else list(network)
@@ -205,7 +208,6 @@ def fit(
             keeper.begin()
     for listener in listeners:
         listener.on_start(plan.n_epochs, epochs.method.n_batches)
-    status: Status = "finished"
     try:
         while progress.epoch < plan.n_epochs and progress.idle < (plan.patience or np.inf):
             after, partial = epochs.next(progress, partial, keeper), None
@@ -217,8 +219,8 @@ def fit(
                 if keeper is not None:
                     keeper.save(progress)
     except KeyboardInterrupt:
-        status = "interrupted"
-    return progress.result(status)
+        raise Interrupted(progress.result("interrupted")) from None
+    return progress.result("finished")
 
 
 class _Epochs:
@@ -364,3 +366,34 @@ def _refuse_unequal(models: list[Any], seeds: list[int], configs: list[TrainingC
                 f"Models trained at once may differ in {', '.join(Rates._fields)} and share all "
                 f"else; received training.{name}={values}. Train them one by one."
             )
+
+
+def learn_once(
+    model: M,
+    data: Dataset,
+    config: TrainingConfig,
+    seed: int,
+    before: Mapping[str, np.ndarray] | None = None,
+) -> tuple[M, dict[str, np.ndarray], EpochRecord]:
+    """Learn once from all training images, and say what the next call goes on from.
+
+    Args:
+        model: as the last call returned it.
+        data: may be other data in each call.
+        config: its schedule must be constant, for nobody knows how many calls are to come.
+        seed: decides the order of images.
+        before: the arrays that the last call returned; None for the first one.
+
+    Returns:
+        The model, the arrays of all that learning remembers, and the epoch's record.
+
+    Raises:
+        ConfigError, DataError, FitDivergenceError: see `fit`.
+    """
+    epochs = _Epochs([model], data, [config], ())
+    progress = epochs.start([model], [seed])
+    if before is not None:
+        state = with_arrays("What learning remembers", dict(before), progress.state)
+        progress = replace(progress, state=state, best=state.network)
+    after = epochs.next(progress)
+    return unstack(after.best)[0], named_arrays(after.state), after.history[-1]

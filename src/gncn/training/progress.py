@@ -1,4 +1,7 @@
-"""`Progress`: what training carries from epoch to epoch; `Fit`: what comes of it in the end."""
+"""`Progress`: what training carries from epoch to epoch; `Fit`: what comes of it in the end.
+
+`Interrupted` is Ctrl-C in the middle of it, and holds what was trained so far.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -21,7 +24,7 @@ class Fit(Generic[M]):
         networks: one for each trial, from the last whole epoch, or with early stopping
             from the best one.
         history: one record for each trial and epoch.
-        status: ``finished``, ``interrupted`` by Ctrl-C, or ``diverged``.
+        status: ``finished``; in exceptions ``interrupted`` by Ctrl-C, or ``diverged``.
         epochs_kept: the epoch that each of `networks` is from; 0 is the start.
     """
 
@@ -39,6 +42,22 @@ class Fit(Generic[M]):
     def kept(self) -> tuple[EpochRecord, ...]:
         """Records of the epochs kept, in the order of `history`; a start has none."""
         return tuple(r for r in self.history if r.epoch == self.epochs_kept[r.trial])
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while a model was trained.  Python ends the program, unless this is caught.
+
+    Attributes:
+        fit: the models and the history up to the last epoch that ended.
+    """
+
+    def __init__(self, fit: Fit[Any]) -> None:
+        super().__init__(fit)
+        self.fit = fit
+
+    def __str__(self) -> str:
+        epoch = self.fit.history[-1].epoch if self.fit.history else 0
+        return f"Training was interrupted after epoch {epoch}; `fit` of this exception holds it."
 
 
 @dataclass(frozen=True)

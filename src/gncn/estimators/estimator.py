@@ -1,0 +1,271 @@
+"""`Estimator`: what all estimators share, from the options to the trained model."""
+
+import dataclasses
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, ClassVar, cast
+
+import jax.numpy as jnp
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from gncn.base.arrays import as_images
+from gncn.base.errors import ConfigError
+from gncn.data import Dataset, Split, binarise
+from gncn.data.types import Images, split_off, training_only
+from gncn.estimators.options import config_of, sections_of, signed
+from gncn.evaluation.mixture import Mixture
+from gncn.measures.generative import fit_prior, log_likelihood, sample
+from gncn.runs.config import Config
+from gncn.runs.model_files import from_plain, to_plain
+from gncn.runs.train import train
+from gncn.training.fit import learn_once
+from gncn.training.history import EpochRecord
+
+_FEW, _MANY = 64, 512
+"""Images that a model sees at once: few programs are compiled, and no result depends on them."""
+_OPTIONS = {"preset": None, "threshold": 0.5, "validation_fraction": 0.1, "random_state": 0}
+_TO_THE_END = {"schedule": "constant", "final_fraction": 0.0, "warmup_fraction": 0.0}
+"""What `partial_fit` makes of a schedule: how much is to come isn't known."""
+
+
+class Estimator(BaseEstimator):
+    """Base class of the estimators.
+
+    An option that is None has the preset's value, or without a preset one that suits a few
+    thousand small images.  ``config_`` holds the values of a fitted estimator.
+
+    Attributes:
+        preset: name of settings to start from, as of ``gncn train --preset``; the data that it
+            names play no part.
+        threshold: a pixel is on where its value reaches this: models are of binary images.  Real
+            values stay as they are for a network with ``likelihood="gaussian"``.
+        validation_fraction: share of the images by which `patience`, or a choice among several
+            variances, decides; without either all images are learned from.
+        random_state: of the weights, the order of images and all that is drawn: a seed, or what
+            scikit-learn takes.
+    """
+
+    _kind: ClassVar[str]
+    preset: Any
+    threshold: Any
+    validation_fraction: Any
+    random_state: Any
+    model_: Any
+    config_: Config
+    history_: tuple[EpochRecord, ...]
+
+    def __init__(self, *unnamed: Any, **options: Any) -> None:
+        raise TypeError(f"{type(self).__name__} is no estimator by itself.")
+
+    def __init_subclass__(
+        cls, kind: str = "", extra: dict[str, Any] | None = None, **rest: Any
+    ) -> None:
+        if kind:
+            cls._kind = kind
+            own = dict.fromkeys(sections_of(kind))
+            cls.__init__ = signed({**_OPTIONS, **(extra or {}), **own})  # type: ignore[method-assign]
+        super().__init_subclass__(**rest)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Train a new model, as ``gncn train`` does.
+
+        Args:
+            X: images, one a row: numbers of shape (n, pixels), or (n, rows, columns).
+            y: ignored.
+
+        Raises:
+            ConfigError: an option is out of range or without effect.
+            FitDivergenceError: training diverged; holds the last good state.
+            Interrupted: Ctrl-C; a `KeyboardInterrupt` that holds what was trained.
+        """
+        config = self._begin()
+        images = self._see(X, config, reset=True)
+        return self._fit(config, Split(images), None)
+
+    def _fit(self, config: Config, images: Split, n_classes: int | None) -> Any:
+        data = dataclasses.replace(training_only(images), n_classes=n_classes)
+        choosing = len(config.backprop.variances) > 1
+        if config.training.patience is not None or choosing:
+            if not 0 < self.validation_fraction < 1:
+                raise ConfigError(
+                    "validation_fraction must lie between 0 and 1; received "
+                    f"{self.validation_fraction!r}."
+                )
+            size = max(1, round(self.validation_fraction * len(images)))
+            rest, validation = split_off(images, [size], seed=config.seed)
+            data = dataclasses.replace(data, train=rest, validation=validation)
+        found = train(config, data)
+        self._keep(config, found.network, data.train, found.history)
+        return self
+
+    def _partial_fit(self, config: Config, images: Split, n_classes: int | None) -> Any:
+        data = dataclasses.replace(training_only(images), n_classes=n_classes)
+        begun = hasattr(self, "model_")
+        model = self.model_ if begun else config.models(data)[0]
+        training = config.training.model_copy(update={**_TO_THE_END, "n_epochs": 1})
+        before = getattr(self, "_learner", None)
+        model, learner, record = learn_once(model, data, training, config.seed, before)
+        self._keep(config, model, data.train, (*getattr(self, "history_", ()), record))
+        self._learner = learner
+        return self
+
+    def _begin(self) -> Config:
+        """The configuration that the options make now."""
+        state = self.random_state
+        given = isinstance(state, Integral)
+        seed = state if given else check_random_state(state).randint(2**31 - 1)
+        values = {name: getattr(self, name) for name in sections_of(self._kind)}
+        given = {name: value for name, value in values.items() if value is not None}
+        return config_of(self._kind, self.preset, int(seed), given)
+
+    def _keep(
+        self, config: Config, model: Any, images: Split, history: Sequence[EpochRecord]
+    ) -> None:
+        """Keep what was trained, and the images: a prior and completions learn from them."""
+        self.config_ = config
+        self.model_, self.history_, self._images = model, tuple(history), images.array
+        self._learner = self._prior = None
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def _see(self, X: Any, config: Config | None = None, *, reset: bool = False) -> Images:
+        """Images as the model of a configuration, by default the trained one, sees them."""
+        return self._pixels(self._checked(X, reset=reset), config or self.config_)
+
+    def _pixels(self, values: Any, config: Config) -> Images:
+        """Images as a model sees them: binary, unless its data are real numbers."""
+        if self._kind == "gncn" and not config.network.wiring().binary:
+            return values
+        return binarise(values, threshold=self.threshold)
+
+    def _checked(self, X: Any, *, reset: bool = False, **checks: Any) -> Any:
+        n_axes = np.ndim(X) if isinstance(X, list | tuple) else getattr(X, "ndim", 2)
+        if n_axes > 2:
+            X = X if isinstance(X, np.ma.MaskedArray) else np.asarray(X)
+            X = X.reshape(len(X), -1)
+        if isinstance(X, np.ma.MaskedArray):  # scikit-learn would take what lies under the mask
+            X = np.ma.filled(X.astype(np.float64), np.nan)
+        X = validate_data(self, cast(Any, X), reset=reset, accept_sparse="csr", **checks)
+        X = X.toarray() if hasattr(X, "toarray") else X
+        return as_images(X, what="X", missing="ensure_all_finite" in checks)
+
+    def to_evaluate(self, data: Any) -> tuple[Any, Dataset]:
+        """The model and data for `gncn.evaluate`, which may be images alone."""
+        check_is_fitted(self)
+        if not isinstance(data, Dataset):
+            images = Split(self._see(data))
+            whole = training_only(Split(self._images))
+            data = dataclasses.replace(whole, validation=images, test=images)
+        return self.model_, data
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Options, configuration and NumPy arrays: no array of JAX's."""
+        state: dict[str, Any] = dict(cast(Any, super().__getstate__()))
+        if "model_" in state:
+            state["model_"] = to_plain(self.model_)
+        if isinstance(prior := state.get("_prior"), Mixture):
+            arrays = {name: np.asarray(getattr(prior, name)) for name in Mixture.__annotations__}
+            state["_prior"] = arrays | {"covariance": prior.covariance}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "model_" in state:
+            state = state | {"model_": from_plain(state["model_"])}
+        if isinstance(prior := state.get("_prior"), dict):
+            arrays = {name: jnp.asarray(prior[name]) for name in prior if name != "covariance"}
+            state = state | {"_prior": Mixture(**arrays, covariance=prior["covariance"])}
+        super().__setstate__(state)
+
+
+class Density(DensityMixin, Estimator):
+    """Base class of the estimators that have a density."""
+
+    def score_samples(self, X: Any) -> Any:
+        """Log p(x) of images in nats, from S = `n_samples` prior samples; shape (n,).
+
+        On average a lower bound: see `gncn.evaluation.likelihood`.
+        """
+        check_is_fitted(self)
+        return padded(self._log_likelihood, self._see(X))
+
+    def _log_likelihood(self, images: Images) -> Any:
+        n_samples, seed = self._n_samples, self.config_.seed
+        return log_likelihood(
+            self.model_, images, prior=self.prior_, n_samples=n_samples, seed=seed
+        )
+
+    def score(self, X: Any, y: Any = None) -> Any:
+        """Mean log p(x) of images in nats."""
+        return float(np.mean(self.score_samples(X), dtype=np.float64))
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """Draw images from the model, shape (n, pixels).
+
+        Args:
+            n_samples: how many.
+            random_state: of the draws; by default that of training, so that they stay the same.
+        """
+        check_is_fitted(self)
+        seed = self.config_.seed
+        if random_state is not None:
+            seed = int(check_random_state(random_state).randint(2**31 - 1))
+        return sample(self.model_, n_samples, prior=self.prior_, seed=seed)
+
+    @property
+    def prior_(self) -> Any:
+        """The prior p(z), fitted to codes of training images when it is first needed.
+
+        None where the model's own is meant.
+        """
+        return None
+
+    @property
+    def _n_samples(self) -> int:
+        return self.config_.mixture.n_samples
+
+
+class WithCodes(Density):
+    """Base class of the estimators that have a density of images and codes of them."""
+
+    n_components: Any
+    covariance: Any
+    n_samples: Any
+
+    @property
+    def prior_(self) -> Any:
+        check_is_fitted(self)
+        if self._prior is None and self._n_components is not None:
+            self._prior = fit_prior(
+                self.model_,
+                training_only(Split(self._images)),
+                n_components=self._n_components,
+                covariance=self.covariance,
+                seed=self.config_.seed,
+            )
+        return self._prior
+
+    @property
+    def _n_components(self) -> int | None:
+        return self.n_components
+
+    @property
+    def _n_samples(self) -> int:
+        return self.n_samples
+
+
+def padded(function: Any, images: Any) -> Any:
+    """What a function says of each image, given images in as few different numbers as can be."""
+    n = len(images)
+    size = _FEW if n <= _FEW else -(-n // _MANY) * _MANY
+    rows = np.minimum(np.arange(size), n - 1)
+    found = function(images[rows])
+    return [one[:n] for one in found] if isinstance(found, list) else found[:n]

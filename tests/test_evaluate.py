@@ -1,0 +1,149 @@
+"""`gncn.evaluate` and `gncn.compare` of models, estimators and runs; `gncn.load` of runs."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from tests.golden.stored import FORMATS
+
+import gncn
+from gncn.base.errors import ConfigError, RunError
+from gncn.measures import Subject, as_measurable, make_measures
+from gncn.runs.folder import RunFolder
+
+IMAGES = np.random.default_rng(0).integers(0, 2, (60, 16)).astype(np.uint8)
+SETTINGS = {"n_samples": 50, "n_components": 2, "curve": (), "n_repeats": 1}
+ONLY = ["likelihood", "sparsity"]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return gncn.from_arrays(IMAGES)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return gncn.build(gncn.chain((16, 6, 4)), seed=0, n_settle_steps=4, weight_scale=0.5)
+
+
+@pytest.fixture(scope="module")
+def found(network, data):
+    return gncn.evaluate(network, data, only=ONLY, split="test", **SETTINGS)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return shutil.copytree(FORMATS / "run", tmp_path / "run")
+
+
+def test_a_model_is_measured_by_the_measures(network, data, found):
+    subject = Subject(as_measurable(network), data, "test")
+    for measure in make_measures(ONLY, SETTINGS).values():
+        for name, numbers in measure.measure(subject).numbers.items():
+            assert found[name] == numbers
+    logits = jax.scipy.special.logit(gncn.reconstruct(network, data.test.images))
+    bce = np.sum(np.logaddexp(0, logits) - data.test.images * logits, axis=1).mean()
+    assert found["bce"] == pytest.approx(float(bce), rel=1e-4)
+    assert found.per_image["log_likelihood"].shape == (len(data.test),)
+    assert (found["split"], found["n_images"]) == ("test", 6)
+
+
+def test_it_is_a_mapping_a_text_and_a_table(found):
+    assert dict(found) == found.numbers
+    assert len(found) == len(found.numbers)
+    text = str(found)
+    assert text.startswith("6 test images\n")
+    mean = f"{found['likelihood']['mean']:.2f} nats"
+    assert any(row.name == "log p(x), S = 50" and row.value == mean for row in found.rows)
+    assert mean in text
+    html = found._repr_html_()
+    assert html.count("<tr>") == 1 + len(found.rows)
+    assert f"<td>{mean}</td>" in html
+    assert "lower bound" in found.notes[0]
+
+
+def test_figures_are_drawn_when_they_are_asked_for(found, tmp_path):
+    with pytest.raises(ConfigError, match="Say where to draw"):
+        found.figures()
+    paths = found.figures(tmp_path / "figures")
+    assert [path.name for path in paths] == ["activity.png"]
+    assert paths[0].read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_estimator_is_measured_on_images_alone_or_a_data_set(data):
+    options = {"sizes": (6, 4), "group_size": 2, "n_settle_steps": 4, "n_epochs": 1}
+    estimator = gncn.GNCN(**options).fit(data.train.images)
+    alone = gncn.evaluate(estimator, data.test.images, only=ONLY, **SETTINGS)
+    whole = gncn.evaluate(estimator.model_, data, only=ONLY, split="test", **SETTINGS)
+    assert alone["likelihood"]["mean"] == pytest.approx(whole["likelihood"]["mean"], rel=1e-6)
+    assert alone["sparsity"] == whole["sparsity"]
+    with pytest.raises(ConfigError, match="must be the `gncn.Dataset`"):
+        gncn.evaluate(estimator.model_, IMAGES)
+    labels = data.train.images[:, 0]
+    classifier = gncn.DSRN(budget=900, n_epochs=1).fit(data.train.images, labels)
+    with pytest.raises(ConfigError, match="classifies and generates nothing"):
+        gncn.evaluate(classifier, data)
+
+
+@pytest.mark.slow
+def test_a_run_is_measured_as_the_command_does(run):
+    found = gncn.evaluate(run, only=["sparsity"], split="test", replace=True)
+    assert (run / "metrics-test.json").exists()
+    network = gncn.load(run)
+    folder = RunFolder.open(run)
+    same = gncn.evaluate(network, folder.data(), only=["sparsity"], split="test")
+    assert found["sparsity"] == same["sparsity"]
+    assert [path.name for path in found.figures()] == ["activity.png"]
+    assert "active, layer 1" in str(found)
+
+
+def test_load_takes_a_run(run):
+    first = RunFolder.open(run).model(0)
+    for one, other in zip(jax.tree.leaves(gncn.load(run)), jax.tree.leaves(first), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(RunError, match="no model in .*trials/7"):
+        gncn.load(run, trial=7)
+    with pytest.raises(ConfigError, match="no run, so it has no trials; received trial=1"):
+        gncn.load(run / "trials" / "0", trial=1)
+
+
+def test_models_stand_side_by_side(network, data, found):
+    other = gncn.build(gncn.chain((16, 4)), seed=1, n_settle_steps=4)
+    table = gncn.compare({"deep": found, "flat": other}, data, only=ONLY, **SETTINGS)
+    assert [row.run.name for row in table.rows] == ["deep", "flat"]
+    deep, flat = (row.values for row in table.rows)
+    assert deep["log_likelihood"].mean == found["likelihood"]["mean"]
+    assert deep["bce"].mean == found["bce"]
+    assert set(flat) >= {"bce", "log_likelihood"}
+    assert table.rows[1].n_synapses == other.circuit.n_synapses
+    text = str(table)
+    assert f"{found['bce']:.2f}" in text
+    assert "flat" in text
+    assert table._repr_html_().count("<tr>") == 3
+    unnamed = gncn.compare([network, other], data, only=["sparsity"])
+    assert [row.run.name for row in unnamed.rows] == ["Network 1", "Network 2"]
+
+
+def test_what_cannot_be_compared_is_refused(network, data, found, run):
+    elsewhere = gncn.from_arrays(1 - IMAGES)
+    with pytest.raises(ConfigError, match="on the same images only"):
+        gncn.compare([found, gncn.evaluate(network, elsewhere, only=["sparsity"])])
+    more = SETTINGS | {"n_samples": 60}
+    other = gncn.evaluate(network, data, only=ONLY, split="test", **more)
+    with pytest.raises(RunError, match="different conditions .S of log p"):
+        gncn.compare([found, other])
+    for wrong in ([run, network], {"run": run}):
+        with pytest.raises(ConfigError, match="Compare run folders, a list of paths"):
+            gncn.compare(wrong, data)
+    with pytest.raises(ConfigError, match="at least one"):
+        gncn.compare([])
+    assert gncn.compare([run]).rows[0].run == run
+
+
+def test_public_names_are_all_there_and_nothing_else():
+    assert set(dir(gncn)) == {*gncn.__all__, "__version__"}
+    for name in gncn.__all__:
+        assert getattr(gncn, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nonesuch'"):
+        _ = gncn.nonesuch
