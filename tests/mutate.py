@@ -365,7 +365,8 @@ MUTANTS = [
         " and _is_ours(left):",
         ":",
     ),
-    ("runs/replacing.py", "    recover(path)\n    _move", "    _move"),
+    ("runs/replacing.py", "    recover(path)\n    links", "    links"),
+    ("runs/replacing.py", "if one.is_symlink() and one.is_dir()", "if False"),
     ("training/checkpoints.py", "network=network, learner=learner)", "learner=learner)"),
     (
         "training/checkpoints.py",

@@ -19,7 +19,8 @@ from gncn.study.reproduce import STUDY, reproduce
 from gncn.study.search import Search, load_search
 from gncn.study.summary import summarise
 from gncn.study.table import table, write_table
-from gncn.study.tune import tune, tune_together
+from gncn.study.together import tune_together
+from gncn.study.tune import tune
 
 RATES, SIZES = [1e-3, 3e-3], [[12, 12, 12], [18, 12, 12], [24, 12, 12]]
 GRID = {
@@ -194,7 +195,7 @@ def test_paths_begin_at_the_studys_file(tmp_path, monkeypatch):
     found = load_study("here/mine.toml")
     (spec,) = found.runs()
     assert spec.config.data.name == str(tmp_path / "here" / "images.npy")
-    with pytest.raises(DataError, match=r"there is no .*images\.npy\. No run was started"):
+    with pytest.raises(DataError, match=r"There is no .*images\.npy\. No run was started"):
         reproduce(found, [spec], tmp_path / "records")
     assert not (tmp_path / "records" / STUDY).exists()
     np.save(tmp_path / "here" / "images.npy", np.eye(64))

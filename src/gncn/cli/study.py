@@ -193,8 +193,8 @@ def tune(
     needs("optuna", "study")
     from gncn.study.plan import fits
     from gncn.study.search import load_search
+    from gncn.study.together import tune_together
     from gncn.study.tune import tune as search_on
-    from gncn.study.tune import tune_together
 
     found = load_search(search)
     tasks = [

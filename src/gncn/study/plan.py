@@ -3,11 +3,8 @@
 `Basis` and `Measuring` are what studies and searches have in common.
 """
 
-import json
-import math
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,15 +13,14 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, shortened, unknown_choice
-from gncn.base.files import place, sha256
 from gncn.measures import MEASURES, check_settings, make_measures
 from gncn.runs.config import Config, read_settings
-from gncn.runs.toml import overlay, packaged_names, read_packaged
+from gncn.runs.toml import overlay
+from gncn.study.grid import Grid, placed, read_plan
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """What names files."""
 Trials = Annotated[int, Field(ge=1, le=10_000)]
-MAX_MODELS = 10_000
 MAX_RUNS = 100_000
 
 
@@ -225,53 +221,6 @@ class StudyModel(Recipe):
     point: dict[str, Any] = Field(default_factory=dict)
 
 
-class Grid(Description):
-    """Settings that make several models of one entry of a study's ``[models]``.
-
-    Attributes:
-        grid: several values of each setting, by name such as ``training.learning_rate``; there is
-            a model for every combination.
-        points: values of some settings together; there is a model for each, and for each
-            combination with `grid`.
-    """
-
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
-    points: tuple[dict[str, Any], ...] = ()
-
-    @model_validator(mode="after")
-    def _of_models(self) -> "Grid":
-        """Refuse what the study itself decides."""
-        for name in {*self.grid, *(name for point in self.points for name in point)}:
-            if name.partition(".")[0] in ("seed", "n_trials", "data"):
-                raise ConfigError(
-                    f"{name} can't differ between models: seeds come from the study's seed and "
-                    "trials, data from its [data]."
-                )
-        return self
-
-    def models(self, key: str, entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """The entry once for every point, under a name that depends on the point alone.
-
-        Raises:
-            ConfigError: there are too many.
-        """
-        n_models = math.prod(map(len, self.grid.values())) * max(len(self.points), 1)
-        if n_models > MAX_MODELS:
-            raise ConfigError(
-                f"models.{key} stands for {n_models:,} models; a study has {MAX_MODELS:,} at most."
-            )
-        combinations = [
-            point | dict(zip(self.grid, values, strict=True))
-            for point in self.points or ({},)
-            for values in product(*self.grid.values())
-        ]
-        return {f"{key}-{_digest(point)}": entry | {"point": point} for point in combinations}
-
-
-def _digest(point: dict[str, Any]) -> str:
-    return sha256(json.dumps(point, sort_keys=True, default=str).encode())[:8]
-
-
 class Study(Description):
     """A study.
 
@@ -398,51 +347,10 @@ class Study(Description):
             raise ConfigError(f"{model}/{data} of the study {self.name!r}: {error}") from error
 
 
-def placed(settings: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    """A copy of settings with one changed: ``training.n_epochs``, or ``network.sizes.2`` of a list.
-
-    Raises:
-        ConfigError: the name leads nowhere.
-    """
-    return _placed(settings, name.split("."), value, name)
-
-
-def _placed(into: Any, path: list[str], value: Any, name: str) -> Any:
-    if not path:
-        return value
-    first, *rest = path
-    if isinstance(into, list) and first.isdigit() and int(first) < len(into):
-        index = int(first)
-        return [*into[:index], _placed(into[index], rest, value, name), *into[index + 1 :]]
-    if first.isdigit() or not (into is None or isinstance(into, dict)):
-        raise ConfigError(f"There is no setting {name!r}: {first!r} is no part of {into!r}.")
-    into = into or {}
-    return into | {first: _placed(into.get(first), rest, value, name)}
-
-
 def fits(name: str, pattern: str) -> bool:
     """Whether a pattern fits a name such as ``model/data/trial``; what it leaves out may be any."""
     missing = name.count("/") - pattern.count("/")
     return fnmatchcase(name, pattern + "/*" * missing)
-
-
-def read_plan(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
-    """A study's or search's TOML file, unchecked, as `gncn.runs.toml.read_packaged` finds it.
-
-    Relative paths of data in a user's file begin at the folder of that file.
-    """
-    values = read_packaged(folder, kind, name)
-    sets = values.get("data")
-    if str(name) in packaged_names(folder) or not isinstance(sets, dict):
-        return values
-    home = place(name).absolute().parent
-    for entry in sets.values():
-        settings = entry.get("settings") if isinstance(entry, dict) else None
-        for option in ("name", "data_dir") if isinstance(settings, dict) else ():
-            path = settings.get(option)
-            if isinstance(path, str) and (option == "data_dir" or Path(path).suffix):
-                settings[option] = str(home / place(path))
-    return values
 
 
 def load_study(study: str | Path) -> Study:

@@ -291,10 +291,11 @@ def reproduce(
         KeyboardInterrupt: Ctrl-C; runs that had not ended leave what they go on from.
     """
     wanted = {one.name for one in specs} if wanted is None else wanted
-    for data in {spec.config.data for spec in specs if spec.name in wanted}:
-        for path in (data.name if data.is_file else None, data.data_dir):
-            if path is not None and not place(path).exists():
-                raise DataError(f"{data.name}: there is no {path}. No run was started.")
+    sets = [spec.config.data for spec in specs if spec.name in wanted]
+    paths = [(data.name if data.is_file else None, data.data_dir) for data in sets]
+    for path in dict.fromkeys(one for both in paths for one in both if one is not None):
+        if not place(path).exists():
+            raise DataError(f"There is no {path}, which the study names. No run was started.")
     records = partial(alone, folder, "a look at the records", wait=True)
     with records():
         _tidy(folder)

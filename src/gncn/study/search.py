@@ -19,8 +19,9 @@ from pydantic import Field, model_validator
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
 from gncn.runs.config import Config
+from gncn.study.grid import placed, read_plan
 from gncn.study.paper import ColumnKey, all_columns, published
-from gncn.study.plan import Basis, Key, Measuring, placed, read_plan
+from gncn.study.plan import Basis, Key, Measuring
 
 Reference = Literal["targets", "paper"]
 Scalar = bool | int | float | str

@@ -11,8 +11,6 @@ search began with learn from all in the end, because what suits few images may n
 """
 
 import json
-import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -29,15 +27,13 @@ from gncn.base.errors import (
     ConfigError,
     DataError,
     DivergenceError,
-    GncnError,
     InUseError,
     RunError,
 )
 from gncn.base.files import read_json, source_digest, write_atomic
-from gncn.base.hardware import keep_compiled_programs
 from gncn.base.interrupts import interrupts_held, pause
 from gncn.base.locks import alone
-from gncn.data import Dataset, cache_dir
+from gncn.data import Dataset
 from gncn.measures.subject import Report
 from gncn.runs.train import train
 from gncn.study.columns import check_measurable, development_data, measure_columns
@@ -45,11 +41,9 @@ from gncn.study.journal import FINALS, SECONDS, locks_of, read_journal
 from gncn.study.record import make_running
 from gncn.study.run import Watch
 from gncn.study.search import Search, objective, references, shortfall, value_at
-from gncn.study.worker import Worker, end_with_parent, usable_cores
 from gncn.training.history import EpochRecord
 
 _TENTHS = 10
-_WORKER = (sys.executable, "-m", "gncn.study.tune")
 
 
 def tune(
@@ -91,71 +85,6 @@ def tune(
             if others:
                 on_trial(f"{model} on {data}: {others} trials are left to other processes")
             return task.write()
-
-
-def tune_together(
-    search: Search,
-    model: str,
-    data: str,
-    out: Path,
-    *,
-    jobs: int,
-    data_dir: str | Path | None = None,
-    report: Report = lambda _: None,
-    on_trial: Report = lambda _: None,
-) -> None:
-    """Let `jobs` processes spend what is left of the budget, each with its share of the cores.
-
-    Options are as in `tune`.
-
-    Raises:
-        RunError: one of them failed; the others are ended, and their trials will be begun again.
-        KeyboardInterrupt: Ctrl-C; they are ended, too.
-    """
-    task = {
-        "search": search.model_dump(mode="json"),
-        "model": model,
-        "data": data,
-        "out": str(out.absolute()),
-        "data_dir": None if data_dir is None else str(Path(data_dir).absolute()),
-    }
-    threads = max(usable_cores() // jobs, 1)
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        description = Path(folder) / "task.json"
-        description.write_text(json.dumps(task), encoding="utf-8")
-        workers = []
-        for number in range(jobs):
-            place = Path(folder) / str(number)
-            place.mkdir()
-            workers.append(Worker([*_WORKER, str(description)], place, threads))
-            running.callback(workers[-1].stop)
-        report(f"{model} on {data}: {jobs} trials at a time")
-        while workers:
-            pause(0.1)
-            for worker in list(workers):
-                ended = worker.process.poll()
-                for line in worker.news():
-                    on_trial(line)
-                if ended is not None:
-                    workers.remove(worker)
-                    if ended:
-                        raise RunError(
-                            f"A process of the search {worker.how_it_ended}: "
-                            f"{worker.errors.strip()[-300:] or 'it said nothing'}."
-                        )
-
-
-def _work(task: Path) -> None:
-    """Do trials in this process until none is left; the task is as `tune_together` writes it."""
-    end_with_parent()
-    keep_compiled_programs(cache_dir() / "compiled")
-    told = read_json(task)
-    say = partial(print, flush=True)
-    try:
-        search = Search(**told.pop("search"))
-        tune(search, **told | {"out": Path(told["out"])}, wait=True, on_trial=say)
-    except GncnError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
 
 
 class _UnfitError(Exception):
@@ -458,7 +387,3 @@ class _Task:
             "intermediate": {str(k): v for k, v in trial.intermediate_values.items()},
             **trial.user_attrs,
         }
-
-
-if __name__ == "__main__":
-    _work(Path(sys.argv[1]))

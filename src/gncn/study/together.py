@@ -1,0 +1,92 @@
+"""`tune_together`: several processes that share the trials of a search.
+
+``python -m gncn.study.together TASK`` is one of them.
+"""
+
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from gncn.base.errors import GncnError, RunError
+from gncn.base.files import read_json
+from gncn.base.hardware import keep_compiled_programs
+from gncn.base.interrupts import pause
+from gncn.data import cache_dir
+from gncn.measures.subject import Report
+from gncn.study.search import Search
+from gncn.study.tune import tune
+from gncn.study.worker import Worker, end_with_parent, usable_cores
+
+_WORKER = (sys.executable, "-m", "gncn.study.together")
+
+
+def tune_together(
+    search: Search,
+    model: str,
+    data: str,
+    out: Path,
+    *,
+    jobs: int,
+    data_dir: str | Path | None = None,
+    report: Report = lambda _: None,
+    on_trial: Report = lambda _: None,
+) -> None:
+    """Let `jobs` processes spend what is left of the budget, each with its share of the cores.
+
+    Options are as in `tune`.
+
+    Raises:
+        RunError: one of them failed; the others are ended, and their trials will be begun again.
+        KeyboardInterrupt: Ctrl-C; they are ended, too.
+    """
+    task = {
+        "search": search.model_dump(mode="json"),
+        "model": model,
+        "data": data,
+        "out": str(out.absolute()),
+        "data_dir": None if data_dir is None else str(Path(data_dir).absolute()),
+    }
+    threads = max(usable_cores() // jobs, 1)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        description = Path(folder) / "task.json"
+        description.write_text(json.dumps(task), encoding="utf-8")
+        workers = []
+        for number in range(jobs):
+            place = Path(folder) / str(number)
+            place.mkdir()
+            workers.append(Worker([*_WORKER, str(description)], place, threads))
+            running.callback(workers[-1].stop)
+        report(f"{model} on {data}: {jobs} trials at a time")
+        while workers:
+            pause(0.1)
+            for worker in list(workers):
+                ended = worker.process.poll()
+                for line in worker.news():
+                    on_trial(line)
+                if ended is not None:
+                    workers.remove(worker)
+                    if ended:
+                        raise RunError(
+                            f"A process of the search {worker.how_it_ended}: "
+                            f"{worker.errors.strip()[-300:] or 'it said nothing'}."
+                        )
+
+
+def _work(task: Path) -> None:
+    """Do trials in this process until none is left; the task is as `tune_together` writes it."""
+    end_with_parent()
+    keep_compiled_programs(cache_dir() / "compiled")
+    told = read_json(task)
+    say = partial(print, flush=True)
+    try:
+        search, out = Search(**told.pop("search")), Path(told.pop("out"))
+        tune(search, out=out, wait=True, on_trial=say, **told)
+    except GncnError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    _work(Path(sys.argv[1]))
