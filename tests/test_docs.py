@@ -12,6 +12,7 @@ import re
 import sys
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,8 @@ FILE = re.compile(r"# (tests/\S+\.py)\n")
 EXAMPLES = sorted(
     p for p in (ROOT / "src").rglob("*.py") if ">>> " in p.read_text(encoding="utf-8")
 )
+SLOW = ("estimators.md", "models.py", "generative.py")
+"""Pages and modules whose examples train models for more than ten seconds."""
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -36,7 +39,13 @@ def blocks(page: Path, language: str = "python") -> list[str]:
 
 def those_with(condition) -> list:
     found = [page for page in PAGES if any(map(condition, blocks(page)))]
-    return [pytest.param(page, id=page.name) for page in found]
+    return [with_slow_ones_marked(page) for page in found]
+
+
+def with_slow_ones_marked(page: Path) -> Any:
+    """A case of a test; `SLOW` ones wait for ``make test-all``."""
+    marks = [pytest.mark.slow] if page.name in SLOW else []
+    return pytest.param(page, id=page.name, marks=marks)
 
 
 @pytest.mark.parametrize("page", those_with(lambda block: not FILE.match(block)))
@@ -95,7 +104,7 @@ def test_the_readme_is_short():
     assert len(readme.read_text(encoding="utf-8").split()) <= 600
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", map(with_slow_ones_marked, EXAMPLES))
 def test_examples_of_docstrings_are_right(path):
     name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
     assert doctest.testmod(importlib.import_module(name)).failed == 0

@@ -667,6 +667,7 @@ def command(folder, *arguments) -> tuple[str, str]:
     return out.getvalue(), err.getvalue()
 
 
+@pytest.mark.slow
 def test_the_command_line_says_it_once_too(tmp_path):
     np.save(tmp_path / "greys.npy", np.tile(GREYS, (8, 1, 1)))
     text = SMALL.format(data=tmp_path / "greys.npy", rule="none", likelihood="bernoulli", epochs=1)

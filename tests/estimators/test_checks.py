@@ -20,12 +20,7 @@ SMALL = {
 ESTIMATORS = [getattr(gncn, name)(**options) for name, options in SMALL.items()]
 
 
-@parametrize_with_checks(ESTIMATORS[:1])
-def test_a_network_passes_the_checks(estimator, check):
-    check(estimator)
-
-
 @pytest.mark.slow
-@parametrize_with_checks(ESTIMATORS[1:])
-def test_baselines_pass_the_checks(estimator, check):
+@parametrize_with_checks(ESTIMATORS)
+def test_estimators_pass_the_checks(estimator, check):
     check(estimator)

@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_numbers_here_and_from_python_and_the_comma
     assert same(estimator.model_, gncn.load(out))
 
 
-@pytest.mark.parametrize("name", ["GVAE", later("RAE"), later("GVAECV"), later("GANAE")])
+@pytest.mark.parametrize("name", [later(name) for name in ("GVAE", "RAE", "GVAECV", "GANAE")])
 def test_baselines_are_those_of_the_library(name):
     estimator = getattr(gncn, name)(**CODER).fit(IMAGES)
     config, model = estimator.config_, estimator.model_
