@@ -104,7 +104,7 @@ def test_the_readme_is_short():
     assert len(readme.read_text(encoding="utf-8").split()) <= 600
 
 
-@pytest.mark.parametrize("path", map(with_slow_ones_marked, EXAMPLES))
+@pytest.mark.parametrize("path", [with_slow_ones_marked(path) for path in EXAMPLES])
 def test_examples_of_docstrings_are_right(path):
     name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
     assert doctest.testmod(importlib.import_module(name)).failed == 0
