@@ -8,13 +8,16 @@ PEERS := pcx ngclearn torch
 # Text is read and written as UTF-8 everywhere: where Python would choose by itself, tests fail.
 PYTEST := PYTHONWARNDEFAULTENCODING=1 $(BIN)/pytest
 
-.PHONY: demo test test-all test-oldest test-newest package quick lint dev mutate fuzz bench study-fast bench-peers clean
+.PHONY: demo help test test-all test-oldest test-newest package quick lint dev mutate fuzz bench study-fast bench-peers clean
 .PRECIOUS: .bench/%/.made
 
 demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 minutes)
-	$(BIN)/gncn train --preset mnist --out runs/mnist --overwrite
-	$(BIN)/gncn reconstruct runs/mnist
-	$(BIN)/gncn settle runs/mnist --index 7
+	$(BIN)/gncn train --preset mnist --out runs/demo --overwrite
+	$(BIN)/gncn reconstruct runs/demo
+	$(BIN)/gncn settle runs/demo --index 7
+
+help:  ## these lines
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 test: $(VENV)/.dev  ## lint, types and quick tests
 	$(MAKE) --jobs 2 lint quick

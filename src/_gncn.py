@@ -1,17 +1,96 @@
 """The command ``gncn``: from its first line to its last, no signal finds it unprepared.
 
-It stands outside the package, because importing anything of `gncn` imports JAX.  Interrupted
-while they are imported, JAX and NumPy end in a traceback; but then nothing has begun yet, so the
-process just ends.  `gncn.base.interrupts` is what hears signals from then on.  Nor does Python
-hear any while it tidies up: so it isn't left to do so.
+It stands outside the package, because importing anything of `gncn` imports JAX, for seconds.  So
+``gncn --help`` and ``gncn --version`` are answered here, by the list `COMMANDS`.
+
+Interrupted while they are imported, JAX and NumPy end in a traceback; but then nothing has begun
+yet, so the process just ends.  `gncn.base.interrupts` is what hears signals from then on.  Nor does
+Python hear any while it tidies up: so it isn't left to do so.
 """
 
 import atexit
+import io
 import os
 import signal
 import sys
-from contextlib import suppress
-from typing import Any
+from contextlib import redirect_stdout, suppress
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated, Any
+
+if TYPE_CHECKING:
+    import typer
+
+COMMANDS = {
+    "train": "Train a generative neural coding network (GNCN), or a baseline, and write a run "
+    "folder.",
+    "reconstruct": "Draw images above their reconstructions by a trained network or autoencoder.",
+    "settle": "Watch a trained network settle on one image: ψ, its terms and the states after each "
+    "step.",
+    "evaluate": "Measure a trained model: likelihood, samples, completion, probe, sparsity, codes.",
+    "compare": "Compare runs in one table, with the best two in bold and the paper's numbers.",
+    "reproduce": "Run a study, models × data sets × trials, and record every run.",
+    "report": "Make a report of a study: an HTML page that needs no network, and Markdown.",
+    "tune": "Search for settings by validation images, with one budget for every model.",
+    "config": "List every option with its meaning and default, section by section.",
+    "data": "List, fetch and verify the data sets.",
+}
+"""All commands, in the order of ``gncn --help``, each with the first line of its own help."""
+
+
+def new_app() -> "typer.Typer":
+    """The application without its commands."""
+    import typer
+
+    app = typer.Typer(
+        help="Neural generative coding: train networks that learn p(x) without backprop, and look "
+        "inside.\n\nStart with `gncn train --preset mnist --out runs/mnist`. It makes a run "
+        "folder, which the other commands take.",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    def tell_version(asked: bool) -> None:
+        if asked:
+            print(f"gncn {metadata.version('gncn')}", flush=True)
+            raise typer.Exit
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version", help="Show the version.", is_eager=True, callback=tell_version
+            ),
+        ] = False,
+    ) -> None:
+        pass
+
+    return app
+
+
+def _answered(arguments: list[str]) -> int | None:
+    """Answer what needs nothing of the package; the exit status, or None if it needs more."""
+    if arguments not in ([], ["-h"], ["--help"], ["--version"]) or "_GNCN_COMPLETE" in os.environ:
+        return None
+    app, text, status = new_app(), io.StringIO(), 0
+    for name, short in COMMANDS.items():
+        app.command(name, help=short)(lambda: None)
+    with suppress(Exception):  # whatever is wrong with a stream is for the package to say
+        isatty = sys.stdout.isatty
+        text.isatty = isatty  # type: ignore[method-assign]
+        with redirect_stdout(text):
+            try:
+                app(prog_name="gncn", standalone_mode=False)
+            except Exception as error:
+                if not hasattr(error, "format_message"):
+                    raise
+                status = 2
+        sys.stdout.write(text.getvalue())
+        sys.stdout.flush()
+        return status
+    return None
 
 
 def main() -> None:
@@ -20,24 +99,31 @@ def main() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _leave)
-    status: Any = 0
+    status: Any = _answered(sys.argv[1:])
+    if status is None:
+        status = _done()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody may be reading
+            stream.flush()
+    os._exit(status or 0)
+
+
+def _done() -> Any:
+    """Run a command; its exit status."""
     try:
         from gncn.cli import main
 
         main()
     except SystemExit as ended:
-        status = ended.code or 0
+        return ended.code
     except Exception as error:
         if (name := _variable_in(str(error))) is None:
             raise
         why = str(error).partition("\n")[0]
         sys.stderr.write(f"Error: {name}={os.environ[name]!r} in the environment: {why}\n")
-        status = 2
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody may be reading
-            stream.flush()
-    os._exit(status)
+        return 2
+    return 0
 
 
 def _variable_in(message: str) -> str | None:

@@ -641,8 +641,8 @@ def test_misfits_are_refused():
     config = gncn.TrainingConfig()
     with pytest.raises(ConfigError, match="2 networks and 2 seeds and 1 configurations"):
         gncn.fit([network(), network()], dataset(), [config], seeds=[0, 1])
-    other = config.model_copy(update={"batch_size": 50, "learning_rate": 0.1})
-    with pytest.raises(ConfigError, match=r"learning_rate.*training.batch_size=\[200, 50\]"):
+    other = config.model_copy(update={"batch_size": 20, "learning_rate": 0.1})
+    with pytest.raises(ConfigError, match=r"learning_rate.*training.batch_size=\[50, 20\]"):
         gncn.fit([network(), network()], dataset(), [config, other], seeds=[0, 1])
 
 

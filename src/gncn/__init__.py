@@ -39,6 +39,7 @@ from gncn.core.network import Network
 from gncn.core.settler import Settler
 from gncn.core.settling import Settled, Trajectory, settle, watch
 from gncn.data import Dataset, DataSource, Split, from_arrays, load_dataset, load_file
+from gncn.figures.animation import animate
 from gncn.measures import Measure
 from gncn.measures.generative import complete, fit_prior, log_likelihood, sample
 from gncn.runs.config import Config, load_config
@@ -123,6 +124,7 @@ __all__ = [
     "Synapses",
     "TrainingConfig",
     "Trajectory",
+    "animate",
     "build",
     "chain",
     "compare",

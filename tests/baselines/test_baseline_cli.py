@@ -83,7 +83,7 @@ def test_runs_are_compared(folder, tmp_path):
     table = run("compare", *runs).stdout
     assert "rae" in table
     assert "±" in table
-    assert run("compare", *runs, "--format", "markdown").stdout.startswith("| model |")
+    assert run("compare", *runs, "--format", "markdown").stdout.startswith("| run | model |")
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
-from gncn.base.errors import ConfigError, beyond_single, quoted, shortened
+from gncn.base.errors import ConfigError, beyond_single, did_you_mean, quoted, shortened
 
 _MAX_PROBLEMS = 20
 """Wrong options that a message names; it counts the others."""
@@ -73,15 +73,17 @@ class Part(Description):
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Say in plain words what pydantic found wrong: option, value received, values allowed."""
-    lines = []
+    lines, known = [], [*model.model_fields]
     problems = error.errors(include_url=False)
     for problem in problems[:_MAX_PROBLEMS]:
         place = shortened(".".join(str(part) for part in problem["loc"]), 200)
         received = quoted(problem.get("input"))
         match problem["type"]:
             case "extra_forbidden":
-                choices = ", ".join(repr(name) for name in model.model_fields)
-                lines.append(f"Unknown option {place!r} for {model.__name__}. Options: {choices}.")
+                choices, close = ", ".join(map(repr, known)), did_you_mean(place, known)
+                lines.append(
+                    f"Unknown option {place!r} for {model.__name__}. Options: {choices}.{close}"
+                )
             case "missing":
                 lines.append(f"{model.__name__} needs the option {place!r}.")
             case "value_error":

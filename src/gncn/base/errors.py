@@ -7,6 +7,7 @@ Every message names the value received, the values allowed and what to do.  All 
 import math
 import reprlib
 from collections.abc import Iterable
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import cast
 
@@ -86,8 +87,23 @@ def quoted(value: object) -> str:
 
 def unknown_choice(what: str, received: object, allowed: Iterable[object]) -> ConfigError:
     """The error for a value that is not one of `allowed`; `what` it is, say "activation"."""
-    choices = ", ".join(repr(choice) for choice in allowed)
-    return ConfigError(f"Unknown {what} {quoted(received)}. Choose one of: {choices}.")
+    names = [*allowed]
+    choices, close = ", ".join(map(repr, names)), did_you_mean(received, names)
+    return ConfigError(f"Unknown {what} {quoted(received)}. Choose one of: {choices}.{close}")
+
+
+def did_you_mean(received: object, allowed: Iterable[object]) -> str:
+    """A sentence that names the choice most like what was received; empty if none is like it.
+
+    >>> did_you_mean("mnits", ["mnist", "kmnist"])
+    " Did you mean 'mnist'?"
+    """
+    if not isinstance(received, str) or len(received) > 100:  # comparing takes the square of it
+        return ""
+    names = [one for one in allowed if isinstance(one, str)]
+    last = received.rpartition(".")[2]
+    close = get_close_matches(received, names, 1) or get_close_matches(last, names, 1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def check_whole(name: str, value: object, least: int | None = None, most: int | None = None) -> int:

@@ -48,7 +48,7 @@ class PixelMixtureConfig(Description):
     """Options of the section ``[mixture]``; see the module.
 
     Attributes:
-        n_components: K.
+        n_components: number K of Gaussians.
         covariance: which covariances components have.
         regularisation: added to every variance.
         max_iterations: the most EM steps.

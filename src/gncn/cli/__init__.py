@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gncn.base.arrays import Notice
-from gncn.base.errors import GncnError, quoted
+from gncn.base.errors import GncnError, did_you_mean, quoted
 from gncn.base.extras import needs
 from gncn.base.interrupts import signals_heard
 from gncn.base.shown import ERRORS, shown
@@ -62,7 +62,7 @@ def main() -> None:
             hardware.keep_compiled_programs(cache_dir() / "compiled")
             from gncn.cli.app import app
 
-            sys.exit(app(standalone_mode=False))
+            sys.exit(app(prog_name="gncn", standalone_mode=False))
         except GncnError as error:
             _print_error(str(error))
             sys.exit(FAILED if isinstance(error, ArithmeticError) else WRONG_INPUT)
@@ -97,6 +97,8 @@ def _print_misuse(error: Any) -> None:
         if problems := getattr(error.__cause__, "errors", list)():  # Typer says too little of them
             why = message.partition(", unable to")[0].replace("a valid integer", "a whole number")
             message = f"{why}; received {quoted(problems[0]['input'])}."
+        elif options := getattr(error, "possibilities", None):
+            message = f"{error.message}.{did_you_mean(error.option_name, options)}"
         _print_error(message)
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from typer import Argument, Option
 
 from gncn.base.errors import DataError
-from gncn.cli.options import PATH, JsonOption, Screen, print_json
+from gncn.cli.options import PATH, JsonOption, Screen, print_json, print_table
 from gncn.data import DatasetInfo, cache_dir, check, dataset_info, dataset_names, fetch, present
 from gncn.data.content import read_packed_mnist
 
@@ -53,16 +53,17 @@ def list_datasets(data_dir: DataDir = None, as_json: JsonOption = False) -> None
         Column("size", no_wrap=True),
         Column("classes", justify="right"),
         "licence",
-        "available",
+        Column("available", min_width=len("scikit-learn")),
+        show_edge=False,  # so that it fits into 80 columns
         title="Data sets",
         caption="images: train + validation + test",
     )
     for row in rows:
-        images = f"{row['train']} + {row['validation']} + {row['test']}"
+        images = f"{row['train']}+{row['validation']}+{row['test']}"
         size = "x".join(map(str, row["image_shape"]))
         classes = str(row["classes"])
         table.add_row(row["name"], images, size, classes, row["licence"], row["available"])
-    Screen().print(table)
+    print_table(table)
 
 
 @app.command("fetch")
@@ -184,7 +185,7 @@ def _print_verified(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         state = Text(row["state"], COLOURS[row["state"]])
         table.add_row(row["name"], row["part"], state, str(row["place"] or ""))
-    screen.print(table)
+    print_table(table)
     for row in rows:
         if row["state"] == "altered":
             screen.print(row["detail"], soft_wrap=True)

@@ -81,6 +81,7 @@ def evaluate(
     `gncn evaluate runs/mnist --only probe --probe-layer 1 --probe-layer 2 --probe-layer 3`
     """
     from gncn.base.interrupts import last_words
+    from gncn.cli.progress import Stages
     from gncn.runs import assess as assessing
     from gncn.runs.folder import RunFolder
 
@@ -92,18 +93,18 @@ def evaluate(
     make_measures(tuple(only) if only else None, given)
     folder = RunFolder.open(run)
     data = folder.data(data_dir)
+    if unfinished := folder.unfinished:
+        options.say(unfinished)
     with (
         last_words(lambda: assessing.kept(folder, split, trial)),
         options.console.status("measuring") as status,
     ):
-        stages: list[str] = []
+        stages = Stages()
 
         def report(what: str) -> None:
             status.update(options.styled(what))
-            stage = what.partition(":")[0]
-            if not options.console.is_terminal and stage not in stages:
-                stages.append(stage)
-                options.say(stage)
+            if not options.console.is_terminal:
+                stages(what)
 
         metrics, figures = assessing.assess(
             folder,
@@ -132,5 +133,5 @@ def _show(metrics: dict[str, Any]) -> None:
     table.add_column("", style="dim")
     for row in found.rows:
         table.add_row(*row)
-    options.console.print(table)
+    options.print_table(table)
     options.say(*found.notes, style="dim")

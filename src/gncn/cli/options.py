@@ -1,11 +1,13 @@
 """Options and output that commands share."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleDimensions
 from rich.status import Status
 from rich.table import Column, Table
 from rich.text import Text
@@ -45,14 +47,29 @@ WaitOption = Annotated[
 JsonOption = Annotated[bool, Option("--json", help="Print JSON on standard output.")]
 
 
+WIDE = 10_000
+"""Columns where there is no terminal: no line is wrapped in a file or a pipe."""
+
+
 class Screen(Console):
     """A console that shows text as it is: no markup, no emoji codes, no control signs.
 
-    Where nobody reads results any more, the command ends.
+    Lines are wrapped to the width of a terminal, or to ``COLUMNS``, and nowhere else.  Where nobody
+    reads results any more, the command ends.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether lines have a greatest width."""
+        return self.is_terminal or self._width is not None or "COLUMNS" in os.environ
+
+    @property
+    def size(self) -> ConsoleDimensions:  # pyright: ignore[reportIncompatibleMethodOverride]
+        found = super().size
+        return found if self.is_bounded else found._replace(width=WIDE)
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(shown(text), **options)
@@ -93,6 +110,25 @@ def styled(*parts: str | tuple[str, str]) -> Text:
     """Parts in a row, some with a style, for what Rich would look for markup in."""
     pairs = ((part, "") if isinstance(part, str) else part for part in parts)
     return Text.assemble(*((shown(text), style) for text, style in pairs))
+
+
+def print_table(table: Table) -> None:
+    """Print a result on standard output, as a table."""
+    screen = Screen()
+    if not screen.is_bounded:  # else a title would be as narrow as its table
+        texts = (str(table.title or ""), str(table.caption or ""))
+        table.min_width = max(map(cell_len, texts))
+    with explained("Can't write to standard output"):
+        screen.print(table)
+
+
+def duration(seconds: float) -> str:
+    """A time in hours, minutes and seconds, as a person says it."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def new_table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:

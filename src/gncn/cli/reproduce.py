@@ -10,7 +10,16 @@ from typer import Argument, Option
 
 from gncn.base.shown import shown
 from gncn.cli import options
-from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
+from gncn.cli.options import (
+    DataDirOption,
+    JsonOption,
+    console,
+    duration,
+    new_table,
+    print_json,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
     from gncn.study.plan import Study
@@ -143,7 +152,7 @@ def _tell(study: "Study", standings: Sequence["Standing"], jobs: int, as_json: b
     for model, data in dict.fromkeys((one.spec.model, one.spec.data) for one in standings):
         here = [o.state for o in standings if (o.spec.model, o.spec.data) == (model, data)]
         table.add_row(model, data, *(str(here.count(state) or "") for state in counts))
-    console.print(table)
+    print_table(table)
     for one in standings:
         if one.state == "stale":
             say(f"stale: {one.spec.name}: {'; '.join(one.changes)}")
@@ -152,14 +161,8 @@ def _tell(study: "Study", standings: Sequence["Standing"], jobs: int, as_json: b
     unknown = f", and {left.n_unknown} runs of unknown length" if left.n_unknown else ""
     say(
         f"{len(states) - counts['finished']} of {len(states)} runs are left: about "
-        f"{_duration(left.seconds)} with {jobs} at a time{unknown}."
+        f"{duration(left.seconds)} with {jobs} at a time{unknown}."
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 class _Display(Progress):
@@ -201,7 +204,7 @@ class _Display(Progress):
 
     def _end(self, name: str, record: "Record") -> None:
         row = self._rows.pop(name)
-        taken = _duration(next(task.elapsed or 0.0 for task in self.tasks if task.id == row))
+        taken = duration(next(task.elapsed or 0.0 for task in self.tasks if task.id == row))
         self.remove_task(row)
         if record.error is None:
             say(f"{name}: done in {taken}")
@@ -235,5 +238,8 @@ class _Display(Progress):
         standings = list(self._standings.values())
         done = sum(one.state == "finished" for one in standings)
         left = estimate(self._study, standings, self._jobs).seconds
-        about = f", about {_duration(left)} left" if left else ""
-        self.update(self._whole, doing=f"{done} of {len(standings)} runs done{about}")
+        about = f", about {duration(left)} left" if left else ""
+        doing = f"{done} of {len(standings)} runs done{about}"
+        self.update(self._whole, doing=doing)
+        if not console.is_terminal and done:
+            say(doing)

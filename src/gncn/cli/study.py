@@ -1,5 +1,6 @@
 """``gncn compare``, ``gncn report`` and ``gncn tune``: tables and pages of many runs; searches."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,15 @@ from gncn.base.errors import ConfigError, RunError, unknown_choice
 from gncn.base.extras import needs
 from gncn.base.interrupts import last_words
 from gncn.cli import options
-from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
+from gncn.cli.options import (
+    DataDirOption,
+    JsonOption,
+    console,
+    new_table,
+    print_json,
+    print_table,
+    say,
+)
 
 
 def compare(
@@ -19,7 +28,7 @@ def compare(
     ],
     split: Annotated[str, Option(help="Images to report on: `validation` or `test`.")] = "test",
     form: Annotated[
-        str, Option("--format", help="Of the table: `text`, `markdown`, `latex` or `json`.")
+        str, Option("--format", help="Of the table: `text`, `markdown`, `latex`, `csv` or `json`.")
     ] = "text",
     figure: Annotated[
         Path | None,
@@ -54,10 +63,12 @@ def compare(
     elif form == "text":
         screen = options.Screen()
         for table in comparing.rich_tables(found, screen):
-            screen.print(table)
+            print_table(table)
         say(comparing.NOTE, style="dim")
     else:
         options.print_text(comparing.render(found, form))
+    for line in comparing.hints(found):
+        say(line)
     rows = [row for row in found.rows if row.curves]
     error_name = "bce" if any(row.error_name == "bce" for row in rows) else "squared_error"
     curves = {str(row.run): row.curves for row in rows if row.error_name == error_name}
@@ -191,6 +202,7 @@ def tune(
     `gncn tune paper --only gncn/fashion-mnist --jobs 2`
     """
     needs("optuna", "study")
+    from gncn.cli.progress import time_left
     from gncn.study.plan import fits
     from gncn.study.search import load_search
     from gncn.study.together import tune_together
@@ -211,6 +223,13 @@ def tune(
     folder = out or Path("results") / "tuning" / found.name
     kept = f"{folder} keeps every trial that ended; start it again to go on."
     summaries: list[dict[str, Any]] = []
+    began, n_here = time.monotonic(), 0
+
+    def on_trial(line: str) -> None:
+        nonlocal n_here
+        n_here += 1
+        say(f"{line}{time_left(line, time.monotonic() - began, n_here)}")
+
     with console.status("tuning") as status, last_words(lambda: kept):
         for model, data in tasks:
             if jobs > 1:
@@ -222,7 +241,7 @@ def tune(
                     jobs=jobs,
                     data_dir=data_dir,
                     report=lambda what: status.update(options.styled(what)),
-                    on_trial=say,
+                    on_trial=on_trial,
                 )
             summary = search_on(
                 found,
@@ -232,7 +251,7 @@ def tune(
                 data_dir=data_dir,
                 wait=wait,
                 report=lambda what: status.update(options.styled(what)),
-                on_trial=say,
+                on_trial=on_trial,
             )
             summaries.append(summary)
             best, n_trials = _best(summary), summary["trials_spent"]
@@ -248,7 +267,7 @@ def tune(
         values = _best(summary).get("values", {})
         cells = (f"{values[c]:.3f}" if c in values else "–" for c in columns)
         table.add_row(summary["model"], summary["data"], str(summary["trials_spent"]), *cells)
-    console.print(table)
+    print_table(table)
     say(f"records: {folder}")
 
 

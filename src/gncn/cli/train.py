@@ -1,7 +1,7 @@
 """``gncn train``: train networks and write a run folder with figures."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +10,15 @@ from typer import Option
 
 from gncn.base.errors import ConfigError
 from gncn.cli import options
-from gncn.cli.options import DataDirOption, JsonOption, console, new_table, print_json, say
+from gncn.cli.options import (
+    DataDirOption,
+    JsonOption,
+    console,
+    new_table,
+    print_json,
+    print_table,
+    say,
+)
 
 
 def train(
@@ -214,7 +222,7 @@ def _train(
                 each = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
                 chosen = folder.config.backprop.variance
                 say(f"variance {chosen}; ψ on validation images: {each}")
-            _conclude(folder, result, draw_run(folder, data))
+            _conclude(folder, result, draw_run(folder, data), as_json)
         if as_json:
             last = [record.model_dump() for record in result.history[-len(result.networks) :]]
             print_json({"run": str(folder.path), "status": result.status, "last_epoch": last})
@@ -241,24 +249,46 @@ def _introduce(about: dict[str, Any], description: str) -> None:
     )
 
 
-def _conclude(folder: Any, result: Any, figures: list[Path]) -> None:
+def _conclude(folder: Any, result: Any, figures: list[Path], as_json: bool) -> None:
     from gncn.cli.progress import ERRORS
+    from gncn.study.paper import over_trials
 
-    kept = result.epochs_kept[-1]
-    last = next(r for r in reversed(result.history) if r.epoch == kept)
-    name, unit, _ = ERRORS[last.error_name]
-    layers = [f"ρ{i}" for i in range(1, len(last.test.sparsity) + 1)]
+    records, n_trials = result.kept, len(result.networks)
+    name, unit, _ = ERRORS[records[0].error_name]
+    layers = [f"ρ{i}" for i in range(1, len(records[0].test.sparsity) + 1)]
     headings = (f"{name} ({unit.strip() or 'sum'})", "ψ (nats)", *layers)
-    table = new_table(f"after epoch {last.epoch}", ("",), headings)
+    epochs = sorted({record.epoch for record in records})
+    after = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
+    over = f", mean ± sd over {n_trials} trials" if n_trials > 1 else ""
+    table = new_table(f"after {after}{over}", ("",), headings)
+
+    def cell(values: Iterable[float], decimals: int) -> str:
+        found = over_trials(values)
+        assert found is not None
+        spread = "" if found.deviation is None else f" ± {found.deviation:.{decimals}f}"
+        return f"{found.mean:.{decimals}f}{spread}"
+
     for split in ("train", "validation", "test"):
-        record = getattr(last, split)
-        shares = (f"{share:.3f}" for share in record.sparsity)
-        table.add_row(split, f"{record.error:.2f}", f"{record.discrepancy:.1f}", *shares)
-    console.print(table)
+        of_trials = [getattr(record, split) for record in records]
+        shares = zip(*(one.sparsity for one in of_trials), strict=True)
+        error = cell((one.error for one in of_trials), 2)
+        psi = cell((one.discrepancy for one in of_trials), 1)
+        table.add_row(split, error, psi, *(cell(share, 3) for share in shares))
+    if as_json:  # which is the result, then
+        console.print(table)
+    else:
+        print_table(table)
     if layers:
         say("ρ is the share of active neurons in a layer.")
-    say("Figures:", *(f"  {figure}" for figure in figures))
+    model = folder.config.model
+    if model != "gmm":
+        drawn = ", with codes drawn at random" if model in ("gvae", "gvae-cv", "gan-ae") else ""
+        say(
+            f"train: a mean over the epoch, while the model still learned{drawn}; others: after it."
+        )
+    which = " (of trial 0; learning-curve of all)" if n_trials > 1 else ""
+    say(f"Figures{which}:", *(f"  {figure}" for figure in figures))
     commands = {"gncn": ("reconstruct", "settle"), "dsrn": ("compare",), "gmm": ("evaluate",)}
-    following = commands.get(folder.config.model, ("reconstruct", "evaluate"))
+    following = commands.get(model, ("reconstruct", "evaluate"))
     either = [(f"gncn {one} {folder.path}", "bold") for one in following]
     say(options.styled("Next: ", *[part for one in either for part in (" or ", one)][1:]))

@@ -1,6 +1,6 @@
 """``gncn reconstruct`` and ``gncn settle``: a trained model's pictures of images."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from typer import Option
@@ -67,6 +67,10 @@ def settle(
             "Default: the network's."
         ),
     ] = None,
+    animate: Annotated[
+        bool,
+        Option("--animate", help="Draw moving pictures, too: a GIF and an HTML page."),
+    ] = False,
     trial: options.TrialOption = 0,
     data_dir: options.DataDirOption = None,
     out: options.FigureOption = None,
@@ -78,10 +82,20 @@ def settle(
 
     `gncn settle runs/mnist --index 7`
 
-    `gncn settle runs/mnist --index 7 --steps 500 --tolerance 0.001`
+    `gncn settle runs/mnist --index 7 --animate`
+
+    `gncn train --preset mnist-rest --out runs/rest`
+
+    `gncn settle runs/rest --index 7 --steps 1000 --tolerance 0.005`
+
+    The last one settles until the states rest. Those of most presets don't: there self-excitation
+    outweighs the leak, and beyond the number of steps that the network learned with they grow.
     """
+    from gncn.base.arrays import NO_CLASS
     from gncn.base.errors import ConfigError
     from gncn.core.settling import watch
+    from gncn.core.states import grows
+    from gncn.figures.animation import FORMS
     from gncn.runs.assess import choose_split
     from gncn.runs.drawing import draw_watched
     from gncn.runs.folder import RunFolder
@@ -99,25 +113,54 @@ def settle(
         network, image[None], n_settle_steps=steps, tolerance=tolerance, keep_latents=True
     )
     path = out or folder.figure(f"settling-{split}-{index}")
-    path = draw_watched(path, network, image, trajectory, data)
+    label = NO_CLASS if chosen.labels is None else chosen.labels[index]
+    what = "" if label == NO_CLASS else f", class {label}"
+    title = f"{data.name}, {split} image {index}{what}"
+    moving = [path.with_suffix(form) for form in FORMS] if animate else []
+    path = draw_watched(path, network, image, trajectory, data, title, moving)
     psi = np.asarray(trajectory.discrepancy.layers)[:, 0]
     change = np.asarray(trajectory.change)[:, 0].max(axis=1)
     taken = int(settled.n_steps[0])
     converged = None if settled.converged is None else bool(settled.converged[0])
     if as_json:
         found = {"image": {"split": split, "index": index}, "n_steps": taken}
-        found |= {"converged": converged, "discrepancy": psi.sum(1), "layer_discrepancy": psi}
-        options.print_json(found | {"change": change, "figure": path})
+        found |= {"converged": converged, "grows": grows(psi.sum(1), change)}
+        found |= {"discrepancy": psi.sum(1), "layer_discrepancy": psi}
+        options.print_json(found | {"change": change, "figure": path, "moving": moving})
         return
     layers = (f"ψ, layer {i}" for i in range(psi.shape[1]))
     headings = ("step", "ψ", *layers, "largest change")
-    table = options.new_table(f"{split} image {index}", (), headings)
+    table = options.new_table(title, (), headings)
     for step in np.unique(np.round(np.linspace(0, taken, 12)).astype(int)):
         values = (psi[step].sum(), *psi[step])
         table.add_row(str(step), *(f"{value:.2f}" for value in values), f"{change[step]:.2e}")
-    options.console.print(table)
-    if converged is not None:
+    options.print_table(table)
+    if grows(psi.sum(1), change):
+        options.say(_warn_of_growth(network, psi.sum(1)))
+    elif converged is not None:
         used = network.settler.tolerance if tolerance is None else tolerance
         rest = "came to rest" if converged else "did not come to rest; raise --steps"
         options.say(f"after {taken} steps the states {rest} (tolerance {used})")
-    options.say(f"figure: {path}")
+    options.say(*(f"figure: {one}" for one in (path, *moving)))
+
+
+def _warn_of_growth(network: Any, psi: Any) -> str:
+    """What to say of states that grow without bound, and what to do."""
+    best, last = int(np.nanargmax(psi)), len(psi) - 1
+    what = (
+        f"The states grow without bound: ψ rose to {psi[best]:.1f} at step {best} and fell to "
+        f"{psi[last]:.4g} at step {last}, while they moved ever faster."
+    )
+    for number, layer in enumerate(network.layers[1:], start=1):
+        # Competing states go below 0, and what inhibits a rival then excites it.
+        rivals = layer.lateral_inhibition if layer.competing == "state" else 0.0
+        excitation, leak = float(layer.self_excitation + rivals), float(layer.leak)
+        if layer.layer.competes and excitation > leak:
+            return (
+                f"{what} In layer {number} excitation ({excitation:g}) outweighs the leak "
+                f"({leak:g}), so the number of steps is a part of the model: settle for the "
+                f"{network.settler.n_settle_steps} that it learned with. A network that comes to "
+                f"rest is trained with settling.leak above {excitation:g}, or by --preset "
+                "mnist-rest."
+            )
+    return f"{what} Smaller steps may help: train with a smaller settling.step_size."

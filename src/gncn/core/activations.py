@@ -113,7 +113,7 @@ class KWinners(Part):
     the neurons.
     """
 
-    winners: int = Field(gt=0)
+    winners: int = Field(gt=0, description="How many neurons of a layer stay active.")
 
     def __call__(self, x: Signal) -> Signal:
         """The values after the competition."""

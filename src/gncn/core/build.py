@@ -36,10 +36,10 @@ class Settling(Description):
     Attributes:
         settler: how states come to agree: ``euler`` (the paper's), ``sequential``,
             ``momentum``, ``newton``, or a `Settler`.
-        step_size: β.
-        leak: γ.
-        self_excitation: α_e.
-        lateral_inhibition: α_h.
+        step_size: β, the length of a settling step.
+        leak: γ, the rate at which states decay.  Above α_e, states come to rest.
+        self_excitation: α_e, with which a competing neuron excites itself.
+        lateral_inhibition: α_h, with which rivals inhibit each other.
         weight_scale: standard deviation of the normal distribution that W and E are
             drawn from.
         initial_precision: diagonal of every Σ⁻¹ before learning.

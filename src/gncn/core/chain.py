@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, model_validator
 
 from gncn.base.description import Description, Part
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, did_you_mean
 from gncn.base.registry import WIRING, options_of, registry, reserve
 from gncn.core.circuit import MOST_NEURONS, PARTS, Circuit, Compared, Layer
 from gncn.core.connections.base import Connection
@@ -68,8 +68,9 @@ class Chain(Description):
         for name in options:
             if name not in cls.model_fields and not _takers(name):
                 parts = dict.fromkeys(option for kind in KINDS for option in takers(kind))
-                known = ", ".join(map(repr, (*cls.model_fields, *parts)))
-                raise ConfigError(f"Unknown option {name!r} for a chain. Options: {known}.")
+                names = (*cls.model_fields, *parts)
+                known, close = ", ".join(map(repr, names)), did_you_mean(name, names)
+                raise ConfigError(f"Unknown option {name!r} for a chain. Options: {known}.{close}")
         chosen = _all(options.get("connection", "dense"))
         if not chosen:
             raise ConfigError("connection must name at least one kind; received none.")

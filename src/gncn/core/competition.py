@@ -91,7 +91,7 @@ class NoCompetition(Competition):
 class Columns(Competition):
     """Neighbours in groups of `group_size`, K, are rivals: M has blocks of ones."""
 
-    group_size: int = Field(gt=0)
+    group_size: int = Field(gt=0, description="Neurons K of a column; must divide the layer.")
 
     def check(self, size: int) -> None:
         if size % self.group_size:
@@ -123,7 +123,7 @@ class Columns(Competition):
 class Band(Competition):
     """Neurons at most `band_width` apart, on either side, are rivals."""
 
-    band_width: int = Field(gt=0)
+    band_width: int = Field(gt=0, description="How far apart rivals are at most.")
 
     def check(self, size: int) -> None:
         if self.band_width >= size:

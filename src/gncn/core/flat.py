@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, did_you_mean
 from gncn.base.registry import options_of, registry
 
 
@@ -86,5 +86,6 @@ def _idle(
         named = " or ".join(f"{field}={name!r}" for name in takers(kind)[option])
         return ConfigError(f"{option} is an option of {named}, and no other takes it; {received}")
     known += [option for kind in dict.fromkeys(parts.values()) for option in takers(kind)]
-    choices = ", ".join(map(repr, dict.fromkeys(known)))
-    return ConfigError(f"Unknown option {option!r} for {where}. Options: {choices}.")
+    names = dict.fromkeys(known)
+    choices, close = ", ".join(map(repr, names)), did_you_mean(option, names)
+    return ConfigError(f"Unknown option {option!r} for {where}. Options: {choices}.{close}")

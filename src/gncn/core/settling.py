@@ -85,6 +85,9 @@ def settle(
 ) -> Settled:
     """Settle the states of a network that sees `x` (steps 1 to 5 of the paper's recipe).
 
+    T is a part of the model: with self-excitation α_e above the leak γ, as in most presets, states
+    grow without bound beyond it.  To settle to rest, train with γ above α_e (`mnist-rest`).
+
     Args:
         network: the network.
         x: images in whatever form (`gncn.base.arrays`), shape (batch, pixels); values in

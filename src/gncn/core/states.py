@@ -75,6 +75,17 @@ def start_latents(network: Network, x: Any, start: Latents | None) -> Latents:
     return (x, *(jnp.broadcast_to(z, (n_images, z.shape[1])) for z in above))
 
 
+def grows(psi: Float[np.ndarray, " steps"], change: Float[np.ndarray, " steps"]) -> bool:
+    """Whether states run away: in the second half of settling ψ falls, and they move ever faster.
+
+    Args:
+        psi: ψ of an image before the first and after every step.
+        change: its greatest speed then; see `gncn.Trajectory`.
+    """
+    half = len(psi) // 2
+    return bool(not psi[-1] >= psi[half] and not change[-1] <= change[half])  # NaN has run away
+
+
 def length_of(
     network: Network, n_settle_steps: int | None, tolerance: float | None
 ) -> tuple[int, float | None]:

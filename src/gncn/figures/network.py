@@ -150,36 +150,57 @@ def draw_weights(
 
 def draw_columns(
     path: Path,
+    images: Shaped[np.ndarray, "n pixels"],
     latents: Sequence[Float[np.ndarray, "n _units"]],
     group_sizes: Sequence[int | None],
     labels: Sequence[str],
+    shape: tuple[int, int],
 ) -> Path:
     """Who is active: for a few images, the positive states of layers 1..L, by column.
 
     `group_sizes` are the neurons of a column in each layer, None without columns; `labels`
     are what to call the images.
     """
-    figure = new_figure(1.6 * len(labels) + 1.2, 2.1 * len(latents) + 0.7)
-    grid = figure.subplots(len(latents), len(labels), squeeze=False)
-    rows = enumerate(zip(grid[::-1], latents, group_sizes, strict=True), start=1)
-    for layer, (panels, states, group) in rows:
-        n_images, n_units = states.shape
-        width = group or round(n_units**0.5)
-        active = np.pad(np.maximum(states, 0), ((0, 0), (0, -n_units % width)))
-        top = float(active.max()) or 1.0
-        strips, shares = active.reshape(n_images, -1, width), np.mean(states > 1e-6, axis=1)
-        for axes, picture, share in zip(panels, strips, shares, strict=True):
-            axes.imshow(picture.T, cmap="Blues", vmin=0, vmax=top, aspect="auto")
+    strips = [_strips(states, group) for states, group in zip(latents, group_sizes, strict=True)]
+    widths = [max(6, one.shape[1]) for one in strips]
+    figure = new_figure(11.0, 1.0 * len(labels) + 1.6)
+    # An image, and all layers beside it; each layer has a scale of its own.
+    grid = figure.subplots(
+        len(labels), 1 + len(latents), squeeze=False, width_ratios=[0.09 * sum(widths), *widths]
+    )
+    look = shades(images)
+    for axes, image, label in zip(grid[:, 0], images, labels, strict=True):
+        show(axes, image.reshape(shape), look)
+        axes.set_title(label, fontsize=8, color=INK)
+    layers = zip(grid[:, 1:].T, strips, latents, group_sizes, strict=True)
+    for layer, (panels, pictures, states, group) in enumerate(layers, start=1):
+        top = float(pictures.max()) or 1.0
+        shares = np.mean(states > 1e-6, axis=1)
+        for axes, picture, share in zip(panels, pictures, shares, strict=True):
+            axes.imshow(
+                picture.T, cmap="Blues", vmin=0, vmax=top, aspect="auto", interpolation="nearest"
+            )
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color(FAINT)
-            axes.set_xlabel(f"{share:.0%} active", fontsize=7, color=INK)
-        kind = f"{n_units // group} columns of {group}" if group else "no columns"
-        panels[0].set_ylabel(f"layer {layer}\n{kind}", fontsize=8, color=INK)
-    for axes, label in zip(grid[0], labels, strict=True):
-        axes.set_title(label, fontsize=9, color=INK)
+            axes.set_xlabel(f"{share:.0%} active", fontsize=7, color=INK, labelpad=1)
+        n_units = states.shape[1]
+        kind = f"{n_units // group} columns of {group}" if group else f"{n_units} neurons"
+        panels[0].set_title(f"layer {layer}: {kind}", fontsize=9, color=INK)
+        bar = figure.colorbar(
+            panels[0].images[0], ax=list(panels), location="bottom", aspect=40, pad=0.02
+        )
+        bar.set_label("state z", fontsize=8, color=INK)
+        bar.ax.tick_params(labelsize=7, colors=INK)
     title = "Settled states; each vertical strip of a panel is one column of competing neurons"
     figure.suptitle(title, fontsize=10, color=INK)
     return save_figure(figure, path)
+
+
+def _strips(states: Float[np.ndarray, "n units"], group: int | None) -> np.ndarray:
+    """Positive states of shape (n, columns, neurons of a column); a square without columns."""
+    width = group or round(states.shape[1] ** 0.5)
+    active = np.pad(np.maximum(states, 0), ((0, 0), (0, -states.shape[1] % width)))
+    return active.reshape(len(states), -1, width)
 
 
 def draw_settling(
@@ -189,19 +210,23 @@ def draw_settling(
     discrepancy: Float[np.ndarray, "steps predicted"],
     latents: Sequence[Float[np.ndarray, "steps _units"]],
     shape: tuple[int, int],
+    title: str = "",
 ) -> Path:
-    """One image settling: z̄^0, the terms of ψ, and the states of layers 1..L, step by step."""
-    n_steps = len(predictions) - 1
-    shown = np.unique(np.round(np.linspace(0, n_steps, 9)).astype(int))
-    figure = new_figure(11.0, 6.6)
+    """One image settling: z̄^0, the terms of ψ, and the states of layers 1..L, step by step.
+
+    `title` says which image it is.
+    """
+    n_steps, shown = len(predictions) - 1, steps_of_change(predictions, 9)
+    figure = new_figure(11.0, 6.8)
+    figure.suptitle(title, fontsize=11, color=INK)
     strip, plots = figure.subfigures(2, 1, height_ratios=[1, 2.6], squeeze=False)[:, 0]
     look = shades(original, predictions)
     pictures = [(original, "seen"), *((predictions[t], f"step {t}") for t in shown)]
-    for axes, (picture, title) in zip(
+    for axes, (picture, name) in zip(
         strip.subplots(1, len(pictures), squeeze=False)[0], pictures, strict=True
     ):
         show(axes, picture.reshape(shape), look)
-        axes.set_title(title, fontsize=8, color=INK)
+        axes.set_title(name, fontsize=8, color=INK)
     psi_axes, *state_axes = plots.subplots(1, 1 + len(latents))
     steps = np.arange(n_steps + 1)
     psi_axes.plot(steps, discrepancy.sum(1), color=INK, linewidth=2, label="ψ")
@@ -215,4 +240,18 @@ def draw_settling(
         axes.plot(steps, states, color=FAINT, linewidth=0.4, alpha=0.25)
         axes.plot(steps, states[:, strongest], linewidth=1)
         style(axes, title=f"Layer {layer}: the 20 most active", x="step", y="z")
+    for axes in (psi_axes, *state_axes):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return save_figure(figure, path)
+
+
+def steps_of_change(predictions: Float[np.ndarray, "steps pixels"], n: int) -> list[int]:
+    """Up to `n` steps before which the picture changed most; the first and the last among them."""
+    changed = np.linalg.norm(np.diff(np.nan_to_num(predictions), axis=0), axis=1)
+    last = len(changed)
+    # By the change alone the first steps would take all places; by its root later ones have some.
+    way = np.concatenate([[0.0], np.cumsum(np.sqrt(changed))])
+    even = np.searchsorted(way, np.linspace(0, way[-1], n)).tolist()
+    most = (np.argsort(-changed, kind="stable") + 1).tolist()
+    wanted = dict.fromkeys((0, last, *even, *most))
+    return sorted([*wanted][:n])

@@ -48,6 +48,16 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 def draw(figure: Figure, form: str, **options: Any) -> bytes:
     """A figure as a file's content; what is written in it is shown as it is, not as formulae."""
+    tame(figure)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # it draws an empty box
+        figure.savefig(buffer, format=form, **options)
+    return buffer.getvalue()
+
+
+def tame(figure: Figure) -> None:
+    """Have names in a figure shown as they are, in lines of bounded length."""
     ticks = {label for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
     for text in figure.findobj(Text):
         if isinstance(text, Text) and text not in ticks:  # Matplotlib writes powers of ten there
@@ -56,11 +66,6 @@ def draw(figure: Figure, form: str, **options: Any) -> bytes:
             text.set_text("\n".join(shortened(line, MAX_LINE) for line in lines[:MAX_LINES]))
     for legend in figure.findobj(Legend):
         legend.set_in_layout(False)  # long names in it would take all room from the drawing
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # it draws an empty box
-        figure.savefig(buffer, format=form, **options)
-    return buffer.getvalue()
 
 
 def style(axes: Axes, *, title: str = "", x: str = "", y: str = "", ticks: int = 8) -> None:
@@ -108,7 +113,7 @@ def show(
     axes: Axes, image: Shaped[np.ndarray, "..."], look: Mapping[str, Any] = MappingProxyType(GREYS)
 ) -> None:
     """An image without axes, as `shades` says."""
-    axes.imshow(image, **look)
+    axes.imshow(image, interpolation="nearest", **look)
     axes.set_axis_off()
 
 

@@ -62,8 +62,8 @@ class LinearProbe(Measure):
         ]
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        """Draw the confusion matrix, mistakes coloured, hits left blank."""
-        from gncn.figures.style import FAINT, INK, new_figure, save_figure, style, write
+        """Draw the confusion matrix, mistakes coloured, hits on white."""
+        from gncn.figures.style import INK, new_figure, save_figure, style, write
 
         if (best := _best(result.numbers)) is None:
             return None
@@ -79,7 +79,8 @@ class LinearProbe(Measure):
             axes.set_yticks(range(n))
             for (row, column), count in np.ndenumerate(confusion):
                 if count:
-                    colour = FAINT if row == column else INK
+                    dark = mistakes[row, column] > 0.55 * mistakes.max()
+                    colour = "#52606d" if row == column else "white" if dark else INK
                     write(axes, column, row, str(count), fontsize=7, color=colour)
         title = f"Linear probe: {best['error_percent']:.2f} % wrong"
         style(axes, title=title, x="predicted class", y="true class")

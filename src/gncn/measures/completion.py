@@ -26,6 +26,15 @@ from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, R
 from gncn.measures.subject import Subject
 
 _N_SHOWN = 12
+_WAYS = {
+    "drift": "settles; missing pixels start at 0.5\nand move with the states",
+    "silent": "settles; missing pixels send no errors",
+    "clamped": "encodes and decodes what it has\ncompleted, again and again",
+    "recall": "averages training images whose\ncodes predict what is visible",
+    "refined": "the likeliest such codes, improved\nby the model",
+    "combined": "a weighted sum of these",
+}
+"""What each way of completing does, in words."""
 _N_TO_CHOOSE_BY = 1000
 """Validation images by which the number of neighbours is chosen."""
 
@@ -139,22 +148,34 @@ class Completion(MissingMeasure):
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
         """Draw a row for what was seen, for each way's completion, and for the whole images."""
-        from gncn.figures.style import new_figure, save_figure, shades, show, write
+        from gncn.figures.style import INK, new_figure, save_figure, shades, show, write
 
         shown = result.pictures
-        ways = result.numbers["completion"]["ways"]
+        found = result.numbers["completion"]
+        ways = found["ways"]
+        scores = {way: f"{way}: M-MSE {one['m_mse']:.2f}" for way, one in ways.items()}
         look = shades(shown["whole"], *(shown[f"completed_{way}"] for way in ways))
         blank = (look["vmin"] + look["vmax"]) / 2
         rows = {"seen": np.where(shown["visible"][None, :], shown["whole"], blank)}
         rows |= {way: shown[f"completed_{way}"] for way in ways}
         rows["whole image"] = shown["whole"]
         n = len(shown["whole"])
-        figure = new_figure(0.8 * n + 1.4, 0.86 * len(rows) + 0.3)
+        figure = new_figure(0.8 * n + 2.9, 0.86 * len(rows) + 0.6)
+        title = (
+            f"{subject.data.name}: {subject.split} images, missing: {found['missing']}"
+            f"\nM-MSE is over all images; best on validation images: "
+            f"{found['best_way']}"
+        )
+        figure.suptitle(title, fontsize=10, color=INK)
         grid = figure.subplots(len(rows), n, squeeze=False)
         for row, (name, images) in zip(grid, rows.items(), strict=True):
             for axes, image in zip(row, images, strict=True):
                 show(axes, image.reshape(subject.shape), look)
-            write(row[0], -0.08, 0.5, name, transform=row[0].transAxes, ha="right", fontsize=9)
+            place: dict[str, Any] = {"transform": row[0].transAxes, "ha": "right"}
+            says = _WAYS.get(name, "")
+            up = 0.62 if says else 0.5
+            write(row[0], -0.08, up, scores.get(name, name), va="bottom", fontsize=9, **place)
+            write(row[0], -0.08, 0.56, says, va="top", fontsize=7, **place)
         return save_figure(figure, folder / "completions.png")
 
 

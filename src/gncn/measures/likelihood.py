@@ -307,25 +307,47 @@ class Tight(PriorMeasure):
 
 def _draw_curve(result: Result, folder: Path) -> Path | None:
     """Draw log p(x) against S, with the tight estimate if there is one; None without a curve."""
-    from gncn.figures.style import COLOURS, new_figure, save_figure, style
+    from gncn.figures.style import COLOURS, INK, new_figure, save_figure, style
 
     curve, tight = within("likelihood", "curve")(result.numbers), result.numbers.get("tight")
     if curve is None:
         return None
-    figure = new_figure(6, 3.6)
+    figure = new_figure(6.6, 3.9)
     axes = figure.subplots()
     look: dict[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 4}
     label = "S prior samples, all images"
     axes.errorbar(curve["n_samples"], curve["mean"], curve["standard_error"], label=label, **look)
+    title = f"log p(x), a lower bound: it {_rise(curve)}"
     if tight is not None:
-        label = "annealed importance sampling, a few images"
-        axes.axhline(tight["mean"], color=COLOURS[1], label=label)
-        same, label = tight["same_images_at_S_5000"], "S = 5000, the same few images"
-        axes.plot([_FEW_S], [same], "s", color=COLOURS[1], label=label)
+        n, same, mean = tight["n_images"], tight["same_images_at_S_5000"], tight["mean"]
+        look = {"color": COLOURS[1], "marker": "s", "linestyle": "none"}
+        axes.plot([_FEW_S], [same], label=f"S = 5000, {n} images alone", mfc="none", **look)
+        error, label = tight["standard_error"], f"annealed, the same {n} images"
+        axes.axhline(mean, color=COLOURS[1], label=label, linewidth=1)
+        axes.axhspan(mean - error, mean + error, color=COLOURS[1], alpha=0.12, linewidth=0)
+        gap = tight["simulated_images"]["gap"]
+        title += (
+            f"\nAnnealing {_against(mean - same)} S = 5000 on the same {n} images"
+            f"\nand lies within {gap:.2f} nats of the truth on images that it simulated"
+        )
     axes.set_xscale("log")
-    style(axes, title="log p(x): the bound rises with S", x="prior samples S", y="nats per image")
+    style(axes, x="prior samples S", y="nats per image")
+    axes.set_title(title, fontsize=9, color=INK, loc="left")
     axes.legend(fontsize=8, frameon=False)
     return save_figure(figure, folder / "likelihood.png")
+
+
+def _rise(curve: Numbers) -> str:
+    """How far the bound rises from the fewest samples to the most, in words."""
+    first, last = curve["mean"][0], curve["mean"][-1]
+    few, many = curve["n_samples"][0], curve["n_samples"][-1]
+    if last - first < 0.5:
+        return "hardly depends on S here"
+    return f"rises by {last - first:.1f} nats from S = {few:,} to {many:,}"
+
+
+def _against(gain: float) -> str:
+    return f"finds {gain:.2f} nats more than" if gain >= 0 else f"is {-gain:.2f} nats below"
 
 
 class Samples(PriorMeasure):

@@ -6,13 +6,14 @@ that room.  Which sections and options apply is for the model's kind to say
 unknown option.  Every option has a default.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import model_validator
 
-from gncn.base.errors import unknown_choice
+from gncn.base.errors import ConfigError, quoted, unknown_choice
 from gncn.base.files import place
 from gncn.baselines.kinds import BaselineRun
 from gncn.data import DataConfig, Dataset
@@ -125,7 +126,45 @@ def load_config(
     Raises:
         ConfigError: unknown preset, option or value, or a file that isn't TOML.
     """
-    values = read_settings(preset=preset, file=file)
+    values, given = read_settings(preset=preset, file=file), read_settings(file=file)
     for override in overrides:
-        values = overlay(values, parse_override(override))
-    return Config(**values)
+        values, given = (overlay(some, parse_override(override)) for some in (values, given))
+    try:
+        return Config(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_blame(preset, given, str(error))}") from None
+
+
+def _blame(preset: str | None, given: dict[str, Any], problem: str) -> str:
+    """A sentence, where a problem names options that come from the preset: which, and what to do.
+
+    Args:
+        preset: its name.
+        given: what was given besides.
+        problem: in words.
+    """
+    settings = {} if preset is None else packaged(_PRESETS, preset)
+
+    def is_named(section: str, name: str) -> bool:
+        # In a list of all options a name is quoted; "name" and "norm" are common words, too.
+        word = name if "_" in name else f"({section}[.]{name}|{name}(?==))"
+        return re.search(rf"(?<!['\w]){word}(?!['\w])|'{name}':", problem) is not None
+
+    found = [
+        f"{section}.{name}={quoted(value)}"
+        for section, options in settings.items()
+        if isinstance(options, dict) and isinstance(given.get(section, {}), dict)
+        for name, value in options.items()
+        if is_named(section, name) and name not in given.get(section, {})
+    ]
+    if not found:
+        return ""
+    model, own = given.get("model"), settings.get("model", "gncn")
+    if model not in (None, own):
+        advice = (
+            f"It is for the model {own!r}. Start from --preset {model}, and choose the data by "
+            f"--data {settings.get('data', {}).get('name', 'NAME')}."
+        )
+    else:
+        advice = "Set what fits, too, or start from another preset or a file of your own."
+    return f" The preset {preset!r} gives {', '.join(found)}. {advice}"

@@ -1,5 +1,6 @@
 """From a run folder to the figures that a person looks at after training."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from gncn.core.network import Network
 from gncn.core.settling import Trajectory, settle
 from gncn.data import Dataset
 from gncn.evaluation.images import image_shape
+from gncn.figures.animation import draw_animation
 from gncn.figures.network import (
     ERROR_LABELS,
     draw_columns,
@@ -71,9 +73,11 @@ def _draw_columns(path: Path, network: Network, data: Dataset) -> Path:
     )
     return draw_columns(
         path,
+        np.asarray(shown.images),
         [np.asarray(states)[:N_ACTIVE] for states in settled.latents[1:]],
         [rivals.group_size if isinstance(rivals, Columns) else None for rivals in competitions],
         [f"{what} {number}" if number != NO_CLASS else "no class" for number in numbers],
+        image_shape(data.n_pixels, data.image_shape),
     )
 
 
@@ -99,15 +103,23 @@ def draw_reconstruction_figure(
 
 
 def draw_watched(
-    path: Path, network: Network, image: np.ndarray, trajectory: Trajectory, data: Dataset
+    path: Path,
+    network: Network,
+    image: np.ndarray,
+    trajectory: Trajectory,
+    data: Dataset,
+    title: str = "",
+    moving: Sequence[Path] = (),
 ) -> Path:
-    """Draw a network settling on one image, as `gncn.watch` recorded it with its states."""
+    """Draw a network settling on one image, as `gncn.watch` recorded it with its states.
+
+    It is drawn as moving pictures, too, into the files `moving`.
+    """
     states = tuple(layer[:, 0] for layer in trajectory.latents)
-    return draw_settling(
-        path,
-        image,
-        np.asarray(network.respond(states).predictions[0]),
-        np.asarray(trajectory.discrepancy.layers[:, 0]),
-        [np.asarray(layer) for layer in states[1:]],
-        image_shape(data.n_pixels, data.image_shape),
-    )
+    predictions = np.asarray(network.respond(states).predictions[0])
+    psi = np.asarray(trajectory.discrepancy.layers[:, 0])
+    shape = image_shape(data.n_pixels, data.image_shape)
+    for one in moving:
+        draw_animation(one, image, predictions, psi.sum(axis=1), shape, title)
+    latents = [np.asarray(layer) for layer in states[1:]]
+    return draw_settling(path, image, predictions, psi, latents, shape, title)

@@ -219,6 +219,20 @@ class RunFolder(Listener):
         return found
 
     @property
+    def unfinished(self) -> str:
+        """A sentence on a training that hasn't reached its end; empty if it has."""
+        status, n_epochs = self.about.get("status", "finished"), self.config.training.n_epochs
+        if status == "finished" or not self.has_epochs:
+            return ""
+        words = {"running": "is not finished", "diverged": "diverged"}.get(
+            str(status), f"was {status}"
+        )
+        return (
+            f"Training {words} after epoch {self.history[-1].epoch} of {n_epochs}, and numbers are "
+            f"of the model at that point. `gncn train --resume {self.path}` goes on with it."
+        )
+
+    @property
     def epoch(self) -> int:
         """The last epoch that is known to have ended; 0 if none is."""
         return self._history[-1].epoch if self._history else 0

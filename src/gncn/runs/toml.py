@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from gncn.base.errors import ConfigError, quoted, shortened
+from gncn.base.errors import ConfigError, did_you_mean, quoted, shortened
 from gncn.base.extras import needs
 from gncn.base.files import MAX_DEPTH, check_values, place, read_bytes
 
@@ -99,8 +99,11 @@ def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
         return packaged(folder, str(name))
     if Path(name).suffix == ".toml":
         return read_toml(place(name))
-    names = ", ".join(repr(known) for known in packaged_names(folder))
-    raise ConfigError(f"Unknown {kind} {quoted(str(name))}. Give a .toml file or one of: {names}.")
+    names, close = packaged_names(folder), did_you_mean(str(name), packaged_names(folder))
+    listed = ", ".join(map(repr, names))
+    raise ConfigError(
+        f"Unknown {kind} {quoted(str(name))}. Give a .toml file or one of: {listed}.{close}"
+    )
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gncn.settlers.euler import Euler
 class Momentum(Settler):
     """Euler's steps, and a share μ, `momentum`, of the step before."""
 
-    momentum: float = Field(ge=0, lt=1)
+    momentum: float = Field(ge=0, lt=1, description="Share of the last step that is repeated.")
 
     plain_step = Euler.plain_step
 

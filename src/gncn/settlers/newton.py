@@ -47,7 +47,7 @@ class Newton(Settler):
     """Steps that a layer's curvature steers.
 
     Attributes:
-        damping: δ.
+        damping: δ, added to every curvature: more makes steps shorter and safer.
         pixel_variance: z̄ (1 − z̄) that binary pixels are taken to have; at most ¼.
         sequential: move one layer after the other, from the bottom up.
     """

@@ -6,10 +6,12 @@ Errors and BCE come from each run's history, at the epochs kept; everything else
 ``metrics-SPLIT*.json`` that ``gncn evaluate`` wrote, one file for each trial evaluated.
 
 Each measure has ours, mean ± standard deviation over trials, and next to it the paper's: columns on
-paper, rows on a screen, where runs stand side by side.  The best two of ours are in bold; text,
-which may be shown without bold type, has a star, too.
+paper, rows on a screen, where runs stand side by side.  The best two of three or more are in bold;
+text, which may be shown without bold type, has a star, too.
 """
 
+import csv
+import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +31,7 @@ from gncn.runs.evaluation import Evaluation, evaluate
 from gncn.runs.folder import RunFolder
 from gncn.study.paper import Summary, best_of, columns, our_numbers, published
 
-FORMATS = ("text", "markdown", "latex", "json")
+FORMATS = ("text", "markdown", "latex", "csv", "json")
 NOTE = (
     "log p(x) is a lower bound on average, from S prior samples. It is compared with the paper's "
     "printed numbers less 2 log S; log p(x) + 2 log S is compared with them as printed."
@@ -81,20 +83,26 @@ class Comparison:
         known = {key for row in self.rows for key in (*row.values, *row.published)}
         return tuple(key for key in columns() if key in known)
 
+    @property
+    def names(self) -> list[str]:
+        """What to call the runs: their folders' names, or paths where two have the same name."""
+        short = [row.run.name for row in self.rows]
+        return short if len({*short}) == len(short) else [str(row.run) for row in self.rows]
+
     def best(self, key: str, n: int = 2) -> set[Path]:
-        """The runs with the `n` best of our numbers in a column; none if it ranks nobody."""
+        """The runs with the `n` best of our numbers in a column; see `best_of`."""
         means = {row.run: row.values[key].mean for row in self.rows if key in row.values}
         return best_of(columns()[key], means, n)
 
     @property
     def title(self) -> str:
         """Which images the numbers are of."""
-        return f"{self.data}, {self.split} images (* is among the best two)"
+        star = " (* is among the best two)" if any(map(self.best, self.columns)) else ""
+        return f"{self.data}, {self.split} images{star}"
 
     def _lines(self) -> list[list[str]]:
         """The table, a row for each run."""
-        names = ["", *(row.run.name for row in self.rows)]
-        return [list(line) for line in zip(names, *_table(self, "{}*".format), strict=True)]
+        return [list(line) for line in zip(*_table(self, "{}*".format), strict=True)]
 
     def __str__(self) -> str:
         return f"{self.title}\n{text_table(self._lines())}"
@@ -286,10 +294,11 @@ def _row(folder: RunFolder, metrics: dict[int, Any], split: str, conditions: dic
 def _table(
     comparison: Comparison, bold: Callable[[str], Any], name: Callable[[str], Any] = str
 ) -> list[list[Any]]:
-    """The columns of the table: the heading, and a cell for each run; `name` writes a model's."""
+    """The columns of the table: the heading, and a cell for each run; `name` writes names."""
     rows = comparison.rows
     synapses = ("–" if row.n_synapses is None else f"{row.n_synapses:,}" for row in rows)
-    table = [["model", *(name(row.model) for row in rows)], ["synapses", *synapses]]
+    table = [["run", *map(name, comparison.names)], ["model", *(name(row.model) for row in rows)]]
+    table.append(["synapses", *synapses])
     for key in comparison.columns:
         best, cells = comparison.best(key), [columns()[key].title]
         for row in rows:
@@ -307,22 +316,41 @@ def _table(
 
 
 def render(comparison: Comparison, form: str) -> str:
-    """The comparison as Markdown or LaTeX.
+    """The comparison as Markdown, LaTeX or CSV.
 
     Raises:
         ConfigError: the form is unknown.
     """
     if form == "markdown":
         head, *rows = zip(*_table(comparison, "**{}**".format, in_markdown), strict=True)
-        lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+        lines = [head, ["---", "---", *["---:"] * (len(head) - 2)], *rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
     if form == "latex":
-        models, *others = _table(comparison, r"\textbf{{{}}}".format, in_latex)
-        lines = list(zip(models, *([_latex(cell) for cell in one] for one in others), strict=True))
+        runs, models, *others = _table(comparison, r"\textbf{{{}}}".format, in_latex)
+        cells = ([_latex(cell) for cell in one] for one in others)
+        lines = list(zip(runs, models, *cells, strict=True))
         head, *rows = (" & ".join(line) + r" \\" for line in lines)
-        begin = rf"\begin{{tabular}}{{l{'r' * (len(lines[0]) - 1)}}}"
+        begin = rf"\begin{{tabular}}{{ll{'r' * (len(lines[0]) - 2)}}}"
         return "\n".join([begin, r"\hline", head, r"\hline", *rows, r"\hline", r"\end{tabular}"])
+    if form == "csv":
+        return _csv(comparison)
     raise unknown_choice("format", form, FORMATS)
+
+
+def _csv(comparison: Comparison) -> str:
+    """A line for each run: means, standard deviations over trials, the paper's numbers."""
+    keys = comparison.columns
+    kinds = [(key, f"{key}_sd", f"{key}_paper") for key in keys]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["run", "model", "synapses", *(name for three in kinds for name in three)])
+    for row in comparison.rows:
+        cells: list[Any] = [shown(str(row.run)), shown(row.model), row.n_synapses]
+        for key in keys:
+            ours = row.values.get(key)
+            cells += [ours and ours.mean, ours and ours.deviation, row.published.get(key)]
+        writer.writerow(cells)
+    return out.getvalue().rstrip("\n")
 
 
 def _latex(cell: str) -> str:
@@ -334,20 +362,18 @@ def _latex(cell: str) -> str:
 def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
     """The comparison for a terminal: a column for each run, as many tables as its width needs."""
     boundless = console.options.update(width=10_000)
-    _, *lines = _table(comparison, lambda cell: Text.assemble((cell, "bold"), "*"))
-    title = comparison.title
+    _, _, *lines = _table(comparison, lambda cell: Text.assemble((cell, "bold"), "*"))
+    title, names = comparison.title, comparison.names
 
     def table_of(runs: slice) -> Table:
         table = Table("run\nmodel", title=title, title_justify="left")
-        for row in comparison.rows[runs]:
-            table.add_column(
-                Text(f"{shown(row.run.name, keep='')}\n{shown(row.model)}"), justify="right"
-            )
-        for name, *cells in lines:
-            if name == "paper":
+        for name, row in zip(names[runs], comparison.rows[runs], strict=True):
+            table.add_column(Text(f"{shown(name, keep='')}\n{shown(row.model)}"), justify="right")
+        for heading, *cells in lines:
+            if heading == "paper":
                 table.add_row("  the paper's", *cells[runs], style="dim")
             else:
-                table.add_row(name, *cells[runs])
+                table.add_row(heading, *cells[runs])
         return table
 
     def fits(table: Table) -> bool:
@@ -360,6 +386,24 @@ def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
         tables.append(table_of(slice(start, end)))
         start = end
     return tables
+
+
+def hints(comparison: Comparison) -> list[str]:
+    """What to know of the numbers: that some runs were measured on the other images."""
+    other = "validation" if comparison.split == "test" else "test"
+    measured = {
+        name: [
+            split for split in (comparison.split, other) if any(row.run.glob(f"metrics-{split}*"))
+        ]
+        for name, row in zip(comparison.names, comparison.rows, strict=True)
+    }
+    lacking = [name for name, splits in measured.items() if splits == [other]]
+    if not lacking:
+        return []
+    return [
+        f"Of {', '.join(lacking)} `gncn evaluate` measured {other} images only: compare them with "
+        f"--split {other}, or measure them with `gncn evaluate RUN --split {comparison.split}`."
+    ]
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

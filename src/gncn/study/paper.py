@@ -138,9 +138,9 @@ def from_training(column: Column, record: EpochRecord | None, split: str) -> flo
 
 
 def best_of(column: Column, means: Mapping[Any, float], n: int = 2) -> set[Any]:
-    """The keys of the `n` best numbers of a column; none if it ranks nobody."""
+    """The keys of the `n` best numbers of a column; none if it ranks nobody or all are."""
     ranked = sorted(means, key=means.__getitem__, reverse=not column.low_is_good)
-    return set(ranked[:n]) if column.ranked else set()
+    return set(ranked[:n]) if column.ranked and n < len(ranked) else set()
 
 
 @dataclass(frozen=True)

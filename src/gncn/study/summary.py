@@ -286,7 +286,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
 def _best_two(key: str, ours: dict[str, dict[str, Summary]]) -> set[str]:
     """The best two models of a column, where there are more than two."""
     means = {model: numbers[key].mean for model, numbers in ours.items() if key in numbers}
-    return best_of(columns()[key], means) if len(means) > 2 else set()
+    return best_of(columns()[key], means)
 
 
 def _row(

@@ -30,11 +30,11 @@ class Rates(NamedTuple):
 
 
 class TrainingConfig(Description):
-    """How a model is trained.
+    """How a model is trained.  The defaults suit a few thousand images.
 
     Attributes:
         optimizer: ``adam`` or ``sgd``.
-        momentum: of ``sgd``.
+        momentum: share of the last step that ``sgd`` repeats.
         schedule: of all rates over the run: ``constant``, or ``cosine`` or ``exponential``
             decay to `final_fraction` of their value.
         final_fraction: share of the rates that is left at the end of the run.
@@ -65,8 +65,8 @@ class TrainingConfig(Description):
     precision_bounds: tuple[float, float] = (0.1, 10.0)
     clip_norm: float = Field(default=5.0, gt=0)
     n_epochs: int = Field(default=10, ge=1, le=1_000_000)
-    batch_size: int = Field(default=200, ge=1, le=MOST_COUNT)
-    learning_rate: float = Field(default=1e-3, ge=0)
+    batch_size: int = Field(default=50, ge=1, le=MOST_COUNT)
+    learning_rate: float = Field(default=3e-3, ge=0)
     feedback_rate: float = Field(default=1.0, ge=0, le=1)
     precision_rate: float = Field(default=1e-3, ge=0)
     evaluation_batch_size: int = Field(default=200, ge=1, le=MOST_COUNT)

@@ -1,0 +1,5 @@
+"""``python -m gncn``: the same as ``gncn``."""
+
+from _gncn import main
+
+main()

@@ -1,0 +1,332 @@
+"""What somebody meets who has just installed it: help, messages, tables, figures."""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from unittest import mock
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from rich.text import Text
+from tests.golden.stored import FORMATS
+
+import gncn
+from _gncn import COMMANDS
+from command import call
+from gncn.base.errors import ConfigError, did_you_mean, unknown_choice
+from gncn.base.files import read_json
+from gncn.cli import options, progress
+from gncn.cli.app import app
+from gncn.core.states import grows
+from gncn.figures.network import steps_of_change
+from gncn.runs.config import load_config
+from gncn.runs.folder import RunFolder
+from gncn.runs.options import all_options
+from gncn.runs.toml import packaged
+from gncn.study.compare import Comparison, Row, hints, render
+from gncn.study.paper import Summary
+from test_cli import run
+
+
+def test_the_closest_name_is_suggested_and_no_other():
+    assert did_you_mean("mnits", ["digits", "mnist"]) == " Did you mean 'mnist'?"
+    assert did_you_mean("training.n_epoch", ["n_epochs"]) == " Did you mean 'n_epochs'?"
+    assert did_you_mean("x", ["mnist"]) == did_you_mean(3, ["mnist"]) == ""
+    assert "Choose one of: 'a', 'relu'. Did you mean 'relu'?" in str(
+        unknown_choice("activation", "rleu", ["a", "relu"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closest"),
+    [
+        (["train", "--preset", "mnits"], "mnist"),
+        (["train", "--model", "gvea"], "gvae"),
+        (["train", "--set", "training.n_epoch=2"], "n_epochs"),
+        (["train", "--set", "network.groupsize=2"], "group_size"),
+        (["train", "--set", "settling.setler='euler'"], "settler"),
+        (["train", "--epoch", "2"], "--epochs"),
+        (["trian"], "train"),
+        (["reproduce", "tinny"], "tiny"),
+        (["config", "trainnig"], "training"),
+    ],
+)
+def test_commands_suggest_what_was_meant(arguments, closest, tmp_path):
+    out = ["--out", str(tmp_path / "run")] if arguments[0] == "train" else []
+    done = run(*arguments, *out)
+    assert done.returncode == 2
+    assert f"Did you mean '{closest}'?" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model=gvae"], "Start from --preset gvae, and choose the data by --data digits."),
+        (["network.sizes=[10, 10]"], "The preset 'digits' gives network.max_norm=[4.0, 1.0, 1.0]."),
+        (["network.sizes=[10, 10, 10]"], "The preset 'digits' gives network.group_size=6."),
+        (["network.norm=off"], "The preset 'digits' gives network.max_norm=[4.0, 1.0, 1.0]."),
+    ],
+)
+def test_what_a_preset_gave_is_not_blamed_on_the_user(overrides, said):
+    with pytest.raises(ConfigError) as caught:
+        load_config(preset="digits", overrides=overrides)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides", [["training.n_epoch=2"], ["network=3"], ["network.max_norm=[1, 2]"]]
+)
+def test_a_preset_is_not_blamed_for_what_the_user_gave(overrides):
+    with pytest.raises(ConfigError) as caught:
+        load_config(preset="digits", overrides=overrides)
+    assert "The preset" not in str(caught.value)
+
+
+def test_every_option_is_explained():
+    found = {option.name: option for option in all_options()}
+    assert not [name for name, option in found.items() if len(option.meaning) < 10]
+    assert found["training.n_epochs"].default == 10
+    assert found["training.n_epochs"].section == "training"
+    assert found["seed"].section == ""
+    assert found["network.group_size"].needed
+    assert found["network.group_size"].taken_by == ("columns",)
+    assert found["network.output_precision"].default == "off"
+    for section in ("data", "network", "settling", "training", "backprop", "mixture"):
+        values = packaged("runs/presets", "mnist").get(section, {})
+        assert {f"{section}.{name}" for name in values} <= {*found}
+
+
+def test_config_lists_options():
+    done = run("config", "training", "--json")
+    listed = json.loads(done.stdout)
+    assert {one["section"] for one in listed} == {"training"}
+    epochs = next(one for one in listed if one["name"] == "training.n_epochs")
+    assert (epochs["default"], epochs["meaning"]) == (10, "passes over the training images.")
+    human = run("config", "group_size")
+    assert "Neurons K of a column" in human.stdout
+    assert human.stderr == ""
+
+
+def start(code, *arguments):
+    command = [sys.executable, *code, *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+
+
+def test_help_is_the_same_with_and_without_the_package():
+    out, err = io.StringIO(), io.StringIO()
+    assert call(["--help"], out, err, COLUMNS="100") == 0
+    quick = subprocess.run(
+        [sys.executable, "-c", "import sys; from _gncn import main; main()", "--help"],
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | {"COLUMNS": "100"},
+        check=False,
+    )
+    assert quick.stdout == out.getvalue()
+    names = [one.name or one.callback.__name__ for one in app.registered_commands]
+    assert [*COMMANDS] == [*names, "data"]
+
+
+def test_help_and_version_do_not_import_the_package():
+    code = "import sys, _gncn; print(_gncn._answered(sys.argv[1:]), 'gncn' in sys.modules)"
+    for asked in ("--help", "-h", "--version"):
+        done = start(["-c", code], asked)
+        assert done.stdout.endswith("0 False\n"), done.stderr
+    assert f"gncn {gncn.__version__}" in done.stdout
+
+
+def test_short_options_and_the_module_work():
+    assert "Usage: gncn settle" in run("settle", "-h").stdout
+    assert run("--version").stdout == f"gncn {gncn.__version__}\n"
+    done = start(["-m", "gncn"], "--version")
+    assert done.stdout == f"gncn {gncn.__version__}\n"
+
+
+def test_states_that_run_away_are_noticed():
+    psi = np.array([-40.0, -10.0, -8.0, -20.0, -90.0])
+    assert grows(psi, np.array([5.0, 1.0, 1.0, 2.0, 4.0]))
+    assert grows(np.array([-40.0, -8.0, np.nan]), np.array([1.0, 2.0, np.nan]))
+    assert not grows(psi, np.array([5.0, 1.0, 1.0, 0.5, 0.1]))
+    assert not grows(-np.array([40.0, 10.0, 8.0, 7.0, 6.0]), np.arange(5.0))
+
+
+def small(leak):
+    circuit = gncn.chain(
+        (16, 12, 12),
+        competition="columns",
+        group_size=4,
+        feedback="tied",
+        compared="activity",
+        competing="activity",
+    )
+    return gncn.build(circuit, seed=0, leak=leak, self_excitation=0.15, step_size=0.2)
+
+
+@pytest.mark.parametrize(("leak", "expected"), [(0.001, True), (0.2, False)])
+def test_a_leak_above_self_excitation_lets_states_rest(leak, expected):
+    image = (np.arange(16) % 3 == 0).astype(np.float32)[None]
+    settled, seen = gncn.watch(small(leak), image, n_settle_steps=600, tolerance=1e-3)
+    psi, change = np.asarray(seen.discrepancy.total)[:, 0], np.asarray(seen.change)[:, 0].max(1)
+    assert grows(psi, change) is expected
+    assert bool(settled.converged[0]) is not expected
+
+
+def test_one_preset_comes_to_rest():
+    usual, rests = (packaged("runs/presets", name) for name in ("mnist", "mnist-rest"))
+    assert rests["settling"]["leak"] > rests["settling"]["self_excitation"]
+    rests["settling"]["leak"] = usual["settling"]["leak"]
+    assert rests == usual
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    return shutil.copytree(FORMATS / "run", tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_settle_says_that_states_grow_and_what_to_do(stored, monkeypatch):
+    network = RunFolder.open(stored).network()
+    excited = [
+        dataclasses.replace(layer, self_excitation=jnp.float32(0.3)) for layer in network.layers
+    ]
+    strong = dataclasses.replace(network, layers=tuple(excited))
+    monkeypatch.setattr(RunFolder, "network", lambda *_: strong)
+    done = run("settle", stored, "--steps", 400, "--out", stored / "x.png")
+    assert "The states grow without bound" in done.stderr
+    assert "outweighs the leak" in done.stderr
+    assert "mnist-rest" in done.stderr
+    assert "┃ step" in done.stdout  # the table is a result, the rest are messages
+    assert "figure" not in done.stdout
+
+
+def test_an_animation_shows_every_step(tmp_path):
+    network, image = small(0.2), (np.arange(16) % 3 == 0).astype(np.float32)
+    path = gncn.animate(network, image, tmp_path / "a.gif", n_settle_steps=5)
+    with Image.open(path) as gif:
+        assert gif.n_frames == 6
+    page = gncn.animate(network, image.reshape(4, 4), tmp_path / "a.html", n_settle_steps=2)
+    assert "<!doctype html>" in page.read_text(encoding="utf-8")[:20]
+    with pytest.raises(ConfigError, match=r"a \.gif or \.html file; received '.*a\.mp4'"):
+        gncn.animate(network, image, tmp_path / "a.mp4")
+
+
+@pytest.mark.slow
+def test_settle_animates(stored):
+    done = run("settle", stored, "--animate", "--json", "--steps", 3)
+    assert done.returncode == 0, done.stderr
+    moving = json.loads(done.stdout)["moving"]
+    assert [path.rpartition(".")[2] for path in moving] == ["gif", "html"]
+    assert (stored / "figures" / "settling-test-0.gif").read_bytes().startswith(b"GIF8")
+
+
+def test_pictures_of_settling_stand_where_things_change():
+    still = np.zeros((100, 4), np.float32)
+    still[40:] = 1.0
+    still[41:] += 0.1
+    shown = steps_of_change(still, 4)
+    assert shown[0] == 0
+    assert shown[-1] == 99
+    assert {40, 41} <= {*shown}
+    assert steps_of_change(np.zeros((2, 4), np.float32), 9) == [0, 1]
+
+
+def test_no_line_is_wrapped_where_there_is_no_terminal(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    out = io.StringIO()
+    options.Screen(file=out).print("word " * 100)
+    assert out.getvalue().count("\n") == 1
+    with mock.patch("sys.stdout", out):
+        table = options.new_table("a title that is longer than its table", ("x",), ())
+        table.add_row("word " * 100)
+        options.print_table(table)
+    assert out.getvalue().count("\n") == 1 + 6
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = io.StringIO()
+    options.Screen(file=narrow).print("word " * 100)
+    assert max(map(len, narrow.getvalue().splitlines())) <= 40
+
+
+def test_the_data_sets_fit_into_80_columns():
+    out, err = io.StringIO(), io.StringIO()
+    assert call(["data", "list"], out, err, COLUMNS="80") == 0
+    assert max(map(len, out.getvalue().splitlines())) <= 80
+    for whole in ("available", "scikit-learn", "58000+2000+10000", "┃ classes ┃"):
+        assert whole in out.getvalue()
+
+
+def test_the_bar_shows_its_times_at_80_columns():
+    screen = options.Screen(file=io.StringIO(), width=80, force_terminal=True)
+    bar = progress.ProgressBar(screen)
+    bar.on_start(20, 100)
+    bar.on_epoch(RunFolder.open(FORMATS / "run").history[:1], [])
+    with screen.capture() as caught:
+        screen.print(bar.get_renderable())
+    lines = [Text.from_ansi(line).plain.rstrip() for line in caught.get().splitlines()]
+    assert len(lines) == 1
+    assert "0:00:" in lines[0]
+    assert "left" in lines[0]
+
+
+def test_times_left_are_told():
+    assert progress.time_left("annealing: 5 of 24 images", 50.0) == ", about 3 min 10 s left"
+    assert progress.time_left("trial 3 of 5", 60.0, 1) == ", about 2 min 00 s left"
+    assert progress.time_left("encoding", 5.0) == progress.time_left("24 of 24 images", 5.0) == ""
+    assert options.duration(3700.0) == "1 h 01 min"
+    assert options.duration(59.6) == "1 min 00 s"
+
+
+def test_a_long_stage_says_how_far_it_is(monkeypatch):
+    said, clock = [], iter([0.0, 30.0, 100.0, 130.0])
+    monkeypatch.setattr(progress, "say", said.append)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    tell = progress.Stages()
+    for what in ("a: 0 of 4 x", "a: 1 of 4 x", "a: 2 of 4 x", "a: 3 of 4 x"):
+        tell(what)
+    assert said == ["a", "a: 2 of 4 x, about 1 min 40 s left"]
+
+
+def test_a_training_that_is_not_finished_is_pointed_out(stored):
+    folder = RunFolder.open(stored)
+    assert folder.unfinished == ""
+    about = read_json(stored / "run.json")
+    (stored / "run.json").write_text(
+        json.dumps(about | {"status": "interrupted"}), encoding="utf-8"
+    )
+    try:
+        assert "was interrupted after epoch" in folder.unfinished
+        assert f"`gncn train --resume {stored}`" in folder.unfinished
+    finally:
+        (stored / "run.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def comparison(folder, n=2):
+    numbers = {"bce": Summary(5.0, 0.5, 3)}
+    rows = [Row(folder / f"run{k}", "gncn", 10, numbers, {"bce": 4.0}, ()) for k in range(n)]
+    return Comparison("digits", "0", "test", tuple(rows))
+
+
+def test_compared_runs_have_names_in_every_form(tmp_path):
+    found = comparison(tmp_path)
+    assert found.best("bce") == set()  # both of two are no distinction
+    assert "| run0 | gncn | 10 | 5.00 ± 0.50 | 4.00 |" in render(found, "markdown")
+    assert r"run1 & gncn & 10 & 5.00 $\pm$ 0.50 & 4.00 \\" in render(found, "latex")
+    head, first, _ = csv.reader(io.StringIO(render(found, "csv")))
+    assert head == ["run", "model", "synapses", "bce", "bce_sd", "bce_paper"]
+    assert first == [str(tmp_path / "run0"), "gncn", "10", "5.0", "0.5", "4.0"]
+    assert len(comparison(tmp_path, 3).best("bce")) == 2
+
+
+def test_numbers_of_other_images_are_hinted_at(tmp_path):
+    found = comparison(tmp_path)
+    assert hints(found) == []
+    (tmp_path / "run1").mkdir()
+    (tmp_path / "run1" / "metrics-validation.json").touch()
+    (hint,) = hints(found)
+    assert hint.startswith("Of run1 `gncn evaluate` measured validation images only")
+    assert "--split validation" in hint
