@@ -2,4 +2,5 @@
 
 from _gncn import main
 
-main()
+if __name__ == "__main__":
+    main()

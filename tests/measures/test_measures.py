@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -28,6 +29,8 @@ class Linear(eqx.Module):
 
 class Toy:
     """Two latent layers: the images themselves less a half, and two codes."""
+
+    direct_completers: ClassVar = {}
 
     def __init__(self, decoder):
         self.decoder = decoder
