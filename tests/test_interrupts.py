@@ -228,6 +228,7 @@ def test_the_command_hears_signals_before_anything_heavy_is_imported():
     code = """
 import builtins
 sys.path.insert(0, {!r})
+sys.argv = ["gncn", "train"]
 real = builtins.__import__
 def watch(name, *rest):
     if name.split(".")[0] in ("gncn", "numpy", "jax"):

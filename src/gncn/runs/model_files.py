@@ -187,7 +187,9 @@ def load(folder: str | Path, *, trial: int = 0) -> Any:
             or it has a part that this installation doesn't know.
     """
     folder = _path(folder)
-    if holds_run(folder) and not (folder / DESCRIPTION).exists():
+    with explained(f"Can't load {folder}"):
+        of_run = holds_run(folder) and not (folder / DESCRIPTION).exists()
+    if of_run:
         folder /= f"trials/{check_whole('trial', trial, least=0)}"
     elif trial != 0:
         raise ConfigError(f"{folder} is no run, so it has no trials; received trial={trial}.")
