@@ -54,7 +54,7 @@ def find(versions: tuple[str, ...]) -> str:
                 return command
     wanted = " or ".join(versions)
     sys.exit(
-        f"Found no Python {wanted}: looked for {named or 'it on PATH and among those of pyenv'}. "
+        f"Found no Python {wanted}: looked for {named or 'it on PATH and under pyenv'}. "
         "Install one, or name one by PYTHON=..."
     )
 

@@ -208,6 +208,11 @@ def parse_json(content: bytes, most: int = MAX_VALUES) -> Any:
     return found
 
 
+def short_hash(value: Any, length: int = 12) -> str:
+    """The first hexadecimal digits of the hash of a value of JSON's types, for names."""
+    return sha256(json.dumps(value, sort_keys=True, default=str).encode())[:length]
+
+
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):

@@ -22,7 +22,7 @@ def config(
 ) -> None:
     """List every option with its meaning and default, section by section.
 
-    Sections are those of the TOML file for `gncn train --config`; single options are given by
+    Sections are the same as in the TOML file for `gncn train --config`; single options are given by
     `--set`, such as `--set training.n_epochs=3`. Which options apply depends on the model.
 
     **Examples**

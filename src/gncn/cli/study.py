@@ -231,28 +231,16 @@ def tune(
         say(f"{line}{time_left(line, time.monotonic() - began, n_here)}")
 
     with console.status("tuning") as status, last_words(lambda: kept):
+        heard: dict[str, Any] = {
+            "data_dir": data_dir,
+            "report": lambda what: status.update(options.styled(what)),
+            "on_trial": on_trial,
+        }
         for model, data in tasks:
+            task = (found, model, data, folder)
             if jobs > 1:
-                tune_together(
-                    found,
-                    model,
-                    data,
-                    folder,
-                    jobs=jobs,
-                    data_dir=data_dir,
-                    report=lambda what: status.update(options.styled(what)),
-                    on_trial=on_trial,
-                )
-            summary = search_on(
-                found,
-                model,
-                data,
-                folder,
-                data_dir=data_dir,
-                wait=wait,
-                report=lambda what: status.update(options.styled(what)),
-                on_trial=on_trial,
-            )
+                tune_together(*task, jobs=jobs, **heard)
+            summary = search_on(*task, wait=wait, **heard)
             summaries.append(summary)
             best, n_trials = _best(summary), summary["trials_spent"]
             short = f"the best falls short by {best['objective']:.2f}" if best else "none ended"

@@ -418,7 +418,7 @@ def _labels(
         }
         if odd := [part for part, (_, known) in found.items() if known is None]:
             raise DataError(
-                f"Labels must be text in all splits or in none; those of {odd} are numbers."
+                f"Labels must be text in all splits or in none; labels of {odd} are numbers."
             )
     numbers = {part: values for part, (values, _) in found.items()}
     if all((values == NO_CLASS).all() for values in numbers.values()):

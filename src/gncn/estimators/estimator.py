@@ -212,7 +212,7 @@ class Density(DensityMixin, Estimator):
 
         Args:
             n_samples: how many.
-            random_state: of the draws; by default that of training, so that they stay the same.
+            random_state: of the draws; by default the seed of training, so that they stay the same.
         """
         check_is_fitted(self)
         seed = self.config_.seed

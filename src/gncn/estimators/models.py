@@ -67,7 +67,7 @@ class Coder(TransformerMixin, WithCodes):
         """What codes predict: for binary images the probability of each pixel.
 
         Args:
-            X: states as `transform` returns them; only those of the top layer matter.
+            X: states as `transform` returns them; only the states of the top layer matter.
 
         Raises:
             ConfigError: `layer` is not the top one.

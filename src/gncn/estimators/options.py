@@ -1,4 +1,4 @@
-"""The options of estimators: those of a configuration's sections, declared nowhere else.
+"""The options of estimators, which the sections of a configuration declare.
 
 scikit-learn reads an estimator's options from the signature of its ``__init__``, and wants each
 kept as an attribute of that name.  So `signed` makes that method of the classes of the sections.

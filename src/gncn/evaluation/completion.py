@@ -109,7 +109,7 @@ def complete(
     """Whole images `x` without their missing pixels, filled in by `completer`.
 
     Visible pixels are as in `x`, in single precision.  A mask for each image is for completers
-    that take such masks: those of the models, not those that were learned for one mask.
+    that take such masks: the models' own, but not the ones that were learned for one mask.
 
     Raises:
         DataError: mask and images, or the answer, differ in shape.

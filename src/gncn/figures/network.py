@@ -164,7 +164,7 @@ def draw_columns(
     strips = [_strips(states, group) for states, group in zip(latents, group_sizes, strict=True)]
     widths = [max(6, one.shape[1]) for one in strips]
     figure = new_figure(11.0, 1.0 * len(labels) + 1.6)
-    # An image, and all layers beside it; each layer has a scale of its own.
+    # An image with all layers next to it; each layer has its own scale.
     grid = figure.subplots(
         len(labels), 1 + len(latents), squeeze=False, width_ratios=[0.09 * sum(widths), *widths]
     )

@@ -225,7 +225,7 @@ def _why_not(name: str, measure: Measure, subject: Subject, kind: str) -> str:
     if measure.needs_density and subject.output.binary and not subject.data.binary:
         return (
             f"The measure {name!r} needs a density, and a Bernoulli output has one of binary "
-            f"images only; those of {subject.data.name!r} are real-valued."
+            f"images only; the images of {subject.data.name!r} are real-valued."
         )
     return ""
 

@@ -22,7 +22,7 @@ from gncn.runs.config import Config
 _ALSO = {"network": (Layer, Circuit), "backprop": (Blueprint,)}
 """Where the meaning of an option stands that a section shares with other classes."""
 _PARTS = {"network": KINDS, "settling": ("settler",)}
-"""Sections whose options include those of parts, and the kinds of these."""
+"""Sections whose options include options of parts, and the kinds of these parts."""
 _ENTRY = re.compile(r"^(\w+(?:, \w+)*): ")
 
 

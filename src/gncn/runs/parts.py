@@ -15,6 +15,7 @@ from gncn.base.files import (
     make_folder,
     read_bytes,
     sha256,
+    short_hash,
     source_digest,
     sweep,
     write_atomic,
@@ -37,7 +38,7 @@ def parts_kept(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Itera
     others are removed, and these too if the evaluation is to be `fresh`.
     """
     about = [identity, source_digest(), environment()]
-    folder = path.with_name(f"{path.name}-{sha256(json.dumps(about).encode())[:12]}")
+    folder = path.with_name(f"{path.name}-{short_hash(about)}")
     for other in path.parent.glob(f"{path.name}-*"):
         if fresh or other != folder:
             shutil.rmtree(other, ignore_errors=True)

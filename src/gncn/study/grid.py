@@ -1,6 +1,5 @@
 """Files of studies and searches: where their paths begin, and the models that a `Grid` makes."""
 
-import json
 import math
 from itertools import product
 from pathlib import Path
@@ -10,7 +9,7 @@ from pydantic import Field, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
-from gncn.base.files import place, sha256
+from gncn.base.files import place, short_hash
 from gncn.runs.toml import packaged_names, read_packaged
 
 MAX_MODELS = 10_000
@@ -77,11 +76,7 @@ class Grid(Description):
             for point in self.points or ({},)
             for values in product(*self.grid.values())
         ]
-        return {f"{key}-{_digest(point)}": entry | {"point": point} for point in combinations}
-
-
-def _digest(point: dict[str, Any]) -> str:
-    return sha256(json.dumps(point, sort_keys=True, default=str).encode())[:8]
+        return {f"{key}-{short_hash(point, 8)}": entry | {"point": point} for point in combinations}
 
 
 def placed(settings: dict[str, Any], name: str, value: Any) -> dict[str, Any]:

@@ -173,6 +173,14 @@ def over_trials(values: Iterable[Any]) -> Summary | None:
     return Summary(float(np.mean(known)), deviation, len(known))
 
 
+def number_of(
+    column: Column, record: EpochRecord | None, metrics: Mapping[str, Any], split: str
+) -> float | None:
+    """A column's number as measured, or else as training recorded it; None if neither did."""
+    found = column.find(metrics)
+    return from_training(column, record, split) if found is None else found
+
+
 def our_numbers(
     trials: Iterable[tuple[EpochRecord | None, Mapping[str, Any]]], split: str
 ) -> dict[str, Summary]:
@@ -184,10 +192,7 @@ def our_numbers(
     """
     trials, numbers = list(trials), {}
     for key, column in columns().items():
-        values = []
-        for record, metrics in trials:
-            found = column.find(metrics)
-            values.append(from_training(column, record, split) if found is None else found)
+        values = [number_of(column, record, metrics, split) for record, metrics in trials]
         if (summary := over_trials(values)) is not None:
             numbers[key] = summary
     return numbers

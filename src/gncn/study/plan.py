@@ -253,12 +253,12 @@ class Study(Description):
             return options
         spread: dict[str, Any] = {}
         for key, entry in models.items():
-            names = Grid.model_fields.keys() & (entry if isinstance(entry, dict) else ())
-            rest = {key: entry}
-            if names:
-                one = {name: value for name, value in entry.items() if name not in names}
-                rest = Grid(**{name: entry[name] for name in names}).models(key, one)
-            spread |= rest
+            if not (isinstance(entry, dict) and entry.keys() & Grid.model_fields.keys()):
+                spread[key] = entry
+                continue
+            grid = {name: entry[name] for name in Grid.model_fields if name in entry}
+            rest = {name: value for name, value in entry.items() if name not in grid}
+            spread |= Grid(**grid).models(key, rest)
         return options | {"models": spread}
 
     @model_validator(mode="after")

@@ -292,8 +292,8 @@ def reproduce(
     """
     wanted = {one.name for one in specs} if wanted is None else wanted
     sets = [spec.config.data for spec in specs if spec.name in wanted]
-    paths = [(data.name if data.is_file else None, data.data_dir) for data in sets]
-    for path in dict.fromkeys(one for both in paths for one in both if one is not None):
+    paths = {data.name for data in sets if data.is_file} | {data.data_dir for data in sets}
+    for path in sorted(filter(None, paths)):
         if not place(path).exists():
             raise DataError(f"There is no {path}, which the study names. No run was started.")
     records = partial(alone, folder, "a look at the records", wait=True)

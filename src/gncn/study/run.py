@@ -7,7 +7,6 @@ ends when its standard input does, which is when its parent is gone.
 Until the run is recorded, its run folder lies in HOME, and another process goes on from there.
 """
 
-import json
 import os
 import shutil
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gncn.base.errors import GncnError, RunError
-from gncn.base.files import read_json, sha256, source_digest, write_atomic
+from gncn.base.files import read_json, short_hash, source_digest, write_atomic
 from gncn.base.hardware import keep_compiled_programs
 from gncn.base.locks import alone
 from gncn.base.tensors import read_tensors
@@ -103,7 +102,7 @@ def _trained(
 ) -> tuple[RunFolder, Fit[Any], float]:
     """The run trained, perhaps from a checkpoint on; and the seconds that it took in all."""
     began = time.perf_counter()
-    path = home / f"{RUN}{sha256(json.dumps([spec.for_record(), source_digest()]).encode())[:12]}"
+    path = home / f"{RUN}{short_hash([spec.for_record(), source_digest()])}"
     for other in home.glob(f"{RUN}*"):
         if other != path:
             report(f"{NOTE}begins again: its settings or the library's code have changed")

@@ -10,7 +10,7 @@ from typing import Any
 from gncn.base.errors import ConfigError, quoted
 from gncn.base.extras import needs
 from gncn.base.files import write_atomic
-from gncn.study.paper import all_columns, from_training
+from gncn.study.paper import all_columns, number_of
 from gncn.study.plan import Study
 from gncn.study.record import Record, trusted
 
@@ -37,10 +37,7 @@ def table(study: Study, records: Sequence[Record]) -> list[dict[str, Any]]:
         row |= {"seed": record.spec["config"]["seed"], "status": record.status}
         row["epoch"] = None if record.kept is None else record.kept.epoch
         for key, column in all_columns().items():
-            found = column.find(record.metrics)
-            row[key] = (
-                from_training(column, record.kept, record.spec["split"]) if found is None else found
-            )
+            row[key] = number_of(column, record.kept, record.metrics, record.spec["split"])
         rows.append(row | {"seconds": record.seconds.get("total")})
     return rows
 

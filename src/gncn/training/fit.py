@@ -55,8 +55,8 @@ WORST_NATS_PER_PIXEL = 10 * np.log(2)
 """A mean reconstruction error above this is divergence: ten times the error of tossing coins.
 
 An autoencoder's error may lie above it before anything is learned; then twice the error of the
-first mini-batch is the limit.  Squared errors depend on the unit of the data; theirs is ten times
-that of the first mini-batch, if that is more."""
+first mini-batch is the limit.  Squared errors depend on the unit of the data; their
+limit is ten times the error of the first mini-batch, if that is more."""
 
 
 @singledispatch
