@@ -144,6 +144,7 @@ def test_settings_are_checked_before_anything_is_measured(folder, data, settings
         assess(folder, data, split="validation", settings=settings)
 
 
+@pytest.mark.slow
 def test_a_prior_that_measures_share_is_saved_once(folder, data, monkeypatch):
     """It may take hundreds of megabytes, and other files are written after each measure."""
     saved = []
@@ -201,6 +202,7 @@ def all_files(folder, measures):
     return files | {"metrics-test.json": list(json.dumps(numbers))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("measures", "n_parts"),
     [

@@ -99,6 +99,7 @@ def test_the_written_config_repeats_the_run_bit_for_bit(trained, tmp_path):
         assert a == b
 
 
+@pytest.mark.slow
 def test_reconstruct_reports_what_the_history_says(trained):
     folder, _ = trained
     done = run("reconstruct", folder, "--trial", 1, "--n", 5, "--json")
@@ -113,6 +114,7 @@ def test_reconstruct_reports_what_the_history_says(trained):
     assert "200 validation images: BCE" in human.stderr
 
 
+@pytest.mark.slow
 def test_settle_shows_psi_rising_and_stops_at_rest(trained, tmp_path):
     folder, _ = trained
     out = tmp_path / "settling.png"
@@ -133,6 +135,7 @@ def test_settle_shows_psi_rising_and_stops_at_rest(trained, tmp_path):
     assert "did not come to rest" in never.stderr
 
 
+@pytest.mark.slow
 def test_evaluate_measures_what_is_asked_for(trained):
     folder, _ = trained
     measures = ("likelihood", "samples", "completion", "probe", "sparsity")

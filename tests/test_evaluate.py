@@ -71,6 +71,7 @@ def test_figures_are_drawn_when_they_are_asked_for(found, tmp_path):
     assert paths[0].read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_an_estimator_is_measured_on_images_alone_or_a_data_set(data):
     options = {"sizes": (6, 4), "group_size": 2, "n_settle_steps": 4, "n_epochs": 1}
     estimator = gncn.GNCN(**options).fit(data.train.images)

@@ -205,6 +205,7 @@ def test_settle_says_that_states_grow_and_what_to_do(stored, monkeypatch):
     assert "figure" not in done.stdout
 
 
+@pytest.mark.slow
 def test_an_animation_shows_every_step(tmp_path):
     network, image = small(0.2), (np.arange(16) % 3 == 0).astype(np.float32)
     path = gncn.animate(network, image, tmp_path / "a.gif", n_settle_steps=5)

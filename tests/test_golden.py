@@ -19,7 +19,7 @@ CASES = dict(all_cases())
 
 RTOL, ATOL = 2e-5, 2e-6
 
-QUICK = ("network/learned", "network/precision-full")
+QUICK = ("network/learned",)
 """Cases that run every time."""
 
 

@@ -91,6 +91,7 @@ def check_run(trained, folder, name, harm, monkeypatch):
         assert (folder / name / "mine").read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "harm"),
     [

@@ -257,6 +257,7 @@ def test_memory_is_known_here_and_small_things_fit():
     hardware.refuse_too_large("Nothing", 1, "Go on.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settler", ["euler", "sequential"])
 def test_programs_grow_with_depth_no_faster_than_layers(settler):
     def n_products(depth):

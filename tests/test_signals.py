@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import gncn
+from budget import later
 from folders import content
 from gncn.runs.folder import RunFolder
 from gncn.runs.train import train_run
@@ -197,7 +198,7 @@ def tune(run, place, draw):
 COMMANDS = [train, evaluate, reproduce, tune, settle]
 
 
-@pytest.mark.parametrize(("command", "seed"), [(train, 45), (evaluate, 179)])
+@pytest.mark.parametrize(("command", "seed"), [(train, 45), later(evaluate, 179)])
 def test_a_signal_ends_a_command_in_good_order(run, tmp_path, command, seed):
     command(run, tmp_path, random.Random(seed))  # moments of the first seconds
 

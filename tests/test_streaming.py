@@ -39,7 +39,7 @@ def assert_same_bytes(a, b):
     ("dtype", "options"),
     [
         later(np.uint8, {"max_value": 255}),
-        (np.uint8, {"threshold": 0.7}),
+        later(np.uint8, {"threshold": 0.7}),
         (np.float64, {"n_validation": 20, "split_seed": 3}),
         later(np.float32, {"binarisation": "none"}),
         later(bool, {}),

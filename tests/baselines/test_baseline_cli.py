@@ -47,6 +47,7 @@ def test_a_baseline_leaves_a_complete_run_folder(folder):
     assert not np.array_equal(*(opened.model(trial).encoder.weights[0] for trial in (0, 1)))
 
 
+@pytest.mark.slow
 def test_reconstruct_reports_what_the_history_says(folder):
     found = json.loads(run("reconstruct", folder / "rae", "--trial", 1, "--json").stdout)
     last = RunFolder.open(folder / "rae").history[-1]

@@ -128,6 +128,7 @@ def test_adversarial_codes_are_nearer_the_prior_than_plain_ones(trained, digits)
     assert floor < 0.02
 
 
+@pytest.mark.slow
 def test_the_classifier_learns(digits):
     run = gncn.Config(
         model="dsrn",
@@ -142,6 +143,7 @@ def test_the_classifier_learns(digits):
     assert result.history[-1].test.error == pytest.approx(wrong, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_last_short_batch_counts_by_its_own_mean(few):
     """Ten images in a batch of twenty do what they do in a batch of ten."""
     run = config("dsrn")
@@ -166,6 +168,7 @@ def test_statistics_do_not_depend_on_blocks(few):
     assert_same(a, b, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_trials_together_are_trials_alone_and_a_seed_is_a_run(few):
     run = config("gvae", learning_rate=1e-2)
     together = run.model_copy(update={"n_trials": 2, "seed": 3})

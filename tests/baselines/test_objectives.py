@@ -88,6 +88,7 @@ def test_the_divergence_counts_more_and_more_while_warming_up(small, batch, prog
     np.testing.assert_allclose(seen.discrepancy, seen.layer_discrepancy.sum(1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_update_knows_how_much_of_the_run_is_over(small, batch):
     """Update 1 of 4 with a warm-up over half of them weighs D_KL with ½."""
     model = small("gvae", kl_warmup=0.5)
@@ -201,6 +202,7 @@ def test_each_adversarial_update_changes_its_own_part_alone(small, batch, monkey
     assert parts == [{"encoder", "decoder"}, {"encoder"}, {"discriminator"}]
 
 
+@pytest.mark.slow
 def test_adversarial_updates_follow_one_another(small, batch):
     """Each update starts from what the one before left, as a hand-written sequence does."""
     expected = small("gan-ae", adversary_rate=0.3)

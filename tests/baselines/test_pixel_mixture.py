@@ -41,6 +41,7 @@ def test_clipped_means_make_a_mixture_of_bernoullis():
     np.testing.assert_allclose(sampled.per_image[0], exact, atol=0.03)
 
 
+@pytest.mark.slow
 def test_clipped_samples_are_a_distribution_with_bounded_probabilities():
     one = model("samples")
     assert isinstance(one, Prior)

@@ -244,6 +244,7 @@ def test_no_product_is_computed_that_is_the_same_for_every_image(options, saved,
         assert a.shape == b.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_images", "size"), [later(4, 4), (5, 3), later(8, 4), later(9, 3)])
 @pytest.mark.parametrize("tolerance", [later(None), 1e-3])
 def test_a_cpu_settles_many_images_in_equal_blocks(n_images, size, tolerance, patched):
@@ -294,10 +295,10 @@ def test_the_loop_takes_as_many_steps_as_it_is_told(n_steps):
     [
         ({"activation": "relu", "precision": "full", "competing": "activity"}, {}),
         later({"activation": "tanh", "precision": "diagonal"}, {"settler": "sequential"}),
-        ({"activation": "tanh"}, {"settler": "newton", "damping": 1.0, "pixel_variance": 0.25}),
+        later({"activation": "tanh"}, {"settler": "newton", "damping": 1.0, "pixel_variance": 0.25}),
         later({"activation": "tanh"}, {"settler": "momentum", "momentum": 0.5}),
         ({"activation": "tanh", "feedback": "exact"}, {}),
-        ({"activation": "k_winners", "winners": 3, "competing": "activity"}, {}),
+        later({"activation": "k_winners", "winners": 3, "competing": "activity"}, {}),
     ],
 )
 @pytest.mark.parametrize("block", [later(1000), 2])

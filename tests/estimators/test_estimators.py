@@ -132,6 +132,7 @@ def _in_64(function, model, **options):
     return function(model, IMAGES[rows], **options)[: len(IMAGES)]
 
 
+@pytest.mark.slow
 def test_a_mixture_of_means_scores_what_its_formula_says():
     mixture = gncn.PixelMixture(n_components=2, emission="means", max_iterations=5).fit(IMAGES)
     model = mixture.model_.mixture
@@ -291,6 +292,7 @@ def test_a_fitted_model_is_saved_as_ever(fitted, tmp_path):
     assert json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))["model"] == "gncn"
 
 
+@pytest.mark.slow
 def test_classes_of_any_kind():
     names = np.array(["off", "on"])[IMAGES[:, 0]]
     classifier = gncn.DSRN(budget=900, n_epochs=20, batch_size=16, learning_rate=1e-2)

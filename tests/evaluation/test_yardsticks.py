@@ -69,6 +69,7 @@ def test_number_of_neighbours_is_chosen_on_validation():
     assert fit.validation[5] < fit.validation[1]
 
 
+@pytest.mark.slow
 def test_regressor_learns_the_rule_and_stops():
     train, validation, test = mirrored(4000, 0, 0.1), mirrored(300, 1, 0.1), mirrored(300, 2, 0.1)
     seen = []

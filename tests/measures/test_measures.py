@@ -118,6 +118,7 @@ def test_likelihoods_agree_with_quadrature_on_the_split_asked_for(subject):
     assert len(subject.priors) == 1  # both measures share the fit
 
 
+@pytest.mark.slow
 def test_a_likelihood_without_curve_and_other_priors_is_the_same_number(subject):
     settings = {"n_components": 2, "n_samples": 100}
     plain = Likelihood(**settings).measure(subject)

@@ -87,6 +87,7 @@ def test_settling_and_updates_equal_the_loops(circuit, digits):
     np.testing.assert_allclose(updates.connections[0], direction, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_trains_and_comes_back_from_a_file(convolution, circuit, digits, tmp_path):
     network = gncn.build(circuit, seed=0, n_settle_steps=10)
     fit = gncn.fit(network, digits, gncn.TrainingConfig(n_epochs=2))

@@ -138,6 +138,7 @@ def test_a_study_asks_for_runs_with_seeds_first_trials_first(place):
     assert load(place).n_runs == 3
 
 
+@pytest.mark.slow
 def test_one_run_on_each_data_set_measures_the_yardsticks():
     study = load_study("paper")
     measuring = [spec.name for spec in study.runs() if "yardsticks" in spec.evaluation.measures]

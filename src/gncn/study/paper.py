@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import AfterValidator
 
-from gncn.base.errors import RunError, unknown_choice
+from gncn.base.errors import RunError, quoted, unknown_choice
 from gncn.measures import Column, measure_columns
 from gncn.runs.toml import packaged
 from gncn.training.history import EpochRecord
@@ -176,9 +176,17 @@ def over_trials(values: Iterable[Any]) -> Summary | None:
 def number_of(
     column: Column, record: EpochRecord | None, metrics: Mapping[str, Any], split: str
 ) -> float | None:
-    """A column's number as measured, or else as training recorded it; None if neither did."""
+    """A column's number as measured, or else as training recorded it; None if neither did.
+
+    Raises:
+        TypeError: what was measured is no number.
+    """
     found = column.find(metrics)
-    return from_training(column, record, split) if found is None else found
+    if found is None:
+        return from_training(column, record, split)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise TypeError(f"{column.key} must be a number; found {quoted(found)}")
+    return found
 
 
 def our_numbers(
