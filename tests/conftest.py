@@ -8,6 +8,7 @@ optimisations are off (``JAX_DISABLE_MOST_OPTIMIZATIONS=0`` switches them on), a
 are kept in ``.cache/jax``.  The processes of one test run share them, and the next run finds them.
 """
 
+import gc
 import itertools
 import os
 from importlib.metadata import version
@@ -32,6 +33,10 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 
 from gncn.base.registry import _KINDS  # noqa: E402
 from gncn.figures import style  # noqa: E402
+
+# Modules stay as long as the tests do, so looking through them for garbage is in vain.
+gc.freeze()
+gc.set_threshold(10_000, 20, 50)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 style.RESOLUTION = 30  # pictures are laid out as ever, and drawn coarsely

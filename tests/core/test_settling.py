@@ -295,7 +295,9 @@ def test_the_loop_takes_as_many_steps_as_it_is_told(n_steps):
     [
         ({"activation": "relu", "precision": "full", "competing": "activity"}, {}),
         later({"activation": "tanh", "precision": "diagonal"}, {"settler": "sequential"}),
-        later({"activation": "tanh"}, {"settler": "newton", "damping": 1.0, "pixel_variance": 0.25}),
+        later(
+            {"activation": "tanh"}, {"settler": "newton", "damping": 1.0, "pixel_variance": 0.25}
+        ),
         later({"activation": "tanh"}, {"settler": "momentum", "momentum": 0.5}),
         ({"activation": "tanh", "feedback": "exact"}, {}),
         later({"activation": "k_winners", "winners": 3, "competing": "activity"}, {}),
