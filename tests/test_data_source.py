@@ -57,6 +57,31 @@ def test_what_cannot_load_is_refused():
         gncn.register("dataset", "silent", dict)
 
 
+@pytest.mark.parametrize("gives", [None, np.zeros((3, 4))])
+def test_what_loads_something_else_is_refused(gives):
+    class Odd(DataSource):
+        def load(self, *, data_dir, n_validation, split_seed):
+            return gives
+
+    gncn.register("dataset", "odd", Odd)
+    try:
+        with pytest.raises(
+            ConfigError, match=r"Odd\.load.*'odd', must return a `gncn\.Dataset`.*it gave"
+        ):
+            gncn.load_dataset("odd")
+    finally:
+        del SOURCES._entries["odd"]
+
+
+def test_a_class_that_needs_arguments_is_refused():
+    class Needy(Stripes):
+        def __init__(self, folder):
+            self.folder = folder
+
+    with pytest.raises(ConfigError, match=r"Needy\(\) is made without arguments: .*'folder'"):
+        gncn.register("dataset", "needy", Needy)
+
+
 def test_options_of_one_data_set_do_not_reach_another():
     with pytest.raises(ConfigError, match="allow_missing_train is for 'kmnist' only"):
         gncn.load_dataset("stripes", allow_missing_train=True)

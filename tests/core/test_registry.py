@@ -7,6 +7,7 @@ from pydantic import Field
 import gncn
 from gncn.base.errors import ConfigError
 from gncn.base.registry import registry
+from gncn.data import DataSource
 
 KINDS = ("activation", "competition", "connection", "likelihood", "settler", "measure", "dataset")
 
@@ -167,3 +168,18 @@ def test_a_settler_with_a_step_of_its_own_takes_it_from_the_first():
         gncn.settle(network, x).latents[2], gncn.watch(network, x)[0].latents[2], rtol=1e-5
     )
     assert not network.settler.forgets
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "method", "message"),
+    [
+        ("competition", gncn.Competition, "rival_sum", r"products: Any.*too many positional"),
+        ("settler", gncn.Settler, "plain_step", "prepared: Any, latents"),
+        ("dataset", DataSource, "load", "unexpected keyword argument 'data_dir'"),
+    ],
+)
+def test_a_method_that_lacks_arguments_is_refused(kind, base, method, message):
+    part = type("Short", (base,), {method: lambda self, one=0: one})
+    with pytest.raises(ConfigError, match=rf"Short\.{method} can't be called as every .*{message}"):
+        gncn.register(kind, "short", part)
+    assert "short" not in gncn.registered(kind)

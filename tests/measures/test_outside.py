@@ -4,17 +4,20 @@ import json
 import re
 import sys
 
+import numpy as np
 import pytest
 from brightness import Brightness
 from typer.testing import CliRunner
 
 import gncn
-from gncn.base.errors import ConfigError
-from gncn.measures import MEASURES, Column, Measure, Result
+from gncn.base.errors import ConfigError, DataError
+from gncn.measures import MEASURES, Column, Measure, Result, within
 from gncn.runs.folder import RunFolder
 from gncn.runs.train import train_run
-from gncn.study.plan import Study
+from gncn.study.columns import measure_columns
+from gncn.study.plan import Measuring, Study
 from gncn.study.search import Search
+from gncn.training.fit import Fit
 
 CONFIG = gncn.Config(
     data={"name": "digits"},
@@ -180,3 +183,73 @@ class Reserved(Measure):
 def test_what_cannot_be_a_measure_is_refused(name, measure, message):
     with pytest.raises(ConfigError, match=message):
         gncn.register("measure", name, measure)
+
+
+def loose(**parts):
+    """A result whose parts have any type: what the tests check elsewhere, users don't."""
+    result = Result()
+    vars(result).update(parts)
+    return result
+
+
+def measure_of(found, **attributes):
+    return type("Mine", (Measure,), {"measure": lambda self, subject: found, **attributes})
+
+
+@pytest.fixture
+def mine():
+    """Registers a measure for one test."""
+    yield lambda found, **attributes: gncn.register(
+        "measure", "mine", measure_of(found, **attributes)
+    )
+    MEASURES._entries.pop("mine", None)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (None, r"'mine' \(Mine\) must return a `gncn\.measures\.Result`.*it gave None"),
+        ({"mine": 1}, "it gave {'mine': 1}"),
+        (loose(numbers=[1]), r"a dictionary of numbers; it gave \[1\]"),
+        (Result({"mine": {"deep": object()}}), "plain values as numbers.*'mine': {'deep': <obj"),
+        (Result({"mine": 10**30}), "a whole number of more than 64 bits"),
+        (loose(per_image={"mine": [1.0]}), "a value for each of the 200 images"),
+        (loose(pictures={"mine": object()}), "arrays of numbers as pictures"),
+        (
+            Result({"probe": 1}),
+            "call its numbers 'probe': .* is that of the measure 'probe'",
+        ),
+        (Result({"likelihood_own_prior": 1}), "that of the measure 'likelihood'"),
+        (Result({"seconds": 1}), "'seconds': this name is the library's own"),
+    ],
+)
+def test_what_no_measure_may_find_is_refused(folder, mine, found, message):
+    mine(found)
+    before = sorted(folder.path.iterdir())
+    with pytest.raises(ConfigError, match=message):
+        gncn.evaluate(folder.path, only=["mine"])
+    assert not [path for path in folder.path.iterdir() if path not in before and path.is_file()]
+    with pytest.raises(ConfigError, match=message):
+        gncn.evaluate(folder.model(0), CONFIG.data.load(), only=["mine"])
+
+
+def test_numbers_that_are_not_finite_are_null_in_files(folder, mine):
+    column = Column("mine", "mine", within("mine", "value"))
+    found = {"mine": {"value": np.float32("nan"), "all": np.array([1.0, np.inf])}}
+    mine(Result(found), columns=(column,))
+    numbers = gncn.evaluate(folder.path, only=["mine"], replace=True)
+    assert np.isnan(numbers["mine"]["value"])
+    text = (folder.path / "metrics-validation.json").read_text(encoding="utf-8")
+    written = json.loads(text, parse_constant=pytest.fail)
+    assert written["mine"] == {"value": None, "all": [1.0, None]}
+    again = gncn.evaluate(folder.path, only=["sparsity"])
+    assert again["mine"] == written["mine"]
+    assert "mine" not in [row.name for row in again.rows]
+
+
+def test_a_trial_whose_number_is_none_is_unfit(folder, mine):
+    column = Column("mine", "mine", within("mine", "value"))
+    mine(Result({"mine": {"value": float("nan")}}), columns=(column,))
+    fit = Fit((folder.model(0),), tuple(folder.history), "finished", (1,))
+    with pytest.raises(DataError, match="column 'mine' is no number: the measure found nan"):
+        measure_columns(fit, CONFIG.data.load(), ["mine"], Measuring(), {}, print)

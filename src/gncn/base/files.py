@@ -256,9 +256,13 @@ def read_json(
     return found
 
 
-def jsonable(value: Any) -> Any:
-    """The same in JSON's types; numbers that are not finite, which JSON doesn't know, are None."""
-    return to_jsonable_python(value, inf_nan_mode="null", fallback=lambda array: array.tolist())
+def jsonable(value: Any, *, finite: bool = True) -> Any:
+    """The same in JSON's types; numbers that are not finite, which JSON doesn't know, are None.
+
+    Unless they may stay, by ``finite=False``.
+    """
+    mode = "null" if finite else "constants"
+    return to_jsonable_python(value, inf_nan_mode=mode, fallback=lambda array: array.tolist())
 
 
 def sha256(content: bytes) -> str:

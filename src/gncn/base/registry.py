@@ -14,6 +14,8 @@ WIRING = frozenset({"source", "target"})
 _KINDS: "dict[str, Registry[Any]]" = {}
 """All registries by the kind of their entries."""
 
+_ORIGINS: dict[tuple[str, str], tuple[str, ...]] = {}
+
 _RESERVED: dict[str, set[str]] = {}
 """Names of options that descriptions have taken for themselves, by scope."""
 
@@ -74,7 +76,7 @@ class Registry(Generic[Entry]):
                 )
 
     def check(self, entry: Any) -> None:
-        """Refuse what is no subclass of `base`, or lacks a method."""
+        """Refuse what is no subclass of `base`, or lacks a method or an argument of one."""
         if not (inspect.isclass(entry) and issubclass(entry, self.base)):
             raise ConfigError(
                 f"A {self.kind} must be a subclass of `gncn.{self.base.__name__}`; received "
@@ -84,6 +86,20 @@ class Registry(Generic[Entry]):
         missing = ", ".join(f"`{name}`" for name in lacking)
         if missing:
             raise ConfigError(f"{entry.__name__} lacks {missing}, which every {self.kind} needs.")
+        for name, method in vars(self.base).items():
+            own = inspect.getattr_static(entry, name)
+            if name.startswith("_") or not inspect.isfunction(own) or own is method:
+                continue
+            given = inspect.signature(method)
+            named = [one.name for one in given.parameters.values() if one.kind is one.KEYWORD_ONLY]
+            unnamed = [one for one in given.parameters if one not in named]
+            try:
+                inspect.signature(own).bind(*unnamed, **dict.fromkeys(named))
+            except TypeError as error:
+                raise ConfigError(
+                    f"{entry.__name__}.{name} can't be called as every {self.kind} is, "
+                    f"{name}{given}: {error}. Give it these arguments."
+                ) from None
 
     def names(self) -> tuple[str, ...]:
         """All names, in the order of registration."""
@@ -166,7 +182,19 @@ def register(kind: str, name: str, part: Any) -> Any:
         ConfigError: the kind is unknown, the name is taken, the part lacks a method, or its
             options clash with others.
     """
-    return registry(kind).register(name, part)
+    registry(kind).register(name, part)
+    caller = getattr(inspect.currentframe(), "f_back", None)
+    modules = (
+        caller.f_globals.get("__name__") if caller else None,
+        getattr(part, "__module__", None),
+    )
+    _ORIGINS[kind, name] = tuple(dict.fromkeys(one for one in modules if one))
+    return part
+
+
+def origins() -> dict[tuple[str, str], tuple[str, ...]]:
+    """The modules that registered each part by `register`, or hold it; by kind and name."""
+    return {(kind, name): at for (kind, name), at in _ORIGINS.items() if name in registry(kind)}
 
 
 def registered(kind: str) -> tuple[str, ...]:

@@ -20,8 +20,9 @@ from jaxtyping import Array, Float
 from pydantic import Field
 
 from gncn.base.description import Part
-from gncn.base.errors import ConfigError, GncnError, quoted, shortened
+from gncn.base.errors import ConfigError, quoted
 from gncn.base.registry import Registry
+from gncn.core.returned import BATCHES, array_of, check_returned
 
 Signal = Float[Array, "batch units"]
 Activation = Callable[[Signal], Signal]
@@ -66,29 +67,20 @@ ACTIVATIONS = ActivationRegistry("activation", Part, scope="circuit")
 
 
 def check_activation(activation: str | Activation, size: int) -> None:
-    """Refuse a function that JAX can't trace, such as NumPy's, or that changes shapes.
+    """Refuse a function that JAX can't trace, such as NumPy's, or that changes shapes or types.
 
     Raises:
         ConfigError: names the function.
     """
-    if isinstance(activation, str):
-        return
-    signal = jax.ShapeDtypeStruct((2, size), jnp.float32)
-    advice = "Write it with `jax.numpy`, such as `jnp.tanh` in place of `np.tanh`."
-    try:
-        made = jax.eval_shape(activation, signal)
-    except GncnError:
-        raise
-    except Exception as error:  # whatever a user's function raises
-        reason = shortened(str(error).strip().partition("\n")[0], 200)
-        raise ConfigError(
-            f"The activation {quoted(activation)} can't be applied to arrays of JAX: "
-            f"{type(error).__name__}: {reason} {advice}"
-        ) from error
-    if getattr(made, "shape", None) != signal.shape:
-        raise ConfigError(
-            f"The activation {quoted(activation)} must return an array of the shape that it "
-            f"takes, {signal.shape}; it gave {quoted(made)}. {advice}"
+    own = activation in _OWN if isinstance(activation, str) else isinstance(activation, KWinners)
+    for n_images in () if own else BATCHES:
+        signal = array_of(n_images, size)
+        check_returned(
+            f"The activation {quoted(activation)}",
+            signal,
+            ACTIVATIONS.resolve(activation),
+            signal,
+            advice="Write it with `jax.numpy`, such as `jnp.tanh` in place of `np.tanh`.",
         )
 
 
@@ -134,3 +126,5 @@ for _name, _function in {
     "k_winners": KWinners,
 }.items():
     ACTIVATIONS.register(_name, _function)
+
+_OWN = frozenset(ACTIVATIONS.names())

@@ -19,6 +19,7 @@ from gncn.core.connections.base import Connection, Synapses
 from gncn.core.flat import defaults_of, gather
 from gncn.core.likelihood import ErrorNeurons, FlatErrors, Likelihood
 from gncn.core.network import Network, Population
+from gncn.core.probe import probe
 from gncn.core.settler import SETTLERS, Settler
 
 NUMBERS = ("step_size", "leak", "self_excitation", "lateral_inhibition")
@@ -130,7 +131,9 @@ def assemble(circuit: Circuit, settling: Settling, key: PRNGKeyArray) -> Network
         for one, pair in zip(circuit.connections, pairs, strict=True)
     )
     layers = tuple(_population(circuit, settling, index) for index in range(len(circuit.layers)))
-    return Network(circuit, settling.settler, layers, connections)
+    network = Network(circuit, settling.settler, layers, connections)
+    probe(network)
+    return network
 
 
 def _population(circuit: Circuit, settling: Settling, index: int) -> Population:

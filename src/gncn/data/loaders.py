@@ -1,6 +1,7 @@
 """`load_dataset`: a data set by its name; `DataConfig`: which data, as a configuration says it."""
 
 import abc
+import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, quoted
 from gncn.base.extras import needs
 from gncn.base.files import place
 from gncn.base.registry import Registry
@@ -69,6 +70,15 @@ class _Sources(Registry[type[DataSource]]):
         if name in dataset_names():
             raise ConfigError(f"The dataset name {name!r} is taken; choose another name.")
         return super().register(name, entry)
+
+    def check(self, entry: Any) -> None:
+        super().check(entry)
+        try:
+            inspect.signature(entry).bind()
+        except TypeError as error:
+            raise ConfigError(
+                f"{entry.__name__}() is made without arguments: {error}. Leave them out."
+            ) from None
 
 
 SOURCES = _Sources("dataset", DataSource)
@@ -189,8 +199,14 @@ def load_dataset(
             f"allow_missing_train is for 'kmnist' only; received it for {name!r}. Leave it out."
         )
     if info is None:
-        source = SOURCES.get(name)()
-        return source.load(data_dir=data_dir, n_validation=n_validation, split_seed=split_seed)
+        kind = SOURCES.get(name)
+        data = kind().load(data_dir=data_dir, n_validation=n_validation, split_seed=split_seed)
+        if not isinstance(data, Dataset):
+            raise ConfigError(
+                f"{kind.__name__}.load, of the data set {name!r}, must return a `gncn.Dataset`, "
+                f"such as `gncn.from_arrays` makes; it gave {quoted(data)}."
+            )
+        return data
     get = partial(obtain, info, data_dir=data_dir, allow_download=download)
     if info.official_validation:
         return _official_splits(info, get, n_validation, split_seed)

@@ -9,6 +9,7 @@ All of them go by the classes in `MEASURES`.
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -16,12 +17,21 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from gncn.base.description import Part
-from gncn.base.errors import ConfigError, unknown_choice
+from gncn.base.errors import ConfigError, quoted, unknown_choice
+from gncn.base.files import check_values, jsonable
 from gncn.base.registry import Registry, reserve
+from gncn.base.tensors import pack
+from gncn.core.returned import is_own
 from gncn.measures.subject import Subject
 
 Numbers = Mapping[str, Any]
 """All that was measured of a model, as in ``metrics-SPLIT.json``."""
+
+_NO_MEASURES = (
+    *("split", "n_images", "trial", "seed", "data", "model", "settings", "seconds"),
+    *("prior", "bce", "squared_error"),
+)
+"""Keys of numbers that are no single measure's."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +153,79 @@ def within(*path: str) -> Callable[[Numbers], Any]:
         return numbers
 
     return find
+
+
+class _Asked(dict[str, Any]):
+    """Numbers of nothing; keeps the keys that they were asked for."""
+
+    def __missing__(self, key: str) -> None:
+        self.setdefault(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key]
+
+
+def _owners(but_for: str) -> dict[str, str]:
+    """Whose the keys of numbers are, but for those of one measure."""
+    owners = dict.fromkeys(_NO_MEASURES, "the library's own")
+    for name in MEASURES.names():
+        asked = _Asked({name: None})
+        for column in MEASURES.get(name).columns:
+            with suppress(Exception):  # whatever a user's function raises
+                column.find({} if column.needs else asked)
+        if name != but_for:
+            owners |= dict.fromkeys(asked, f"that of the measure {name!r}")
+    return owners
+
+
+def measured(name: str, measure: Measure, subject: Subject) -> Result:
+    """What a measure finds, with numbers in the types of JSON.
+
+    Raises:
+        ConfigError: a measure from outside the library finds no `Result`, or one that files can't
+            hold, or gives its numbers the key of others.
+    """
+    found = measure.measure(subject)
+    if is_own(type(measure)):
+        return found
+    what = f"The measure {name!r} ({type(measure).__name__})"
+    if not isinstance(found, Result):
+        raise ConfigError(
+            f"{what} must return a `gncn.measures.Result`, such as Result({{{name!r}: ...}}); it "
+            f"gave {quoted(found)}."
+        )
+    owners, plain = _owners(name), Result()
+    for part in ("numbers", "per_image", "pictures"):
+        held = getattr(found, part)
+        if not isinstance(held, dict):
+            raise ConfigError(f"{what} must give a dictionary of {part}; it gave {quoted(held)}.")
+        for key, value in held.items():
+            if part == "numbers" and key in owners:
+                raise ConfigError(
+                    f"{what} can't call its numbers {key!r}: this name is {owners[key]}. Choose "
+                    "another."
+                )
+            try:
+                getattr(plain, part)[key] = _plain(part, key, value, len(subject.target))
+            except Exception as error:  # of many kinds, by the libraries that write files
+                kinds = "plain values" if part == "numbers" else "arrays of numbers"
+                raise ConfigError(
+                    f"{what} must give {kinds} as {part}, under names; it gave {quoted(key)}: "
+                    f"{quoted(value)} ({error})."
+                ) from error
+    return plain
+
+
+def _plain(part: str, key: str, value: Any, n_images: int) -> Any:
+    """What a file can hold of a value; any exception where that is nothing."""
+    if part == "numbers":
+        check_values(found := jsonable({key: value}, finite=False))
+        return found[key]
+    array = np.asarray(value)
+    if part == "per_image" and len(array) != n_images:
+        raise ValueError(f"it needs a value for each of the {n_images} images")
+    pack({key: array})
+    return array
 
 
 class _Measures(Registry[type[Measure]]):

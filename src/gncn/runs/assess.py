@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 from gncn.base.errors import ConfigError, RunError, quoted, unknown_choice
-from gncn.base.files import read_json, sha256, sweep, write_atomic
+from gncn.base.files import jsonable, read_json, sha256, sweep, write_atomic
 from gncn.base.interrupts import check, interrupts_held
 from gncn.base.locks import alone
 from gncn.base.tensors import pack, read_tensors
@@ -36,7 +36,15 @@ from gncn.baselines.baseline import Baseline
 from gncn.core.network import Network
 from gncn.data import Dataset, Split
 from gncn.evaluation.mixture import Mixture
-from gncn.measures import MEASURES, Measure, Result, Subject, as_measurable, make_measures
+from gncn.measures import (
+    MEASURES,
+    Measure,
+    Result,
+    Subject,
+    as_measurable,
+    make_measures,
+    measured,
+)
 from gncn.measures.completion import MissingMeasure
 from gncn.measures.likelihood import PriorMeasure
 from gncn.measures.subject import Report
@@ -128,7 +136,7 @@ def _assess(
         "seed": seed,
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "model": folder.digest(trial),
-        "settings": json.loads(json.dumps(chosen)),
+        "settings": jsonable(chosen),
     }
     files = _Files(folder, split, trial)
     for place in (folder.trial(trial), folder.figure("all").parent):
@@ -191,7 +199,7 @@ def _measure(name: str, measure: Measure, subject: Subject) -> tuple[Result, flo
 
     def compute() -> dict[str, Any]:
         new.append(began := time.perf_counter())
-        found = measure.measure(subject)
+        found = measured(name, measure, subject)
         return {"found": vars(found), "seconds": time.perf_counter() - began}
 
     part = subject.keep(f"measure {name}", compute)
@@ -250,7 +258,7 @@ class _Files:
 
     def write_numbers(self, found: Result) -> None:
         """Write the numbers, unless they are the last that were written."""
-        content = json.dumps(found.numbers, indent=2) + "\n"
+        content = json.dumps(jsonable(found.numbers), indent=2, allow_nan=False) + "\n"
         if content != self._written:
             write_atomic(self.numbers, content)
             self._written = content

@@ -16,7 +16,7 @@ from gncn.base.shown import html_table, text_table
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.core.network import Network
 from gncn.data import Dataset
-from gncn.measures import Result, Row, Subject, as_measurable, make_measures
+from gncn.measures import Result, Row, Subject, as_measurable, make_measures, measured
 from gncn.measures.subject import Report
 from gncn.runs.assess import assess, mean_statistics, suited
 from gncn.runs.config import Config
@@ -187,8 +187,8 @@ def evaluate(
     if isinstance(model, Network | Autoencoder):
         error = mean_statistics(model, subject.target, Config()).error
         found.numbers[method_of(model).error_name(model)] = error
-    for measure in measures.values():
-        found = found.with_(measure.measure(subject))
+    for name, measure in measures.items():
+        found = found.with_(measured(name, measure, subject))
 
     def draw(folder: Path | None) -> list[Path]:
         if folder is None:

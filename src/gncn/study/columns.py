@@ -1,16 +1,17 @@
 """What a search measures of a trained model: columns of the report, of validation images only."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, DataError
 from gncn.data import Dataset
 from gncn.evaluation.images import image_shape
-from gncn.measures import Subject, as_measurable, make_measures
+from gncn.measures import Subject, as_measurable, make_measures, measured
 from gncn.measures import measure_columns as columns_of_measures
 from gncn.measures.completion import MissingMeasure
 from gncn.measures.subject import Report
@@ -48,6 +49,7 @@ def measure_columns(
 
     Raises:
         ConfigError: a column means nothing for the model.
+        DataError: what was found for a column is no number.
     """
     known = all_columns()
     found: dict[str, Any]
@@ -64,15 +66,17 @@ def measure_columns(
     numbers: dict[str, Any] = {}
     for name, measure in measures.items():
         if not measure.of_data_alone:
-            numbers |= measure.measure(subject).numbers
+            numbers |= measured(name, measure, subject).numbers
             continue
         place = data.fingerprint, name
         if place not in of_data:
-            of_data[place] = measure.measure(subject).numbers
+            of_data[place] = measured(name, measure, subject).numbers
         numbers |= of_data[place]
     for key in needed:
         found[key] = known[key].find(numbers)
         _need(found[key] is not None, key)
+        if math.isnan(found[key]):
+            raise DataError(f"the column {key!r} is no number: the measure found {found[key]}.")
     return found
 
 

@@ -46,7 +46,7 @@ from gncn.study.record import (
     write_record,
 )
 from gncn.study.run import RUN, failed
-from gncn.study.worker import Worker, usable_cores
+from gncn.study.worker import Worker, parts_for_worker, usable_cores
 
 STUDY = "study.json"
 State = Literal["finished", "failed", "stale", "missing"]
@@ -176,15 +176,21 @@ class _Child(Worker):
         self.spec, self._result = spec, folder / "result.json"
         description = folder / "spec.json"
         description.write_text(spec.model_dump_json(), encoding="utf-8")
-        super().__init__([*worker, str(description), str(self._result)], folder, threads)
+        command, parts = [*worker, str(description), str(self._result)], _parts(spec)
+        super().__init__(command, folder, threads, parts)
 
     def record(self) -> Record:
         """The record that it left behind, or one of how it ended."""
         try:
             return read_record(self._result)
         except RunError:
-            message = f"The process {self.how_it_ended} and left no record."
+            said = self.errors.strip().rpartition("\n")[2][-300:]
+            message = f"The process {self.how_it_ended} and left no record. {said}".rstrip()
             return failed(self.spec, "Crash", message, self.errors)
+
+
+def _parts(spec: RunSpec) -> str:
+    return parts_for_worker(spec.model_dump(mode="json"))
 
 
 def run_all(
@@ -287,11 +293,13 @@ def reproduce(
     Raises:
         DataError: data of a wanted run are not where the study says.
         RunError: records are stale and `redo_stale` is false, or the folder can't be written.
-        ConfigError: `jobs` is not positive.
+        ConfigError: `jobs` is not positive, or other processes can't have a part that a run names.
         KeyboardInterrupt: Ctrl-C; runs that had not ended leave what they go on from.
     """
     wanted = {one.name for one in specs} if wanted is None else wanted
-    sets = [spec.config.data for spec in specs if spec.name in wanted]
+    doing = [spec for spec in specs if spec.name in wanted]
+    list(map(_parts, doing))
+    sets = [spec.config.data for spec in doing]
     paths = {data.name for data in sets if data.is_file} | {data.data_dir for data in sets}
     for path in sorted(filter(None, paths)):
         if not place(path).exists():

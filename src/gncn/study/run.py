@@ -32,7 +32,7 @@ from gncn.runs.train import train_run
 from gncn.study.pictures import pack_pictures
 from gncn.study.plan import RunSpec
 from gncn.study.record import History, Record, without_confusion
-from gncn.study.worker import THREADS, end_with_parent
+from gncn.study.worker import THREADS, begin
 from gncn.training.fit import Listener
 from gncn.training.history import EpochRecord
 from gncn.training.progress import Fit
@@ -130,7 +130,7 @@ def _trained(
 
 def main(spec_path: Path, result_path: Path) -> None:
     """Do a run in this process; an error becomes the record of a failed run."""
-    end_with_parent()
+    begin()
     keep_compiled_programs(cache_dir() / "compiled")
     spec, started = RunSpec(**read_json(spec_path)), now()
     try:

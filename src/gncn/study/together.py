@@ -18,7 +18,7 @@ from gncn.data import cache_dir
 from gncn.measures.subject import Report
 from gncn.study.search import Search
 from gncn.study.tune import tune
-from gncn.study.worker import Worker, end_with_parent, usable_cores
+from gncn.study.worker import Worker, begin, parts_for_worker, usable_cores
 
 _WORKER = (sys.executable, "-m", "gncn.study.together")
 
@@ -39,6 +39,7 @@ def tune_together(
     Options are as in `tune`.
 
     Raises:
+        ConfigError: a part that the search names can't be had by other processes.
         RunError: one of them failed; the others are ended, and their trials will be begun again.
         KeyboardInterrupt: Ctrl-C; they are ended, too.
     """
@@ -49,7 +50,7 @@ def tune_together(
         "out": str(out.absolute()),
         "data_dir": None if data_dir is None else str(Path(data_dir).absolute()),
     }
-    threads = max(usable_cores() // jobs, 1)
+    parts, threads = parts_for_worker(task), max(usable_cores() // jobs, 1)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         description = Path(folder) / "task.json"
         description.write_text(json.dumps(task), encoding="utf-8")
@@ -57,7 +58,7 @@ def tune_together(
         for number in range(jobs):
             place = Path(folder) / str(number)
             place.mkdir()
-            workers.append(Worker([*_WORKER, str(description)], place, threads))
+            workers.append(Worker([*_WORKER, str(description)], place, threads, parts))
             running.callback(workers[-1].stop)
         report(f"{model} on {data}: {jobs} trials at a time")
         while workers:
@@ -77,7 +78,7 @@ def tune_together(
 
 def _work(task: Path) -> None:
     """Do trials in this process until none is left; the task is as `tune_together` writes it."""
-    end_with_parent()
+    begin()
     keep_compiled_programs(cache_dir() / "compiled")
     told = read_json(task)
     say = partial(print, flush=True)

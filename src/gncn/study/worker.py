@@ -1,29 +1,47 @@
-"""`Worker`: a process that does a part of a study or search, and ends when this one ends."""
+"""`Worker`: a process that does a part of a study or search, and ends when this one ends.
 
+It imports the modules that registered parts here, as far as its task names them.
+"""
+
+import importlib.util
+import json
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from gncn.base.errors import ConfigError
+from gncn.base.registry import options_of, origins, registered, registry
 
 THREADS = "NPROC"
 """The environment variable that sets XLA's number of threads."""
+_PARTS = "GNCN_PARTS"
+"""The environment variable that tells a worker what to import, in JSON."""
+_MAIN, _SCRIPT = "__main__", "__gncn_main__"
+"""What Python calls a script, and what workers call their parent's, so that it begins none."""
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", THREADS)
 _PATIENCE = 5.0
 
 
 class Worker:
-    """A process; what it says goes to files in a folder, which is kept as long as it runs."""
+    """A process; what it says goes to files in a folder, which is kept as long as it runs.
 
-    def __init__(self, command: Sequence[str], folder: Path, threads: int) -> None:
+    Its `parts` are from `parts_for_worker`.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path, threads: int, parts: str) -> None:
         self._folder = folder
+        pools = dict.fromkeys(_POOLS, str(threads))
         with (folder / "said").open("wb") as said, (folder / "errors").open("wb") as errors:
             self.process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE,  # never written to; see `end_with_parent`
+                stdin=subprocess.PIPE,  # never written to; see `begin`
                 stdout=said,
                 stderr=errors,
-                env=os.environ | dict.fromkeys(_POOLS, str(threads)) | {"PYTHONUTF8": "1"},
+                env=os.environ | pools | {"PYTHONUTF8": "1", _PARTS: parts},
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its children
             )
         self._said = (folder / "said").open("rb")
@@ -60,8 +78,82 @@ class Worker:
         self._said.close()
 
 
-def end_with_parent() -> None:
-    """End this process, a worker's, when its standard input ends: its parent is gone then."""
+def parts_for_worker(task: Any) -> str:
+    """What a worker must import for the registered parts that a task, as plain values, names.
+
+    Raises:
+        ConfigError: a part was registered where no other process finds it, in an interactive
+            session; or this process is a worker that imports a script which begins workers.
+    """
+    if _SCRIPT in sys.modules:
+        raise ConfigError(
+            "A script that registers parts is imported by processes that need them: begin them "
+            "only under `if __name__ == '__main__':`."
+        )
+    words, main = _words(task), getattr(sys.modules[_MAIN].__spec__, "name", _MAIN)
+    parts = [
+        (kind, name, [main if module == _MAIN else module for module in modules])
+        for (kind, name), modules in origins().items()
+        if words & {name, *options_of(registry(kind).get(name))}
+    ]
+    script = _script()
+    for kind, name, modules in parts:
+        if _MAIN in modules and not script:
+            raise ConfigError(
+                f"The {kind} {name!r} was registered in an interactive session, which other "
+                "processes can't import. Register it in a module of your own, and import that."
+            )
+    return json.dumps([sys.path, script, parts]) if parts else ""
+
+
+def _words(task: Any) -> set[str]:
+    """All text in plain values, names included."""
+    if isinstance(task, dict):
+        task = [*task, *task.values()]
+    if isinstance(task, list | tuple):
+        return set().union(*map(_words, task))
+    return {task} if isinstance(task, str) else set()
+
+
+def _script() -> str:
+    """The file of the program that runs here; empty in an interactive session."""
+    file = getattr(sys.modules[_MAIN], "__file__", None)
+    return str(Path(file).absolute()) if file and Path(file).is_file() else ""
+
+
+def begin() -> None:
+    """Begin as a worker: end when the parent does, and import what registers the task's parts."""
+    _end_with_parent()
+    if not (told := os.environ.pop(_PARTS, "")):
+        return
+    sys.path[:], script, parts = json.loads(told)
+    for kind, name, modules in parts:
+        for module in modules:
+            try:
+                _import(module, script)
+            except Exception as error:  # whatever a user's module raises
+                sys.exit(f"{module} can't be imported for the {kind} {name!r}: {error!r}")
+        if name not in registered(kind):
+            sys.exit(
+                f"The {kind} {name!r} isn't registered when {' and '.join(modules)} are imported. "
+                "Register it where its module begins, not in a function."
+            )
+
+
+def _import(module: str, script: str) -> None:
+    """Import a module, the parent's script by its file; both once."""
+    if module != _MAIN:
+        importlib.import_module(module)
+    elif _SCRIPT not in sys.modules:
+        spec = importlib.util.spec_from_file_location(_SCRIPT, script)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[_SCRIPT] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[_SCRIPT])
+
+
+def _end_with_parent() -> None:
+    """End this process when its standard input ends: its parent is gone then."""
 
     def wait() -> None:
         while os.read(0, 1):
