@@ -113,7 +113,8 @@ def said(worker):
     return worker.process.returncode, lines, worker.errors
 
 
-def test_a_worker_imports_what_its_task_names(bent, tmp_path):
+def test_a_worker_imports_what_its_task_names(bent, tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONWARNDEFAULTENCODING", raising=False)  # of which JAX makes a warning
     task = study("bent").runs()[0].model_dump(mode="json")
     parts = parts_for_worker(task)
     ((kind, name, modules),) = json.loads(parts)[2]
