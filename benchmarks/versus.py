@@ -45,7 +45,7 @@ data = dataclasses.replace(data, train=train, validation=held_out, test=held_out
 
 class Turns:
     # Tells of every epoch, and waits to be asked for the next one.
-    def on_start(self, n_epochs, n_batches):
+    def on_start(self, start):
         sys.stdin.readline()
     def on_batch(self, number):
         pass
@@ -55,7 +55,7 @@ class Turns:
         if not sys.stdin.readline():
             sys.exit()
 
-gncn.fit(config.models(data), data, config.training, seeds=config.seeds, listeners=[Turns()])
+gncn.fit(config.models(data), data, config.training, seeds=config.seeds, callbacks=[Turns()])
 """
 
 

@@ -27,6 +27,8 @@ COMMANDS = {
     "settle": "Watch a trained network settle on one image: ψ, its terms and the states after each "
     "step.",
     "evaluate": "Measure a trained model: likelihood, samples, completion, probe, sparsity, codes.",
+    "export": "Write the codes of images to a file: states of the top layer, with labels and "
+    "numbers.",
     "compare": "Compare runs in one table, with the best two in bold and the paper's numbers.",
     "reproduce": "Run a study, models × data sets × trials, and record every run.",
     "report": "Make a report of a study: an HTML page that needs no network, and Markdown.",

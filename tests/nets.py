@@ -40,9 +40,9 @@ def rates(learning_rate: float = 1e-3, feedback_rate: float = 1.0, precision_rat
 
 
 class Listens:
-    """A `gncn.training.fit.Listener` that does nothing; tests say what theirs do."""
+    """A `gncn.Callback` that does nothing; tests say what theirs do."""
 
-    def on_start(self, n_epochs, n_batches):
+    def on_start(self, start):
         pass
 
     def on_batch(self, number):

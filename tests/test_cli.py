@@ -20,8 +20,9 @@ from tests.golden.stored import FORMATS
 
 import gncn
 from command import call
+from gncn.base.screen import console
 from gncn.cli.app import app
-from gncn.cli.options import console, print_json
+from gncn.cli.options import print_json
 from gncn.runs.folder import RunFolder
 from gncn.runs.priors import load_mixture
 

@@ -20,9 +20,10 @@ from tests.golden.stored import FORMATS
 import gncn
 from _gncn import COMMANDS
 from command import call
+from gncn.base import screen
 from gncn.base.errors import ConfigError, did_you_mean, unknown_choice
 from gncn.base.files import read_json
-from gncn.cli import options, progress
+from gncn.cli import options
 from gncn.cli.app import app
 from gncn.core.states import grows
 from gncn.figures.network import steps_of_change
@@ -32,6 +33,8 @@ from gncn.runs.options import all_options
 from gncn.runs.toml import packaged
 from gncn.study.compare import Comparison, Row, hints, render
 from gncn.study.paper import Summary
+from gncn.training.bar import ProgressBar
+from gncn.training.callbacks import Start
 from test_cli import run
 
 
@@ -240,7 +243,7 @@ def test_pictures_of_settling_stand_where_things_change():
 def test_no_line_is_wrapped_where_there_is_no_terminal(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     out = io.StringIO()
-    options.Screen(file=out).print("word " * 100)
+    screen.Screen(file=out).print("word " * 100)
     assert out.getvalue().count("\n") == 1
     with mock.patch("sys.stdout", out):
         table = options.new_table("a title that is longer than its table", ("x",), ())
@@ -249,7 +252,7 @@ def test_no_line_is_wrapped_where_there_is_no_terminal(monkeypatch):
     assert out.getvalue().count("\n") == 1 + 6
     monkeypatch.setenv("COLUMNS", "40")
     narrow = io.StringIO()
-    options.Screen(file=narrow).print("word " * 100)
+    screen.Screen(file=narrow).print("word " * 100)
     assert max(map(len, narrow.getvalue().splitlines())) <= 40
 
 
@@ -262,12 +265,12 @@ def test_the_data_sets_fit_into_80_columns():
 
 
 def test_the_bar_shows_its_times_at_80_columns():
-    screen = options.Screen(file=io.StringIO(), width=80, force_terminal=True)
-    bar = progress.ProgressBar(screen)
-    bar.on_start(20, 100)
+    wide = screen.Screen(file=io.StringIO(), width=80, force_terminal=True)
+    bar = ProgressBar(wide)
+    bar.on_start(Start(20, 100))
     bar.on_epoch(RunFolder.open(FORMATS / "run").history[:1], [])
-    with screen.capture() as caught:
-        screen.print(bar.get_renderable())
+    with wide.capture() as caught:
+        wide.print(bar.get_renderable())
     lines = [Text.from_ansi(line).plain.rstrip() for line in caught.get().splitlines()]
     assert len(lines) == 1
     assert "0:00:" in lines[0]
@@ -275,18 +278,18 @@ def test_the_bar_shows_its_times_at_80_columns():
 
 
 def test_times_left_are_told():
-    assert progress.time_left("annealing: 5 of 24 images", 50.0) == ", about 3 min 10 s left"
-    assert progress.time_left("trial 3 of 5", 60.0, 1) == ", about 2 min 00 s left"
-    assert progress.time_left("encoding", 5.0) == progress.time_left("24 of 24 images", 5.0) == ""
-    assert options.duration(3700.0) == "1 h 01 min"
-    assert options.duration(59.6) == "1 min 00 s"
+    assert screen.time_left("annealing: 5 of 24 images", 50.0) == ", about 3 min 10 s left"
+    assert screen.time_left("trial 3 of 5", 60.0, 1) == ", about 2 min 00 s left"
+    assert screen.time_left("encoding", 5.0) == screen.time_left("24 of 24 images", 5.0) == ""
+    assert screen.duration(3700.0) == "1 h 01 min"
+    assert screen.duration(59.6) == "1 min 00 s"
 
 
 def test_a_long_stage_says_how_far_it_is(monkeypatch):
     said, clock = [], iter([0.0, 30.0, 100.0, 130.0])
-    monkeypatch.setattr(progress, "say", said.append)
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    tell = progress.Stages()
+    monkeypatch.setattr(screen, "say", said.append)
+    monkeypatch.setattr(screen.time, "monotonic", lambda: next(clock))
+    tell = screen.Stages()
     for what in ("a: 0 of 4 x", "a: 1 of 4 x", "a: 2 of 4 x", "a: 3 of 4 x"):
         tell(what)
     assert said == ["a", "a: 2 of 4 x, about 1 min 40 s left"]

@@ -64,7 +64,7 @@ def test_models_are_written_as_they_were(stored, tmp_path):
     assert then == now
 
 
-@pytest.mark.parametrize("stored", ["run", "gncn-checkpoint-2"], indirect=True)
+@pytest.mark.parametrize("stored", ["run", "gncn-checkpoint-3"], indirect=True)
 def test_histories_are_written_as_they_were(stored):
     (path,) = stored[1].rglob("history.jsonl")
     assert history_lines(read_history(path)) == path.read_bytes()
@@ -111,7 +111,7 @@ def test_what_is_written_today_has_the_form_that_it_had(stored, tmp_path):
     assert forms(tmp_path / "today") == forms(folder)
 
 
-@pytest.mark.parametrize("stored", ["gncn-checkpoint-2"], indirect=True)
+@pytest.mark.parametrize("stored", ["gncn-checkpoint-3"], indirect=True)
 def test_checkpoints_of_other_versions_are_refused_in_a_sentence(stored):
     from tests.golden.stored import PLAN, data, network
 

@@ -21,7 +21,7 @@ from command import call
 from gncn.base import arrays
 from gncn.base.arrays import as_codes, as_images, as_labels
 from gncn.base.errors import ConfigError, DataError, GncnError
-from gncn.data.arrays import as_dataset
+from gncn.data.given import as_dataset
 from gncn.evaluation.likelihood import importance_log_likelihood, prior_log_likelihood
 from gncn.evaluation.proposals import laplace_proposal
 from gncn.evaluation.protocols import StandardNormal, WithPrior
@@ -30,7 +30,7 @@ from gncn.figures.style import shades
 from gncn.measures import Subject, as_measurable
 from gncn.measures.codes import probe_layer
 from gncn.measures.models import Generator
-from gncn.training.fit import heard
+from gncn.training.callbacks import Callbacks
 from nets import perturb
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -602,7 +602,7 @@ def test_functions_that_are_no_activations_are_refused(activation, message):
     assert gncn.chain((PIXELS, 4), activation=jnp.tanh).layers[1].phi is jnp.tanh
 
 
-def test_listeners_may_leave_out_methods():
+def test_callbacks_may_leave_out_methods():
     class Epochs:
         def __init__(self):
             self.seen = []
@@ -610,15 +610,15 @@ def test_listeners_may_leave_out_methods():
         def on_epoch(self, records, networks):
             self.seen.append(records[0].epoch)
 
-    listener = Epochs()
+    callback = Epochs()
     config = gncn.TrainingConfig(n_epochs=2, batch_size=2)
     data = np.random.default_rng(0).normal(size=(20, PIXELS))
-    fit = gncn.fit(REAL, data.tolist(), config, listeners=[listener])
-    assert listener.seen == [1, 2]
+    fit = gncn.fit(REAL, data.tolist(), config, callbacks=[callback])
+    assert callback.seen == [1, 2]
     assert fit.history[0].error_name == "squared_error"
     for wrong in (print, [3], "abc"):
         with pytest.raises(ConfigError, match="one or several of the methods on_start"):
-            heard(wrong)
+            Callbacks(wrong)
 
 
 def test_fit_takes_what_makes_a_data_set(tmp_path):

@@ -25,8 +25,8 @@ from command import call
 from folders import content
 from gncn.base.errors import RunError
 from gncn.base.files import place, write_atomic
+from gncn.base.screen import Screen, styled
 from gncn.base.shown import ERRORS, in_latex, in_markdown, shown
-from gncn.cli.options import Screen, styled
 from gncn.figures.network import draw_comparison
 from gncn.figures.plots import Curve, draw_curves
 from gncn.figures.style import draw, new_figure, style

@@ -36,9 +36,9 @@ def changed(**sections):
     )
 
 
-def train(path, data, config=CONFIG, *, overwrite=False, listeners=()):
+def train(path, data, config=CONFIG, *, overwrite=False, callbacks=()):
     folder = RunFolder.create(path, config, data, overwrite=overwrite)
-    train_run(folder, config, data, listeners=listeners)
+    train_run(folder, config, data, callbacks=callbacks)
     return folder
 
 
@@ -52,7 +52,7 @@ class Impatient:
     def __init__(self, error):
         self.error = error
 
-    def on_start(self, n_epochs, n_batches):
+    def on_start(self, start):
         raise self.error
 
     def on_batch(self, number):
@@ -250,7 +250,7 @@ def test_a_killed_run_is_compared_by_the_epoch_that_it_holds(tmp_path, data):
         pass
 
     class Killer(Impatient):
-        def on_start(self, n_epochs, n_batches):
+        def on_start(self, start):
             self.kept = []
 
         def on_epoch(self, records, networks):
@@ -263,9 +263,9 @@ def test_a_killed_run_is_compared_by_the_epoch_that_it_holds(tmp_path, data):
     )
     folder = RunFolder.create(tmp_path / "run", config, data, overwrite=False)
     models = config.models(data)
-    listeners = [folder, Killer(None)]
+    callbacks = [folder, Killer(None)]
     with pytest.raises(KilledError):
-        gncn.fit(models, data, config.training, seeds=config.seeds, listeners=listeners)
+        gncn.fit(models, data, config.training, seeds=config.seeds, callbacks=callbacks)
     history = folder.history
     best = min(history, key=lambda record: record.validation.error)
     assert best.epoch < history[-1].epoch

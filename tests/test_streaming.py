@@ -73,7 +73,7 @@ def test_streamed_training_is_training_in_memory(tmp_path, monkeypatch, dtype, o
         def on_batch(self, number):
             told.append(number)
 
-    a = gncn.fit(networks, streamed, CONFIG, seeds=[0, 1], listeners=[Hears()])
+    a = gncn.fit(networks, streamed, CONFIG, seeds=[0, 1], callbacks=[Hears()])
     b = gncn.fit(networks, kept, CONFIG, seeds=[0, 1])
     assert_same_bytes(a.networks, b.networks)
     for x, y in zip(a.history, b.history, strict=True):
@@ -125,7 +125,7 @@ def test_a_file_that_goes_away_is_an_error_that_names_it(tmp_path, monkeypatch, 
 
     data = gncn.load_file(path, stream=True)
     with pytest.raises(DataError, match=message):
-        gncn.fit(network(), data, CONFIG, listeners=[Harms()])
+        gncn.fit(network(), data, CONFIG, callbacks=[Harms()])
 
 
 @pytest.mark.parametrize(

@@ -410,7 +410,7 @@ circuit = gncn.chain((6, 4), precision="full", norm="clipped")
 x = np.random.default_rng(0).integers(0, 2, (70, 6)).astype(float)
 config = gncn.TrainingConfig(n_epochs=2, batch_size=8)
 network = gncn.build(circuit, seed=0, n_settle_steps=3)
-result = gncn.fit(network, gncn.from_arrays(x), config, listeners=[Listens()])
+result = gncn.fit(network, gncn.from_arrays(x), config, callbacks=[Listens()])
 seen = [record.model_dump_json(exclude={"seconds"}) for record in result.history]
 arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(result.network)]
 print(hashlib.sha256("".join(seen).encode() + b"".join(arrays)).hexdigest())
@@ -450,7 +450,7 @@ def test_nothing_is_compiled_again_between_epochs():
     jax.monitoring.register_event_duration_secs_listener(note)
     rule = gncn.TrainingConfig(schedule="cosine")
     state, _ = learn_epoch([network()], images(13), 5, rule, n_epochs=5)
-    assert compiled  # the listener works
+    assert compiled  # the callback works
     state, _ = learn_epoch([network()], images(13), 5, rule, n_epochs=5, state=state)
     compiled.clear()
     learn_epoch([network()], images(13), 5, rule, n_epochs=5, state=state)
@@ -552,7 +552,7 @@ def test_what_the_last_update_of_an_epoch_broke_is_not_kept():
             heard.append(records)
 
     with pytest.raises(FitDivergenceError, match="last mini-batch of epoch 1.*after epoch 0") as e:
-        gncn.fit(start, dataset(), config, listeners=[Hears()])
+        gncn.fit(start, dataset(), config, callbacks=[Hears()])
     assert_networks_close(e.value.last_good.network, start, rtol=0)
     assert e.value.last_good.history == ()
     assert heard == []
@@ -560,27 +560,27 @@ def test_what_the_last_update_of_an_epoch_broke_is_not_kept():
 
 def test_ctrl_c_keeps_what_was_trained():
     class Impatient(Listens):
-        def on_start(self, n_epochs, n_batches):
-            self.size = (n_epochs, n_batches)
+        def on_start(self, start):
+            self.size = (start.n_epochs, start.n_batches)
 
         def on_epoch(self, records, networks):
             if records[0].epoch == 2:
                 raise KeyboardInterrupt
 
-    listener = Impatient()
+    callback = Impatient()
     config = gncn.TrainingConfig(n_epochs=5, batch_size=10)
     with pytest.raises(gncn.Interrupted, match="after epoch 2") as stopped:
-        gncn.fit(network(), dataset(), config, listeners=[listener])
+        gncn.fit(network(), dataset(), config, callbacks=[callback])
     result = stopped.value.fit
     assert isinstance(stopped.value, KeyboardInterrupt)
-    assert listener.size == (5, 5)
+    assert callback.size == (5, 5)
     assert result.status == "interrupted"
     assert [record.epoch for record in result.history] == [1, 2]
     two = gncn.fit(network(), dataset(), config.model_copy(update={"n_epochs": 2}))
     assert_networks_close(result.network, two.network, rtol=0)
 
 
-def test_ctrl_c_between_two_listeners_waits_until_both_have_heard():
+def test_ctrl_c_between_two_callbacks_waits_until_both_have_heard():
     heard = []
 
     class Hears(Listens):
@@ -594,7 +594,7 @@ def test_ctrl_c_between_two_listeners_waits_until_both_have_heard():
     before = signal.signal(signal.SIGINT, handler)
     try:
         with pytest.raises(gncn.Interrupted) as stopped:
-            gncn.fit(network(), dataset(), config, listeners=[Hears(), Hears()])
+            gncn.fit(network(), dataset(), config, callbacks=[Hears(), Hears()])
         kept = signal.getsignal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -613,14 +613,14 @@ def test_ctrl_c_is_heard_within_an_epoch():
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        listener = Impatient()
+        callback = Impatient()
         config = gncn.TrainingConfig(n_epochs=1, batch_size=10)
         with pytest.raises(gncn.Interrupted, match="after epoch 0") as stopped:
-            gncn.fit(network(), dataset(), config, listeners=[listener])
+            gncn.fit(network(), dataset(), config, callbacks=[callback])
     finally:
         signal.signal(signal.SIGINT, before)
     result = stopped.value.fit
-    assert (result.status, listener.number) == ("interrupted", 0)
+    assert (result.status, callback.number) == ("interrupted", 0)
     assert_networks_close(result.network, network(), rtol=0)
 
 

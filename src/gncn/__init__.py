@@ -44,10 +44,14 @@ from gncn.measures import Measure
 from gncn.measures.generative import complete, fit_prior, log_likelihood, sample
 from gncn.runs.config import Config, load_config
 from gncn.runs.evaluation import Evaluation, evaluate
+from gncn.runs.export import export
+from gncn.runs.hub import from_pretrained, push_to_hub
 from gncn.runs.model_files import load, save
 from gncn.settlers import Euler, Momentum, Newton, Sequential
+from gncn.training.callbacks import Callback, Start
 from gncn.training.config import TrainingConfig
 from gncn.training.fit import Fit, fit
+from gncn.training.loggers import FileLogger, TensorBoardLogger, TrackerLogger
 from gncn.training.progress import Interrupted
 
 if TYPE_CHECKING:
@@ -84,6 +88,7 @@ __all__ = [
     "RAE",
     "Band",
     "Bernoulli",
+    "Callback",
     "Chain",
     "Circuit",
     "Columns",
@@ -100,6 +105,7 @@ __all__ = [
     "ErrorNeurons",
     "Euler",
     "Evaluation",
+    "FileLogger",
     "Fit",
     "Gaussian",
     "GncnError",
@@ -121,7 +127,10 @@ __all__ = [
     "Settler",
     "Settling",
     "Split",
+    "Start",
     "Synapses",
+    "TensorBoardLogger",
+    "TrackerLogger",
     "TrainingConfig",
     "Trajectory",
     "animate",
@@ -132,14 +141,17 @@ __all__ = [
     "decode",
     "encode",
     "evaluate",
+    "export",
     "fit",
     "fit_prior",
     "from_arrays",
+    "from_pretrained",
     "load",
     "load_config",
     "load_dataset",
     "load_file",
     "log_likelihood",
+    "push_to_hub",
     "reconstruct",
     "register",
     "registered",

@@ -57,9 +57,9 @@ def config(model, **training):
     )
 
 
-def trains(data, *listeners):
+def trains(data, *callbacks):
     """Training of a configuration with one variance."""
-    return lambda run: train(run, data, listeners=listeners)
+    return lambda run: train(run, data, callbacks=callbacks)
 
 
 def chosen(choice):
@@ -192,7 +192,7 @@ def test_patience_stops_and_keeps_the_best_epoch_of_each_trial(few):
         def on_epoch(self, records, networks):
             heard.append(networks)
 
-    result = gncn.fit(run.models(few), few, run.training, seeds=run.seeds, listeners=[Hears()])
+    result = gncn.fit(run.models(few), few, run.training, seeds=run.seeds, callbacks=[Hears()])
     assert len(result.history) < 800
     for trial in (0, 1):
         errors = [r.validation.error for r in result.history if r.trial == trial]
@@ -320,8 +320,8 @@ def test_choosing_a_variance_ends_with_ctrl_c(few, interrupted):
     begun = []
 
     class Impatient:
-        def on_start(self, n_epochs, n_batches):
-            begun.append(n_epochs)
+        def on_start(self, start):
+            begun.append(start.n_epochs)
 
         def on_batch(self, number):
             pass

@@ -61,8 +61,8 @@ def test_fitting_makes_one_record_for_each_trial(digits):
     heard = []
 
     class Hears:
-        def on_start(self, n_epochs, n_batches):
-            heard.append((n_epochs, n_batches))
+        def on_start(self, start):
+            heard.append((start.n_epochs, start.n_batches))
 
         def on_batch(self, number):
             heard.append(number)
@@ -73,7 +73,7 @@ def test_fitting_makes_one_record_for_each_trial(digits):
     config = PixelMixtureConfig(
         n_components=5, covariance="diagonal", max_iterations=6, emission="means"
     )
-    fit = fit_pixel_mixture(digits, config, seeds=[0, 1], listeners=[Hears()])
+    fit = fit_pixel_mixture(digits, config, seeds=[0, 1], callbacks=[Hears()])
     assert heard[0] == (1, 14)
     assert heard[-1] == (2, 2)
     assert heard[1:-1] == sorted(heard[1:-1])

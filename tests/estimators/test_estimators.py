@@ -321,7 +321,7 @@ def test_ctrl_c_ends_a_search_and_what_was_trained_can_be_had(monkeypatch):
         def on_epoch(self, records, networks):
             raise KeyboardInterrupt
 
-    def train(config, data):
+    def train(config, data, callbacks):
         begun.append(config.training.learning_rate)
         return config.kind.train(config, data, [Impatient()])
 

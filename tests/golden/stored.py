@@ -243,7 +243,7 @@ STORED = {
     "gncn-model-2/gncn": Stored(_write_network, _of_network),
     "gncn-model-2/gvae": Stored(_write_baseline("gvae"), _of_gvae),
     "gncn-model-2/gmm": Stored(_write_baseline("gmm"), _of_gmm),
-    "gncn-checkpoint-2": Stored(_write_checkpoints, _of_checkpoints),
+    "gncn-checkpoint-3": Stored(_write_checkpoints, _of_checkpoints),
     "record-2": Stored(_write_study, _of_study),
     "run": Stored(_write_run, _of_run),
     "search": Stored(_write_search, _of_search),

@@ -46,7 +46,7 @@ def registered():
 def folder(tmp_path_factory):
     data = CONFIG.data.load()
     made = RunFolder.create(tmp_path_factory.mktemp("runs") / "run", CONFIG, data, overwrite=False)
-    train_run(made, CONFIG, data, listeners=[])
+    train_run(made, CONFIG, data, callbacks=[])
     return made
 
 

@@ -12,13 +12,14 @@ from handmade import metrics, record
 
 import gncn
 from gncn.base.errors import ConfigError, DataError
+from gncn.base.tables import write_table
 from gncn.figures.plots import PALETTE
 from gncn.study.page import make_page
 from gncn.study.plan import Study, load_study
 from gncn.study.reproduce import STUDY, reproduce
 from gncn.study.search import Search, load_search
 from gncn.study.summary import summarise
-from gncn.study.table import table, write_table
+from gncn.study.table import table
 from gncn.study.together import tune_together
 from gncn.study.tune import tune
 
@@ -151,11 +152,15 @@ def test_a_report_of_many_models_can_be_sorted_and_draws_the_best(many):
     assert f"the {len(PALETTE)} models with the best BCE" in page
 
 
+def columns(rows):
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
 def test_all_results_are_one_table(many, tmp_path):
     found, records = many
     rows = table(found, records)
     for suffix in (".csv", ".parquet"):
-        write_table(tmp_path / f"results{suffix}", rows)
+        write_table(tmp_path / f"results{suffix}", columns(rows))
     with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
         read = list(csv.DictReader(file))
     assert len(read) == 30
@@ -168,7 +173,7 @@ def test_all_results_are_one_table(many, tmp_path):
         assert row["settling.n_settle_steps"] in range(30)
     assert pyarrow.parquet.read_table(tmp_path / "results.parquet").to_pylist() == rows
     with pytest.raises(ConfigError, match=r"\.csv or \.parquet; received 'results.xls'"):
-        write_table(tmp_path / "results.xls", rows)
+        write_table(tmp_path / "results.xls", columns(rows))
 
 
 def test_settings_of_several_kinds_are_text_in_a_table(tmp_path):
@@ -176,7 +181,7 @@ def test_settings_of_several_kinds_are_text_in_a_table(tmp_path):
     spec = {"split": "test", "config": {"model": "gncn", "seed": 0}}
     rows = table(found, [record(key, "digits", bce=(1.0,), spec=spec) for key in found.models])
     assert [row["network.sizes"] for row in rows] == ["12", "[9, 9]"]
-    write_table(tmp_path / "results.parquet", rows)
+    write_table(tmp_path / "results.parquet", columns(rows))
 
 
 FILE = """

@@ -14,6 +14,7 @@ from gncn.data import DataConfig, Split
 from gncn.study import tune as tuning
 from gncn.study.columns import development_data
 from gncn.study.search import Range, Search, load_search, objective, references, shortfall
+from gncn.training.callbacks import Start
 from gncn.training.fit import Fit, FitDivergenceError
 from gncn.training.history import EpochRecord, SplitRecord
 
@@ -156,14 +157,14 @@ class Pretence:
         self.configs = []
         self.fail_at = {}
 
-    def __call__(self, config, data, *, listeners=()):
+    def __call__(self, config, data, *, callbacks=()):
         number = len(self.configs)
         self.configs.append(config)
         if number in self.fail_at:
             raise self.fail_at[number]
         history = []
-        for listener in listeners:
-            listener.on_start(config.training.n_epochs, 1)
+        for callback in callbacks:
+            callback.on_start(Start(config.training.n_epochs, 1))
         for epoch in range(1, config.training.n_epochs + 1):
             error = 10 + 20 * abs(np.log10(config.training.learning_rate) + 2) + 10 / epoch
             one = SplitRecord(
@@ -179,8 +180,8 @@ class Pretence:
                 test=one,
             )
             history.append(record)
-            for listener in listeners:
-                listener.on_epoch([record], [])
+            for callback in callbacks:
+                callback.on_epoch([record], [])
         return Fit((), tuple(history), "finished", (config.training.n_epochs,))
 
 

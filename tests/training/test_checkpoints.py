@@ -28,7 +28,7 @@ class Killer:
     def __init__(self, epoch=None, chunk=None):
         self.epoch, self.chunk, self.chunks = epoch, chunk, 0
 
-    def on_start(self, n_epochs, n_batches):
+    def on_start(self, start):
         pass
 
     def on_batch(self, number):
@@ -65,13 +65,11 @@ def same(a, b):
     assert a.status == b.status
 
 
-def train(folder=None, *, seeds=(3,), listeners=(), resume=False, images=None, **options):
+def train(folder=None, *, seeds=(3,), callbacks=(), resume=False, images=None, **options):
     where = {} if folder is None else {"resume_from" if resume else "checkpoints": folder}
     networks = [network(seed) for seed in seeds]
     images = data() if images is None else images
-    return gncn.fit(
-        networks, images, config(**options), seeds=seeds, listeners=list(listeners), **where
-    )
+    return gncn.fit(networks, images, config(**options), seeds=seeds, callbacks=callbacks, **where)
 
 
 KINDS = {
@@ -92,8 +90,8 @@ def test_it_ends_as_if_it_had_not_been_killed(tmp_path, kind, seeds):
     for epoch in (1, 3):
         folder = tmp_path / str(epoch)
         with pytest.raises(Killed):
-            train(folder, seeds=seeds, listeners=[Killer(epoch)], **options)
-        # Listeners hear of an epoch before its checkpoint is written, so this one is lost.
+            train(folder, seeds=seeds, callbacks=[Killer(epoch)], **options)
+        # Callbacks hear of an epoch before its checkpoint is written, so this one is lost.
         if epoch == 1:
             with pytest.raises(RunError, match="no checkpoint to go on from"):
                 train(folder, seeds=seeds, resume=True, **options)
@@ -109,7 +107,7 @@ def test_early_stopping_goes_on_with_the_best_score_so_far(tmp_path):
     last = whole.history[-1].epoch
     assert whole.epochs_kept == (last - 1,) != (0,)
     with pytest.raises(Killed):
-        train(tmp_path, listeners=[Killer(last)], **options)  # in the epoch that is no better
+        train(tmp_path, callbacks=[Killer(last)], **options)  # in the epoch that is no better
     same(train(tmp_path, resume=True, **options), whole)
 
 
@@ -118,7 +116,7 @@ def test_early_stopping_goes_on_with_the_best_score_so_far(tmp_path):
 def test_it_goes_on_within_an_epoch(tmp_path, every, chunk):
     whole = train()
     with pytest.raises(Killed):
-        train(Checkpoints(tmp_path, **every), listeners=[Killer(chunk=chunk)])
+        train(Checkpoints(tmp_path, **every), callbacks=[Killer(chunk=chunk)])
     (newest, *_) = Checkpoints(tmp_path).found
     assert json.loads((newest / ABOUT).read_text(encoding="utf-8"))["n_batches"] > 0
     same(train(Checkpoints(tmp_path, **every), resume=True), whole)
@@ -127,14 +125,14 @@ def test_it_goes_on_within_an_epoch(tmp_path, every, chunk):
 def test_models_kept_while_an_epoch_is_under_way_are_those_of_the_last_whole_one(tmp_path):
     """A divergence in the epoch that goes on gives back what was good."""
     with pytest.raises(Killed):
-        train(Checkpoints(tmp_path, every_batches=2), listeners=[Killer(chunk=13)])
+        train(Checkpoints(tmp_path, every_batches=2), callbacks=[Killer(chunk=13)])
 
     class Pressed(Killer):
         def on_batch(self, number):
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted) as pressed:
-        train(Checkpoints(tmp_path, every_batches=2), resume=True, listeners=[Pressed()])
+        train(Checkpoints(tmp_path, every_batches=2), resume=True, callbacks=[Pressed()])
     stopped = pressed.value.fit
     assert stopped.status == "interrupted"
     assert stopped.epochs_kept == (1,)
@@ -226,7 +224,7 @@ def test_length_and_blocks_of_evaluation_may_change(tmp_path):
 
 
 class Counter(Killer):
-    """A listener with a state."""
+    """A callback with a state."""
 
     seen = 0
 
@@ -241,13 +239,13 @@ class Counter(Killer):
         self.seen = state["seen"]
 
 
-def test_listeners_go_on_with_their_own_state(tmp_path):
+def test_callbacks_go_on_with_their_own_state(tmp_path):
     with pytest.raises(Killed):
-        train(tmp_path, listeners=[Counter(3)])
+        train(tmp_path, callbacks=[Counter(3)])
     counter = Counter()
-    train(tmp_path, resume=True, listeners=[counter])
+    train(tmp_path, resume=True, callbacks=[counter])
     assert counter.seen == EPOCHS
-    with pytest.raises(ConfigError, match="listeners"):
+    with pytest.raises(ConfigError, match="callbacks"):
         train(tmp_path, resume=True)
 
 

@@ -11,6 +11,9 @@ _NAMES = {
     "scipy": "SciPy",
     "PIL": "Pillow",
     "tomli_w": "tomli-w",
+    "trackio": "Trackio",
+    "wandb": "Weights & Biases",
+    "huggingface_hub": "huggingface-hub",
 }
 """What packages are called where that isn't the name they are imported by."""
 

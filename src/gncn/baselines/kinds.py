@@ -4,7 +4,7 @@ Their names are ``rae``, ``gvae``, ``gvae-cv``, ``gan-ae`` and ``dsrn``, which l
 and ``gmm``, the Gaussian mixture on pixels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from statistics import fmean
 from typing import Any, NamedTuple, TypeVar
@@ -21,7 +21,6 @@ from gncn.baselines.descent import IDLE
 from gncn.baselines.pixel_mixture import PixelMixture, PixelMixtureConfig, fit_pixel_mixture
 from gncn.data import Dataset
 from gncn.training.checkpoints import Checkpoints
-from gncn.training.fit import Listener
 from gncn.training.kinds import MODEL_KINDS, Idle, ModelKind, Run
 from gncn.training.progress import Fit, Interrupted
 
@@ -173,7 +172,7 @@ class _Backprop(ModelKind[BaselineRun]):
         self,
         config: BaselineRun,
         data: Dataset,
-        listeners: Sequence[Listener] = (),
+        callbacks: Any = (),
         checkpoints: Checkpoints | None = None,
     ) -> Fit[Baseline]:
         """By backprop; of several variances the best is returned."""
@@ -184,7 +183,7 @@ class _Backprop(ModelKind[BaselineRun]):
             return checkpoints.of(f"variance-{one.backprop.variance}")
 
         def train_one(one: BaselineRun) -> Fit[Baseline]:
-            return super(_Backprop, self).train(one, data, listeners, own(one))
+            return super(_Backprop, self).train(one, data, callbacks, own(one))
 
         return choose_variance(config, train_one).fit
 
@@ -214,11 +213,11 @@ class _Mixture(ModelKind[BaselineRun]):
         self,
         config: BaselineRun,
         data: Dataset,
-        listeners: Sequence[Listener] = (),
+        callbacks: Any = (),
         checkpoints: Checkpoints | None = None,
     ) -> Fit[PixelMixture]:
         """By EM, which has one epoch and starts again after a kill: it keeps no checkpoints."""
-        return fit_pixel_mixture(data, config.mixture, seeds=config.seeds, listeners=listeners)
+        return fit_pixel_mixture(data, config.mixture, seeds=config.seeds, callbacks=callbacks)
 
 
 MODEL_KINDS.update({name: _Backprop(name) for name in CLASSES} | {"gmm": _Mixture()})

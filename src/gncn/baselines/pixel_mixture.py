@@ -38,8 +38,9 @@ from gncn.evaluation.likelihood import MOST_SAMPLES, prior_log_likelihood
 from gncn.evaluation.mixture import Covariance, Mixture
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.protocols import WithPrior
-from gncn.training.fit import Fit, Interrupted, heard
+from gncn.training.callbacks import Callbacks, Start
 from gncn.training.history import EpochRecord, SplitRecord
+from gncn.training.progress import Fit, Interrupted
 
 Emission = Literal["samples", "means"]
 
@@ -136,11 +137,11 @@ def fit_pixel_mixture(
     config: PixelMixtureConfig,
     *,
     seeds: Sequence[int] = (0,),
-    listeners: Any = (),
+    callbacks: Any = (),
 ) -> Fit[PixelMixture]:
     """Fit a mixture to training images by EM, once for each seed.
 
-    The history's error is −log p(x) in nats.  To listeners, an EM step is a mini-batch and the end
+    The history's error is −log p(x) in nats.  To callbacks, an EM step is a mini-batch and the end
     of EM an epoch.
 
     Raises:
@@ -148,15 +149,14 @@ def fit_pixel_mixture(
         Interrupted: Ctrl-C; holds the mixtures of the seeds before.
     """
     refuse_real_valued("gmm", data)
-    n_steps, listeners = config.max_iterations + 1, heard(listeners)
-    for listener in listeners:
-        listener.on_start(1, len(seeds) * n_steps)
+    n_steps, told = config.max_iterations + 1, Callbacks(callbacks)
+    settings = {"model": "PixelMixture", "seeds": list(seeds), "mixture": config.model_dump()}
+    told.tell("on_start", Start(1, len(seeds) * n_steps, settings=settings))
     pixels = data.train.array.astype(np.float32)
     trained: list[tuple[PixelMixture, EpochRecord]] = []
 
     def on_iteration(number: int, _: float) -> None:
-        for listener in listeners:
-            listener.on_batch(len(trained) * n_steps + number - 1)
+        told.tell("on_batch", len(trained) * n_steps + number - 1)
 
     stopped = False
     try:
@@ -193,12 +193,12 @@ def fit_pixel_mixture(
     models, history = zip(*trained, strict=True) if trained else ((), ())
     if history:
         with interrupts_held():
-            for listener in listeners:
-                listener.on_epoch(history, models)
-    kept = (1,) * len(models)
+            told.tell("on_epoch", history, models)
+    fit = Fit(models, history, "interrupted" if stopped else "finished", (1,) * len(models))
+    told.tell("on_end", fit)
     if stopped:
-        raise Interrupted(Fit(models, history, "interrupted", kept))
-    return Fit(models, history, "finished", kept)
+        raise Interrupted(fit)
+    return fit
 
 
 def _record(

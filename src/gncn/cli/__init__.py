@@ -83,7 +83,7 @@ def _show_warning(message: Any, category: type[Warning], *where: Any) -> None:
     if not issubclass(category, Notice):
         sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
         return
-    from gncn.cli.options import say
+    from gncn.base.screen import say
 
     say(str(message))
 
@@ -104,7 +104,7 @@ def _print_misuse(error: Any) -> None:
 
 def _print_error(message: str) -> None:
     try:
-        from gncn.cli.options import console, styled
+        from gncn.base.screen import console, styled
     except ModuleNotFoundError:  # its absence may be what the message is about
         sys.stderr.write(f"Error: {shown(message)}\n")
     else:

@@ -9,7 +9,8 @@ from rich.text import Text
 from typer import Argument, Option
 
 from gncn.base.errors import DataError
-from gncn.cli.options import PATH, JsonOption, Screen, print_json, print_table
+from gncn.base.screen import Screen
+from gncn.cli.options import PATH, JsonOption, print_json, print_table
 from gncn.data import DatasetInfo, cache_dir, check, dataset_info, dataset_names, fetch, present
 from gncn.data.content import read_packed_mnist
 

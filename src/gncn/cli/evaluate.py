@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args, get_origin
 from typer import Option
 
 from gncn.base.errors import MOST_SEED
+from gncn.base.screen import say
 from gncn.cli import options
 from gncn.measures import MEASURES, make_measures, setting_fields
 
@@ -81,7 +82,7 @@ def evaluate(
     `gncn evaluate runs/mnist --only probe --probe-layer 1 --probe-layer 2 --probe-layer 3`
     """
     from gncn.base.interrupts import last_words
-    from gncn.cli.progress import Stages
+    from gncn.base.progress import shown_progress
     from gncn.runs import assess as assessing
     from gncn.runs.folder import RunFolder
 
@@ -94,18 +95,11 @@ def evaluate(
     folder = RunFolder.open(run)
     data = folder.data(data_dir)
     if unfinished := folder.unfinished:
-        options.say(unfinished)
+        say(unfinished)
     with (
         last_words(lambda: assessing.kept(folder, split, trial)),
-        options.console.status("measuring") as status,
+        shown_progress(True, "measuring") as report,
     ):
-        stages = Stages()
-
-        def report(what: str) -> None:
-            status.update(options.styled(what))
-            if not options.console.is_terminal:
-                stages(what)
-
         metrics, figures = assessing.assess(
             folder,
             data,
@@ -122,7 +116,7 @@ def evaluate(
         options.print_json(metrics)
         return
     _show(metrics)
-    options.say("Figures:", *(f"  {figure}" for figure in figures))
+    say("Figures:", *(f"  {figure}" for figure in figures))
 
 
 def _show(metrics: dict[str, Any]) -> None:
@@ -134,4 +128,4 @@ def _show(metrics: dict[str, Any]) -> None:
     for row in found.rows:
         table.add_row(*row)
     options.print_table(table)
-    options.say(*found.notes, style="dim")
+    say(*found.notes, style="dim")

@@ -8,18 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from typer import Argument, Option
 
+from gncn.base.screen import console, duration, say, styled
 from gncn.base.shown import shown
 from gncn.cli import options
-from gncn.cli.options import (
-    DataDirOption,
-    JsonOption,
-    console,
-    duration,
-    new_table,
-    print_json,
-    print_table,
-    say,
-)
+from gncn.cli.options import DataDirOption, JsonOption, new_table, print_json, print_table
 
 if TYPE_CHECKING:
     from gncn.study.plan import Study
@@ -118,7 +110,7 @@ def reproduce(
         say(
             f"{len(made) - len(bad)} runs done, {len(bad)} failed, "
             f"{len(specs) - len(made) - others} were done before{rest}. Records: {folder}.",
-            options.styled("Next: ", (f"gncn report {folder}", "bold")),
+            styled("Next: ", (f"gncn report {folder}", "bold")),
         )
     if bad:
         sys.exit(FAILED)

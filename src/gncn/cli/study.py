@@ -9,16 +9,9 @@ from typer import Argument, Option
 from gncn.base.errors import ConfigError, RunError, unknown_choice
 from gncn.base.extras import needs
 from gncn.base.interrupts import last_words
+from gncn.base.screen import Screen, console, say, styled
 from gncn.cli import options
-from gncn.cli.options import (
-    DataDirOption,
-    JsonOption,
-    console,
-    new_table,
-    print_json,
-    print_table,
-    say,
-)
+from gncn.cli.options import DataDirOption, JsonOption, new_table, print_json, print_table
 
 
 def compare(
@@ -61,7 +54,7 @@ def compare(
     if as_json or form == "json":
         print_json(comparing.as_json(found))
     elif form == "text":
-        screen = options.Screen()
+        screen = Screen()
         for table in comparing.rich_tables(found, screen):
             print_table(table)
         say(comparing.NOTE, style="dim")
@@ -123,13 +116,13 @@ def report(
     `gncn report results/mine --table results.csv`
     """
     needs("jinja2", "study")
+    from gncn.base.tables import check_table, write_table
     from gncn.study.page import write_report
     from gncn.study.plan import load_study
     from gncn.study.record import SUPERSEDED, read_records
     from gncn.study.reproduce import recorded_study
     from gncn.study.summary import as_json as plain
     from gncn.study.summary import summarise
-    from gncn.study.table import check_table, write_table
     from gncn.study.table import table as rows_of
 
     if table is not None:
@@ -143,7 +136,8 @@ def report(
     page, text = html or records / "report.html", markdown or records / "report.md"
     written = write_report(findings, page, text)
     if table is not None:
-        write_table(table, rows_of(chosen, found))
+        rows = rows_of(chosen, found)
+        write_table(table, {name: [row[name] for row in rows] for name in rows[0]})
         written.append(table)
     if as_json:
         print_json({"written": [str(path) for path in written], **plain(findings)})
@@ -202,7 +196,7 @@ def tune(
     `gncn tune paper --only gncn/fashion-mnist --jobs 2`
     """
     needs("optuna", "study")
-    from gncn.cli.progress import time_left
+    from gncn.base.screen import time_left
     from gncn.study.plan import fits
     from gncn.study.search import load_search
     from gncn.study.together import tune_together
@@ -233,7 +227,7 @@ def tune(
     with console.status("tuning") as status, last_words(lambda: kept):
         heard: dict[str, Any] = {
             "data_dir": data_dir,
-            "report": lambda what: status.update(options.styled(what)),
+            "report": lambda what: status.update(styled(what)),
             "on_trial": on_trial,
         }
         for model, data in tasks:

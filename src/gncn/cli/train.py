@@ -9,16 +9,9 @@ from typing import Annotated, Any
 from typer import Option
 
 from gncn.base.errors import ConfigError
+from gncn.base.screen import console, say, styled
 from gncn.cli import options
-from gncn.cli.options import (
-    DataDirOption,
-    JsonOption,
-    console,
-    new_table,
-    print_json,
-    print_table,
-    say,
-)
+from gncn.cli.options import DataDirOption, JsonOption, new_table, print_json, print_table
 
 
 def train(
@@ -85,6 +78,13 @@ def train(
     checkpoint_seconds: Annotated[
         float | None, Option(help="Write one every so many seconds, too.")
     ] = None,
+    log: Annotated[
+        list[str] | None,
+        Option(
+            help="Log every epoch, too: to `csv` or `jsonl` (a file in the run folder), "
+            "`tensorboard` (a folder in it), `trackio` or `wandb`; may be repeated."
+        ),
+    ] = None,
     wait: options.WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -120,6 +120,7 @@ def train(
     """
     from gncn.base.locks import alone
     from gncn.runs.folder import RunFolder
+    from gncn.runs.train import check_loggers, loggers
     from gncn.training.checkpoints import Checkpoints
 
     named = {
@@ -141,11 +142,13 @@ def train(
     Checkpoints(out or resume or "", *often)  # refuses bad numbers before a run is touched
     if resume is not None:
         given = {"--preset": preset, "--config": config, "--overwrite": overwrite or None}
+        given["--log"] = log or None
         if idle := [name for name, value in given.items() if value is not None]:
             raise ConfigError(
                 f"{', '.join(idle)} has no effect with --resume: the run has its own settings."
             )
         before = RunFolder.open(resume)
+        loggers(before)  # refuses what lacks its package before a run is touched
         with alone(resume, "training", wait=wait):
             changes = [one for one in settings if not one.startswith("data.data_dir=")]
             dataset = before.data(data_dir)
@@ -157,12 +160,16 @@ def train(
             )
         return
     assert out is not None
+    check_loggers(log or ())
     resolved = _resolve(model, preset, config, [*(overrides or ()), *settings])
     dataset = resolved.data.load()
     resolved.describe(dataset)  # refuses what doesn't go together before a folder is made
     with alone(out, "training", wait=wait):
         _train(
-            lambda: (RunFolder.create(out, resolved, dataset, overwrite=overwrite), resolved),
+            lambda: (
+                RunFolder.create(out, resolved, dataset, overwrite=overwrite, log=log or ()),
+                resolved,
+            ),
             dataset,
             often,
             as_json,
@@ -191,9 +198,9 @@ def _train(
 ) -> None:
     """Train in the folder, and by the configuration, that `begin` gives."""
     from gncn.base.interrupts import interrupts_held, last_words
-    from gncn.cli.progress import ProgressBar
     from gncn.runs.drawing import draw_run
-    from gncn.runs.train import train_run
+    from gncn.runs.train import loggers, train_run
+    from gncn.training.bar import ProgressBar
     from gncn.training.progress import Interrupted
 
     with ExitStack() as stack:
@@ -211,7 +218,7 @@ def _train(
                     folder,
                     config,
                     data,
-                    listeners=[bar],
+                    callbacks=[bar, *loggers(folder)],
                     every_batches=every_batches,
                     every_seconds=every_seconds,
                 )
@@ -240,18 +247,18 @@ def _introduce(about: dict[str, Any], description: str) -> None:
     name, images = about["data"]["name"], about["data"]["images"]
     trials = "" if len(about["seeds"]) == 1 else f", {len(about['seeds'])} trials"
     say(
-        options.styled(
+        styled(
             (name, "bold"),
             f": {images['train']:,} images to learn from, {images['validation']:,} for "
             f"validation, {images['test']:,} for testing",
         ),
-        options.styled((about["model"], "bold"), f": {description}{trials}"),
+        styled((about["model"], "bold"), f": {description}{trials}"),
     )
 
 
 def _conclude(folder: Any, result: Any, figures: list[Path], as_json: bool) -> None:
-    from gncn.cli.progress import ERRORS
     from gncn.study.paper import over_trials
+    from gncn.training.bar import ERRORS
 
     records, n_trials = result.kept, len(result.networks)
     name, unit, _ = ERRORS[records[0].error_name]
@@ -291,4 +298,4 @@ def _conclude(folder: Any, result: Any, figures: list[Path], as_json: bool) -> N
     commands = {"gncn": ("reconstruct", "settle"), "dsrn": ("compare",), "gmm": ("evaluate",)}
     following = commands.get(model, ("reconstruct", "evaluate"))
     either = [(f"gncn {one} {folder.path}", "bold") for one in following]
-    say(options.styled("Next: ", *[part for one in either for part in (" or ", one)][1:]))
+    say(styled("Next: ", *[part for one in either for part in (" or ", one)][1:]))

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 from typer import Option
 
+from gncn.base.screen import say
 from gncn.cli import options
 
 
@@ -46,7 +47,7 @@ def reconstruct(
         return
     name = ERROR_LABELS[folder.history[0].error_name]
     sparsity = " / ".join(f"{share:.3f}" for share in record.sparsity)
-    options.say(
+    say(
         f"{len(chosen):,} {split} images: {name} {record.error:.2f}",
         f"active neurons, layers 1 to {len(record.sparsity)}: {sparsity}",
         f"figure: {path}",
@@ -136,12 +137,12 @@ def settle(
         table.add_row(str(step), *(f"{value:.2f}" for value in values), f"{change[step]:.2e}")
     options.print_table(table)
     if grows(psi.sum(1), change):
-        options.say(_warn_of_growth(network, psi.sum(1)))
+        say(_warn_of_growth(network, psi.sum(1)))
     elif converged is not None:
         used = network.settler.tolerance if tolerance is None else tolerance
         rest = "came to rest" if converged else "did not come to rest; raise --steps"
-        options.say(f"after {taken} steps the states {rest} (tolerance {used})")
-    options.say(*(f"figure: {one}" for one in (path, *moving)))
+        say(f"after {taken} steps the states {rest} (tolerance {used})")
+    say(*(f"figure: {one}" for one in (path, *moving)))
 
 
 def _warn_of_growth(network: Any, psi: Any) -> str:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from gncn.base.arrays import as_codes
 from gncn.base.errors import ConfigError, check_whole
+from gncn.base.progress import advance, shown_progress
 from gncn.core.network import Latents, Network
 from gncn.core.settling import Settled, settle
 from gncn.core.states import as_data, check_network
@@ -25,10 +26,11 @@ def _blocks(network: Network, images: Any, batch_size: int) -> Iterator[Settled]
     check_whole("batch_size", batch_size, least=1)
     for first in range(0, len(values), batch_size):
         yield settle(network, values[first : first + batch_size])
+        advance(min(first + batch_size, len(values)), len(values))
 
 
 def reconstruct(
-    network: Network, images: Any, *, batch_size: int = 500
+    network: Network, images: Any, *, batch_size: int = 500, progress: bool = False
 ) -> Float[np.ndarray, "images pixels"]:
     """The network's predictions z̄^0 of images, after settling on them.
 
@@ -36,6 +38,7 @@ def reconstruct(
         network: the network.
         images: any number, of any kind; values in [0, 1] for a Bernoulli output.
         batch_size: images settled at once.
+        progress: draw a bar, in a terminal or a notebook.
 
     Returns:
         For binary data each pixel's probability of being 1.
@@ -44,8 +47,9 @@ def reconstruct(
         ConfigError: `batch_size` is below 1.
         DataError: the images can't be data of the network; see `as_data`.
     """
-    settled = _blocks(network, images, batch_size)
-    return np.concatenate([np.asarray(block.reconstruction) for block in settled])
+    with shown_progress(progress, "settling on images"):
+        settled = _blocks(network, images, batch_size)
+        return np.concatenate([np.asarray(block.reconstruction) for block in settled])
 
 
 def encode(
@@ -55,6 +59,7 @@ def encode(
     layer: int | None = None,
     activities: bool = False,
     batch_size: int = 500,
+    progress: bool = False,
 ) -> Float[np.ndarray, "images units"]:
     """The settled states z^l of a layer, or the activities φ(z^l), as codes of images.
 
@@ -64,6 +69,7 @@ def encode(
         layer: which layer, 1..L; by default the top.
         activities: return φ(z) instead of z.
         batch_size: images settled at once.
+        progress: draw a bar, in a terminal or a notebook.
 
     Raises:
         ConfigError: there is no such latent layer, or `batch_size` is below 1.
@@ -74,9 +80,10 @@ def encode(
     check_whole("layer", chosen, least=0)
     if not 1 <= chosen <= top:
         raise ConfigError(f"layer must be from 1 to {top}, the latent layers; received {layer}.")
-    settled = _blocks(network, images, batch_size)
-    field = (block.responses.activities if activities else block.latents for block in settled)
-    return np.concatenate([np.asarray(layers[chosen]) for layers in field])
+    with shown_progress(progress, "settling on images"):
+        settled = _blocks(network, images, batch_size)
+        field = (block.responses.activities if activities else block.latents for block in settled)
+        return np.concatenate([np.asarray(layers[chosen]) for layers in field])
 
 
 def encode_layers(

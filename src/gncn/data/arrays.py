@@ -424,21 +424,3 @@ def _labels(
     if all((values == NO_CLASS).all() for values in numbers.values()):
         return {}, None
     return numbers, tuple(names) or None
-
-
-def as_dataset(data: Any, *, binary: bool) -> Dataset:
-    """A data set as it is; else one of a path or of any array, for binary outputs or real ones.
-
-    Raises:
-        ConfigError, DataError: see `from_arrays` and `load_file`.
-    """
-    if isinstance(data, Dataset):
-        return data
-    options: dict[str, Any] = {} if binary else {"binarisation": "none"}
-    if isinstance(data, str | Path):
-        return load_file(data, **options)
-    if isinstance(data, Split):
-        raise DataError(
-            "data must be a `gncn.Dataset` or images; received a Split, which is a part of one."
-        )
-    return from_arrays(data, **options)

@@ -108,6 +108,12 @@ class DataConfig(Preparation):
         """Whether the data are a file of the user's own."""
         return self.name not in (*dataset_names(), *SOURCES.names()) and is_path(self.name)
 
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """How images of a file of one's own are made binary: options of `Preparation`."""
+        names = {"binarisation", "threshold", "binarisation_seed", "max_value"}
+        return self.model_dump(include=names, exclude_none=True)
+
     def with_whole_paths(self) -> "DataConfig":
         """The same data with absolute paths."""
 

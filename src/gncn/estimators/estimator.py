@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gncn.base.arrays import as_images
 from gncn.base.errors import ConfigError
+from gncn.base.progress import shown_progress
 from gncn.data import Dataset, Split, binarise
 from gncn.data.types import Images, split_off, training_only
 from gncn.estimators.options import config_of, sections_of, signed
@@ -21,12 +22,14 @@ from gncn.measures.generative import fit_prior, log_likelihood, sample
 from gncn.runs.config import Config
 from gncn.runs.model_files import from_plain, to_plain
 from gncn.runs.train import train
-from gncn.training.fit import learn_once
+from gncn.training.callbacks import Callbacks
+from gncn.training.fit import bar_drawn, learn_once
 from gncn.training.history import EpochRecord
 
 _FEW, _MANY = 64, 512
 """Images that a model sees at once: few programs are compiled, and no result depends on them."""
 _OPTIONS = {"preset": None, "threshold": 0.5, "validation_fraction": 0.1, "random_state": 0}
+_OPTIONS |= {"callbacks": None, "progress": False}
 _TO_THE_END = {"schedule": "constant", "final_fraction": 0.0, "warmup_fraction": 0.0}
 """What `partial_fit` makes of a schedule: how much is to come isn't known."""
 
@@ -46,6 +49,9 @@ class Estimator(BaseEstimator):
             variances, decides; without either all images are learned from.
         random_state: of the weights, the order of images and all that is drawn: a seed, or what
             scikit-learn takes.
+        callbacks: hear of the training, and may end it: see `gncn.Callback`.  Copies of the
+            estimator, such as a search makes, have copies of them.
+        progress: draw a bar of all that takes long, in a terminal or a notebook.
     """
 
     _kind: ClassVar[str]
@@ -53,6 +59,8 @@ class Estimator(BaseEstimator):
     threshold: Any
     validation_fraction: Any
     random_state: Any
+    callbacks: Any
+    progress: Any
     model_: Any
     config_: Config
     history_: tuple[EpochRecord, ...]
@@ -102,7 +110,9 @@ class Estimator(BaseEstimator):
             size = max(1, round(self.validation_fraction * len(images)))
             rest, validation = split_off(images, [size], seed=config.seed)
             data = dataclasses.replace(data, train=rest, validation=validation)
-        found = train(config, data)
+        with bar_drawn(self.progress) as bars:
+            told = [*Callbacks(self.callbacks).all, *bars]
+            found = train(config, data, callbacks=told)
         self._keep(config, found.network, data.train, found.history)
         return self
 
@@ -112,7 +122,10 @@ class Estimator(BaseEstimator):
         model = self.model_ if begun else config.models(data)[0]
         training = config.training.model_copy(update={**_TO_THE_END, "n_epochs": 1})
         before = getattr(self, "_learner", None)
-        model, learner, record = learn_once(model, data, training, config.seed, before)
+        with bar_drawn(self.progress) as bars:
+            told = [*Callbacks(self.callbacks).all, *bars]
+            found = learn_once(model, data, training, config.seed, before, told)
+        model, learner, record = found
         self._keep(config, model, data.train, (*getattr(self, "history_", ()), record))
         self._learner = learner
         return self
@@ -133,6 +146,15 @@ class Estimator(BaseEstimator):
         self.config_ = config
         self.model_, self.history_, self._images = model, tuple(history), images.array
         self._learner = self._prior = None
+
+    def _padded(self, function: Any, images: Any) -> Any:
+        """What a function says of images, given to it in few different numbers."""
+        n = len(images)
+        size = _FEW if n <= _FEW else -(-n // _MANY) * _MANY
+        rows = np.minimum(np.arange(size), n - 1)
+        with shown_progress(self.progress, "working on images"):
+            found = function(images[rows])
+        return [one[:n] for one in found] if isinstance(found, list) else found[:n]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
@@ -195,7 +217,7 @@ class Density(DensityMixin, Estimator):
         On average a lower bound: see `gncn.evaluation.likelihood`.
         """
         check_is_fitted(self)
-        return padded(self._log_likelihood, self._see(X))
+        return self._padded(self._log_likelihood, self._see(X))
 
     def _log_likelihood(self, images: Images) -> Any:
         n_samples, seed = self._n_samples, self.config_.seed
@@ -260,12 +282,3 @@ class WithCodes(Density):
     @property
     def _n_samples(self) -> int:
         return self.n_samples
-
-
-def padded(function: Any, images: Any) -> Any:
-    """What a function says of each image, given images in as few different numbers as can be."""
-    n = len(images)
-    size = _FEW if n <= _FEW else -(-n // _MANY) * _MANY
-    rows = np.minimum(np.arange(size), n - 1)
-    found = function(images[rows])
-    return [one[:n] for one in found] if isinstance(found, list) else found[:n]

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 from gncn.base.errors import ConfigError, check_whole
 from gncn.core.inference import decode, reconstruct
 from gncn.data import Split
-from gncn.estimators.estimator import Density, Estimator, WithCodes, padded
+from gncn.estimators.estimator import Density, Estimator, WithCodes
 from gncn.measures.generative import complete, seen_pixels
 from gncn.measures.models import as_measurable
 from gncn.runs.config import Config
@@ -57,7 +57,7 @@ class Coder(TransformerMixin, WithCodes):
     def transform(self, X: Any) -> Any:
         """States of the top layer, or as `layer` says; shape (n, units), single precision."""
         check_is_fitted(self)
-        layers = padded(self._encode, self._see(X))
+        layers = self._padded(self._encode, self._see(X))
         return np.concatenate([layers[index - 1] for index in self._layers], axis=1)
 
     def _encode(self, images: Any) -> list[Any]:
@@ -84,12 +84,12 @@ class Coder(TransformerMixin, WithCodes):
                 f"X has {codes.shape[1]} features, but {type(self).__name__} gives codes of "
                 f"{self._n_features_out}."
             )
-        return padded(self._decode, codes[:, -self._sizes[-1] :])
+        return self._padded(self._decode, codes[:, -self._sizes[-1] :])
 
     def reconstruct(self, X: Any) -> Any:
         """What the model predicts of images once it has seen them; shape (n, pixels)."""
         check_is_fitted(self)
-        return padded(self._reconstruct, self._see(X))
+        return self._padded(self._reconstruct, self._see(X))
 
     def complete(self, X: Any, mask: Any = None, *, way: str | None = None) -> Any:
         """Fill in missing pixels; visible ones are returned as they are.  See `gncn.complete`.
@@ -109,7 +109,7 @@ class Coder(TransformerMixin, WithCodes):
         def fill(images: Any) -> Any:
             return complete(self.model_, images, way=way, data=self._images)
 
-        filled = padded(fill, np.where(visible, x, np.float32(np.nan)))
+        filled = self._padded(fill, np.where(visible, x, np.float32(np.nan)))
         return np.where(visible, values, filled)
 
     @property
@@ -336,7 +336,7 @@ class DSRN(ClassifierMixin, Estimator, kind="dsrn"):
         def shares(images: Any) -> Any:
             return np.asarray(jax.nn.softmax(self.model_.network(jnp.asarray(images, jnp.float32))))
 
-        return padded(shares, self._see(X))
+        return self._padded(shares, self._see(X))
 
     def predict(self, X: Any) -> Any:
         """The likeliest class of each image."""

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 from gncn.base.arrays import as_rows, plain
 from gncn.base.errors import DataError
 from gncn.base.interrupts import check
+from gncn.base.progress import advance
 
 
 def binary_images(x: Any, n_pixels: int | None = None) -> UInt8[np.ndarray, "images pixels"]:
@@ -89,6 +90,7 @@ def blocks(n: int, size: int) -> Iterator[tuple[Int[np.ndarray, " rows"], int]]:
     for start in range(0, n, size):
         check()
         yield np.minimum(np.arange(start, start + size), n - 1), min(size, n - start)
+        advance(min(start + size, n), n)
 
 
 def image_shape(n_pixels: int, known: tuple[int, int] | None) -> tuple[int, int]:

@@ -32,6 +32,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError, DataError, DivergenceError, check_counts
+from gncn.base.progress import advance
 from gncn.evaluation.images import (
     PerImage,
     blocks,
@@ -92,7 +93,7 @@ def prior_log_likelihood(
     key: PRNGKeyArray,
     n_samples: int | Sequence[int] = 5000,
     n_repeats: int = 1,
-    on_draw: Callable[[int, int], None] | None = None,
+    on_draw: Callable[[int, int], None] = advance,
 ) -> LikelihoodCurve:
     """Estimate log p(x) of images by Monte Carlo from the prior; a lower bound on average.
 
@@ -138,8 +139,7 @@ def prior_log_likelihood(
             if last in sizes:
                 ended = np.asarray(total).reshape(-1)[: len(images)] - np.log(last)
                 values[repeat, sizes.index(last)] = ended
-            if on_draw is not None:
-                on_draw(repeat * len(spans) + number, n_repeats * len(spans))
+            on_draw(repeat * len(spans) + number, n_repeats * len(spans))
     if not np.isfinite(values).all():
         raise DivergenceError(
             "log p(x) is not finite, since the model's logits are not. Check its parameters."

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 
 from gncn.base.arrays import as_images
 from gncn.base.errors import ConfigError, check_counts, check_seed, unknown_choice
+from gncn.base.progress import shown_progress, tell
 from gncn.baselines.baseline import Baseline
 from gncn.baselines.pixel_mixture import PixelMixture, log_likelihood_of
 from gncn.core.completion import as_mask
@@ -37,6 +38,7 @@ def fit_prior(
     n_components: int | tuple[int, ...] = 65,
     covariance: str = "full",
     seed: int = 0,
+    progress: bool = False,
 ) -> Prior:
     """Fit a Gaussian mixture to a model's codes of training images: its prior p(z).
 
@@ -46,6 +48,7 @@ def fit_prior(
         n_components: K; among several, validation images choose.
         covariance: ``full`` or ``diagonal``.
         seed: of the k-means clusters to start from.
+        progress: draw a bar, in a terminal or a notebook.
 
     Raises:
         ConfigError: an option is out of range, or the model classifies only.
@@ -61,7 +64,8 @@ def fit_prior(
     """
     several = (n_components,) if isinstance(n_components, int) else tuple(n_components)
     subject = Subject(as_measurable(model), _data_of(model, data), "validation", seed)
-    return subject.prior(several, covariance).prior
+    with shown_progress(progress, "fitting the prior"):
+        return subject.prior(several, covariance).prior
 
 
 def sample(
@@ -102,6 +106,7 @@ def log_likelihood(
     prior: Any = None,
     n_samples: int = 5000,
     seed: int = 0,
+    progress: bool = False,
 ) -> Float[np.ndarray, " images"]:
     """Log p(x) of images in nats, from S prior samples; on average a lower bound.
 
@@ -114,6 +119,7 @@ def log_likelihood(
         prior: p(z); see `sample`.
         n_samples: S.
         seed: of the prior samples.
+        progress: draw a bar, in a terminal or a notebook.
 
     Raises:
         ConfigError: there is no prior, or the model classifies only.
@@ -131,9 +137,11 @@ def log_likelihood(
     if isinstance(model, PixelMixture) and prior is None:
         binary = binary_images(images, model.mixture.dim)
         return log_likelihood_of(model, binary, n_samples, check_seed(seed))
-    whole = WithPrior(own.decoder, _prior_of(model, own, prior, seed))
     key = jax.random.key(check_seed(seed))
-    return prior_log_likelihood(whole, images, key=key, n_samples=n_samples).per_image[0]
+    with shown_progress(progress, "drawing from the prior"):
+        whole = WithPrior(own.decoder, _prior_of(model, own, prior, seed))
+        tell("drawing from the prior")
+        return prior_log_likelihood(whole, images, key=key, n_samples=n_samples).per_image[0]
 
 
 def complete(
@@ -145,6 +153,7 @@ def complete(
     data: Any = None,
     shape: tuple[int, int] | None = None,
     seed: int = 0,
+    progress: bool = False,
 ) -> Float[np.ndarray, "images pixels"]:
     """Fill in missing pixels; visible ones are returned as they are.
 
@@ -161,6 +170,7 @@ def complete(
         data: the training images for these, or a `gncn.Dataset`.
         shape: rows and columns of an image, for halves; by default a square.
         seed: of the ``random`` half.
+        progress: draw a bar, in a terminal or a notebook.
 
     Raises:
         ConfigError: the way is unknown, needs training images, or the model has none.
@@ -184,13 +194,15 @@ def complete(
     chosen = next(iter(direct)) if way is None else way
     if chosen in direct:
         same = bool((visible == visible[:1]).all())
-        return fill(direct[chosen], x, visible[0] if same else visible)
+        with shown_progress(progress, "completing"):
+            return fill(direct[chosen], x, visible[0] if same else visible)
     if data is None:
         raise ConfigError(
             f"way={way!r} learns from training images: give them as data=..., or choose "
             f"{' or '.join(map(repr, direct))}, which need none."
         )
-    return _by_learned_way(own, x, visible, chosen, _data_of(model, data))
+    with shown_progress(progress, "encoding the training images"):
+        return _by_learned_way(own, x, visible, chosen, _data_of(model, data))
 
 
 def seen_pixels(
@@ -229,6 +241,7 @@ def _by_learned_way(
         rows = which.reshape(-1) == number
         if mask.all():
             continue
+        tell(f"completing: {number + 1} of {len(masks)} masks")
         ways = own.completers(codes, train, mask)
         if way not in ways:
             raise unknown_choice("way", way, ways)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError, check_seed
+from gncn.base.progress import Report, tell
 from gncn.base.tensors import named_arrays
 from gncn.data import Dataset, Split
 from gncn.evaluation.completion import Completer, Ways
@@ -24,9 +25,6 @@ from gncn.evaluation.mixture_fit import choose_mixture
 from gncn.evaluation.pixels import PixelLikelihood, output_of
 from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
 from gncn.evaluation.protocols import Codes, Decoder, Images, Mask, Prior, WithPrior
-
-Report = Callable[[str], None]
-"""Receives what is being done, in a few words, for a progress display."""
 
 Keep = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 """Gives what was kept of a measurement under a name, or computes and keeps it: arrays and
@@ -119,7 +117,7 @@ class Subject:
     data: Dataset
     split: str
     seed: int = 0
-    report: Report = lambda _: None
+    report: Report = tell
     keep: Keep = lambda _, compute: compute()
     priors: dict[Any, FittedPrior] = field(default_factory=dict, init=False, repr=False)
 

@@ -30,6 +30,7 @@ from gncn.base.errors import ConfigError, RunError, quoted, unknown_choice
 from gncn.base.files import jsonable, read_json, sha256, sweep, write_atomic
 from gncn.base.interrupts import check, interrupts_held
 from gncn.base.locks import alone
+from gncn.base.progress import Report
 from gncn.base.tensors import pack, read_tensors
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.baseline import Baseline
@@ -47,7 +48,6 @@ from gncn.measures import (
 )
 from gncn.measures.completion import MissingMeasure
 from gncn.measures.likelihood import PriorMeasure
-from gncn.measures.subject import Report
 from gncn.runs.config import Config
 from gncn.runs.folder import SPLITS, RunFolder
 from gncn.runs.parts import parts_kept

@@ -12,12 +12,12 @@ from typing import Any
 
 from gncn.base.errors import ConfigError, RunError, quoted
 from gncn.base.files import DAMAGED, make_folder, place
+from gncn.base.progress import Report, shown_progress, tell
 from gncn.base.shown import html_table, text_table
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.measures import Result, Row, Subject, as_measurable, make_measures, measured
-from gncn.measures.subject import Report
 from gncn.runs.assess import assess, mean_statistics, suited
 from gncn.runs.config import Config
 from gncn.runs.folder import RunFolder
@@ -123,7 +123,8 @@ def evaluate(
     seed: int = 0,
     trial: int = 0,
     replace: bool = False,
-    report: Report = lambda _: None,
+    report: Report = tell,
+    progress: bool = False,
     **settings: Any,
 ) -> Evaluation:
     """Measure a model: likelihood, samples, completion, probe, sparsity, codes.
@@ -140,6 +141,7 @@ def evaluate(
         trial: which of a run's models.
         replace: drop what a run's folder holds of earlier measurements.
         report: receives what is being done.
+        progress: draw a bar of it, in a terminal or a notebook.
         settings: of the measures, as options of ``gncn evaluate``: ``n_samples=1000``.
 
     Raises:
@@ -155,17 +157,18 @@ def evaluate(
     """
     if isinstance(model, str | os.PathLike):
         folder = RunFolder.open(Path(model))
-        numbers, drawn = assess(
-            folder,
-            folder.data() if data is None else data,
-            split=split,
-            only=only,
-            settings=settings,
-            seed=seed,
-            trial=trial,
-            replace=replace,
-            report=report,
-        )
+        with shown_progress(progress, "measuring"):
+            numbers, drawn = assess(
+                folder,
+                folder.data() if data is None else data,
+                split=split,
+                only=only,
+                settings=settings,
+                seed=seed,
+                trial=trial,
+                replace=replace,
+                report=report,
+            )
         return Evaluation(numbers, draw=lambda _: drawn)
     if hasattr(model, "to_evaluate"):  # an estimator, whose module needs scikit-learn
         model, data = model.to_evaluate(data)
@@ -184,11 +187,13 @@ def evaluate(
         "settings": {name: value for one in measures.values() for name, value in one},
     }
     found = Result(header)
-    if isinstance(model, Network | Autoencoder):
-        error = mean_statistics(model, subject.target, Config()).error
-        found.numbers[method_of(model).error_name(model)] = error
-    for name, measure in measures.items():
-        found = found.with_(measured(name, measure, subject))
+    with shown_progress(progress, "measuring"):
+        if isinstance(model, Network | Autoencoder):
+            error = mean_statistics(model, subject.target, Config()).error
+            found.numbers[method_of(model).error_name(model)] = error
+        for name, measure in measures.items():
+            tell(f"measuring {name}")
+            found = found.with_(measured(name, measure, subject))
 
     def draw(folder: Path | None) -> list[Path]:
         if folder is None:

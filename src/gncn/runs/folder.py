@@ -56,8 +56,8 @@ from gncn.runs.replacing import (
     recover,
     set_aside,
 )
+from gncn.training.callbacks import Callback
 from gncn.training.checkpoints import MAY_CHANGE, PACKAGES, Checkpoints
-from gncn.training.fit import Listener
 from gncn.training.history import HISTORY, EpochRecord, read_history, write_history
 from gncn.training.progress import Fit, Status
 
@@ -65,7 +65,7 @@ CONFIG = "config.toml"
 SPLITS = ("train", "validation", "test")
 
 
-class RunFolder(Listener):
+class RunFolder(Callback):
     """The folder of a run, kept up to date by what it hears of training."""
 
     def __init__(self, path: Path) -> None:
@@ -74,9 +74,17 @@ class RunFolder(Listener):
 
     @classmethod
     def create(
-        cls, path: str | Path, config: Config, data: Dataset, *, overwrite: bool
+        cls,
+        path: str | Path,
+        config: Config,
+        data: Dataset,
+        *,
+        overwrite: bool,
+        log: Sequence[str] = (),
     ) -> "RunFolder":
         """Begin a run in a new or empty folder, or replace the run that it holds.
+
+        `log` names its loggers, with which it goes on: see `gncn.runs.train.loggers`.
 
         Raises:
             RunError: the folder holds a run or other files, or can't be written.
@@ -109,6 +117,7 @@ class RunFolder(Listener):
                 model=config.model,
                 n_synapses=config.n_synapses(data),
                 **({"variances": list(variances)} if len(variances) > 1 else {}),
+                **({"log": list(log)} if log else {}),
                 **_provenance(data),
             )
         except GncnError:

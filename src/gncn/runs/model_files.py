@@ -202,13 +202,28 @@ def load(folder: str | Path, *, trial: int = 0) -> Any:
                 raise
 
 
-def _load(folder: Path, whole: dict[str, Any]) -> Any:
-    """The model that a description names."""
+def arrays_needed(folder: Path) -> tuple[str, int]:
+    """The file of arrays that a folder's description calls for, and the most bytes it may have.
+
+    Raises:
+        RunError: the description can't be used.
+    """
+    whole = _read_description(folder / DESCRIPTION)
+    return _check_name(folder, whole["tensors"]), largest_file(_described(folder, whole))
+
+
+def _described(folder: Path, whole: dict[str, Any]) -> Any:
+    """The skeleton of the model that a description names."""
     try:
         _refuse_unknown_parts(folder, whole["description"])
-        skeleton = _skeleton(whole["model"], whole["description"])
+        return _skeleton(whole["model"], whole["description"])
     except DAMAGED as error:
         raise RunError(f"{folder} holds no model that can be loaded: {error}") from error
+
+
+def _load(folder: Path, whole: dict[str, Any]) -> Any:
+    """The model that a description names."""
+    skeleton = _described(folder, whole)
     content = _read_tensors(folder, whole["tensors"], whole["sha256"], largest_file(skeleton))
     model = decode(str(folder / whole["tensors"]), content, skeleton)
     _check_numbers(model)
@@ -312,14 +327,20 @@ def _read_description(path: Path) -> dict[str, Any]:
     return whole
 
 
+def _check_name(folder: Path, name: str) -> str:
+    """The name of a file in the folder; a `RunError` if it leads out of it."""
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise RunError(f"{folder / DESCRIPTION} names arrays outside its folder: {name[:80]!r}.")
+    return name
+
+
 def _read_tensors(folder: Path, name: str, digest: str, most: int) -> bytes:
     """The content of the arrays' file, which takes no memory before its hash is known to be right.
 
     Raises:
         RunError: it can't be read, has more than `most` bytes, or has another hash.
     """
-    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
-        raise RunError(f"{folder / DESCRIPTION} names arrays outside its folder: {name[:80]!r}.")
+    _check_name(folder, name)
     advice = "Restore both files from one copy."
     what = f"Can't read {name[:80]} in {folder}, which {DESCRIPTION} calls for"
     with explained(what), opened(folder / name) as file:

@@ -24,12 +24,12 @@ from gncn.training.history import HISTORY
 
 ASIDE, MOVING, RESTORING = ".replaced", ".replaced.moving", ".replaced.restoring"
 CHECKPOINTS, RUN = "checkpoints", "run.json"
-FOLDERS = ("figures", CHECKPOINTS, "trials")
+FOLDERS = ("figures", CHECKPOINTS, "trials", "tensorboard")
 _MEASURED = r"(metrics|per-image|pictures)-(train|validation|test)(-\d+)?\.(json|safetensors)"
 _MODEL = r"trials/\d+/(model\.json|model-[0-9a-f]{12}\.safetensors|prior\.safetensors|\.lock)"
 _OWN = re.compile(
     rf"config\.toml|run\.json|history\.jsonl|{_MEASURED}|{_MODEL}|figures/[^/]+\.png"
-    rf"|{CHECKPOINTS}/.+"
+    rf"|{CHECKPOINTS}/.+|log\.(csv|jsonl)|tensorboard/.+"
 )
 
 

@@ -6,13 +6,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gncn.base.errors import GncnError
+from gncn.base.errors import GncnError, RunError, unknown_choice
+from gncn.base.extras import needs
 from gncn.baselines.kinds import VarianceChoice, choose_variance
 from gncn.data import Dataset
 from gncn.runs.config import Config
 from gncn.runs.folder import RunFolder
+from gncn.training.callbacks import Callback, Callbacks
 from gncn.training.checkpoints import Checkpoints
-from gncn.training.fit import FitDivergenceError, Listener
+from gncn.training.fit import FitDivergenceError
+from gncn.training.loggers import TRACKERS, FileLogger, TensorBoardLogger, TrackerLogger
 from gncn.training.progress import Fit, Interrupted
 
 
@@ -20,11 +23,41 @@ def train(
     config: Config,
     data: Dataset,
     *,
-    listeners: Sequence[Listener] = (),
+    callbacks: Any = (),
     checkpoints: Checkpoints | None = None,
 ) -> Fit[Any]:
     """Make the models of a configuration and train them; see `gncn.training.kinds.ModelKind`."""
-    return config.kind.train(config, data, listeners, checkpoints)
+    return config.kind.train(config, data, callbacks, checkpoints)
+
+
+LOGGERS = ("csv", "jsonl", "tensorboard", *TRACKERS)
+"""What ``--log`` may name: files in the run's folder, and trackers."""
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Refuse loggers that are unknown or lack their package, by a `ConfigError`."""
+    for name in names:
+        if name not in LOGGERS:
+            raise unknown_choice("log", name, LOGGERS)
+        if name not in ("csv", "jsonl"):
+            needs("tensorboardX" if name == "tensorboard" else name, name)
+
+
+def loggers(folder: RunFolder) -> list[Callback]:
+    """The loggers that a run was begun with; a `ConfigError` if one lacks its package."""
+    found: list[Callback] = []
+    names = folder.about.get("log", [])
+    if not isinstance(names, list):
+        raise RunError(f"{folder.path} doesn't say how it is logged: run.json is damaged.")
+    check_loggers(names)
+    for name in dict.fromkeys(names):
+        if name in TRACKERS:
+            found.append(TrackerLogger(name))
+        elif name == "tensorboard":
+            found.append(TensorBoardLogger(folder.path / name, overwrite=True))
+        else:
+            found.append(FileLogger(folder.path / f"log.{name}", overwrite=True))
+    return found
 
 
 def train_run(
@@ -32,7 +65,7 @@ def train_run(
     config: Config,
     data: Dataset,
     *,
-    listeners: Sequence[Listener] = (),
+    callbacks: Any = (),
     every_batches: int | None = None,
     every_seconds: float | None = None,
 ) -> Fit[Any]:
@@ -59,7 +92,7 @@ def train_run(
 
     def train_one(config: Config) -> Fit[Any]:
         own = where.of(f"variance-{config.backprop.variance}")
-        return train(config, data, listeners=listeners, checkpoints=own)
+        return train(config, data, callbacks=callbacks, checkpoints=own)
 
     def keep(choice: VarianceChoice) -> None:
         tried = {str(variance): psi for variance, psi in choice.validation.items()}
@@ -71,7 +104,9 @@ def train_run(
             result = choose_variance(config, train_one, keep).fit
         else:
             try:
-                result = train(config, data, listeners=[*listeners, folder], checkpoints=where)
+                result = train(
+                    config, data, callbacks=[*Callbacks(callbacks).all, folder], checkpoints=where
+                )
             except Interrupted as stop:
                 _write_again(folder, stop.fit)
                 raise

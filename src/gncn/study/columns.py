@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from gncn.base.errors import ConfigError, DataError
+from gncn.base.progress import Report
 from gncn.data import Dataset
 from gncn.evaluation.images import image_shape
 from gncn.measures import Subject, as_measurable, make_measures, measured
 from gncn.measures import measure_columns as columns_of_measures
 from gncn.measures.completion import MissingMeasure
-from gncn.measures.subject import Report
 from gncn.runs.config import Config
 from gncn.study.paper import all_columns, from_training
 from gncn.study.plan import Measuring

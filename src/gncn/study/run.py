@@ -22,9 +22,9 @@ from gncn.base.errors import GncnError, RunError
 from gncn.base.files import read_json, short_hash, source_digest, write_atomic
 from gncn.base.hardware import keep_compiled_programs
 from gncn.base.locks import alone
+from gncn.base.progress import Report
 from gncn.base.tensors import read_tensors
 from gncn.data import Dataset, cache_dir
-from gncn.measures.subject import Report
 from gncn.runs.assess import MAX_TENSOR_BYTES, assess
 from gncn.runs.folder import RunFolder, now
 from gncn.runs.replacing import has_checkpoint
@@ -33,7 +33,7 @@ from gncn.study.pictures import pack_pictures
 from gncn.study.plan import RunSpec
 from gncn.study.record import History, Record, without_confusion
 from gncn.study.worker import THREADS, begin
-from gncn.training.fit import Listener
+from gncn.training.callbacks import Callback, Start
 from gncn.training.history import EpochRecord
 from gncn.training.progress import Fit
 
@@ -117,7 +117,7 @@ def _trained(
         else:
             shutil.rmtree(path, ignore_errors=True)
             folder = RunFolder.create(path, spec.config, data, overwrite=False)
-        result = train_run(folder, spec.config, data, listeners=[watch])
+        result = train_run(folder, spec.config, data, callbacks=[watch])
     except GncnError as error:
         if not goes_on or watch.n_epochs:  # it isn't the checkpoint that was refused
             raise
@@ -157,15 +157,15 @@ def _record(spec: RunSpec, started: str, **fields: Any) -> Record:
     return Record(started=started, finished=now(), source=source_digest(), **named, **fields)
 
 
-class Watch(Listener):
+class Watch(Callback):
     """Tells of every epoch of a training; `name` stands before each piece of news."""
 
     def __init__(self, report: Report, name: str = "") -> None:
         self._report, self._name, self.n_epochs = report, name, 0
 
-    def on_start(self, n_epochs: int, n_batches: int) -> None:
-        self.n_epochs = n_epochs
-        self._report(f"{self._name}training of {n_epochs} epochs")
+    def on_start(self, start: Start) -> None:
+        self.n_epochs = start.n_epochs
+        self._report(f"{self._name}training of {start.n_epochs} epochs")
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         last = records[-1]

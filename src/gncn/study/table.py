@@ -1,20 +1,12 @@
 """All results of a study as one table, a row for each run: CSV or Parquet."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from gncn.base.errors import ConfigError, quoted
-from gncn.base.extras import needs
-from gncn.base.files import write_atomic
 from gncn.study.paper import all_columns, number_of
 from gncn.study.plan import Study
 from gncn.study.record import Record, trusted
-
-FORMATS = (".csv", ".parquet")
 
 
 @trusted()
@@ -40,43 +32,6 @@ def table(study: Study, records: Sequence[Record]) -> list[dict[str, Any]]:
             row[key] = number_of(column, record.kept, record.metrics, record.spec["split"])
         rows.append(row | {"seconds": record.seconds.get("total")})
     return rows
-
-
-def check_table(path: Path) -> None:
-    """Refuse a file that `write_table` can't write.
-
-    Raises:
-        ConfigError: its kind is unknown, or needs a package that isn't installed.
-    """
-    if path.suffix not in FORMATS:
-        raise ConfigError(
-            f"A table is written as {' or '.join(FORMATS)}; received {quoted(path.name)}."
-        )
-    if path.suffix == ".parquet":
-        needs("pyarrow", "tables")
-
-
-def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows with the same names to a ``.csv`` or ``.parquet`` file.
-
-    Raises:
-        ConfigError: see `check_table`.
-        RunError: the file can't be written.
-    """
-    check_table(path)
-    if path.suffix == ".csv":
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomic(path, text.getvalue())
-        return
-    import pyarrow
-    import pyarrow.parquet
-
-    content = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), content)
-    write_atomic(path, content.getvalue())
 
 
 def _of_one_kind(values: Iterable[Any]) -> bool:

@@ -14,8 +14,8 @@ from gncn.base.errors import GncnError, RunError
 from gncn.base.files import read_json
 from gncn.base.hardware import keep_compiled_programs
 from gncn.base.interrupts import pause
+from gncn.base.progress import Report
 from gncn.data import cache_dir
-from gncn.measures.subject import Report
 from gncn.study.search import Search
 from gncn.study.tune import tune
 from gncn.study.worker import Worker, begin, parts_for_worker, usable_cores

@@ -33,8 +33,8 @@ from gncn.base.errors import (
 from gncn.base.files import read_json, source_digest, write_atomic
 from gncn.base.interrupts import interrupts_held, pause
 from gncn.base.locks import alone
+from gncn.base.progress import Report
 from gncn.data import Dataset
-from gncn.measures.subject import Report
 from gncn.runs.train import train
 from gncn.study.columns import check_measurable, development_data, measure_columns
 from gncn.study.journal import FINALS, SECONDS, locks_of, read_journal
@@ -272,7 +272,7 @@ class _Task:
             n_synapses, most = config.n_synapses(images), self.budget.max_synapses
             if n_synapses is not None and n_synapses > most:
                 raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
-            fit = train(config, images, listeners=[watch])
+            fit = train(config, images, callbacks=[watch])
         except (ConfigError, DataError, DivergenceError) as error:
             raise _UnfitError(f"{type(error).__name__}: {error}") from error
         try:

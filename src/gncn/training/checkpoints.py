@@ -2,7 +2,7 @@
 
 A checkpoint is a folder whose name is a number, ``000007``.  ``state.safetensors`` in it holds the
 arrays (models, optimisers, random keys, the best models so far, and what an epoch that is under
-way has seen), ``history.jsonl`` the history, and ``state.json`` the rest (listeners, and what the
+way has seen), ``history.jsonl`` the history, and ``state.json`` the rest (callbacks, and what the
 training must share with the one that goes on).  The folder is written under another name, flushed
 to disk and then renamed, so it is whole or absent.  The last two are kept.
 
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -42,12 +42,13 @@ from gncn.base.interrupts import interrupts_held
 from gncn.base.shown import shown
 from gncn.base.tensors import named_arrays, pack, parse_tensors, with_arrays
 from gncn.data import Dataset
+from gncn.training.callbacks import Callbacks
 from gncn.training.config import TrainingConfig
 from gncn.training.epochs import Partial, Statistics
 from gncn.training.history import HISTORY, MAX_BYTES, history_lines, parse_history
 from gncn.training.progress import Progress
 
-FORMAT = "gncn-checkpoint-2"
+FORMAT = "gncn-checkpoint-3"
 STATE, ABOUT = "state.safetensors", "state.json"
 MAX_STATE_BYTES = 1 << 26
 """Bytes that a file of arrays may have beyond four times the size of models and optimiser."""
@@ -57,18 +58,6 @@ MAY_CHANGE = frozenset({"n_epochs", "evaluation_batch_size"})
 """Options of training that may differ when a training goes on."""
 PACKAGES = ("gncn", "jax", "jaxlib", "equinox", "optax", "numpy")
 """Packages that numbers may depend on."""
-
-
-@runtime_checkable
-class Resumable(Protocol):
-    """A listener with a state of its own, which checkpoints hold."""
-
-    def state(self) -> dict[str, Any]:
-        """The state, in JSON's types."""
-        ...
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +98,11 @@ class Keeper:
     """
 
     def __init__(
-        self, where: Checkpoints, identity: Mapping[str, Any], listeners: Sequence[Any]
+        self, where: Checkpoints, identity: Mapping[str, Any], callbacks: Callbacks
     ) -> None:
         self.where, self.folder = where, place(where.folder)
         self.identity = jsonable(identity)
-        self._listeners = [one for one in listeners if isinstance(one, Resumable)]
+        self._callbacks = callbacks
         self._next = 1 + max((int(path.name) for path in where.found), default=0)
         self._written, self._batches = time.monotonic(), 0
 
@@ -144,7 +133,8 @@ class Keeper:
             "sha256": {name: sha256(content) for name, content in files.items()},
             "identity": self.identity,
             "n_batches": 0 if partial is None else partial.n_batches,
-            "listeners": [one.state() for one in self._listeners],
+            "stopped": progress.stopped,
+            "callbacks": self._callbacks.states(),
         }
         make_folder(self.folder)
         whole, hidden = self.folder / f"{self._next:06}", unfinished(self.folder)
@@ -178,8 +168,8 @@ class Keeper:
         for path in self.where.found:
             self._refuse_other(path, _about(path)["identity"])
 
-    def restore(self, start: Progress) -> tuple[Progress, Partial | None]:
-        """Progress and the part of an epoch in the newest whole checkpoint.
+    def restore(self, start: Progress) -> tuple[Progress, Partial | None, list[Any]]:
+        """Progress, the part of an epoch and the callbacks' states in the newest whole checkpoint.
 
         Args:
             start: progress before the first epoch, of the same models and seeds.
@@ -207,17 +197,12 @@ class Keeper:
         for problem in problems:
             warnings.warn(shown(f"{problem} Training goes on from {path} instead."), stacklevel=2)
         self._refuse_other(path, about["identity"])
-        if len(about["listeners"]) != len(self._listeners):
-            raise ConfigError(
-                f"{path} holds the states of {len(about['listeners'])} listeners, and "
-                f"{len(self._listeners)} have one. Train with the same listeners."
-            )
+        self._callbacks.check_states(about["callbacks"], path)
         arrays = parse_tensors(str(path / STATE), content[STATE])
         progress, partial = _Kept.restored(path, about, arrays, start)
         history = tuple(parse_history(path / HISTORY, content[HISTORY]))
-        for listener, state in zip(self._listeners, about["listeners"], strict=True):
-            listener.restore(state)
-        return replace(progress, history=history), partial
+        progress = replace(progress, history=history, stopped=about["stopped"])
+        return progress, partial, about["callbacks"]
 
     def _refuse_other(self, path: Path, then: Any) -> None:
         if then == self.identity:
@@ -326,7 +311,8 @@ def _about(path: Path) -> dict[str, Any]:
     about = read_json(path / ABOUT)
     if about.get("format") != FORMAT:
         raise RunError(f"{path / ABOUT} must say format {FORMAT!r}; it says something else.")
-    kinds = {"sha256": dict, "identity": dict, "n_batches": int, "listeners": list}
+    kinds = {"sha256": dict, "identity": dict, "n_batches": int}
+    kinds |= {"stopped": bool, "callbacks": list}
     for key, kind in kinds.items():
         if not isinstance(about.get(key), kind):
             raise RunError(f"{path / ABOUT} needs {key!r} of type {kind.__name__}: it is damaged.")

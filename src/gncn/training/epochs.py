@@ -1,7 +1,7 @@
 """Epochs of mini-batches, whatever a model is and however it learns (`Method`).
 
 An epoch is a few calls of one compiled program, each for a *chunk* of mini-batches, so that
-between calls listeners hear of the progress and Ctrl-C is heard.  The program is given the
+between calls callbacks hear of the progress and Ctrl-C is heard.  The program is given the
 number of mini-batches to do, so the last, shorter chunk needs no program of its own, and
 results don't depend on chunks at all.  State passes from call to call without a copy.
 
@@ -32,7 +32,7 @@ from gncn.training.examples import Chunk, Examples, Source, chunks, gather, on_d
 from gncn.training.history import ErrorName, SplitRecord
 
 CHUNKS = 20
-"""Calls of the program in an epoch; listeners hear of the progress after each."""
+"""Calls of the program in an epoch; callbacks hear of the progress after each."""
 LEAD = 2
 """Chunks under way at once, so that the device never waits for the next one."""
 EVALUATED_BLOCKS = 10

@@ -1,19 +1,19 @@
 """`fit`: train models on a data set, epoch by epoch, and record what happens.
 
-This is the edge between pure epochs and the world.  `fit` measures time, evaluates, tells a
-`Listener` (a progress bar, a run folder), and stops a run that diverges or no longer improves.
+This is the edge between pure epochs and the world.  `fit` measures time, evaluates, tells
+`Callbacks` (a progress bar, a run folder), and stops a run that diverges or no longer improves.
 `Progress` holds all that goes from one epoch to the next; on Ctrl-C `Interrupted` carries the last
 one, and `Checkpoints` keep it on disk.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial as partial_of
 from functools import singledispatch
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -29,9 +29,11 @@ from gncn.base.errors import (
 )
 from gncn.base.hardware import refuse_too_large
 from gncn.base.interrupts import interrupts_held
+from gncn.base.progress import check_progress
 from gncn.base.tensors import named_arrays, with_arrays
 from gncn.data import Dataset
-from gncn.data.arrays import as_dataset
+from gncn.data.given import as_dataset
+from gncn.training.callbacks import Callbacks, Start
 from gncn.training.checkpoints import Checkpoints, Keeper, identify
 from gncn.training.config import Rates, TrainingConfig
 from gncn.training.epochs import (
@@ -76,54 +78,6 @@ def _unfit(models: Sequence[Any]) -> ConfigError:
     )
 
 
-@runtime_checkable
-class Listener(Protocol):
-    """Hears of a run's progress.  A listener may leave out methods."""
-
-    def on_start(self, n_epochs: int, n_batches: int) -> None:
-        """Training begins: so many epochs of so many mini-batches."""
-
-    def on_batch(self, number: int) -> None:
-        """All mini-batches up to `number` (from 0) of the present epoch are done.
-
-        `fit` calls this some twenty times in an epoch, not for every mini-batch.
-        """
-
-    def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
-        """An epoch is done; one record and one model for each trial.
-
-        With early stopping these are the models to keep, perhaps from earlier epochs.
-        """
-
-
-def heard(listeners: Any) -> list[Listener]:
-    """Listeners of which each has all methods: those that it leaves out do nothing.
-
-    Raises:
-        ConfigError: something has none of the methods, or isn't a sequence.
-    """
-    names = ("on_start", "on_batch", "on_epoch")
-    if not isinstance(listeners, Sequence):
-        listeners = [listeners]
-    whole = []
-    for one in listeners:
-        methods = {name: getattr(one, name) for name in names if callable(getattr(one, name, None))}
-        if not methods:
-            raise ConfigError(
-                f"A listener has one or several of the methods {', '.join(names)}; received "
-                f"{quoted(one)}."
-            )
-        if len(methods) < len(names):
-            kept = {name: getattr(one, name) for name in ("state", "restore") if hasattr(one, name)}
-            one = SimpleNamespace(**dict.fromkeys(names, _idle) | methods | kept)
-        whole.append(one)
-    return whole
-
-
-def _idle(*_: Any) -> None:
-    """What a listener does on hearing of what it doesn't listen to."""
-
-
 class FitDivergenceError(DivergenceError):
     """Training diverged.
 
@@ -142,9 +96,10 @@ def fit(
     config: TrainingConfig | Sequence[TrainingConfig] | None = None,
     *,
     seeds: int | Sequence[int] = 0,
-    listeners: Any = (),
+    callbacks: Any = (),
     checkpoints: Checkpoints | str | Path | None = None,
     resume_from: Checkpoints | str | Path | None = None,
+    progress: bool = False,
 ) -> Fit[M]:
     """Train one model, or several of one kind and size at once.
 
@@ -158,13 +113,14 @@ def fit(
         config: length, batch size, optimiser and rates.  With one for each trial, they may
             differ in their rates.  Trials may also differ in β, γ, α_e and α_h.
         seeds: decide the order of images, one seed for each trial.
-        listeners: hear of the progress; see `Listener`.
+        callbacks: hear of the progress, and may end the training; see `gncn.Callback`.
         checkpoints: where to keep what a killed training goes on from, after every epoch, or
             more often as a `Checkpoints` says.  No other training's may be there.
         resume_from: go on from the newest checkpoint there, and keep further ones in the same
             place.  All other arguments must be as they were; of `config`, `n_epochs` and
             `evaluation_batch_size` may change.  The result is the one of a training that was
             never stopped, to the last bit.
+        progress: draw a bar of all epochs, in a terminal or a notebook.
 
     Returns:
         The trained models and the history of training.
@@ -172,7 +128,7 @@ def fit(
     Raises:
         ConfigError: the models differ in kind or size, or from seeds or configurations
             in number, the configurations differ in more than rates, an option doesn't
-            apply, or the checkpoints are another training's.
+            apply, something is no callback, or the checkpoints are another training's.
         DataError: the data do not fit the models.
         FitDivergenceError: training diverged; holds the last good state.
         Interrupted: Ctrl-C; a `KeyboardInterrupt` that holds the last whole epoch.
@@ -193,34 +149,76 @@ def fit(
     _refuse_unequal(models, seeds, configs)
     circuit = getattr(models[0], "circuit", None)
     data = as_dataset(data, binary=circuit is None or circuit.binary)
-    listeners = heard(listeners)
-    epochs = _Epochs(models, data, configs, listeners)
-    plan, progress = configs[0], epochs.start(models, seeds)
     if checkpoints is not None and resume_from is not None:
         raise ConfigError("Give checkpoints or resume_from, not both: it goes on in one place.")
+    with bar_drawn(progress) as bars:
+        told = Callbacks([*Callbacks(callbacks).all, *bars])
+        return _fit(models, data, configs, seeds, told, checkpoints, resume_from)
+
+
+@contextmanager
+def bar_drawn(progress: bool) -> Iterator[list[Any]]:
+    """Draw a bar, if `progress` is true, of trainings that get the callbacks yielded.
+
+    Raises:
+        ConfigError: see `gncn.base.progress.check_progress`.
+    """
+    if not check_progress(progress):
+        yield []
+        return
+    from gncn.base.screen import console
+    from gncn.training.bar import ProgressBar
+
+    with ProgressBar(console) as bar:
+        yield [bar]
+
+
+def _fit(
+    models: Sequence[Any],
+    data: Dataset,
+    configs: Sequence[TrainingConfig],
+    seeds: Sequence[int],
+    told: Callbacks,
+    checkpoints: Checkpoints | str | Path | None,
+    resume_from: Checkpoints | str | Path | None,
+) -> Fit[Any]:
+    """The training of `fit`, whose arguments are checked."""
+    epochs = _Epochs(models, data, configs, told)
+    plan, progress = configs[0], epochs.start(models, seeds)
     where, partial, keeper = checkpoints if resume_from is None else resume_from, None, None
+    states: list[Any] | None = None
     if where is not None:
         where = where if isinstance(where, Checkpoints) else Checkpoints(where)
-        keeper = Keeper(where, identify(models, seeds, configs, data), listeners)
+        keeper = Keeper(where, identify(models, seeds, configs, data), told)
         if resume_from is not None:
-            progress, partial = keeper.restore(progress)
+            progress, partial, states = keeper.restore(progress)
         else:
             keeper.begin()
-    for listener in listeners:
-        listener.on_start(plan.n_epochs, epochs.method.n_batches)
+    told.tell("on_start", epochs.begins(plan.n_epochs, seeds, progress.epoch, states is not None))
+    if states is not None:
+        told.restore(states)
     try:
-        while progress.epoch < plan.n_epochs and progress.idle < (plan.patience or np.inf):
+        while not progress.stopped and progress.epoch < plan.n_epochs:
+            if progress.idle >= (plan.patience or np.inf):
+                break
             after, partial = epochs.next(progress, partial, keeper), None
-            with interrupts_held():  # networks, history and what listeners write agree
+            with interrupts_held():  # networks, history and what callbacks write agree
                 progress = after
                 records, best = after.history[-len(models) :], unstack(after.best)
-                for listener in listeners:
-                    listener.on_epoch(records, best)
+                if told.tell("on_epoch", records, best):
+                    progress = replace(progress, stopped=True)
                 if keeper is not None:
                     keeper.save(progress)
+    except FitDivergenceError as error:
+        told.tell("on_end", error.last_good)
+        raise
     except KeyboardInterrupt:
-        raise Interrupted(progress.result("interrupted")) from None
-    return progress.result("finished")
+        stop = Interrupted(progress.result("interrupted"))
+        told.tell("on_end", stop.fit)
+        raise stop from None
+    result = progress.result("finished")
+    told.tell("on_end", result)
+    return result
 
 
 class _Epochs:
@@ -231,9 +229,10 @@ class _Epochs:
         models: Sequence[Any],
         data: Dataset,
         configs: Sequence[TrainingConfig],
-        listeners: Sequence[Listener],
+        callbacks: Callbacks,
     ) -> None:
         kinds, self.config = {method_of(model) for model in models}, configs[0]
+        self.configs, self.model_name = configs, type(models[0]).__name__
         if len(kinds) > 1:
             raise _unfit(models)
         (kind,) = kinds
@@ -244,7 +243,7 @@ class _Epochs:
         self.rates: Rates = stack([config.rates() for config in configs])
         train, *self.held_out = map(examples_of, data.splits)
         self.train = on_device(train)
-        self.n_pixels, self.listeners = data.n_pixels, listeners
+        self.n_pixels, self.callbacks = data.n_pixels, callbacks
         self.monitored: Monitored = kind.monitored(models[0])
         self.error_name: ErrorName = kind.error_name(models[0])
 
@@ -267,6 +266,14 @@ class _Epochs:
         state, n_trials = self.method.start(models, seeds), len(models)
         worst = np.full(n_trials, WORST_NATS_PER_PIXEL * self.n_pixels)
         return Progress(state, state.network, np.full(n_trials, -np.inf), (0,) * n_trials, worst)
+
+    def begins(
+        self, n_epochs: int, seeds: Sequence[int], epoch: int = 0, resumed: bool = False
+    ) -> Start:
+        """What callbacks hear before the first epoch."""
+        training = [one.model_dump(mode="json") for one in self.configs]
+        settings = {"model": self.model_name, "seeds": list(seeds), "training": training}
+        return Start(n_epochs, self.method.n_batches, epoch, resumed, settings)
 
     def next(
         self, progress: Progress, partial: Partial | None = None, keeper: Keeper | None = None
@@ -337,8 +344,7 @@ class _Epochs:
         return Progress(state, best, scores, kept, worst, (*progress.history, *records))
 
     def _tell(self, number: int) -> None:
-        for listener in self.listeners:
-            listener.on_batch(number)
+        self.callbacks.tell("on_batch", number)
 
     def _divergence(
         self, progress: Progress, where: str, trial: Any, what: str
@@ -374,6 +380,7 @@ def learn_once(
     config: TrainingConfig,
     seed: int,
     before: Mapping[str, np.ndarray] | None = None,
+    callbacks: Any = (),
 ) -> tuple[M, dict[str, np.ndarray], EpochRecord]:
     """Learn once from all training images, and say what the next call goes on from.
 
@@ -383,6 +390,7 @@ def learn_once(
         config: its schedule must be constant, for nobody knows how many calls are to come.
         seed: decides the order of images.
         before: the arrays that the last call returned; None for the first one.
+        callbacks: hear of the epoch, the only one of a training to them.
 
     Returns:
         The model, the arrays of all that learning remembers, and the epoch's record.
@@ -390,10 +398,14 @@ def learn_once(
     Raises:
         ConfigError, DataError, FitDivergenceError: see `fit`.
     """
-    epochs = _Epochs([model], data, [config], ())
+    told = Callbacks(callbacks)
+    epochs = _Epochs([model], data, [config], told)
     progress = epochs.start([model], [seed])
+    told.tell("on_start", epochs.begins(1, [seed]))
     if before is not None:
         state = with_arrays("What learning remembers", dict(before), progress.state)
         progress = replace(progress, state=state, best=state.network)
     after = epochs.next(progress)
+    told.tell("on_epoch", after.history, unstack(after.best))
+    told.tell("on_end", after.result("finished"))
     return unstack(after.best)[0], named_arrays(after.state), after.history[-1]

@@ -4,7 +4,7 @@ Networks (`gncn.training.hebbian`) and baselines (`gncn.baselines.kinds`) have t
 """
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field
@@ -15,7 +15,7 @@ from gncn.core.chain import Chain
 from gncn.data import Dataset
 from gncn.training.checkpoints import Checkpoints
 from gncn.training.config import TrainingConfig
-from gncn.training.fit import Listener, fit
+from gncn.training.fit import fit
 from gncn.training.progress import Fit
 
 Idle = tuple[str, tuple[str, ...], str]
@@ -77,7 +77,7 @@ class ModelKind(abc.ABC, Generic[C]):
         self,
         config: C,
         data: Dataset,
-        listeners: Sequence[Listener] = (),
+        callbacks: Any = (),
         checkpoints: Checkpoints | None = None,
     ) -> Fit[Any]:
         """Make the models and train them; see `fit`.
@@ -90,7 +90,7 @@ class ModelKind(abc.ABC, Generic[C]):
             data,
             config.training,
             seeds=config.seeds,
-            listeners=listeners,
+            callbacks=callbacks,
             checkpoints=None if goes_on else checkpoints,
             resume_from=checkpoints if goes_on else None,
         )

@@ -72,6 +72,7 @@ class Progress:
         epochs_kept: the epoch that each of `best` is from.
         worst: the error of a mini-batch above which each trial has diverged.
         history: records of all epochs.
+        stopped: whether a callback has asked to end the training.
     """
 
     state: TrainingState
@@ -80,6 +81,7 @@ class Progress:
     epochs_kept: tuple[int, ...]
     worst: Float[np.ndarray, " trials"]
     history: tuple[EpochRecord, ...] = ()
+    stopped: bool = False
 
     @property
     def epoch(self) -> int:

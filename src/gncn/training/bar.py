@@ -1,12 +1,10 @@
-"""The progress bar of `gncn train`; and what is said of progress where there is no terminal."""
+"""The progress bar of a training, and an epoch in one line.  It needs Rich."""
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -18,11 +16,9 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from gncn.cli.options import duration, say
+from gncn.base.screen import QUIET, Screen, duration, say
+from gncn.training.callbacks import Start
 from gncn.training.history import EpochRecord
-
-QUIET = 60.0
-"""Seconds after which a long command says how far it is, where there is no terminal."""
 
 ERRORS = {
     "bce": ("BCE", " nats", 1),
@@ -34,12 +30,12 @@ ERRORS = {
 
 
 class ProgressBar(Progress):
-    """A `gncn.training.fit.Listener` that draws a bar of all epochs.
+    """A `gncn.Callback` that draws a bar of all epochs.
 
     Off a terminal it writes a line after each epoch, and every minute within it.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Screen) -> None:
         whole: dict[str, Any] = {"table_column": Column(no_wrap=True)}
         super().__init__(
             TextColumn("{task.description}", markup=False, **whole),
@@ -55,37 +51,40 @@ class ProgressBar(Progress):
                 table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
             ),
             console=console,
-            disable=not console.is_terminal,
+            disable=not console.can_draw,
             expand=True,
         )
         self._bar = TaskID(0)
-        self._n_epochs = self._n_batches = self._epoch = 0
+        self._n_epochs = self._n_batches = self._epoch = self._first = 0
         self._began, self._known = time.monotonic(), 0
         self._told = self._began
 
-    def on_start(self, n_epochs: int, n_batches: int) -> None:
+    def on_start(self, start: Start) -> None:
         """Start a bar of all mini-batches of the run.  There may be several runs in turn."""
-        self._n_epochs, self._n_batches, self._epoch = n_epochs, n_batches, 0
-        self._began, self._known = time.monotonic(), 0
+        self._n_epochs, self._n_batches, self._epoch = start.n_epochs, start.n_batches, start.epoch
+        self._first = start.epoch + 1
+        self._began, self._known = time.monotonic(), start.epoch * start.n_batches
         self._told = self._began
-        total = n_epochs * n_batches
-        self._bar = self.add_task(f"epoch 1/{n_epochs}", total=total, figures="compiling")
+        self._bar = self.add_task(
+            f"epoch {min(start.epoch + 1, start.n_epochs)}/{start.n_epochs}",
+            total=start.n_epochs * start.n_batches,
+            completed=self._known,
+            figures="compiling",
+        )
 
     def on_batch(self, number: int) -> None:
         done = self._epoch * self._n_batches + number + 1
         self.update(self._bar, completed=done)
-        if self._epoch == 0:
+        if self._epoch < self._first:
             self.update(self._bar, figures="")
-        if not self.console.is_terminal and time.monotonic() > self._told + QUIET:
+        if self.disable and time.monotonic() > self._told + QUIET:
             self._tell(f"{(number + 1) / self._n_batches:.0%} of epoch {self._epoch + 1}", done)
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
-        done_before, self._epoch = self._epoch, records[0].epoch
-        if self._epoch > done_before + 1:  # goes on from a checkpoint: the others were not done now
-            self._known = (self._epoch - 1) * self._n_batches
+        self._epoch = records[0].epoch
         figures, next_epoch = describe(records), min(self._epoch + 1, self._n_epochs)
         self.update(self._bar, description=f"epoch {next_epoch}/{self._n_epochs}", figures=figures)
-        if not self.console.is_terminal:
+        if self.disable:
             seconds = f"{records[0].seconds:.1f} s"
             what = f"epoch {self._epoch}/{self._n_epochs}  {figures}  {seconds}"
             self._tell(what, self._epoch * self._n_batches)
@@ -95,42 +94,9 @@ class ProgressBar(Progress):
         self._told = time.monotonic()
         n_left = self._n_epochs * self._n_batches - n_done
         left = (self._told - self._began) * n_left / max(n_done - self._known, 1)
-        if self._epoch == 1:  # in the first epoch programs were compiled: count from here
+        if self._epoch == self._first:  # in the first epoch programs were compiled: count from here
             self._began, self._known = self._told, n_done
         say(f"{what}, about {duration(left)} left" if n_left > 0 else what)
-
-
-class Stages:
-    """Tells where there is no terminal what a long command is doing, and how long that will take.
-
-    It says when a stage begins, and every minute how far it is.
-    """
-
-    def __init__(self) -> None:
-        self._seen: dict[str, float] = {}
-        self._told = 0.0
-
-    def __call__(self, what: str) -> None:
-        now, stage = time.monotonic(), what.partition(":")[0]
-        if stage not in self._seen:
-            self._seen[stage] = self._told = now
-            say(stage)
-        elif now > self._told + QUIET:
-            self._told = now
-            say(f"{what}{time_left(what, now - self._seen[stage])}")
-
-
-def time_left(what: str, seconds: float, n_here: int | None = None) -> str:
-    """How much longer it takes, for the end of a line, if the text says such as "3 of 8".
-
-    In so many seconds `n_here` of them were done; by default all that are.
-    """
-    if (counted := re.search(r"(\d+) of (\d+)", what)) is None:
-        return ""
-    done, n = map(int, counted.groups())
-    if not (known := done if n_here is None else n_here) or done >= n:
-        return ""
-    return f", about {duration(seconds * (n - done) / known)} left"
 
 
 def describe(records: Sequence[EpochRecord]) -> str:
