@@ -26,7 +26,9 @@ TESTS = {
     "base/": ["core/test_registry"],
     "baselines/": ["baselines/test_objectives", "baselines/test_pixel_mixture"],
     "core/activations": ["core/test_settling", "core/test_products", "core/test_error_neurons"],
-    "core/circuit": ["core/test_circuit"],
+    "core/bias": ["core/test_bias"],
+    "core/chain": ["core/test_bias"],
+    "core/circuit": ["core/test_circuit", "core/test_bias"],
     "core/competition": ["core/test_competition", "test_oracle"],
     "core/completion": ["core/test_network_completion"],
     "core/connections/": [
@@ -111,6 +113,11 @@ MUTANTS = [
     ),
     ("base/registry.py", "        self._refuse_clash(entry)\n", ""),
     ("base/registry.py", "if known is entry:", "if True:"),
+    ("core/bias.py", "drive + self.values[None, :]", "drive - self.values[None, :]"),
+    ("core/bias.py", "jnp.sum(error, axis=0)", "0.5 * jnp.sum(error, axis=0)"),
+    ("core/bias.py", "self.values + rate * direction", "self.values + direction"),
+    ("core/chain.py", '"bias": [*bias[1:], False]', '"bias": [False] * n'),
+    ("core/circuit.py", " + one.bias * one.size", ""),
     ("core/precision.py", "0.5 / self.values - 0.5", "0.5 / self.values - 1.0"),
     (
         "core/precision.py",

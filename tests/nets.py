@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import gncn
+from gncn.core.bias import LearnedBias
 from gncn.core.network import Network
 from gncn.core.precision import Diagonal, Full
 
@@ -15,7 +16,7 @@ ANY = (*SMOOTH, "relu", "relu6", "leaky_relu", "sign", "heaviside", "k_winners")
 
 
 def perturb(network: Network, seed: int) -> Network:
-    """Give the network precisions that are no multiple of the identity."""
+    """Give the network precisions that are no multiple of the identity, and biases unlike 0."""
     rng = np.random.default_rng(seed)
     errors = []
     for layer in network.layers:
@@ -29,7 +30,14 @@ def perturb(network: Network, seed: int) -> Network:
                 drawn = jnp.asarray(0.5 * np.eye(len(matrix)) + root @ root.T, jnp.float32)
                 own = dataclasses.replace(own, precision=Full(drawn))
         errors.append(own)
-    return network.replaced(errors=tuple(errors))
+    biases = []
+    for layer in network.layers:
+        own = layer.bias
+        if isinstance(own, LearnedBias):
+            drawn = np.random.default_rng([seed, layer.size]).uniform(-0.8, 0.8, layer.size)
+            own = LearnedBias(jnp.asarray(drawn, jnp.float32))
+        biases.append(own)
+    return network.replaced(errors=errors, biases=biases)
 
 
 def rates(learning_rate: float = 1e-3, feedback_rate: float = 1.0, precision_rate: float = 1e-3):
@@ -112,6 +120,7 @@ def cases(draw, *, batch=3, feedback=None, **fixed):
         "precision": draw(st.sampled_from(["off", "diagonal", "full"])),
         "output_precision": "off" if bernoulli else draw(st.sampled_from(["off", "diagonal"])),
         "likelihood": "bernoulli" if bernoulli else "gaussian",
+        "bias": draw(st.sampled_from([False, True, (True, *(False,) * (depth - 1))])),
         "norm": norm,
         "max_norm": None if norm == "off" else 0.7,
         "norm_axis": draw(st.sampled_from(["sending", "receiving"])),

@@ -59,6 +59,11 @@ class Oracle:
             if hasattr(k.feedback, "weights")
         }
         self.P = [precision_of(layer) for layer in network.layers]
+        self.b = {
+            index: np.array(layer.bias.values, dtype=float)
+            for index, layer in enumerate(network.layers)
+            if self.circuit.layers[index].bias
+        }
         self.numbers = {
             name: np.array([getattr(one, name) for one in network.layers[1:]], dtype=float)
             for name in ("step_size", "leak", "self_excitation", "lateral_inhibition")
@@ -111,6 +116,8 @@ class Oracle:
                 h.setdefault(target, np.zeros(W.shape[0]))[i] += total
         for layer, drive in h.items():
             spec = self.circuit.layers[layer]
+            for i, b in enumerate(self.b.get(layer, ())):
+                drive[i] += b
             zbar[layer] = apply(spec.prediction_activation, drive)
         return h, zbar
 
@@ -200,9 +207,10 @@ class Oracle:
         return terms
 
     def updates(self, batch, weights):
-        """ΔW, ΔE (λ = 1) and ΔΣ⁻¹ from settled states of several images (Eqs 7, 17–19)."""
+        """ΔW, ΔE (λ = 1), ΔΣ⁻¹ and Δb from settled states of several images (Eqs 7, 17–19)."""
         share = np.array(weights, dtype=float) / sum(weights)
         dW = {key: np.zeros_like(W) for key, W in self.W.items()}
+        db = {layer: np.zeros_like(b) for layer, b in self.b.items()}
         C = [np.zeros((s, s)) for s in self.circuit.sizes]
         for w, z in zip(share, batch, strict=True):
             h, zbar = self.predictions(z)
@@ -215,6 +223,10 @@ class Oracle:
                 for i in range(update.shape[0]):
                     for j in range(update.shape[1]):
                         update[i, j] += w * error[i] * sent[j]
+            for layer, update in db.items():
+                error = self.through(layer, e[layer], h[layer]) if self.exact else e[layer]
+                for i in range(len(update)):
+                    update[i] += w * error[i]
             for layer, prediction in zbar.items():
                 d = self.compared(layer, z[layer]) - prediction
                 C[layer] += w * np.outer(d, d)
@@ -224,4 +236,4 @@ class Oracle:
             if P is not None:
                 full = 0.5 * np.linalg.inv(self.precision(layer)) - 0.5 * C[layer]
                 dP[layer] = np.diag(full) if P.ndim == 1 else full
-        return dW, dE, dP
+        return dW, dE, dP, db

@@ -30,7 +30,7 @@ def compare_with_oracle(network, x, weights):
     np.testing.assert_allclose(trajectory.discrepancy.layers[-1], psi, **TOLERANCE)
     np.testing.assert_allclose(trajectory.discrepancy.total[-1], np.sum(psi, axis=1), **TOLERANCE)
 
-    dW, dE, dP = oracle.updates(expected, weights)
+    dW, dE, dP, db = oracle.updates(expected, weights)
     updates = hebbian_updates(network, settled.latents, settled.responses, jnp.asarray(weights))
     for index, connection in enumerate(network.circuit.connections):
         key = (connection.source, connection.target)
@@ -39,6 +39,8 @@ def compare_with_oracle(network, x, weights):
             synapses = network.connections[index].feedback
             after = synapses.learned(updates.connections[index]).weights
             np.testing.assert_allclose(after - synapses.weights, dE[key], **TOLERANCE)
+    for layer, found in enumerate(updates.biases):
+        np.testing.assert_allclose(found, db.get(layer, ()), **TOLERANCE)
     for found, wanted in zip(updates.errors, dP, strict=True):
         assert isinstance(found, tuple) == (wanted is None)
         if wanted is not None:

@@ -55,6 +55,8 @@ def test_changes_and_updates_are_the_gradients_of_psi(case):
     updates = hebbian_updates(network, latents, responses)
     for found, synapses in zip(updates.connections, by_synapses.connections, strict=True):
         np.testing.assert_allclose(found, synapses.forward, rtol=1e-3, atol=1e-4)
+    for found, layer in zip(updates.biases, by_synapses.layers, strict=True):
+        np.testing.assert_allclose(found, layer.bias.plastic, rtol=1e-3, atol=1e-4)
     for found, layer in zip(updates.errors, by_synapses.layers, strict=True):
         gradients = jax.tree.leaves(layer.errors)
         assert len(gradients) == len(jax.tree.leaves(found))

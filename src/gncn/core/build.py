@@ -13,6 +13,7 @@ from gncn.base.errors import ConfigError, check_seed, quoted
 from gncn.base.hardware import refuse_too_large
 from gncn.base.registry import reserve
 from gncn.base.tensors import is_key
+from gncn.core.bias import Bias, LearnedBias, NoBias
 from gncn.core.chain import per_layer
 from gncn.core.circuit import Circuit, named
 from gncn.core.connections.base import Connection, Synapses
@@ -142,13 +143,14 @@ def _population(circuit: Circuit, settling: Settling, index: int) -> Population:
     if index in circuit.predicted:
         g, first = layer.prediction_activation, settling.initial_precision
         errors = _built(ErrorNeurons, layer.likelihood, layer.size, g, first)
+    bias: Bias = LearnedBias(jnp.zeros(layer.size, jnp.float32)) if layer.bias else NoBias()
     # Pixels, where they are states (Eq 4), move as layer 1 does.
     latent = max(index, 1) - 1
     each = {name: per_layer(name, getattr(settling, name), circuit.n_latent) for name in NUMBERS}
     numbers = {name: jnp.asarray(values[latent], jnp.float32) for name, values in each.items()}
     compared = circuit.compared if index > 0 else "state"
     return Population(
-        layer=layer, errors=errors, compared=compared, competing=circuit.competing, **numbers
+        layer, errors, bias, **numbers, compared=compared, competing=circuit.competing
     )
 
 

@@ -36,6 +36,7 @@ class Chain(Description):
         output_activation: g of layer 0; by default ``sigmoid`` for binary data and
             ``identity`` for others.
         likelihood: of the data given layer 1.
+        bias: whether predictions of layers 0..L-1 have a learned bias.
         connection: kind of the L connections: a name, a table with the name as ``kind`` and
             with its options, or an object.  The chain decides what an object joins.
 
@@ -54,6 +55,7 @@ class Chain(Description):
     non_negative: bool | tuple[bool, ...] = False
     competition: Any = "none"
     likelihood: Any = "bernoulli"
+    bias: bool | tuple[bool, ...] = False
     connection: Any = "dense"
     compared: Compared = "state"
     competing: Compared = "state"
@@ -109,12 +111,14 @@ class Chain(Description):
         if n < 1:
             raise ConfigError("A chain needs at least one latent layer; received sizes=().")
         g = per_layer("prediction_activation", self.prediction_activation, n - 1)
+        bias = per_layer("bias", self.bias, n)
         latent: dict[str, list[Any]] = {
             "size": list(self.sizes),
             "activation": per_layer("activation", self.activation, n),
             "prediction_activation": [*g, "identity"],
             "non_negative": per_layer("non_negative", self.non_negative, n),
             "competition": per_layer("competition", self.competition, n),
+            "bias": [*bias[1:], False],
         }
         between = {"connection": per_layer("connection", self.connection, n)}
         chosen = {
@@ -122,7 +126,8 @@ class Chain(Description):
             "competition": [(one,) for one in latent["competition"]],
             "connection": [(one,) for one in between["connection"]],
         }
-        data = {"size": n_pixels, "likelihood": self.likelihood, "prediction_activation": self._g0}
+        data = {"size": n_pixels, "likelihood": self.likelihood, "bias": bias[0]}
+        data["prediction_activation"] = self._g0
         for name, value in self.part_options.items():
             kind = _kind_of(name)
             if name.startswith(OUTPUT):
@@ -152,6 +157,8 @@ class Chain(Description):
     def resolved(self) -> dict[str, Any]:
         """All options that have an effect, the chosen parts' included, with their defaults."""
         values = {name: _plain(name, getattr(self, name)) for name in type(self).model_fields}
+        if not any(_all(self.bias)):  # files from before there were biases stay as they are
+            del values["bias"]
         chosen = {
             "competition": _all(self.competition),
             "likelihood": ("gaussian", self.likelihood),

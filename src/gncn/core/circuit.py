@@ -9,9 +9,10 @@ layer l from layer l+1 (Eqs 1 and 5).  Other wirings are other lists of connecti
 `gncn.core.chain` writes the paper's circuit in one call.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_serializer, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
@@ -59,6 +60,7 @@ class Layer(Description):
         competition: who inhibits whom (``none``, ``columns``, ``band``, ``matrix``, ...).
         likelihood: of the layer given those above (``gaussian``, or ``bernoulli`` for the
             data).
+        bias: learn a bias b, which is added to what the layers above predict of this one.
     """
 
     size: int = Field(gt=0, le=MOST_NEURONS)
@@ -67,6 +69,7 @@ class Layer(Description):
     non_negative: bool = False
     competition: Annotated[Competition, *named(COMPETITIONS)] = NoCompetition()
     likelihood: Annotated[Likelihood, *named(LIKELIHOODS)] = Gaussian()
+    bias: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -84,6 +87,12 @@ class Layer(Description):
         self.competition.check(self.size)
         self.likelihood.check(self.prediction_activation)
         return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """All options, `bias` only if on: files from before there was one stay as they are."""
+        values = write(self)
+        return values if self.bias else {n: v for n, v in values.items() if n != "bias"}
 
     @property
     def phi(self) -> Activation:
@@ -156,6 +165,11 @@ class Circuit(Description):
                     f"layer {index} is predicted by no other, so it has no error for a precision "
                     f"to weigh; use precision='off'; received {layer.likelihood!r}."
                 )
+            if layer.bias and index not in self.predicted:
+                raise ConfigError(
+                    f"layer {index} is predicted by no other, so it has no prediction to which a "
+                    "bias is added; use bias=False; received bias=True."
+                )
         if self.layers[0].competes or self.layers[0].non_negative:
             raise ConfigError("layer 0 is the data: it takes no competition and no non_negative.")
 
@@ -201,11 +215,12 @@ class Circuit(Description):
 
     @property
     def n_synapses(self) -> int:
-        """Adaptable or fixed synapses between neurons: W, E and Σ⁻¹ (lateral V not counted)."""
+        """Adaptable or fixed synapses of neurons: W, E, Σ⁻¹ and b (lateral V not counted)."""
         between = sum(
             c.n_synapses(self.sizes[c.source], self.sizes[c.target]) for c in self.connections
         )
-        return between + sum(layer.likelihood.n_synapses(layer.size) for layer in self.layers)
+        within = (one.likelihood.n_synapses(one.size) + one.bias * one.size for one in self.layers)
+        return between + sum(within)
 
     def describe(self) -> dict[str, Any]:
         """The circuit as plain values, from which ``Circuit(**values)`` makes it again."""

@@ -6,12 +6,14 @@ mini-batch:
     ΔW^l = e^l φ(z^{l+1})^T        (Eqs 17, 18)
     ΔE^l = λ φ(z^{l+1}) (e^l)^T    (Eq 19; the transpose of ΔW^l, times λ)
     ΔΣ⁻¹ = ½ Σ − ½ E[d d^T]        (Eq 7)
+    Δb^l = e^l                     (where a layer has a bias)
 
-All three ascend ψ.  With exact feedback ΔW^l is (g' ⊙ e^l) φ^T, the gradient.
+All ascend ψ.  With exact feedback ΔW^l is (g' ⊙ e^l) φ^T, the gradient, and Δb^l is g' ⊙ e^l.
 
 An Optax optimiser turns ΔW into a direction.  Optimisers work entry by entry, so E's
 direction is the transpose of W's, as ΔE is of ΔW, and one optimiser state serves both.
 λ multiplies E's step *after* the optimiser, because Adam would cancel a factor before it.
+A bias learns by the same optimiser and at the same rate as W.
 The precision takes plain gradient steps at a rate of its own: Adam moves all J² entries
 equally far, whatever their evidence.
 """
@@ -22,22 +24,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gncn.core.network import Latents, Network, Responses
+from gncn.core.precision import Units
 
 
 class Updates(NamedTuple):
     """Directions that ascend ψ, averaged over a mini-batch.
 
-    For connections they have the structure of the `plastic` arrays.  For error neurons they
-    are () where a layer learns nothing.
+    For connections and biases they have the structure of the `plastic` arrays.  For biases and
+    error neurons they are () where a layer learns nothing.
     """
 
     connections: tuple[Any, ...]
+    biases: tuple[Any, ...]
     errors: tuple[Any, ...]
+
+    @property
+    def plastic(self) -> tuple[Any, ...]:
+        """The directions of all arrays that the optimiser changes, as `plastic` has them."""
+        return (*self.connections, *self.biases)
 
 
 def plastic(network: Network) -> tuple[Any, ...]:
-    """The arrays of each connection that the optimiser changes."""
-    return tuple(connection.plastic for connection in network.connections)
+    """The arrays that the optimiser changes: of each connection, then each layer's bias."""
+    connections = (connection.plastic for connection in network.connections)
+    return (*connections, *(layer.bias.plastic for layer in network.layers))
 
 
 def hebbian_updates(
@@ -46,7 +56,7 @@ def hebbian_updates(
     responses: Responses,
     weights: Float[Array, " batch"] | None = None,
 ) -> Updates:
-    """ΔW and ΔΣ⁻¹ of a mini-batch; ΔE follows from ΔW.
+    """ΔW, Δb and ΔΣ⁻¹ of a mini-batch; ΔE follows from ΔW.
 
     Args:
         network: the network.
@@ -57,14 +67,18 @@ def hebbian_updates(
     """
     weights = jnp.ones(latents[0].shape[0]) if weights is None else weights
     shares = weights / jnp.sum(weights)
+
+    def sent_up(index: int) -> Units:
+        return type(network).sent_up(network, index, latents, responses) * shares[:, None]
+
     changes = []
     for connection in network.connections:
-        error = type(network).sent_up(network, connection, latents, responses) * shares[:, None]
         sent = responses.activities[connection.source].astype(network.settler.products)
-        changes.append(connection.update(error, sent))
+        changes.append(connection.update(sent_up(connection.target), sent))
+    biases = (layer.bias.update(sent_up(index)) for index, layer in enumerate(network.layers))
     each = zip(network.layers, latents, responses.activities, responses.drives, strict=True)
     errors = (layer.errors.update(layer.actual(z, phi), h, shares) for layer, z, phi, h in each)
-    return Updates(tuple(changes), tuple(errors))
+    return Updates(tuple(changes), tuple(biases), tuple(errors))
 
 
 def learned(
@@ -81,15 +95,18 @@ def learned(
 
     Args:
         network: the network.
-        directions: what the optimiser made of ``updates.connections``.
+        directions: what the optimiser made of ``updates.plastic``.
         updates: from `hebbian_updates`.
-        rate: step of W.
+        rate: step of W and b.
         feedback_rate: λ: E takes λ times the steps of W.
         precision_rate: step of Σ⁻¹.
         precision_bounds: least and greatest eigenvalue of every Σ⁻¹.
     """
-    pairs = zip(network.connections, directions, strict=True)
+    n = len(network.connections)
+    pairs = zip(network.connections, directions[:n], strict=True)
     connections = (synapses.learned(step, rate, feedback_rate) for synapses, step in pairs)
+    pairs = zip(network.layers, directions[n:], strict=True)
+    biases = (layer.bias.learned(step, rate) for layer, step in pairs)
     pairs = zip(network.layers, updates.errors, strict=True)
     errors = (layer.errors.learned(own, precision_rate, precision_bounds) for layer, own in pairs)
-    return network.replaced(errors=errors, connections=connections)
+    return network.replaced(errors=errors, biases=biases, connections=connections)

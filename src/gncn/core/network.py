@@ -12,6 +12,7 @@ h^l, z̄^l (Eqs 1, 5)     ``responses.drives[l]``, ``responses.predictions[l]``
 e^l (Eqs 1, 13, 14)     ``responses.errors[l]``, by ``network.layers[l].errors``
 W^l, E^l (Eqs 2, 19)    ``network.connections[k].forward``, ``.feedback.weights``
 (Σ^l)⁻¹ (Eqs 1, 7)      ``network.layers[l].errors.precision``
+b^l (not the paper's)   ``network.layers[l].bias.values``, where a layer has a bias
 V^l (appendix)          ``network.layers[l].layer.competition`` with α_e, α_h of the layer
 β, γ, α_e, α_h          ``network.layers[l].step_size``, ``.leak``, ``.self_excitation``, ...
 ======================  ==================================================================
@@ -26,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gncn.core.bias import Bias
 from gncn.core.circuit import Circuit, Compared, Layer
 from gncn.core.connections.base import Synapses
 from gncn.core.likelihood import ErrorNeurons
@@ -39,7 +41,7 @@ class Responses(NamedTuple):
 
     Attributes:
         activities: φ^l(z^l); of the data, the data.
-        drives: h^l = Σ W φ(z), the input to g^l; zero for layers that nothing predicts.
+        drives: h^l = Σ W φ(z) + b, the input to g^l; zero for layers that nothing predicts.
         predictions: z̄^l = g^l(h^l); zero there, too.
         errors: e^l, weighted by the precision; zero there, too.
     """
@@ -56,6 +58,7 @@ class Population(eqx.Module):
     Attributes:
         layer: their description.
         errors: their error neurons, with Σ⁻¹.
+        bias: what is added to their drive.
         step_size, leak, self_excitation, lateral_inhibition: β, γ, α_e, α_h.
         compared: what is compared with the prediction, ``state`` or ``activity``.
         competing: what lateral synapses carry, ``state`` or ``activity``.
@@ -63,6 +66,7 @@ class Population(eqx.Module):
 
     layer: Layer = eqx.field(static=True)
     errors: ErrorNeurons
+    bias: Bias
     step_size: Float[Array, "*trials"]
     leak: Float[Array, "*trials"]
     self_excitation: Float[Array, "*trials"]
@@ -115,19 +119,21 @@ class Network(eqx.Module):
         self,
         *,
         errors: Iterable[ErrorNeurons] | None = None,
+        biases: Iterable[Bias] | None = None,
         connections: Iterable[Synapses] | None = None,
     ) -> "Network":
-        """The same network with other error neurons of its layers, or other synapses."""
+        """The same network with other error neurons or biases of its layers, or other synapses."""
         layers, synapses = self.layers, self.connections
-        if errors is not None:
-            pairs = zip(layers, errors, strict=True)
-            layers = tuple(dataclasses.replace(layer, errors=own) for layer, own in pairs)
+        for name, parts in (("errors", errors), ("bias", biases)):
+            if parts is not None:
+                pairs = zip(layers, parts, strict=True)
+                layers = tuple(dataclasses.replace(layer, **{name: own}) for layer, own in pairs)
         if connections is not None:
             synapses = tuple(connections)
         return dataclasses.replace(self, layers=layers, connections=synapses)
 
     def respond(self, latents: Latents) -> Responses:
-        """Predictions z̄^l = g^l(Σ W φ(z)) and errors e^l of all layers (Eqs 1, 5, 13, 14)."""
+        """Predictions z̄^l = g^l(Σ W φ(z) + b) and errors e^l of all layers (Eqs 1, 5, 13, 14)."""
         indices = range(len(latents))
         sent = tuple(self.layers[i].activity(latents[i]) if i > 0 else latents[0] for i in indices)
         drives = tuple(type(self).drive(self, i, sent) for i in indices)
@@ -136,9 +142,14 @@ class Network(eqx.Module):
         return Responses(sent, drives, predictions, errors)
 
     def drive(self, index: int, sent: Latents | Mapping[int, Any]) -> Units:
-        """The drive h of one layer: what all connections to it predict, from what layers send."""
+        """The drive h of one layer: its bias, and what connections predict from what layers send.
+
+        It is zero for a layer that nothing predicts.
+        """
         arriving = [c.predict(sent[c.source]) for c in self.connections if c.target == index]
-        return sum(arriving[1:], start=arriving[0]) if arriving else jnp.zeros_like(sent[index])
+        if not arriving:
+            return jnp.zeros_like(sent[index])
+        return self.layers[index].bias.added(sum(arriving[1:], start=arriving[0]))
 
     def error(self, index: int, states: Units, activity: Units, drive: Units) -> Units:
         """The error e of one layer (Eqs 1, 13, 14)."""
@@ -163,7 +174,8 @@ class Network(eqx.Module):
         """Δz^l = E^l e^{l-1} − e^l − V^l z^l − γ z^l of one layer (Eqs 3, 15, 16)."""
         layer, states, activity = self.layers[index], latents[index], responses.activities[index]
         leaving = [c for c in self.connections if c.source == index]
-        messages = [c.send_up(type(self).sent_up(self, c, latents, responses)) for c in leaving]
+        sent_up = type(self).sent_up
+        messages = [c.send_up(sent_up(self, c.target, latents, responses)) for c in leaving]
         change = sum(messages[1:], start=messages[0])
         if not self.circuit.exact:
             change = change - responses.errors[index]
@@ -174,9 +186,8 @@ class Network(eqx.Module):
         change = change - layer.lateral_drive(states, activity, self.settler.products)
         return change - layer.leak * states
 
-    def sent_up(self, connection: Synapses, latents: Latents, responses: Responses) -> Units:
-        """What the target's error neurons send along a connection: e, or g' ⊙ e if exact."""
-        index = connection.target
+    def sent_up(self, index: int, latents: Latents, responses: Responses) -> Units:
+        """What the error neurons of one layer send along connections: e, or g' ⊙ e if exact."""
         if not self.circuit.exact:
             return responses.errors[index]
         layer = self.layers[index]

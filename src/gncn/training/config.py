@@ -44,7 +44,7 @@ class TrainingConfig(Description):
             it.  For models trained by backprop only.
         n_epochs: passes over the training images.
         batch_size: images in a mini-batch.
-        learning_rate: step of W and E, or of a baseline's weights.
+        learning_rate: step of W, E and b, or of a baseline's weights.
         feedback_rate: λ of Eq 19: E takes λ times the steps of W.
         precision_rate: step of Σ⁻¹ (Eq 7).
         evaluation_batch_size: images evaluated at once.

@@ -140,7 +140,7 @@ class Hebbian(Method):
     ) -> tuple[Network, Learner]:
         """Take one step along `updates`."""
         factor = self.config.rate_factor(self.n_updates)(learner.n_updates)
-        steps, state = self.config.direction().update(updates.connections, learner.optimizer)
+        steps, state = self.config.direction().update(updates.plastic, learner.optimizer)
         network = learned(
             network,
             cast(tuple[Any, ...], steps),
