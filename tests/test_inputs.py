@@ -645,6 +645,24 @@ def test_fit_takes_what_makes_a_data_set(tmp_path):
         gncn.fit((PIXELS, 4), values, config)
 
 
+def test_a_split_is_as_good_as_its_images():
+    data = gncn.from_arrays(np.random.default_rng(0).random((20, PIXELS)), n_test=4)
+    split, images = data.test, data.test.images
+    prior = gncn.fit_prior(BINARY, data.train, n_components=1)
+    for function in (
+        lambda x: gncn.settle(BINARY, x).latents[-1],
+        lambda x: gncn.watch(BINARY, x)[1].change,
+        lambda x: gncn.encode(BINARY, x),
+        lambda x: gncn.reconstruct(BINARY, x),
+        lambda x: gncn.complete(BINARY, x, mask="right"),
+        lambda x: gncn.Completer(BINARY, "silent", 3)(x, np.arange(PIXELS) < 2),
+        lambda x: gncn.log_likelihood(BINARY, x, prior=prior, n_samples=10),
+    ):
+        np.testing.assert_array_equal(function(split), function(images))
+    with pytest.raises(DataError, match=r"'custom' has three splits .* its train, validation"):
+        gncn.encode(BINARY, data)
+
+
 SMALL = """
 [data]
 name = "{data}"

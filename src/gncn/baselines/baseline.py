@@ -107,6 +107,16 @@ class Baseline(eqx.Module):
     monitored: ClassVar[Monitored] = "error"
     objectives: ClassVar[tuple[Objective, ...]]
 
+    def __str__(self) -> str:
+        plan = self.blueprint
+        parts = (f"{name}: {'-'.join(map(str, sizes))}" for name, sizes in plan.parts.items())
+        options = plan.model_dump(exclude={"kind", "n_pixels", "hidden"}, exclude_defaults=True)
+        own = ", ".join(f"{name} {value}" for name, value in options.items())
+        head = (
+            f"{type(self).__name__} of {plan.n_synapses:,} synapses, for {plan.n_pixels:,} pixels"
+        )
+        return "\n  ".join((head, *parts, own or "no penalties"))
+
     @abc.abstractmethod
     def statistics(self, batch: Batch, key: PRNGKeyArray) -> Statistics:
         """What is recorded of each image of a batch; the key decides what is random."""

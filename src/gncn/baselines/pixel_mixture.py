@@ -101,6 +101,13 @@ class PixelMixture(eqx.Module):
             emission=self.emission,
         )
 
+    def __str__(self) -> str:
+        return (
+            f"PixelMixture of {self.mixture.n_components} Gaussians\n"
+            f"  on {self.mixture.dim:,} pixels, covariance {self.mixture.covariance}\n"
+            f"  pixels: {self.emission}, clipped to {self.floor:g} from 0 and 1"
+        )
+
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n pixels"]:
         """Draw pixel vectors y."""
         if self.emission == "samples":

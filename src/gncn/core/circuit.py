@@ -22,6 +22,7 @@ from gncn.core.competition import COMPETITIONS, Competition, NoCompetition
 from gncn.core.connections.base import CONNECTIONS, Connection
 from gncn.core.flat import defaults_of, gather
 from gncn.core.likelihood import LIKELIHOODS, Gaussian, Likelihood
+from gncn.core.picture import svg, words
 
 Compared = Literal["state", "activity"]
 
@@ -225,3 +226,15 @@ class Circuit(Description):
     def describe(self) -> dict[str, Any]:
         """The circuit as plain values, from which ``Circuit(**values)`` makes it again."""
         return self.resolved()
+
+    def svg(self) -> str:
+        """Draw the circuit, as notebooks show it; a file with this text is a picture.
+
+        Boxes are layers, from the top down to the data.  Predictions run down, errors up.
+        """
+        return svg(self)
+
+    _repr_svg_ = svg
+
+    def __str__(self) -> str:
+        return f"Circuit of {words(self)}"

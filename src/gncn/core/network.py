@@ -31,6 +31,7 @@ from gncn.core.bias import Bias
 from gncn.core.circuit import Circuit, Compared, Layer
 from gncn.core.connections.base import Synapses
 from gncn.core.likelihood import ErrorNeurons
+from gncn.core.picture import between, named, words
 from gncn.core.precision import Units
 from gncn.core.products import Products
 from gncn.core.settler import Latents, Settler
@@ -114,6 +115,21 @@ class Network(eqx.Module):
     settler: Settler = eqx.field(static=True)
     layers: tuple[Population, ...]
     connections: tuple[Synapses, ...]
+
+    def __str__(self) -> str:
+        settler, layers = self.settler, self.layers[1:]
+        numbers = {"β": "step_size", "γ": "leak"}
+        if self.circuit.competes:
+            numbers |= {"α_e": "self_excitation", "α_h": "lateral_inhibition"}
+        each = (
+            f"{sign} {between(getattr(one, n) for one in layers)}" for sign, n in numbers.items()
+        )
+        name = named("settler", settler, but="n_settle_steps")
+        how = f"settling: {name}, T {settler.n_settle_steps}, {', '.join(each)}"
+        return f"Network of {words(self.circuit, how)}"
+
+    def _repr_svg_(self) -> str:
+        return self.circuit.svg()
 
     def replaced(
         self,

@@ -8,12 +8,14 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 
 from gncn.base.arrays import NO_CLASS, check_values
-from gncn.base.errors import DataError, check_shape, check_whole
+from gncn.base.errors import DataError, check_shape, check_whole, shortened
+from gncn.base.shown import shown
 from gncn.data.stored import StoredImages
 
 Images = UInt8[np.ndarray, "n pixels"] | Float32[np.ndarray, "n pixels"]
@@ -54,6 +56,21 @@ class Split:
         images = self.images
         chosen = images.subset(rows) if isinstance(images, StoredImages) else images[rows]
         return Split(chosen, None if self.labels is None else self.labels[rows])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All images in memory, for whatever takes arrays."""
+        return np.array(self.images, dtype, copy=copy)
+
+    def __str__(self) -> str:
+        kind = "binary" if self.images.dtype == np.uint8 else "real-valued"
+        labels = np.zeros(0, int) if self.labels is None else self.labels
+        classes, counts = np.unique(labels[labels != NO_CLASS], return_counts=True)
+        said = [f"{len(self):,} images of {self.images.shape[1]:,} {kind} pixels"]
+        if len(classes):
+            said.append(f"{len(classes)} classes of {counts.min():,} to {counts.max():,} images")
+        if n := int((labels == NO_CLASS).sum()):
+            said.append(f"{n:,} without a class")
+        return ", ".join([*said, *["no labels"] * (self.labels is None)])
 
     @property
     def array(self) -> Images:
@@ -106,6 +123,19 @@ class Dataset:
                     f"{self.name!r} have {self.n_pixels}. Correct it, or pass None."
                 )
         self._check_classes()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise DataError(
+            f"The data set {self.name!r} has three splits of images; give one of them: its train, "
+            "validation or test."
+        )
+
+    def __str__(self) -> str:
+        shape = "" if self.image_shape is None else "{}×{} pixels; ".format(*self.image_shape)
+        names = ("train", "validation", "test")
+        of_splits = (f"{name}: {split}" for name, split in zip(names, self.splits, strict=True))
+        lines = (self.name, *of_splits, f"{shape}{self.source}", f"licence: {self.licence}")
+        return "\n  ".join(shown(shortened(line, 160), keep="") for line in lines)
 
     def _check_classes(self) -> None:
         labels = [split.labels for split in self.splits if split.labels is not None]
