@@ -10,6 +10,7 @@ import pytest
 
 import gncn
 from gncn.base.errors import RunError
+from gncn.base.files import UNFINISHED
 from gncn.base.locks import LOCK, OWNER, alone
 
 HOLDER = """
@@ -58,6 +59,15 @@ def test_it_waits_if_asked_to(tmp_path):
             later.result(timeout=0.2)
         order.append("first")
     assert order == ["first", "second"]
+
+
+def test_what_a_killed_process_left_unfinished_is_swept_up(tmp_path):
+    left, mine = tmp_path / f"{UNFINISHED}{'a' * 16}", tmp_path / f"{UNFINISHED}mine"
+    for path in (left, mine):
+        path.write_text("half", encoding="utf-8")
+    with alone(tmp_path, "the next"):
+        assert not left.exists()
+    assert mine.exists()
 
 
 def test_a_folder_whose_owner_says_nothing_is_refused_all_the_same(tmp_path):

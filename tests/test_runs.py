@@ -101,15 +101,17 @@ def test_a_run_with_linked_folders_is_not_replaced(tmp_path, data, linked):
     assert (content(path), content(scratch)) == before
 
 
-def test_a_kill_in_the_first_epoch_leaves_the_run_that_was_to_be_replaced(tmp_path, data):
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_kill_in_the_first_epoch_leaves_the_run_that_was_to_be_replaced(tmp_path, data, refused):
     path = tmp_path / "run"
     train(path, data)
     before = content(path)
     RunFolder.create(path, changed(training={"n_epochs": 9}), data, overwrite=True)  # and killed
     with pytest.raises(RunError, match="no trained model of trial 0.*it was to replace lies in"):
         RunFolder.open(path).model()
-    with pytest.raises(RunError, match="already holds a run"):
-        RunFolder.create(path, CONFIG, data, overwrite=False)
+    if refused:
+        with pytest.raises(RunError, match="already holds a run"):
+            RunFolder.create(path, CONFIG, data, overwrite=False)
     again = RunFolder.create(path, CONFIG, data, overwrite=True)  # once more, and given up
     again.give_up()
     assert content(path) == before

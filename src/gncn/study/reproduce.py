@@ -218,7 +218,7 @@ def run_all(
     told: set[str] = set()
     threads = max(usable_cores() // min(jobs, max(len(standings), 1)), 1)
     try:
-        while waiting or running or (wait and busy):
+        while waiting or running:
             while waiting and len(running) < jobs:
                 before = waiting.popleft()
                 spec = before.spec
