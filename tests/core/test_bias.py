@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 import gncn
-from budget import examples
+from budget import examples, later
 from gncn.base.errors import ConfigError
 from gncn.base.tensors import named_arrays
 from gncn.core.bias import LearnedBias, NoBias
@@ -51,7 +51,7 @@ def silent(likelihood):
     return eqx.tree_at(where, model, (jnp.zeros((6, 3)), jnp.zeros((3, 6))))
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", later("gaussian")])
 def test_without_activity_a_bias_learns_the_mean_of_the_data(likelihood):
     x = (np.random.default_rng(4).random((20, 6)) < np.linspace(0.2, 0.8, 6)).astype(np.float32)
     x = x if likelihood == "bernoulli" else 3 * x - 1
@@ -66,7 +66,7 @@ def test_without_activity_a_bias_learns_the_mean_of_the_data(likelihood):
     np.testing.assert_array_equal(trained.networks[0].connections[0].forward, 0)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", [later("sgd"), "adam"])
 def test_a_step_is_the_rate_times_what_the_optimiser_makes_of_the_mean_error(optimizer):
     start, x, weights = network(norm="clipped", max_norm=0.1), images(3), [1.0, 0.5, 0.0]
     settled = gncn.settle(start, x)
@@ -80,6 +80,7 @@ def test_a_step_is_the_rate_times_what_the_optimiser_makes_of_the_mean_error(opt
         np.testing.assert_allclose(now - was, 0.1 * direction, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(15))
 @given(cases(bias=True))
 def test_biases_of_zero_that_do_not_learn_are_none(case):
@@ -170,6 +171,7 @@ class Killer:
             raise Killed
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on_to_the_same_bytes(tmp_path):
     data = gncn.from_arrays(images(40), n_validation=5, n_test=5)
     config = gncn.TrainingConfig(n_epochs=3, batch_size=7)
@@ -179,7 +181,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bytes(tmp_path):
 
     whole = train()
     with pytest.raises(Killed):
-        train(checkpoints=tmp_path, listeners=[Killer()])
+        train(checkpoints=tmp_path, callbacks=[Killer()])
     again = train(resume_from=tmp_path)
     pairs = zip(again.networks, whole.networks, strict=True)
     for one, other in ((biases(a), biases(b)) for a, b in pairs):

@@ -114,6 +114,7 @@ def test_what_ends_otherwise_is_told_to_them():
     assert notes.heard[-1][:2] == ("end", "diverged")
 
 
+@pytest.mark.slow
 def test_a_mixture_tells_them_too():
     notes = Notes()
     fit_pixel_mixture(data(), PixelMixtureConfig(n_components=2, max_iterations=1), callbacks=notes)

@@ -97,6 +97,7 @@ def test_two_trainings_at_once_do_not_write_over_each_other(tmp_path):
         train(callbacks=[FileLogger(tmp_path / "log.csv"), Writes()])
 
 
+@pytest.mark.slow
 def test_one_logger_of_several_trainings_counts_them(tmp_path):
     logger = FileLogger(tmp_path / "log.csv")
     train(callbacks=logger, n_epochs=1)
