@@ -23,7 +23,7 @@ from gncn.base.arrays import as_codes, as_images, as_labels
 from gncn.base.errors import ConfigError, DataError, GncnError
 from gncn.data.given import as_dataset
 from gncn.evaluation.likelihood import importance_log_likelihood, prior_log_likelihood
-from gncn.evaluation.proposals import laplace_proposal
+from gncn.evaluation.proposals import Proposer
 from gncn.evaluation.protocols import StandardNormal, WithPrior
 from gncn.figures.style import GREYS as GREYS_LOOK
 from gncn.figures.style import shades
@@ -707,9 +707,9 @@ def test_real_values_are_measured_from_end_to_end(tmp_path):
     command(tmp_path, "train", "--config", tmp_path / "c.toml", "--out", run)
     few = ["--samples", 50, "--repeats", 1, "--curve", 10, "--components", 2, "--tight-images", 2]
     few += ["--importance-samples", 10, "--temperatures", 2, "--chains", 1]
-    _, said = command(tmp_path, "evaluate", run, *few)
+    table, _ = command(tmp_path, "evaluate", run, *few)
     found = json.loads((run / "metrics-validation.json").read_text(encoding="utf-8"))
-    assert "squared error" in said
+    assert "squared error" in table
     assert {"probe", "sparsity", "likelihood", "tight", "completion", "samples"} <= set(found)
     assert "bce" not in found
     history = gncn.load_config(file=tmp_path / "c.toml")
@@ -766,7 +766,8 @@ def test_log_p_of_real_values_is_the_integral():
     curve = prior_log_likelihood(model, x, key=jax.random.key(0), n_samples=20_000)
     np.testing.assert_allclose(curve.per_image[0], exact, atol=0.05)
     codes = np.zeros((3, 2), np.float32)
-    proposal = laplace_proposal(model, x, codes, key=jax.random.key(1), inflation=1.0)
+    propose = Proposer(model, jax.random.key(1), n_modes=1, prior_share=0.0, inflation=1.0)
+    proposal = propose(x, codes)
     found = importance_log_likelihood(model, proposal, x, key=jax.random.key(2), n_samples=200)
     np.testing.assert_allclose(found.values, exact, atol=2e-3)
     assert found.effective_sample_size.min() > 195  # the posterior is normal, as the proposal is

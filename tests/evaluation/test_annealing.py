@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from weighted import sampling_error
 
 from budget import later
 from gncn.base.errors import ConfigError, DataError, DivergenceError
@@ -22,7 +21,8 @@ from gncn.evaluation.annealing import (
 )
 from gncn.evaluation.likelihood import Weighing, image_keys
 from gncn.evaluation.mixture import mixture_from_moments
-from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
+from gncn.evaluation.proposals import Proposal, Proposer
+from weighted import gaussians
 
 FEW = Annealing(n_temperatures=8, n_chains=1, n_leapfrog=3, step_size=0.6)
 SMALL = Annealing(n_temperatures=3, n_chains=2, n_leapfrog=2)
@@ -32,16 +32,24 @@ MANY = Annealing(
 TIMES = 1000
 
 
-def off_proposal(n: int, diagonal: bool) -> GaussianProposal:
-    """Proposals that are well off the posteriors, another for every image."""
-    mean = jnp.stack([jnp.sin(jnp.arange(n)), jnp.cos(jnp.arange(n))], axis=1)
-    factor = jnp.asarray([1.6, 1.3]) if diagonal else jnp.asarray([[1.4, 0.0], [0.5, 1.5]])
-    return GaussianProposal(mean, jnp.broadcast_to(factor, (n, *factor.shape)))
+def off_proposal(model, n: int, several: bool) -> Proposal:
+    """Proposals that are well off the posteriors, another for every image.
+
+    One Gaussian, or two and a share of the prior.
+    """
+    means = np.stack([np.sin(np.arange(n)), np.cos(np.arange(n))], axis=1)
+    factor = np.array([[1.4, 0.0], [0.5, 1.5]])
+    if not several:
+        return gaussians(means, np.broadcast_to(factor, (n, 2, 2)))
+    means = np.stack([means, -means], axis=1)
+    factors = np.broadcast_to(np.stack([factor, 0.9 * factor.T]), (n, 2, 2, 2))
+    draws = model.prior.sample(jax.random.key(11), 4 * n).reshape(n, 4, 2)
+    return gaussians(means, factors, [0.3, 0.7], 0.2, draws)
 
 
-def prior_like(n: int) -> GaussianProposal:
+def prior_like(n: int) -> Proposal:
     """Proposals that know nothing of the images, as wide as the prior."""
-    return GaussianProposal(jnp.zeros((n, 2)), jnp.full((n, 2), 1.8))
+    return gaussians(np.zeros((n, 2)), np.tile(1.8 * np.eye(2), (n, 1, 1)))
 
 
 def within_4_errors_of_1(ratio: np.ndarray) -> bool:
@@ -65,11 +73,11 @@ def exact(continuous, some_images) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("n_temperatures", "base"),
-    [later(1, "full"), (8, "diagonal"), later(1, "diagonal"), later(8, "full")],
+    ("n_temperatures", "several"),
+    [later(1, False), (8, True), later(1, True), later(8, False)],
 )
 def test_forward_weights_are_unbiased(
-    continuous, some_images, exact, n_temperatures, base, images_at_once
+    continuous, some_images, exact, n_temperatures, several, images_at_once
 ):
     images_at_once(10_000)
     annealing = Annealing(
@@ -79,7 +87,7 @@ def test_forward_weights_are_unbiased(
         step_size=0.6,
     )
     x = np.repeat(some_images, TIMES, axis=0)
-    proposal = off_proposal(len(x), base == "diagonal")
+    proposal = off_proposal(continuous, len(x), several)
     estimate = annealed_log_likelihood(
         continuous, x, key=jax.random.key(0), proposal=proposal, annealing=annealing
     )
@@ -99,7 +107,7 @@ def test_reverse_weights_are_unbiased(continuous, images_at_once):
         x,
         codes=codes,
         key=jax.random.key(2),
-        proposal=off_proposal(len(x), False),
+        proposal=off_proposal(continuous, len(x), True),
         annealing=FEW,
     )
     distinct, inverse = np.unique(x, axis=0, return_inverse=True)
@@ -117,7 +125,7 @@ def test_many_temperatures_agree_with_quadrature(continuous, some_images, exact)
         proposal=prior_like(len(some_images)),
         annealing=MANY,
     )
-    assert (np.abs(estimate.values - exact) < 4 * sampling_error(estimate) + 0.02).all()
+    assert (np.abs(estimate.values - exact) < 4 * estimate.sampling_error + 0.02).all()
     assert (estimate.effective_sample_size > 5).all()
     assert (estimate.effective_sample_size <= 20).all()
     assert estimate.n_samples == 20
@@ -127,16 +135,13 @@ def test_many_temperatures_agree_with_quadrature(continuous, some_images, exact)
 @pytest.mark.slow
 def test_bounds_enclose_the_truth_and_close_in(continuous, images_at_once):
     images_at_once(10)
+    x, codes = simulate(continuous, jax.random.key(9), 40)
     both = bracket(
-        continuous,
-        40,
-        key=jax.random.key(4),
-        propose=lambda x: prior_like(len(x)),
-        annealing=MANY,
+        continuous, x, codes, key=jax.random.key(4), proposal=prior_like(40), annealing=MANY
     )
-    assert enclosed(continuous.posterior(both.x)[0], both)
-    assert both.gap == pytest.approx(both.upper.mean - both.lower.mean)
-    assert both.gap < 0.6
+    assert enclosed(continuous.posterior(x)[0], both)
+    np.testing.assert_allclose(both.gaps, both.upper.values - both.lower.values)
+    assert both.gaps.mean() < 0.6
 
 
 @pytest.mark.slow
@@ -149,40 +154,39 @@ def test_a_good_proposal_needs_few_temperatures(continuous):
         (wide, 0.05 * continuous.decoder.inner, 40 * continuous.decoder.outer),
     )
 
-    def propose(x):
-        start = jnp.zeros((len(x), 2))
-        return laplace_proposal(narrow, x, start, key=jax.random.key(8), inflation=1.2)
-
-    def wide_ones(x):
-        # As matrices, so that both kinds share their programs.
-        return GaussianProposal(jnp.zeros((len(x), 2)), jnp.tile(3.0 * jnp.eye(2), (len(x), 1, 1)))
-
+    x, codes = simulate(narrow, jax.random.key(9), 10)
     few = replace(MANY, n_temperatures=4)
-    near = bracket(narrow, 10, key=jax.random.key(4), propose=propose, annealing=few)
-    far = bracket(narrow, 10, key=jax.random.key(4), propose=wide_ones, annealing=few)
-    assert enclosed(narrow.posterior(near.x)[0], near)
-    assert near.gap < 0.3
-    assert far.gap > 2
+    propose = Proposer(narrow, jax.random.key(8), n_modes=2, inflation=1.2)
+    wide_ones = gaussians(np.zeros((10, 2)), np.tile(3.0 * np.eye(2), (10, 1, 1)))
+    near, far = (
+        bracket(narrow, x, codes, key=jax.random.key(4), proposal=one, annealing=few)
+        for one in (propose(x, np.zeros((10, 2))), wide_ones)
+    )
+    assert enclosed(narrow.posterior(x)[0], near)
+    assert near.gaps.mean() < 0.3
+    assert far.gaps.mean() > 1.5
 
 
 def test_transition_leaves_the_tempered_posterior_as_it_is(continuous, some_images):
-    """Exact samples of q(z|x) w(z)^β, from a grid, have the same moments after moving."""
+    """Exact samples of q_m(z) w(z)^β, from a grid, have the same moments after moving."""
     beta, n = 0.4, 10_000
     x = some_images[:2]
     _, grid, share = continuous.posterior(x)
-    proposal = GaussianProposal(
-        jnp.asarray([[0.5, -0.5], [-1.0, 1.0]]),
-        jnp.asarray([[[1.2, 0.0], [0.3, 0.6]], [[0.9, 0.0], [-0.4, 1.3]]]),
-    )
+    proposal = off_proposal(continuous, 2, True)
     images = Weighing(continuous, jnp.asarray(x, jnp.float32), proposal)
-    log_proposal = eqx.filter_vmap(lambda q: q.log_prob(jnp.asarray(grid)))(proposal)
-    log_posterior = np.log(np.maximum(share, 1e-300))
-    tempered = np.exp((1 - beta) * np.asarray(log_proposal) + beta * log_posterior)
+    whole = jnp.tile(jnp.asarray(grid), (2, 1))
+    terms = np.asarray(images.grouped(images.see(whole).terms), np.float64)
+    log_q = np.logaddexp.reduce(terms, axis=2)
+    log_weight = np.log(np.maximum(share, 1e-300)) - log_q
+    term = [1, 2]  # the first image's chains belong to a Gaussian, the second's to the prior
+    own = np.stack([terms[image, :, m] for image, m in enumerate(term)])
+    tempered = np.exp(own + beta * log_weight)
     tempered /= tempered.sum(axis=1, keepdims=True)
     rng = np.random.default_rng(0)
     chosen = np.concatenate([rng.choice(len(grid), n, p=row) for row in tempered])
     codes = grid[chosen] + rng.uniform(-0.05, 0.05, (2 * n, 2))
-    points = visit(images, jnp.asarray(codes, jnp.float32))
+    of_chains = jnp.repeat(jnp.asarray(term), n)
+    points = visit(images, jnp.asarray(codes, jnp.float32), of_chains)
     move = eqx.filter_jit(transition)
     chance = jnp.full(2 * n, jnp.nan)
     for step in range(5):
@@ -198,16 +202,35 @@ def test_transition_leaves_the_tempered_posterior_as_it_is(continuous, some_imag
             values, expected = statistic(after), truth @ statistic(grid.astype(np.float64))
             error = values.std(axis=0) / np.sqrt(n)
             assert (np.abs(values.mean(axis=0) - expected) < 4.5 * error).all()
-    fresh = visit(images, points.codes)
+    fresh = visit(images, points.codes, of_chains)
+    np.testing.assert_array_equal(points.term, of_chains)
     np.testing.assert_allclose(points.log_weight, fresh.log_weight, atol=1e-4)
     np.testing.assert_allclose(points.weight_gradient, fresh.weight_gradient, atol=1e-3)
 
 
+def test_gradients_of_points_are_those_of_their_densities(continuous, some_images):
+    proposal = off_proposal(continuous, 3, True)
+    images = Weighing(continuous, jnp.asarray(some_images[:3], jnp.float32), proposal)
+    codes = continuous.prior.sample(jax.random.key(0), 9)
+    term = jnp.asarray([0, 1, 2] * 3)
+    points = visit(images, codes, term)
+
+    def own(z):
+        return jnp.sum(jnp.take_along_axis(images.see(z).terms, term[:, None], axis=1))
+
+    wanted = jax.grad(own)(codes)
+    np.testing.assert_allclose(points.proposal_gradient, wanted, rtol=1e-4, atol=1e-4)
+    wanted = jax.grad(lambda z: jnp.sum(images.see(z).log_weight))(codes)
+    np.testing.assert_allclose(points.weight_gradient, wanted, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(points.log_weight, images.see(codes).log_weight, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_small_steps_conserve_energy(continuous, some_images):
-    proposal = off_proposal(10, False)
+    proposal = off_proposal(continuous, 10, True)
     images = Weighing(continuous, jnp.asarray(some_images, jnp.float32), proposal)
-    points = visit(images, continuous.prior.sample(jax.random.key(0), 10))
+    codes = continuous.prior.sample(jax.random.key(0), 10)
+    points = visit(images, codes, jnp.arange(10) % 3)
     keys = image_keys(jax.random.key(1), np.arange(10))
     number, beta = jnp.asarray(0), jnp.float32(0.5)
     _, chance = transition(images, points, keys, number, beta, jnp.full(10, 0.02), 60)
@@ -236,7 +259,7 @@ def test_same_key_same_bits_whatever_the_blocks(continuous, some_images, images_
             continuous,
             some_images,
             key=jax.random.key(7),
-            proposal=off_proposal(10, False),
+            proposal=off_proposal(continuous, 10, True),
             annealing=SMALL,
             on_block=lambda done, total: seen.append((done, total)),
         )
@@ -249,7 +272,7 @@ def test_same_key_same_bits_whatever_the_blocks(continuous, some_images, images_
         continuous,
         some_images,
         key=jax.random.key(7),
-        proposal=off_proposal(10, False),
+        proposal=off_proposal(continuous, 10, True),
         annealing=SMALL,
     )
     np.testing.assert_allclose(whole.values, a.values, atol=1e-3)
@@ -276,11 +299,14 @@ def test_bad_input(continuous, some_images):
             some_images,
             codes=jnp.zeros((3, 2)),
             key=jax.random.key(0),
-            proposal=off_proposal(10, True),
+            proposal=off_proposal(continuous, 10, True),
         )
     with pytest.raises(DataError, match="leading axis of 10 images; received"):
         annealed_log_likelihood(
-            continuous, some_images, key=jax.random.key(0), proposal=off_proposal(3, True)
+            continuous,
+            some_images,
+            key=jax.random.key(0),
+            proposal=off_proposal(continuous, 3, True),
         )
     broken = eqx.tree_at(lambda m: m.decoder.outer, continuous, continuous.decoder.outer * jnp.nan)
     with pytest.raises(DivergenceError, match="not finite"):
@@ -288,6 +314,6 @@ def test_bad_input(continuous, some_images):
             broken,
             some_images,
             key=jax.random.key(0),
-            proposal=off_proposal(10, False),
+            proposal=off_proposal(continuous, 10, True),
             annealing=SMALL,
         )

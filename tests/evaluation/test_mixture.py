@@ -5,11 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import weighted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
+import weighted
 from budget import examples, later
 from gncn.base.errors import DataError
 from gncn.evaluation.mixture import COVARIANCES, Mixture, mixture_from_moments
@@ -157,38 +157,27 @@ def test_mixture_is_a_pytree_of_three_arrays(known):
     assert (mixture.n_components, mixture.dim) == (N, DIM)
 
 
-@pytest.mark.slow
-def test_near_a_code_a_few_components_stand_for_all():
-    """Those that likeliest drew it, weights counted; there slope and curvature are the same."""
+@pytest.mark.parametrize("covariance", ["full", later("diagonal")])
+def test_near_a_code_the_precision_is_of_the_components_that_count(covariance):
+    """A loop over all components, with their responsibilities."""
     rng = np.random.default_rng(5)
-    means, factors = rng.normal(size=(20, 4)), 0.2 * rng.normal(size=(20, 4, 4))
-    spreads = factors @ np.swapaxes(factors, 1, 2) + 0.02 * np.eye(4)
-    weights = rng.dirichlet(0.3 * np.ones(20)) + 1e-6
+    means, factors = 8 * rng.normal(size=(20, 3)), rng.normal(size=(20, 3, 3))
+    spreads = factors @ np.swapaxes(factors, 1, 2) + 0.2 * np.eye(3)
+    if covariance == "diagonal":
+        spreads = np.diagonal(spreads, axis1=1, axis2=2).copy()
+    weights = rng.dirichlet(np.ones(20))
     mixture = mixture_from_moments(weights, means, spreads)
-    for code in rng.normal(size=(5, 4)):
-        terms = np.log(weights) + [
-            multivariate_normal(mean, covariance).logpdf(code)
-            for mean, covariance in zip(means, spreads, strict=True)
+    full = spreads if covariance == "full" else np.stack([np.diag(row) for row in spreads])
+    for code in means[:5] + 0.3 * rng.normal(size=(5, 3)):
+        joint = np.log(weights) + [
+            multivariate_normal(mean, spread).logpdf(code)
+            for mean, spread in zip(means, full, strict=True)
         ]
-        likeliest = np.argsort(terms)[::-1]
-        assert terms[likeliest[8]] < terms[likeliest[0]] - 5
-        z = jnp.asarray(code, jnp.float32)
-        near = mixture.near(z)
-        assert set(np.asarray(near.means[:, 0])) == set(np.asarray(mixture.means[likeliest[:8], 0]))
-        for of in (jax.grad, jax.hessian):
-            whole, part = (of(lambda z, m=m: m.log_prob(z[None])[0])(z) for m in (mixture, near))
-            np.testing.assert_allclose(part, whole, rtol=0.02, atol=0.02 * np.abs(whole).max())
-
-
-@pytest.mark.parametrize(("covariance", "n"), [("full", 8), ("diagonal", 20)])
-def test_a_mixture_that_costs_little_stands_for_itself(covariance, n):
-    rng = np.random.default_rng(6)
-    spreads = {
-        "full": np.broadcast_to(np.eye(3), (n, 3, 3)),
-        "diagonal": np.ones((n, 3)),
-    }[covariance]
-    mixture = mixture_from_moments(np.ones(n), rng.normal(size=(n, 3)), spreads)
-    assert mixture.near(jnp.zeros(3)) is mixture
+        shares = np.exp(joint - np.logaddexp.reduce(joint))
+        wanted = sum(r * np.linalg.inv(spread) for r, spread in zip(shares, full, strict=True))
+        found = mixture.precision_near(jnp.asarray(code, jnp.float32))
+        assert np.sort(shares)[:-4].sum() < 0.01
+        np.testing.assert_allclose(found, wanted, rtol=0.02, atol=0.02 * np.abs(wanted).max())
 
 
 def test_standard_normal():

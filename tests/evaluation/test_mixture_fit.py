@@ -1,20 +1,23 @@
 """EM: monotone, equal to scikit-learn's, and indifferent to dead units."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import weighted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
 import gncn.evaluation.mixture_fit
+import weighted
 from budget import examples, later
 from gncn.base.errors import ConfigError, DataError
 from gncn.evaluation.mixture import COVARIANCES
 from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture, log_joint
+from gncn.measures.subject import Subject
 
 SKLEARN = {"full": "full", "diagonal": "diag"}
 
@@ -102,6 +105,33 @@ def test_objective_never_falls(covariance, k, seed, regularisation, dead, random
     scale = 1e-5 * max(1, np.abs(fit.objective).max())
     assert (np.diff(fit.objective) > -scale).all()
     assert fit.objective[-1] <= fit.log_likelihood + scale
+
+
+@settings(max_examples=examples(10), deadline=None)
+@given(scale=st.sampled_from([1e-3, 0.1, 30.0]), k=st.sampled_from([1, 3, 6]))
+def test_a_prior_of_codes_does_not_depend_on_their_unit(scale, k):
+    """Codes in another unit have the same density but for the unit's own factor."""
+    priors = []
+    for unit in (1.0, scale):
+        codes = {"train": unit * clusters(300), "validation": unit * clusters(50, seed=1)}
+        subject = SimpleNamespace(
+            codes=codes.__getitem__, split="validation", seed=0, report=lambda _: None
+        )
+        priors.append(Subject._fit(subject, (k,), "full")["numbers"])
+    for name in ("log_density_of_training_codes", "log_density_of_validation_codes"):
+        one, other = (prior[name] for prior in priors)
+        assert other == pytest.approx(one - 4 * np.log(scale), abs=0.02)
+    variance = float(np.mean(np.var(clusters(300), axis=0)))
+    assert priors[1]["regularisation"] == pytest.approx(0.2 * variance * scale**2, rel=1e-3)
+
+
+def test_fitting_goes_on_while_it_gains_a_thousandth_of_a_nat():
+    codes = clusters(400, dim=20, k=8, spread=0.5)
+    fit = fit_mixture(codes, 6)
+    assert fit.converged
+    gains = np.diff(fit.objective)
+    assert (gains[:-1] >= 1e-3).all()
+    assert gains[-1] < 1e-3
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)

@@ -356,6 +356,7 @@ MEASURING = {
     "likelihood": {"n_samples": 200, "n_repeats": 2, "curve": [50, 100]},
     "tight": {
         "n_images": 4,
+        "n_simulated": 3,
         "n_samples": 100,
         "annealing": {"n_temperatures": 4, "n_chains": 2, "step_size": 0.3},
     },

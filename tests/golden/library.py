@@ -284,6 +284,7 @@ def measured(name: str) -> Arrays:
     tight = Tight(
         **mixture,
         tight_images=MEASURING["tight"]["n_images"],
+        simulated_images=MEASURING["tight"]["n_simulated"],
         importance_samples=MEASURING["tight"]["n_samples"],
         leapfrog_step=annealing.pop("step_size"),
         **annealing,
@@ -292,6 +293,9 @@ def measured(name: str) -> Arrays:
     ways = completion.numbers["completion"]["ways"]
     for way, numbers in ways.items():
         numbers["per_image"] = completion.per_image[f"squared_error_{way}"]
+    for estimate in (tight.numbers["tight"], tight.numbers["tight"]["importance_sampling"]):
+        del estimate["sampling_error"]  # like gaps, a difference of nearly equal numbers
+    del tight.numbers["tight"]["simulated_images"]["gaps"]
     prior = likelihood.numbers["prior"]
     codes = subject.prior((prior["n_components"],), prior["covariance"]).prior.sample(
         subject.key(6), MEASURING["n_drawn"]

@@ -14,7 +14,6 @@ from gncn.base.errors import ConfigError
 from gncn.data import Dataset, Split
 from gncn.evaluation.codes import fit_probe
 from gncn.evaluation.completion import visible_pixels
-from gncn.evaluation.proposals import laplace_proposal
 from gncn.evaluation.protocols import StandardNormal
 from gncn.measures import Completion, Likelihood, LinearProbe, Sparsity, Subject, Tight, Yardsticks
 from gncn.measures.codes import probe_layer
@@ -47,9 +46,6 @@ class Toy:
 
     def group_sizes(self):
         return [None, None]
-
-    def propose(self, model, images, codes, key):
-        return laplace_proposal(model, images, codes, key=key)
 
     def completers(self, codes, images, visible):
         return {
@@ -110,11 +106,25 @@ def test_likelihoods_agree_with_quadrature_on_the_split_asked_for(subject):
     assert own["mean"] == pytest.approx(own_truth.mean(), abs=0.05)
     assert abs(own["mean"] - found["mean"]) > 0.01
     annealing = {"n_temperatures": 10, "n_chains": 8, "leapfrog_step": 0.4}
-    tight = Tight(**settings, tight_images=20, **annealing).measure(subject).numbers["tight"]
+    sizes = {"tight_images": 20, "simulated_images": 12, "curve": (10, 5000)}
+    tight = Tight(**settings, **sizes, **annealing).measure(subject).numbers["tight"]
     assert tight["mean"] == pytest.approx(truth[:20].mean(), abs=0.05)
+    np.testing.assert_allclose(tight["per_image"], truth[:20], atol=0.3)
+    assert tight["sampling_error"] < 0.05
+    same = tight["from_prior_samples"]
+    assert same["n_samples"] == [10, 5000]
+    assert same["mean"][1] == pytest.approx(truth[:20].mean(), abs=0.1)
+    assert np.shape(same["per_image"]) == (2, 20)
     assert tight["importance_sampling"]["mean"] == pytest.approx(truth[:20].mean(), abs=0.05)
     assert tight["importance_sampling"]["effective_sample_size"] > 300
-    assert abs(tight["simulated_images"]["gap"]) < 0.5
+    simulated = tight["simulated_images"]
+    gaps = simulated["gaps"]
+    assert simulated["n"] == 12
+    assert simulated["gap"] == pytest.approx(simulated["upper"] - simulated["lower"], abs=1e-4)
+    assert abs(simulated["gap"]) < 0.2
+    assert gaps["lower_quartile"] <= gaps["median"] <= gaps["upper_quartile"]
+    assert abs(gaps["worst"]) >= abs(gaps["median"])
+    assert gaps["below_half_a_nat"] == gaps["below_2_nats"] == 1
     assert len(subject.priors) == 1  # both measures share the fit
 
 

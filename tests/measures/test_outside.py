@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import gncn
 from gncn.base.errors import ConfigError, DataError
+from gncn.base.locks import LOCK
 from gncn.measures import MEASURES, Column, Measure, Result, within
 from gncn.runs.folder import RunFolder
 from gncn.runs.train import train_run
@@ -228,7 +229,8 @@ def test_what_no_measure_may_find_is_refused(folder, mine, found, message):
     before = sorted(folder.path.iterdir())
     with pytest.raises(ConfigError, match=message):
         gncn.evaluate(folder.path, only=["mine"])
-    assert not [path for path in folder.path.iterdir() if path not in before and path.is_file()]
+    new = [path for path in folder.path.iterdir() if path not in before and path.is_file()]
+    assert {path.name for path in new} <= {LOCK}
     with pytest.raises(ConfigError, match=message):
         gncn.evaluate(folder.model(0), CONFIG.data.load(), only=["mine"])
 

@@ -16,10 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gncn.base.errors import ConfigError
 from gncn.baselines.baseline import Baseline, Dense, Loss, Objective
 from gncn.core.likelihood import binary_cross_entropy
-from gncn.evaluation.proposals import GaussianProposal
 from gncn.training.epochs import ACTIVE, Batch, Monitored, Statistics
 from gncn.training.history import ErrorName
 
@@ -111,17 +109,6 @@ class RAE(Autoencoder):
 def kl_to_standard_normal(mean: Code, std: Code) -> Float[Array, " batch"]:
     """D_KL(N(μ, σ²) ‖ N(0, I)) = ½ Σ_i [μ_i² + σ_i² − 1 − log σ_i²] in nats, for each image."""
     return 0.5 * jnp.sum(mean**2 + std**2 - 1 - 2 * jnp.log(std), axis=-1)
-
-
-def encoder_proposal(model: Autoencoder, x: Float[Array, "images pixels"]) -> GaussianProposal:
-    """q(z|x) of each image, as a proposal for importance sampling.
-
-    Raises:
-        ConfigError: the encoder gives points, as the RAE's does.
-    """
-    if isinstance(model, RAE):
-        raise ConfigError("The RAE's encoder gives points, not a distribution to draw codes from.")
-    return GaussianProposal(*model.posterior(model.encoder(x)))
 
 
 class GVAE(Autoencoder):

@@ -1,18 +1,24 @@
 """log p(x) by annealed importance sampling (AIS), and its bound from above (BDMC).
 
-Chains start at samples of a proposal q(z|x) and pass through p_β(z) ∝ q(z|x) w(z)^β with
-w(z) = p(x, z) / q(z|x), β from 0 to 1, with a Hamiltonian transition at each.  A proposal near
-the posterior needs far fewer temperatures than the prior would.  With z_t the point reached at
-β_t, each chain has the weight
+Chains start at samples of a proposal, a sum of terms q(z|x) = Σ_m q_m(z) that hold their shares.
+Each chain keeps the term m that its first code comes from, and passes through
+
+    p_β(z) ∝ q_m(z) w(z)^β,    w(z) = p(x, z) / q(z|x),    β from 0 to 1
+
+with a Hamiltonian transition at each β.  At β = 1 all terms together are the posterior, for
+Σ_m q_m w = p(x, z): annealing goes on in the space of pairs (m, z), where it starts at q_m(z) and
+ends at q_m(z) w(z).  So a chain stays near its own peak, and no peak that a term knows is missed.
+A proposal near the posterior needs far fewer temperatures than the prior would.  With z_t the
+point reached at β_t, each chain has the weight
 
     log W = Σ_t (β_{t+1} − β_t) log w(z_t),    E[W] = p(x)
 
 so log mean W is a lower bound of log p(x) on average (Neal 2001).  Run backwards from an
-*exact* posterior sample, the same sum obeys E[1/W] = 1/p(x), so −log mean 1/W is an upper
-bound on average (bidirectional Monte Carlo, Grosse, Ghahramani & Adams 2015).  The code
-that an image was simulated from is such a sample.  If the two bounds meet on simulated
-images, the lower bound can be trusted on real ones as far as they are alike (Wu, Burda,
-Salakhutdinov & Grosse 2017).
+*exact* posterior sample, with m drawn by the shares q_m(z) / q(z|x), the same sum obeys
+E[1/W] = 1/p(x), so −log mean 1/W is an upper bound on average (bidirectional Monte Carlo, Grosse,
+Ghahramani & Adams 2015).  The code that an image was simulated from is such a sample.  If the two
+bounds meet on simulated images, the lower bound can be trusted on real ones as far as they are
+alike (Wu, Burda, Salakhutdinov & Grosse 2017).
 
 A pilot run with random numbers of its own learns step sizes for each image and β.  They are
 then held, so that weights are exactly unbiased.
@@ -20,6 +26,7 @@ then held, so that weights are exactly unbiased.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -31,13 +38,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError, DataError, check_counts, check_positive
 from gncn.evaluation.likelihood import (
+    Seen,
     Weighing,
     WeightedEstimate,
     by_blocks,
     image_keys,
     log_sums,
 )
-from gncn.evaluation.proposals import GaussianProposal
+from gncn.evaluation.proposals import Proposal
 from gncn.evaluation.protocols import Images, WithPrior
 
 MOST_ANNEALED = 1_000_000
@@ -93,16 +101,15 @@ class AnnealedEstimate(WeightedEstimate):
 
 @dataclass(frozen=True)
 class Bracket:
-    """Bounds of log p(x) from both sides, on average, on images `x` that the model simulated."""
+    """Bounds of log p(x) from both sides, on average, on images that the model simulated."""
 
-    x: Shaped[np.ndarray, "images pixels"]
     lower: AnnealedEstimate
     upper: AnnealedEstimate
 
     @property
-    def gap(self) -> float:
-        """Mean of upper less lower, in nats; no estimate is further off than this."""
-        return self.upper.mean - self.lower.mean
+    def gaps(self) -> Float[np.ndarray, " images"]:
+        """Upper less lower of each image, in nats: on average no estimate is further off."""
+        return self.upper.values - self.lower.values
 
 
 def annealed_log_likelihood(
@@ -110,7 +117,7 @@ def annealed_log_likelihood(
     x: Images,
     *,
     key: PRNGKeyArray,
-    proposal: GaussianProposal,
+    proposal: Proposal,
     annealing: Annealing = Annealing(),
     codes: Float[Array | np.ndarray, "images dim"] | None = None,
     on_block: Callable[[int, int], None] | None = None,
@@ -137,7 +144,7 @@ def annealed_log_likelihood(
     """
     if codes is not None and len(codes) != len(x):
         raise DataError(f"Give one code an image; received {len(codes)} for {len(x)} images.")
-    _, pilot_key, run_key = jax.random.split(key, 3)
+    term_key, pilot_key, run_key = jax.random.split(key, 3)
 
     def weigh(images: Weighing, rows: Int[np.ndarray, " rows"]) -> Float[Array, "3 rows"]:
         pilot_keys, keys = image_keys(pilot_key, rows), image_keys(run_key, rows)
@@ -146,7 +153,8 @@ def annealed_log_likelihood(
         if codes is None:
             start = images.sample(keys, annealing.n_chains)
         else:
-            start = jnp.repeat(jnp.asarray(codes)[rows], annealing.n_chains, axis=0)
+            ends = jnp.repeat(jnp.asarray(codes)[rows], annealing.n_chains, axis=0)
+            start = ends, _draw_terms(images, ends, image_keys(term_key, rows))
         _, log_weight, acceptance = _anneal(
             images, start, keys, annealing, step_sizes, backwards=codes is not None
         )
@@ -169,35 +177,31 @@ def simulate(
 
 def bracket(
     model: WithPrior,
-    n_images: int,
+    x: Images,
+    codes: Float[Array | np.ndarray, "images dim"],
     *,
     key: PRNGKeyArray,
-    propose: Callable[[Shaped[np.ndarray, "images pixels"]], GaussianProposal],
+    proposal: Proposal,
     annealing: Annealing = Annealing(),
 ) -> Bracket:
-    """Simulate images and bound their log p(x) from both sides (bidirectional Monte Carlo).
+    """Bound log p(x) of simulated images from both sides (bidirectional Monte Carlo).
 
-    `propose` makes the proposals for simulated images.
+    `x` and `codes` are from `simulate`.  The proposals must not know these codes.
 
     Raises:
+        DataError: there isn't one proposal, or one code, for each image.
         DivergenceError: a weight is not finite.
     """
-    data_key, *keys = jax.random.split(key, 3)
-    x, codes = simulate(model, data_key, n_images)
-    proposal = propose(x)
-    lower, upper = (
-        annealed_log_likelihood(
-            model, x, key=one, proposal=proposal, annealing=annealing, codes=start
-        )
-        for one, start in zip(keys, (None, codes), strict=True)
-    )
-    return Bracket(x, lower, upper)
+    anneal = partial(annealed_log_likelihood, model, x, proposal=proposal, annealing=annealing)
+    forward, backward = jax.random.split(key)
+    return Bracket(anneal(key=forward), anneal(key=backward, codes=codes))
 
 
 class Points(NamedTuple):
-    """Where chains are: z, log q and log w in nats, and their gradients."""
+    """Where chains are: z, each chain's term m, log q_m and log w in nats, and their gradients."""
 
     codes: Float[Array, "chains dim"]
+    term: Int[Array, " chains"]
     log_proposal: Float[Array, " chains"]
     log_weight: Float[Array, " chains"]
     proposal_gradient: Float[Array, "chains dim"]
@@ -210,14 +214,42 @@ _Chains = tuple[Points, Float[Array, " chains"], Float[Array, " chains"]]
 """Points, log W so far, and the log of the step size."""
 _Stage = tuple[tuple[Array, Array, Array | None], Array]
 """A transition's number, its β, and each image's step size if held; then β_{t+1} − β_t."""
+_Start = tuple[Float[Array, "chains dim"], Int[Array, " chains"]]
+"""Codes, and the term that each belongs to."""
 
 
-def visit(images: Weighing, codes: Float[Array, "chains dim"]) -> Points:
-    """Evaluate log densities and gradients at codes."""
-    log_proposal, proposal_back = jax.vjp(images.log_proposal, codes)
-    log_weight, weight_back = jax.vjp(images.log_weight, codes)
-    ones = jnp.ones_like(log_weight)
-    return Points(codes, log_proposal, log_weight, proposal_back(ones)[0], weight_back(ones)[0])
+def visit(
+    images: Weighing, codes: Float[Array, "chains dim"], term: Int[Array, " chains"]
+) -> Points:
+    """Evaluate log densities and gradients at codes.
+
+    Those of the prior, which cost most, are evaluated once for q and w.
+    """
+    prior, prior_back = jax.vjp(images.model.log_prior, codes)
+    likelihood, likelihood_back = jax.vjp(images.log_likelihood, codes)
+    gaussians, gaussians_back = jax.vjp(images.log_gaussians, codes)
+    seen = Seen(images.terms(gaussians, prior), prior, likelihood)
+    ones = jnp.ones_like(prior)
+    prior_gradient, likelihood_gradient = prior_back(ones)[0], likelihood_back(ones)[0]
+
+    def gradient(shares: Float[Array, "chains terms"]) -> Float[Array, "chains dim"]:
+        """Of the terms' log densities, added up by shares."""
+        return gaussians_back(shares[:, :-1])[0] + shares[:, -1:] * prior_gradient
+
+    own = jax.nn.one_hot(term, seen.terms.shape[1], dtype=jnp.float32)
+    log_own = jnp.take_along_axis(seen.terms, term[:, None], axis=1)[:, 0]
+    of_proposal = gradient(jax.nn.softmax(seen.terms, axis=1))
+    of_weight = prior_gradient + likelihood_gradient - of_proposal
+    return Points(codes, term, log_own, seen.log_weight, gradient(own), of_weight)
+
+
+@eqx.filter_jit
+def _draw_terms(
+    images: Weighing, codes: Float[Array, "chains dim"], keys: Shaped[PRNGKeyArray, " images"]
+) -> Int[Array, " chains"]:
+    """A term for each code, by the shares that they have in q there."""
+    terms = images.grouped(images.see(codes).terms)
+    return jax.vmap(jax.random.categorical)(keys, terms).reshape(-1)
 
 
 def transition(
@@ -232,7 +264,7 @@ def transition(
     """Move chains by a Hamiltonian transition that leaves p_β exactly as it is.
 
     It draws a momentum, follows the leapfrog integrator and accepts the end with probability
-    min(1, exp(−ΔH)).  Positions are measured in units of a factor C of the proposal's
+    min(1, exp(−ΔH)).  Positions are measured in units of the factor C of the term's
     covariance, which is the same as a mass matrix (C C^T)^{-1}: steps are short along
     directions that hardly vary.  Each chain's step is shortened at random, so that no orbit
     closes exactly.  Random numbers depend on the image's key and the transition's number alone.
@@ -240,15 +272,12 @@ def transition(
     Returns:
         Where the chains are then, and the probability with which each was to accept.
     """
-    shape = len(keys), -1, points.codes.shape[-1]
-    n_chains = len(points.codes) // len(keys)
-    factor = images.proposal.factor
-    if factor.ndim == 2:
-        factor = jax.vmap(jnp.diag)(factor)
+    proposal, term = images.proposal, images.grouped(points.term)
+    n_chains, dim = len(points.codes) // len(keys), points.codes.shape[-1]
 
     def draw(key: PRNGKeyArray) -> tuple[Float[Array, "n dim"], Float[Array, "2 n"]]:
         normal, uniform = jax.random.split(jax.random.fold_in(key, number))
-        momentum = jax.random.normal(normal, (n_chains, shape[-1]), jnp.float32)
+        momentum = jax.random.normal(normal, (n_chains, dim), jnp.float32)
         return momentum, jax.random.uniform(uniform, (2, n_chains), jnp.float32)
 
     momentum, uniform = jax.vmap(draw)(keys)
@@ -257,8 +286,8 @@ def transition(
     step = (step_size * (0.5 + 0.5 * shortening))[:, None]
 
     def force(at: Points) -> Float[Array, "chains dim"]:
-        slope = at.proposal_gradient + beta * at.weight_gradient
-        return (slope.reshape(shape) @ factor).reshape(slope.shape)
+        slope = images.grouped(at.proposal_gradient + beta * at.weight_gradient)
+        return proposal.scaled(slope, term, "imed,ine->inmd").reshape(at.codes.shape)
 
     def energy(at: Points, momentum: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
         potential = -at.log_proposal - beta * at.log_weight
@@ -267,8 +296,8 @@ def transition(
     def leapfrog(carry: _Moving, _: None) -> tuple[_Moving, None]:
         at, momentum = carry
         half = momentum + 0.5 * step * force(at)
-        move = (step * half).reshape(shape) @ jnp.swapaxes(factor, 1, 2)
-        reached = visit(images, at.codes + move.reshape(half.shape))
+        move = proposal.scaled(images.grouped(step * half), term, "imde,ine->inmd")
+        reached = visit(images, at.codes + move.reshape(half.shape), at.term)
         return (reached, half + 0.5 * step * force(reached)), None
 
     (end, left), _ = lax.scan(leapfrog, (points, momentum), None, length=n_leapfrog)
@@ -285,7 +314,7 @@ def transition(
 @eqx.filter_jit
 def _anneal(
     images: Weighing,
-    start: Float[Array, "chains dim"],
+    start: _Start,
     keys: Shaped[PRNGKeyArray, " images"],
     annealing: Annealing,
     held: Float[Array, "transitions images"] | None = None,
@@ -308,14 +337,14 @@ def _anneal(
     def step(carry: _Chains, stage: _Stage) -> tuple[_Chains, tuple[Array, Array]]:
         points, log_weight, log_step = carry
         (number, beta, size), increment = stage
-        size = jnp.exp(log_step) if size is None else jnp.repeat(size, len(start) // len(keys))
+        size = jnp.exp(log_step) if size is None else jnp.repeat(size, len(start[0]) // len(keys))
         points, chance = transition(images, points, keys, number, beta, size, annealing.n_leapfrog)
         log_step = log_step + _ADAPTATION * (chance - annealing.target_acceptance)
         learned = jnp.exp(jnp.mean(by_image(log_step), axis=1)), jnp.mean(by_image(chance), axis=1)
         return (points, log_weight + increment * points.log_weight, log_step), learned
 
-    points = visit(images, start)
-    log_step = jnp.full(len(start), jnp.log(annealing.step_size))
+    points = visit(images, *start)
+    log_step = jnp.full(len(start[0]), jnp.log(annealing.step_size))
     carry = points, increments[0] * points.log_weight, log_step
     (_, log_weight, _), (sizes, chances) = lax.scan(step, carry, (stages, increments[1:]))
     return sizes, by_image(log_weight), jnp.mean(chances, axis=0)

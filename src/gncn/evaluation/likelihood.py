@@ -11,7 +11,7 @@ The published numbers come from a script that adds log S instead of subtracting 
 `LikelihoodCurve.paper_mean` restates a result in that convention, which is 2 log S
 higher (17.03 nats at S = 5000), for comparison with published tables and nothing else.
 
-Importance sampling from a proposal q that knows the image gives, with z_s ~ q,
+Importance sampling from a proposal q(z|x) that knows the image gives, with z_s ~ q,
 
     log p̂(x) = logsumexp_s log w(z_s) − log S,   log w(z) = log p(z) + log p(x|z) − log q(z|x)
 
@@ -22,7 +22,7 @@ sample size (Σ w)² / Σ w² tells: a handful out of hundreds means that it doe
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -37,7 +37,7 @@ from gncn.evaluation.images import (
     PerImage,
     blocks,
 )
-from gncn.evaluation.proposals import GaussianProposal
+from gncn.evaluation.proposals import Proposal
 from gncn.evaluation.protocols import Images, WithPrior
 
 MOST_SAMPLES = 1_000_000_000
@@ -175,6 +175,24 @@ class WeightedEstimate(PerImage):
     effective_sample_size: Float[np.ndarray, " images"]
     n_samples: int
 
+    @property
+    def sampling_error(self) -> Float[np.ndarray, " images"]:
+        """Standard error of each value in nats, as far as its samples tell: √(1/ESS − 1/S)."""
+        return np.sqrt(np.maximum(1 / self.effective_sample_size - 1 / self.n_samples, 0))
+
+
+class Seen(NamedTuple):
+    """Log densities of codes in nats: of each term of q with its share, of p(z) and of p(x|z)."""
+
+    terms: Float[Array, "codes terms"]
+    prior: Float[Array, " codes"]
+    likelihood: Float[Array, " codes"]
+
+    @property
+    def log_weight(self) -> Float[Array, " codes"]:
+        """Log w(z) = log p(z) + log p(x|z) − log q(z|x)."""
+        return self.prior + self.likelihood - jax.nn.logsumexp(self.terms, axis=-1)
+
 
 class Weighing(eqx.Module):
     """Some images, the proposals q(z|x) for them, and the weights w(z) = p(x, z) / q(z|x).
@@ -184,29 +202,48 @@ class Weighing(eqx.Module):
 
     model: WithPrior
     x: Float[Array, "images pixels"]
-    proposal: GaussianProposal
+    proposal: Proposal
 
-    def sample(self, keys: Shaped[PRNGKeyArray, " images"], n: int) -> Float[Array, "codes dim"]:
-        """Draw `n` codes for each image from its proposal."""
-        codes = eqx.filter_vmap(lambda q, key: q.sample(key, n))(self.proposal, keys)
-        return codes.reshape(len(keys) * n, -1)
+    def sample(
+        self, keys: Shaped[PRNGKeyArray, " images"], n: int
+    ) -> tuple[Float[Array, "codes dim"], Int[Array, " codes"]]:
+        """Draw `n` codes for each image from its proposal, each with the term it comes from."""
+        codes, term = self.proposal.sample(keys, n)
+        return codes.reshape(len(keys) * n, -1), term.reshape(-1)
 
-    def log_proposal(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
-        """Log q(z|x) in nats."""
-        grouped = codes.reshape(len(self.x), -1, codes.shape[-1])
-        return eqx.filter_vmap(lambda q, z: q.log_prob(z))(self.proposal, grouped).reshape(-1)
+    def grouped(self, of_codes: Shaped[Array, "codes *size"]) -> Shaped[Array, "images n *size"]:
+        """The same with an axis of images."""
+        return of_codes.reshape(len(self.x), -1, *of_codes.shape[1:])
 
-    def log_weight(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
-        """Log w(z) in nats."""
+    def log_likelihood(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
+        """Log p(x|z) in nats."""
         repeated = jnp.repeat(self.x, len(codes) // len(self.x), axis=0)
-        return self.model.log_joint(repeated, codes) - self.log_proposal(codes)
+        return self.model.output.log_prob(repeated, self.model.decode(codes))
+
+    def log_gaussians(self, codes: Float[Array, "codes dim"]) -> Float[Array, "codes modes"]:
+        """Log densities of the proposals' Gaussians in nats."""
+        found = self.proposal.log_gaussians(self.grouped(codes))
+        return found.reshape(len(codes), -1)
+
+    def terms(
+        self, gaussians: Float[Array, "codes modes"], prior: Float[Array, " codes"]
+    ) -> Float[Array, "codes terms"]:
+        """Log densities of the terms of q, each with its share."""
+        shares = jnp.repeat(self.proposal.log_shares, len(prior) // len(self.x), axis=0)
+        return shares + jnp.concatenate([gaussians, prior[:, None]], axis=1)
+
+    def see(self, codes: Float[Array, "codes dim"]) -> Seen:
+        """All log densities of codes."""
+        prior = self.model.log_prior(codes)
+        terms = self.terms(self.log_gaussians(codes), prior)
+        return Seen(terms, prior, self.log_likelihood(codes))
 
 
 def by_blocks(
     weigh: Callable[[Weighing, Int[np.ndarray, " rows"]], Float[Array, "_ rows"]],
     model: WithPrior,
     x: Images,
-    proposal: GaussianProposal,
+    proposal: Proposal,
     n_samples: int,
     on_block: Callable[[int, int], None] | None,
 ) -> tuple[WeightedEstimate, list[Float[np.ndarray, " images"]]]:
@@ -242,7 +279,7 @@ def by_blocks(
 
 def importance_log_likelihood(
     model: WithPrior,
-    proposal: GaussianProposal,
+    proposal: Proposal,
     x: Images,
     *,
     key: PRNGKeyArray,
@@ -295,7 +332,8 @@ def _weigh(
         sums: Float[Array, "2 images"], number: Int[Array, ""]
     ) -> tuple[Float[Array, "2 images"], None]:
         draw_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
-        log_weight = images.log_weight(images.sample(draw_keys, draw)).reshape(len(keys), draw)
+        codes, _ = images.sample(draw_keys, draw)
+        log_weight = images.see(codes).log_weight.reshape(len(keys), draw)
         wanted = number * draw + jnp.arange(draw) < n_samples
         new = log_sums(jnp.where(wanted[None, :], log_weight, -jnp.inf))
         return jnp.logaddexp(sums, new), None

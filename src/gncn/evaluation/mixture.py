@@ -31,7 +31,7 @@ COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
 
 _HIGHEST = lax.Precision.HIGHEST
 _BLOCK = 128
-_NEAR = 8  # components that replace a mixture near a code
+_NEAR = 4  # components that count near a code
 _AT_ONCE = 1 << 24  # whitened numbers held at once for densities of a few codes
 
 
@@ -90,16 +90,20 @@ class Mixture(eqx.Module):
         joint = self.component_log_prob(codes) + jax.nn.log_softmax(self.logits)[None, :]
         return jax.nn.logsumexp(joint, axis=-1)
 
-    def near(self, code: Float[Array, " dim"]) -> "Mixture":
-        """The mixture of the few components that most likely drew a code, if all are costly.
+    def precision_near(self, code: Float[Array, " dim"]) -> Float[Array, "dim dim"]:
+        """Σ_k r_k Σ_k^{-1} with the responsibilities r of a code's likeliest components.
 
-        Around the code its log density differs by a constant, up to what the components left
-        out contribute.  In many dimensions that is next to nothing.
+        That is minus the second derivative of log p(z), but for the term that says how components
+        differ, which would make it indefinite between them.
         """
-        if self.covariance != "full" or self.n_components <= _NEAR:
-            return self
-        chosen = lax.top_k(self.component_log_prob(code[None])[0] + self.logits, _NEAR)[1]
-        return jax.tree.map(lambda leaf: leaf[chosen], self)
+        joint = self.component_log_prob(code[None])[0] + self.logits
+        highest, chosen = lax.top_k(joint, min(_NEAR, self.n_components))
+        shares = jax.nn.softmax(highest)
+        if self.covariance == "diagonal":
+            return jnp.diag(shares @ self.whitening[chosen] ** 2)
+        rows = jnp.sqrt(shares)[:, None, None] * self.whitening[chosen]
+        rows = rows.reshape(-1, self.dim)
+        return jnp.matmul(rows.T, rows, precision=_HIGHEST)
 
     @eqx.filter_jit
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:

@@ -86,7 +86,7 @@ def fit_mixture(
     *,
     seed: int = 0,
     regularisation: float = 1e-4,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     max_iterations: int = 100,
     on_iteration: Callable[[int, float], None] | None = None,
 ) -> MixtureFit:
@@ -98,8 +98,7 @@ def fit_mixture(
         covariance: the kind of Σ_k.
         seed: of the k-means clusters to start from.
         regularisation: ε, added to every variance (scikit-learn's default is 1e-6).
-        tolerance: stop when an iteration's gain in the mean objective is below this, in
-            nats per dimension.
+        tolerance: stop when an iteration's gain in the mean objective is below this, in nats.
         max_iterations: take at most so many steps.
         on_iteration: called after every step with its number and the mean objective.
 
@@ -153,7 +152,7 @@ def fit_mixture(
             )
         if on_iteration is not None:
             on_iteration(len(objective), objective[-1])
-        least = max(tolerance * dim, _ROUNDING * abs(objective[-1]))
+        least = max(tolerance, _ROUNDING * abs(objective[-1]))
         gained = len(objective) == 1 or objective[-1] - objective[-2] >= least
         if not gained or len(objective) >= max_iterations:
             break

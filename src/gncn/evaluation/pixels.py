@@ -57,6 +57,12 @@ class PixelLikelihood(eqx.Module):
         """Log p(x|z) of every image under every code's drive; one matrix product."""
 
     @abc.abstractmethod
+    def information(
+        self, drive: Float[Array, " pixels"], jacobian: Float[Array, "pixels dim"]
+    ) -> Float[Array, "dim dim"]:
+        """J^T F J: what an image tells of codes on average, F being the information on drives."""
+
+    @abc.abstractmethod
     def sample(
         self, key: PRNGKeyArray, drive: Float[Array, "codes pixels"]
     ) -> Shaped[Array, "codes pixels"]:
@@ -87,6 +93,12 @@ class BernoulliPixels(PixelLikelihood):
         self, x: Float[Array, "images pixels"], drive: Float[Array, "codes pixels"]
     ) -> Float[Array, "images codes"]:
         return log_likelihood_table(x, drive)
+
+    def information(
+        self, drive: Float[Array, " pixels"], jacobian: Float[Array, "pixels dim"]
+    ) -> Float[Array, "dim dim"]:
+        mean = jax.nn.sigmoid(drive)
+        return jacobian.T @ (jacobian * (mean * (1 - mean))[:, None])
 
     def sample(
         self, key: PRNGKeyArray, drive: Float[Array, "codes pixels"]
@@ -127,6 +139,13 @@ class GaussianPixels(PixelLikelihood):
         squares = squares + jnp.sum(means * weighted, axis=-1)[None, :] - 2 * products
         normaliser = 0.5 * precision.log_determinant() - self._constant(x.shape[-1])
         return normaliser - 0.5 * squares
+
+    def information(
+        self, drive: Float[Array, " pixels"], jacobian: Float[Array, "pixels dim"]
+    ) -> Float[Array, "dim dim"]:
+        slope = jax.jvp(self.mean, (drive,), (jnp.ones_like(drive),))[1]
+        moved = (slope[:, None] * jacobian).T
+        return self.errors.precision.weigh(moved) @ moved.T
 
     def sample(
         self, key: PRNGKeyArray, drive: Float[Array, "codes pixels"]

@@ -1,8 +1,16 @@
-"""Gaussian proposals for importance sampling and annealing, one for each image.
+"""Proposals near the posterior of each image, for importance sampling and annealing.
 
-From an encoder: ``GaussianProposal(means, stds)``.  For models without one, such as
-those that settle, `laplace_proposal` climbs from a given code to the posterior's peak and
-takes the curvature of log p(x, z) there.
+A posterior has several peaks.  A proposal that sits on one of them misses the others: estimates
+are then too low, and nothing shows it.  So a proposal is a sum of Gaussians, one for each peak
+that a search found, and of the prior:
+
+    q(z|x) = a p(z) + (1 − a) Σ_m w_m N(z; μ_m, C_m C_m^T)
+
+The share a of prior samples bounds the weights: p(x, z) / q(z|x) ≤ p(x|z) / a.
+
+The search climbs log p(x, z) from several codes: the one that the model itself gives the image,
+and prior samples that predict it best.  The curvature at a peak gives the Gaussian's width, and
+height and width its weight w_m (Laplace's approximation).
 """
 
 import equinox as eqx
@@ -11,138 +19,247 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from gncn.base.errors import DataError, check_positive
-from gncn.evaluation.images import blocks
+from gncn.base.errors import ConfigError, DataError, check_counts, check_positive
 from gncn.evaluation.mixture import Mixture
-from gncn.evaluation.protocols import Images, WithPrior
+from gncn.evaluation.protocols import Codes, Images, WithPrior
 
-_PRIOR_DRAWS = 2000
 _N_STEPS = 200
 _LEARNING_RATE = 0.05
-_AT_ONCE = 16  # images whose curvature, dim x dim numbers each, is held at once
+_DRAWS = 2000  # prior samples among which starts are searched, and which tell the prior's widths
+_PRIOR_DRAWS = 500  # prior samples of each image, among which q's are drawn: few are drawn twice
+_EVEN = 0.2  # of the weight is shared out evenly, since Laplace's approximation can be wrong
+_AT_ONCE = 1 << 28  # numbers of matrices held at once
+_HIGHEST = lax.Precision.HIGHEST
 
-_Climber = tuple[Float[Array, "images dim"], optax.OptState]
-_Factor = Float[Array, "*images dim dim"] | Float[Array, "*images dim"]
+MOST_MODES = 1000
+"""The most Gaussians of a proposal."""
+
+_Climber = tuple[Float[Array, "codes dim"], optax.OptState]
 
 
-class GaussianProposal(eqx.Module):
-    """q(z|x) = N(z; m, C C^T), of one image, or of several with a leading axis.
+class Proposal(eqx.Module):
+    """q(z|x) of several images; an image's codes are neighbours.
 
-    C is `factor`, lower triangular, or its diagonal alone (standard deviations), and C^{-1} is
-    `whitening`.  Methods are written for one image, that is, without the leading axis.
+    =========  ================  ======================================================
+    symbol     field             shape
+    =========  ================  ======================================================
+    log w_m    `log_weights`     (images, modes)
+    μ_m        `means`           (images, modes, dim)
+    C_m        `factors`         (images, modes, dim, dim), triangular
+    C_m^{-1}   `whitening`       (images, modes, dim, dim)
+    z ~ p(z)   `prior_draws`     (images, draws, dim)
+    a          `prior_share`     a number from 0 to below 1
+    =========  ================  ======================================================
+
     """
 
-    mean: Float[Array, "*images dim"]
-    factor: _Factor
-    whitening: _Factor
+    log_weights: Float[Array, "images modes"]
+    means: Float[Array, "images modes dim"]
+    factors: Float[Array, "images modes dim dim"]
+    whitening: Float[Array, "images modes dim dim"]
+    prior_draws: Float[Array, "images draws dim"]
+    prior_share: float = eqx.field(static=True)
 
-    def __init__(self, mean: Float[Array, "*images dim"], factor: _Factor) -> None:
-        """Invert the factor once, outside of compiled programs if it is a matrix.
+    @property
+    def log_shares(self) -> Float[Array, "images terms"]:
+        """Logarithms of the weights of all terms: the Gaussians, and at last the prior."""
+        gaussians = self.log_weights + jnp.log1p(-self.prior_share)
+        prior = jnp.full((len(gaussians), 1), jnp.log(self.prior_share))
+        return jnp.concatenate([gaussians, prior], axis=1)
 
-        Two batches of triangular systems in one program can wait for each other without end:
-        on a CPU, JAX's solver shares the threads that it waits for.  So densities are products
-        with the inverse.
+    def log_gaussians(self, codes: Float[Array, "images n dim"]) -> Float[Array, "images n modes"]:
+        """Log N(z; μ_m, C_m C_m^T) of each image's own codes, in nats."""
+        deviations = codes[:, :, None] - self.means[:, None]
+        white = jnp.einsum("imde,inme->inmd", self.whitening, deviations, precision=_HIGHEST)
+        diagonals = jnp.diagonal(self.whitening, axis1=-2, axis2=-1)
+        height = jnp.sum(jnp.log(jnp.abs(diagonals)), axis=-1)
+        constant = 0.5 * codes.shape[-1] * jnp.log(2 * jnp.pi)
+        return height[:, None] - constant - 0.5 * jnp.sum(white**2, axis=-1)
+
+    def scaled(
+        self, vectors: Float[Array, "images n dim"], term: Int[Array, "images n"], equation: str
+    ) -> Float[Array, "images n dim"]:
+        """C v of each vector, with the factor of its term; or C^T v, by the equation of einsum.
+
+        The prior's term has no factor, and takes that of the likeliest Gaussian.
         """
-        self.mean = mean
-        self.factor = factor
-        if factor.ndim == mean.ndim:
-            self.whitening = 1 / factor
-        else:
-            inverse = np.linalg.inv(np.asarray(factor, np.float64))
-            self.whitening = jnp.asarray(np.tril(inverse), jnp.float32)
+        n_modes = self.means.shape[1]
+        best = jnp.argmax(self.log_weights, axis=1)[:, None]
+        mode = jnp.where(term == n_modes, best, term)
+        products = jnp.einsum(equation, self.factors, vectors)
+        return jnp.take_along_axis(products, mode[:, :, None, None], axis=2)[:, :, 0]
 
-    def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
-        """Draw `n` codes."""
-        noise = jax.random.normal(key, (n, self.mean.shape[-1]), jnp.float32)
-        if self.factor.ndim == 1:
-            return self.mean[None, :] + self.factor[None, :] * noise
-        return self.mean[None, :] + noise @ self.factor.T
+    def sample(
+        self, keys: Shaped[PRNGKeyArray, " images"], n: int
+    ) -> tuple[Float[Array, "images n dim"], Int[Array, "images n"]]:
+        """Draw `n` codes for each image, and the number of the term that each comes from."""
+        n_modes, dim = self.means.shape[1:]
 
-    def log_prob(self, codes: Float[Array, "n dim"]) -> Float[Array, " n"]:
-        """Log density log q(z|x) of each code, in nats."""
-        deviations = codes - self.mean[None, :]
-        if self.whitening.ndim == 1:
-            white, diagonal = deviations * self.whitening[None, :], self.whitening
-        else:
-            white = jnp.matmul(deviations, self.whitening.T, precision=lax.Precision.HIGHEST)
-            diagonal = jnp.diagonal(self.whitening)
-        constant = 0.5 * len(diagonal) * jnp.log(2 * jnp.pi) - jnp.sum(jnp.log(diagonal))
-        return -0.5 * jnp.sum(white**2, axis=-1) - constant
+        def draw(
+            key: PRNGKeyArray, shares: Float[Array, " terms"], pool: Float[Array, "draws dim"]
+        ) -> tuple[Int[Array, " n"], Float[Array, "n dim"], Float[Array, "n dim"]]:
+            by_term, by_noise, by_row = jax.random.split(key, 3)
+            term = jax.random.categorical(by_term, shares, shape=(n,))
+            noise = jax.random.normal(by_noise, (n, dim), jnp.float32)
+            row = jax.random.randint(by_row, (n,), 0, len(pool), jnp.int32)
+            return term, noise, pool[row]
+
+        term, noise, from_prior = jax.vmap(draw)(keys, self.log_shares, self.prior_draws)
+        mode = jnp.minimum(term, n_modes - 1)[:, :, None]
+        codes = jnp.take_along_axis(self.means, mode, axis=1)
+        codes = codes + self.scaled(noise, term, "imde,ine->inmd")
+        return jnp.where((term == n_modes)[:, :, None], from_prior, codes), term
 
 
-def laplace_proposal(
-    model: WithPrior,
-    x: Images,
-    codes: Float[Array | np.ndarray, "images dim"],
-    *,
-    key: PRNGKeyArray,
-    inflation: float = 1.1,
-) -> GaussianProposal:
-    """Fit a Gaussian to each image's posterior: its peak, and the curvature there.
+class Proposer(eqx.Module):
+    """Makes proposals for images under a model with a prior that has a density.
 
-    Adam climbs log p(x, z) from `codes`, in units of the prior's standard deviations and
-    with a rate that decays to 0; then Σ^{-1} = −∂² log p(x, z).  Directions in which that
-    is flatter than the prior's widest get the prior's width.  Any proposal is valid, so the
-    curvature may use a prior that is only right near the peak: of a mixture, its likeliest
-    components.
-
-    The `key` is of samples by which the prior's widths are known.  `inflation` multiplies the
-    Gaussian's standard deviations, by more than 1 since a proposal should be wider than its target
-    rather than narrower.
+    Attributes:
+        model: p(z) and p(x|z).
+        draws: prior samples, among which starts are searched.
+        key: of the proposals' own prior samples.
+        n_modes: Gaussians for each image.
+        prior_share: a.
+        inflation: factor on the Gaussians' standard deviations; above 1, since a proposal should
+            be wider than what it stands for, rather than narrower.
 
     Raises:
-        ConfigError: `inflation` is not positive.
-        DataError: `x` can't be data of the model, or there isn't one code for each image.
+        ConfigError: a number is not allowed.
     """
-    check_positive(inflation=inflation)
-    images, start = model.output.check(x), jnp.asarray(codes)
-    if len(start) != len(images):
-        raise DataError(f"Give one code an image; received {len(start)} for {len(images)} images.")
-    drawn = np.asarray(model.prior.sample(key, _PRIOR_DRAWS), np.float64)
-    covariance = np.atleast_2d(np.cov(drawn, rowvar=False))
-    widths = jnp.asarray(np.sqrt(np.diag(covariance)), jnp.float32)
-    flattest = 1 / np.linalg.eigvalsh(covariance)[-1]
-    peaks, factors = [], []
-    for rows, n in blocks(len(images), _AT_ONCE):
-        peak, curvature = _climb(model, jnp.asarray(images[rows], jnp.float32), start[rows], widths)
-        values, vectors = np.linalg.eigh(np.asarray(curvature, np.float64))
-        values = np.maximum(values, flattest)
-        spread = (vectors / values[:, None, :]) @ np.swapaxes(vectors, 1, 2)
-        peaks.append(np.asarray(peak)[:n])
-        factors.append(inflation * np.linalg.cholesky(spread)[:n])
-    return GaussianProposal(
-        jnp.asarray(np.concatenate(peaks)), jnp.asarray(np.concatenate(factors), jnp.float32)
-    )
+
+    model: WithPrior
+    draws: Float[Array, "draws dim"]
+    drives: Float[Array, "draws pixels"]
+    key: PRNGKeyArray
+    n_modes: int = eqx.field(static=True)
+    prior_share: float = eqx.field(static=True)
+    inflation: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        model: WithPrior,
+        key: PRNGKeyArray,
+        *,
+        n_modes: int = 4,
+        prior_share: float = 0.05,
+        inflation: float = 1.1,
+    ) -> None:
+        check_counts(MOST_MODES, n_modes=n_modes)
+        check_positive(inflation=inflation)
+        if not 0 <= prior_share < 1:
+            raise ConfigError(
+                f"prior_share must be at least 0 and below 1; received {prior_share!r}."
+            )
+        by_draw, self.key = jax.random.split(key)
+        self.model = model
+        self.draws = model.prior.sample(by_draw, _DRAWS)
+        self.drives = model.decode(self.draws)
+        self.n_modes, self.prior_share, self.inflation = n_modes, prior_share, inflation
+
+    def __call__(self, x: Images, codes: Codes, first: int = 0) -> Proposal:
+        """Proposals for images `x`, with a code of each to climb from.
+
+        Random numbers depend on an image's number alone, and `first` is that of the first.
+
+        Raises:
+            DataError: `x` can't be data of the model, or there isn't one code for each image.
+        """
+        images, codes = self.model.output.check(x), jnp.asarray(codes, jnp.float32)
+        if len(codes) != len(images):
+            raise DataError(
+                f"Give one code an image; received {len(codes)} for {len(images)} images."
+            )
+        x = jnp.asarray(images, jnp.float32)
+        peaks, heights, curvatures = _search(self, x, codes)
+        lower = np.linalg.cholesky(np.asarray(curvatures, np.float64))
+        whitening = np.swapaxes(lower, -1, -2) / self.inflation
+        factors = np.triu(np.linalg.inv(whitening))
+        widths = np.sum(np.log(np.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
+        evidence = np.asarray(heights, np.float64) + widths
+        shares = np.exp(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True))
+        numbers = range(first, first + len(x))
+        pools = [
+            self.model.prior.sample(jax.random.fold_in(self.key, number), _PRIOR_DRAWS)
+            for number in numbers
+        ]
+        return Proposal(
+            jnp.asarray(np.log((1 - _EVEN) * shares + _EVEN / self.n_modes), jnp.float32),
+            peaks,
+            jnp.asarray(factors, jnp.float32),
+            jnp.asarray(whitening, jnp.float32),
+            jnp.stack(pools),
+            self.prior_share,
+        )
+
+
+def images_at_once(n_modes: int, dim: int) -> int:
+    """For how many images proposals fit into a gigabyte or two."""
+    return int(np.clip(_AT_ONCE // (3 * n_modes * dim**2), 1, 50))
 
 
 @eqx.filter_jit
-def _climb(
-    model: WithPrior,
-    x: Float[Array, "images pixels"],
-    start: Float[Array, "images dim"],
-    widths: Float[Array, " dim"],
-) -> tuple[Float[Array, "images dim"], Float[Array, "images dim dim"]]:
-    """The codes at the posteriors' peaks, and minus the second derivative there."""
+def _search(
+    proposer: Proposer, x: Float[Array, "images pixels"], codes: Float[Array, "images dim"]
+) -> tuple[
+    Float[Array, "images modes dim"],
+    Float[Array, "images modes"],
+    Float[Array, "images modes dim dim"],
+]:
+    """Peaks of log p(x, z), log p(x, z) there, and minus its second derivative, or nearly.
+
+    Adam climbs in units of the prior's standard deviations, with a rate that decays to 0.
+    """
+    model, draws, n_modes = proposer.model, proposer.draws, proposer.n_modes
+    fit = model.output.table(x, proposer.drives)
+    starts = [codes]
+    for number in range(1, n_modes):  # the best of each share of the draws, so that they differ
+        rows = slice(number - 1, None, n_modes - 1)
+        starts.append(draws[rows][jnp.argmax(fit[:, rows], axis=1)])
+    start = jnp.stack(starts, axis=1).reshape(-1, draws.shape[1])
+    repeated = jnp.repeat(x, n_modes, axis=0)
+    widths = jnp.std(draws, axis=0)[None]
     optimiser = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, _N_STEPS))
 
     def step(carry: _Climber, _: None) -> tuple[_Climber, None]:
         moved, state = carry
-        depth = lambda u: -jnp.sum(model.log_joint(x, start + widths[None, :] * u))  # noqa: E731
+        depth = lambda u: -jnp.sum(model.log_joint(repeated, start + widths * u))  # noqa: E731
         update, state = optimiser.update(jax.grad(depth)(moved), state)
         return (moved + jnp.asarray(update), state), None
 
     zero = jnp.zeros_like(start)
     (moved, _), _ = lax.scan(step, (zero, optimiser.init(zero)), None, length=_N_STEPS)
-    peak = start + widths[None, :] * moved
+    peaks = start + widths * moved
+    heights = model.log_joint(repeated, peaks)
+    curvatures = lax.map(lambda code: _curvature(model, code), peaks)
+    shape = len(x), n_modes
+    return (
+        peaks.reshape(*shape, -1),
+        heights.reshape(shape),
+        curvatures.reshape(*shape, *curvatures.shape[1:]),
+    )
 
-    def curvature(
-        one: tuple[Float[Array, " pixels"], Float[Array, " dim"]],
-    ) -> Float[Array, "dim dim"]:
-        image, code = one
-        prior = model.prior.near(code) if isinstance(model.prior, Mixture) else model.prior
-        local = WithPrior(model.decoder, prior)
-        return -jax.hessian(lambda z: local.log_joint(image[None], z[None])[0])(code)
 
-    return peak, lax.map(curvature, (x, peak))
+def _curvature(model: WithPrior, code: Float[Array, " dim"]) -> Float[Array, "dim dim"]:
+    """J^T F J + Σ_k r_k Σ_k^{-1}: positive definite, and so a Gaussian's.
+
+    J is the decoder's Jacobian and F the information of pixels about their drive (Gauss and
+    Newton).  Where logits are linear in codes, as those of rectifiers are piece by piece, the
+    first term is exact.  The second is the curvature of a mixture's likeliest components, with
+    their responsibilities r.
+    """
+    decode = lambda z: model.decode(z[None])[0]  # noqa: E731
+    drive = decode(code)
+    jacobian = (jax.jacfwd if len(code) < len(drive) else jax.jacrev)(decode)(code)
+    mixture = model.prior if isinstance(model.prior, Mixture) else None
+    own = _precision(model, code) if mixture is None else mixture.precision_near(code)
+    return model.output.information(drive, jacobian) + own
+
+
+def _precision(model: WithPrior, code: Float[Array, " dim"]) -> Float[Array, "dim dim"]:
+    """Minus the second derivative of log p(z), made positive."""
+    found = -jax.hessian(lambda z: model.log_prior(z[None])[0])(code)
+    values, vectors = jnp.linalg.eigh(found)
+    floor = 1e-3 * jnp.max(jnp.abs(values))
+    return (vectors * jnp.maximum(values, floor)[None, :]) @ vectors.T

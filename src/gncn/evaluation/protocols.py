@@ -70,15 +70,16 @@ class WithPrior(eqx.Module):
         """The drive that codes predict."""
         return self.decoder.decode(codes)
 
+    def log_prior(self, codes: Float[Array, "codes dim"]) -> Float[Array, " codes"]:
+        """Log p(z) of each code in nats; the prior must have a density."""
+        assert isinstance(self.prior, Prior), "this prior has no density"
+        return self.prior.log_prob(codes)
+
     def log_joint(
         self, x: Float[Array, "codes pixels"], codes: Float[Array, "codes dim"]
     ) -> Float[Array, " codes"]:
-        """Log p(x, z) of images and a code for each, in nats.
-
-        The prior must have a density.
-        """
-        assert isinstance(self.prior, Prior), "this prior has no density"
-        return self.prior.log_prob(codes) + self.output.log_prob(x, self.decode(codes))
+        """Log p(x, z) of images and a code for each, in nats; the prior must have a density."""
+        return self.log_prior(codes) + self.output.log_prob(x, self.decode(codes))
 
 
 class StandardNormal(eqx.Module):

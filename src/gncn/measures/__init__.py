@@ -6,7 +6,7 @@ by ``gncn.register("measure", name, YourMeasure)``.
 
 from gncn.measures.codes import CodeMap, LinearProbe, Sparsity
 from gncn.measures.completion import Completion, Yardsticks
-from gncn.measures.likelihood import Likelihood, Samples, Tight
+from gncn.measures.likelihood import Likelihood, Samples
 from gncn.measures.measure import MEASURES
 from gncn.measures.measure import Column as Column
 from gncn.measures.measure import Condition as Condition
@@ -22,6 +22,7 @@ from gncn.measures.measure import within as within
 from gncn.measures.models import as_measurable as as_measurable
 from gncn.measures.subject import Measurable as Measurable
 from gncn.measures.subject import Subject as Subject
+from gncn.measures.tight import Tight
 
 for _name, _measure in {
     "likelihood": Likelihood,

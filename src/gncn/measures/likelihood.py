@@ -1,7 +1,7 @@
-"""`Likelihood`, `Tight` and `Samples`: measures of a model with a prior over codes.
+"""`Likelihood` and `Samples`: measures of a model with a prior over codes.
 
-Log p(x) is measured by Monte Carlo from the prior, at one S and as a curve over S, and of a few
-images by importance sampling and annealing, with a bracket.
+Log p(x) is measured by Monte Carlo from the prior, at one S and as a curve over S.  Tight
+estimates of some images are in `gncn.measures.tight`.
 """
 
 from functools import partial
@@ -10,37 +10,31 @@ from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Shaped
 from pydantic import Field, field_validator
 
 from gncn.base.errors import MOST_COUNT
-from gncn.evaluation.annealing import (
-    MOST_ANNEALED,
-    AnnealedEstimate,
-    Annealing,
-    annealed_log_likelihood,
-    bracket,
-)
 from gncn.evaluation.images import tile
 from gncn.evaluation.likelihood import (
     MOST_SAMPLES,
-    WeightedEstimate,
-    importance_log_likelihood,
     prior_log_likelihood,
 )
 from gncn.evaluation.mixture import Covariance
-from gncn.evaluation.proposals import GaussianProposal
 from gncn.evaluation.protocols import CodeSampler, WithPrior
 from gncn.evaluation.recall import EmpiricalPrior
 from gncn.evaluation.yardsticks import nearest_images
 from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
 from gncn.measures.subject import Subject
 
+Sizes = tuple[Annotated[int, Field(ge=1, le=MOST_SAMPLES)], ...]
+CURVE = Field(
+    default=(100, 1000, 5000, 25_000), description="Values of S for the curve of log p(x)."
+)
+
 _OTHERS = {
     "likelihood_own_prior": "with the prior that the model was trained with",
     "likelihood_training_codes": "with the codes of training images as the prior",
 }
-_FEW_S, _N_SAMPLES = 5000, 100
+_N_SAMPLES = 100
 
 
 class PriorMeasure(Measure):
@@ -61,9 +55,10 @@ class PriorMeasure(Measure):
         return (value,) if isinstance(value, int) else value
 
 
-def _column(
+def likelihood_column(
     suffix: str, title: str, published: str = "", path: tuple[str, ...] = (), ranked: bool = True
 ) -> Column:
+    """A column of one of the kinds of log p(x), for its measure."""
     return Column(
         f"log_likelihood{suffix}",
         title,
@@ -73,6 +68,11 @@ def _column(
         ranked=ranked,
         table="generative",
     )
+
+
+def _end_of_curve(numbers: Numbers) -> Any:
+    curve = within("likelihood", "curve")(numbers)
+    return curve["mean"][-1] if curve else None
 
 
 class Likelihood(PriorMeasure):
@@ -87,9 +87,7 @@ class Likelihood(PriorMeasure):
         le=1000,
         description="Repetitions of log p(x), each with other prior samples.",
     )
-    curve: tuple[Annotated[int, Field(ge=1, le=MOST_SAMPLES)], ...] = Field(
-        default=(100, 1000, 5000, 25_000), description="Values of S for the curve of log p(x)."
-    )
+    curve: Sizes = CURVE
     other_priors: bool = Field(
         default=True,
         description="Measure log p(x) with the model's own prior and the training codes, too.",
@@ -104,10 +102,11 @@ class Likelihood(PriorMeasure):
         "comparison with published numbers."
     )
     columns = (
-        _column("", "log p(x), mixture prior", "honest_log_likelihood"),
-        _column("_training_codes", "log p(x), training codes"),
-        _column("_own_prior", "log p(x), N(0, I)"),
-        _column(
+        likelihood_column("", "log p(x), mixture prior", "honest_log_likelihood"),
+        Column("log_likelihood_most", "log p(x), most S", _end_of_curve, False, table="generative"),
+        likelihood_column("_training_codes", "log p(x), training codes"),
+        likelihood_column("_own_prior", "log p(x), N(0, I)"),
+        likelihood_column(
             "_paper_convention",
             "log p(x) + 2 log S",
             "log_likelihood",
@@ -182,130 +181,10 @@ class Likelihood(PriorMeasure):
         return rows
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        return _draw_curve(result, folder)
+        return draw_curve(result, folder)
 
 
-class Tight(PriorMeasure):
-    """Tight estimates of log p(x).
-
-    Both begin at the model's own proposals: an encoder's posterior, or a Laplace
-    approximation for a model that settles.  `leapfrog_step` is in standard deviations of these.
-    """
-
-    tight_images: int = Field(
-        default=24, ge=1, le=MOST_COUNT, description="Images whose log p(x) is estimated tightly."
-    )
-    importance_samples: int = Field(
-        default=1000,
-        ge=1,
-        le=MOST_SAMPLES,
-        description="Importance samples for each of these images.",
-    )
-    n_temperatures: int = Field(
-        default=24, ge=1, le=MOST_ANNEALED, description="Temperatures of annealing."
-    )
-    n_chains: int = Field(
-        default=4, ge=1, le=MOST_ANNEALED, description="Chains of annealing for each image."
-    )
-    leapfrog_step: float = Field(
-        default=0.3, gt=0, description="First step size of the Hamiltonian transitions."
-    )
-
-    needs_density = True
-    note = (
-        "A lower bound on average, too, but it starts from Gaussians near the posterior of each "
-        "image. On images that the model simulated itself it is also bounded from above: the gap "
-        "says how far off it can be."
-    )
-    columns = (_column("_tight", "log p(x), annealed", path=("tight", "mean"), ranked=False),)
-
-    def measure(self, subject: Subject) -> Result:
-        prior = subject.prior(self.n_components, self.covariance)
-        model = WithPrior(subject.model.decoder, prior.prior)
-        images = subject.target.array[: self.tight_images]
-        n_images = len(images)
-        annealing = Annealing(
-            n_temperatures=self.n_temperatures,
-            n_chains=self.n_chains,
-            step_size=self.leapfrog_step,
-        )
-
-        def propose(x: Shaped[np.ndarray, "images pixels"]) -> GaussianProposal:
-            codes = subject.model.encode_layers(x)[-1]
-            return subject.model.propose(model, x, codes, subject.key(7))
-
-        subject.report(f"finding proposals for {n_images} images")
-        proposal = propose(images)
-        weigh = partial(
-            importance_log_likelihood,
-            model,
-            proposal,
-            images,
-            key=subject.key(8),
-            n_samples=self.importance_samples,
-            on_block=subject.counting("importance sampling", "images"),
-        )
-        weighed = WeightedEstimate(**subject.keep("tight: importance", lambda: vars(weigh())))
-        subject.report(f"annealing: 0 of {n_images} images")
-        anneal = partial(
-            annealed_log_likelihood,
-            model,
-            images,
-            key=subject.key(2),
-            proposal=proposal,
-            annealing=annealing,
-            on_block=subject.counting("annealing", "images"),
-        )
-        found = AnnealedEstimate(**subject.keep("tight: annealing", lambda: vars(anneal())))
-
-        def check() -> dict[str, Any]:
-            subject.report("annealing both ways on simulated images")
-            n, key = max(n_images // 3, 2), subject.key(3)
-            both = bracket(model, n, key=key, propose=propose, annealing=annealing)
-            return {"n": n, "lower": both.lower.mean, "upper": both.upper.mean, "gap": both.gap}
-
-        simulated = subject.keep("tight: check", check)
-        same = prior_log_likelihood(model, images, key=subject.key(0), n_samples=_FEW_S)
-        numbers = {
-            "method": "annealed importance sampling from a proposal for each image, by "
-            "Hamiltonian transitions",
-            "n_images": n_images,
-            "n_temperatures": annealing.n_temperatures,
-            "n_chains": annealing.n_chains,
-            "mean": found.mean,
-            "standard_error": found.standard_error,
-            "effective_sample_size": float(np.mean(found.effective_sample_size)),
-            "acceptance": float(np.mean(found.acceptance)),
-            "importance_sampling": {
-                "n_samples": self.importance_samples,
-                "mean": weighed.mean,
-                "standard_error": weighed.standard_error,
-                "effective_sample_size": float(np.mean(weighed.effective_sample_size)),
-            },
-            "same_images_at_S_5000": float(same.mean[0]),
-            "simulated_images": simulated,
-            "note": self.note,
-        }
-        return Result(prior.numbers | {"tight": numbers})
-
-    def rows(self, numbers: Numbers) -> list[Row]:
-        if (found := numbers.get("tight")) is None:
-            return []
-        gap, weighed = found["simulated_images"]["gap"], found["importance_sampling"]
-        same = f"{found['n_images']} images; S = 5000 says {found['same_images_at_S_5000']:.2f}"
-        size, n = weighed["effective_sample_size"], weighed["n_samples"]
-        annealed = f"{same}; gap on simulated ones {gap:.2f}"
-        importance = f"the same images; {size:.0f} effective samples of {n}"
-        return [
-            Row("log p(x), annealed", f"{found['mean']:.2f} nats", annealed),
-            Row("log p(x), importance", f"{weighed['mean']:.2f} nats", importance),
-        ]
-
-    def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
-        return _draw_curve(result, folder)
-
-
-def _draw_curve(result: Result, folder: Path) -> Path | None:
+def draw_curve(result: Result, folder: Path) -> Path | None:
     """Draw log p(x) against S, with the tight estimate if there is one; None without a curve."""
     from gncn.figures.style import COLOURS, INK, new_figure, save_figure, style
 
@@ -319,16 +198,17 @@ def _draw_curve(result: Result, folder: Path) -> Path | None:
     axes.errorbar(curve["n_samples"], curve["mean"], curve["standard_error"], label=label, **look)
     title = f"log p(x), a lower bound: it {_rise(curve)}"
     if tight is not None:
-        n, same, mean = tight["n_images"], tight["same_images_at_S_5000"], tight["mean"]
-        look = {"color": COLOURS[1], "marker": "s", "linestyle": "none"}
-        axes.plot([_FEW_S], [same], label=f"S = 5000, {n} images alone", mfc="none", **look)
+        n, mean, same = tight["n_images"], tight["mean"], tight["from_prior_samples"]
+        look = {"color": COLOURS[1], "marker": "s", "markersize": 4, "linestyle": "--"}
+        axes.plot(same["n_samples"], same["mean"], label=f"{n} images alone", mfc="none", **look)
         error, label = tight["standard_error"], f"annealed, the same {n} images"
         axes.axhline(mean, color=COLOURS[1], label=label, linewidth=1)
         axes.axhspan(mean - error, mean + error, color=COLOURS[1], alpha=0.12, linewidth=0)
-        gap = tight["simulated_images"]["gap"]
+        gaps, most = tight["simulated_images"]["gaps"], same["n_samples"][-1]
         title += (
-            f"\nAnnealing {_against(mean - same)} S = 5000 on the same {n} images"
-            f"\nand lies within {gap:.2f} nats of the truth on images that it simulated"
+            f"\nAnnealing {_against(mean - same['mean'][-1])} S = {most:,} on the same {n} images"
+            f"\nGap on images that it simulated: median {gaps['median']:.2f} nats, worst "
+            f"{gaps['worst']:.2f}"
         )
     axes.set_xscale("log")
     style(axes, x="prior samples S", y="nats per image")

@@ -6,10 +6,10 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
 from gncn.base.errors import ConfigError
-from gncn.baselines.autoencoder import GVAE, RAE, Autoencoder, encoder_proposal
+from gncn.baselines.autoencoder import RAE, Autoencoder
 from gncn.baselines.clamped import ClampedCompleter, EncodeAgain
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.core.competition import Columns
@@ -19,8 +19,7 @@ from gncn.core.network import Network
 from gncn.evaluation.completion import Ways, combine
 from gncn.evaluation.images import blocks
 from gncn.evaluation.pixels import PixelLikelihood, pixels_of
-from gncn.evaluation.proposals import GaussianProposal
-from gncn.evaluation.protocols import Codes, Images, Mask, StandardNormal, WithPrior
+from gncn.evaluation.protocols import Codes, Images, Mask, StandardNormal
 from gncn.evaluation.recall import SHARPNESS, fit_recall, fit_refined
 from gncn.measures.subject import Measurable, States
 
@@ -159,18 +158,6 @@ class AutoencoderModel(Measurable):
 
     def group_sizes(self) -> list[int | None]:
         return [None] * len(self.model.encoder.weights)
-
-    def propose(
-        self, model: WithPrior, images: Images, codes: Codes, key: PRNGKeyArray
-    ) -> GaussianProposal:
-        """The encoder's q(z|x) where the objective makes it a posterior (Eq 21).
-
-        Nothing keeps the GAN-AE's q(z|x) from shrinking to a point, and the RAE's is a point.
-        They get Laplace approximations.
-        """
-        if isinstance(self.model, GVAE):
-            return encoder_proposal(self.model, jnp.asarray(images, jnp.float32))
-        return super().propose(model, images, codes, key)
 
     @property
     def direct_completers(self) -> dict[str, ClampedCompleter]:

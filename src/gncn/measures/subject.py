@@ -23,8 +23,7 @@ from gncn.evaluation.images import image_shape
 from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.mixture_fit import choose_mixture
 from gncn.evaluation.pixels import PixelLikelihood, output_of
-from gncn.evaluation.proposals import GaussianProposal, laplace_proposal
-from gncn.evaluation.protocols import Codes, Decoder, Images, Mask, Prior, WithPrior
+from gncn.evaluation.protocols import Codes, Decoder, Images, Mask, Prior
 
 Keep = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 """Gives what was kept of a measurement under a name, or computes and keeps it: arrays and
@@ -33,8 +32,8 @@ values in JSON's types, however nested."""
 States = Float[np.ndarray, "images _units"]
 """States of a layer; the top layer's are the codes."""
 
-_REGULARISATION = 0.03
-"""Added to every variance of the mixture that is fitted to codes."""
+_REGULARISATION = 0.2
+"""Added to every variance of the mixture that is fitted to codes, as a share of their variance."""
 
 
 @runtime_checkable
@@ -66,15 +65,6 @@ class Measurable(Protocol):
     def group_sizes(self) -> list[int | None]:
         """Neurons in a column of each latent layer; None without columns."""
         ...
-
-    def propose(
-        self, model: WithPrior, images: Images, codes: Codes, key: PRNGKeyArray
-    ) -> GaussianProposal:
-        """Gaussians near the posteriors p(z|x) of `model`, this decoder with some prior.
-
-        Here Laplace approximations, found by climbing from the codes.
-        """
-        return laplace_proposal(model, images, codes, key=key, inflation=1.0)
 
     @property
     def direct_completers(self) -> Mapping[str, Completer]:
@@ -188,20 +178,23 @@ class Subject:
             self.report(f"fitting the prior: EM step {number}, {objective:.2f}")
 
         self.report("fitting the prior: start from k-means")
+        codes = self.codes("train")
+        variance = float(np.mean(np.var(codes, axis=0, dtype=np.float64)))
+        regularisation = _REGULARISATION * (variance or 1.0)
         fit, tried = choose_mixture(
-            self.codes("train"),
+            codes,
             self.codes("validation"),
             n_components,
             covariance=covariance,
             seed=self.seed,
-            regularisation=_REGULARISATION,
+            regularisation=regularisation,
             on_iteration=on_iteration,
         )
         target = jnp.asarray(self.codes(self.split))
         numbers = {
             "n_components": fit.mixture.n_components,
             "covariance": covariance,
-            "regularisation": _REGULARISATION,
+            "regularisation": regularisation,
             "status": fit.status,
             "log_density_of_training_codes": fit.log_likelihood,
             f"log_density_of_{self.split}_codes": float(jnp.mean(fit.mixture.log_prob(target))),

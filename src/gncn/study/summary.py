@@ -338,7 +338,7 @@ def _cell(
     value, deviation = paper.of(column), spread.of(column)
     if ours is None or value is None:
         return Cell(ours, value)
-    if key == "m_mse":
+    if key == "m_mse_paper":
         return Cell(ours, value, judge_completion(ours, value, deviation, floor))
     verdict = judge(ours, value, deviation, low_is_good=column.low_is_good)
     printed = paper.log_likelihood
