@@ -207,7 +207,7 @@ def all_files(folder, measures):
     ("measures", "n_parts"),
     [
         (("likelihood",), 4),
-        later(("tight", "completion"), 8),
+        later(("tight", "completion"), 7),
     ],
 )
 def test_an_evaluation_that_was_killed_repeats_only_the_part_that_was_under_way(

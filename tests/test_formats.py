@@ -40,7 +40,7 @@ def test_stored_files_hold_their_numbers(stored):
     name, folder = stored
     wanted = json.loads((FORMATS / name / NUMBERS).read_text(encoding="utf-8"))
     found = STORED[name].numbers(folder)
-    assert set(found) == set(wanted)
+    assert set(found) >= set(wanted)  # columns may have come since
     for key, values in wanted.items():
         np.testing.assert_allclose(
             np.asarray(found[key], np.float64), values, rtol=1e-4, atol=1e-5, err_msg=key

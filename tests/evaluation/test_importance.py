@@ -305,3 +305,5 @@ def test_bad_input(continuous, matched, some_images):
     broken = eqx.tree_at(lambda m: m.decoder.outer, continuous, continuous.decoder.outer * jnp.nan)
     with pytest.raises(DivergenceError, match="not finite"):
         importance_log_likelihood(broken, matched, some_images, key=key)
+    with pytest.raises(DivergenceError, match="not finite"):
+        Proposer(broken, key)(some_images, np.zeros((10, 2)))

@@ -218,9 +218,9 @@ def mine():
         (loose(pictures={"mine": object()}), "arrays of numbers as pictures"),
         (
             Result({"probe": 1}),
-            "call its numbers 'probe': .* is that of the measure 'probe'",
+            "call its numbers 'probe': .* is the measure's 'probe'",
         ),
-        (Result({"likelihood_own_prior": 1}), "that of the measure 'likelihood'"),
+        (Result({"likelihood_own_prior": 1}), "the measure's 'likelihood'"),
         (Result({"seconds": 1}), "'seconds': this name is the library's own"),
     ],
 )

@@ -63,7 +63,7 @@ def test_what_callbacks_hear_in_order():
 
 
 def test_one_ends_training_in_good_order():
-    """The history and the models are those of a training of so many epochs; all have heard."""
+    """After the stop all is as after a training of so many epochs; all have heard."""
     notes = Notes()
     found = train(callbacks=[Enough(2), notes])
     assert found.status == "finished"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MOST_LINES, _MOST_SIGNS = 6, 160
 """Of what `words` says of layers, and of each of its lines."""
 _HEIGHT, _GAP, _EDGE, _LANE = 44, 40, 34, 24
-"""Of the drawing, in pixels: of a box and the gap between two, beside the boxes, between curves."""
+"""Of the drawing, in pixels: a box, the gap between two, the space at their sides and of curves."""
 _UP = {"learned": "E", "random": "E, fixed", "tied": "Wᵀ", "exact": "Wᵀ, exact"}
 _PREDICTS, _ERRS, _COMPETES = "#1f5fa8", "#b8432f", "#6b7280"
 

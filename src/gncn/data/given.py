@@ -34,7 +34,7 @@ def as_dataset(data: Any, *, binary: bool) -> Dataset:
 def as_split(
     data: Any, labels: Any = None, n_pixels: int | None = None, *, binary: bool, **options: Any
 ) -> tuple[Split, tuple[str, ...] | None]:
-    """All images given, or those of a path, in their order; and the names of their classes.
+    """All images given, or in a path, in their order; and the names of their classes.
 
     Args:
         data: a `Split`, a path, or any array.

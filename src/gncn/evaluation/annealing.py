@@ -223,7 +223,7 @@ def visit(
 ) -> Points:
     """Evaluate log densities and gradients at codes.
 
-    Those of the prior, which cost most, are evaluated once for q and w.
+    The prior's, which cost most, are evaluated once for q and w.
     """
     prior, prior_back = jax.vjp(images.model.log_prior, codes)
     likelihood, likelihood_back = jax.vjp(images.log_likelihood, codes)
@@ -287,7 +287,7 @@ def transition(
 
     def force(at: Points) -> Float[Array, "chains dim"]:
         slope = images.grouped(at.proposal_gradient + beta * at.weight_gradient)
-        return proposal.scaled(slope, term, "imed,ine->inmd").reshape(at.codes.shape)
+        return proposal.scaled(slope, term, transposed=True).reshape(at.codes.shape)
 
     def energy(at: Points, momentum: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
         potential = -at.log_proposal - beta * at.log_weight
@@ -296,7 +296,7 @@ def transition(
     def leapfrog(carry: _Moving, _: None) -> tuple[_Moving, None]:
         at, momentum = carry
         half = momentum + 0.5 * step * force(at)
-        move = proposal.scaled(images.grouped(step * half), term, "imde,ine->inmd")
+        move = proposal.scaled(images.grouped(step * half), term)
         reached = visit(images, at.codes + move.reshape(half.shape), at.term)
         return (reached, half + 0.5 * step * force(reached)), None
 

@@ -21,7 +21,13 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from gncn.base.errors import ConfigError, DataError, check_counts, check_positive
+from gncn.base.errors import (
+    ConfigError,
+    DataError,
+    DivergenceError,
+    check_counts,
+    check_positive,
+)
 from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.protocols import Codes, Images, WithPrior
 
@@ -79,13 +85,18 @@ class Proposal(eqx.Module):
         return height[:, None] - constant - 0.5 * jnp.sum(white**2, axis=-1)
 
     def scaled(
-        self, vectors: Float[Array, "images n dim"], term: Int[Array, "images n"], equation: str
+        self,
+        vectors: Float[Array, "images n dim"],
+        term: Int[Array, "images n"],
+        *,
+        transposed: bool = False,
     ) -> Float[Array, "images n dim"]:
-        """C v of each vector, with the factor of its term; or C^T v, by the equation of einsum.
+        """C v of each vector, or C^T v, with the factor of its term.
 
-        The prior's term has no factor, and takes that of the likeliest Gaussian.
+        The prior's term has no factor, and takes the one of the likeliest Gaussian.
         """
         n_modes = self.means.shape[1]
+        equation = "imed,ine->inmd" if transposed else "imde,ine->inmd"
         best = jnp.argmax(self.log_weights, axis=1)[:, None]
         mode = jnp.where(term == n_modes, best, term)
         products = jnp.einsum(equation, self.factors, vectors)
@@ -109,7 +120,7 @@ class Proposal(eqx.Module):
         term, noise, from_prior = jax.vmap(draw)(keys, self.log_shares, self.prior_draws)
         mode = jnp.minimum(term, n_modes - 1)[:, :, None]
         codes = jnp.take_along_axis(self.means, mode, axis=1)
-        codes = codes + self.scaled(noise, term, "imde,ine->inmd")
+        codes = codes + self.scaled(noise, term)
         return jnp.where((term == n_modes)[:, :, None], from_prior, codes), term
 
 
@@ -161,10 +172,11 @@ class Proposer(eqx.Module):
     def __call__(self, x: Images, codes: Codes, first: int = 0) -> Proposal:
         """Proposals for images `x`, with a code of each to climb from.
 
-        Random numbers depend on an image's number alone, and `first` is that of the first.
+        Random numbers depend on an image's number alone, and `first` is the number of the first.
 
         Raises:
             DataError: `x` can't be data of the model, or there isn't one code for each image.
+            DivergenceError: log p(x, z) is not finite.
         """
         images, codes = self.model.output.check(x), jnp.asarray(codes, jnp.float32)
         if len(codes) != len(images):
@@ -173,7 +185,17 @@ class Proposer(eqx.Module):
             )
         x = jnp.asarray(images, jnp.float32)
         peaks, heights, curvatures = _search(self, x, codes)
-        lower = np.linalg.cholesky(np.asarray(curvatures, np.float64))
+        precisions = np.asarray(curvatures, np.float64)
+        if not (np.isfinite(precisions).all() and np.isfinite(heights).all()):
+            raise DivergenceError(
+                "log p(x, z) is not finite: the model's logits or log p(z) are not. Check its "
+                "parameters."
+            )
+        # What single precision rounds off may leave it a little below positive definite.
+        rounding = 1e-6 * np.max(np.diagonal(precisions, axis1=-2, axis2=-1), axis=-1)
+        lower = np.linalg.cholesky(
+            precisions + rounding[..., None, None] * np.eye(precisions.shape[-1])
+        )
         whitening = np.swapaxes(lower, -1, -2) / self.inflation
         factors = np.triu(np.linalg.inv(whitening))
         widths = np.sum(np.log(np.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
@@ -245,7 +267,7 @@ def _curvature(model: WithPrior, code: Float[Array, " dim"]) -> Float[Array, "di
     """J^T F J + Σ_k r_k Σ_k^{-1}: positive definite, and so a Gaussian's.
 
     J is the decoder's Jacobian and F the information of pixels about their drive (Gauss and
-    Newton).  Where logits are linear in codes, as those of rectifiers are piece by piece, the
+    Newton).  Where logits are linear in codes, as with rectifiers piece by piece, the
     first term is exact.  The second is the curvature of a mixture's likeliest components, with
     their responsibilities r.
     """

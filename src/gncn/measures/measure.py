@@ -166,7 +166,7 @@ class _Asked(dict[str, Any]):
 
 
 def _owners(but_for: str) -> dict[str, str]:
-    """Whose the keys of numbers are, but for those of one measure."""
+    """Whose the keys of numbers are, but for the keys of one measure."""
     owners = dict.fromkeys(_NO_MEASURES, "the library's own")
     for name in MEASURES.names():
         asked = _Asked({name: None})
@@ -174,7 +174,7 @@ def _owners(but_for: str) -> dict[str, str]:
             with suppress(Exception):  # whatever a user's function raises
                 column.find({} if column.needs else asked)
         if name != but_for:
-            owners |= dict.fromkeys(asked, f"that of the measure {name!r}")
+            owners |= dict.fromkeys(asked, f"the measure's {name!r}")
     return owners
 
 

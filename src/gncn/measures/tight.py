@@ -40,10 +40,10 @@ class Tight(PriorMeasure):
     """
 
     tight_images: int = Field(
-        default=50, ge=1, le=MOST_COUNT, description="Images whose log p(x) is estimated tightly."
+        default=24, ge=1, le=MOST_COUNT, description="Images whose log p(x) is estimated tightly."
     )
     simulated_images: int = Field(
-        default=20,
+        default=12,
         ge=1,
         le=MOST_COUNT,
         description="Simulated images, on which the estimate is bounded from both sides.",
@@ -58,7 +58,7 @@ class Tight(PriorMeasure):
         default=24, ge=1, le=MOST_ANNEALED, description="Temperatures of annealing."
     )
     n_chains: int = Field(
-        default=8, ge=1, le=MOST_ANNEALED, description="Chains of annealing for each image."
+        default=4, ge=1, le=MOST_ANNEALED, description="Chains of annealing for each image."
     )
     n_modes: int = Field(
         default=4, ge=1, le=MOST_MODES, description="Peaks of each posterior that are searched."

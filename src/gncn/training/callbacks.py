@@ -1,7 +1,7 @@
 """`Callback`: what hears of a training, may end it, and may have a state that checkpoints keep.
 
 Progress bars, loggers (`gncn.training.loggers`) and run folders are callbacks.  `Callbacks` are
-those of one training, checked before it begins.
+the callbacks of one training, checked before it begins.
 """
 
 import inspect

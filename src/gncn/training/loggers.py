@@ -1,8 +1,8 @@
 """Loggers: callbacks that write the numbers of every epoch to a file or to a tracker.
 
-A row is one trial after one epoch.  Its names are those of the history, with the split before them:
+A row is one trial after one epoch.  Its names are the history's, with the split before them:
 ``validation_error``, ``train_sparsity_1``.  ``training`` counts the trainings that one logger has
-heard of, such as those of a GVAE-CV that chooses among several variances.
+heard of, such as trainings of a GVAE-CV that chooses among several variances.
 """
 
 import csv
