@@ -34,7 +34,7 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 from gncn.base.registry import _KINDS  # noqa: E402
 from gncn.figures import style  # noqa: E402
 
-# Modules stay as long as the tests do, so looking through them for garbage is in vain.
+# Modules stay as long as the tests do, so a search for garbage among them finds none.
 gc.freeze()
 gc.set_threshold(10_000, 20, 50)
 

@@ -60,6 +60,19 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def markdown_table(rows: Sequence[Sequence[str]], n_left: int) -> str:
+    """Rows of cells, which are Markdown already; columns after the first `n_left` to the right.
+
+    >>> print(markdown_table([["model", "BCE"], ["gncn", "47.93"]], 1))
+    | model | BCE |
+    | --- | ---: |
+    | gncn | 47.93 |
+    """
+    head, *rest = rows
+    rule = ["---" if at < n_left else "---:" for at in range(len(head))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *rest))
+
+
 def html_table(caption: str, rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells as a table in HTML, the first row its head."""
     lines = []

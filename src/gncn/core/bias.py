@@ -1,4 +1,4 @@
-"""Biases of predictions: what a layer is predicted to be when no neuron above it is active.
+"""Biases of predictions: the prediction of a layer when no neuron above it is active.
 
     h^l = Σ W φ(z) + b^l        Δb^l = e^l
 

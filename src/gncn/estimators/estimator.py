@@ -111,8 +111,7 @@ class Estimator(BaseEstimator):
             rest, validation = split_off(images, [size], seed=config.seed)
             data = dataclasses.replace(data, train=rest, validation=validation)
         with bar_drawn(self.progress) as bars:
-            told = [*Callbacks(self.callbacks).all, *bars]
-            found = train(config, data, callbacks=told)
+            found = train(config, data, callbacks=Callbacks(self.callbacks, *bars))
         self._keep(config, found.network, data.train, found.history)
         return self
 
@@ -123,9 +122,8 @@ class Estimator(BaseEstimator):
         training = config.training.model_copy(update={**_TO_THE_END, "n_epochs": 1})
         before = getattr(self, "_learner", None)
         with bar_drawn(self.progress) as bars:
-            told = [*Callbacks(self.callbacks).all, *bars]
-            found = learn_once(model, data, training, config.seed, before, told)
-        model, learner, record = found
+            told = Callbacks(self.callbacks, *bars)
+            model, learner, record = learn_once(model, data, training, config.seed, before, told)
         self._keep(config, model, data.train, (*getattr(self, "history_", ()), record))
         self._learner = learner
         return self
@@ -148,7 +146,7 @@ class Estimator(BaseEstimator):
         self._learner = self._prior = None
 
     def _padded(self, function: Any, images: Any) -> Any:
-        """What a function says of images, given to it in few different numbers."""
+        """The answers of a function for images, which it gets in few different numbers."""
         n = len(images)
         size = _FEW if n <= _FEW else -(-n // _MANY) * _MANY
         rows = np.minimum(np.arange(size), n - 1)

@@ -5,7 +5,7 @@ Each chain keeps the term m that its first code comes from, and passes through
 
     p_β(z) ∝ q_m(z) w(z)^β,    w(z) = p(x, z) / q(z|x),    β from 0 to 1
 
-with a Hamiltonian transition at each β.  At β = 1 all terms together are the posterior, for
+with a Hamiltonian transition at each β.  At β = 1 all terms together are the posterior, since
 Σ_m q_m w = p(x, z): annealing goes on in the space of pairs (m, z), where it starts at q_m(z) and
 ends at q_m(z) w(z).  So a chain stays near its own peak, and no peak that a term knows is missed.
 A proposal near the posterior needs far fewer temperatures than the prior would.  With z_t the

@@ -201,11 +201,8 @@ class Proposer(eqx.Module):
         widths = np.sum(np.log(np.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
         evidence = np.asarray(heights, np.float64) + widths
         shares = np.exp(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True))
-        numbers = range(first, first + len(x))
-        pools = [
-            self.model.prior.sample(jax.random.fold_in(self.key, number), _PRIOR_DRAWS)
-            for number in numbers
-        ]
+        keys = (jax.random.fold_in(self.key, first + row) for row in range(len(x)))
+        pools = [self.model.prior.sample(key, _PRIOR_DRAWS) for key in keys]
         return Proposal(
             jnp.asarray(np.log((1 - _EVEN) * shares + _EVEN / self.n_modes), jnp.float32),
             peaks,

@@ -179,7 +179,7 @@ def _owners(but_for: str) -> dict[str, str]:
 
 
 def measured(name: str, measure: Measure, subject: Subject) -> Result:
-    """What a measure finds, with numbers in the types of JSON.
+    """The findings of a measure, with numbers in the types of JSON.
 
     Raises:
         ConfigError: a measure from outside the library finds no `Result`, or one that files can't
@@ -217,7 +217,7 @@ def measured(name: str, measure: Measure, subject: Subject) -> Result:
 
 
 def _plain(part: str, key: str, value: Any, n_images: int) -> Any:
-    """What a file can hold of a value; any exception where that is nothing."""
+    """A value as a file can hold it; any exception where it can't."""
     if part == "numbers":
         check_values(found := jsonable({key: value}, finite=False))
         return found[key]

@@ -18,7 +18,7 @@ from typing import Any
 from gncn.base.errors import ConfigError, GncnError, RunError, quoted
 from gncn.base.extras import needs
 from gncn.base.files import jsonable, read_json, write_atomic
-from gncn.base.shown import in_markdown
+from gncn.base.shown import in_markdown, markdown_table
 from gncn.runs.config import Config
 from gncn.runs.evaluation import Evaluation
 from gncn.runs.folder import RunFolder
@@ -196,7 +196,7 @@ def _without_places(config: Config) -> Config:
 
 
 def _about(model: Any) -> str:
-    """What a model is, in a sentence."""
+    """A sentence that says what the model is."""
     kind, what = type(model).__name__, ""
     if (circuit := getattr(model, "circuit", None)) is not None:
         sizes = "-".join(map(str, circuit.sizes))
@@ -213,7 +213,6 @@ def _data_section(data: dict[str, Any]) -> str:
 
 def _measured_section(found: Evaluation) -> str:
     rows = [tuple(map(in_markdown, (row.name, row.value, row.remark))) for row in found.rows]
-    lines = [f"| {' | '.join(cells)} |" for cells in [("measure", "value", ""), *rows]]
-    table = "\n".join([lines[0], "|---|---|---|", *lines[1:]])
+    table = markdown_table([("measure", "value", ""), *rows], 3)
     notes = "".join(f"\n{in_markdown(note)}\n" for note in found.notes)
     return f"## Measured on {in_markdown(found.title)}\n\n{table}\n{notes}"

@@ -104,9 +104,8 @@ def train_run(
             result = choose_variance(config, train_one, keep).fit
         else:
             try:
-                result = train(
-                    config, data, callbacks=[*Callbacks(callbacks).all, folder], checkpoints=where
-                )
+                told = Callbacks(callbacks, folder)
+                result = train(config, data, callbacks=told, checkpoints=where)
             except Interrupted as stop:
                 _write_again(folder, stop.fit)
                 raise

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from gncn.base.errors import ConfigError, RunError, unknown_choice
 from gncn.base.files import DAMAGED, place, read_json
-from gncn.base.shown import html_table, in_latex, in_markdown, shown, text_table
+from gncn.base.shown import html_table, in_latex, in_markdown, markdown_table, shown, text_table
 from gncn.measures import MEASURES
 from gncn.runs.evaluation import Evaluation, evaluate
 from gncn.runs.folder import RunFolder
@@ -322,9 +322,8 @@ def render(comparison: Comparison, form: str) -> str:
         ConfigError: the form is unknown.
     """
     if form == "markdown":
-        head, *rows = zip(*_table(comparison, "**{}**".format, in_markdown), strict=True)
-        lines = [head, ["---", "---", *["---:"] * (len(head) - 2)], *rows]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        columns = _table(comparison, "**{}**".format, in_markdown)
+        return markdown_table([*zip(*columns, strict=True)], 2)
     if form == "latex":
         runs, models, *others = _table(comparison, r"\textbf{{{}}}".format, in_latex)
         cells = ([_latex(cell) for cell in one] for one in others)

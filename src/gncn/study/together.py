@@ -39,7 +39,7 @@ def tune_together(
     Options are as in `tune`.
 
     Raises:
-        ConfigError: a part that the search names can't be had by other processes.
+        ConfigError: other processes can't get a part that the search names.
         RunError: one of them failed; the others are ended, and their trials will be begun again.
         KeyboardInterrupt: Ctrl-C; they are ended, too.
     """

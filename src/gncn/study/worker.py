@@ -79,7 +79,7 @@ class Worker:
 
 
 def parts_for_worker(task: Any) -> str:
-    """What a worker must import for the registered parts that a task, as plain values, names.
+    """The imports of a worker for the registered parts that a task, as plain values, names.
 
     Raises:
         ConfigError: a part was registered where no other process finds it, in an interactive

@@ -23,7 +23,7 @@ _TOLD = tuple(name for name in _METHODS if name.startswith("on_"))
 
 @dataclass(frozen=True)
 class Start:
-    """What a callback hears when training begins.
+    """The news when training begins.
 
     Attributes:
         n_epochs: epochs that the training has at most, those included that are done already.
@@ -87,16 +87,19 @@ class Callback:
 class Callbacks:
     """The callbacks of a training, each of which has one of the methods.
 
+    A user gives one, several or none; `others` are the library's.
+
     Raises:
         ConfigError: something has none of them, has one with other arguments, or one that is
             unknown.
     """
 
-    def __init__(self, callbacks: Any) -> None:
+    def __init__(self, callbacks: Any, *others: Any) -> None:
         if isinstance(callbacks, Callbacks):
             callbacks = callbacks.all
         several = isinstance(callbacks, Sequence)
-        self.all: list[Any] = [] if callbacks is None else [*callbacks] if several else [callbacks]
+        given = [] if callbacks is None else callbacks if several else [callbacks]
+        self.all: list[Any] = [*given, *others]
         for one in self.all:
             _check(one)
         self._stateful = [one for one in self.all if _has_state(one)]

@@ -152,7 +152,7 @@ def fit(
     if checkpoints is not None and resume_from is not None:
         raise ConfigError("Give checkpoints or resume_from, not both: it goes on in one place.")
     with bar_drawn(progress) as bars:
-        told = Callbacks([*Callbacks(callbacks).all, *bars])
+        told = Callbacks(callbacks, *bars)
         return _fit(models, data, configs, seeds, told, checkpoints, resume_from)
 
 
