@@ -112,6 +112,7 @@ def test_every_file_of_a_run(trained, tmp_path, harm, monkeypatch):
         check_run(trained, tmp_path / f"run-{number}", name, harm, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_training_without_checkpoints_is_not_begun_again(trained, tmp_path, damaged):
     folder = shutil.copytree(trained, tmp_path / "run")
