@@ -2,5 +2,5 @@
 
 Read `circuit`, `chain`, `network`, `settling`, `learning`, `discrepancy`, `inference` and
 `completion` in this order.  The parts of a network are in `activations`, `competition`,
-`likelihood`, `gaussian`, `precision` and `connections`.
+`likelihood`, `precision`, `bias` and `connections`.
 """

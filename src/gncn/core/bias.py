@@ -61,6 +61,7 @@ class LearnedBias(Bias):
 
     def update(self, error: Units) -> Float[Array, " units"]:
         """Δb = e, averaged over the mini-batch."""
+        # Each image's share is in its error already, so the sum is the average.
         return jnp.sum(error, axis=0)
 
     def learned(self, direction: Float[Array, " units"], rate: Rate) -> "LearnedBias":

@@ -51,6 +51,8 @@ class Settling(Description):
 
     model_config = ConfigDict(allow_inf_nan=True)  # `_check` has better words
 
+    # A factory, since the settlers register only when `gncn.settlers` is imported after this
+    # module.
     settler: Annotated[Settler, *named(SETTLERS)] = Field(
         default_factory=lambda: SETTLERS.make("euler")
     )
@@ -121,9 +123,12 @@ def build(
 
 def assemble(circuit: Circuit, settling: Settling, key: PRNGKeyArray) -> Network:
     """Make a network of what was checked; see `build`."""
+    # Four bytes a synapse, asked before any array is made.
     refuse_too_large(
         f"A network of {circuit.n_synapses:,} synapses", 4 * circuit.n_synapses, "Make it smaller."
     )
+    # Each connection has a key for W and one for E, used or not. So W is the same for every kind of
+    # feedback.
     keys = jax.random.split(key, 2 * len(circuit.connections))
     pairs = zip(keys[: len(keys) // 2], keys[len(keys) // 2 :], strict=True)
     scale = settling.weight_scale
@@ -133,6 +138,7 @@ def assemble(circuit: Circuit, settling: Settling, key: PRNGKeyArray) -> Network
     )
     layers = tuple(_population(circuit, settling, index) for index in range(len(circuit.layers)))
     network = Network(circuit, settling.settler, layers, connections)
+    # Parts from outside fail here, where a message can name them, and not in a compiled loop.
     probe(network)
     return network
 
@@ -146,8 +152,10 @@ def _population(circuit: Circuit, settling: Settling, index: int) -> Population:
     bias: Bias = LearnedBias(jnp.zeros(layer.size, jnp.float32)) if layer.bias else NoBias()
     # Pixels, where they are states (Eq 4), move as layer 1 does.
     latent = max(index, 1) - 1
+    # Arrays and not Python floats: networks with other numbers share one compiled program.
     each = {name: per_layer(name, getattr(settling, name), circuit.n_latent) for name in NUMBERS}
     numbers = {name: jnp.asarray(values[latent], jnp.float32) for name, values in each.items()}
+    # The data have no φ, so layer 0 always compares its state.
     compared = circuit.compared if index > 0 else "state"
     return Population(
         layer, errors, bias, **numbers, compared=compared, competing=circuit.competing
@@ -157,6 +165,7 @@ def _population(circuit: Circuit, settling: Settling, index: int) -> Population:
 def _built(kind: type[T], part: Connection | Likelihood, *options: Any) -> T:
     """What a part builds, if it is what the part should build."""
     made = type(part).__name__
+    # A subclass that lacks a method is noticed here, when Python refuses to make an instance of it.
     try:
         built = part.build(*options)
     except TypeError as error:
@@ -184,6 +193,7 @@ def _refuse_idle(circuit: Circuit, settling: Settling) -> None:
 
 def _refuse_dead_start(circuit: Circuit) -> None:
     """Refuse a start at which φ' is zero everywhere, if φ' gates what the states receive."""
+    # Other feedback takes no derivative, so a slope of 0 does no harm there.
     if not circuit.exact:
         return
     for index, layer in enumerate(circuit.layers[1:], start=1):

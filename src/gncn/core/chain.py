@@ -66,6 +66,7 @@ class Chain(Description):
     def _known(cls, options: Any) -> Any:
         """Refuse unknown options here, and lists become tuples, so that equal chains are equal."""
         if not isinstance(options, dict):
+            # Pydantic's own message says what is wrong with what is no table.
             return options
         for name in options:
             if name not in cls.model_fields and not _takers(name):
@@ -76,6 +77,7 @@ class Chain(Description):
         chosen = _all(options.get("connection", "dense"))
         if not chosen:
             raise ConfigError("connection must name at least one kind; received none.")
+        # If every part is an object, nobody would take these options.
         if not any(isinstance(one, str) for one in chosen):
             for name, value in options.items():
                 if value is not None and _kind_of(name) == "connection":
@@ -110,8 +112,10 @@ class Chain(Description):
         n = len(self.sizes)
         if n < 1:
             raise ConfigError("A chain needs at least one latent layer; received sizes=().")
+        # Nothing predicts the top, so g has one value fewer than there are latent layers.
         g = per_layer("prediction_activation", self.prediction_activation, n - 1)
         bias = per_layer("bias", self.bias, n)
+        # bias[0] is the data's and the top has none, so latent layers start at bias[1].
         latent: dict[str, list[Any]] = {
             "size": list(self.sizes),
             "activation": per_layer("activation", self.activation, n),
@@ -122,6 +126,7 @@ class Chain(Description):
         }
         between = {"connection": per_layer("connection", self.connection, n)}
         chosen = {
+            # An option such as `winners` may belong to φ or to g of a layer.
             "activation": list(zip(latent["activation"], (*g, "identity"), strict=True)),
             "competition": [(one,) for one in latent["competition"]],
             "connection": [(one,) for one in between["connection"]],
@@ -151,6 +156,8 @@ class Chain(Description):
         if self.output_activation is not None:
             return self.output_activation
         kinds, chosen = registry("likelihood"), self.likelihood
+        # An object or table may be given in place of a name; only its class says if data are
+        # binary.
         likelihood = kinds.get(chosen) if isinstance(chosen, str) else kinds.make(chosen)
         return "sigmoid" if likelihood.binary else "identity"
 
@@ -166,6 +173,7 @@ class Chain(Description):
         }
         for kind, parts in chosen.items():
             for part in (part for part in parts if isinstance(part, str)):
+                # Where chosen parts share an option, the first one's default is written.
                 entry = registry(kind).get(part)
                 for option in options_of(entry):
                     if not entry.model_fields[option].is_required():
@@ -260,6 +268,7 @@ def _connection(index: int, /, *, connection: Any, **options: Any) -> Connection
     made = gather(given, {"connection": "connection"}, {"connection": None}, "a chain")
     part = made["connection"]
     if isinstance(part, Connection):
+        # `model_copy` skips validation: the object was validated when it was made.
         return part.model_copy(update=place)
     table = part if isinstance(part, Mapping) else {"kind": part}
     return registry("connection").make({**table, **place})
@@ -273,6 +282,7 @@ def _plain(name: str, value: Any) -> Any:
     if kind and (isinstance(value, Part) or callable(value)):
         table = registry(kind).describe(value)
         if kind == "connection":
+            # A chain decides source and target itself, so files don't state them.
             return {option: one for option, one in table.items() if option not in WIRING}
         return table
     return value

@@ -76,6 +76,7 @@ class Layer(Description):
     @classmethod
     def _gather(cls, options: Any) -> Any:
         defaults = defaults_of(cls) | {"competition": "none", "likelihood": "gaussian"}
+        # What is no table goes to Pydantic, whose message names the types allowed.
         return gather(options, PARTS, defaults, "Layer") if isinstance(options, dict) else options
 
     @model_validator(mode="after")
@@ -192,6 +193,7 @@ class Circuit(Description):
     @property
     def exact(self) -> bool:
         """Whether settling climbs the exact gradient of ψ."""
+        # `_check` makes all connections agree, so the first one speaks for all.
         return self.connections[0].exact
 
     @property
@@ -234,6 +236,7 @@ class Circuit(Description):
         """
         return svg(self)
 
+    # Notebooks look for an attribute of this name.
     _repr_svg_ = svg
 
     def __str__(self) -> str:

@@ -74,6 +74,7 @@ class Completer(eqx.Module):
         way: see the module's docstring.
         n_settle_steps: T.
         sharpness: factor on the input to g^0 of missing pixels, after settling.  A prediction
+            # One mask for all images keeps a single dimension, and is broadcast later.
             from half an image is less certain than the network, which learned from whole
             ones, makes it.  Not for ``drift``, whose missing pixels are states.
 
@@ -101,13 +102,16 @@ class Completer(eqx.Module):
         """
         circuit = check_network(self.network).circuit
         visible = as_mask(visible, circuit.sizes[0])
+        # Missing pixels may be NaN, so the values are checked apart, where they are visible.
         x = as_images(x, circuit.sizes[0], unit=circuit.binary, missing=True)
+        # Inside a compiled program `x` has no values to look at.
         if isinstance(x, np.ndarray) and np.isnan(x[np.broadcast_to(visible, x.shape)]).any():
             raise DataError("A pixel that is visible has no value (NaN or masked). Hide it.")
         x, visible = jnp.asarray(x), jnp.asarray(visible)
         latents, drive = self.settle(x, visible)
         pixels = latents[0]
         if self.way != "drift":
+            # Drifted pixels are states themselves; silent ones are read from the prediction.
             pixels = self.network.layers[0].errors.mean(self.sharpness * drive)
         return jnp.where(jnp.atleast_2d(visible), x, pixels)
 
@@ -164,6 +168,7 @@ def settle_on_visible(
         input to g^0 from which the prediction z̄^0 is made.
     """
     seen = jnp.atleast_2d(visible)
+    # Not x * seen: a missing pixel may be NaN, and 0 times NaN is NaN.
     x = jnp.where(seen, x, 0.0)
     latents = initial_latents(network, x)
     if codes is not None:
@@ -171,12 +176,14 @@ def settle_on_visible(
     moving = network
     if way == "silent":
         data, *above = (layer.errors for layer in network.layers)
+        # Settling alone uses silent errors; the final response is the network's own.
         moving = network.replaced(errors=(SeenErrors(data, seen), *above))
     ready = for_batch(prepare(moving), len(x))
 
     def drift(latents: Latents) -> Pixels:
         """Eq 4: missing pixels step towards their prediction."""
         error = ready.network.respond(latents).errors[0]
+        # `Network.velocity` leaves the data alone, so Eq 4 stands here.
         pixels = latents[0] - network.layers[0].step_size * error
         return jnp.where(seen, latents[0], pixels)
 
@@ -184,6 +191,7 @@ def settle_on_visible(
         latents, state = carry
         pixels = drift(latents) if way == "drift" else latents[0]
         after, state = network.settler.step(*ready, latents, state)
+        # Pixels and states both step from the states before, as Eq 2 does.
         return (pixels, *after[1:]), state
 
     state = network.settler.init(ready.network, latents)

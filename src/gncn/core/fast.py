@@ -46,6 +46,7 @@ def prepare(network: Network, last: Any = None) -> Prepared:
     settler = network.settler
     laid = (connection.laid_out(settler.products) for connection in network.connections)
     network = network.replaced(connections=laid)
+    # Without the barrier XLA may work the tools out again in every step.
     tools = lax.optimization_barrier(settler.prepare(network, last))
     return Prepared(network, tools)
 
@@ -53,6 +54,7 @@ def prepare(network: Network, last: Any = None) -> Prepared:
 def for_batch(prepared: Prepared, n_images: int) -> Prepared:
     """Diagonal precisions repeated for every image: a CPU multiplies equal shapes faster."""
     errors = tuple(layer.errors.for_batch(n_images) for layer in prepared.network.layers)
+    # Without the barrier XLA may fold the repetition back into every product.
     errors = lax.optimization_barrier(errors)
     return prepared._replace(network=prepared.network.replaced(errors=errors))
 
@@ -89,12 +91,14 @@ def first_steps(prepared: Prepared, latents: Latents, n_steps: int) -> tuple[Lat
     """
     network = prepared.network
     settler = network.settler
+    # Up to L steps of L layers each are compiled here one after the other.
     deep = len(latents) ** 2 > _MOST_COMPILED
     if deep or not settler.forgets or settler.products != "float32" or network.circuit.exact:
         return latents, 0
     x, *above = latents
     latents = (x, *(states[:1] for states in above))
     n_taken = 0
+    # A layer keeps one row until the errors of single images reach it.
     while n_taken < n_steps and any(len(states) < len(x) for states in latents):
         latents = settler.plain_step(network, prepared.tools, latents)
         n_taken += 1

@@ -46,11 +46,13 @@ def gather(
             lacks one that it needs.
     """
     own = {name: value for name, value in options.items() if name in defaults}
+    # None means "not given", as for the options of a command.
     extra = {n: v for n, v in options.items() if n not in defaults and v is not None}
     chosen = {field: own.get(field, defaults[field]) for field in parts}
     used: set[str] = set()
     for field, name in chosen.items():
         if not isinstance(name, str):
+            # An object has its options already; any that stand next to it are refused below.
             continue
         entry = registry(parts[field]).get(name)
         given = {option: extra[option] for option in options_of(entry) if option in extra}
@@ -75,6 +77,7 @@ def _idle(
     where: str,
 ) -> ConfigError:
     """What to say of an option that no chosen part takes."""
+    # The option exists, but its part wasn't chosen.
     for field, kind in parts.items():
         if option not in takers(kind):
             continue

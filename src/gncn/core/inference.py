@@ -22,6 +22,7 @@ from gncn.core.states import as_data, check_network
 
 def _blocks(network: Network, images: Any, batch_size: int) -> Iterator[Settled]:
     """Settle block by block; only what the caller takes from a block stays in memory."""
+    # All images are checked before the first settles.
     values = as_data(network, images)
     check_whole("batch_size", batch_size, least=1)
     for first in range(0, len(values), batch_size):
@@ -110,6 +111,7 @@ def descend(network: Network, codes: Float[Array, "codes units"]) -> Latents:
         ConfigError: the top layer isn't the only one that nothing predicts.
     """
     circuit, top = network.circuit, network.circuit.n_latent
+    # If nothing predicts two layers, the top alone does not determine the states below.
     if circuit.predicted != tuple(range(top)):
         raise ConfigError(
             f"Going down starts from one top layer, {top}; here layers "

@@ -65,18 +65,22 @@ def hebbian_updates(
         weights: weight of each image in the average, not negative; by default all equal.
             An image of weight 0 leaves no trace.
     """
+    # The last mini-batch is filled up with images of weight 0; the mean is over the others.
     weights = jnp.ones(latents[0].shape[0]) if weights is None else weights
     shares = weights / jnp.sum(weights)
 
     def sent_up(index: int) -> Units:
+        # Called through the class; see `Network`.
         return type(network).sent_up(network, index, latents, responses) * shares[:, None]
 
     changes = []
     for connection in network.connections:
+        # Learning multiplies in the type that settling does.
         sent = responses.activities[connection.source].astype(network.settler.products)
         changes.append(connection.update(sent_up(connection.target), sent))
     biases = (layer.bias.update(sent_up(index)) for index, layer in enumerate(network.layers))
     each = zip(network.layers, latents, responses.activities, responses.drives, strict=True)
+    # Eq 7 learns from the deviations d, not from the weighted errors e.
     errors = (layer.errors.update(layer.actual(z, phi), h, shares) for layer, z, phi, h in each)
     return Updates(tuple(changes), tuple(biases), tuple(errors))
 

@@ -155,6 +155,7 @@ def binary_cross_entropy(x: Units, logits: Units) -> Nats:
 
     Computed from the logits, so it stays finite however sure the network is.
     """
+    # −log σ(h) is softplus(h) − h, and −log(1 − σ(h)) is softplus(h): both terms share it.
     return jnp.sum(jax.nn.softplus(logits) - x * logits, axis=-1)
 
 

@@ -162,6 +162,7 @@ class Network(eqx.Module):
 
         It is zero for a layer that nothing predicts.
         """
+        # Connections add up before g, so that several layers can predict one.
         arriving = [c.predict(sent[c.source]) for c in self.connections if c.target == index]
         if not arriving:
             return jnp.zeros_like(sent[index])
@@ -198,6 +199,7 @@ class Network(eqx.Module):
         elif layer.compared == "activity":  # ψ depends on z through φ alone
             change = layer.gate(states, change - responses.errors[index])
         else:
+            # z itself is compared, so −e is a derivative by z; only the message passes through φ.
             change = layer.gate(states, change) - responses.errors[index]
         change = change - layer.lateral_drive(states, activity, self.settler.products)
         return change - layer.leak * states

@@ -95,6 +95,7 @@ class Diagonal(Precision):
         return 0.5 / self.values - 0.5 * jnp.sum(weighted * deviations, axis=0)
 
     def learned(self, update: Any, rate: Rate, bounds: Bounds) -> "Diagonal":
+        # The entries of a diagonal are its eigenvalues, so clipping holds the bounds.
         return Diagonal(jnp.clip(self.values + rate * update, *bounds))
 
     def sharpness(self) -> Sharpness:
@@ -157,20 +158,24 @@ def hold_eigenvalues(precision: Square, lowest: float, highest: float) -> Square
     Two Cholesky factorisations tell whether a bound is broken, at a tenth of the cost of the
     eigenvalues.  These are computed only where one is.
     """
+    # Rounding makes updates slightly asymmetric, and the asymmetry would add up.
     symmetric = 0.5 * (precision + precision.T)
     identity = jnp.eye(len(precision), dtype=precision.dtype)
     within = _is_positive(symmetric - lowest * identity) & _is_positive(
         highest * identity - symmetric
     )
+    # Under vmap a `cond` computes both branches; then the eigenvalues are always paid for.
     return lax.cond(within, lambda matrix: matrix, lambda m: _clip(m, lowest, highest), symmetric)
 
 
 def _is_positive(symmetric: Square) -> Bool[Array, ""]:
     """Whether a symmetric matrix is positive definite."""
+    # JAX raises nothing where a factorisation fails, but returns NaN.
     return jnp.all(jnp.isfinite(jnp.linalg.cholesky(symmetric, symmetrize_input=False)))
 
 
 def _clip(symmetric: Square, lowest: float, highest: float) -> Square:
     values, vectors = jnp.linalg.eigh(symmetric)
     held = (vectors * jnp.clip(values, lowest, highest)[None, :]) @ vectors.T
+    # Symmetric in theory, but not after rounding.
     return 0.5 * (held + held.T)

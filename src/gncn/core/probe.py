@@ -32,6 +32,7 @@ def probe(network: Network) -> None:
             _probe_competition(competition, size, products)
     likelihoods = {
         (layer.likelihood, layer.size, layer.prediction_activation): network.layers[index].errors
+        # Equal layers are looked at once; these three decide what they return.
         for index, layer in enumerate(circuit.layers)
         if index in circuit.predicted and not is_own(type(layer.likelihood))
     }
@@ -41,6 +42,8 @@ def probe(network: Network) -> None:
     for description, synapses in zip(circuit.connections, network.connections, strict=True):
         if not is_own(type(description)):
             sizes = circuit.sizes[description.source], circuit.sizes[description.target]
+            # Source and target don't change what a connection returns, so equal ones are looked at
+            # once.
             place = {"source": 1, "target": 0}
             joined.setdefault((description.model_copy(update=place), *sizes), synapses)
     for (_, n_source, n_target), synapses in joined.items():
@@ -69,6 +72,7 @@ def _probe_errors(errors: ErrorNeurons, size: int) -> None:
     for n_images in BATCHES:
         units, nats = array_of(n_images, size), array_of(n_images)
         check_returned(f"{what}.mean", units, errors.mean, units)
+        # Settling uses the errors as laid out for a batch, learning the plain ones.
         laid = errors.for_batch(n_images)
         check_returned(f"{what}.error", units, laid.error, units, units)
         check_returned(f"{what}.log_prob", nats, laid.log_prob, units, units)
@@ -78,6 +82,7 @@ def _probe_errors(errors: ErrorNeurons, size: int) -> None:
 
 
 def _probe_synapses(synapses: Synapses, n_source: int, n_target: int, products: Products) -> None:
+    # Settling uses laid-out synapses, learning the stored ones.
     what, laid = _named("connection's", synapses), synapses.laid_out(products)
     itself, plastic = eqx.filter_eval_shape(lambda: (synapses, synapses.plastic))
     for n_images in BATCHES:
@@ -93,6 +98,7 @@ def _probe_settler(settler: Settler, network: Network, n_images: int) -> None:
         return for_batch(prepare(own), n_images)
 
     def begun(own: Network, states: Latents) -> Any:
+        # A memory may hold numbers of Python, which loops turn into arrays.
         return jax.tree.map(jnp.asarray, settler.init(own, states))
 
     def stepped(*of: Any) -> Any:
@@ -100,6 +106,7 @@ def _probe_settler(settler: Settler, network: Network, n_images: int) -> None:
 
     what = _named("settler", settler)
     states = tuple(array_of(n_images, size) for size in network.circuit.sizes)
+    # Anything may be prepared or remembered, but a step must return what it was given.
     ready = check_returned(f"{what}.prepare", ..., laid_out, network, given="the network")
     check = partial(check_returned, given=states)
     memory = check(f"{what}.init", ..., begun, ready.network, states)

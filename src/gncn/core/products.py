@@ -23,5 +23,7 @@ def product(
     if right.dtype == jnp.bfloat16 and not multiplies_bfloat16():
         # XLA drops a conversion there and back, so the left factor is rounded explicitly.
         left = lax.reduce_precision(left.astype(jnp.float32), exponent_bits=8, mantissa_bits=7)
+        # The right factor is rounded already, so this conversion is exact.
         return jnp.matmul(left, right.astype(jnp.float32))
+    # By default the sums, too, would be in bfloat16.
     return jnp.matmul(left.astype(right.dtype), right, preferred_element_type=jnp.float32)

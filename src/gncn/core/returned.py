@@ -47,6 +47,7 @@ def check_returned(
     """
     try:
         made = eqx.filter_eval_shape(function, *arguments)
+    # The library's own refusals say more than this function could.
     except GncnError:
         raise
     except Exception as error:  # whatever a user's function raises
@@ -63,6 +64,7 @@ def check_returned(
 
 def _fits(made: Any, wanted: Any) -> bool:
     (left, structure), (right, other) = jax.tree.flatten(made), jax.tree.flatten(wanted)
+    # `and` stops at unequal structures, so the zip never meets lists of different lengths.
     return structure == other and all(map(_alike, left, right))
 
 

@@ -15,6 +15,7 @@ from gncn.base.errors import MOST_STEPS
 from gncn.base.registry import Registry
 from gncn.core.products import Products
 
+# core.network imports this module, so an import here would run in a circle.
 if TYPE_CHECKING:
     import gncn.core.network
 
@@ -55,6 +56,7 @@ class Settler(Part, abc.ABC):
     @property
     def forgets(self) -> bool:
         """Whether a step depends on the present states alone, as `plain_step` does."""
+        # With a `step` or `init` of its own a settler may remember the past.
         own = type(self)
         return own.step is Settler.step and own.init is Settler.init
 

@@ -181,6 +181,7 @@ def _iterate(
         latents, _ = repeat(lambda c: step(*ready, *c), (latents, state), n_steps - n_taken)
         return Settled(latents, final.respond(latents), jnp.full(n_images, n_steps), None), None
 
+    # From here on an image may stop before others, or every step is recorded.
     loop = _Loop(latents, state, jnp.ones(n_images, bool), jnp.zeros(n_images, int))
     if record == "nothing":
 

@@ -62,6 +62,7 @@ def start_latents(network: Network, x: Any, start: Latents | None) -> Latents:
     given = [plain(states, f"start[{index}]") for index, states in enumerate(start)]
     shapes = [tuple(states.shape) for states in given]
     allowed = [((n_images, size), (1, size)) for size in sizes]
+    # Layer 0 is ignored, so its shape is not compared.
     pairs = zip(shapes[1:], allowed[1:], strict=False)
     if len(given) != len(sizes) or any(shape not in fitting for shape, fitting in pairs):
         raise DataError(
@@ -69,6 +70,7 @@ def start_latents(network: Network, x: Any, start: Latents | None) -> Latents:
             f"{[fitting[0] for fitting in allowed]} (or one row for all images); received {shapes}."
         )
     for index, states in enumerate(given[1:], start=1):
+        # Inside a compiled program there are no values to look at.
         if not isinstance(states, Tracer) and not np.isfinite(states).all():
             raise DataError(f"start holds values in layer {index} that are not finite.")
     above = (jnp.asarray(states, jnp.float32) for states in given[1:])

@@ -23,6 +23,7 @@ class Momentum(Settler):
     plain_step = Euler.plain_step
 
     def init(self, network: Network, latents: Latents) -> Latents:
+        # The first states count as their own predecessors, so there is no push at the start.
         return latents
 
     def step(

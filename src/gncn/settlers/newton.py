@@ -60,6 +60,7 @@ class Newton(Settler):
         """(H^1)⁻¹..(H^L)⁻¹, near enough to steer by; the search begins at `last`."""
         dtype = jnp.dtype(self.products)
         curvatures = own_curvatures(network, self)
+        # A guess may be in bfloat16, but X itself is kept in single precision.
         guesses = (None,) * len(curvatures) if last is None else jax.tree.map(jnp.float32, last)
         pairs = zip(curvatures, guesses, strict=True)
         return tuple(invert(h, guess, dtype).best.astype(dtype) for h, guess in pairs)
@@ -112,6 +113,7 @@ def own_curvatures(network: Network, settler: Newton) -> Inverses:
                 whole += 0.5 * (_weighted(up.T, s) + _weighted(down, s))
         whole += layer.lateral_inhibition * layer.layer.competition.bound(layer.size)
         own = sharpness[index]
+        # H is inverted whole, so a number or a diagonal becomes a matrix.
         if own.ndim < 2:
             own = jnp.diag(jnp.broadcast_to(own, (layer.size,)))
         diagonal = settler.damping + layer.leak
@@ -156,6 +158,7 @@ def invert(
         inverse = jnp.where(leave, safe, search.inverse + step)
         residual = residual_of(inverse)
         size = jnp.linalg.norm(residual)
+        # False for NaN, so a search that blows up keeps its best X.
         better = leave | (size < search.size)
         return Search(
             inverse,

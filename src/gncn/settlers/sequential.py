@@ -42,6 +42,7 @@ def _heard(network: Network, latents: Latents, responses: Responses, index: int)
     drives, changed = responses.drives, {index}
     for connection in network.connections:
         target = connection.target
+        # Errors of layers that no higher layer hears of again need no update before the sweep ends.
         highest = max(c.source for c in network.connections if c.target == target)
         if connection.source != index or highest <= index:
             continue

@@ -110,6 +110,7 @@ class Synapses(eqx.Module):
         self, n_source: int, n_target: int
     ) -> tuple[Float[Array, "source target"], Float[Array, "target source"]]:
         """What `predict` and `send_up` multiply by, for Newton's steps."""
+        # The images of unit vectors are the rows of any linear map, however it is stored.
         return self.predict(jnp.eye(n_source)), self.send_up(jnp.eye(n_target))
 
     def laid_out(self, products: Products) -> "Synapses":

@@ -63,6 +63,7 @@ class Dense(Connection):
     @model_validator(mode="before")
     @classmethod
     def _feedback_known(cls, options: Any) -> Any:
+        # Asked before Pydantic does, since this message also suggests the closest name.
         feedback = options.get("feedback", "learned") if isinstance(options, dict) else "learned"
         if feedback not in FEEDBACKS:
             raise unknown_choice("feedback", feedback, FEEDBACKS)
@@ -190,6 +191,7 @@ class DenseSynapses(Synapses):
         if norms.norm == "off":
             return self
         feedback, length = self.feedback, 1.0 if norms.max_norm is None else norms.max_norm
+        # Fixed random synapses keep the lengths that they were drawn with.
         if isinstance(feedback, Learned):
             back = length if norms.max_feedback_norm is None else norms.max_feedback_norm
             feedback = Learned(_hold(feedback.weights, norms, back))
@@ -248,13 +250,16 @@ class LaidOut(DenseSynapses):
     ) -> tuple[Float[Array, "source target"], Float[Array, "target source"]]:
         down = self.down.matrix
         own = isinstance(self.feedback, Learned | Random)
+        # Without E, W serves both ways.
         return down, self.up.matrix if own else down.T
 
 
 def _hold(weights: Weights, norms: Dense, length: float) -> Weights:
     """Scale synapse vectors to a length, or only those that exceed it."""
+    # Rows are receiving neurons, columns sending ones; the sum runs over the other axis.
     axis = {"sending": 0, "receiving": 1}[norms.norm_axis]
     found = jnp.sqrt(jnp.sum(weights**2, axis=axis, keepdims=True))
+    # `tiny` keeps a vector of zeros at zero, without a division by zero.
     scale = length / jnp.maximum(found, jnp.finfo(weights.dtype).tiny)
     return weights * (jnp.minimum(scale, 1.0) if norms.norm == "clipped" else scale)
 
