@@ -4,13 +4,13 @@
 
     H^l = Σ_c ½ (E_c S E_c^T + W_c^T S W_c) + S^l + α_h B^l + γ^l I + δ I
 
-c are the connections in which layer l predicts another, S is the precision of the layer
-predicted (for binary pixels their variance z̄ (1 − z̄), taken to be `pixel_variance`), S^l is
-the layer's own if it is predicted, B^l bounds its competition (ones within columns), and δ
-is `damping`.  States rest where Δz = 0, and nowhere else.
+c are the connections in which layer l predicts another.  S is the precision of the layer
+predicted; for binary pixels it is their variance z̄ (1 − z̄), taken to be `pixel_variance`.  S^l
+is the layer's own precision if it is predicted, B^l bounds its competition (ones within
+columns), and δ is `damping`.  States rest where Δz = 0, and nowhere else.
 
-The slopes of φ and g are taken to be 1, and ½ (E S E^T + W^T S W) is no less than the
-symmetric part of E S W.  So H^l bounds how fast Δz^l falls with z^l.  Where Δz is the
+The slopes of φ and g are taken to be 1.  ½ (E S E^T + W^T S W) is no less than the symmetric
+part of E S W.  So H^l bounds how fast Δz^l falls with z^l.  Where Δz is the
 gradient of ψ (no leak, no competition; tied synapses between linear neurons, say),
 pixel_variance = ¼, β ≤ 1 and layers move one after the other, ψ never falls.  The pixels of
 images that the network has learned vary less, and smaller variances dare longer steps.

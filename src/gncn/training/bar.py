@@ -75,6 +75,7 @@ class ProgressBar(Progress):
     def on_batch(self, number: int) -> None:
         done = self._epoch * self._n_batches + number + 1
         self.update(self._bar, completed=done)
+        # The first news of this run: compiling is over.
         if self._epoch < self._first:
             self.update(self._bar, figures="")
         if self.disable and time.monotonic() > self._told + QUIET:
@@ -91,6 +92,7 @@ class ProgressBar(Progress):
 
     def _tell(self, what: str, n_done: int) -> None:
         """Write a line, with the time that is left if any is."""
+        # As fast as the mini-batches of this run so far; a training that goes on had others before.
         self._told = time.monotonic()
         n_left = self._n_epochs * self._n_batches - n_done
         left = (self._told - self._began) * n_left / max(n_done - self._known, 1)

@@ -94,6 +94,7 @@ class Callbacks:
             unknown.
     """
 
+    # `Callbacks` of an earlier check are taken apart, so that others can be added.
     def __init__(self, callbacks: Any, *others: Any) -> None:
         if isinstance(callbacks, Callbacks):
             callbacks = callbacks.all
@@ -107,6 +108,8 @@ class Callbacks:
     def tell(self, name: str, *what: Any) -> bool:
         """Call a method of all callbacks that have it; whether one asks to end the training."""
         stop = False
+        # No early end: all callbacks hear of an epoch, even after one has asked to end the
+        # training.
         for one in self.all:
             method = getattr(one, name, None)
             answer = None if method is None else method(*what)
@@ -114,6 +117,7 @@ class Callbacks:
                 continue
             if name != "on_epoch" or not isinstance(answer, bool | np.bool_):
                 allowed = "True to end the training, or None" if name == "on_epoch" else "None"
+                # A comparison of records may give NumPy's kind of boolean.
                 raise ConfigError(
                     f"{type(one).__name__}.{name} must return {allowed}; it returned "
                     f"{quoted(answer)}."
@@ -150,6 +154,7 @@ def _check(one: Any) -> None:
             f"A callback has one or several of the methods {known}; received {quoted(one)}."
         )
     kind = type(one).__name__
+    # A misspelt method would never be called, and nobody would notice.
     for name in dir(type(one)):
         if name.startswith("on_") and name not in _TOLD:
             raise ConfigError(
@@ -164,6 +169,7 @@ def _check(one: Any) -> None:
         if not callable(method):
             raise ConfigError(f"{kind}.{name} must be a method; it is {quoted(method)}.")
         try:
+            # Tried now: a wrong number of arguments would otherwise show up after the first epoch.
             inspect.signature(method).bind(*[None] * n)
         except TypeError:
             argument = "no argument" if n == 0 else f"{n} argument{'s' * (n > 1)}"
@@ -189,6 +195,7 @@ def _has_state(one: Any) -> bool:
 def _plain(one: Any) -> Any:
     state = one.state()
     try:
+        # There and back, so that states are what a checkpoint will give back: tuples become lists.
         return json.loads(json.dumps(state))
     except (TypeError, ValueError) as error:
         raise ConfigError(

@@ -1,10 +1,15 @@
 """Checkpoints: all that a training needs to go on after its process was killed.
 
-A checkpoint is a folder whose name is a number, ``000007``.  ``state.safetensors`` in it holds the
-arrays (models, optimisers, random keys, the best models so far, and what an epoch that is under
-way has seen), ``history.jsonl`` the history, and ``state.json`` the rest (callbacks, and what the
-training must share with the one that goes on).  The folder is written under another name, flushed
-to disk and then renamed, so it is whole or absent.  The last two are kept.
+A checkpoint is a folder whose name is a number, ``000007``.  It holds three files:
+
+``state.safetensors``   the arrays: models, optimisers, random keys, the best models so far, and
+                        what an epoch that is under way has seen
+``history.jsonl``       the history
+``state.json``          the rest: callbacks' states, and what the training must share with the one
+                        that goes on
+
+The folder is written under another name, flushed to disk and then renamed, so it is whole or
+absent.  The last two are kept.
 
 The order of images needs no place in it: epoch t draws it from the trial's key and t.
 """
@@ -51,7 +56,7 @@ from gncn.training.progress import Progress
 FORMAT = "gncn-checkpoint-3"
 STATE, ABOUT = "state.safetensors", "state.json"
 MAX_STATE_BYTES = 1 << 26
-"""Bytes that a file of arrays may have beyond four times the size of models and optimiser."""
+"""Bytes that a file of arrays may have in addition to four times the size of models and optimiser."""
 KEPT = 2
 """Checkpoints that are kept: the last, and one more in case the disk harms the last."""
 MAY_CHANGE = frozenset({"n_epochs", "evaluation_batch_size"})
@@ -87,6 +92,7 @@ class Checkpoints:
     @property
     def found(self) -> list[Path]:
         """The folders of whole checkpoints, the newest first."""
+        # Names have the same number of digits, so their order is the order of time.
         return sorted(_numbered(place(self.folder)), reverse=True)
 
 
@@ -103,6 +109,7 @@ class Keeper:
         self.where, self.folder = where, place(where.folder)
         self.identity = jsonable(identity)
         self._callbacks = callbacks
+        # Numbers only ever rise, also over a training that begins again.
         self._next = 1 + max((int(path.name) for path in where.found), default=0)
         self._written, self._batches = time.monotonic(), 0
 
@@ -124,6 +131,8 @@ class Keeper:
         Raises:
             RunError: it can't be written; older ones are unchanged.
         """
+        # All content is made first: what can't be written down raises before anything is on the
+        # disk.
         files = {
             STATE: pack(named_arrays(_Kept.of(progress, partial))),
             HISTORY: history_lines(progress.history),
@@ -138,6 +147,8 @@ class Keeper:
         }
         make_folder(self.folder)
         whole, hidden = self.folder / f"{self._next:06}", unfinished(self.folder)
+        # Written whole under a hidden name, each file flushed; the rename comes last and makes it
+        # count.
         with explained(f"Can't write the checkpoint {whole}", " Older ones are unchanged."):
             try:
                 hidden.mkdir()
@@ -145,11 +156,13 @@ class Keeper:
                     write_atomic(hidden / name, content)
                 write_atomic(hidden / ABOUT, json.dumps(about) + "\n")
                 hidden.rename(whole)
+                # The rename itself is safe only when the folder is flushed.
                 sync(self.folder)
             finally:
                 shutil.rmtree(hidden, ignore_errors=True)
         self._next += 1
         self._written, self._batches = time.monotonic(), about["n_batches"]
+        # Older ones go only now, when the new one is on the disk.
         self.remove(keep=KEPT)
 
     def remove(self, keep: int) -> None:
@@ -179,8 +192,10 @@ class Keeper:
             ConfigError: it is of a training of other models, data, options or versions.
         """
         problems = []
+        # A file of arrays much larger than these models is refused before memory is taken for it.
         n_bytes = sum(leaf.nbytes for leaf in named_arrays(_Kept.of(start, None)).values())
         most = 4 * n_bytes + MAX_STATE_BYTES
+        # The newest first; a damaged one is passed over if an older one is whole.
         for path in self.where.found:
             try:
                 about = _about(path)
@@ -196,6 +211,7 @@ class Keeper:
             raise RunError(f"{self.folder} holds no checkpoint to go on from.{told}")
         for problem in problems:
             warnings.warn(shown(f"{problem} Training goes on from {path} instead."), stacklevel=2)
+        # Only a whole checkpoint can say which training it is of.
         self._refuse_other(path, about["identity"])
         self._callbacks.check_states(about["callbacks"], path)
         arrays = parse_tensors(str(path / STATE), content[STATE])
@@ -244,6 +260,7 @@ def environment() -> dict[str, Any]:
 
 def _digest(model: Any) -> str:
     arrays, rest = eqx.partition(model, eqx.is_array)
+    # Functions are shown with their addresses, which differ between processes.
     words = re.sub(r" at 0x[0-9a-f]+", "", repr(rest))
     return sha256(words.encode() + pack(named_arrays(arrays)))
 
@@ -282,6 +299,7 @@ class _Kept(eqx.Module):
                 found = {name: arrays.get(f"seen.{name}") for name in Statistics._fields}
                 seen = Statistics(**found)  # pyright: ignore[reportArgumentType] (checked below)
             like = _Kept.of(start, None)
+            # `of` leaves the best models out where they are the ones that learn.
             best = start.best if any(name.startswith("best.") for name in arrays) else None
             like = replace(like, best=best, seen=seen)
             kept: _Kept = with_arrays(str(path / STATE), arrays, like)
@@ -303,6 +321,7 @@ class _Kept(eqx.Module):
 def _numbered(folder: Path) -> Iterator[Path]:
     with explained(f"Can't look for checkpoints in {folder}"):
         found = list(folder.iterdir()) if folder.is_dir() else []
+    # Other names are folders that a killed process left unfinished.
     yield from (path for path in found if re.fullmatch(r"\d{6,}", path.name))
 
 

@@ -94,6 +94,8 @@ class TrainingConfig(Description):
 
     def rates(self) -> Rates:
         """The rates as arrays."""
+        # Arrays, since programs are given rates: trials with other rates need no program of their
+        # own.
         return Rates(*(jnp.float32(getattr(self, name)) for name in Rates._fields))
 
     def without_rates(self) -> "TrainingConfig":
@@ -110,6 +112,7 @@ class TrainingConfig(Description):
     def rate_factor(self, n_total: int) -> optax.Schedule:
         """The schedule's factor s(t) for all rates, by the updates made of `n_total`."""
         n_warmup = round(self.warmup_fraction * n_total)
+        # Optax refuses a decay over no steps, which a long warm-up could leave.
         n_decay = max(n_total - n_warmup, 1)
         if self.schedule == "cosine":
             decay = optax.cosine_decay_schedule(1.0, n_decay, alpha=self.final_fraction)
@@ -118,6 +121,7 @@ class TrainingConfig(Description):
         else:
             decay = optax.constant_schedule(1.0)
         if not n_warmup:
+            # The decay counts from the end of the warm-up.
             return decay
         return optax.join_schedules([optax.linear_schedule(0, 1, n_warmup), decay], [n_warmup])
 

@@ -1,9 +1,9 @@
 """Epochs of mini-batches, whatever a model is and however it learns (`Method`).
 
-An epoch is a few calls of one compiled program, each for a *chunk* of mini-batches, so that
-between calls callbacks hear of the progress and Ctrl-C is heard.  The program is given the
-number of mini-batches to do, so the last, shorter chunk needs no program of its own, and
-results don't depend on chunks at all.  State passes from call to call without a copy.
+An epoch is a few calls of one compiled program, each for a *chunk* of mini-batches.  Between
+calls callbacks hear of the progress, and Ctrl-C is heard.  The program is given the number of
+mini-batches to do, so the last, shorter chunk needs no program of its own.  Results don't depend
+on chunks at all.  State passes from call to call without a copy.
 
 Trials are models of one kind that differ in their seeds (or in numbers such as β).  Their
 arrays carry a leading axis, and one program trains them all.  On a GPU they run at once,
@@ -175,6 +175,7 @@ class Method(abc.ABC):
 
     def start(self, models: Sequence[Any], seeds: Sequence[int]) -> TrainingState:
         """The state before the first epoch; a seed decides a trial's order of images."""
+        # `build` draws from the seed's own key, so the order of images has a stream of its own.
         keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
         learners = [self.init(model) for model in models]
         return TrainingState(stack(models), stack(learners), keys, jnp.zeros((), int))
@@ -263,6 +264,7 @@ def run_epoch(
     begun, n_done, seen = (state.network, state.learner), 0, []
     if partial is not None:
         begun, n_done, seen = partial.carry, partial.n_batches, [partial.seen]
+    # The program overwrites what it is given, and `state` must stay as it is.
     carry = jax.tree.map(jnp.copy, begun)  # to be used up
     under_way: deque[tuple[int, Array]] = deque()
 
@@ -277,12 +279,14 @@ def run_epoch(
     with closing(chunks(on_device(source), left, batch_size, length, n_done)) as feed:
         for part in feed:
             carry, sums = _learn_chunk((method, together, part, keys, rates), carry)
+            # The wait is for this sum: models and learners are given away to the next call.
             seen.append(sums)
             under_way.append((int(part.first + part.n_batches) - 1, sums.error))
             finish(leave=LEAD - 1)
             n_done = int(part.first + part.n_batches)
             if n_done < method.n_batches and due(n_done):
                 finish(leave=0)
+                # A copy, since the next chunk overwrites the original.
                 keep(Partial(jax.tree.map(jnp.copy, carry), _joined(seen, n_done), n_done))
     finish(leave=0)
     network, learner = carry
@@ -306,6 +310,7 @@ def _batch(examples: Examples, chosen: Int[Array, " batch"], n_left: Count | int
 
 
 def _sums(batch: Batch, seen: Statistics) -> Statistics:
+    # Fillers have weight 0, so they add nothing.
     return jax.tree.map(lambda value: jnp.tensordot(batch.weights, value, axes=1), seen)
 
 
@@ -321,14 +326,17 @@ def _collect(
     """Do `count` steps; what each gives is at its place in arrays of `length`, the rest is 0."""
 
     def body(place: Int[Array, ""], state: tuple[Carried, Statistics]) -> Any:
+        # Arrays of full length, of which a short chunk fills the beginning: one program serves all.
         carry, found = step(place, state[0])
         return carry, jax.tree.map(lambda a, value: a.at[place].set(value), state[1], found)
 
+    # Shapes alone, without computing a step.
     shapes = jax.eval_shape(step, jnp.zeros((), int), carry)[1]
     empty = jax.tree.map(lambda s: jnp.zeros((length, *s.shape), s.dtype), shapes)
     return lax.fori_loop(0, count, body, (carry, empty))
 
 
+# Models and learners are donated, so a chunk needs memory for one copy of them.
 @eqx.filter_jit(donate="all-except-first")
 def _learn_chunk(
     given: tuple[Method, bool, Chunk, Shaped[PRNGKeyArray, " trials"], Rates],
@@ -340,6 +348,8 @@ def _learn_chunk(
 
     def one(carry: Any, indices: Int[Array, "chunk batch"], key: PRNGKeyArray, rates: Rates) -> Any:
         def step(place: Int[Array, ""], carry: tuple[Any, Any]) -> tuple[Any, Statistics]:
+            # Numbered within the epoch, so random numbers don't depend on how it was cut into
+            # chunks.
             number = part.first + place
             batch = _batch(part.examples, indices[place], method.n_images - number * batch_size)
             batch_key = jax.random.fold_in(key, number)
@@ -349,6 +359,7 @@ def _learn_chunk(
         return _collect(step, carry, part.n_batches, length)
 
     each = (carry, jnp.moveaxis(part.indices, 1, 0), keys, rates)
+    # One trial needs no further axis, and its program is the plain one.
     if len(keys) == 1:
         result = one(*jax.tree.map(lambda leaf: leaf[0], each))
         return jax.tree.map(lambda leaf: leaf[None], result)
@@ -360,6 +371,7 @@ def _report(seen: Sequence[Statistics], method: Method) -> EpochReport:
     n_batches, size = method.n_batches, method.config.batch_size
     sums = _joined(seen, n_batches)
     images = np.full((n_batches, 1), size, np.float32)
+    # The last mini-batch may be short, so its mean is over fewer images.
     images[-1] = method.n_images - (n_batches - 1) * size
     return EpochReport(_mean(sums, method.n_images), sums.error.T / images)
 
@@ -383,10 +395,12 @@ def average(models: Any, source: Source, batch_size: int, see: See) -> Statistic
     places = np.arange(size, dtype=np.int32).reshape(EVALUATED_BLOCKS, 1, batch_size)
     sums = []
     for first in range(0, n_blocks, EVALUATED_BLOCKS):
+        # Repeats of the last image fill up the last block; they have weight 0.
         examples = gather(source, np.minimum(first * batch_size + np.arange(size), n_images - 1))
         count = min(EVALUATED_BLOCKS, n_blocks - first)
         part = Chunk(np.asarray(first), np.asarray(count), examples, places)
         sums.append(_see_blocks(models, part, np.asarray(n_images), see))
+    # All calls are under way before the first wait.
     for part in sums:
         wait(part.error)
     return _mean(_joined(sums, n_blocks), n_images)
@@ -402,6 +416,7 @@ def _see_blocks(models: Any, part: Chunk, n_images: Count, see: See) -> Statisti
             number = part.first + place
             chosen = jnp.asarray(part.indices)[place, 0]
             batch = _batch(part.examples, chosen, n_images - number * batch_size)
+            # The same draws in every epoch, so that epochs differ by what was learned alone.
             key = jax.random.fold_in(jax.random.key(0), number)
             return None, _sums(batch, see(model, batch, key))
 

@@ -51,6 +51,7 @@ def hold(
     images: Shaped[np.ndarray, "images pixels"], labels: Int32[np.ndarray, " images"] | None = None
 ) -> Examples:
     """Hold images on the host: binary ones (uint8 zeros and ones) packed into bits."""
+    # Eight pixels a byte; `pixels` unpacks those that a mini-batch needs.
     stored: Any = np.packbits(images, axis=-1) if images.dtype == np.uint8 else images
     return Examples(stored, labels, images.shape[1])
 
@@ -118,10 +119,12 @@ def chunks(
     """
     n_trials, n_images = order.shape
     n_batches = -(-n_images // batch_size)
+    # A chunk of streamed images is held in memory, and the next one too.
     if isinstance(source, Split) and isinstance(source.images, StoredImages):
         most = STREAMED_BYTES // (n_trials * batch_size * source.images.image_bytes)
         length = max(1, min(length, most))
     n_chunks = -(-n_batches // length)
+    # What is left over stays 0: the first image fills up the last mini-batch, with weight 0.
     filled = np.zeros((n_trials, n_chunks * length * batch_size), np.int32)
     filled[:, :n_images] = order
     cut = np.moveaxis(filled.reshape(n_trials, n_chunks, length, batch_size), 0, 2)
@@ -136,11 +139,14 @@ def chunks(
         for number in range(n_chunks):
             yield chunk(number, source, cut[number])
         return
+    # A streamed chunk brings its own images, in the order in which they are wanted.
     places = np.arange(cut[0].size, dtype=np.int32).reshape(cut[0].shape)
     with ThreadPoolExecutor(1, "gncn-reader") as reader:
         ahead = reader.submit(gather, source, cut[0].ravel())
         for number in range(n_chunks):
             examples = ahead.result()
+            # The next chunk is asked for before this one is handed out, so reading and learning
+            # overlap.
             if number + 1 < n_chunks:
                 ahead = reader.submit(gather, source, cut[number + 1].ravel())
             yield chunk(number, examples, places)

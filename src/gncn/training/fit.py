@@ -126,15 +126,16 @@ def fit(
         The trained models and the history of training.
 
     Raises:
-        ConfigError: the models differ in kind or size, or from seeds or configurations
-            in number, the configurations differ in more than rates, an option doesn't
-            apply, something is no callback, or the checkpoints are another training's.
+        ConfigError: the models differ in kind or size; there are more or fewer seeds or
+            configurations than models; configurations differ in more than rates; an option
+            doesn't apply; something is no callback; or the checkpoints are another training's.
         DataError: the data do not fit the models.
         FitDivergenceError: training diverged; holds the last good state.
         Interrupted: Ctrl-C; a `KeyboardInterrupt` that holds the last whole epoch.
         RunError: a checkpoint can't be written, or there is none to go on from.
     """
     models = [network] if not isinstance(network, Sequence) else list(network)
+    # One seed, of Python or NumPy, or several.
     alone = [seeds] if isinstance(seeds, str) or np.ndim(seeds) == 0 else seeds
     seeds = [check_seed(seed, "seeds") for seed in cast(Any, alone)]
     if isinstance(config, Sequence):
@@ -166,6 +167,7 @@ def bar_drawn(progress: bool) -> Iterator[list[Any]]:
     if not check_progress(progress):
         yield []
         return
+    # Imported here, since the bar needs Rich.
     from gncn.base.screen import console
     from gncn.training.bar import ProgressBar
 
@@ -194,11 +196,13 @@ def _fit(
             progress, partial, states = keeper.restore(progress)
         else:
             keeper.begin()
+    # Callbacks hear of the start first: a logger opens its file before it takes its state back.
     told.tell("on_start", epochs.begins(plan.n_epochs, seeds, progress.epoch, states is not None))
     if states is not None:
         told.restore(states)
     try:
         while not progress.stopped and progress.epoch < plan.n_epochs:
+            # Without patience the training never stops early.
             if progress.idle >= (plan.patience or np.inf):
                 break
             after, partial = epochs.next(progress, partial, keeper), None
@@ -284,6 +288,7 @@ class _Epochs:
         if keeper is not None:
             keeping = {"keep": partial_of(keeper.save, progress), "due": keeper.due}
             if (every := keeper.where.every_batches) is not None:
+                # Chunks no longer than that, so that a checkpoint is not late.
                 keeping["chunk"] = min(every, -(-self.method.n_batches // CHUNKS))
         began = time.perf_counter()
         state, report = run_epoch(
@@ -298,9 +303,11 @@ class _Epochs:
         seconds = time.perf_counter() - began
         errors = report.batch_error
         squared = self.error_name == "squared_error"
+        # Such errors have no scale that is known beforehand: the first mini-batch sets it.
         if epoch == 1 and (squared or self.method.free_start):
             times = 10 if squared else 2
             worst = np.maximum(worst, times * np.nan_to_num(errors[0], nan=0.0, posinf=0.0))
+        # Written so that NaN is bad.
         bad = ~(errors <= worst)
         bad[-1] |= ~np.isfinite(report.mean.discrepancy)
         if bad.any():
@@ -318,11 +325,13 @@ class _Epochs:
                 raise self._divergence(progress, "the last mini-batch", np.argmax(bad), what)
         sign = -1 if self.monitored == "error" else 1
         score = sign * getattr(on_validation, self.monitored)
+        # Without patience every epoch counts as better, and the last is kept.
         better = (score > progress.scores) | (self.config.patience is None)
 
         def choose(old: Array, new: Array) -> Array:
             return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
+        # No copy: `run_epoch` copies a state before it overwrites it.
         best = state.network
         if not better.all():
             best = jax.tree.map(choose, progress.best, best)

@@ -86,6 +86,7 @@ class Hebbian(Method):
         transpose of W's.
         """
         optimizer = self.config.direction().init(plastic(network))
+        # Prepared once already, so that the learner has one structure before and after learning.
         return Learner(optimizer, jnp.zeros((), int), prepare(network).tools)
 
     def learn(
@@ -94,6 +95,7 @@ class Hebbian(Method):
         """Settle one mini-batch and learn from it (steps 1 to 6 of the paper's recipe)."""
         if self.config.ipc_updates > 1:
             return self._learn_while_settling(network, learner, batch, rates)
+        # Empty tools are no guess.
         prepared = prepare(network, learner.tools or None)
         length = network.settler.n_settle_steps, network.settler.tolerance
         start = initial_latents(network, batch.images)
@@ -111,6 +113,7 @@ class Hebbian(Method):
         The statistics describe the last update.
         """
         n_steps, n_images = network.settler.n_settle_steps, len(batch.weights)
+        # Each update follows so many plain steps, and its own step comes last.
         n_plain = n_steps // self.config.ipc_updates - 1
 
         def segment(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Statistics]:
@@ -123,6 +126,7 @@ class Hebbian(Method):
 
             latents, state = repeat(step, (latents, state), n_plain)
             responses = moving.network.respond(latents)
+            # Read from the responses that learning uses, so they need no settling of their own.
             steps = jnp.full(n_images, n_steps)
             seen = statistics(network, Settled(latents, responses, steps, None))
             updates = hebbian_updates(network, latents, responses, batch.weights)
@@ -146,6 +150,7 @@ class Hebbian(Method):
             cast(tuple[Any, ...], steps),
             updates,
             rate=rates.learning_rate * factor,
+            # Not scaled by the schedule: it multiplies the step of W, which is scaled already.
             feedback_rate=rates.feedback_rate,
             precision_rate=rates.precision_rate * factor,
             precision_bounds=self.config.precision_bounds,
@@ -156,6 +161,7 @@ class Hebbian(Method):
     @staticmethod
     def check(models: Sequence[Network], data: Dataset, config: TrainingConfig) -> None:
         circuit, settler = models[0].circuit, models[0].settler
+        # One program trains all, and the circuit and settler are compiled into it.
         if any((one.circuit, one.settler) != (circuit, settler) for one in models):
             raise ConfigError(
                 "Networks trained together must share one circuit and one settler; they may "

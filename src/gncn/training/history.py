@@ -83,6 +83,7 @@ def read_history(path: Path) -> list[EpochRecord]:
 def parse_history(path: Path, content: bytes) -> list[EpochRecord]:
     """The history in a file's content; a `RunError` that names the path, if it is malformed."""
     try:
+        # Lines are taken one by one, so a damaged file is refused at the first bad one.
         return [_record(line) for line in io.BytesIO(content)]
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]

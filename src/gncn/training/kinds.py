@@ -84,6 +84,7 @@ class ModelKind(abc.ABC, Generic[C]):
 
         Training goes on from the newest of the checkpoints, if there are any.
         """
+        # A training that was killed before its first checkpoint begins again.
         goes_on = checkpoints is not None and bool(checkpoints.found)
         return fit(
             self.models(config, data),

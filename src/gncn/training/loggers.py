@@ -111,6 +111,7 @@ class FileLogger(Callback):
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         """Add the rows of an epoch."""
+        # Looked at before every write, so that two trainings never mix their rows.
         self._refuse_changed()
         rows = [{"training": self._training, **flat(record)} for record in records]
         text = io.StringIO()
@@ -127,6 +128,7 @@ class FileLogger(Callback):
             writer.writerows(rows)
         else:
             text.writelines(json.dumps(jsonable(row), allow_nan=False) + "\n" for row in rows)
+        # The whole file is written again, since only a replaced file is whole at any moment.
         content = self._content + text.getvalue().encode()
         make_folder(self.path.parent)
         write_atomic(self.path, content)
@@ -145,7 +147,9 @@ class FileLogger(Callback):
         """
         try:
             n_bytes, digest, training = state["bytes"], state["sha256"], int(state["training"])
+            # A training that was killed before its first epoch ended has written no file.
             there = self._seen() is not None or n_bytes
+            # What was written after the checkpoint is cut off: those epochs are done again.
             content = read_bytes(self.path, 4 * MAX_BYTES)[:n_bytes] if there else b""
         except DAMAGED as error:
             raise RunError(f"The checkpoint's state of {self.path} is damaged.") from error
@@ -210,6 +214,7 @@ class TensorBoardLogger(Callback):
             for old in found:
                 old.unlink()
         writer = import_module("tensorboardX").SummaryWriter
+        # TensorBoard hides what an earlier file says of this epoch and later ones.
         again = start.epoch + 1 if start.resumed else None
         own = f".{secrets.token_hex(4)}"  # else files that are begun in one second have one name
         self._writer = writer(str(folder), purge_step=again, filename_suffix=own)
@@ -261,6 +266,7 @@ class TrackerLogger(Callback):
         """Begin a run, unless an earlier one goes on."""
         self._settings = start.settings
         if not start.resumed:
+            # A name that the user gave stays.
             self._run = str(
                 self.options.get(TRACKERS[self.package], f"gncn-{secrets.token_hex(4)}")
             )
@@ -285,4 +291,5 @@ class TrackerLogger(Callback):
 
     def _begin(self, resume: str) -> None:
         named = {TRACKERS[self.package]: self._run, "resume": resume, "config": self._settings}
+        # Ours come last, so that options can't change which run this is.
         import_module(self.package).init(project=self.project, **{**self.options, **named})
