@@ -50,7 +50,10 @@ from gncn.evaluation.protocols import Images, WithPrior
 
 MOST_ANNEALED = 1_000_000
 """The most temperatures, chains or leapfrog steps: they multiply, and take days."""
+# How far one transition moves the log of a step size towards the target acceptance, in the pilot
+# run.
 _ADAPTATION = 0.1
+# Of the schedule's S: at 0 the β would be evenly spaced.
 _STEEPNESS = 4.0
 
 
@@ -87,6 +90,7 @@ class Annealing:
     @property
     def inverse_temperatures(self) -> Float[np.ndarray, " temperatures"]:
         """β_0 = 0 to β_T = 1, ascending; T + 1 values."""
+        # A sigmoid, cut at both ends: small steps of β near 0 and 1, large ones between.
         even = np.linspace(0, 1, self.n_temperatures + 1)
         rise = 1 / (1 + np.exp(-_STEEPNESS * (2 * even - 1)))
         return (rise - rise[0]) / (rise[-1] - rise[0])
@@ -144,24 +148,29 @@ def annealed_log_likelihood(
     """
     if codes is not None and len(codes) != len(x):
         raise DataError(f"Give one code an image; received {len(codes)} for {len(x)} images.")
+    # One stream each: the pilot's numbers must tell nothing about the weights that follow.
     term_key, pilot_key, run_key = jax.random.split(key, 3)
 
     def weigh(images: Weighing, rows: Int[np.ndarray, " rows"]) -> Float[Array, "3 rows"]:
         pilot_keys, keys = image_keys(pilot_key, rows), image_keys(run_key, rows)
+        # A quarter of the chains is enough to learn step sizes.
         pilot = images.sample(pilot_keys, max(1, annealing.n_chains // 4))
         step_sizes = _anneal(images, pilot, pilot_keys, annealing)[0]
         if codes is None:
             start = images.sample(keys, annealing.n_chains)
         else:
+            # Chains of an image all go back from its one code, and differ by their random numbers.
             ends = jnp.repeat(jnp.asarray(codes)[rows], annealing.n_chains, axis=0)
             start = ends, _draw_terms(images, ends, image_keys(term_key, rows))
         _, log_weight, acceptance = _anneal(
             images, start, keys, annealing, step_sizes, backwards=codes is not None
         )
+        # Backwards E[1/W] = 1/p(x), so it is 1/W that is averaged.
         sums = log_sums(log_weight if codes is None else -log_weight)
         return jnp.concatenate([sums, acceptance[None]])
 
     found, (acceptance,) = by_blocks(weigh, model, x, proposal, annealing.n_chains, on_block)
+    # log mean 1/W estimates −log p(x), and is too low on average; so its negative is too high.
     values = found.values if codes is None else -found.values
     return AnnealedEstimate(values, found.effective_sample_size, found.n_samples, acceptance)
 
@@ -193,6 +202,7 @@ def bracket(
         DivergenceError: a weight is not finite.
     """
     anneal = partial(annealed_log_likelihood, model, x, proposal=proposal, annealing=annealing)
+    # Keys differ, so the two bounds are independent.
     forward, backward = jax.random.split(key)
     return Bracket(anneal(key=forward), anneal(key=backward, codes=codes))
 
@@ -229,6 +239,8 @@ def visit(
     likelihood, likelihood_back = jax.vjp(images.log_likelihood, codes)
     gaussians, gaussians_back = jax.vjp(images.log_gaussians, codes)
     seen = Seen(images.terms(gaussians, prior), prior, likelihood)
+    # Codes don't influence one another's densities, so the gradient of the sum holds each code's
+    # own.
     ones = jnp.ones_like(prior)
     prior_gradient, likelihood_gradient = prior_back(ones)[0], likelihood_back(ones)[0]
 
@@ -238,6 +250,7 @@ def visit(
 
     own = jax.nn.one_hot(term, seen.terms.shape[1], dtype=jnp.float32)
     log_own = jnp.take_along_axis(seen.terms, term[:, None], axis=1)[:, 0]
+    # The gradient of log Σ exp is the mean of the gradients, weighted by the softmax.
     of_proposal = gradient(jax.nn.softmax(seen.terms, axis=1))
     of_weight = prior_gradient + likelihood_gradient - of_proposal
     return Points(codes, term, log_own, seen.log_weight, gradient(own), of_weight)
@@ -248,6 +261,7 @@ def _draw_terms(
     images: Weighing, codes: Float[Array, "chains dim"], keys: Shaped[PRNGKeyArray, " images"]
 ) -> Int[Array, " chains"]:
     """A term for each code, by the shares that they have in q there."""
+    # Normalising is left to `categorical`: only the terms' ratios count.
     terms = images.grouped(images.see(codes).terms)
     return jax.vmap(jax.random.categorical)(keys, terms).reshape(-1)
 
@@ -283,9 +297,11 @@ def transition(
     momentum, uniform = jax.vmap(draw)(keys)
     momentum = momentum.reshape(points.codes.shape)
     shortening, threshold = jnp.moveaxis(uniform, 1, 0).reshape(2, -1)
+    # Between half a step and a whole one.
     step = (step_size * (0.5 + 0.5 * shortening))[:, None]
 
     def force(at: Points) -> Float[Array, "chains dim"]:
+        # In units of C the gradient is C^T times the gradient by z.
         slope = images.grouped(at.proposal_gradient + beta * at.weight_gradient)
         return proposal.scaled(slope, term, transposed=True).reshape(at.codes.shape)
 
@@ -295,6 +311,7 @@ def transition(
 
     def leapfrog(carry: _Moving, _: None) -> tuple[_Moving, None]:
         at, momentum = carry
+        # Half a step of the momentum on either side of each move keeps the integrator reversible.
         half = momentum + 0.5 * step * force(at)
         move = proposal.scaled(images.grouped(step * half), term)
         reached = visit(images, at.codes + move.reshape(half.shape), at.term)
@@ -302,6 +319,7 @@ def transition(
 
     (end, left), _ = lax.scan(leapfrog, (points, momentum), None, length=n_leapfrog)
     gain = energy(points, momentum) - energy(end, left)
+    # An orbit that leaves the range of single precision is refused, and its chain stays.
     chance = jnp.where(jnp.isfinite(gain), jnp.exp(jnp.minimum(gain, 0)), 0)
     accepted = threshold < chance
 
@@ -327,8 +345,10 @@ def _anneal(
         The step sizes learned at β_1..β_{T−1}, log W of each chain, and the acceptance.
     """
     betas = jnp.asarray(annealing.inverse_temperatures, jnp.float32)
+    # A chain need not move at β = 0, where it starts, nor at β = 1, where it ends.
     increments, stages = jnp.diff(betas), (jnp.arange(len(betas) - 2), betas[1:-1], held)
     if backwards:
+        # Numbers are reversed too, so a transition draws and steps as it does forwards.
         increments, stages = jax.tree.map(lambda ascending: ascending[::-1], (increments, stages))
 
     def by_image(of_chains: Float[Array, " chains"]) -> Float[Array, "images n"]:
@@ -340,11 +360,14 @@ def _anneal(
         size = jnp.exp(log_step) if size is None else jnp.repeat(size, len(start[0]) // len(keys))
         points, chance = transition(images, points, keys, number, beta, size, annealing.n_leapfrog)
         log_step = log_step + _ADAPTATION * (chance - annealing.target_acceptance)
+        # Chains of an image share what is learned: its geometric mean step, and its mean
+        # acceptance.
         learned = jnp.exp(jnp.mean(by_image(log_step), axis=1)), jnp.mean(by_image(chance), axis=1)
         return (points, log_weight + increment * points.log_weight, log_step), learned
 
     points = visit(images, *start)
     log_step = jnp.full(len(start[0]), jnp.log(annealing.step_size))
+    # The first increment needs no transition: the start is a sample at β_0.
     carry = points, increments[0] * points.log_weight, log_step
     (_, log_weight, _), (sizes, chances) = lax.scan(step, carry, (stages, increments[1:]))
     return sizes, by_image(log_weight), jnp.mean(chances, axis=0)

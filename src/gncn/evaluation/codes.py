@@ -105,6 +105,7 @@ def fit_probe(
         )
     for one in regularisation:
         check_positive(regularisation=one)
+    # From strong to weak: each fit starts at the one before, which is nearly right.
     grid = sorted(set(regularisation))
     check_positive(tolerance=tolerance)
     check_counts(max_iterations=max_iterations)
@@ -112,6 +113,7 @@ def fit_probe(
         raise DataError("Codes to probe must be finite; some are not.")
     if len(np.unique(labels)) < 2:
         raise DataError(f"A probe needs at least two classes; all labels are {labels[0]}.")
+    # Scaled by the codes that it learns from alone: held-out codes must not leak in.
     scaler = StandardScaler().fit(np.asarray(codes, np.float64))
 
     def standardise(codes: Codes) -> Float[np.ndarray, "_ dim"]:
@@ -128,7 +130,9 @@ def fit_probe(
             warnings.simplefilter("ignore", ConvergenceWarning)
             fit.fit(inputs, labels)
         errors[strength] = 100 * float(np.mean(fit.predict(held_out) != validation_labels))
+        # Strictly less, so that the strongest regularisation wins a tie.
         if errors[strength] < min(list(errors.values())[:-1], default=np.inf):
+            # A copy, since the next fit starts from the same object and changes it.
             best, converged = copy.deepcopy(fit), bool(np.all(fit.n_iter_ < max_iterations))
         if on_fit is not None:
             on_fit(number, len(grid))
@@ -164,6 +168,7 @@ def hoyer(states: Float[Array, "images units"]) -> Float[Array, " images"]:
     """Hoyer's measure of each image's states; of a single unit, which can't be denser, 1."""
     if states.shape[1] == 1:
         return jnp.ones(len(states))
+    # Σa / √Σa² is √J if all values are equal, and 1 if one alone is not 0.
     root = jnp.sqrt(states.shape[1])
     length = jnp.sqrt(jnp.sum(states**2, axis=1))
     ratio = jnp.sum(jnp.abs(states), axis=1) / jnp.where(length > 0, length, 1)
@@ -207,6 +212,7 @@ def embed(codes: Codes, *, perplexity: float = 30.0, seed: int = 0) -> Embedding
     n = min(_N_POINTS, len(codes))
     if perplexity >= n:
         raise ConfigError(f"perplexity must be below the {n} points drawn; received {perplexity}.")
+    # Sorted, so that the points keep the order of the images.
     indices = np.sort(np.random.default_rng(seed).permutation(len(codes))[:n])
     chosen = np.asarray(codes, np.float32)[indices]
     spread = np.max(np.ptp(chosen, axis=0))

@@ -67,10 +67,10 @@ def visible_pixels(
 ) -> Bool[np.ndarray, " pixels"]:
     """Which pixels remain visible, in row-major order.
 
-    Hidden is the ``"right"``, ``"left"``, ``"top"`` or ``"bottom"`` half (of an odd number of
-    columns or rows the middle one stays visible), a ``"random"`` half of the pixels, which the
-    seed decides, or what an array of your own says: True where a pixel is *visible*, of shape
-    `image_shape` or flat.
+    The name says which half is hidden: ``"right"``, ``"left"``, ``"top"``, ``"bottom"``, or
+    ``"random"``, which the seed decides.  Of an odd number of columns or rows the middle one stays
+    visible.  An array of your own is True where a pixel is *visible*; it has the shape
+    `image_shape`, or is flat.
 
     Raises:
         ConfigError: an unknown name, or an array of another size.
@@ -86,6 +86,8 @@ def visible_pixels(
             )
         return own.reshape(-1)
     halves = {
+        # `columns // 2` are hidden, so that the middle one of an odd number is visible on either
+        # side.
         "right": np.s_[:, columns - columns // 2 :],
         "left": np.s_[:, : columns // 2],
         "top": np.s_[: rows // 2],
@@ -123,6 +125,7 @@ def complete(
             else f"Masks for {len(whole)} images have the shape {visible.shape}."
         )
     each = np.broadcast_to(visible, whole.shape)
+    # A completer never receives the values that it is to guess.
     blank = np.where(each, whole, np.float32(0))
     completed = np.empty_like(whole)
     for rows, n in blocks(len(whole), _AT_ONCE):
@@ -133,7 +136,9 @@ def complete(
                 f"The completer returned shape {filled.shape} for images of shape "
                 f"{blank[rows].shape}."
             )
+        # The last block is filled up; what fills it is dropped.
         completed[rows[:n]] = filled[:n]
+    # Visible pixels don't count: whatever a completer says of them is replaced.
     if not np.isfinite(completed[~each]).all():
         raise DivergenceError("The completer filled in values that are not finite.")
     return np.where(each, whole, completed)
@@ -177,8 +182,10 @@ def combine(ways: Mapping[str, Completer], x: Images, visible: Mask) -> Combined
     if not missing.any():
         raise ConfigError("To complete images some of their pixels must be missing; none are.")
     guesses = [complete(way, x, visible)[:, missing].ravel() for way in ways.values()]
+    # In double precision: over all pixels of all images the sums are long.
     wanted = np.asarray(x)[:, missing].astype(np.float64).ravel()
     found = nnls(np.stack(guesses, axis=1).astype(np.float64), wanted)[0]
+    # At least [0, 1]: for binary images the limits are probabilities whatever the images show.
     low, high = min(0.0, float(np.min(x))), max(1.0, float(np.max(x)))
     return Combined(dict(zip(ways, found.tolist(), strict=True)), (low, high))
 

@@ -46,9 +46,11 @@ def log_likelihood(
 
 def log_likelihood_table(
     x: Float[Array, "images pixels"], logits: Float[Array, "codes pixels"]
+# Σ_d softplus(a_d) does not depend on the image, so one sum for each code is enough.
 ) -> Float[Array, "images codes"]:
     """Log-likelihood of every image under every code's logits, in nats; one matrix product."""
     normaliser = jnp.sum(jax.nn.softplus(logits), axis=-1)
+    # By default an accelerator rounds factors, which costs log p(x) more than estimates differ by.
     return jnp.matmul(x, logits.T, precision=lax.Precision.HIGHEST) - normaliser[None, :]
 
 
@@ -88,6 +90,7 @@ def blocks(n: int, size: int) -> Iterator[tuple[Int[np.ndarray, " rows"], int]]:
     """
     size = min(size, n)
     for start in range(0, n, size):
+        # Ctrl-C is heard between blocks, since a compiled program can't be stopped.
         check()
         yield np.minimum(np.arange(start, start + size), n - 1), min(size, n - start)
         advance(min(start + size, n), n)
@@ -110,6 +113,7 @@ def tile(
 ) -> Float[np.ndarray, "height width"]:
     """Lay images out in a grid of some columns; `background` fills gaps of one pixel."""
     height, width = (side + 1 for side in shape)
+    # Each image gets a line below and on its right; the last ones are cut off at the end.
     framed = np.pad(
         images.reshape(-1, *shape).astype(np.float32),
         ((0, -len(images) % columns), (0, 1), (0, 1)),

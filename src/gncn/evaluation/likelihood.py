@@ -120,23 +120,29 @@ def prior_log_likelihood(
         check_counts(MOST_SAMPLES, n_samples=size)
     check_counts(MOST_SAMPLES, n_repeats=n_repeats)
     sizes = tuple(sorted(set(map(int, several))))
+    # Of shapes alone: nothing is drawn or decoded.
     width = eqx.filter_eval_shape(lambda m: m.decode(m.prior.sample(key, 1)), model).shape[-1]
     images = model.output.check(x, width)
     rows = min(_AT_ONCE, len(images))
+    # Filled up to whole blocks, so that one program serves all of them.
     padded = np.pad(images, ((0, -len(images) % rows), (0, 0)))
     blocked = jnp.asarray(padded.reshape(-1, rows, images.shape[1]))
 
+    # Pieces between the ends of draws and the sizes S that are asked for.
     spans = list(pairwise(sorted({*range(0, sizes[-1], DRAW), *sizes})))
     values = np.empty((n_repeats, len(sizes), len(images)), np.float32)
     for repeat in range(n_repeats):
+        # A key for each repetition and draw, so smaller S use the first samples of larger S.
         repeat_key = jax.random.fold_in(key, repeat)
         total = jnp.full(blocked.shape[:2], -jnp.inf)
         for number, (first, last) in enumerate(spans, start=1):
             draw = first // DRAW
             samples = np.arange(draw * DRAW, (draw + 1) * DRAW)
+            # A piece may be part of a draw: the draw is made whole, and only its part counts.
             wanted = jnp.asarray((first <= samples) & (samples < last))
             total = _absorb(model, blocked, total, jax.random.fold_in(repeat_key, draw), wanted)
             if last in sizes:
+                # log S is subtracted: the sum becomes a mean.
                 ended = np.asarray(total).reshape(-1)[: len(images)] - np.log(last)
                 values[repeat, sizes.index(last)] = ended
             on_draw(repeat * len(spans) + number, n_repeats * len(spans))
@@ -162,6 +168,7 @@ def _absorb(
         table = model.output.table(images.astype(jnp.float32), drive)
         return jax.nn.logsumexp(jnp.where(wanted[None, :], table, -jnp.inf), axis=1)
 
+    # Sums of probabilities as small as e^−1000 exist only as logarithms.
     return jnp.logaddexp(total, lax.map(block, x))
 
 
@@ -259,6 +266,7 @@ def by_blocks(
             f"Each array of the proposal must have a leading axis of {len(images)} images; "
             f"received leading axes of {sorted(sizes)}."
         )
+    # Blocks have equal length; the last repeats an image, and what is said of it is dropped.
     parts = []
     for rows, kept in blocks(len(images), _IMAGES_WEIGHED):
         own = jax.tree.map(lambda leaf, rows=rows: leaf[rows], proposal)
@@ -272,6 +280,7 @@ def by_blocks(
             "An importance weight is not finite: the model's logits or log_prior, or the "
             "proposal, are not. Check their parameters."
         )
+    # (Σ w)² / Σ w², which rounding may push out of its range from 1 to S.
     size = np.exp(np.minimum(2 * log_sum - log_sum_squares, np.log(n_samples)))
     estimate = WeightedEstimate(log_sum - np.log(n_samples), np.maximum(size, 1), n_samples)
     return estimate, rest
@@ -331,9 +340,11 @@ def _weigh(
     def add(
         sums: Float[Array, "2 images"], number: Int[Array, ""]
     ) -> tuple[Float[Array, "2 images"], None]:
+        # A key for each image and draw, so results don't depend on how images are put into blocks.
         draw_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
         codes, _ = images.sample(draw_keys, draw)
         log_weight = images.see(codes).log_weight.reshape(len(keys), draw)
+        # The last draw is made whole, and its surplus has weight 0.
         wanted = number * draw + jnp.arange(draw) < n_samples
         new = log_sums(jnp.where(wanted[None, :], log_weight, -jnp.inf))
         return jnp.logaddexp(sums, new), None

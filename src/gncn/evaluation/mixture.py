@@ -31,6 +31,7 @@ COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
 
 _HIGHEST = lax.Precision.HIGHEST
 _BLOCK = 128
+# Components far away have responsibilities near 0, and would only cost memory.
 _NEAR = 4  # components that count near a code
 _AT_ONCE = 1 << 24  # whitened numbers held at once for densities of a few codes
 
@@ -77,6 +78,7 @@ class Mixture(eqx.Module):
         self, codes: Float[Array, "codes dim"]
     ) -> Float[Array, "codes components"]:
         """Densities log N(z; μ_k, Σ_k) of codes under components, in nats (without π)."""
+        # One product for all pairs if it fits; else component by component.
         if self.covariance == "full" and codes.size * self.n_components <= _AT_ONCE:
             distance = _distances(codes, self.means, self.whitening)
         else:
@@ -108,6 +110,7 @@ class Mixture(eqx.Module):
     @eqx.filter_jit
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
         """Draw `n` codes: a component k from π, then μ_k + A_k^{-1} ε with ε from N(0, I)."""
+        # One key for each draw: components and noise must be independent.
         component_key, noise_key = jax.random.split(key)
         chosen = jax.random.categorical(component_key, self.logits, shape=(n,))
         noise = jax.random.normal(noise_key, (n, self.dim), jnp.float32)
@@ -135,10 +138,12 @@ def _distances(
     means: Float[Array, "components dim"],
     whitening: Float[Array, "components dim dim"],
 ) -> Float[Array, "codes components"]:
+    # Centred first, since squares of large numbers would lose the digits of small distances.
     """‖A_k(z − μ_k)‖² of every code and component, by one product: for a few codes."""
     centre = jnp.mean(means, axis=0, keepdims=True)
     codes, means = codes - centre, means - centre
     flat = whitening.reshape(-1, codes.shape[1])
+    # A(z − μ) = Az − Aμ: the product with all A at once needs the codes only once.
     white = jnp.matmul(codes, flat.T, precision=_HIGHEST)
     centres = jnp.sum(whitening * means[:, None, :], axis=-1)
     away = white.reshape(len(codes), *centres.shape) - centres[None]
@@ -156,18 +161,23 @@ def _solve_by_component(
     system with many right-hand sides.
     """
     (n, dim), n_components = noise.shape, len(whitening)
+    # About an average component's rows, so that few zeros fill up the last blocks.
     size = min(max(n // n_components, 1), _BLOCK)
+    # As many as can ever be needed: JAX must know the number before the draw.
     n_blocks = n // size + min(n, n_components)
     counts = jnp.bincount(chosen, length=n_components)
+    # Rows sorted by component; the rank is a row's place among those with the same component.
     sorted_place = jnp.zeros_like(chosen).at[jnp.argsort(chosen)].set(jnp.arange(n))
     rank = sorted_place - (jnp.cumsum(counts) - counts)[chosen]
     n_own = -(-counts // size)
     ends = jnp.cumsum(n_own)
     slot = (ends - n_own)[chosen] * size + rank
+    # Row i goes to its own slot; what is left over in a component's last block stays 0.
     blocks = jnp.zeros((n_blocks * size, dim)).at[slot].set(noise).reshape(n_blocks, size, dim)
     component = jnp.searchsorted(ends, jnp.arange(n_blocks), side="right")
     solved = lax.map(
         lambda one: solve_triangular(whitening[one[0]], one[1].T, lower=True).T,
+        # Blocks beyond the last used one are solved too, for nothing: their zeros are never read.
         (jnp.minimum(component, n_components - 1), blocks),
     )
     return solved.reshape(-1, dim)[slot]
@@ -203,6 +213,7 @@ def _whitening(covariances: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."
     from scipy.linalg import get_lapack_funcs
     from threadpoolctl import threadpool_limits
 
+    # LAPACK's inverse of a triangular matrix; a general one would ignore the zeros.
     (invert,) = get_lapack_funcs(("trtri",), dtype=np.float64)
     try:
         if covariances.ndim == 2:

@@ -122,6 +122,7 @@ def fit_mixture(
     if len(codes) < n_components:
         raise DataError(f"{len(codes)} codes are too few for {n_components} components.")
     centre = np.asarray(np.mean(codes, axis=0, dtype=np.float64))
+    # Single precision is enough once the mean is gone.
     centred = np.asarray(codes - centre[None, :], np.float32)
     responsibilities = start_responsibilities(centred, n_components, seed)
     dim = len(centre)
@@ -130,6 +131,7 @@ def fit_mixture(
         8 * n_components * dim * (dim if covariance == "full" else 1),
         "Ask for fewer, or for covariance='diagonal'.",
     )
+    # Written in place by the M step, so that no iteration takes memory for new covariances.
     means = np.zeros((n_components, dim))
     covariances = np.zeros((n_components, dim, dim) if covariance == "full" else means.shape)
     objective: list[float] = []
@@ -137,12 +139,15 @@ def fit_mixture(
         check()
         weights = _maximise(centred, responsibilities, means, covariances, regularisation)
         mixture = mixture_from_moments(weights, means, covariances)
+        # ½ ε tr Σ⁻¹, since Σ⁻¹ = A^T A and tr A^T A is the sum of squares.
         squares = np.asarray(mixture.whitening).reshape(n_components, -1) ** 2
         penalty = 0.5 * regularisation * np.sum(squares, axis=1)
+        # Those of the last step: most codes stay with their component.
         likeliest = np.argmax(responsibilities, axis=1)
         joint = log_joint(mixture, centred, likeliest, penalty)
         blurred = joint - penalty[None, :]
         evidence = np.asarray(logsumexp(blurred, axis=1))
+        # Responsibilities from the same blurred density, so that no step lowers the objective.
         responsibilities = np.exp(blurred - evidence[:, None])
         objective.append(float(np.mean(evidence)))
         if not np.isfinite(objective[-1]):
@@ -152,10 +157,12 @@ def fit_mixture(
             )
         if on_iteration is not None:
             on_iteration(len(objective), objective[-1])
+        # Below that, single precision can't tell a gain from rounding.
         least = max(tolerance, _ROUNDING * abs(objective[-1]))
         gained = len(objective) == 1 or objective[-1] - objective[-2] >= least
         if not gained or len(objective) >= max_iterations:
             break
+    # Fitted to centred codes, so the means move back.
     where = jnp.asarray(means + centre[None, :], jnp.float32)
     return MixtureFit(
         eqx.tree_at(lambda fitted: fitted.means, mixture, where),
@@ -201,8 +208,10 @@ def start_responsibilities(
         # With fewer distinct codes than components some components get no code.
         warnings.simplefilter("ignore", ConvergenceWarning)
         means = KMeans(n, n_init="auto", max_iter=30, random_state=seed)
+        # A random part of the codes, since k-means only gives a start.
         seen = np.random.default_rng(seed).permutation(len(codes))
         means.fit(codes[seen[: n * _CODES_PER_CLUSTER]])
+    # Hard assignments; the first M step makes covariances of them.
     found = np.eye(n)[means.predict(codes)]
     # These start with the mean and covariance of all codes.
     found[:, ~found.any(axis=0)] = 10 * _NO_PART
@@ -248,15 +257,19 @@ def log_joint(
         table[own, k] = highest[k] - half_square(k, own, 0, dim)
 
     def search(k: int) -> None:
+        # In blocks of codes, which bound the memory that each thread takes.
         for begin in range(0, len(codes), _BLOCK):
             rows = np.flatnonzero(likeliest[begin : begin + _BLOCK] != k) + begin
             bound = np.full(len(rows), highest[k])
             for first, last in pairwise([0, *ends]):
+                # Each further part of the dimensions lowers the bound; few pairs are left for the
+                # last, largest part.
                 bound -= half_square(k, rows, first, last)
                 counts = (bound >= least[rows]) | (bound - penalty[k] >= least_penalised[rows])
                 rows, bound = rows[counts], bound[counts]
             table[rows, k] = bound
 
+    # First all likeliest pairs: they say how small another pair must be to be left out.
     _in_parallel(start, components)
     least = table[np.arange(len(codes)), likeliest] + np.log(_NO_PART)
     least_penalised = least - penalty[likeliest]
@@ -275,6 +288,7 @@ def _maximise(
 
     A component that no code belongs to keeps its place, with weight near 0.
     """
+    # In double precision, since sums of squares over many codes lose digits.
     taken = np.where(responsibilities > _NO_PART, responsibilities, 0).astype(np.float64)
     counts = taken.sum(axis=0)
 
@@ -290,6 +304,7 @@ def _maximise(
             covariances[k] = r @ deviations**2 / counts[k] + regularisation
 
     _in_parallel(component, np.flatnonzero(counts > _NO_PART).tolist())
+    # A component without codes keeps a weight above 0, whose logarithm is finite.
     tiny = 10 * np.finfo(np.float64).eps
     return (counts + tiny) / np.sum(counts + tiny)
 
@@ -299,5 +314,6 @@ def _in_parallel(function: Callable[[int], None], components: Iterable[int]) -> 
     needs("threadpoolctl", "evaluation")
     from threadpoolctl import threadpool_limits
 
+    # Each thread calls BLAS, and BLAS's own threads would compete with them.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(function, components))

@@ -124,12 +124,14 @@ class GaussianPixels(PixelLikelihood):
         self, x: Float[Array, "*n pixels"], drive: Float[Array, "*n pixels"]
     ) -> Float[Array, "*n"]:
         rows, drives = (one.reshape(-1, one.shape[-1]) for one in (x, drive))
+        # Networks leave the constant out, as Eq 6 does; a density must have it.
         found = self.errors.log_prob(rows, drives) - self._constant(x.shape[-1])
         return found.reshape(x.shape[:-1])
 
     def table(
         self, x: Float[Array, "images pixels"], drive: Float[Array, "codes pixels"]
     ) -> Float[Array, "images codes"]:
+        # ‖x − μ‖² = ‖x‖² + ‖μ‖² − 2 x·μ under Σ⁻¹, so all pairs take one product.
         means, precision = self.mean(drive), self.errors.precision
         centre = jnp.mean(x, axis=0, keepdims=True)  # squares of small numbers keep their digits
         x, means = x - centre, means - centre
@@ -143,6 +145,7 @@ class GaussianPixels(PixelLikelihood):
     def information(
         self, drive: Float[Array, " pixels"], jacobian: Float[Array, "pixels dim"]
     ) -> Float[Array, "dim dim"]:
+        # g works on each pixel alone, so the derivative along ones is its slope at every pixel.
         slope = jax.jvp(self.mean, (drive,), (jnp.ones_like(drive),))[1]
         moved = (slope[:, None] * jacobian).T
         return self.errors.precision.weigh(moved) @ moved.T
@@ -157,6 +160,7 @@ class GaussianPixels(PixelLikelihood):
         if isinstance(precision, Diagonal):
             precision = Diagonal(precision.values[pixels])
         elif isinstance(precision, Full):
+            # A part of Σ⁻¹, not of Σ: given the others, these pixels have just this precision.
             precision = Full(precision.matrix[pixels][:, pixels])
         return GaussianPixels(GaussianErrors(self.errors.prediction_activation, precision))
 

@@ -71,6 +71,7 @@ class Proposal(eqx.Module):
     @property
     def log_shares(self) -> Float[Array, "images terms"]:
         """Logarithms of the weights of all terms: the Gaussians, and at last the prior."""
+        # log1p(−a) is log(1 − a) without the rounding of 1 − a.
         gaussians = self.log_weights + jnp.log1p(-self.prior_share)
         prior = jnp.full((len(gaussians), 1), jnp.log(self.prior_share))
         return jnp.concatenate([gaussians, prior], axis=1)
@@ -78,6 +79,7 @@ class Proposal(eqx.Module):
     def log_gaussians(self, codes: Float[Array, "images n dim"]) -> Float[Array, "images n modes"]:
         """Log N(z; μ_m, C_m C_m^T) of each image's own codes, in nats."""
         deviations = codes[:, :, None] - self.means[:, None]
+        # Differences of nearby codes: rounded factors would cost the digits that matter.
         white = jnp.einsum("imde,inme->inmd", self.whitening, deviations, precision=_HIGHEST)
         diagonals = jnp.diagonal(self.whitening, axis1=-2, axis2=-1)
         height = jnp.sum(jnp.log(jnp.abs(diagonals)), axis=-1)
@@ -97,6 +99,7 @@ class Proposal(eqx.Module):
         """
         n_modes = self.means.shape[1]
         equation = "imed,ine->inmd" if transposed else "imde,ine->inmd"
+        # Without a factor of its own, the prior's term borrows the scale of the likeliest peak.
         best = jnp.argmax(self.log_weights, axis=1)[:, None]
         mode = jnp.where(term == n_modes, best, term)
         products = jnp.einsum(equation, self.factors, vectors)
@@ -112,12 +115,14 @@ class Proposal(eqx.Module):
             key: PRNGKeyArray, shares: Float[Array, " terms"], pool: Float[Array, "draws dim"]
         ) -> tuple[Int[Array, " n"], Float[Array, "n dim"], Float[Array, "n dim"]]:
             by_term, by_noise, by_row = jax.random.split(key, 3)
+            # Categorical takes logarithms, so a prior share of 0 is −∞ and never drawn.
             term = jax.random.categorical(by_term, shares, shape=(n,))
             noise = jax.random.normal(by_noise, (n, dim), jnp.float32)
             row = jax.random.randint(by_row, (n,), 0, len(pool), jnp.int32)
             return term, noise, pool[row]
 
         term, noise, from_prior = jax.vmap(draw)(keys, self.log_shares, self.prior_draws)
+        # Samples of the prior get any Gaussian's number here; the last line replaces them.
         mode = jnp.minimum(term, n_modes - 1)[:, :, None]
         codes = jnp.take_along_axis(self.means, mode, axis=1)
         codes = codes + self.scaled(noise, term)
@@ -185,6 +190,7 @@ class Proposer(eqx.Module):
             )
         x = jnp.asarray(images, jnp.float32)
         peaks, heights, curvatures = _search(self, x, codes)
+        # Double precision from here: curvatures may be badly conditioned.
         precisions = np.asarray(curvatures, np.float64)
         if not (np.isfinite(precisions).all() and np.isfinite(heights).all()):
             raise DivergenceError(
@@ -196,14 +202,21 @@ class Proposer(eqx.Module):
         lower = np.linalg.cholesky(
             precisions + rounding[..., None, None] * np.eye(precisions.shape[-1])
         )
+        # Σ⁻¹ = L L^T, so A = L^T whitens; wider Gaussians by `inflation` whiten less.
         whitening = np.swapaxes(lower, -1, -2) / self.inflation
+        # `inv` leaves rounding below the diagonal.
         factors = np.triu(np.linalg.inv(whitening))
         widths = np.sum(np.log(np.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
+        # Laplace: the integral of a peak is its height times the volume, |C|, up to a common
+        # factor.
         evidence = np.asarray(heights, np.float64) + widths
         shares = np.exp(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True))
+        # A key for each image's number, so proposals don't depend on blocks.
         keys = (jax.random.fold_in(self.key, first + row) for row in range(len(x)))
         pools = [self.model.prior.sample(key, _PRIOR_DRAWS) for key in keys]
         return Proposal(
+            # Each Gaussian gets a part of the weight, in case Laplace's approximation missed its
+            # peak.
             jnp.asarray(np.log((1 - _EVEN) * shares + _EVEN / self.n_modes), jnp.float32),
             peaks,
             jnp.asarray(factors, jnp.float32),
@@ -236,6 +249,7 @@ def _search(
     for number in range(1, n_modes):  # the best of each share of the draws, so that they differ
         rows = slice(number - 1, None, n_modes - 1)
         starts.append(draws[rows][jnp.argmax(fit[:, rows], axis=1)])
+    # All climbs of all images in one batch: an image's climbs are neighbours.
     start = jnp.stack(starts, axis=1).reshape(-1, draws.shape[1])
     repeated = jnp.repeat(x, n_modes, axis=0)
     widths = jnp.std(draws, axis=0)[None]
@@ -243,6 +257,7 @@ def _search(
 
     def step(carry: _Climber, _: None) -> tuple[_Climber, None]:
         moved, state = carry
+        # Of the sum, since each climb's gradient depends on its own code alone.
         depth = lambda u: -jnp.sum(model.log_joint(repeated, start + widths * u))  # noqa: E731
         update, state = optimiser.update(jax.grad(depth)(moved), state)
         return (moved + jnp.asarray(update), state), None
@@ -251,6 +266,7 @@ def _search(
     (moved, _), _ = lax.scan(step, (zero, optimiser.init(zero)), None, length=_N_STEPS)
     peaks = start + widths * moved
     heights = model.log_joint(repeated, peaks)
+    # One code after the other: each Jacobian has pixels x dim numbers.
     curvatures = lax.map(lambda code: _curvature(model, code), peaks)
     shape = len(x), n_modes
     return (
@@ -270,6 +286,7 @@ def _curvature(model: WithPrior, code: Float[Array, " dim"]) -> Float[Array, "di
     """
     decode = lambda z: model.decode(z[None])[0]  # noqa: E731
     drive = decode(code)
+    # Forward mode costs one pass for each number of the code, reverse mode one for each pixel.
     jacobian = (jax.jacfwd if len(code) < len(drive) else jax.jacrev)(decode)(code)
     mixture = model.prior if isinstance(model.prior, Mixture) else None
     own = _precision(model, code) if mixture is None else mixture.precision_near(code)
@@ -280,5 +297,7 @@ def _precision(model: WithPrior, code: Float[Array, " dim"]) -> Float[Array, "di
     """Minus the second derivative of log p(z), made positive."""
     found = -jax.hessian(lambda z: model.log_prior(z[None])[0])(code)
     values, vectors = jnp.linalg.eigh(found)
+    # A saddle between components would have no Gaussian: negative curvatures become small positive
+    # ones.
     floor = 1e-3 * jnp.max(jnp.abs(values))
     return (vectors * jnp.maximum(values, floor)[None, :]) @ vectors.T

@@ -86,11 +86,14 @@ def _expected_pixels(
         """The log of the weights' sum, and the mean by them."""
         codes, numbers = block
         drive = recall.decoder.decode(codes)
+        # Dividing by τ flattens the weights, as if pixels were fewer than they are.
         fit = visible.table(x, drive[:, seen]) / recall.temperature
+        # What fills up the last block has weight 0.
         fit = jnp.where(numbers[None, :] < 0, -jnp.inf, fit)
         mean = jax.nn.softmax(fit, axis=1) @ hidden.mean(drive[:, missing])
         return jax.nn.logsumexp(fit, axis=1), mean
 
+    # Each block's mean counts by its share of the weight, so the blocks together are one softmax.
     totals, means = lax.map(of_block, _in_blocks(recall.codes))
     return jnp.einsum("bi,bim->im", jax.nn.softmax(totals, axis=0), means)
 
@@ -109,9 +112,11 @@ def likeliest(
         codes, numbers = block
         fit = fit_of(codes)
         fit = jnp.where(numbers[None, :] < 0, -jnp.inf, fit)
+        # The best of all blocks are among the best of each.
         fit, chosen = lax.top_k(fit, min(n, len(numbers)))
         return fit, numbers[chosen]
 
+    # Not vmap: all blocks at once would need memory for all pairs of image and code.
     found = lax.map(of_block, _in_blocks(codes))
     fits, numbers = (jnp.concatenate(of_blocks, axis=1) for of_blocks in found)
     return jnp.take_along_axis(numbers, lax.top_k(fits, n)[1], axis=1)
@@ -137,7 +142,9 @@ def fit_recall(
         Recall by the codes of the other images, with the τ in `TEMPERATURES` of least squared
         error on the images left out; and these images.
     """
+    # A tenth, since more images left out would leave fewer codes to recall.
     n = max(1, min(500, len(images) // 10))
+    # Evenly spread, in case the images are sorted.
     chosen = np.linspace(0, len(images) - 1, n).astype(int)
     held_out = np.asarray(images)[chosen]
     rest = jnp.asarray(np.delete(codes, chosen, axis=0))
@@ -230,6 +237,7 @@ def expected(
     sharpness: float | Float[Array, ""],
 ) -> Float[Array, "images pixels"]:
     """Σ_s w_s logistic(κ a_s), or with the g of a Gaussian output in the logistic's place."""
+    # Candidates are computed once; τ and κ then cost next to nothing to try.
     drive, fits = found
     weights = jax.nn.softmax(fits / temperature, axis=0)
     return jnp.einsum("si,sip->ip", weights, output.mean(sharpness * drive))
@@ -244,7 +252,9 @@ def fit_refined(
 ) -> Refined:
     """Choose τ and κ of least squared error on whole images, whose codes aren't among `codes`."""
     x = jnp.asarray(images, jnp.float32)
+    # The default τ and κ do not enter the candidates.
     logits, fits = candidates(Refined(decoder, improve, codes), x, jnp.asarray(visible))
+    # Only missing pixels are compared, so only their logits are kept.
     missing, wanted = (logits[..., ~visible], fits), x[:, ~visible]
     # As arrays, so that all values share one program.
     several = list(itertools.product(jnp.asarray(TEMPERATURES), jnp.asarray(SHARPNESS)))

@@ -1,9 +1,9 @@
 """Completion without a generative model: mean image, nearest neighbours, supervised regression.
 
 Yardsticks for M-MSE, to be computed on the same images as a model's.  The regressor is a small
-network from visible to missing pixels.  Trained with backprop for one mask alone, it is about
-as good as a predictor can be, given enough images, and so the practical floor of M-MSE for
-models that were trained for no mask at all.  With a few thousand images these can be better.
+network from visible to missing pixels, trained with backprop for one mask alone.  Given enough
+images, it is about as good as a predictor can be.  So its M-MSE is the practical floor for models
+that were trained for no mask at all.  With a few thousand images these can be better.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,6 +27,7 @@ _PATIENCE = 3
 
 def mean_image(images: Images) -> Completer:
     """The completer that fills in the mean of training images."""
+    # Asked for each batch, so the mean is computed once, outside.
     mean = np.asarray(np.mean(images, axis=0, dtype=np.float32))
     return lambda x, visible: jnp.broadcast_to(jnp.asarray(mean), x.shape)
 
@@ -99,6 +100,7 @@ def fit_nearest_neighbours(
         raise ConfigError("Nearest neighbours need at least one visible pixel; none is.")
     known, truth = np.asarray(train), np.asarray(validation, np.float32)[:, ~visible]
     indices = nearest_images(known[:, visible], np.asarray(validation)[:, visible], usable[-1])
+    # The nearest come first, so a running sum gives the mean for every k in one pass.
     total, errors = np.zeros_like(truth), {}
     for rank in range(usable[-1]):
         total += known[indices.indices[:, rank]][:, ~visible]
@@ -136,6 +138,7 @@ class Regressor(eqx.Module):
         units = seen
         for number, layer in enumerate(self.network):
             if number > 0:
+                # A key for each layer: equal masks in two layers would not be independent.
                 layer_key = None if key is None else jax.random.fold_in(key, number)
                 units = self.dropout(jax.nn.relu(units), key=layer_key, inference=key is None)
             units = jax.vmap(layer)(units)
@@ -213,6 +216,7 @@ def fit_regressor(
     inputs, targets = jnp.asarray(train)[:, visible], jnp.asarray(train)[:, ~visible]
     optimiser = optax.adam(learning_rate)
     state = optimiser.init(eqx.filter(model.network, eqx.is_array))
+    # With fewer images than a batch holds, all of them are one batch.
     batch_size = min(batch_size, len(inputs))
     best, errors, since_best = model, [], 0
     while len(errors) < max_epochs and since_best < _PATIENCE:
@@ -220,6 +224,7 @@ def fit_regressor(
         model, state = _epoch(model, state, inputs, targets, one_key, optimiser, batch_size)
         completed = complete(model, validation, visible)
         errors.append(missing_squared_error(validation, completed, visible).mean)
+        # Equal only if the newest is the best so far.
         if errors[-1] == min(errors):
             best = model
         if on_epoch is not None:
@@ -247,6 +252,7 @@ def _epoch(
 ) -> tuple[Regressor, optax.OptState]:
     """Learn once from all images, in random order."""
     n_batches = len(inputs) // batch_size
+    # Equal batches only; a permutation chooses which images are left out this time.
     order = jax.random.permutation(key, len(inputs))[: n_batches * batch_size]
 
     def with_network(network: _Network) -> Regressor:
@@ -254,6 +260,7 @@ def _epoch(
 
     def error(network: _Network, chosen: Int[Array, " batch"]) -> Float[Array, ""]:
         x, truth = (model.standardised(a[chosen]) for a in (inputs, targets))
+        # The first index differs between batches of an epoch, and so does the dropout.
         logits = with_network(network).logits(x, jax.random.fold_in(key, chosen[0]))
         if model.scale is not None:
             return jnp.mean((logits - truth) ** 2)
