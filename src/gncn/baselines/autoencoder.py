@@ -30,8 +30,10 @@ def objective_loss(model: "Autoencoder", batch: Batch, key: PRNGKeyArray) -> Los
     seen = model.see(batch, key)
     psi, warmup = seen.discrepancy, model.blueprint.kl_warmup
     if warmup:
+        # ψ's two terms; the reported ψ keeps its full weight throughout.
         data_term, divergence = jnp.moveaxis(seen.layer_discrepancy, -1, 0)
         psi = data_term + jnp.minimum(batch.progress / warmup, 1) * divergence
+    # ψ is a mean over images, but Ω counts once for each update.
     return -(batch.mean(psi) + model.omega()), seen
 
 
@@ -48,6 +50,7 @@ class Autoencoder(Baseline):
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
         """μ and σ of q(z|x) from the encoder's outputs, μ and log σ² (σ² = exp(E_σ z^{L-1}))."""
         mean, log_variance = jnp.split(top, 2, axis=-1)
+        # σ = exp(½ log σ²).
         return mean, jnp.exp(0.5 * log_variance)
 
     def own_terms(self, mean: Code, std: Code, z: Code, key: PRNGKeyArray) -> Terms:
@@ -73,18 +76,22 @@ class Autoencoder(Baseline):
 
     def see(self, batch: Batch, key: PRNGKeyArray) -> Statistics:
         """ψ and its terms at a draw z ~ q(z|x); the error is the BCE at that draw."""
+        # Draws of z and draws of the discriminator's prior codes are independent.
         draw_key, own_key = jax.random.split(key)
         *hidden, top = self.encoder.layers(batch.images)
         mean, std = self.posterior(top)
         z = mean + std * jax.random.normal(draw_key, mean.shape, jnp.float32)
+        # From logits, so it stays finite for a sure decoder.
         error = binary_cross_entropy(batch.images, self.decode(z))
         terms = jnp.stack([-error, *self.own_terms(mean, std, z, own_key)], axis=-1)
+        # Of the mean μ, since a draw is above 0 or below it by chance.
         active = [jnp.mean(units > ACTIVE, axis=-1) for units in (*hidden, mean)]
         return Statistics(error, jnp.sum(terms, axis=-1), terms, jnp.stack(active, axis=-1), None)
 
     def statistics(self, batch: Batch, key: PRNGKeyArray) -> Statistics:
         """As `see`, but the error is the BCE at the code, the mean of q(z|x)."""
         logits = self.decode(self.encode(batch.images))
+        # The BCE is at the code, as elsewhere; ψ stays at the draw, where it is a bound.
         return self.see(batch, key)._replace(error=binary_cross_entropy(batch.images, logits))
 
     def omega(self) -> Float[Array, ""]:
@@ -103,6 +110,7 @@ class RAE(Autoencoder):
     """
 
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
+        # σ = 0 makes the draw z the code itself.
         return top, jnp.zeros_like(top)
 
 
@@ -133,8 +141,8 @@ class ConstantVarianceGVAE(GVAE):
 
     The constant, within [0.025, 1], is chosen on validation images
     (`gncn.baselines.kinds.choose_variance`).  The encoder's output is μ.
-    The divergence keeps its constant ½ J (σ² − 1 − log σ²), so that ψ stays a bound on
-    log p(x), which can be compared between variances.
+    The divergence keeps its constant ½ J (σ² − 1 − log σ²).  So ψ stays a bound on log p(x), and
+    can be compared between variances.
     """
 
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
@@ -145,18 +153,21 @@ class ConstantVarianceGVAE(GVAE):
 def autoencoder_loss(model: "GANAE", batch: Batch, key: PRNGKeyArray) -> Loss:
     """Eq 23, negated: mean BCE at z ~ q(z|x), and the penalty on the decoder."""
     seen = model.see(batch, key)
+    # Minus Ω: Ω is itself negative.
     return batch.mean(seen.error) - model.omega(), seen
 
 
 def generator_loss(model: "GANAE", batch: Batch, key: PRNGKeyArray) -> Loss:
     """Eq 24 as meant, negated: mean −log D(z_f)."""
     fake = model.draw_code(batch.images, key)
+    # log σ(a) is −softplus(−a), so it never takes the log of 0.
     return batch.mean(-jax.nn.log_sigmoid(model.judge(fake))), None
 
 
 def discriminator_loss(model: "GANAE", batch: Batch, key: PRNGKeyArray) -> Loss:
     """Eq 25 as meant, negated: mean −log D(z_r) − log(1 − D(z_f))."""
     fake_key, real_key = jax.random.split(key)
+    # The encoder is not among what this objective changes, so its draw is a constant.
     fake = model.draw_code(batch.images, fake_key)
     return -batch.mean(model.verdict(fake, real_key)), None
 
@@ -210,4 +221,5 @@ class GANAE(Autoencoder):
     def verdict(self, fake: Code, key: PRNGKeyArray) -> Float[Array, " batch"]:
         """The sum log D(z_r) + log(1 − D(z_f)), with one z_r drawn for each z_f."""
         real = jax.random.normal(key, fake.shape, jnp.float32)
+        # 1 − D(z) is σ of the negative logit.
         return jax.nn.log_sigmoid(self.judge(real)) + jax.nn.log_sigmoid(-self.judge(fake))

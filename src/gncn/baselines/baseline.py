@@ -42,6 +42,7 @@ class Dense(eqx.Module):
         found = []
         for number, (weights, bias) in enumerate(zip(self.weights, self.biases, strict=True), 1):
             drive = x @ weights + bias[None, :]
+            # Only the last layer is linear: a decoder's logits and a code may be negative.
             x = drive if number == len(self.weights) else jax.nn.relu(drive)
             found.append(x)
         return found
@@ -133,6 +134,7 @@ def refuse_real_valued(model: str, data: Dataset) -> None:
 
 def refuse_unlabelled(model: str, data: Dataset) -> None:
     """Refuse images without a class for a model that learns classes, with a `DataError`."""
+    # Splits without any labels are refused elsewhere.
     n = sum(int((s.labels == NO_CLASS).sum()) for s in data.splits if s.labels is not None)
     if n:
         raise DataError(

@@ -54,8 +54,8 @@ class Blueprint(Description):
         encoder_penalty: λ of the encoder's weights, which the paper leaves free.
         adversary_rate: learning rate of generator and discriminator, relative to the
             autoencoder's.
-        kl_warmup: share of the run over which the weight of D_KL in what is descended
-            rises from 0 to 1, so that fewer units of the code are given up early.
+        kl_warmup: share of the run over which the weight of D_KL in the loss rises from 0 to
+            1.  Fewer units of the code are then given up early.
     """
 
     kind: Kind
@@ -74,6 +74,7 @@ class Blueprint(Description):
         for option, takers in SPECIAL.items():
             value, takes = getattr(self, option), self.kind in takers
             field = type(self).model_fields[option]
+            # No default means that whoever takes the option needs it.
             if field.default is None and takes != (value is not None):
                 verb = "needs" if takes else "takes no"
                 raise ValueError(f"{self.kind!r} {verb} {option}; received {value!r}.")
@@ -90,6 +91,7 @@ class Blueprint(Description):
         if self.n_classes is not None:
             return {"network": (self.n_pixels, self.hidden, self.hidden, self.n_classes)}
         assert self.n_latent is not None
+        # Mean and log variance of each unit; with a constant variance the mean alone.
         top = self.n_latent * (2 if self.kind in ("gvae", "gan-ae") else 1)
         parts = {
             "encoder": (self.n_pixels, self.hidden, self.hidden, top),
@@ -131,6 +133,7 @@ def plan_blueprint(
     def of_width(hidden: int) -> Blueprint:
         return Blueprint(kind=kind, n_pixels=n_pixels, hidden=hidden, **options)
 
+    # Synapses rise with the width, so bisection finds the widest without a formula.
     widths = range(1, min(budget, MOST_NEURONS) + 1)
     widest = bisect_right(widths, budget, key=lambda width: of_width(width).n_synapses)
     if widest == 0:

@@ -79,9 +79,12 @@ class ClampedCompleter(eqx.Module):
                 reached.n_steps.at[at].set(n_steps),
                 reached.converged.at[at].set(rests),
             )
+            # The images that stop take numbers in line, one after the other; the last row stands
+            # for none.
             next_ones = jnp.minimum(following + jnp.cumsum(stops) - 1, n_images)
             return reached, jnp.where(stops, next_ones, at), following + jnp.sum(stops)
 
+        # One row more, for the places that have run out of images.
         seen = jnp.pad(seen, ((0, 1), (0, 0)))
         # The last row is no image: it takes the places once no image is left.
         start = Completed(
@@ -90,6 +93,7 @@ class ClampedCompleter(eqx.Module):
             jnp.zeros(n_images + 1, bool),
         )
         queue = (start, jnp.arange(n_places), jnp.asarray(n_places))
+        # Until all places hold the last row.
         reached, *_ = lax.while_loop(lambda queue: jnp.any(queue[1] < n_images), step, queue)
         return Completed(*(rows[:-1] for rows in reached))
 
@@ -107,5 +111,6 @@ class EncodeAgain(eqx.Module):
     ) -> tuple[Float[Array, "images pixels"], Float[Array, "images latent"]]:
         """Logits of all pixels, and the codes of the completed images."""
         guess = jax.nn.sigmoid(self.model.decode(codes))
+        # Visible pixels are true pixels; only the missing ones come from the code.
         codes = self.model.encode(jnp.where(visible[None, :], x, guess))
         return self.model.decode(codes), codes

@@ -44,8 +44,10 @@ class DSRN(Baseline):
         *hidden, logits = self.network.layers(batch.images)
         log_share = jax.nn.log_softmax(logits, axis=-1)
         chosen = jnp.take_along_axis(log_share, batch.labels[:, None], axis=-1)[:, 0]
+        # The hidden layers alone: logits must not be pushed to 0.
         norms = jnp.stack([jnp.sum(jnp.abs(units), axis=-1) for units in hidden])
         terms = jnp.stack([chosen, -self.blueprint.penalty * jnp.sum(norms, axis=0)], axis=-1)
+        # In %, so that its mean over images is the error in %.
         wrong = 100.0 * (jnp.argmax(logits, axis=-1) != batch.labels)
         active = jnp.stack([jnp.mean(units > ACTIVE, axis=-1) for units in hidden], axis=-1)
         return Statistics(wrong, jnp.sum(terms, axis=-1), terms, active, None)

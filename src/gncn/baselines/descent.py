@@ -2,7 +2,7 @@
 
     g ← g · min(1, c / ‖g‖),    θ ← θ − η s(t) · optimiser(g)
 
-‖g‖ is the Euclidean norm of all of an objective's gradient together and c is 5 ("we
+‖g‖ is the Euclidean norm of all of an objective's gradient together.  c is 5 in the paper ("we
 re-scaled the gradients by re-projecting them to a Gaussian ball with radius of 5.0").
 `gncn.training.epochs` does the mini-batches, trials and statistics.
 """
@@ -48,7 +48,10 @@ class Backprop(Method):
     free_start = True
 
     @property
+    # Made again from the configuration: an Optax optimiser is functions, and the method must
+    # compare by value.
     def _optimizer(self) -> optax.GradientTransformation:
+        # Clipped before the optimiser, as the paper rescales gradients, not steps.
         clip = optax.clip_by_global_norm(self.config.clip_norm)
         return optax.chain(clip, self.config.direction())
 
@@ -64,15 +67,18 @@ class Backprop(Method):
         batch = batch._replace(progress=learner.n_updates / self.n_updates)
         states, seen = [], []
         for number, objective in enumerate(model.objectives):
+            # Each update sees what the one before has changed: they take turns.
             parts, own_key = _parts(model, objective), jax.random.fold_in(key, number)
             descend = jax.grad(_loss, has_aux=True)
             gradient, found = descend(parts, model, objective, batch, own_key)
             updates, state = self._optimizer.update(gradient, learner.optimizer[number])
             step = rate * (model.blueprint.adversary_rate if objective.adversarial else 1)
+            # Minus: baselines descend, where networks ascend ψ.
             parts = jax.tree.map(lambda p, u, step=step: p - step * u, parts, updates)
             model = _with_parts(model, objective, parts)
             states.append(state)
             seen.append(found)
+        # Statistics of the first objective, which are from before all updates.
         return model, Learner(states, learner.n_updates + 1), seen[0]
 
     @staticmethod

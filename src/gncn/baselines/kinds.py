@@ -99,9 +99,11 @@ def choose_variance(
     validation: dict[float, float] = {}
     best: VarianceChoice | None = None
     for variance in config.backprop.variances:
+        # One variance each: the configuration with several has no model.
         backprop = config.backprop.model_copy(update={"variance": variance})
         one = config.model_copy(update={"backprop": backprop})
         stop: Interrupted | None = None
+        # Ctrl-C in a later training keeps the best of those that ended.
         try:
             result = train(one)
         except Interrupted as caught:
@@ -110,7 +112,9 @@ def choose_variance(
             if not caught.fit.history:
                 raise
             result, stop = caught.fit, caught
+        # At the epochs kept, the models that would be used.
         psi = fmean(record.validation.discrepancy for record in result.kept)
+        # Strictly above, so the first of equal variances wins.
         if best is None or psi > max(validation.values()):
             best = VarianceChoice(one, result, validation)
         validation[variance] = psi
@@ -144,6 +148,7 @@ class _Backprop(ModelKind[BaselineRun]):
             refuse_unlabelled(self.name, data)
         options = config.backprop.model_dump(exclude={"budget", "weight_scale"})
         options |= {"variance": config.backprop.variances[0], "n_classes": data.n_classes}
+        # Options that are not special belong to all kinds.
         taken = {n: value for n, value in options.items() if self.name in SPECIAL.get(n, CLASSES)}
         return plan_blueprint(self.name, data.n_pixels, budget=config.backprop.budget, **taken)
 
@@ -180,6 +185,8 @@ class _Backprop(ModelKind[BaselineRun]):
         def own(one: BaselineRun) -> Checkpoints | None:
             if checkpoints is None or len(config.backprop.variances) == 1:
                 return checkpoints
+            # Each variance is a training of its own, and its checkpoints must not be taken for
+            # another's.
             return checkpoints.of(f"variance-{one.backprop.variance}")
 
         def train_one(one: BaselineRun) -> Fit[Baseline]:

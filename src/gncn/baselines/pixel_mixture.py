@@ -112,6 +112,7 @@ class PixelMixture(eqx.Module):
         """Draw pixel vectors y."""
         if self.emission == "samples":
             return self.mixture.sample(key, n)
+        # Means of components drawn by their weights: then p(x) is a finite sum.
         return self.mixture.means[jax.random.categorical(key, self.mixture.logits, shape=(n,))]
 
     def log_prob(self, codes: Float[Array, "codes pixels"]) -> Float[Array, " codes"]:
@@ -120,12 +121,14 @@ class PixelMixture(eqx.Module):
 
     def decode(self, codes: Float[Array, "codes pixels"]) -> Float[Array, "codes pixels"]:
         """Logits of y clipped to [ε, 1 − ε]."""
+        # The decoder gives logits, like any other.
         return jax.scipy.special.logit(jnp.clip(codes, self.floor, 1 - self.floor))
 
     def exact_log_likelihood(self, x: Float[Array, "images pixels"]) -> Float[Array, " images"]:
         """Log p(x) in nats, without sampling; for ``emission="means"`` only."""
         assert self.emission == "means", "p(x) is an integral if samples are clipped"
         table = log_likelihood_table(x, self.decode(self.mixture.means))
+        # log Σ_k π_k p(x|k), stable where all terms are tiny.
         return jax.nn.logsumexp(table + jax.nn.log_softmax(self.mixture.logits)[None, :], axis=1)
 
 
@@ -163,6 +166,7 @@ def fit_pixel_mixture(
     trained: list[tuple[PixelMixture, EpochRecord]] = []
 
     def on_iteration(number: int, _: float) -> None:
+        # Steps of earlier seeds count as done.
         told.tell("on_batch", len(trained) * n_steps + number - 1)
 
     stopped = False
@@ -199,6 +203,7 @@ def fit_pixel_mixture(
         stopped = True
     models, history = zip(*trained, strict=True) if trained else ((), ())
     if history:
+        # Mixtures, history and callbacks' files belong together.
         with interrupts_held():
             told.tell("on_epoch", history, models)
     fit = Fit(models, history, "interrupted" if stopped else "finished", (1,) * len(models))

@@ -21,6 +21,7 @@ def _best(numbers: Numbers) -> dict[str, Any] | None:
     if not (probes := numbers.get("probe")):
         return None
     top = max(probes, key=lambda probe: probe["layer"])
+    # Validation chose between z and φ(z), so the test error is not the lower of two test errors.
     return top[top["better_on_validation"]]
 
 
@@ -69,11 +70,13 @@ class LinearProbe(Measure):
             return None
         confusion = np.array(best["confusion"])
         n = len(confusion)
+        # Hits would outshine the mistakes, so they are left white.
         mistakes = confusion - np.diag(np.diag(confusion))
         side = max(4.0, 0.42 * n) if n <= 20 else 7.0
         figure = new_figure(side + 0.6, side)
         axes = figure.subplots()
         axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(int(mistakes.max()), 1))
+        # Numbers in the cells of more classes would be too small to read.
         if n <= 20:
             axes.set_xticks(range(n))
             axes.set_yticks(range(n))
@@ -97,6 +100,7 @@ def probe_layer(subject: Subject, layer: int) -> dict[str, Any]:
         ConfigError: the images have no labels.
     """
     states = {name: layers[layer - 1] for name, layers in subject.states.items()}
+    # φ of the stored states: nothing settles again.
     activities = {name: subject.model.activities(layer, z) for name, z in states.items()}
     train, validation = subject.data.train.labels, subject.data.validation.labels
     labels = subject.target.labels
@@ -110,6 +114,8 @@ def probe_layer(subject: Subject, layer: int) -> dict[str, Any]:
         on_fit = subject.counting(what, "fits")
         pairs = [
             (codes[split][known], classes[known])
+            # Training codes, validation codes, and the images to report on; each without unlabelled
+            # images.
             for split, classes, known in (
                 ("train", train, train != NO_CLASS),
                 ("validation", validation, validation != NO_CLASS),
@@ -127,6 +133,7 @@ def probe_layer(subject: Subject, layer: int) -> dict[str, Any]:
             "validation_error_percent": probe.validation_error,
             "converged": probe.converged,
         }
+        # Of the C that was chosen, so z and φ(z) compete at their best.
         on_validation[name] = min(probe.validation_error.values())
     return results | {"better_on_validation": min(on_validation, key=on_validation.__getitem__)}
 
@@ -180,9 +187,12 @@ class Sparsity(Measure):
         layers = enumerate(zip(rows, shares, subject.model.group_sizes(), strict=True), start=1)
         for layer, (axes, share, group) in layers:
             width = group or len(share)
+            # A last, shorter column is filled up with NaN, which bars don't show.
             spare = -len(share) % width
             columns = np.pad(share, (0, spare), constant_values=np.nan).reshape(-1, width)
+            # Within a column, whose neurons have no order of their own.
             ordered = -np.sort(-columns, axis=1).reshape(-1)
+            # A gap of two bars after each column.
             centres = np.arange(len(ordered)) + 2 * (np.arange(len(ordered)) // width)
             axes.bar(centres, ordered, width=1.0, color=COLOURS[0], linewidth=0)
             axes.set_xlim(-2, centres[-1] + 2)

@@ -52,6 +52,8 @@ class MissingMeasure(Measure):
     @classmethod
     def _known(cls, missing: str) -> str:
         if not missing.endswith(".npy"):
+            # A name is tried on the smallest image, so that a wrong one is refused before anything
+            # is measured.
             visible_pixels(missing, (2, 2))
         return missing
 
@@ -97,6 +99,7 @@ def _papers(numbers: Numbers) -> Any:
     drift, clamped = (
         within("completion", "ways", way, "m_mse")(numbers) for way in ("drift", "clamped")
     )
+    # Networks drift (Eq 4) and other models iterate, so no model has both.
     return clamped if drift is None else drift
 
 
@@ -120,6 +123,7 @@ class Completion(MissingMeasure):
         """
         visible = self.visible(subject)
         subject.report("learning to complete images")
+        # Learned from training images only; validation images then choose the best way.
         codes, train = subject.codes("train"), subject.data.train.array
         ways = subject.model.completers(codes, train, visible)
         images = {"validation": subject.data.validation.array, subject.split: subject.target.array}
@@ -131,6 +135,7 @@ class Completion(MissingMeasure):
                 subject.report(f"{what}: {name}")
 
             fill = partial(complete_in_ways, ways, whole, visible, on_way=on_way)
+            # Kept: completing takes longest, and an evaluation that was killed goes on after it.
             completed = subject.keep(f"completion: {split}", fill)
             errors[split] = {
                 way: missing_squared_error(whole, filled, visible)
@@ -141,6 +146,7 @@ class Completion(MissingMeasure):
         numbers = {
             "n_missing_pixels": int((~visible).sum()),
             "ways": {way: _score(error) for way, error in reported.items()},
+            # By validation images: choosing on the test images would make its M-MSE too good.
             "best_way": min(on_validation, key=on_validation.__getitem__),
             "validation_m_mse": on_validation,
             "missing": self.words,
@@ -169,6 +175,7 @@ class Completion(MissingMeasure):
         ways = found["ways"]
         scores = {way: f"{way}: M-MSE {one['m_mse']:.2f}" for way, one in ways.items()}
         look = shades(shown["whole"], *(shown[f"completed_{way}"] for way in ways))
+        # Hidden pixels are shown in the middle of the scale.
         blank = (look["vmin"] + look["vmax"]) / 2
         rows = {"seen": np.where(shown["visible"][None, :], shown["whole"], blank)}
         rows |= {way: shown[f"completed_{way}"] for way in ways}
@@ -187,6 +194,7 @@ class Completion(MissingMeasure):
                 show(axes, image.reshape(subject.shape), look)
             place: dict[str, Any] = {"transform": row[0].transAxes, "ha": "right"}
             says = _WAYS.get(name, "")
+            # Names without words stand in the middle of their row.
             up = 0.62 if says else 0.5
             write(row[0], -0.08, up, scores.get(name, name), va="bottom", fontsize=9, **place)
             write(row[0], -0.08, 0.56, says, va="top", fontsize=7, **place)
@@ -194,6 +202,7 @@ class Completion(MissingMeasure):
 
 
 def _over_supervised(numbers: Numbers) -> float | None:
+    # The same column that tables show, so the quotient is of the numbers in them.
     ours = Completion.columns[0].find(numbers)
     floor = within("yardsticks", "m_mse", "supervised", "m_mse")(numbers)
     return None if ours is None or floor is None else ours / floor
@@ -219,6 +228,7 @@ class Yardsticks(MissingMeasure):
         subject.report("yardsticks: mean image")
         found: dict[str, Completer] = {"mean_image": mean_image(train)}
         subject.report("yardsticks: nearest neighbours")
+        # Each query is compared with all training images, so not all validation images are needed.
         neighbours = fit_nearest_neighbours(train, validation[:_N_TO_CHOOSE_BY], visible)
 
         def on_epoch(number: int, error: float) -> None:

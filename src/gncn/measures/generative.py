@@ -93,6 +93,7 @@ def sample(
     """
     check_counts(n=n)
     key, own = jax.random.key(check_seed(seed)), as_measurable(model)
+    # Codes and pixels have keys of their own.
     codes = _prior_of(model, own, prior, seed).sample(jax.random.fold_in(key, 0), n)
     drive, output = own.decoder.decode(codes), output_of(own.decoder)
     drawn = output.mean(drive) if means else output.sample(jax.random.fold_in(key, 1), drive)
@@ -136,6 +137,7 @@ def log_likelihood(
     own = as_measurable(model)
     if isinstance(model, PixelMixture) and prior is None:
         binary = binary_images(images, model.mixture.dim)
+        # Clipped means are a mixture of Bernoullis, so their p(x) needs no sampling.
         return log_likelihood_of(model, binary, n_samples, check_seed(seed))
     key = jax.random.key(check_seed(seed))
     with shown_progress(progress, "drawing from the prior"):
@@ -185,14 +187,17 @@ def complete(
     own = as_measurable(model)
     unit = output_of(own.decoder).binary
     rows = np.asarray(as_images(images, n_pixels_of(model), unit=unit, missing=True))
+    # NaN becomes 0; what only the mask hides is blanked where images are completed.
     x, visible = seen_pixels(rows, mask, shape, seed)
     if visible.all():
         return x
     direct = own.direct_completers
     if not (own.has_codes and direct):
         raise ConfigError(f"A {type(model).__name__} can't complete images: it has no codes.")
+    # The first direct way is the model's own.
     chosen = next(iter(direct)) if way is None else way
     if chosen in direct:
+        # One mask serves all images, where it is one.
         same = bool((visible == visible[:1]).all())
         with shown_progress(progress, "completing"):
             return fill(direct[chosen], x, visible[0] if same else visible)
@@ -226,6 +231,7 @@ def seen_pixels(
             raise ConfigError(
                 f"Give one mask, or {len(images)}, one an image; received {len(each)}."
             )
+        # Visible is what both the mask and NaN leave visible.
         visible = visible & np.broadcast_to(each, images.shape)
     return np.where(missing, np.float32(0), images), visible
 
@@ -236,9 +242,11 @@ def _by_learned_way(
     """Completions by a way that is learned from training images for one mask, mask by mask."""
     train, filled = data.train.array, x.copy()
     codes = own.encode_layers(train)[-1]
+    # Learning is for one mask, so images that share a mask share what is learned.
     masks, which = np.unique(visible, axis=0, return_inverse=True)
     for number, mask in enumerate(masks):
         rows = which.reshape(-1) == number
+        # Nothing is missing, so nothing could be learned.
         if mask.all():
             continue
         tell(f"completing: {number + 1} of {len(masks)} masks")
@@ -246,6 +254,7 @@ def _by_learned_way(
         if way not in ways:
             raise unknown_choice("way", way, ways)
         chosen = ways[way]
+        # Of a sum only the ways that it adds up are computed.
         needed = {*chosen.weights, way} if isinstance(chosen, Combined) else {way}
         some = {name: one for name, one in ways.items() if name in needed}
         filled[rows] = complete_in_ways(some, x[rows], mask)[way]
@@ -254,10 +263,12 @@ def _by_learned_way(
 
 def _prior_of(model: Any, own: Measurable, prior: Any, seed: int) -> Prior:
     """The prior that was given, or fitted to training images; or else the model's own."""
+    # A mixture that was fitted before is used as it is; anything else is taken for images.
     if isinstance(prior, Prior):
         return prior
     if prior is not None:
         return fit_prior(model, prior, seed=seed)
+    # A density that training fitted is a better prior than none; an own prior comes next.
     found = own.own_prior if own.fitted_prior is None else own.fitted_prior
     if found is None:
         raise ConfigError(

@@ -62,6 +62,7 @@ def likelihood_column(
     return Column(
         f"log_likelihood{suffix}",
         title,
+        # A column's numbers are found by its own suffix, unless a path is given.
         within(*(path or (f"likelihood{suffix}", "mean"))),
         low_is_good=False,
         published=published,
@@ -120,10 +121,13 @@ class Likelihood(PriorMeasure):
         priors: dict[str, CodeSampler] = {"": prior.prior}
         if self.other_priors and subject.model.own_prior is not None:
             priors["_own_prior"] = subject.model.own_prior
+        # Codes are the prior of models whose codes have none; a mixture on pixels has its own.
         if self.other_priors and subject.model.fitted_prior is None:
             priors["_training_codes"] = EmpiricalPrior(jnp.asarray(subject.codes("train")))
         found = Result(dict(prior.numbers))
         for suffix, one in priors.items():
+            # One part for each prior, so that an evaluation that was killed keeps those that are
+            # done.
             part = subject.keep(f"likelihood{suffix}", partial(self._with, subject, one))
             found.numbers[f"likelihood{suffix}"] = part["numbers"]
             found.per_image[f"log_likelihood{suffix}"] = part["per_image"]
@@ -152,6 +156,7 @@ class Likelihood(PriorMeasure):
         }
         if self.curve:
             subject.report("log p(x) against S")
+            # Its own key: the curve is independent of the number at one S.
             over_s = prior_log_likelihood(model, images, key=subject.key(1), n_samples=self.curve)
             numbers["curve"] = {
                 "n_samples": list(over_s.n_samples),
@@ -221,6 +226,7 @@ def _rise(curve: Numbers) -> str:
     """How far the bound rises from the fewest samples to the most, in words."""
     first, last = curve["mean"][0], curve["mean"][-1]
     few, many = curve["n_samples"][0], curve["n_samples"][-1]
+    # Within sampling error the bound does not rise at all.
     if last - first < 0.5:
         return "hardly depends on S here"
     return f"rises by {last - first:.1f} nats from S = {few:,} to {many:,}"
@@ -248,6 +254,7 @@ class Samples(PriorMeasure):
             drawn = np.asarray(output.sample(subject.key(9), drive))
         train = subject.data.train.array
         nearest = nearest_images(train, drawn)
+        # As many held-out images as samples, so that both distances are means of equally many.
         held_out = nearest_images(train, subject.target.array[:_N_SAMPLES])
         numbers = {
             "n": len(means),

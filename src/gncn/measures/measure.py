@@ -51,6 +51,7 @@ class Result:
     def with_(self, other: "Result") -> "Result":
         """Both results; where both have a key, the other's value."""
         numbers, per_image = self.numbers | other.numbers, self.per_image | other.per_image
+        # `|` prefers the later value, so a measure that is repeated replaces its numbers.
         return Result(numbers, per_image, self.pictures | other.pictures)
 
 
@@ -171,6 +172,7 @@ def _owners(but_for: str) -> dict[str, str]:
     for name in MEASURES.names():
         asked = _Asked({name: None})
         for column in MEASURES.get(name).columns:
+            # Every key that a column reads is claimed, whether or not the number is there.
             with suppress(Exception):  # whatever a user's function raises
                 column.find({} if column.needs else asked)
         if name != but_for:
@@ -186,6 +188,7 @@ def measured(name: str, measure: Measure, subject: Subject) -> Result:
             hold, or gives its numbers the key of others.
     """
     found = measure.measure(subject)
+    # The library's own results are tested, so only others are looked at.
     if is_own(type(measure)):
         return found
     what = f"The measure {name!r} ({type(measure).__name__})"
@@ -206,6 +209,8 @@ def measured(name: str, measure: Measure, subject: Subject) -> Result:
                     "another."
                 )
             try:
+                # Tried as a file would hold it: the error shows here, and not after hours of
+                # measuring.
                 getattr(plain, part)[key] = _plain(part, key, value, len(subject.target))
             except Exception as error:  # of many kinds, by the libraries that write files
                 kinds = "plain values" if part == "numbers" else "arrays of numbers"
@@ -238,6 +243,8 @@ class _Measures(Registry[type[Measure]]):
                 continue
             settings, others = entry.model_fields, known.model_fields
             for name in settings.keys() & others.keys():
+                # A description may differ, but one option on the command line can't have two
+                # meanings.
                 one, other = settings[name], others[name]
                 if (one.annotation, one.default) != (other.annotation, other.default):
                     raise ConfigError(
@@ -264,6 +271,7 @@ def setting_fields() -> dict[str, Any]:
     """Pydantic's description of every setting of every measure, by name."""
     fields = {}
     for name in MEASURES.names():
+        # Settings that measures share are equal by `check`, so it doesn't matter whose comes last.
         fields |= MEASURES.get(name).model_fields
     return fields
 
@@ -289,6 +297,7 @@ def make_measures(only: Collection[str] | None, settings: Mapping[str, Any]) -> 
         if name not in known:
             raise unknown_choice("setting of measures", name, known)
     made = {}
+    # All are made, so that settings of measures that aren't asked for are checked too.
     for name in (*MEASURES.names(), *(only or ())):
         measure = MEASURES.get(name)
         made[name] = measure(**{k: v for k, v in settings.items() if k in measure.model_fields})

@@ -88,12 +88,15 @@ class NetworkModel(Measurable):
         ``combined``, a sum of ``silent``, ``recall`` and ``refined``, are learned from `images`.
         """
         n_steps = self.network.settler.n_settle_steps
+        # Its held-out images also choose all that follows: recall leaves their codes out.
         recall, held_out = fit_recall(self.decoder, codes, images, visible)
         direct = self.direct_completers
         settle = SettleFrom(self.network, n_steps)
         several = {
             "silent": calibrated(direct["silent"], held_out, visible),
             "recall": recall,
+            # Refining uses the codes that recall kept, so held-out images can't find their own
+            # code.
             "refined": fit_refined(self.decoder, settle, recall.codes, held_out, visible),
         }
         return {
@@ -151,6 +154,7 @@ class AutoencoderModel(Measurable):
     def encode_layers(self, images: Shaped[np.ndarray, "images pixels"]) -> list[States]:
         """Activities of the encoder's layers, the codes last."""
         parts = [
+            # What fills up the last block is cut off.
             [np.asarray(layer)[:n] for layer in _encode(self.model, jnp.asarray(images[rows]))]
             for rows, n in blocks(len(images), _BLOCK)
         ]

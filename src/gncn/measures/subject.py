@@ -133,12 +133,14 @@ class Subject:
 
     def key(self, number: int) -> PRNGKeyArray:
         """A random key for measurement `number`."""
+        # A number for each measurement, so one more measure changes no other's draws.
         return jax.random.fold_in(jax.random.key(self.seed), number)
 
     def counting(self, what: str, unit: str) -> Callable[[int, int], None]:
         """A function that reports how many of all are done."""
         return lambda done, n: self.report(f"{what}: {done} of {n} {unit}")
 
+    # Encoding settles on all images, and most measures need it: once is enough.
     @cached_property
     def states(self) -> dict[str, list[States]]:
         """States of all latent layers, bottom first, for each split."""
@@ -179,7 +181,9 @@ class Subject:
 
         self.report("fitting the prior: start from k-means")
         codes = self.codes("train")
+        # In units of the codes' own variance, which differs between models.
         variance = float(np.mean(np.var(codes, axis=0, dtype=np.float64)))
+        # Codes that are all equal have no variance, but a mixture of them still needs one.
         regularisation = _REGULARISATION * (variance or 1.0)
         fit, tried = choose_mixture(
             codes,

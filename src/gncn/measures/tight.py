@@ -90,9 +90,12 @@ class Tight(PriorMeasure):
         )
 
         def key(number: int, first: int) -> PRNGKeyArray:
+            # By the number of its first image, so parts that go on after a kill draw what they
+            # would have.
             return jax.random.fold_in(subject.key(number), first)
 
         def propose(x: Shaped[np.ndarray, "images pixels"], number: int) -> Proposal:
+            # The model's own code is one of the places from which peaks are searched.
             return proposer(x, subject.model.encode_layers(x)[-1], number)
 
         def estimate(rows: Int[np.ndarray, " rows"]) -> dict[str, Any]:
@@ -112,10 +115,12 @@ class Tight(PriorMeasure):
                 "acceptance": found.acceptance,
             }
 
+        # The proposals for these images must not know their codes: they see the images alone.
         x, codes = simulate(model, subject.key(3), self.simulated_images)
 
         def check(rows: Int[np.ndarray, " rows"]) -> dict[str, Any]:
             first = int(rows[0])
+            # Numbers after those of real images, so no two images share a draw.
             proposal = propose(x[rows], len(images) + first)
             both = bracket(
                 model,
@@ -132,6 +137,7 @@ class Tight(PriorMeasure):
         bounds = _in_parts(subject, "both bounds of simulated images", len(x), size, check)
         subject.report("log p(x) of the same images from prior samples")
         sizes = self.curve or (5000,)
+        # The same images and S, for a fair comparison with annealing.
         same = prior_log_likelihood(model, images, key=subject.key(0), n_samples=sizes)
         weighed = WeightedEstimate(
             found["importance"], found["importance_size"], self.importance_samples
@@ -211,6 +217,7 @@ def _estimated(estimate: WeightedEstimate) -> dict[str, Any]:
         "n_samples": estimate.n_samples,
         "mean": estimate.mean,
         "standard_error": estimate.standard_error,
+        # Of the mean over images, whose estimates are independent.
         "sampling_error": float(np.sqrt(np.sum(error**2)) / len(error)),
         "effective_sample_size": float(np.mean(estimate.effective_sample_size)),
         "per_image": _rounded(estimate.values),
@@ -229,6 +236,7 @@ def _distribution(gaps: Float[np.ndarray, " images"]) -> dict[str, float]:
         "lower_quartile": float(lower),
         "median": float(median),
         "upper_quartile": float(upper),
+        # With its sign: below 0 the two bounds cross, which says something too.
         "worst": float(gaps[np.argmax(np.abs(gaps))]),
         "below_half_a_nat": float(np.mean(np.abs(gaps) < 0.5)),
         "below_2_nats": float(np.mean(np.abs(gaps) < 2)),
