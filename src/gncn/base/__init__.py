@@ -1,1 +1,1 @@
-"""base."""
+"""What all rooms stand on: errors, files, registries, arrays, the screen."""

@@ -54,6 +54,7 @@ def say_once(kind: str, text: str) -> None:
         return
     _said.add(kind)
     level, frame = 1, sys._getframe(0)
+    # Up the stack to the line that called the library: that is the line to change.
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _WITHIN:
         level, frame = level + 1, frame.f_back
     warnings.warn(shown(text), Notice, stacklevel=level)
@@ -96,6 +97,7 @@ def as_images(
         values = values / np.float32(WHITE)
     values = single(values)
     check_values(values, what, unit=unit, missing=missing)
+    # Arrays of JAX stay where they are, unless their values had to change.
     if isinstance(rows, np.ndarray):
         return values
     return rows if rows.dtype == jnp.float32 else jnp.asarray(values)
@@ -139,6 +141,7 @@ def as_labels(
     """
     array = _safely(_label_array, labels, what)
     n = len(array) if n is None and array.ndim else n
+    # A column of labels, as tables give it, is as good as a row.
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.shape != (n,):
@@ -200,6 +203,7 @@ def as_rows(array: Any, n_pixels: int | None, what: str) -> Any:
         DataError: its shape isn't one that `as_images` takes.
     """
     shape = array.shape
+    # Where the number of pixels is not known, the first axis counts images.
     if 0 not in shape and len(shape) > 1 and n_pixels in (None, math.prod(shape[1:])):
         return array if len(shape) == 2 else array.reshape(shape[0], -1)
     if 0 not in shape and 1 <= len(shape) <= 3 and math.prod(shape) == n_pixels:
@@ -244,6 +248,7 @@ def check_values(
     Raises:
         DataError: says how many, or between which numbers they lie.
     """
+    # One NaN makes the least value NaN, so a single pass is enough for data that are whole.
     low, high = values.min(), values.max()
     if np.isnan(low):
         if not missing:
@@ -252,6 +257,7 @@ def check_values(
                 f"{what} must be finite and whole; {n:,} of {values.size:,} values are missing "
                 "(NaN or masked). Fill them in, or leave these images out."
             )
+        # These pass over NaN.
         low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
         if np.isnan(low):
             return
@@ -300,6 +306,7 @@ def _numbers(value: Any, what: str) -> np.ndarray:
 def raw_array(value: Any, what: str) -> np.ndarray:
     """The array of NumPy that an array-like holds, whatever its type."""
     if isinstance(value, np.ndarray):
+        # Subclasses such as matrices have products and shapes of their own.
         return np.asarray(value)
     if isinstance(value, str | PathLike):
         raise DataError(
@@ -348,11 +355,13 @@ def _of_masked(value: np.ma.MaskedArray, what: str) -> np.ndarray:
         return _numbers(data, what)
     if data.dtype.kind not in "biufO":
         return data
+    # What lies under the mask must not decide whether images are 8-bit.
     known = np.where(mask, 0, data)
     if is_grey(known):
         say_scaled(what)
         known = known / np.float32(WHITE)
     known = _of_objects(known, what) if known.dtype.kind == "O" else known
+    # At least single precision, since whole numbers have no NaN.
     found = known.astype(np.result_type(known.dtype, np.float32))
     found[mask] = np.nan
     return found
@@ -416,7 +425,9 @@ def _label_array(value: Any, what: str) -> np.ndarray:
         array = np.ma.getdata(value).astype(object)
         array[np.ma.getmaskarray(value)] = None
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        # Scalars of NumPy and JAX become Python's, so that text, numbers and None are told apart.
         items = [one.item() if hasattr(one, "item") and not np.ndim(one) else one for one in value]
+        # Filled after it is made: NumPy would take lists of equal length for further axes.
         array = np.empty(len(items), object)
         array[:] = items
     else:

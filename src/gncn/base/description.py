@@ -39,6 +39,7 @@ class Description(BaseModel):
         """Refuse ``true`` and ``"3"`` for numbers and ``"yes"`` for ``true``: pydantic converts."""
         for name, field in cls.model_fields.items():
             value = options.get(name) if isinstance(options, dict) else None
+            # `int | None` and `tuple[int, ...]` count, but a type that also allows text does not.
             number, truth = _only(field.annotation, int, float), _only(field.annotation, bool)
             for one in value if isinstance(value, list | tuple) else (value,):
                 if number and isinstance(one, bool | str):
@@ -58,6 +59,7 @@ class Description(BaseModel):
         try:
             return self.model_dump(mode="json")
         except PydanticSerializationError as error:
+            # Pydantic wraps the error; its end is the message that was meant.
             raise ConfigError(str(error).partition("ConfigError: ")[2] or str(error)) from None
 
 

@@ -31,8 +31,8 @@ _REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = 20
 class GncnError(Exception):
     """Base of all errors that this library raises on purpose.
 
-    Of a message that quotes too much, the middle is left out.  Signs that a terminal would obey
-    are written as escapes.
+    A message that quotes too much loses its middle.  Signs that a terminal would obey are written
+    as escapes.
     """
 
     def __init__(self, *args: object) -> None:
@@ -40,6 +40,7 @@ class GncnError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickled with its attributes, whatever a subclass takes to be made: pools send errors."""
+        # Errors with arguments of their own could not be made again from the message alone.
         return _restored, (type(self), self.args, self.__dict__)
 
 
@@ -74,6 +75,7 @@ def shortened(text: str, most: int = MAX_MESSAGE) -> str:
     left_out, end = len(text) - most, most // 4
     if left_out <= 0:
         return text
+    # The beginning says what is wrong and the end what to do, so the middle goes.
     return f"{text[: most - end]} […{left_out:,} characters…] {text[-end:]}"
 
 
@@ -101,6 +103,7 @@ def did_you_mean(received: object, allowed: Iterable[object]) -> str:
     if not isinstance(received, str) or len(received) > 100:  # comparing takes the square of it
         return ""
     names = [one for one in allowed if isinstance(one, str)]
+    # Options may be written with their section before them.
     last = received.rpartition(".")[2]
     close = get_close_matches(received, names, 1) or get_close_matches(last, names, 1)
     return f" Did you mean {close[0]!r}?" if close else ""
@@ -158,5 +161,6 @@ def check_positive(**numbers: object) -> None:
 
 def beyond_single(value: object) -> bool:
     """Whether a finite number is infinite in single precision."""
+    # Infinity itself is judged elsewhere, as a value that is not finite.
     is_number = isinstance(value, int | float)
     return is_number and bool(_LARGEST < abs(value) != math.inf)

@@ -24,6 +24,7 @@ def needs(module: str, extra: str) -> None:
     Raises:
         ConfigError: says what to install.
     """
+    # None in `sys.modules` blocks an import; a module that is there may have no spec to find.
     known = sys.modules.get(module, ...)
     if known is None or (known is ... and find_spec(module) is None):
         raise ConfigError(

@@ -95,17 +95,22 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         "written."
     )
     with explained(f"Can't write {path}", unchanged), interrupts_held():
+        # In the same folder, since a rename is atomic only within one file system.
         temporary = unfinished(path.parent)
         try:
             with temporary.open("xb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
+                # On the disk before the rename: otherwise a loss of power could leave an empty file
+                # under the name.
                 os.fsync(file.fileno())
             temporary.replace(path)
+        # Ctrl-C as well: nothing unfinished stays behind.
         except BaseException:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+    # The file is in place, so a failure here must not say that it wasn't written.
     with explained(f"{path} is written, but may not outlive a loss of power"):
         sync(path.parent)
 
@@ -129,6 +134,7 @@ def sync(folder: Path) -> None:
 def sweep(folder: Path) -> None:
     """Remove the unfinished files and folders that killed processes left, as far as possible."""
     for path in folder.glob(f"{UNFINISHED}*"):
+        # Exactly names of `unfinished`: a user's file may begin in the same way.
         if re.fullmatch(rf"{re.escape(UNFINISHED)}[0-9a-f]{{16}}", path.name):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -175,6 +181,7 @@ def read_rest(
     """The content of an opened file, from its start; see `read_bytes`."""
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
+    # One byte more than allowed or than its size tells of a file that is too large or growing.
     content = file.read(min(size, most) + 1)
     if max(size, len(content)) > most:
         raise error(f"{path} is larger than {most:,} bytes, the most that it may have.")
@@ -188,6 +195,7 @@ def source_digest() -> str:
     """First 12 hexadecimal digits of a hash of the library's code."""
     with resources.as_file(resources.files("gncn")) as root:
         files = sorted(root.rglob("*.py"))
+        # Sorted, and with names: a renamed file is another program.
         named = ((str(path.relative_to(root)), sha256(path.read_bytes())) for path in files)
         return sha256(repr(list(named)).encode())[:12]
 
@@ -201,6 +209,7 @@ def parse_json(content: bytes, most: int = MAX_VALUES) -> Any:
     if sum(map(content.count, (b",", b"[", b"{"))) >= most:  # each value follows one of them
         raise ValueError(f"it holds more than {most:,} values")
     try:
+        # Some editors put a mark of its encoding before the text.
         found = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once_each)
     except RecursionError:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from None
@@ -228,6 +237,7 @@ def check_values(found: Any) -> None:
     Raises:
         ValueError: says which.
     """
+    # Level by level, without recursion, which deep nesting could exhaust.
     level, depth = [found], 0
     while level:
         if depth > MAX_DEPTH:

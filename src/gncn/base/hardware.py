@@ -24,6 +24,7 @@ def keep_compiled_programs(folder: Path) -> None:
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(folder))
+        # However quickly it compiled: small programs are many.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
@@ -46,6 +47,7 @@ def refuse_too_large(what: str, n_bytes: int, advice: str) -> None:
 @functools.cache
 def _memory() -> int | None:
     """Bytes of memory of JAX's device, or of this machine as far as this process may use it."""
+    # What counts is the memory where arrays lie, which on an accelerator is its own.
     device = jax.local_devices()[0]
     if device.platform != "cpu":
         return (device.memory_stats() or {}).get("bytes_limit")
@@ -59,6 +61,7 @@ def _memory() -> int | None:
 
         if (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
             found.append(limit)
+    # The strictest limit counts.
     return min(found, default=None)
 
 

@@ -58,6 +58,7 @@ class _Guard:
         # The C part of Python writes to it at once, whatever the main thread is doing.
         self._before = signal.set_wakeup_fd(self._outlet.fileno(), warn_on_full_buffer=False)
         self._handlers = {one: signal.getsignal(one) for one in SIGNALS}
+        # An ignored signal stays ignored, and one whose handler isn't Python's is left alone.
         for one, handler in self._handlers.items():
             if handler not in (signal.SIG_IGN, None):  # `nohup` has SIGHUP ignored
                 signal.signal(one, self._note)
@@ -77,6 +78,7 @@ class _Guard:
         self._inlet.close()
 
     def _note(self, number: int, _: Any) -> None:
+        # The first signal decides the exit status.
         self.number = self.number or number
 
     def _received(self, timeout: float | None) -> bool:
@@ -101,11 +103,13 @@ class _Guard:
                 break
             again = self._received(0.02) and passed() > _ECHO
         deadline = passed() + (IMPATIENT if again else TO_WRITE)
+        # A file that is being replaced is finished first, unless that takes too long.
         while not (whole := self.whole.acquire(timeout=0.02)) and passed() < deadline:
             if not again and self._received(0) and passed() > _ECHO:
                 again, deadline = True, passed() + IMPATIENT
         if self._over:
             return
+        # The innermost words come first: what they finish, the outer ones may describe.
         for words in reversed(_words) if whole else ():
             self.say(words)
         self._leave()
@@ -155,6 +159,7 @@ def signals_heard() -> Iterator[None]:
     The exit status is 130, 143 or 129.  A signal that is ignored stays ignored.
     """
     global _guard
+    # Python lets the main thread alone install handlers; nested calls share one guard.
     if threading.current_thread() is not threading.main_thread() or _guard is not None:
         yield
         return
@@ -184,6 +189,7 @@ def last_words(words: Words) -> Iterator[None]:
     _words.append(words)
     try:
         yield
+        # The block is done, but a signal came too late for `check`: the words are due all the same.
         if _guard is not None and _guard.number:
             raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -200,6 +206,7 @@ def check() -> None:
 
     Outside the command line there is nothing to check.
     """
+    # `KeyboardInterrupt` belongs in the main thread, and comes once.
     guard, here = _guard, threading.current_thread()
     if guard and guard.number and not guard.heard and here is threading.main_thread():
         guard.heard = True
@@ -232,6 +239,7 @@ def interrupts_held() -> Iterator[None]:
     try:
         yield
     finally:
+        # Put back first, so that the signal is handled as if it had come now.
         signal.signal(signal.SIGINT, before)
     if received:
         signal.raise_signal(signal.SIGINT)

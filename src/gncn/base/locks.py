@@ -25,7 +25,7 @@ def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
 
     Args:
         folder: what is written to.
-        doing: what the block does, for the one that is refused: "training", for instance.
+        doing: what the block does, such as "training"; whoever is refused reads it.
         wait: wait for the other one to end, in place of refusing.
 
     Raises:
@@ -33,6 +33,7 @@ def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
         RunError: the folder can't be written.
     """
     make_folder(folder)
+    # The system's lock and not a file that exists: it is gone with the process, however that ends.
     lock = FileLock(folder / LOCK, timeout=-1 if wait else 0)
     with explained(f"Can't lock the folder {folder}"):
         try:
@@ -45,9 +46,11 @@ def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
     try:
         owner = {"doing": doing, "pid": os.getpid(), "host": socket.gethostname()}
         write_atomic(folder / OWNER, json.dumps(owner) + "\n")
+        # Safe only under the lock: nobody else's file can be in the making.
         sweep(folder)
         yield
     finally:
+        # Before the lock is released, or it could be the next owner's file.
         with suppress(OSError):
             (folder / OWNER).unlink(missing_ok=True)
         lock.release()

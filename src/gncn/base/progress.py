@@ -26,6 +26,7 @@ class Display(Protocol):
         """Of a stage that doesn't count by itself, so much is done."""
 
 
+# A context variable: threads and tasks have a display of their own.
 _display: ContextVar[Display | None] = ContextVar("gncn_display", default=None)
 
 
@@ -74,6 +75,7 @@ def shown_progress(progress: bool, what: str) -> Iterator[Report]:
     if not check_progress(progress):
         yield tell
         return
+    # Imported here, since Rich is an extra.
     from gncn.base.screen import Stage, console
 
     with Stage(console, what) as stage:

@@ -31,8 +31,8 @@ class Registry(Generic[Entry]):
     Attributes:
         kind: what the entries are, for messages: "competition", for instance.
         base: the class of which every entry is a subclass.
-        scope: parts of one scope share the names of their options, for these may be written
-            next to one another.  By default no other kind shares the scope.
+        scope: options of parts of one scope are written next to one another, so their names
+            must differ.  By default no other kind shares the scope.
     """
 
     def __init__(self, kind: str, base: type, scope: str | None = None) -> None:
@@ -47,6 +47,7 @@ class Registry(Generic[Entry]):
                 f"The name of a {self.kind} must be a word of letters, digits, '_' and '-'; "
                 f"received {name!r}."
             )
+        # In a notebook a class is defined again and again; that may replace its former self.
         if name in self._entries and not _same(self._entries[name], entry):
             raise ConfigError(f"The {self.kind} name {name!r} is taken; choose another name.")
         self.check(entry)
@@ -60,6 +61,8 @@ class Registry(Generic[Entry]):
 
     def _refuse_clash(self, entry: Any) -> None:
         """Refuse an option whose name another kind of part, or the description, has taken."""
+        # Options are written flat, so two parts of one scope with the same option would be one
+        # option.
         taken = dict.fromkeys(_RESERVED.get(self.scope, ()), "the description's own")
         taken["kind"] = "the part's own name"
         for other in _KINDS.values():
@@ -67,6 +70,7 @@ class Registry(Generic[Entry]):
                 for name, part in other._entries.items():
                     taken |= dict.fromkeys(options_of(part), f"that of the {other.kind} {name!r}")
         for option in options_of(entry):
+            # A chain's options for the data begin so, and would be taken for them.
             if option.startswith("output_") and self.scope == "circuit":
                 taken[option] = "the options of the data, which begin so"
             if option in taken:
@@ -86,6 +90,7 @@ class Registry(Generic[Entry]):
         missing = ", ".join(f"`{name}`" for name in lacking)
         if missing:
             raise ConfigError(f"{entry.__name__} lacks {missing}, which every {self.kind} needs.")
+        # Each method must be callable as the base's is, or it fails in the middle of a training.
         for name, method in vars(self.base).items():
             own = inspect.getattr_static(entry, name)
             if name.startswith("_") or not inspect.isfunction(own) or own is method:
@@ -93,6 +98,7 @@ class Registry(Generic[Entry]):
             given = inspect.signature(method)
             named = [one.name for one in given.parameters.values() if one.kind is one.KEYWORD_ONLY]
             unnamed = [one for one in given.parameters if one not in named]
+            # Bound, not compared: further arguments with defaults are welcome.
             try:
                 inspect.signature(own).bind(*unnamed, **dict.fromkeys(named))
             except TypeError as error:
@@ -154,6 +160,7 @@ class Registry(Generic[Entry]):
 
 def _same(old: Any, new: Any) -> bool:
     """Whether a definition is the old one, or a repeat of it, as in a notebook."""
+    # Lambdas and local functions share their names, so they are never taken for a repeat.
     old_place, new_place = (
         f"{getattr(one, '__module__', '')}.{getattr(one, '__qualname__', '<no name>')}"
         for one in (old, new)
@@ -183,6 +190,7 @@ def register(kind: str, name: str, part: Any) -> Any:
             options clash with others.
     """
     registry(kind).register(name, part)
+    # The caller's module is remembered, so that an error can say what to import.
     caller = getattr(inspect.currentframe(), "f_back", None)
     modules = (
         caller.f_globals.get("__name__") if caller else None,

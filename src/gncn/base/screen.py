@@ -53,6 +53,7 @@ class Screen(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(shown(text), **options)
 
+    # Dots need signs beyond ASCII.
     def status(self, status: Any, *, spinner: str = "", **options: Any) -> Status:
         drawn = "dots" if self.encoding.startswith("utf") else "line"
         return super().status(status, spinner=spinner or drawn, **options)
@@ -63,6 +64,7 @@ class Screen(Console):
         return self.is_terminal or (self.is_jupyter and find_spec("ipywidgets") is not None)
 
     def on_broken_pipe(self) -> None:
+        # No traceback: whoever read the output has gone, as with `| head`.
         sys.exit(1)
 
 
@@ -102,6 +104,7 @@ class Stages:
         self._told = 0.0
 
     def __call__(self, what: str) -> None:
+        # What stands after the colon changes; a stage is what comes before.
         now, stage = time.monotonic(), what.partition(":")[0]
         if stage not in self._seen:
             self._seen[stage] = self._told = now
@@ -145,6 +148,7 @@ class Stage(Progress):
         self._show(what)
 
     def count(self, done: int, n: int) -> None:
+        # A stage with a colon counts by itself.
         if ":" not in self._what:
             self._show(f"{self._what}: {done} of {n}")
 

@@ -26,9 +26,10 @@ _LATEX = {
 def shown(text: str, keep: str = "\n") -> str:
     """A text with escapes, as in Python's strings, for signs that act or can't be seen.
 
-    These are control signs, such as begin a terminal's commands, signs that turn the direction of
-    what follows, bytes of a file name that are no text, and the like; but for those in `keep`.
+    Such signs begin a terminal's commands, turn the direction of what follows, or stand for bytes
+    of a file name that are no text.  Signs in `keep` stay as they are.
     """
+    # Nearly all texts are harmless, and found so in one call.
     if text.isprintable():
         return text
     return "".join(one if one in keep or _is_seen(one) else _escape(one) for one in text)
@@ -84,6 +85,7 @@ def html_table(caption: str, rows: Sequence[Sequence[str]]) -> str:
 
 
 def _is_seen(sign: str) -> bool:
+    # Spaces of all kinds are seen, though Python calls most of them unprintable.
     return sign.isprintable() or unicodedata.category(sign) == "Zs"
 
 

@@ -32,6 +32,7 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 
 
 def named_arrays(tree: Any) -> dict[str, np.ndarray]:
+    # Keys have a type of JAX's own, which files don't know.
     """The arrays of a tree by name, on the host; random keys as their data."""
     return {name: np.asarray(_data(leaf)) for name, leaf in named_leaves(tree).items()}
 
@@ -78,12 +79,14 @@ def with_arrays(where: str, arrays: dict[str, np.ndarray], tree: Any) -> Any:
     refuse_misfits(where, arrays, wanted)
 
     def take(path: tuple[Any, ...], leaf: Any) -> Any:
+        # What is no array, such as a function, stays the tree's own.
         if not isinstance(leaf, ARRAYS):
             return leaf
         array = arrays[path_name(path)]
         if isinstance(leaf, np.ndarray):
             return array
         if isinstance(leaf, jax.Array) and is_key(leaf):
+            # Of the same kind of generator as the key that it replaces.
             return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
         return jnp.asarray(array)
 
@@ -102,6 +105,7 @@ def read_tensors(path: Path, most: int) -> dict[str, np.ndarray]:
 def parse_tensors(where: str, content: bytes) -> dict[str, np.ndarray]:
     """The arrays in the content of a safetensors file; a `RunError` that begins with `where`."""
     try:
+        # The length of the header comes first; a huge one would be parsed before it is doubted.
         check_header(content[:8])
         return load_tensors(content)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:  # unknown types of numbers

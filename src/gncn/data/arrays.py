@@ -95,6 +95,7 @@ class Preparation(Description):
 
     def suited(self, what: str, *images: Raw) -> "Preparation":
         """The same for these images; 255 is the `max_value` of 8-bit ones, if none is given."""
+        # One grey split makes all splits 8-bit: they must be scaled alike.
         if self.max_value is not None or not any(map(is_grey, images)):
             return self
         say_scaled(what)
@@ -104,6 +105,7 @@ class Preparation(Description):
         """Say once that greys are binarised, unless the rule was given."""
         if self.binarisation is not None or (images.dtype.kind in "biu" and self.white <= 1):
             return
+        # About a million pixels at a time, so that no copy of all is made.
         n_rows = max(1, _AT_ONCE * len(images) // images.size)
         parts = (images[start : start + n_rows] for start in range(0, len(images), n_rows))
         if any(((part > 0) & (part < self.white)).any() for part in parts):
@@ -128,6 +130,7 @@ class Preparation(Description):
             return values
         low, high = flat.min(), flat.max()
         if not (low >= 0 and high <= self.white):  # also refuses NaN
+            # Values that are not finite have a message of their own.
             check_values(single(flat), what)
             kept = (
                 ""
@@ -140,8 +143,10 @@ class Preparation(Description):
                 f"{kept}."
             )
         if flat.dtype == np.uint8 and self.rule == "threshold":  # 20 times as fast as floats
+            # All 256 values are binarised once; the first that is on decides for all pixels.
             values = (np.arange(256)[None, :] / self.white).astype(np.float32)
             n_off = int((binarise(values, threshold=self.threshold) == 0).sum())
+            # A view, not a copy: booleans and bytes look the same in memory.
             return (flat >= n_off).view(np.uint8)
         intensities = (flat / self.white).astype(np.float32)
         return binarise(intensities, self.rule, threshold=self.threshold, seed=draws)
@@ -214,6 +219,7 @@ def from_arrays(
             f"labels for {sorted(labels)}."
         )
     raw = {part: np.asarray(plain(one, f"{part}_images")) for part, one in images.items()}
+    # Looked at in all splits before any of them is prepared.
     preparation = preparation.suited("train_images", *raw.values())
     stochastic = preparation.rule == "stochastic"
     draws = np.random.default_rng(preparation.binarisation_seed or 0) if stochastic else None
@@ -222,6 +228,7 @@ def from_arrays(
         shape = _image_shape(one, shape, f"{part}_images")
         pixels[part] = preparation.see(one, f"{part}_images", draws)
         preparation.tell(one, f"{part}_images")
+        # Nothing would be left to learn; most often the value of white is wrong.
         if not pixels[part].any():
             raise preparation.all_off(f"{part}_images", one.max())
     numbers, names = _labels(labels, {part: len(one) for part, one in raw.items()})
@@ -338,6 +345,7 @@ def _dataset(
                 f"n_{part}={size} asks to split images off, but {part}_images are given. Leave one "
                 "of them out."
             )
+    # Ordered: validation is drawn before testing, so a seed always gives the same split.
     seed = preparation.split_seed
     rest, *parts = split_off(splits["train"], sizes.values(), seed=seed)
     splits = {**splits, **dict(zip(sizes, parts, strict=True)), "train": rest}
@@ -362,10 +370,13 @@ def _store(
     what = f"The images in {path}"
     shape = _image_shape(raw, preparation.image_shape, what)
     rows, kept = raw.reshape(len(raw), -1), np.dtype(np.uint8)
+    # Bytes may be zeros and ones or greys; only the values tell, so they are read until one is
+    # grey.
     if rows.dtype == np.uint8 and preparation.max_value is None:
         as_they_are = StoredImages(path, rows, lambda some: some, kept, identity)
         grey = next(filter(is_grey, as_they_are.blocks()), rows[:0])
         preparation = preparation.suited(what, grey)
+    # A notice is worth a look at the first images, but not another pass over the file.
     preparation.tell(rows[:_FIRST], what)
     see = partial(preparation.see, what=what)
     dtype = np.dtype(np.float32) if preparation.rule == "none" else kept
@@ -389,6 +400,7 @@ def _image_shape(
     match images.shape[1:]:
         case rows, cols:
             pass
+        # Channels stand first unless the last axis could hold them, too.
         case (1 | 3 | 4) as channels, rows, cols if cols not in (1, 3, 4):
             rows = rows * channels
         case rows, cols, channels:
@@ -410,6 +422,7 @@ def _labels(
     found = {
         part: as_labels(raw, sizes[part], what=f"{part}_labels") for part, raw in labels.items()
     }
+    # Names are collected over all splits first: a class may be missing in one of them.
     names = sorted({name for _, known in found.values() for name in known or ()})
     if names:
         found = {
@@ -421,6 +434,7 @@ def _labels(
                 f"Labels must be text in all splits or in none; labels of {odd} are numbers."
             )
     numbers = {part: values for part, (values, _) in found.items()}
+    # Labels that say nothing are as good as none.
     if all((values == NO_CLASS).all() for values in numbers.values()):
         return {}, None
     return numbers, tuple(names) or None

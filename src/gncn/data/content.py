@@ -93,10 +93,12 @@ def verified_content(raw: bytes, info: DatasetInfo, file: DataFile) -> bytes:
             f"damaged or cut short: {shortened(str(error), 300)} (expected content "
             f"{file.digest}; received {len(raw)} bytes whose own hash is {_digest(raw, 'sha256')})"
         ) from error
+    # By the kind of hash on record: KMNIST's training images are known by their MD5 alone.
     received = _digest(content, file.digest.partition(":")[0])
     if received == file.digest:
         return content
     hashes = f"(expected content {file.digest}; received {received})"
+    # Data sets of one layout are easily mixed up, so it is said whose file this is.
     owner = owner_of({_digest(content, "sha256"), _digest(content, "md5")})
     if owner is not None and owner != info.name:
         raise ForeignFileError(f"a file of {owner!r}, not of {info.name!r} {hashes}")
@@ -141,8 +143,10 @@ def parse_silhouettes(content: bytes, info: DatasetInfo) -> tuple[Split, Split, 
     rows, cols = info.image_shape
 
     def split(name: str) -> Split:
+        # Columns were stored one after the other, so an image is the transpose of what is read.
         stored = arrays[f"{name}_data"].reshape(-1, cols, rows).transpose(0, 2, 1)
         labels = arrays[f"{name}_labels"][:, 0].astype(np.int32) - 1
+        # Foreground 0 becomes foreground 1.
         return Split(1 - stored.reshape(len(stored), -1), labels)
 
     return split("train"), split("val"), split("test")
@@ -171,6 +175,7 @@ def read_packed_mnist() -> dict[str, UInt8[np.ndarray, "..."]]:
             arrays = {name: archive[name] for name in members}
     except Exception as error:  # NumPy raises a dozen kinds for files that were harmed
         raise DataError(f"The embedded MNIST, {asset}, can't be read: {error}. {advice}") from error
+    # Hashed as unpacked, so another way of packing them is no alteration.
     received = arrays_digest(arrays)
     if received != MNIST_DIGEST:
         raise DataError(
@@ -198,6 +203,8 @@ def _content(raw: bytes, file: DataFile) -> bytes:
     if file.shape is None:
         return raw
     if raw.startswith(_GZIP_MAGIC):
+        # No more than an idx file of this shape has; a byte beyond that shows that there is too
+        # much.
         limit = len(_idx_header(file.shape)) + math.prod(file.shape)
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)  # 16: it begins as gzip does
         content = unpacker.decompress(raw, limit + 1)
@@ -213,10 +220,12 @@ def _npz_content(raw: bytes, shape: tuple[int, ...]) -> bytes:
             raise ValueError(f"expected one array, 'arr_0'; received {quoted(members)}")
 
     (array,) = unzip(io.BytesIO(raw), len(raw), check).values()
+    # Asked before the conversion to bytes, which would wrap other values around.
     if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 255:
         raise ValueError(f"expected integers within 0..255; received {array.dtype}")
     return to_idx(array.astype(np.uint8))
 
 
 def _digest(content: bytes, algorithm: str) -> str:
+    # MD5 serves to recognise a file, which systems that forbid it for security allow.
     return f"{algorithm}:{hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()}"

@@ -82,6 +82,7 @@ def _read_table(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"There is no file {path}. Correct the path.")
     csv_file = path.suffix.lower() == ".csv"
+    # pandas reads Parquet through another library, so it comes last there.
     libraries = ("polars", "pandas", "pyarrow") if csv_file else ("polars", "pyarrow", "pandas")
     library = next((one for one in libraries if find_spec(one) is not None), None)
     if library is None:
@@ -95,6 +96,7 @@ def _read_table(path: Path) -> dict[str, Any]:
     except GncnError:
         raise
     except Exception as error:  # each library has its own kinds
+        # Only the first line, since parsers' errors run over many.
         reason = shortened(str(error).strip().partition("\n")[0], 200)
         raise DataError(f"{path} is no table that {library} can read: {reason}.") from error
     names = list(frame.column_names if library == "pyarrow" else frame.columns)
@@ -113,6 +115,7 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 
 def _items(column: Any) -> list[Any]:
+    # Each library has its own name for it.
     """A column's values in a list."""
     name = next(one for one in ("to_list", "tolist", "to_pylist") if hasattr(column, one))
     return list(getattr(column, name)())
@@ -121,6 +124,7 @@ def _items(column: Any) -> list[Any]:
 def _read_polars(path: Path, header: bool, csv_file: bool) -> Any:
     polars = import_module("polars")
     if csv_file:
+        # All rows are looked at: a first fraction far down would contradict whole numbers above it.
         return polars.read_csv(path, has_header=header, infer_schema_length=None)
     return polars.read_parquet(path)
 
@@ -152,8 +156,10 @@ _READERS: dict[str, Callable[[Path, bool, bool], Any]] = {
 def _has_header(path: Path) -> bool:
     """Whether the first line of a CSV file has names: anything that is no number."""
     with explained(f"Can't read {path}", error=DataError), opened(path) as file:
+        # What isn't UTF-8 is no number either, so it counts as a name.
         text = io.TextIOWrapper(file, encoding="utf-8", errors="replace")
         cells = next(csv.reader([text.readline(MAX_LINE)]), [])
+        # The wrapper would close the file, which `opened` closes itself.
         text.detach()
     return not all(map(_is_number, cells))
 
@@ -169,6 +175,7 @@ def _is_number(cell: str) -> bool:
 def _read_folder(path: Path) -> dict[str, Any]:
     """The pictures in a folder, with classes or splits if they lie in folders of their own."""
     with explained(f"Can't read {path}", error=DataError):
+        # Sorted, since systems list folders in any order; hidden files are the system's own.
         found = sorted(one for one in path.iterdir() if not one.name.startswith("."))
         folders = [one for one in found if one.is_dir()]
     pictures = [one for one in found if one.suffix.lower() in PICTURES]
@@ -178,6 +185,7 @@ def _read_folder(path: Path) -> dict[str, Any]:
             "either in it, or in a folder for each class."
         )
     names = [one.name for one in folders]
+    # Folders with these names are splits; if others are among them, all are classes.
     if "train" in names and set(names) <= set(PARTS):
         members = {one.name: _read_folder(one) for one in folders}
         return {
@@ -198,6 +206,7 @@ def _read_folder(path: Path) -> dict[str, Any]:
         )
     first = _read_picture(pictures[0])
     size = len(pictures) * first.nbytes
+    # Decided by the first picture, before memory is taken for all.
     refuse_too_large(f"The {len(pictures):,} pictures in {path}", size, "Take fewer.")
     images = np.empty((len(pictures), *first.shape), first.dtype)
     for number, one in enumerate(pictures):

@@ -74,6 +74,8 @@ class _Sources(Registry[type[DataSource]]):
     def check(self, entry: Any) -> None:
         super().check(entry)
         try:
+            # A source is made without arguments, so one that needs some is refused when it is
+            # registered.
             inspect.signature(entry).bind()
         except TypeError as error:
             raise ConfigError(
@@ -134,6 +136,7 @@ class DataConfig(Preparation):
         of_both = {"n_validation", "split_seed"}
         of_names = {"data_dir", "allow_missing_train"}
         both, named = self.model_dump(include=of_both), self.model_dump(include=of_names)
+        # Only those that were set: a default must not count as an option for files.
         of_files = self.model_dump(exclude={"name", *of_both, *of_names}, exclude_defaults=True)
         if self.is_file:
             if any(named.values()):
@@ -161,9 +164,9 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set by its name, as binary images.
 
-    Grey pixels are binarised at pixel/255 >= 0.5, as in the paper. CalTech's
-    silhouettes are turned upright, with foreground 1, and its labels count from 0
-    (the files hold them column by column, with foreground 0 and labels from 1).
+    Grey pixels are binarised at pixel/255 >= 0.5, as in the paper. CalTech's files hold images
+    column by column, with foreground 0 and labels from 1. Here they are upright, with
+    foreground 1, and labels count from 0.
 
     MNIST is embedded in this package and ``"digits"`` in scikit-learn. Other files
     are looked for in `data_dir` if it is given, and nowhere else; otherwise in the
@@ -199,6 +202,7 @@ def load_dataset(
             f"{name!r} is a file, not the name of a data set. Load it with "
             f"`gncn.data.load_file({name!r})`."
         )
+    # Registered names come first, since they can't be names of the library's own.
     info = None if name in SOURCES else dataset_info(name)
     if allow_missing_train and name != "kmnist":
         raise ConfigError(
@@ -218,6 +222,7 @@ def load_dataset(
         return _official_splits(info, get, n_validation, split_seed)
     try:
         whole, test, source = _read_whole(info, get, data_dir)
+    # Missing files alone: a damaged one is never replaced by a smaller data set.
     except MissingFileError as error:
         if name != "kmnist":
             raise
@@ -299,6 +304,7 @@ def _read_digits(info: DatasetInfo, data_dir: str | Path | None) -> tuple[Split,
 
     grey, labels = map(np.asarray, load_digits(return_X_y=True))
     everything = Split(_DIGITS_GREYS.see(grey, info.name), labels.astype(np.int32))
+    # In scikit-learn's order, without a seed: the same split for everybody.
     train, test = np.split(np.arange(len(everything)), [info.n_train])
     source = (
         f"scikit-learn's load_digits; {_DIGITS_GREYS}; the last {len(test)} images are the test "

@@ -68,11 +68,13 @@ def obtain(
         AlteredFileError: the file found has other content than it should.
         DataError: a folder named doesn't exist or can't be written.
     """
+    # Made first: if nothing is found, it says all the places.
     missing: DataError = _missing(info, file, data_dir)
     for path in _found(info, file, data_dir):
         try:
             return read_verified(path, info, file)
         except ForeignFileError as error:
+            # In a folder that was named, a foreign file is the likelier cause than a missing one.
             missing = error if data_dir is not None else missing
         except AlteredFileError:  # in the cache, a download replaces it
             if not (allow_download and data_dir is None and path.is_relative_to(cache_dir())):
@@ -120,6 +122,7 @@ def fetch(info: DatasetInfo, folder: Path | None = None) -> list[Path]:
     if not info.files or (info.origin != "files" and folder is None):
         return []
     target = (cache_dir() if folder is None else place(folder)) / info.folders[0]
+    # Sound files are not asked for again.
     return [_sound_in(target, info, file) or download(info, file, target) for file in info.files]
 
 
@@ -148,6 +151,7 @@ def download(info: DatasetInfo, file: DataFile, folder: Path) -> Path:
                 except OSError as error:  # the errors of requests are OSErrors
                     reasons.append(f"{url}: {_root_cause(error)}")
                 else:
+                    # Only now, after the check, does the file get its name.
                     write_atomic(folder / name, content)
                     return folder / name
     except (OSError, RunError) as error:
@@ -209,6 +213,7 @@ def _get(url: str, path: Path, description: str, most: int) -> None:
 
 def _root_cause(error: BaseException) -> str:
     """What lies below the layers that wrap a network error."""
+    # Libraries wrap network errors several times, and only the innermost says what happened.
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return f"{type(error).__name__}: {error}"
@@ -235,9 +240,12 @@ def _places(info: DatasetInfo, file: DataFile, data_dir: str | Path | None) -> I
                 raise DataError(
                     f"{what}, {folder}, doesn't exist or is no folder. Correct the path."
                 )
+    # A folder named by the environment comes before the cache; one given explicitly is the only
+    # place.
     if data_dir is None:
         folders.append(cache_dir())
     for folder in folders:
+        # With or without a folder of the data set's own.
         for parent in (*(folder / name for name in info.folders), folder):
             yield from (parent / name for name in file.file_names)
 

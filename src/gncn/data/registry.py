@@ -40,6 +40,7 @@ class DataFile:
         """Names under which the file is looked for: gzipped, plain idx, npz, mat."""
         names = [PurePosixPath(url).name for url in self.urls]
         plain = [name.removesuffix(".gz") for name in names]
+        # Each name once, in the order of the mirrors.
         return tuple(dict.fromkeys((*names, *plain)))
 
 

@@ -1,7 +1,7 @@
 """NumPy's files, read without trusting them, and `StoredImages`, which stay in their file.
 
-Before memory is taken for an array, its header is compared with the bytes that are there, and the
-sizes that an archive promises with the archive's own.
+Before memory is taken for an array, its header is compared with the bytes that are there.  The
+sizes that an archive promises are compared with the size of the archive.
 """
 
 import io
@@ -43,9 +43,9 @@ MAX_RATIO = 200
 class StoredImages:
     """Images in a file, which stand where an array of images would.
 
-    Indexing, ``images[rows]``, reads those images and gives an ordinary array.  Each time
-    it is made sure that the file is still the one that was opened, and what was mapped is
-    let go again, so that memory doesn't grow with the file.
+    Indexing, ``images[rows]``, reads those images and gives an ordinary array.  Each time the
+    file is checked to be still the one that was opened.  What was mapped is let go again, so that
+    memory doesn't grow with the file.
 
     Attributes:
         path: the file.
@@ -80,7 +80,9 @@ class StoredImages:
         self, index: Any
     ) -> UInt8[np.ndarray, "*images pixels"] | Float32[np.ndarray, "*images pixels"]:
         numbers = isinstance(index, np.ndarray) and index.dtype.kind in "iu"
+        # Slices, masks and lists become row numbers.
         rows = index if numbers else np.asarray(np.arange(len(self))[index])
+        # A subset's rows are numbers of rows of the file.
         rows = rows if self.rows is None else self.rows[rows]
         return self.see(self._read(np.atleast_1d(rows))).reshape(*rows.shape, -1)
 
@@ -89,6 +91,7 @@ class StoredImages:
         return self[:] if dtype is None else self[:].astype(dtype)
 
     def _read(self, rows: Int[np.ndarray, " images"]) -> np.ndarray:
+        # Asked before each read: training on half-changed data would go unnoticed.
         if identify(self.path) != self.identity:
             raise DataError(
                 f"{self.path} was changed while its images were in use. Leave it as it is until "
@@ -99,6 +102,7 @@ class StoredImages:
         for start in range(0, len(rows), ROWS_MAPPED):
             some = order[start : start + ROWS_MAPPED]
             found[some] = self.raw[rows[some]]
+            # Pages that were read count as this process's memory until they are let go.
             self._mapping.madvise(mmap.MADV_DONTNEED)
         return found
 
@@ -148,8 +152,10 @@ def map_file(path: Path) -> tuple[np.ndarray, tuple[int, ...]]:
             f"Only .npy files can be streamed; received {path}. Save the images alone, with "
             "`numpy.save`."
         )
+    # Before mapping, so that a change in between is noticed.
     identity = identify(path)
     array = read_npy(path, mmap_mode="r")
+    # In Fortran order the pixels of one image lie far apart.
     if not array.flags.c_contiguous:
         raise DataError(
             f"{path} holds its images interleaved (Fortran order), so that none can be read "
@@ -199,6 +205,7 @@ def unzip(raw: Any, n_bytes: int, check: Callable[[list[str]], None]) -> dict[st
     with _SmallReads(raw) as reader, zipfile.ZipFile(reader) as archive:
         members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
         check(list(members))
+        # What the archive says of its members; no byte is unpacked yet.
         unpacked = sum(one.file_size for one in members.values())
         if unpacked > max(ALWAYS_UNPACKED, MAX_RATIO * n_bytes):
             raise ValueError(f"{n_bytes:,} bytes would unpack to {unpacked:,}, too many for images")
@@ -209,6 +216,7 @@ def unzip(raw: Any, n_bytes: int, check: Callable[[list[str]], None]) -> dict[st
                 raise ValueError(f"{name[:80]!r} is compressed in a way that NumPy doesn't use")
             with archive.open(member) as opened_member:
                 stream = cast(zipfile.ZipExtFile, opened_member)
+                # Each member must begin as an array does, before NumPy looks at it.
                 if not stream.peek(6).startswith(npy.MAGIC_PREFIX):
                     raise ValueError(f"it holds {quoted(name)}, which is no array")
                 arrays[name] = read_array(stream, member.file_size)
@@ -230,21 +238,25 @@ def read_array(
     """
     version = npy.read_magic(stream)
     start = stream.tell()
+    # The header's length has two bytes in version 1 and four in version 2.
     length = int.from_bytes(stream.read(4 if version == (2, 0) else 2), "little")
     if version not in ((1, 0), (2, 0)) or length > MAX_HEADER_BYTES:
         raise ValueError(f"a header of version {version} and {length:,} bytes is nothing known")
     stream.seek(start)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(stream)
+    # Objects would have to be unpickled, which runs a stranger's code.
     if dtype.kind not in "biuf":
         kind = "pickled objects" if dtype.hasobject else quoted(dtype)
         raise ValueError(f"it must hold booleans, integers or floats; it holds {kind}")
     wanted, there = math.prod(shape) * dtype.itemsize, n_bytes - stream.tell()
+    # The shape is a promise: memory is taken only if as many bytes are there.
     if min(shape, default=0) < 0 or wanted > there:
         raise ValueError(f"the shape {quoted(shape)} takes {wanted:,} bytes, and {there:,} follow")
     if only_check:
         return None
     _check_memory(wanted)
+    # NumPy reads the header again, from the start.
     stream.seek(0)
     return npy.read_array(stream, allow_pickle=False)
 
@@ -252,6 +264,7 @@ def read_array(
 class _SmallReads(io.BufferedReader):
     """Refuses to read much at once, as `zipfile` does where an archive lists too many entries."""
 
+    # `zipfile` asks for the whole list of members in one read.
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY_BYTES:
             raise zipfile.BadZipFile("it lists too many arrays")
@@ -280,6 +293,7 @@ def _reading(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def _is_zip(file: io.BufferedReader) -> bool:
+    # The second is an archive without members.
     return file.peek(4)[:4] in (b"PK\3\4", b"PK\5\6")
 
 

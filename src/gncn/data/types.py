@@ -43,6 +43,7 @@ class Split:
     def __post_init__(self) -> None:
         if isinstance(self.images, np.ndarray):
             _check_images(self.images)
+            # A frozen class refuses assignment, even to itself.
             object.__setattr__(self, "images", _frozen(self.images))
         if self.labels is not None:
             _check_labels(self.labels, len(self.images))
@@ -197,8 +198,11 @@ class Dataset:
             if array is None:
                 digest.update(b"none;")
                 continue
+            # Little-endian on every machine, so a fingerprint is the same everywhere.
             little = array.dtype.newbyteorder("<")
+            # Types and shapes count too: equal bytes may be other arrays.
             digest.update(f"{little.str}{array.shape};".encode())
+            # Streamed images are hashed as they are seen, in blocks of bounded size.
             for part in array.blocks() if isinstance(array, StoredImages) else (array,):
                 digest.update(np.ascontiguousarray(part.astype(little, copy=False)).data)
         return digest.hexdigest()[:16]
@@ -231,11 +235,13 @@ def split_off(split: Split, sizes: Iterable[int], *, seed: int) -> tuple[Split, 
             "and at least 1 must remain for training. Ask for fewer (n_validation, n_test)."
         )
     order = np.random.default_rng(int(seed)).permutation(len(split))
+    # Sorted again, so that each part keeps the order of the whole.
     *parts, rest = (np.sort(part) for part in np.split(order, np.cumsum(sizes)))
     return tuple(split.subset(rows) for rows in (rest, *parts))
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
+    # A view: the caller's own array stays writeable.
     view = array.view()
     view.flags.writeable = False
     return view
