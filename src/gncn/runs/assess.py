@@ -110,6 +110,7 @@ def assess(
         RunError: the run was measured with another seed or settings, or the numbers can't
             be read, and `replace` is false; or another process writes to the folder.
     """
+    # Alone for the whole evaluation: another one would write the same files.
     with alone(folder.path, "evaluating", wait=wait):
         return _assess(folder, data, split, only, settings, seed, trial, replace, report)
 
@@ -128,6 +129,7 @@ def _assess(
     model = folder.model(trial)
     subject = Subject(as_measurable(model), data, split, seed, report)
     measures = suited(only, settings or {}, subject, folder.config.model)
+    # Settings of all measures that run, so a later evaluation can tell whether they changed.
     chosen = {name: getattr(m, name) for m in measures.values() for name in type(m).model_fields}
     header: dict[str, Any] = {
         "split": split,
@@ -139,6 +141,7 @@ def _assess(
         "settings": jsonable(chosen),
     }
     files = _Files(folder, split, trial)
+    # What a killed process left half written would otherwise stay for ever.
     for place in (folder.trial(trial), folder.figure("all").parent):
         sweep(place)
     found = Result() if replace else files.read(header, tuple(measures), report)
@@ -148,8 +151,10 @@ def _assess(
         "masks": [sha256(np.asarray(mask).tobytes()) for mask in masks],
         "measures": {name: _code(type(measure)) for name, measure in measures.items()},
     }
+    # Settings of measures that aren't measured now stay as they were.
     header["settings"] = found.numbers.get("settings", {}) | header["settings"]
     found = found.with_(Result(header))
+    # Only these reconstruct images.
     if isinstance(model, Network | Autoencoder):
         error = mean_statistics(model, subject.target, folder.config).error
         found.numbers[method_of(model).error_name(model)] = error
@@ -162,8 +167,11 @@ def _assess(
             check()
             new, seconds = _measure(name, measure, subject)
             began = time.perf_counter()
+            # A measure counts as done only with its seconds, which are written last.
             took.pop(name, None)
             with interrupts_held():
+                # Numbers go first and come back last, so they never stand next to arrays of another
+                # measurement.
                 files.forget(found, new)
                 found = found.with_(new)
                 files.write(found, subject)
@@ -186,6 +194,7 @@ def suited(
     measures = make_measures(None if only is None else tuple(only), settings)
     refused = {n: why for n, one in measures.items() if (why := _why_not(n, one, subject, kind))}
     if only is not None and refused:
+        # The first refusal is enough: it names a measure that was asked for.
         raise ConfigError(next(iter(refused.values())))
     measures = {name: measure for name, measure in measures.items() if name not in refused}
     for measure in measures.values():
@@ -198,6 +207,7 @@ def _measure(name: str, measure: Measure, subject: Subject) -> tuple[Result, flo
     new: list[float] = []
 
     def compute() -> dict[str, Any]:
+        # It is filled only if the measure runs now, and not if it was kept.
         new.append(began := time.perf_counter())
         found = measured(name, measure, subject)
         return {"found": vars(found), "seconds": time.perf_counter() - began}
@@ -209,6 +219,7 @@ def _measure(name: str, measure: Measure, subject: Subject) -> tuple[Result, flo
 
 
 def _code(kind: type) -> str:
+    # A changed measure must be measured again, though its settings are the same.
     """A hash of the file in which a class is written; empty where there is none."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     return sha256(Path(file).read_bytes())[:12] if file else ""
@@ -259,6 +270,7 @@ class _Files:
     def write_numbers(self, found: Result) -> None:
         """Write the numbers, unless they are the last that were written."""
         content = json.dumps(jsonable(found.numbers), indent=2, allow_nan=False) + "\n"
+        # The same content again, as where `forget` removed nothing, is not written.
         if content != self._written:
             write_atomic(self.numbers, content)
             self._written = content
@@ -293,16 +305,20 @@ class _Files:
                     raise RunError(f"{key!r} must be an object; received {quoted(numbers[key])}.")
         except RunError as error:
             raise RunError(f"What was measured before can't be read: {error} {_ADVICE}") from error
+        # Nothing can be kept of another model, not even with the same settings.
         if numbers.get("model") != header["model"]:
             report("the model has changed since it was measured: all is measured again")
             return Result()
         kept = [name for name in numbers.get("seconds", {}) if name not in measures]
         then, now = numbers.get("settings", {}), header["settings"]
         known = [MEASURES.get(name) for name in kept if name in MEASURES]
+        # Only settings of measures that stay can contradict; the others are measured now.
         relevant = {option for measure in known for option in measure.model_fields}
         changed = [
             f"{name}: {then[name]} → {now[name]}"
             for name in now
+            # A setting that the old numbers don't name was not there then, so nothing contradicts
+            # it.
             if name in relevant and then.get(name, now[name]) != now[name]
         ]
         if kept and numbers.get("seed") != header["seed"]:

@@ -49,6 +49,8 @@ class Config(BaselineRun):
         """Refuse a value that differs from its default but would have no effect."""
         if self.model not in MODEL_KINDS:
             raise unknown_choice("model", self.model, MODEL_KINDS)
+        # What has no effect is refused by whoever knows: first whole sections, then the kind's
+        # options.
         for section, names, why in self._idle_options():
             refuse_idle(getattr(self, section), names, why, f"{section}.")
         self.kind.check(self)
@@ -64,6 +66,7 @@ class Config(BaselineRun):
         for section in _OPTIONAL:
             if section not in self.kind.sections:
                 options = getattr(self, section)
+                # Options of parts are extra fields; a chain has those that were given.
                 names = (*type(options).model_fields, *(options.model_extra or {}))
                 yield section, names, f"with model={self.model!r}"
         yield from self.kind.idle(self)
@@ -91,6 +94,7 @@ class Config(BaselineRun):
         values: dict[str, Any] = plain | {name: getattr(self, name).resolved() for name in shown}
         for section, names, _ in self._idle_options():
             for name in names:
+                # Options without effect are left out, or reading the file again would refuse them.
                 values.get(section, {}).pop(name, None)
         return write_toml(values)
 
@@ -126,6 +130,7 @@ def load_config(
     Raises:
         ConfigError: unknown preset, option or value, or a file that isn't TOML.
     """
+    # Without the preset, too, so that an error can say which options came from there.
     values, given = read_settings(preset=preset, file=file), read_settings(file=file)
     for override in overrides:
         values, given = (overlay(some, parse_override(override)) for some in (values, given))
@@ -152,6 +157,7 @@ def _blame(preset: str | None, given: dict[str, Any], problem: str) -> str:
 
     found = [
         f"{section}.{name}={quoted(value)}"
+        # A section that is no table has an error of its own.
         for section, options in settings.items()
         if isinstance(options, dict) and isinstance(given.get(section, {}), dict)
         for name, value in options.items()

@@ -63,6 +63,7 @@ class Evaluation(Mapping[str, Any]):
         if "squared_error" in self.numbers:
             value = f"{self.numbers['squared_error']:.4g}"
             rows.append(Row("squared error", value, "of reconstructions"))
+        # All measures are asked, and those without numbers have no rows.
         for name, measure in make_measures(None, {}).items():
             try:
                 found = measure.rows(self.numbers)
@@ -188,6 +189,7 @@ def evaluate(
     }
     found = Result(header)
     with shown_progress(progress, "measuring"):
+        # The settings of evaluation alone matter here, so the default configuration will do.
         if isinstance(model, Network | Autoencoder):
             error = mean_statistics(model, subject.target, Config()).error
             found.numbers[method_of(model).error_name(model)] = error
@@ -200,6 +202,7 @@ def evaluate(
             raise ConfigError("Say where to draw: figures('figures').")
         make_folder(folder)
         paths = (measure.figure(found, subject, folder) for measure in measures.values())
+        # Measures may share a figure.
         return list(dict.fromkeys(path for path in paths if path is not None))
 
     return Evaluation(found.numbers, found.per_image, draw)

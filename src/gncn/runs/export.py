@@ -68,6 +68,7 @@ def export(
     (297,)
     """
     path = place(path)
+    # Refused before images are encoded, which takes longest.
     check_table(path, others=(".npz",))
     folder = None
     if isinstance(model, str | os.PathLike):
@@ -79,6 +80,7 @@ def export(
     names = None
     if hasattr(model, "to_evaluate") and data is not None:  # an estimator
         model, whole = model.to_evaluate(data)
+        # Images that are given to an estimator become its test images; see `to_evaluate`.
         data = data if isinstance(data, Dataset) else whole.test
     own = as_measurable(model)
     if not own.has_codes:
@@ -92,6 +94,7 @@ def export(
         if labels is not None:
             raise ConfigError("The data set has its own labels; leave labels out.")
     else:
+        # Images for a run are made binary as its own were.
         rule = {} if folder is None else folder.config.data.preparation
         binary = output_of(own.decoder).binary
         chosen, names = as_split(data, labels, n_pixels_of(model), binary=binary, **rule)
@@ -125,6 +128,7 @@ def _write(
         arrays |= {} if labels is None else {"labels": labels}
         arrays |= {} if names is None else {"class_names": np.asarray(names)}
         content = io.BytesIO()
+        # Never pickled: class names are an array of text.
         np.savez(content, allow_pickle=False, **arrays)
         write_atomic(path, content.getvalue())
         return

@@ -90,17 +90,21 @@ class RunFolder(Callback):
             RunError: the folder holds a run or other files, or can't be written.
         """
         path = place(path)
+        # Whole paths, since the run may be resumed from another folder.
         folder, settings = cls(path), config.with_whole_paths().to_toml()
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; choose a folder for the run.")
         with explained(f"Can't make the folder {path}"):
             if holds_run(path):
                 if not overwrite:
+                    # A kill may have left an old run half replaced: that is mended whatever the
+                    # answer.
                     recover(path)
                     raise RunError(
                         f"{path} already holds a run. Choose another folder with --out, or replace "
                         "the run with --overwrite."
                     )
+                # Moved and not removed: it comes back if the new run comes to nothing.
                 set_aside(path)
             elif path.exists() and not is_empty(path):
                 raise RunError(
@@ -120,6 +124,7 @@ class RunFolder(Callback):
                 **({"log": list(log)} if log else {}),
                 **_provenance(data),
             )
+        # Nothing was trained yet, so the folder becomes what it was.
         except GncnError:
             folder.give_up()
             raise
@@ -135,6 +140,7 @@ class RunFolder(Callback):
         path = place(path)
         with explained(f"Can't open the run folder {path}"):
             files = [(name, path / name) for name in (CONFIG, RUN)]
+            # A loss of power may leave empty files.
             missing = [name for name, f in files if not (f.is_file() and f.stat().st_size)]
         if missing:
             raise RunError(
@@ -159,6 +165,7 @@ class RunFolder(Callback):
         folder = cls.open(path)
         variances = folder.about.get("variances")  # of a run that chooses one and keeps the best
         chosen = [] if variances is None else [f"backprop.variance={variances}"]
+        # Compared as configurations, not as text: the file may be written in another way.
         config = load_config(file=folder.path / CONFIG, overrides=[*chosen, *changes])
         before = load_config(file=folder.path / CONFIG, overrides=chosen).model_dump()
         fixed = config.model_dump()
@@ -172,6 +179,7 @@ class RunFolder(Callback):
             )
         whole = has_checkpoint(folder.path)  # it holds all of the history
         if folder.has_epochs:
+            # A checkpoint holds the history, so a damaged file of it is no loss.
             with suppress(RunError) if whole else nullcontext():
                 folder._history = folder.history
         if folder.epoch > 1 and not whole:
@@ -180,6 +188,7 @@ class RunFolder(Callback):
                 f"replaced. Begin again in another folder: `gncn train --config "
                 f"{folder.path / CONFIG} --out FOLDER`."
             )
+        # With the options that changed.
         write_atomic(folder.path / CONFIG, config.to_toml())
         resumed = [*folder.about.get("resumed", ()), now()]
         folder._update(status="running", resumed=resumed)
@@ -214,6 +223,7 @@ class RunFolder(Callback):
             RunError: it can't be read, or doesn't say which data the run saw.
         """
         about = read_json(self.path / RUN)
+        # Checked here once, since whoever reads `about` needs the data's name and fingerprint.
         data = about.get("data")
         named = isinstance(data, dict) and [data.get(key) for key in ("name", "fingerprint")]
         if not named or not all(isinstance(one, str) for one in named):
@@ -252,6 +262,7 @@ class RunFolder(Callback):
 
     def digest(self, trial: int = 0) -> str:
         """What tells the model of one trial from others, 12 hexadecimal digits."""
+        # The description names the arrays by their hash, so its own hash tells all of the model.
         return sha256(read_bytes(self.trial(trial) / DESCRIPTION, MAX_DESCRIPTION_BYTES))[:12]
 
     def model(self, trial: int = 0) -> Any:
@@ -291,6 +302,7 @@ class RunFolder(Callback):
         """
         moved = {} if data_dir is None else {"data_dir": str(data_dir)}
         data = self.config.data.model_copy(update=moved).load()
+        # A path may hold other data by now.
         seen = self.about["data"]["fingerprint"]
         if data.fingerprint != seen:
             raise RunError(
@@ -309,9 +321,11 @@ class RunFolder(Callback):
         # A training that goes on may repeat an epoch that ended before its checkpoint was whole.
         before = [one for one in self._history if one.epoch < records[0].epoch]
         self._history = [*before, *records]
+        # Models first: a history must never tell of an epoch whose models are not there.
         for index, network in enumerate(networks):
             save(network, self.trial(index))
         write_history(self.path / HISTORY, self._history)
+        # Only a run that could go on may replace the old one for good.
         if has_checkpoint(self.path):
             shutil.rmtree(self.path / ASIDE, ignore_errors=True)
 
@@ -330,6 +344,7 @@ class RunFolder(Callback):
         If an old run still waits that this one can't replace, or there is nothing to keep, the
         folder becomes what it was before.
         """
+        # An old run that waits is worth more than a new one that can't go on.
         keeps = has_checkpoint(self.path) or (self.has_epochs and not self.waits)
         if status != "finished" and not keeps and (self.waits or status == "interrupted"):
             self.give_up()
@@ -340,6 +355,7 @@ class RunFolder(Callback):
 
     def interrupt(self) -> str:
         """Finish the run, if it hasn't ended, and say in a sentence what the folder holds."""
+        # Of each trial the last epoch at which it improved.
         kept = {r.trial: r.epoch for r in self._history if r.kept}
         if (self.path / RUN).exists() and read_json(self.path / RUN).get("status") == "running":
             self.finish("interrupted", list(kept.values()))
@@ -356,6 +372,7 @@ class RunFolder(Callback):
     def give_up(self) -> None:
         """Leave the folder as it was before `create`; an empty one is removed."""
         with explained(f"Can't restore {self.path}"):
+            # New files go and old ones come back, in an order that survives a kill.
             put_back(self.path)
             if is_empty(self.path):
                 shutil.rmtree(self.path)

@@ -1,8 +1,8 @@
 """Models on the Hugging Face Hub: `push_to_hub` and `from_pretrained`.
 
-What is sent are the files of `gncn.save`, a model card, and of a run its configuration and what
-was measured.  What is received is a stranger's: the description is read first, by the rules of
-`gncn.load`, and only the file of arrays that it calls for is downloaded, if it is no larger than
+Sending takes the files of `gncn.save`, a model card, and of a run its configuration and what was
+measured.  Files that arrive are a stranger's.  The description is read first, by the rules of
+`gncn.load`.  Then only the file of arrays that it calls for is downloaded, if it is no larger than
 such a model needs.
 """
 
@@ -87,6 +87,7 @@ def push_to_hub(
     >>> import gncn
     >>> gncn.push_to_hub("runs/mnist", "me/gncn-mnist", licence="mit")  # doctest: +SKIP
     """
+    # Before anything is read: without the package nothing can be sent.
     api = _api(token)
     if not re.fullmatch(r"[\w.+-]+", licence):
         raise ConfigError(
@@ -104,9 +105,11 @@ def push_to_hub(
             name = f"metrics-{split}{which}.json"
             if (folder.path / name).exists():
                 numbers = read_json(folder.path / name)
+                # Numbers of an earlier model would be wrong on the card.
                 if numbers.get("model") == folder.digest(trial):
                     found.append(Evaluation(numbers))
                     files[name] = json.dumps(jsonable(numbers), indent=2) + "\n"
+    # An estimator holds its model in `model_`.
     model = getattr(model, "model_", model)
     sections += [_measured_section(one) for one in found]
     card = _CARD.format(
@@ -127,7 +130,9 @@ def push_to_hub(
                 repo_id=repo_id,
                 folder_path=place,
                 commit_message=f"Model of gncn {VERSION}",
+                # No more than this is sent, whatever else might be in the folder.
                 allow_patterns=[DESCRIPTION, "model-*.safetensors", *files, "README.md"],
+                # What an earlier version left and this one doesn't have would be out of step.
                 delete_patterns=["model-*.safetensors", "metrics-*.json", "config.toml"],
             )
     return str(getattr(commit, "commit_url", commit))
@@ -153,12 +158,14 @@ def from_pretrained(repo_id: str, *, revision: str | None = None, token: str | N
     with _explained(f"Can't load the model {quoted(repo_id)}"):
         info = api.model_info(repo_id, revision=revision, files_metadata=True)
         sizes = {one.rfilename: one.size for one in info.siblings or ()}
+        # All files from one commit, even if somebody pushes meanwhile.
         commit = info.sha if revision is None else info.sha or revision
 
         def download(name: str, most: int) -> Path:
             size = sizes.get(name, -1)
             if size == -1:
                 raise RunError(f"{quoted(repo_id)} has no {name}, so it holds no model of gncn.")
+            # Refused by its size alone, before a byte is downloaded.
             if size is None or size > most:
                 raise RunError(
                     f"{name} of {quoted(repo_id)} has {size or 'an unknown number of'} bytes, and "
@@ -167,6 +174,8 @@ def from_pretrained(repo_id: str, *, revision: str | None = None, token: str | N
             return Path(api.snapshot_download(repo_id, revision=commit, allow_patterns=[name]))
 
         folder = download(DESCRIPTION, MAX_DESCRIPTION_BYTES)
+        # The description was small and safe; only now is it known which arrays belong to it, and
+        # how large.
         folder = download(*arrays_needed(folder))
     return load(folder)
 
@@ -184,6 +193,7 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except GncnError:
         raise
+    # Clients of networks raise errors of many libraries.
     except Exception as error:
         why = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise RunError(f"{what}: {why}.") from error
@@ -191,6 +201,7 @@ def _explained(what: str) -> Iterator[None]:
 
 def _without_places(config: Config) -> Config:
     """A configuration that doesn't say where its files lie on this machine."""
+    # The name of the data without their path.
     data = {"name": Path(config.data.name).name, "data_dir": None}
     return config.model_copy(update={"data": config.data.model_copy(update=data)})
 

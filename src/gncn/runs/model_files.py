@@ -4,9 +4,9 @@ The two are never out of step.  The arrays' file is named after its content and 
 replacing ``model.json``, which names it, is what makes the new model the one that is loaded.
 A process killed at any moment leaves the old model or the new one whole.
 
-Loading trusts nothing: the description is checked as if a user had typed it, and names, shapes,
-types and values of the arrays must be the ones that it calls for.  Saving makes the same checks,
-before it touches a file.
+Loading trusts nothing.  The description is checked as if a user had typed it.  Names, shapes, types
+and values of the arrays must be the ones that it calls for.  Saving makes the same checks, before
+it touches a file.
 """
 
 import base64
@@ -84,6 +84,7 @@ def _skeleton(name: str, description: dict[str, Any]) -> Any:
     if set(description) != {"circuit", "settler"}:
         found = ", ".join(repr(key[:80]) for key in description) or "nothing"
         raise ConfigError(f"A network is described by 'circuit' and 'settler'; received {found}.")
+    # Before Pydantic unpacks them.
     _check_masks(description)
     circuit = Circuit(**description["circuit"])
     settling = Settling(settler=SETTLERS.make(description["settler"]))
@@ -100,6 +101,7 @@ def _check_masks(description: dict[str, Any]) -> None:
         rest, unpacker = packed if isinstance(packed, str) else "", zlib.decompressobj()
         rest = base64.b64decode(rest)
         with suppress(zlib.error):  # which is told where the mask is made
+            # 16 MB at a time: only the length is counted, and nothing is kept.
             while rest and left >= 0:
                 left -= len(unpacker.decompress(rest, 1 << 24))
                 rest = unpacker.unconsumed_tail
@@ -132,14 +134,17 @@ def save(model: Any, folder: str | Path) -> Path:
         )
     description = _describe(model)
     try:
+        # There and back through JSON, so the skeleton is made of what a reader will see.
         skeleton = _skeleton(name, json.loads(json.dumps(description, allow_nan=False)))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{what}: {error}") from error
     content = encode(what, model, skeleton)
     _check_numbers(model)
+    # The skeleton is what `load` would fill: if it differs, the model couldn't come back.
     if jax.tree.structure(model) != jax.tree.structure(skeleton):
         raise RunError(f"{what}: its description doesn't say all that it is: {description}.")
     digest = sha256(content)
+    # Named after its content, so a new file never overwrites one that is in use.
     tensors = f"model-{digest[:12]}.safetensors"
     whole = {
         "format": FORMAT,
@@ -156,9 +161,11 @@ def save(model: Any, folder: str | Path) -> Path:
             "the most."
         )
     with alone(folder, "saving a model", wait=True):
+        # Arrays first; the description that names them makes them count.
         write_atomic(folder / tensors, content)
         write_atomic(folder / DESCRIPTION, text)
         with suppress(OSError):  # what can't be removed now is removed by the next one
+            # Files that nobody names any more; one that a user put there stays.
             for left in folder.glob("model-*.safetensors"):
                 if left.name != tensors and _is_ours(left):
                     left.unlink(missing_ok=True)
@@ -188,6 +195,7 @@ def load(folder: str | Path, *, trial: int = 0) -> Any:
     """
     folder = _path(folder)
     with explained(f"Can't load {folder}"):
+        # A run that is also a model folder is taken for the model.
         of_run = holds_run(folder) and not (folder / DESCRIPTION).exists()
     if of_run:
         folder /= f"trials/{check_whole('trial', trial, least=0)}"
@@ -198,6 +206,8 @@ def load(folder: str | Path, *, trial: int = 0) -> Any:
         try:
             return _load(folder, whole)
         except RunError:  # perhaps another process has saved a model since
+            # The same description again: then the files are damaged, and no other process saved
+            # meanwhile.
             if _read_description(folder / DESCRIPTION) == whole:
                 raise
 
@@ -215,6 +225,7 @@ def arrays_needed(folder: Path) -> tuple[str, int]:
 def _described(folder: Path, whole: dict[str, Any]) -> Any:
     """The skeleton of the model that a description names."""
     try:
+        # First, since an unknown name has better advice than the error of a class.
         _refuse_unknown_parts(folder, whole["description"])
         return _skeleton(whole["model"], whole["description"])
     except DAMAGED as error:
@@ -257,6 +268,7 @@ def _path(folder: Any) -> Path:
 def _check_numbers(model: Any) -> None:
     """Refuse numbers of a network with which it couldn't settle."""
     for index, layer in enumerate(model.layers if isinstance(model, Network) else ()):
+        # `not >` also refuses NaN.
         if not layer.step_size > 0:
             raise RunError(
                 f"A network's step sizes must be above 0; layer {index} has {layer.step_size}."
@@ -267,6 +279,7 @@ def _check_numbers(model: Any) -> None:
                     f"A network's {name} must be at least 0; layer {index} has "
                     f"{getattr(layer, name)}."
                 )
+        # A logarithm of the determinant that is not finite shows any precision that can't be used.
         if not np.isfinite(np.asarray(layer.errors.log_prob(*[jnp.zeros((1, layer.size))] * 2))):
             raise RunError(f"The precision of layer {index} is not positive definite.")
 
@@ -329,6 +342,7 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 def _check_name(folder: Path, name: str) -> str:
     """The name of a file in the folder; a `RunError` if it leads out of it."""
+    # Neither slashes nor anything else that leads out of the folder.
     if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
         raise RunError(f"{folder / DESCRIPTION} names arrays outside its folder: {name[:80]!r}.")
     return name
@@ -350,6 +364,7 @@ def _read_tensors(folder: Path, name: str, digest: str, most: int) -> bytes:
                 f"{folder / name} has {size:,} bytes, and the model that {DESCRIPTION} describes "
                 f"has at most {most:,}. {advice}"
             )
+        # Hashed from the open file: it can't be exchanged between the check and the reading.
         if (found := hashlib.file_digest(file, "sha256").hexdigest()) != digest:
             raise RunError(
                 f"{folder / name} is damaged or altered: its SHA-256 is {found}, and "

@@ -59,6 +59,7 @@ def all_options() -> list[Option]:
             found += _of_section(name, type(section))
         else:
             found.append(_option(name, field, (Config,)))
+    # Stable, so that sections keep their order.
     return sorted(found, key=lambda one: bool(one.section))
 
 
@@ -74,8 +75,10 @@ def _of_section(section: str, kind: type[Any]) -> Iterator[Option]:
                 taken.setdefault(option, []).append((known, entry))
     for name, takers in taken.items():
         names, entry = tuple(known for known, _ in takers), takers[0][1]
+        # Parts that share an option share its meaning: the first one's is taken.
         found = _option(f"{section}.{name}", entry.model_fields[name], (entry,), names)
         yield found
+        # A chain gives layers and data the same kind of option under two names.
         if issubclass(entry, Likelihood):
             yield found._replace(
                 name=f"{section}.{OUTPUT}{name}", meaning=f"The same for the data: {found.meaning}"
@@ -86,6 +89,7 @@ def _option(
     name: str, field: FieldInfo, classes: tuple[type, ...], taken_by: tuple[str, ...] = ()
 ) -> Option:
     own = name.rpartition(".")[2]
+    # Base classes describe what they declare.
     meanings = (_attributes(base).get(own) for kind in classes for base in kind.__mro__)
     meaning = field.description or next(filter(None, meanings), "")
     default = None if field.is_required() else field.get_default(call_default_factory=True)
@@ -99,11 +103,13 @@ def _attributes(kind: type) -> dict[str, str]:
     found: dict[str, str] = {}
     names: list[str] = []
     for line in listed.splitlines():
+        # A line that isn't indented begins the next part of the docstring.
         if line.strip() and not line.startswith("    "):
             break
         if begun := _ENTRY.match(line.removeprefix("    ")):
             names = begun[1].split(", ")
             found |= dict.fromkeys(names, line.strip().removeprefix(begun[0]))
         else:
+            # Any other line goes on with the meaning before it.
             found |= {name: f"{found[name]} {line.strip()}".strip() for name in names}
     return found

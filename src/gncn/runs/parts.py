@@ -37,9 +37,11 @@ def parts_kept(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Itera
     They serve an evaluation with the same `identity`, in JSON's types, code and versions.  All
     others are removed, and these too if the evaluation is to be `fresh`.
     """
+    # Parts of other code, packages or devices could differ in their last digits.
     about = [identity, source_digest(), environment()]
     folder = path.with_name(f"{path.name}-{short_hash(about)}")
     for other in path.parent.glob(f"{path.name}-*"):
+        # Of earlier code or settings, which nobody will ask for again.
         if fresh or other != folder:
             shutil.rmtree(other, ignore_errors=True)
     sweep(folder)
@@ -48,6 +50,7 @@ def parts_kept(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Itera
         file = folder / f"{sha256(name.encode())[:16]}.part"
         try:
             content = read_bytes(file, MAX_BYTES)
+            # Its hash comes first; a part that is damaged is computed again.
             if sha256(content[_HASH:]).encode() == content[:_HASH]:
                 return _unpacked(content[_HASH:])
         except (RunError, *DAMAGED):  # it isn't there, or is damaged
@@ -55,8 +58,10 @@ def parts_kept(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Itera
         content = _packed(compute())
         make_folder(folder)
         write_atomic(file, sha256(content).encode() + content)
+        # Unpacked even if it is new, so a value has the same types as one that was kept.
         return _unpacked(content)
 
+    # Only a block that ended well gets here: parts outlive a kill or an error.
     yield keep
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -42,6 +42,7 @@ def load_mixture(path: str | Path) -> Mixture:
     Raises:
         RunError: the file is missing, damaged, or holds no mixture.
     """
+    # The header says how large the file may be before the rest is read.
     with explained(f"Can't read {path}"), opened(path) as file:  # once: it may be replaced
         skeleton = _described(path, file)
         content = read_rest(file, path, largest_file(skeleton))
@@ -56,6 +57,7 @@ def _described(path: str | Path, file: BufferedReader) -> Mixture:
         header = parse_json(file.read(int.from_bytes(head, "little")))
         covariance = header.pop("__metadata__", {}).get("covariance")
         shapes = {name: tuple(about["shape"]) for name, about in header.items()}
+        # Checked before a skeleton of that size is made.
         is_matrix = len(shapes.get("means", ())) == 2 and all(
             isinstance(size, int) and 0 < size <= MAX_DIM for size in shapes["means"]
         )

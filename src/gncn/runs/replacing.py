@@ -37,6 +37,7 @@ def own_files(path: Path) -> Iterator[Path]:
     """The files in a folder that a run wrote, relative to it."""
     for found in sorted(path.rglob("*")):
         relative = found.relative_to(path)
+        # A link to a folder counts as a folder, and is left alone.
         if _OWN.fullmatch(relative.as_posix()) and not found.is_dir():
             yield relative
 
@@ -53,6 +54,7 @@ def has_checkpoint(path: Path) -> bool:
 
 def is_whole(path: Path) -> bool:
     """Whether a folder holds a run that has ended, or can go on."""
+    # Without an ended epoch there is nothing to take the old run's place.
     if not (path / HISTORY).exists():
         return False
     return has_checkpoint(path) or read_json(path / RUN).get("status") != "running"
@@ -64,6 +66,7 @@ def set_aside(path: Path) -> None:
     Raises:
         RunError: a part of it is a link to another folder.
     """
+    # What an earlier kill left is settled first.
     recover(path)
     links = [one for folder in FOLDERS for one in (path / folder, *(path / folder).glob("*"))]
     if linked := next((one for one in links if one.is_symlink() and one.is_dir()), None):
@@ -72,12 +75,14 @@ def set_aside(path: Path) -> None:
             "Remove the link, or choose another folder."
         )
     _move(path, path / MOVING)
+    # The name `.replaced` appears only when all files have moved.
     (path / MOVING).rename(path / ASIDE)
     sync(path)
 
 
 def put_back(path: Path) -> None:
     """Remove the new run, and put the old one back if there is one."""
+    # With `.restoring` there, the new run's files are gone already: a kill came after the rename.
     if not (path / RESTORING).is_dir():
         remove_run(path)
         if not (path / ASIDE).is_dir():
@@ -91,6 +96,7 @@ def put_back(path: Path) -> None:
 def recover(path: Path) -> None:
     """Finish, or undo, what a killed process had begun."""
     if (path / MOVING).is_dir():
+        # Moving had not ended, so the old run is still the only one.
         _move(path / MOVING, path)
         shutil.rmtree(path / MOVING)
     if (path / RESTORING).is_dir() or ((path / ASIDE).is_dir() and not is_whole(path)):
@@ -116,6 +122,7 @@ def _move(source: Path, target: Path) -> None:
 
 def _remove_empty(path: Path) -> None:
     folders = [path / name for name in FOLDERS]
+    # Deepest first, so that folders are empty when their parents are looked at.
     for folder in sorted((f for top in folders for f in (top, *top.rglob("*"))), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

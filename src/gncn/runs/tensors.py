@@ -42,6 +42,7 @@ def encode(where: str, tree: Any, skeleton: Any, metadata: dict[str, str] | None
     """
     leaves = named_leaves(tree)
     refuse_misfits(where, leaves, named_leaves(skeleton))
+    # A model that isn't finite is refused when it is saved, not when it is needed.
     _refuse_not_finite(where, leaves)
     return pack(named_arrays(_packed(tree)), metadata)
 
@@ -58,6 +59,7 @@ def decode(where: str, content: bytes, skeleton: Any) -> Any:
 
 
 def largest_file(skeleton: Any) -> int:
+    # Exactly what the arrays take, and the longest header.
     """The most bytes that a file of the skeleton's arrays may have."""
     arrays = named_leaves(_packed(skeleton)).values()
     return MAX_HEADER_BYTES + sum(math.prod(one.shape) * one.dtype.itemsize for one in arrays)
@@ -73,6 +75,7 @@ def _packed(tree: Any) -> Any:
     """The tree, or skeleton, with only the lower triangles of its mixtures' whitening matrices."""
 
     def lower(one: Mixture) -> Any:
+        # A skeleton has no values to take a triangle of.
         if isinstance(one.whitening, jax.ShapeDtypeStruct):
             n_numbers = one.dim * (one.dim + 1) // 2
             return jax.ShapeDtypeStruct((one.n_components, n_numbers), one.whitening.dtype)
@@ -96,4 +99,5 @@ def _with_whitening(tree: Any, change: Callable[[Mixture], Any]) -> Any:
     def changed(node: Any) -> Any:
         return eqx.tree_at(lambda one: one.whitening, node, change(node)) if is_full(node) else node
 
+    # A mixture counts as one leaf, so that its matrices can change their shape.
     return jax.tree.map(changed, tree, is_leaf=is_full)

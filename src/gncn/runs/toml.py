@@ -28,6 +28,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: it can't be read, is too large, or isn't TOML.
     """
     try:
+        # Some editors begin a file with a mark of its encoding.
         return parse_toml(read_bytes(path, MAX_BYTES, ConfigError).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         if isinstance(error, ConfigError):
@@ -42,6 +43,7 @@ def parse_toml(text: str) -> dict[str, Any]:
         ValueError: it isn't TOML, or there is too much of it; says why.
         RecursionError: it is nested too deeply.
     """
+    # Counted before parsing, which a hostile file could make very slow.
     if sum(map(text.count, "=,[{.")) > MAX_SIGNS:
         raise ValueError(f"it has more than {MAX_SIGNS:,} keys and values")
     if max(line.count(".") for line in text.split("\n")) > MAX_DOTS:
@@ -62,6 +64,7 @@ def write_toml(values: Mapping[str, Any]) -> str:
         return [without_none(v) for v in value] if isinstance(value, list | tuple) else value
 
     text = tomli_w.dumps(without_none(values))
+    # Bytes of a file name that are no text; TOML is UTF-8.
     if found := re.search("[\ud800-\udfff]", text):
         line = text.splitlines()[text.count("\n", 0, found.start())]
         raise ConfigError(f"TOML can't hold a name whose bytes are no text ({line}). Rename it.")
@@ -131,10 +134,12 @@ def parse_override(override: str) -> dict[str, Any]:
             f"An override is written name=value, such as training.n_epochs=3; received "
             f"{quoted(override)}."
         )
+    # "3" and "true" are TOML; a plain word isn't, and is meant as text.
     try:
         parsed = parse_toml(f"value = {text}")
     except (ValueError, RecursionError):
         parsed = {"value": text.strip()}
+    # A line break in the value could set further options.
     if set(parsed) != {"value"}:
         raise ConfigError(
             f"An override sets one option; received several lines: {quoted(override)}."

@@ -50,10 +50,12 @@ def loggers(folder: RunFolder) -> list[Callback]:
     if not isinstance(names, list):
         raise RunError(f"{folder.path} doesn't say how it is logged: run.json is damaged.")
     check_loggers(names)
+    # Each logger once, however often it was named.
     for name in dict.fromkeys(names):
         if name in TRACKERS:
             found.append(TrackerLogger(name))
         elif name == "tensorboard":
+            # The folder is the run's own, so what lies there is this run's.
             found.append(TensorBoardLogger(folder.path / name, overwrite=True))
         else:
             found.append(FileLogger(folder.path / f"log.{name}", overwrite=True))
@@ -91,6 +93,7 @@ def train_run(
     several = config.model == "gvae-cv" and len(config.backprop.variances) > 1
 
     def train_one(config: Config) -> Fit[Any]:
+        # One folder of checkpoints for each variance, as each is a training of its own.
         own = where.of(f"variance-{config.backprop.variance}")
         return train(config, data, callbacks=callbacks, checkpoints=own)
 
@@ -104,6 +107,7 @@ def train_run(
             result = choose_variance(config, train_one, keep).fit
         else:
             try:
+                # The folder hears last, when loggers have written the epoch.
                 told = Callbacks(callbacks, folder)
                 result = train(config, data, callbacks=told, checkpoints=where)
             except Interrupted as stop:
@@ -117,6 +121,8 @@ def train_run(
         folder.finish("interrupted", stop.fit.epochs_kept)
         raise
     except GncnError:
+        # With nothing trained, the folder becomes what it was; a run that went on keeps what it
+        # has.
         if folder.has_epochs or "resumed" in folder.about:
             folder.finish("interrupted")
         else:
