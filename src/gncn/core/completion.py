@@ -64,6 +64,7 @@ def as_mask(visible: Any, n_pixels: int) -> Any:
             f"The mask must hold a boolean for each of {n_pixels:,} pixels, True where it is "
             f"visible; received {mask.dtype} of shape {mask.shape}."
         )
+    # One mask for all images keeps a single dimension, and is broadcast later.
     return mask.reshape(n_pixels) if mask.size == n_pixels else mask.reshape(-1, n_pixels)
 
 
@@ -74,7 +75,6 @@ class Completer(eqx.Module):
         way: see the module's docstring.
         n_settle_steps: T.
         sharpness: factor on the input to g^0 of missing pixels, after settling.  A prediction
-            # One mask for all images keeps a single dimension, and is broadcast later.
             from half an image is less certain than the network, which learned from whole
             ones, makes it.  Not for ``drift``, whose missing pixels are states.
 

@@ -53,6 +53,7 @@ def measure_columns(
     """
     known = all_columns()
     found: dict[str, Any]
+    # What training recorded costs nothing; only the other columns need measures.
     found = {key: from_training(known[key], fit.kept[0], "validation") for key in columns}
     needed = _needed(key for key, number in found.items() if number is None)
     for key, names in needed.items():
@@ -62,11 +63,13 @@ def measure_columns(
     subject = Subject(as_measurable(fit.network), data, "validation", measuring.seed, report)
     measures = make_measures(tuple(chain(*needed.values())), measuring.settings)
     for key, names in needed.items():
+        # A column is refused if any measure that it is read from can't be taken.
         _need(subject.model.has_codes or not any(measures[n].needs_codes for n in names), key)
     numbers: dict[str, Any] = {}
     for name, measure in measures.items():
         if not measure.of_data_alone:
             numbers |= measured(name, measure, subject).numbers
+            # Measures of the data alone are taken once for all trials.
             continue
         place = data.fingerprint, name
         if place not in of_data:
@@ -75,6 +78,7 @@ def measure_columns(
     for key in needed:
         found[key] = known[key].find(numbers)
         _need(found[key] is not None, key)
+        # NaN would win or lose at random in the sampler's comparisons.
         if math.isnan(found[key]):
             raise DataError(f"the column {key!r} is no number: the measure found {found[key]}.")
     return found

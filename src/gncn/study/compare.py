@@ -79,12 +79,14 @@ class Comparison:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        # Columns without any number are left out.
         """Keys of the columns for which some run or the paper has a number."""
         known = {key for row in self.rows for key in (*row.values, *row.published)}
         return tuple(key for key in columns() if key in known)
 
     @property
     def names(self) -> list[str]:
+        # Names of folders are short, but two runs may share one.
         """What to call the runs: their folders' names, or paths where two have the same name."""
         short = [row.run.name for row in self.rows]
         return short if len({*short}) == len(short) else [str(row.run) for row in self.rows]
@@ -143,6 +145,7 @@ def compare(
     named = dict(models) if isinstance(models, Mapping) else None
     several = list(models.values() if isinstance(models, Mapping) else models)
     paths = [isinstance(one, str | os.PathLike) for one in several]
+    # Numbers of runs come from their folders, so data and options would have no effect on them.
     if any(paths) and (data is not None or options or named is not None or not all(paths)):
         raise ConfigError(
             "Compare run folders, a list of paths without data and options; or models, with them."
@@ -174,6 +177,7 @@ def _compare_models(
         errors = {name: one[name] for name in ("bce", "squared_error") if name in one}
         values |= {name: Summary(error, None, 1) for name, error in errors.items()}
         model = getattr(models[name], "model_", models[name])
+        # Networks have a circuit, baselines a blueprint, and mixtures neither.
         about = getattr(model, "circuit", getattr(model, "blueprint", None))
         n_synapses = getattr(about, "n_synapses", None)
         rows.append(Row(Path(name), type(models[name]).__name__, n_synapses, values, {}, ()))
@@ -193,6 +197,7 @@ def compare_runs(runs: Sequence[str | Path], *, split: str = "test") -> Comparis
     if split not in ("validation", "test"):
         raise ConfigError(f"Compare on 'validation' or 'test' images; received {split!r}.")
     paths = [place(run) for run in runs]
+    # By the place that links lead to: one run under two names counts once.
     places = [os.path.realpath(path) for path in paths]  # `Path.resolve` fails on loops of links
     if twice := [str(path) for path in paths if places.count(os.path.realpath(path)) > 1]:
         raise ConfigError(f"Give each run once; received {', '.join(twice)}.")
@@ -224,6 +229,7 @@ def _metrics(folder: RunFolder, split: str) -> dict[int, Any]:
                 f"{path} can't be read: {str(error).rstrip('.')}. Make it again with `gncn "
                 f"evaluate {folder.path} --split {split} --replace`."
             ) from error
+        # Training has gone on, and its numbers are of an older model.
         if "model" in metrics and metrics["model"] != folder.digest(trial):
             raise RunError(
                 f"{path} was measured of another model: training has gone on since. Measure it "
@@ -243,6 +249,7 @@ def _conditions(measured: Sequence[tuple[Path, dict[int, Any]]]) -> dict[str, An
                     value = find(numbers)
                 except DAMAGED:  # `_row` reports it
                     continue
+                # Only plain values can be compared; others are damaged, and `_row` says so.
                 if isinstance(value, int | str):
                     found[f"{path}, trial {trial}"] = value
         if len(set(found.values())) > 1:
@@ -260,10 +267,12 @@ def _row(folder: RunFolder, metrics: dict[int, Any], split: str, conditions: dic
     model, n_synapses = about.get("model", "gncn"), about.get("n_synapses")
     if not isinstance(model, str) or not isinstance(n_synapses, int | None):
         raise RunError(f"{folder.path} doesn't say what model it holds: its run.json is damaged.")
+    # Without the epochs kept, as after a kill, the last improvement tells.
     last = {record.trial: record.epoch for record in history if record.kept}
     try:
         kept = last | dict(enumerate(about.get("epochs_kept", [])))
         records = {record.trial: record for record in history if record.epoch == kept[record.trial]}
+        # A trial may have a history and no measurements, or the other way round.
         trials = [(records.get(k), metrics.get(k, {})) for k in sorted({*records, *metrics})]
         values = our_numbers(trials, split)
     except (RunError, *DAMAGED) as error:
@@ -302,6 +311,7 @@ def _table(
     for key in comparison.columns:
         best, cells = comparison.best(key), [columns()[key].title]
         for row in rows:
+            # A dash where a run has no number.
             cell = "–"
             if (ours := row.values.get(key)) is not None:
                 spread = "" if ours.deviation is None else f" ± {ours.deviation:.2f}"
@@ -360,6 +370,7 @@ def _latex(cell: str) -> str:
 
 def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
     """The comparison for a terminal: a column for each run, as many tables as its width needs."""
+    # Wide enough for any table, to learn how wide each would like to be.
     boundless = console.options.update(width=10_000)
     _, _, *lines = _table(comparison, lambda cell: Text.assemble((cell, "bold"), "*"))
     title, names = comparison.title, comparison.names
@@ -381,6 +392,7 @@ def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
     tables, start = [], 0
     while start < len(comparison.rows):
         ends = range(len(comparison.rows), start, -1)
+        # As many runs side by side as fit; one at least, however narrow the terminal is.
         end = next((end for end in ends if fits(table_of(slice(start, end)))), start + 1)
         tables.append(table_of(slice(start, end)))
         start = end

@@ -22,6 +22,7 @@ def read_plan(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
     """
     values = read_packaged(folder, kind, name)
     sets = values.get("data")
+    # The library's own files name data sets, not paths.
     if str(name) in packaged_names(folder) or not isinstance(sets, dict):
         return values
     home = place(name).absolute().parent
@@ -31,6 +32,7 @@ def read_plan(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
             continue
         for option in ("name", "data_dir"):
             path = settings.get(option)
+            # Data sets by name have no suffix, and stay as they are.
             if isinstance(path, str) and (option == "data_dir" or Path(path).suffix):
                 settings[option] = str(home / place(path))
     return values
@@ -66,6 +68,7 @@ class Grid(Description):
         Raises:
             ConfigError: there are too many.
         """
+        # Counted before they are made: a few long lists multiply to millions.
         n_models = math.prod(map(len, self.grid.values())) * max(len(self.points), 1)
         if n_models > MAX_MODELS:
             raise ConfigError(
@@ -76,6 +79,7 @@ class Grid(Description):
             for point in self.points or ({},)
             for values in product(*self.grid.values())
         ]
+        # The name depends on the point alone, so records stay valid when others are added.
         return {f"{key}-{short_hash(point, 8)}": entry | {"point": point} for point in combinations}
 
 
@@ -92,6 +96,7 @@ def _placed(into: Any, path: list[str], value: Any, name: str) -> Any:
     if not path:
         return value
     first, *rest = path
+    # Lists and dictionaries are copied on the way: points share their settings.
     if isinstance(into, list) and first.isdigit() and int(first) < len(into):
         index = int(first)
         return [*into[:index], _placed(into[index], rest, value, name), *into[index + 1 :]]

@@ -78,20 +78,26 @@ def read_journal(path: Path) -> optuna.Study:
     Raises:
         RunError: the journal can't be read or written, or is damaged.
     """
+    # Optuna would print a line for every trial.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         locks = locks_of(path)
         make_folder(locks)
         with explained(f"Can't write {path}"):
             lock = _Lock(locks / "journal.lock")
+            # No other process may write while the end of the file is looked at.
             with lock.file:
                 content = read_bytes(path, MAX_BYTES) if path.exists() else b""
+                # A line that ends counts; what follows the last end was being written when its
+                # process was killed.
                 *lines, begun = content.split(b"\n")
                 if len(lines) > MAX_LINES:
                     raise ValueError(f"it has more than {MAX_LINES:,} lines")
                 for line in lines:
                     parse_json(line, _MAX_VALUES)
                 if begun:
+                    # Only the beginning of one of Optuna's lines may be cut off: anything else
+                    # isn't ours to remove.
                     if not begun.startswith(_BEGINNING) and not _BEGINNING.startswith(begun):
                         raise ValueError("its last line has no end")
                     os.truncate(path, len(content) - len(begun))
@@ -124,6 +130,7 @@ def _check(study: optuna.Study) -> None:
         for name, value in trial.params.items():
             if name not in space:
                 raise ValueError(f"trial {trial.number} has the unknown setting {quoted(name)}")
+            # An unknown choice raises here, and so does what is no number.
             number(trial.distributions[name].to_internal_repr(value))
         for value in trial.intermediate_values.values():
             number(value)
@@ -131,6 +138,7 @@ def _check(study: optuna.Study) -> None:
             number(trial.value)
         if SECONDS in trial.user_attrs:
             _Outcome(**trial.user_attrs)
+        # Optuna keeps settings that are to be tried next there.
         dict(trial.system_attrs.get("fixed_params", {}))
     if unknown := [number for number in about.finals if int(number) >= len(trials)]:
         raise ValueError(f"it has no trial {unknown[0]}, and a final of it")

@@ -55,6 +55,7 @@ class Figure(NamedTuple):
         """Content of the file."""
         if not self.svg:
             return base64.b64decode(self.png["png"])
+        # A file of its own has no page around it, so it carries its colours for light and dark.
         dark = "@media (prefers-color-scheme: dark) { svg { color: #e6eaf0 } }"
         own = f"<style>svg {{ color: #1f2933 }} {dark}</style>"
         head, rest = self.svg.split(">", 1)
@@ -75,9 +76,11 @@ def write_report(findings: Findings, html: Path, markdown: Path) -> list[Path]:
     figures = markdown.with_suffix("")
     context = _context(findings) | {"figures_at": quote(os.fsencode(figures.name))}
     files = {html: _render("html", context).encode(), markdown: _render("md", context).encode()}
+    # Figures are files next to the Markdown, and part of the page in HTML.
     kinds = ("curves", "samples", "codes", "sparsity", "completions")
     groups: Any = (group for kind in kinds for _, group in context[kind])
     files |= {figures / one.file: one.content() for group in groups for one in group}
+    # Folders first, then all files; each file is replaced whole.
     for folder in (html.parent, markdown.parent, figures):
         make_folder(folder)
     for path, content in files.items():
@@ -94,14 +97,17 @@ def with_spread(summary: Summary, decimals: int = 2) -> str:
 @trusted(TemplateError)
 def _render(form: str, context: dict[str, Any]) -> str:
     def escaped(value: Any) -> Any:
+        # What templates mark as safe was escaped by themselves.
         if not isinstance(value, str) or isinstance(value, Markup):
             return value
+        # Markdown has signs of its own to escape.
         return shown(value) if form == "html" else Markup(in_markdown(value))
 
     environment = Environment(
         loader=PackageLoader("gncn.study"),
         autoescape=True,
         finalize=escaped,
+        # A name that is missing in a template is an error, not an empty cell.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -118,6 +124,7 @@ def _context(findings: Findings) -> dict[str, Any]:
 
     def colours(section: DataSection) -> dict[str, str]:
         models = study.models
+        # With more models than colours only a few are drawn, and these share the colours out.
         if len(models) > len(PALETTE):
             models = [row.key for row in section.rows]
         return dict(zip(models, PALETTE, strict=False))
@@ -160,6 +167,7 @@ def _few_rows(section: DataSection) -> DataSection:
 
     def bce(row: ModelRow) -> float:
         ours = row.cells["bce"].ours
+        # Models without a BCE come last.
         return math.inf if ours is None else ours.mean
 
     if len(section.rows) <= len(PALETTE):
@@ -250,6 +258,7 @@ def _times(findings: Findings) -> list[dict[str, Any]]:
     """Mean minutes of a run, by model and data."""
     study, by_run = findings.study, lambda record: (record.model, record.data)
     times = []
+    # `groupby` joins neighbours only, so records are sorted by the same key.
     for (model, data), group in groupby(sorted(findings.finished, key=by_run), by_run):
         records = list(group)
         minutes = {

@@ -1,7 +1,7 @@
 """The paper's numbers, the columns of ours that they are compared with, and verdicts.
 
 ``paper.toml`` says how to read the published numbers.  Two numbers are the same if they differ by
-no more than 1 % of the paper's, or by two standard errors of their difference if that is more.
+no more than 1 % of the paper's.  Two standard errors of their difference count, if that is more.
 """
 
 from collections.abc import Iterable, Mapping
@@ -51,8 +51,10 @@ def _table(which: int) -> dict[str, dict[str, Published]]:
     table: dict[str, dict[str, Published]] = {}
     for data, models in packaged("study", "paper").items():
         for model, pairs in models.items():
+            # Both as printed and without the 2 log S that the authors' script has too much.
             if "log_likelihood" in pairs:
                 mean, deviation = pairs["log_likelihood"]
+                # The deviation doesn't change: the excess is a constant.
                 pairs["honest_log_likelihood"] = mean - EXCESS, deviation
             numbers = {name: pair[which] for name, pair in pairs.items()}
             table.setdefault(data, {})[model] = Published(**numbers)
@@ -85,11 +87,13 @@ def published(
     `n_samples` is S of our log p(x), and `missing` the pixels that we complete, if we do.
     """
     found = PUBLISHED.get(data, {}).get(model, Published())
+    # The paper's S is 5000, and log p(x) at another S is another number.
     if n_samples not in (None, PAPER_SAMPLES):
         found = found._replace(log_likelihood=None, honest_log_likelihood=None)
     return found if missing in (None, "right") else found._replace(m_mse=None)
 
 
+# Found by training, so its measure finds nothing.
 BCE = Column("bce", "BCE", lambda _: None, published="bce", table="generative")
 """Reconstruction error, which training records and no measure finds."""
 SQUARED_ERROR = Column("squared_error", "squared error", lambda _: None, table="generative")
@@ -132,6 +136,7 @@ def from_training(column: Column, record: EpochRecord | None, split: str) -> flo
         return None
     found = getattr(record, split)
     key, sign = _FROM_TRAINING.get(record.error_name, ("", 1))
+    # −log p(x) of training is log p(x) in the tables.
     if key == column.key:
         return sign * found.error
     return found.sparsity[-1] if column.key == "top_sparsity" and found.sparsity else None
@@ -140,6 +145,7 @@ def from_training(column: Column, record: EpochRecord | None, split: str) -> flo
 def best_of(column: Column, means: Mapping[Any, float], n: int = 2) -> set[Any]:
     """The keys of the `n` best numbers of a column; none if it ranks nobody or all are."""
     ranked = sorted(means, key=means.__getitem__, reverse=not column.low_is_good)
+    # The best of two means little, so nobody is ranked unless there are more.
     return set(ranked[:n]) if column.ranked and n < len(ranked) else set()
 
 
@@ -169,6 +175,7 @@ def over_trials(values: Iterable[Any]) -> Summary | None:
             raise RunError(f"{str(value)[:80]!r} is no number")
     if not known:
         return None
+    # With n − 1, as an estimate from few trials.
     deviation = float(np.std(known, ddof=1)) if len(known) > 1 else None
     return Summary(float(np.mean(known)), deviation, len(known))
 
@@ -184,6 +191,7 @@ def number_of(
     found = column.find(metrics)
     if found is None:
         return from_training(column, record, split)
+    # A boolean is an int to Python.
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise TypeError(f"{column.key} must be a number; found {quoted(found)}")
     return found
@@ -216,8 +224,11 @@ class Verdict:
 
 def tolerance(ours: Summary, paper: float, paper_deviation: float | None) -> float:
     """Difference up to which two numbers, both means over trials, count as the same."""
+    # Standard errors of both means; of a single trial of ours the paper's alone.
     variance = (ours.deviation or 0.0) ** 2 / ours.n_trials
     variance += (paper_deviation or 0.0) ** 2 / PAPER_TRIALS
+    # Two standard errors, or 1 %, whichever is more: a tiny deviation must not make a rounding a
+    # difference.
     return max(0.01 * abs(paper), 2 * variance**0.5)
 
 
@@ -251,6 +262,7 @@ def judge_completion(
     if there is none, or if a model is below it.
     """
     why = ""
+    # NaN is not below any floor.
     if not (floor is None or paper >= floor):
         why = (
             f"{paper:.2f} lies below the {floor:.2f} of a network trained by backprop for "

@@ -42,6 +42,7 @@ def pack_pictures(
     if best_way is not None and f"completed_{best_way}" in shown:
         whole = shown["whole"][:N_COMPLETED]
         rows = {
+            # Hidden pixels are light grey.
             "seen": np.where(shown["visible"][None, :], whole, 0.3),
             "completed": shown[f"completed_{best_way}"][:N_COMPLETED],
             "whole": whole,
@@ -62,6 +63,7 @@ def sheet(
     from gncn.figures.style import GREYS, shades
 
     tiled = tile(images, shape, min(per_row, len(images)), background=0.0)
+    # White paper, dark ink: 1 is black.
     picture = np.round(255 * (1 - np.clip(tiled, 0, 1))).astype(np.uint8)
     if (look := shades(images)) != GREYS:
         drawn = ScalarMappable(Normalize(look["vmin"], look["vmax"]), look["cmap"])
@@ -78,7 +80,9 @@ def pack_points(
     """Points of the plane, scaled to 16-bit integers, with their classes."""
     positions = positions[:N_POINTS]
     low, high = positions.min(axis=0), positions.max(axis=0)
+    # Points that all agree have no extent to divide by.
     scaled = (positions - low) / np.maximum(high - low, 1e-9) * 65_535
+    # Little-endian on every machine.
     packed = {"xy": base64.b64encode(np.round(scaled).astype("<u2").tobytes()).decode()}
     if labels is not None:
         packed["labels"] = base64.b64encode(labels[:N_POINTS].astype("<i2").tobytes()).decode()

@@ -35,6 +35,7 @@ class Basis(Description):
 
     def varied(self, variant: B) -> B:
         """A variant of this, with what it doesn't say itself taken from here."""
+        # What the variant doesn't say comes from here; tables are laid over one another.
         here = {name: getattr(self, name) for name in type(variant).model_fields}
         said = {name: value for name, value in variant if value is not None}
         return type(variant)(**overlay(here, said))
@@ -46,6 +47,7 @@ class Basis(Description):
             ConfigError: the preset is unknown.
         """
         place = {} if data_dir is None else {"data_dir": str(data_dir)}
+        # The data, seed and number of trials are the study's, whatever the preset says.
         run = {"data": section | place, "seed": seed, "n_trials": 1}
         return overlay(read_settings(preset=self.preset), self.settings) | run
 
@@ -63,6 +65,7 @@ class Measuring(Description):
         if not isinstance(options, dict):
             return options
         own = {name: value for name, value in options.items() if name in cls.model_fields}
+        # Checked with the settings of all measures, so an unknown one is refused.
         return own | check_settings({k: v for k, v in options.items() if k not in own})
 
     @property
@@ -120,7 +123,9 @@ class RunSpec(Description):
         """As JSON, without the place of the data files and without sections that don't apply."""
         described = self.model_dump(mode="json")
         applies = ("model", "seed", "n_trials", "data", *self.config.kind.sections)
+        # Sections that don't apply would make records depend on defaults of other models.
         config = {name: described["config"][name] for name in applies}
+        # Where the files lie differs between machines and changes nothing.
         config["data"] = config["data"] | {"data_dir": None}
         return described | {"config": config}
 
@@ -138,6 +143,7 @@ def differences(
     `but_for`, such as ``config.seed``, don't count either.  An option that one of the specs lacks,
     such as a record of an older version of the library, has its default there.
     """
+    # Defaults are filled in on both sides, so options that are new since then don't count.
     then, now = _options(before), _options(after)
     changes = []
     for name in sorted({*now, *then} - {"config.data.data_dir", *but_for}):
@@ -150,10 +156,12 @@ def differences(
 def _options(spec: dict[str, Any]) -> dict[str, Any]:
     """Every option of a spec by name, defaults included."""
     try:
+        # What an older version wrote may not be a configuration today.
         config = Config(**spec["config"]).resolved()
     except ConfigError:  # of a version with other options
         config = overlay(Config(model=spec["config"]["model"]).resolved(), spec["config"])
     evaluation = Evaluation().resolved() | spec.get("evaluation", {})
+    # The place of a file doesn't count; its fingerprint is in the record.
     config["data"] = config["data"] | {"name": Path(config["data"]["name"]).name}
     whole = spec | {"config": config, "evaluation": evaluation}
     leaves = jax.tree.leaves_with_path(whole, is_leaf=lambda value: not isinstance(value, dict))
@@ -245,6 +253,7 @@ class Study(Description):
     models: dict[Key, StudyModel]
 
     @model_validator(mode="before")
+    # Before checking: models of a grid are written as one entry.
     @classmethod
     def _one_model_for_each_point(cls, options: dict[str, Any]) -> dict[str, Any]:
         """Put the models that a grid stands for in its place."""
@@ -286,6 +295,7 @@ class Study(Description):
         """How many runs of a model on a data set it asks for."""
         if model not in self.models or data not in self.data:
             return 0
+        # The model's word goes before the data's, and that before the study's.
         return self.recipe(model, data).trials or self.data[data].trials or self.trials
 
     def recipe(self, model: str, data: str) -> Recipe:
@@ -308,6 +318,7 @@ class Study(Description):
         Raises:
             ConfigError: a configuration is wrong, or a pattern fits no run.
         """
+        # Yardsticks, say: the first model on each data set measures them.
         alone = {name for name in MEASURES.names() if MEASURES.get(name).of_data_alone}
         specs = []
         for data in self.data:
@@ -327,11 +338,13 @@ class Study(Description):
                             evaluation=evaluation,
                         )
                     )
+        # First trials of everything come first, so an early report has something of each.
         specs.sort(key=lambda spec: spec.trial)
         if idle := [pattern for pattern in only if not any(fits(s.name, pattern) for s in specs)]:
             raise ConfigError(
                 f"No run of the study {self.name!r} fits {', '.join(idle)}. Models: "
                 f"{shortened(', '.join(self.models), 500)}. Data sets: {', '.join(self.data)}. "
+                # A pattern that fits nothing is most likely a typing error.
                 "Write MODEL, MODEL/DATA or MODEL/DATA/TRIAL; * stands for any."
             )
         return [s for s in specs if not only or any(fits(s.name, pattern) for pattern in only)]

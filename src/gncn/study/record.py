@@ -20,6 +20,7 @@ FORMAT = 2
 MAX_BYTES = 1 << 24
 """The largest record has 40 kB; 100,000 epochs have 5 MB."""
 
+# Seven digits are what single precision has.
 Rounded = Annotated[float, AfterValidator(lambda value: float(f"{value:.7g}"))]
 
 
@@ -103,6 +104,7 @@ def without_confusion(metrics: Any) -> Any:
     """Metrics without confusion matrices, which make up most of a record and no report shows."""
     if isinstance(metrics, dict):
         kept = {name: value for name, value in metrics.items() if name != "confusion"}
+        # Confusion matrices may stand at any depth.
         return {name: without_confusion(value) for name, value in kept.items()}
     return [without_confusion(one) for one in metrics] if isinstance(metrics, list) else metrics
 
@@ -115,6 +117,7 @@ def record_path(folder: Path, model: str, data: str, trial: int) -> Path:
 def make_running(folder: Path) -> None:
     """Make the folder `RUNNING`, which version control overlooks: it keeps records only."""
     make_folder(folder / RUNNING)
+    # Version control overlooks everything in a folder with this line.
     write_atomic(folder / RUNNING / ".gitignore", "*\n")
 
 
@@ -156,6 +159,7 @@ def read_records(folder: Path) -> list[Record]:
     if not folder.is_dir():
         raise RunError(f"{folder} is no folder of records; `gncn reproduce` makes one.")
     paths = sorted(folder.glob("*/*-*.json"))
+    # Superseded records stand in a folder like a data set's.
     return [read_record(path) for path in paths if path.parent.name != SUPERSEDED]
 
 
@@ -185,5 +189,6 @@ def supersede(folder: Path, record: Record) -> None:
     path = record_path(folder, record.model, record.data, record.trial)
     aside = folder / SUPERSEDED
     aside.mkdir(exist_ok=True)
+    # No colons, which Windows doesn't allow in names.
     when = record.finished.replace(":", "").replace("+0000", "Z")
     path.rename(aside / f"{record.data}-{record.model}-{record.trial}-{when}.json")

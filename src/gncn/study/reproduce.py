@@ -80,6 +80,7 @@ def survey(specs: Sequence[RunSpec], folder: Path) -> list[Standing]:
         elif (record := read_record(path)).status == "failed":
             standings.append(Standing(spec, "failed", record))
         else:
+            # Both kinds of change make a record stale: settings, and data that were only a part.
             changes = (*spec.differences(record.spec), *_newly_whole(spec, record))
             standings.append(Standing(spec, "stale" if changes else "finished", record, changes))
     return standings
@@ -110,6 +111,7 @@ def estimate(study: Study, standings: Sequence[Standing], jobs: int) -> Estimate
     """
     taken: dict[tuple[str, str], list[float]] = {}
     for spec, state, record, _ in standings:
+        # Of finished runs alone: a failed one may have ended early.
         if state == "finished" and record is not None:
             taken.setdefault((spec.model, spec.data), []).append(record.seconds["total"])
     seconds, unknown = 0.0, 0
@@ -157,6 +159,7 @@ def _claimed(spec: RunSpec, folder: Path) -> Iterator[Path]:
         InUseError: another process is at it.
     """
     home = _home(spec, folder)
+    # The lock is held by this process, and gone with it.
     with alone(home, "the run"):  # which also removes what a killed process left
         scratch = unfinished(home)
         try:
@@ -184,6 +187,7 @@ class _Child(Worker):
         try:
             return read_record(self._result)
         except RunError:
+            # The last line of what it wrote says most about a crash.
             said = self.errors.strip().rpartition("\n")[2][-300:]
             message = f"The process {self.how_it_ended} and left no record. {said}".rstrip()
             return failed(self.spec, "Crash", message, self.errors)
@@ -216,12 +220,14 @@ def run_all(
         raise ConfigError(f"jobs must be at least 1; received {jobs}.")
     waiting, busy, running = deque(standings), list[Standing](), list[_Child]()
     told: set[str] = set()
+    # Never more processes than runs, so few runs get more cores each.
     threads = max(usable_cores() // min(jobs, max(len(standings), 1)), 1)
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 before = waiting.popleft()
                 spec = before.spec
+                # The claim is given up here unless it is handed on to a child.
                 with ExitStack() as claim:
                     try:
                         scratch = claim.enter_context(_claimed(spec, folder))
@@ -231,27 +237,33 @@ def run_all(
                             yield Event(spec, holder(_home(spec, folder)), elsewhere=True)
                         told.add(spec.name)
                         continue
+                    # Another process may have recorded it between the survey and the lock.
                     (now,) = survey([spec], folder)
                     if now.record is not None and now.record != before.record:
                         _refuse_stale([now], folder)
                         yield Event(spec, record=now.record, elsewhere=True)
                         continue
+                    # `pop_all` hands the lock on: it is held as long as the child.
                     running.append(_Child(spec, scratch, claim.pop_all(), worker, threads))
                     yield Event(spec)
             for child in list(running):
                 ended = child.process.poll() is not None
+                # Asked before its news is read: what it said until it ended is then complete.
                 for line in child.news():
                     yield Event(child.spec, line)
                 if ended:
                     child.stop()
                     running.remove(child)
+                    # Still locked while whoever hears the news writes the record.
                     with child.claim:
                         yield Event(child.spec, record=child.record())
             if wait and not waiting:
                 waiting.extend(busy)
                 busy.clear()
+            # Other processes' runs are looked at once a second, our own more often.
             pause(1.0 if told else 0.05)
     finally:
+        # All are asked to end first, and then waited for: one after the other would take long.
         for child in running:
             child.process.terminate()
         for child in running:
@@ -298,12 +310,14 @@ def reproduce(
     """
     wanted = {one.name for one in specs} if wanted is None else wanted
     doing = [spec for spec in specs if spec.name in wanted]
+    # Called for its errors: parts that other processes can't import are refused before any run.
     list(map(_parts, doing))
     sets = [spec.config.data for spec in doing]
     paths = {data.name for data in sets if data.is_file} | {data.data_dir for data in sets}
     for path in sorted(filter(None, paths)):
         if not place(path).exists():
             raise DataError(f"There is no {path}, which the study names. No run was started.")
+    # Short looks under a lock, since several processes share the folder.
     records = partial(alone, folder, "a look at the records", wait=True)
     with records():
         _tidy(folder)
@@ -313,6 +327,8 @@ def reproduce(
         write_atomic(folder / STUDY, study.model_dump_json(indent=1) + "\n")
         make_running(folder)
         for one in standings:
+            # Superseded before anything is done: a record must not be overwritten by another
+            # setting's.
             if one.state == "stale" and one.record is not None:
                 supersede(folder, one.record)
             if one.state == "finished":  # and was perhaps killed since
@@ -323,6 +339,7 @@ def reproduce(
         for event in events:
             if event.record is not None and not event.elsewhere:
                 with records():
+                    # Recorded first; only then what the run could go on from is removed.
                     write_record(folder, event.record)
                 if event.record.status == "finished":
                     _forget(event.spec, folder)
@@ -335,6 +352,7 @@ def _tidy(folder: Path) -> None:
     """Remove what killed processes left behind; the folder of records is locked."""
     for entry in filter(Path.is_dir, folder.iterdir()):
         sweep(entry)
+    # Only folders with something left, as taking a lock in each would take long.
     for home in {left.parent for left in (folder / RUNNING).glob(f"*/*/{UNFINISHED}*")}:
         with suppress(InUseError), alone(home, "tidying"):
             pass  # taking the lock removed what was left

@@ -59,6 +59,7 @@ def run_one(spec: RunSpec, *, report: Report = lambda _: None, home: Path | None
     shown: dict[str, Any] = {}
     temporary = tempfile.TemporaryDirectory(prefix="gncn-") if home is None else nullcontext(home)
     # A process whose parent was killed may be alive for a moment, while the next one begins.
+    # Two processes must never write one run folder.
     with temporary as place, alone(Path(place) / "process", "the run", wait=True):
         folder, result, training = _trained(spec, data, Path(place), report)
         trained = time.perf_counter()
@@ -76,6 +77,7 @@ def run_one(spec: RunSpec, *, report: Report = lambda _: None, home: Path | None
             shown = read_tensors(pictures, MAX_TENSOR_BYTES)
         about = folder.about
     ended = time.perf_counter()
+    # No completion, no best way.
     best_way = metrics.get("completion", {}).get("best_way")
     times = {"training": training, "evaluation": ended - trained}
     times["total"] = sum(times.values())
@@ -93,6 +95,7 @@ def run_one(spec: RunSpec, *, report: Report = lambda _: None, home: Path | None
         kept=next(iter(result.kept), None),
         history=History.of(result.history),
         metrics=without_confusion(metrics),
+        # Of the first trial only: pictures take some 20 kB.
         pictures=pack_pictures(shown, data, spec.split, best_way) if spec.trial == 0 else {},
     )
 
@@ -102,6 +105,7 @@ def _trained(
 ) -> tuple[RunFolder, Fit[Any], float]:
     """The run trained, perhaps from a checkpoint on; and the seconds that it took in all."""
     began = time.perf_counter()
+    # The name says what the folder's checkpoint belongs to: other settings or code begin another.
     path = home / f"{RUN}{short_hash([spec.for_record(), source_digest()])}"
     for other in home.glob(f"{RUN}*"):
         if other != path:
@@ -114,16 +118,19 @@ def _trained(
             with suppress(RunError):  # it may be damaged: the checkpoint holds it, too
                 earlier = folder.history if folder.has_epochs else []
             report(f"{NOTE}goes on from its last checkpoint")
+        # Unfinished and without a checkpoint: nothing to go on from.
         else:
             shutil.rmtree(path, ignore_errors=True)
             folder = RunFolder.create(path, spec.config, data, overwrite=False)
         result = train_run(folder, spec.config, data, callbacks=[watch])
     except GncnError as error:
+        # A checkpoint that is refused costs a run its progress, but not its record.
         if not goes_on or watch.n_epochs:  # it isn't the checkpoint that was refused
             raise
         report(f"{NOTE}begins again: {error}")
         shutil.rmtree(path)
         return _trained(spec, data, home, report)
+    # What earlier processes spent on whole epochs, and this one's time.
     seconds = sum(one.seconds for one in earlier) + time.perf_counter() - began
     return folder, result, seconds
 
@@ -135,6 +142,7 @@ def main(spec_path: Path, result_path: Path) -> None:
     spec, started = RunSpec(**read_json(spec_path)), now()
     try:
         record = run_one(spec, report=_say, home=result_path.parent.parent)
+    # Any error becomes a record: other runs go on.
     except Exception as error:
         record = failed(spec, type(error).__name__, str(error), traceback.format_exc(), started)
     write_atomic(result_path, record.to_json())
@@ -148,6 +156,7 @@ def failed(
     spec: RunSpec, kind: str, message: str, details: str, started: str | None = None
 ) -> Record:
     """The record of a run that failed."""
+    # The end of a traceback says what happened.
     error = {"type": kind, "message": message, "details": _without_places(details)[-4000:]}
     return _record(spec, started or now(), status="failed", error=error)
 

@@ -35,8 +35,8 @@ class Budget(Description):
         random_trials: of them, drawn at random before the search learns from them; none
             is pruned before as many have ended.
         train_images: learn from the first so many training images only; None: from all.
-        finalists: where there are more images than that, so many of the best trials, and the
-            recipe that the search began with, learn from all of them, and the best of these wins.
+        finalists: where there are more images than that, so many of the best trials learn from
+            all of them, and so does the recipe that the search began with.  The best of these wins.
         max_synapses: settings with more are refused, at the cost of a trial.
     """
 
@@ -55,6 +55,7 @@ class TrialMeasuring(Measuring):
     def _cheaply(cls, options: Any) -> Any:
         if not isinstance(options, dict):
             return options
+        # Laid under, so that a search may ask for more.
         return {"n_repeats": 1, "curve": (), "other_priors": False} | options
 
 
@@ -90,6 +91,7 @@ class Range(Description):
     def distribution(self) -> BaseDistribution:
         """The range as Optuna takes it."""
         if self.choices is not None:
+            # Optuna's choices are plain values.
             return CategoricalDistribution([self.key(choice) for choice in self.choices])
         low, high, whole = self._ends
         return (IntDistribution if whole else FloatDistribution)(low, high, log=self.log)
@@ -101,12 +103,14 @@ class Range(Description):
 
     def value(self, drawn: Any) -> Any:
         """What a value that Optuna drew stands for."""
+        # A choice may itself be text; what is no choice as it stands is a list in JSON.
         is_list = isinstance(drawn, str) and self.choices is not None and drawn not in self.choices
         return json.loads(drawn) if is_list else drawn
 
     def allows(self, value: Any) -> bool:
         """Whether a value is in the range, or one of the choices."""
         if self.choices is not None:
+            # TOML and JSON have lists where choices are tuples.
             return (tuple(value) if isinstance(value, list) else value) in self.choices
         low, high, whole = self._ends
         return isinstance(value, int if whole else int | float) and low <= value <= high
@@ -180,6 +184,7 @@ class Search(Description):
     def budget_on(self, data: str) -> Budget:
         """What every model may spend on a data set."""
         few = self.data[data].train_images
+        # The data's number of training images goes before the budget's.
         return self.budget if few is None else self.budget.model_copy(update={"train_images": few})
 
     def space(self, model: str, data: str) -> dict[str, Range]:
@@ -214,6 +219,7 @@ def value_at(settings: Any, name: str) -> Any:
     """
     for part in name.split("."):
         if isinstance(settings, dict):
+            # One number for all layers: the index of a list leads nowhere, and the number stays.
             settings = settings.get(part)
         elif isinstance(settings, list | tuple):
             settings = settings[int(part)] if part.isdigit() and int(part) < len(settings) else None
@@ -248,6 +254,7 @@ def references(
 def shortfall(column: str, value: float, reference: float) -> float:
     """How much worse than the reference, in tenths of its size; negative if better."""
     sign = 1 if all_columns()[column].low_is_good else -1
+    # In tenths of the reference, so that columns of different units add up.
     return sign * (value - reference) / (0.1 * abs(reference))
 
 
@@ -260,6 +267,8 @@ def objective(
     """
     short = {column: shortfall(column, values[column], wanted[column]) for column in wanted}
     mean = sum(short.values()) / len(short)
+    # The worst column, and a little of all: otherwise a trial that improves the others would be no
+    # better.
     return (mean if combine == "mean" else max(short.values()) + 0.1 * mean), short
 
 

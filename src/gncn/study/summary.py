@@ -33,6 +33,7 @@ from gncn.study.paper import (
 from gncn.study.plan import Study, Targets, differences
 from gncn.study.record import Record, trusted
 
+# A trial's own number, seed and measures; all else must agree.
 TRIAL_OPTIONS = ("trial", "config.seed", "evaluation.measures", "evaluation.first_trial_only")
 """In what trials of a model on one data set may differ and still be averaged."""
 
@@ -137,6 +138,7 @@ class DataSection:
 
     @property
     def counts(self) -> Counter[str]:
+        # log p(x) has two columns, but it is one result.
         """How many results have each verdict, log p(x) not again in the paper's convention."""
         twice = "log_likelihood_paper_convention"
         cells = (cell for row in self.rows for key, cell in row.cells.items() if key != twice)
@@ -170,6 +172,7 @@ class Findings:
 
 def number(value: float, decimals: int = 2) -> str:
     """A number with a true minus sign."""
+    # Adding 0.0 turns −0.0 into 0.0.
     rounded = round(value, decimals) + 0.0  # no −0
     return f"{rounded:.{decimals}f}".replace("-", "−")
 
@@ -211,12 +214,14 @@ def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0)
         RunError: runs that belong together saw different images, were measured on
             different splits, or differ in their settings.
     """
+    # Records of models, data or trials that the study no longer asks for.
     ours = [one for one in records if one.trial < study.n_trials(one.model, one.data)]
     finished = tuple(one for one in ours if one.status == "finished")
     failures = tuple(one for one in ours if one.status == "failed")
     sections = []
     for key in study.data:
         here = [record for record in finished if record.data == key]
+        # The whole data set and a part of it are two sections.
         for name in sorted({record.dataset["name"] for record in here}):
             same = [record for record in here if record.dataset["name"] == name]
             _refuse_mixed(key, same)
@@ -245,6 +250,7 @@ def _refuse_mixed(key: str, records: Sequence[Record]) -> None:
 
 def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> DataSection:
     of_data = [record.metrics.get("yardsticks", {}).get("m_mse", {}) for record in records]
+    # Any model's run may have measured the yardsticks of its data.
     yardsticks = {
         yardstick: found
         for yardstick in ("supervised", "nearest_neighbours", "mean_image")
@@ -257,6 +263,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
     ours = {
         model: our_numbers(((one.kept, one.metrics) for one in same), split)
         for model, same in by_model.items()
+        # Models in the study's order, and only those with a finished run.
         if same
     }
     supervised = yardsticks.get("supervised")
@@ -300,8 +307,10 @@ def _row(
     model, spec = records[0].model, records[0].spec
     kind, settings = spec["config"]["model"], study.evaluation.settings
     paper = published(data, kind, settings["n_samples"], settings["missing"])
+    # The paper's deviations count for the tolerance, so they are looked up as its means are.
     spread = DEVIATIONS.get(data, {}).get(kind, Published())
     cells = {key: _cell(key, ours.get(key), paper, spread, floor) for key in columns()}
+    # Curves are of BCE; other errors have another unit.
     curves = [getattr(r.history, spec["split"]) for r in records if r.history.error_name == "bce"]
     curves = [curve for curve in curves if curve]
     first, papers_first = over_trials(c[0] for c in curves), FIRST_EPOCH_BCE.get(data, {}).get(kind)
@@ -325,6 +334,7 @@ def _row(
         curve=_curve(curves),
         first_epoch=first_epoch,
         sparsity=tuple(one for one in sparsity if one is not None),
+        # The way that most trials found best.
         way=max(ways, key=ways.count, default=None),
         pictures=next((record.pictures for record in records if record.pictures), {}),
         tight=next(iter(tight), {}),
@@ -338,10 +348,12 @@ def _cell(
     value, deviation = paper.of(column), spread.of(column)
     if ours is None or value is None:
         return Cell(ours, value)
+    # M-MSE is judged by the paper's own way of completing.
     if key == "m_mse_paper":
         return Cell(ours, value, judge_completion(ours, value, deviation, floor))
     verdict = judge(ours, value, deviation, low_is_good=column.low_is_good)
     printed = paper.log_likelihood
+    # Only log p(x) has a second verdict, against the number as printed.
     if key != "log_likelihood" or printed is None:
         return Cell(ours, value, verdict)
     return Cell(ours, value, verdict, printed, judge_as_printed(ours, printed, deviation))
@@ -351,6 +363,7 @@ def _curve(curves: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]
     """Mean and deviation over trials after each epoch that all trials reached."""
     if not curves:
         return ()
+    # Only epochs that all trials reached, so each mean is over the same trials.
     epochs = np.array([curve[: min(map(len, curves))] for curve in curves])
     means, spread = epochs.mean(axis=0), epochs.std(axis=0, ddof=1 if len(curves) > 1 else 0)
     return tuple(zip(means.tolist(), spread.tolist(), strict=True))
@@ -371,6 +384,7 @@ def _target_rows(
         wanted, our = getattr(targets, key, None), _aimed_at(key, row, supervised)
         if wanted is not None:
             sign = 1 if bound == "≤" else -1
+            # NaN is not reached.
             reached = None if our is None else sign * our.mean <= sign * wanted
             tried = targets.tried.get(key, "")
             found.append(TargetRow(what, f"{bound} {number(wanted)}", our, reached, tried))
@@ -390,6 +404,7 @@ def _aimed_at(key: str, row: ModelRow | None, supervised: Summary | None = None)
     if key == "m_mse_over_supervised":
         error = row.cells["m_mse"].ours
         return error and supervised and error.scaled(1 / supervised.mean)
+    # Of log p(x) the better of two priors of codes counts.
     keys = (key, "log_likelihood_training_codes") if key == "log_likelihood" else (key,)
     known = [found for one in keys if (found := row.cells[one].ours) is not None]
     return max(known, key=lambda found: found.mean, default=None)
@@ -397,6 +412,7 @@ def _aimed_at(key: str, row: ModelRow | None, supervised: Summary | None = None)
 
 def _is_best(key: str, model: str, rows: Sequence[ModelRow]) -> bool | None:
     """Whether a model is the best that learns synapses; None without another to compare."""
+    # A mixture on pixels learns no synapses.
     neural = {row.key: _aimed_at(key, row) for row in rows if row.kind != "gmm"}
     means = {name: found.mean for name, found in neural.items() if found is not None}
     return model in best_of(columns()[key], means, 1) if len(means) > 1 else None

@@ -15,8 +15,10 @@ def table(study: Study, records: Sequence[Record]) -> list[dict[str, Any]]:
 
     Every row has the same names; what a run lacks is None.
     """
+    # Every setting of any model is a column, so rows have the same names.
     points = [model.point for model in study.models.values()]
     settings = list(dict.fromkeys(name for point in points for name in point))
+    # A column of mixed kinds is text, since Parquet has one type for each column.
     simple = {name for name in settings if _of_one_kind(point.get(name) for point in points)}
     rows = []
     for record in records:

@@ -50,6 +50,7 @@ def tune_together(
         "out": str(out.absolute()),
         "data_dir": None if data_dir is None else str(Path(data_dir).absolute()),
     }
+    # Cores are shared out, since XLA would take all of them in every process.
     parts, threads = parts_for_worker(task), max(usable_cores() // jobs, 1)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         description = Path(folder) / "task.json"
@@ -59,17 +60,20 @@ def tune_together(
             place = Path(folder) / str(number)
             place.mkdir()
             workers.append(Worker([*_WORKER, str(description)], place, threads, parts))
+            # Whatever ends the block also ends the processes.
             running.callback(workers[-1].stop)
         report(f"{model} on {data}: {jobs} trials at a time")
         while workers:
             pause(0.1)
             for worker in list(workers):
                 ended = worker.process.poll()
+                # What it said last is still news after it has ended.
                 for line in worker.news():
                     on_trial(line)
                 if ended is not None:
                     workers.remove(worker)
                     if ended:
+                        # Its trials stay unfinished in the journal, and are begun again next time.
                         raise RunError(
                             f"A process of the search {worker.how_it_ended}: "
                             f"{worker.errors.strip()[-300:] or 'it said nothing'}."
@@ -84,6 +88,7 @@ def _work(task: Path) -> None:
     say = partial(print, flush=True)
     try:
         search, out = Search(**told.pop("search")), Path(told.pop("out"))
+        # Waits for what others are at, so that the last process leaves nothing undone.
         tune(search, out=out, wait=True, on_trial=say, **told)
     except GncnError as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -6,8 +6,8 @@ is pruned.
 
 A trial is locked while it is at work, so that several processes and hosts can share a search.
 
-Where trials learn from a part of the training images, the best of them and the recipe that the
-search began with learn from all in the end, because what suits few images may not suit many.
+Trials may learn from a part of the training images, and what suits few images may not suit many.
+In the end the best of them learn from all, and so does the recipe that the search began with.
 """
 
 import json
@@ -72,10 +72,12 @@ def tune(
         RunError: the folder holds another search.
         KeyboardInterrupt: Ctrl-C; the trial at work will be begun again.
     """
+    # `one` and `final` find work under locks, so several processes can run this loop.
     task = _Task(search, model, data, out, data_dir, report)
     while True:
         if line := task.one() or task.final():
             on_trial(line)
+            # Trials compile programs of their own, which would use up the process's memory maps.
             jax.clear_caches()
             task.write()
         elif (others := task.n_elsewhere()) and wait:
@@ -101,6 +103,7 @@ class _Pruning(Watch):
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         super().on_epoch(records, networks)
         name, tenths = records[0].error_name, _TENTHS * records[0].epoch // self.n_epochs
+        # Once in each tenth, but not at the end, where the trial is measured anyway.
         if name not in self._wanted or tenths == self._tenths or tenths == _TENTHS:
             return
         self._tenths = tenths
@@ -130,11 +133,13 @@ class _Task:
         self.report, self.entry = report, search.models[model]
         self.config = partial(search.config, model, data, data_dir=data_dir)
         self.space = search.space(model, data)
+        # Any allowed values: the data's section doesn't depend on them.
         self.any_config = self.config({name: bounds.first for name, bounds in self.space.items()})
         self.budget = search.budget_on(data)
         self.images = development_data(self.any_config, self.budget.train_images)
         check_measurable(self.entry.columns, search.measuring, self.images)
         self.wanted = references(search, model, data, self.images.name, self.any_config.model)
+        # Measures of the data alone, kept from trial to trial.
         self.of_data: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.locks = locks_of(self._file(".journal"))
         self.looking = partial(alone, self.locks, "a look at the trials", wait=True)
@@ -160,10 +165,12 @@ class _Task:
         """The journal's study, begun or gone on with."""
         make_running(self.out)
         journal, summary, told = self._file(".journal"), self._file(".json"), 0
+        # A summary that can't be read says nothing about the journal.
         with suppress(RunError):  # it is written again
             told = read_json(summary).get("trials_spent") if summary.exists() else 0
         study = read_journal(journal)
         spent = _spent(study)
+        # The journal never has fewer trials than the summary told of.
         if isinstance(told, int) and told > len(spent):
             raise RunError(
                 f"{journal} holds {len(spent)} of the {told} trials that {summary} records: it is "
@@ -173,12 +180,14 @@ class _Task:
         known, described = study.user_attrs.get("search"), self.description()
         if known is None:
             study.set_user_attr("search", described)
+        # There and back through JSON, as the journal has it.
         elif known != json.loads(json.dumps(described)):
             changed = [key for key, value in described.items() if known.get(key) != value]
             raise RunError(
                 f"{journal} was begun with another search (changed: {', '.join(changed)}). Restore "
                 "it, or begin a new one with another --out."
             )
+        # The first trial is the recipe's own settings, so the search can't end below them.
         if not study.trials:
             study.enqueue_trial(self._known_params())
         return study
@@ -200,7 +209,9 @@ class _Task:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             try:
                 with self._claim(trial.number):
+                    # Nobody holds its lock, so its process was killed.
                     self.study.tell(trial.number, state=TrialState.FAIL)
+                    # The same settings again: a kill must not cost a trial.
                     self.study.enqueue_trial(trial.params)
             except InUseError:
                 running.append(trial)
@@ -238,6 +249,7 @@ class _Task:
                     n_startup_trials=self.budget.random_trials, seed=self.search.seed + n_begun
                 )
                 trial = self.study.ask({name: r.distribution for name, r in self.space.items()})
+                # Locked before the look is over, so no process takes it for a killed one's.
                 claim.enter_context(self._claim(trial.number))
             self.report(f"{self.model} on {self.data}: {left} trials left")
             return self._try(trial)
@@ -246,6 +258,7 @@ class _Task:
         about = self._outcome(trial, self.images, _Pruning(trial, self.wanted, self.report))
         value = about.pop("objective")
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+        # Attributes first: a trial without them counts as killed.
         with interrupts_held():
             for name, what in about.items():
                 trial.set_user_attr(name, what)
@@ -270,6 +283,7 @@ class _Task:
         try:
             config = self.config(self._settings(trial))
             n_synapses, most = config.n_synapses(images), self.budget.max_synapses
+            # Too many synapses count as a bad setting, not as an error of the search.
             if n_synapses is not None and n_synapses > most:
                 raise ConfigError(f"{n_synapses:,} synapses are more than {most:,}.")
             fit = train(config, images, callbacks=[watch])
@@ -299,12 +313,17 @@ class _Task:
 
     def _finals_left(self) -> list[int]:
         """The trials that have yet to learn from all images, once all others have ended."""
+        # Finals are for settings that learned from a part only, and come when all trials have
+        # ended.
         few = self.budget.train_images
         if few is None or few >= len(self.all_images.train) or self._running():
             return []
         ranked, recipe = self._ranked(), self.study.trials[0].params
+        # The recipe's own trials, by their settings: the first may have been killed and tried
+        # again.
         begun = sorted(trial.number for trial in ranked if trial.params == recipe)
         best = [trial.number for trial in ranked[: self.budget.finalists]]
+        # The recipe first; each trial once.
         return [n for n in dict.fromkeys((*begun[:1], *best)) if str(n) not in self.finals]
 
     def final(self) -> str | None:
@@ -343,6 +362,7 @@ class _Task:
         """The best trial that learned from all images; if none has yet, the best trial."""
         finals = self.finals.items()
         if ended := [(f["objective"], int(n)) for n, f in finals if f["objective"] is not None]:
+            # Ties go to the earlier trial.
             return self.study.trials[min(ended)[1]]
         return next(iter(self._ranked()), None)
 
@@ -366,12 +386,14 @@ class _Task:
             "versions": {name: metadata.version(name) for name in ("gncn", "jax", "optuna")},
             "source": source_digest(),
             "best": best.number if best else None,
+            # Trials that wait in line have not been tried.
             "trials": [self._plain(trial) for trial in trials if trial.state != TrialState.WAITING],
             FINALS: self.finals,
         }
         write_atomic(self._file(".json"), json.dumps(summary, indent=1) + "\n")
         if best is not None:
             config = self.config(self._settings(best))
+            # Without the place of the files on this machine.
             plain = config.data.model_copy(update={"data_dir": None})
             text = config.model_copy(update={"data": plain}).to_toml()
             write_atomic(self._file("-best.toml"), text)

@@ -34,6 +34,7 @@ class Worker:
 
     def __init__(self, command: Sequence[str], folder: Path, threads: int, parts: str) -> None:
         self._folder = folder
+        # Every library that computes in threads has a variable of its own.
         pools = dict.fromkeys(_POOLS, str(threads))
         with (folder / "said").open("wb") as said, (folder / "errors").open("wb") as errors:
             self.process = subprocess.Popen(
@@ -46,10 +47,12 @@ class Worker:
             )
         self._said = (folder / "said").open("rb")
         self._begun = b""
+        # A line may come in several pieces.
         """A line that has not ended."""
 
     def news(self) -> list[str]:
         """Lines that it has said since it was last asked."""
+        # What follows the last line break waits for its end.
         *lines, self._begun = (self._begun + self._said.read()).split(b"\n")
         return [line.decode(errors="replace") for line in lines]
 
@@ -67,6 +70,7 @@ class Worker:
 
     def stop(self) -> None:
         """End it, politely at first."""
+        # Terminated first, so that it can finish a file that it is replacing.
         self.process.terminate()
         try:
             self.process.wait(_PATIENCE)
@@ -90,10 +94,12 @@ def parts_for_worker(task: Any) -> str:
             "A script that registers parts is imported by processes that need them: begin them "
             "only under `if __name__ == '__main__':`."
         )
+    # A module that is run by `python -m` has a name, by which others can import it.
     words, main = _words(task), getattr(sys.modules[_MAIN].__spec__, "name", _MAIN)
     parts = [
         (kind, name, [main if module == _MAIN else module for module in modules])
         for (kind, name), modules in origins().items()
+        # Only parts that the task mentions, by name or by an option.
         if words & {name, *options_of(registry(kind).get(name))}
     ]
     script = _script()
@@ -124,8 +130,10 @@ def _script() -> str:
 def begin() -> None:
     """Begin as a worker: end when the parent does, and import what registers the task's parts."""
     _end_with_parent()
+    # Taken out of the environment, so that processes of this one don't inherit it.
     if not (told := os.environ.pop(_PARTS, "")):
         return
+    # The same paths, so that the parent's modules are found.
     sys.path[:], script, parts = json.loads(told)
     for kind, name, modules in parts:
         for module in modules:
@@ -145,6 +153,7 @@ def _import(module: str, script: str) -> None:
     if module != _MAIN:
         importlib.import_module(module)
     elif _SCRIPT not in sys.modules:
+        # Under another name than `__main__`, so that a script doesn't begin anything.
         spec = importlib.util.spec_from_file_location(_SCRIPT, script)
         assert spec is not None
         assert spec.loader is not None
@@ -156,6 +165,7 @@ def _end_with_parent() -> None:
     """End this process when its standard input ends: its parent is gone then."""
 
     def wait() -> None:
+        # Nothing is ever written: reading ends when the parent does.
         while os.read(0, 1):
             pass
         os._exit(1)
