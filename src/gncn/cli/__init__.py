@@ -48,23 +48,29 @@ def main() -> None:
             setattr(sys, name, nowhere)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
+            # Signs that the terminal can't show are written as escapes, and don't end the command.
             stream.reconfigure(errors=ERRORS)
     messages: Any = _Messages(sys.stderr)
     with redirect_stderr(messages), signals_heard(), warnings.catch_warnings():
+        # Each notice is shown; the library itself says it once.
         warnings.simplefilter("always", Notice)
         warnings.showwarning = _show_warning
         try:
+            # Asked first: without them there is no application to import.
             for module in ("typer", "rich"):
                 needs(module, "cli")
             from gncn.base import hardware
             from gncn.data import cache_dir
 
+            # Before JAX compiles anything.
             hardware.keep_compiled_programs(cache_dir() / "compiled")
             from gncn.cli.app import app
 
+            # Not standalone, so that errors arrive here and not in Typer.
             sys.exit(app(prog_name="gncn", standalone_mode=False))
         except GncnError as error:
             _print_error(str(error))
+            # Divergence is a failure of a run, and the input may be sound.
             sys.exit(FAILED if isinstance(error, ArithmeticError) else WRONG_INPUT)
         except OSError as error:
             names = [one for one in (error.filename, error.filename2) if one is not None]
@@ -72,6 +78,8 @@ def main() -> None:
             _print_error(f"{error.strerror or error}{where}.")
             sys.exit(WRONG_INPUT)
         except Exception as error:
+            # Typer's own errors have this method; anything else is a defect and keeps its
+            # traceback.
             if not hasattr(error, "format_message"):
                 raise
             _print_misuse(error)
@@ -94,6 +102,7 @@ def _print_misuse(error: Any) -> None:
         if (context := getattr(error, "ctx", None)) is not None:
             sys.stderr.write(f"{context.get_usage()}\n")
             sys.stderr.write(f"Try `{context.command_path} --help`.\n")
+        # The number that was typed, instead of only the option's name.
         if problems := getattr(error.__cause__, "errors", list)():  # Typer says too little of them
             why = message.partition(", unable to")[0].replace("a valid integer", "a whole number")
             message = f"{why}; received {quoted(problems[0]['input'])}."

@@ -34,6 +34,7 @@ def config(
     from gncn.runs.options import all_options
 
     found = all_options()
+    # A section, an option with its section, or an option alone.
     known = {part for one in found for part in (one.section, one.name, one.name.split(".")[-1])}
     for name in names or ():
         if name not in known or not name:

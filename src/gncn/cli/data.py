@@ -131,6 +131,7 @@ def _describe(info: DatasetInfo, data_dir: Path | None) -> dict[str, Any]:
     return {
         "name": info.name,
         "title": info.title,
+        # An official validation split isn't a part of the training images.
         "train": info.n_train - (0 if info.official_validation else info.n_validation),
         "validation": info.n_validation,
         "test": info.n_test,
@@ -156,6 +157,7 @@ def _availability(info: DatasetInfo, data_dir: Path | None) -> tuple[str, Path |
     found = [place for place in places if place is not None]
     if not found:
         return "no" if data_dir is not None else "to download", None
+    # Files of one data set lie together, so the first says where.
     words = "in the cache" if found[0].is_relative_to(cache_dir()) else "in the folder"
     if len(found) < len(places):
         words += f" ({len(found)} of {len(places)} files)"

@@ -21,6 +21,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(command)
     own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
     extra = [_option(name, option) for name, option in setting_fields().items()]
+    # The signature is what Typer reads; the command itself takes any settings.
     command.__signature__ = signature.replace(parameters=[*own, *extra])  # type: ignore[attr-defined]
     return command
 
@@ -29,6 +30,7 @@ def _option(name: str, option: Any) -> inspect.Parameter:
     """The option of the command line for a setting; None if it isn't given."""
     several = get_origin(option.annotation) is tuple
     kind = get_args(option.annotation)[0] if several else option.annotation
+    # `int | None` counts as int.
     kind = next((one for one in (bool, int, float) if one in (kind, *get_args(kind)[:1])), str)
     flag = f"--{name.removeprefix('n_').replace('_', '-')}"
     default = option.get_default()
@@ -37,6 +39,7 @@ def _option(name: str, option: Any) -> inspect.Parameter:
     text = [option.description or "", "May be repeated." if several else "", note]
     declared = f"{flag}/--no{flag[1:]}" if kind is bool else flag
     annotation = Annotated[
+        # None tells an option that wasn't given from its default, so earlier settings can stay.
         (list[kind] if several else kind) | None,  # type: ignore[valid-type]
         Option(declared, help=" ".join(filter(None, text))),
     ]
@@ -91,6 +94,7 @@ def evaluate(
         for name, value in settings.items()
         if value not in (None, [])
     }
+    # Refused before data are loaded.
     make_measures(tuple(only) if only else None, given)
     folder = RunFolder.open(run)
     data = folder.data(data_dir)

@@ -53,6 +53,7 @@ def print_text(text: str) -> None:
     with explained("Can't write to standard output"):
         try:
             print(text, flush=True)
+        # As with `| head`: no traceback.
         except BrokenPipeError:  # nobody reads it
             sys.exit(1)
 

@@ -84,12 +84,14 @@ def reproduce(
 
     found = load_study(study)
     folder = out or Path("results") / found.name
+    # All runs of the study: stale records count even if only some runs are wanted.
     every = found.runs(data_dir=data_dir)
     specs = found.runs(only=only or (), data_dir=data_dir)
     standings = survey(specs, folder)
     if show:
         _tell(found, standings, jobs, as_json)
         return
+    # Ctrl-C and a kill end with a sentence on what is recorded.
     with _Display(found, standings, jobs) as display, last_words(display.kept):
         made = do(
             found,
@@ -182,6 +184,7 @@ class _Display(Progress):
 
         name = event.spec.name
         if event.elsewhere:
+            # Another process's run has no row of its own here.
             self._end_elsewhere(name, event)
         elif event.record is not None:
             self._end(name, event.record)
@@ -191,6 +194,7 @@ class _Display(Progress):
             self.update(self._rows[name], doing=shown(event.text))
         else:
             self._rows[name] = self.add_task(name, doing="starting")
+            # On a terminal the row itself shows it.
             if not console.is_terminal:
                 say(f"{name}: started")
 

@@ -48,6 +48,7 @@ def compare(
     from gncn.runs.folder import RunFolder
     from gncn.study import compare as comparing
 
+    # Refused before runs are read.
     if form not in comparing.FORMATS:
         raise unknown_choice("format", form, comparing.FORMATS)
     found = comparing.compare(runs, split=split)
@@ -62,6 +63,7 @@ def compare(
         options.print_text(comparing.render(found, form))
     for line in comparing.hints(found):
         say(line)
+    # Only curves of one kind of error share an axis.
     rows = [row for row in found.rows if row.curves]
     error_name = "bce" if any(row.error_name == "bce" for row in rows) else "squared_error"
     curves = {str(row.run): row.curves for row in rows if row.error_name == error_name}
@@ -126,10 +128,12 @@ def report(
     from gncn.study.table import table as rows_of
 
     if table is not None:
+        # Refused before the report is made.
         check_table(table)
     found = read_records(records)
     if not found:
         raise RunError(f"{records} holds no records yet; `gncn reproduce` makes them.")
+    # Titles and notes may come from another study's file than the one recorded.
     chosen = load_study(study) if study is not None else recorded_study(records)
     n_superseded = len(list((records / SUPERSEDED).glob("*.json")))
     findings = summarise(chosen, found, n_superseded=n_superseded)
@@ -217,6 +221,7 @@ def tune(
     folder = out or Path("results") / "tuning" / found.name
     kept = f"{folder} keeps every trial that ended; start it again to go on."
     summaries: list[dict[str, Any]] = []
+    # Counted from here: trials of earlier commands took none of this one's time.
     began, n_here = time.monotonic(), 0
 
     def on_trial(line: str) -> None:
@@ -234,6 +239,7 @@ def tune(
             task = (found, model, data, folder)
             if jobs > 1:
                 tune_together(*task, jobs=jobs, **heard)
+            # Also with several jobs: it writes the summary, and finds nothing left to do.
             summary = search_on(*task, wait=wait, **heard)
             summaries.append(summary)
             best, n_trials = _best(summary), summary["trials_spent"]

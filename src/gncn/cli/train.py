@@ -150,6 +150,7 @@ def train(
         before = RunFolder.open(resume)
         loggers(before)  # refuses what lacks its package before a run is touched
         with alone(resume, "training", wait=wait):
+            # The place of the data may differ on this machine, but the run's other settings stay.
             changes = [one for one in settings if not one.startswith("data.data_dir=")]
             dataset = before.data(data_dir)
             _train(
@@ -186,6 +187,7 @@ def _resolve(
     if model is not None and model not in MODEL_KINDS:
         raise unknown_choice("model", model, MODEL_KINDS)
     if preset is None and config is None:
+        # A baseline's preset has its name.
         preset = "mnist" if model in (None, "gncn") else model
     return load_config(preset=preset, file=config, overrides=overrides)
 
@@ -204,6 +206,7 @@ def _train(
     from gncn.training.progress import Interrupted
 
     with ExitStack() as stack:
+        # No Ctrl-C between the folder and the words that say what it holds.
         with interrupts_held():
             folder, config = begin()
             stack.enter_context(last_words(folder.interrupt))
@@ -225,6 +228,7 @@ def _train(
             except Interrupted as caught:  # what there is, is shown as ever
                 result, stop = caught.fit, caught
         if result.history:
+            # Only runs that chose among several variances have these.
             if tried := folder.about.get("validation_psi_of_variances"):
                 each = ", ".join(f"{psi:.2f} with {variance}" for variance, psi in tried.items())
                 chosen = folder.config.backprop.variance
@@ -233,12 +237,14 @@ def _train(
         if as_json:
             last = [record.model_dump() for record in result.history[-len(result.networks) :]]
             print_json({"run": str(folder.path), "status": result.status, "last_epoch": last})
+        # After its results are shown, Ctrl-C ends the command as it would have.
         if stop is not None:
             raise stop
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, str | Path):
+        # JSON's strings are TOML's.
         return json.dumps(str(value), ensure_ascii=False)
     return str(value)
 
@@ -282,6 +288,7 @@ def _conclude(folder: Any, result: Any, figures: list[Path], as_json: bool) -> N
         psi = cell((one.discrepancy for one in of_trials), 1)
         table.add_row(split, error, psi, *(cell(share, 3) for share in shares))
     if as_json:  # which is the result, then
+        # Standard output is for the JSON alone.
         console.print(table)
     else:
         print_table(table)

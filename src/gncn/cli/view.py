@@ -89,8 +89,9 @@ def settle(
 
     `gncn settle runs/rest --index 7 --steps 1000 --tolerance 0.005`
 
-    The last one settles until the states rest. Those of most presets don't: there self-excitation
-    outweighs the leak, and beyond the number of steps that the network learned with they grow.
+    The last one settles until the states rest. States of most presets don't: self-excitation
+    outweighs the leak there, so states grow beyond the number of steps that the network learned
+    with.
     """
     from gncn.base.arrays import NO_CLASS
     from gncn.base.errors import ConfigError
@@ -120,6 +121,7 @@ def settle(
     moving = [path.with_suffix(form) for form in FORMS] if animate else []
     path = draw_watched(path, network, image, trajectory, data, title, moving)
     psi = np.asarray(trajectory.discrepancy.layers)[:, 0]
+    # Of the layer that moves most.
     change = np.asarray(trajectory.change)[:, 0].max(axis=1)
     taken = int(settled.n_steps[0])
     converged = None if settled.converged is None else bool(settled.converged[0])
@@ -139,6 +141,7 @@ def settle(
     if grows(psi.sum(1), change):
         say(_warn_of_growth(network, psi.sum(1)))
     elif converged is not None:
+        # The tolerance that counted, given or the network's.
         used = network.settler.tolerance if tolerance is None else tolerance
         rest = "came to rest" if converged else "did not come to rest; raise --steps"
         say(f"after {taken} steps the states {rest} (tolerance {used})")

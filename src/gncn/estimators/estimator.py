@@ -73,12 +73,15 @@ class Estimator(BaseEstimator):
     ) -> None:
         if kind:
             cls._kind = kind
+            # scikit-learn reads options from the signature, so each class gets an `__init__` of its
+            # own.
             own = dict.fromkeys(sections_of(kind))
             cls.__init__ = signed({**_OPTIONS, **(extra or {}), **own})  # type: ignore[method-assign]
         super().__init_subclass__(**rest)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
+        # Sparse matrices are accepted, and made dense.
         tags.input_tags.sparse = True
         return tags
 
@@ -99,6 +102,8 @@ class Estimator(BaseEstimator):
         return self._fit(config, Split(images), None)
 
     def _fit(self, config: Config, images: Split, n_classes: int | None) -> Any:
+        # Without a choice to make, all images are learned from; a `Dataset` needs the other splits
+        # all the same.
         data = dataclasses.replace(training_only(images), n_classes=n_classes)
         choosing = len(config.backprop.variances) > 1
         if config.training.patience is not None or choosing:
@@ -119,6 +124,7 @@ class Estimator(BaseEstimator):
         data = dataclasses.replace(training_only(images), n_classes=n_classes)
         begun = hasattr(self, "model_")
         model = self.model_ if begun else config.models(data)[0]
+        # One epoch, and no end is known: a schedule would have nothing to run down.
         training = config.training.model_copy(update={**_TO_THE_END, "n_epochs": 1})
         before = getattr(self, "_learner", None)
         with bar_drawn(self.progress) as bars:
@@ -132,23 +138,29 @@ class Estimator(BaseEstimator):
         """The configuration that the options make now."""
         state = self.random_state
         given = isinstance(state, Integral)
+        # A generator of random numbers is asked for a seed once, which then decides everything.
         seed = state if given else check_random_state(state).randint(2**31 - 1)
         values = {name: getattr(self, name) for name in sections_of(self._kind)}
+        # None means the preset's value, so it is no option.
         given = {name: value for name, value in values.items() if value is not None}
         return config_of(self._kind, self.preset, int(seed), given)
 
     def _keep(
         self, config: Config, model: Any, images: Split, history: Sequence[EpochRecord]
     ) -> None:
+        # Training images are kept, because a prior and completions are learned only when asked for.
         """Keep what was trained, and the images: a prior and completions learn from them."""
         self.config_ = config
         self.model_, self.history_, self._images = model, tuple(history), images.array
+        # What was learned from before no longer belongs to this model.
         self._learner = self._prior = None
 
     def _padded(self, function: Any, images: Any) -> Any:
         """The answers of a function for images, which it gets in few different numbers."""
         n = len(images)
+        # A program is compiled for each number of images, so there are few: 64 or multiples of 512.
         size = _FEW if n <= _FEW else -(-n // _MANY) * _MANY
+        # The last image fills the rest up.
         rows = np.minimum(np.arange(size), n - 1)
         with shown_progress(self.progress, "working on images"):
             found = function(images[rows])
@@ -168,11 +180,13 @@ class Estimator(BaseEstimator):
         return binarise(values, threshold=self.threshold)
 
     def _checked(self, X: Any, *, reset: bool = False, **checks: Any) -> Any:
+        # Lists may be nested; what has no axes of its own is left to scikit-learn.
         n_axes = np.ndim(X) if isinstance(X, list | tuple) else getattr(X, "ndim", 2)
         if n_axes > 2:
             X = X if isinstance(X, np.ma.MaskedArray) else np.asarray(X)
             X = X.reshape(len(X), -1)
         if isinstance(X, np.ma.MaskedArray):  # scikit-learn would take what lies under the mask
+            # As NaN, which is refused, or allowed where pixels may be missing.
             X = np.ma.filled(X.astype(np.float64), np.nan)
         X = validate_data(self, cast(Any, X), reset=reset, accept_sparse="csr", **checks)
         X = X.toarray() if hasattr(X, "toarray") else X
@@ -184,10 +198,12 @@ class Estimator(BaseEstimator):
         if not isinstance(data, Dataset):
             images = Split(self._see(data))
             whole = training_only(Split(self._images))
+            # Both splits that can be reported on hold the images given.
             data = dataclasses.replace(whole, validation=images, test=images)
         return self.model_, data
 
     def __getstate__(self) -> dict[str, Any]:
+        # JAX's arrays would be tied to the device that they lie on.
         """Options, configuration and NumPy arrays: no array of JAX's."""
         state: dict[str, Any] = dict(cast(Any, super().__getstate__()))
         if "model_" in state:
@@ -236,6 +252,7 @@ class Density(DensityMixin, Estimator):
         """
         check_is_fitted(self)
         seed = self.config_.seed
+        # scikit-learn's way of giving a seed or a generator.
         if random_state is not None:
             seed = int(check_random_state(random_state).randint(2**31 - 1))
         return sample(self.model_, n_samples, prior=self.prior_, seed=seed)
@@ -263,6 +280,7 @@ class WithCodes(Density):
     @property
     def prior_(self) -> Any:
         check_is_fitted(self)
+        # Fitted when it is first asked for, since much use needs none.
         if self._prior is None and self._n_components is not None:
             self._prior = fit_prior(
                 self.model_,

@@ -41,6 +41,7 @@ class Coder(TransformerMixin, WithCodes):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
+        # Codes are in single precision, whatever type images have.
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
@@ -57,6 +58,7 @@ class Coder(TransformerMixin, WithCodes):
     def transform(self, X: Any) -> Any:
         """States of the top layer, or as `layer` says; shape (n, units), single precision."""
         check_is_fitted(self)
+        # `_padded` takes the answers apart again: a list holds one array for each layer.
         layers = self._padded(self._encode, self._see(X))
         return np.concatenate([layers[index - 1] for index in self._layers], axis=1)
 
@@ -73,6 +75,7 @@ class Coder(TransformerMixin, WithCodes):
             ConfigError: `layer` is not the top one.
         """
         check_is_fitted(self)
+        # Only the top layer's states decide an image.
         if self._layers[-1] != len(self._sizes):
             raise ConfigError(
                 f"Images are decoded from the top layer, {len(self._sizes)}; received "
@@ -84,6 +87,7 @@ class Coder(TransformerMixin, WithCodes):
                 f"X has {codes.shape[1]} features, but {type(self).__name__} gives codes of "
                 f"{self._n_features_out}."
             )
+        # The top layer's states stand last.
         return self._padded(self._decode, codes[:, -self._sizes[-1] :])
 
     def reconstruct(self, X: Any) -> Any:
@@ -104,12 +108,14 @@ class Coder(TransformerMixin, WithCodes):
         check_is_fitted(self)
         values = self._checked(X, ensure_all_finite="allow-nan")
         x, visible = seen_pixels(values, mask, None, self.config_.seed)
+        # Visible pixels are prepared as in training; values under the mask are ignored.
         x = np.asarray(self._pixels(x, self.config_), np.float32)
 
         def fill(images: Any) -> Any:
             return complete(self.model_, images, way=way, data=self._images)
 
         filled = self._padded(fill, np.where(visible, x, np.float32(np.nan)))
+        # Visible pixels come back as they were given, before any threshold.
         return np.where(visible, values, filled)
 
     @property
@@ -151,6 +157,7 @@ class Coder(TransformerMixin, WithCodes):
         raise NotImplementedError
 
     def _for_each(self, n_components: int | None) -> int:
+        # At least so many images for each component, or their covariances mean little.
         most = max(1, len(self._images) // _LEAST_IMAGES)
         return min(_PAPER_COMPONENTS, most) if n_components is None else n_components
 
@@ -283,6 +290,7 @@ class DSRN(ClassifierMixin, Estimator, kind="dsrn"):
         """
         config = self._begin()
         images, classes = self._checked_pair(X, y, config, reset=True)
+        # scikit-learn allows any labels; the model counts classes from 0.
         self.classes_, labels = np.unique(classes, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
@@ -301,6 +309,7 @@ class DSRN(ClassifierMixin, Estimator, kind="dsrn"):
         """
         config, begun = self._begin(), hasattr(self, "model_")
         if not begun and classes is None:
+            # Later calls may lack some classes, so the first one must name them all.
             raise ValueError("classes must be passed on the first call to partial_fit.")
         images, own = self._checked_pair(X, y, config, reset=not begun)
         if not begun:
@@ -312,6 +321,7 @@ class DSRN(ClassifierMixin, Estimator, kind="dsrn"):
             )
         if unknown := set(np.unique(own).tolist()) - set(self.classes_.tolist()):
             raise ValueError(f"y holds classes that `classes` lacks: {sorted(unknown)}.")
+        # `classes_` is sorted, so a label's place is its number.
         labels = np.searchsorted(self.classes_, own)
         split = Split(images, labels.astype(np.int32))
         return self._partial_fit(config, split, len(self.classes_))

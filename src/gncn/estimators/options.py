@@ -28,6 +28,7 @@ def sections_of(kind: str) -> dict[str, str]:
     """
     model, found = MODEL_KINDS[kind], dict[str, str]()
     default, idle = Config(model=kind), {("training", IDLE)}
+    # Networks take all options but those of backprop, since parts decide what is idle.
     if kind != "gncn":
         idle = {(section, names) for section, names, _ in model.idle(default)}
     for section in model.sections:
@@ -36,6 +37,7 @@ def sections_of(kind: str) -> dict[str, str]:
     for section in model.sections:
         for part in _PARTS.get(section, ()):
             for option in takers(part):
+                # The section's own option goes before a part's of the same name.
                 found.setdefault(option, section)
                 if part == "likelihood":
                     found.setdefault(OUTPUT + option, section)
@@ -82,6 +84,7 @@ def config_of(kind: str, preset: str | None, seed: int, given: dict[str, Any]) -
         values = packaged("estimators", "defaults")[kind]
     else:
         values = read_settings(preset=preset)
+        # An estimator is given its data.
         values.pop("data", None)
         if (found := values.pop("model", "gncn")) != kind:
             raise ConfigError(
@@ -96,6 +99,7 @@ def config_of(kind: str, preset: str | None, seed: int, given: dict[str, Any]) -
                     if new not in who:
                         found.pop(option, None)
     for name, value in given.items():
+        # TOML's lists and Python's tuples are one thing here.
         value = tuple(value) if isinstance(value, list) else value
         values = overlay(values, {sections[name]: {name: value}})
     return Config(**values, model=kind, seed=seed)

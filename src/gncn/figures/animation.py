@@ -91,6 +91,7 @@ def draw_animation(
     name = picture_axes.set_title("", fontsize=9, color=INK)
 
     def turn(frame: int) -> tuple[Any, ...]:
+        # Frames beyond the last step hold it for a moment.
         step = int(steps[min(frame, len(steps) - 1)])
         picture_axes.images[0].set_data(predictions[step].reshape(shape))
         name.set_text(f"predicted, step {step}")
@@ -98,6 +99,7 @@ def draw_animation(
         dot.set_data([step], discrepancy[step : step + 1])
         return ()
 
+    # Names could be read as formulae.
     style.tame(figure)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once: nothing moves, and a frame is drawn sooner
@@ -107,6 +109,7 @@ def draw_animation(
             page = moving.to_jshtml(fps=_PER_SECOND, default_mode="loop")
             write_atomic(path, f'<!doctype html><meta charset="utf-8">\n{page}')
         else:
+            # Pillow needs a file's name; the finished file then replaces the old one at once.
             with tempfile.TemporaryDirectory() as folder:
                 drawn = Path(folder) / "drawn.gif"
                 moving.save(drawn, writer=PillowWriter(fps=_PER_SECOND))

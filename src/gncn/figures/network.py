@@ -135,6 +135,7 @@ def draw_weights(
     """The pictures that single neurons of layer 1 paint: columns of W^0 as images."""
     shown = weights[:, : min(n_shown, weights.shape[1])].T
     columns = min(20, len(shown))
+    # Not the largest weight: a single one would make all others pale.
     bound = float(np.quantile(np.abs(shown), 0.995)) or 1.0
     sheet = tile(shown, shape, columns, background=np.nan)
     figure = new_figure(10.0, 9.3 * sheet.shape[0] / sheet.shape[1] + 0.4)
@@ -199,6 +200,7 @@ def draw_columns(
 def _strips(states: Float[np.ndarray, "n units"], group: int | None) -> np.ndarray:
     """Positive states of shape (n, columns, neurons of a column); a square without columns."""
     width = group or round(states.shape[1] ** 0.5)
+    # A last, shorter column is filled up with zeros.
     active = np.pad(np.maximum(states, 0), ((0, 0), (0, -states.shape[1] % width)))
     return active.reshape(len(states), -1, width)
 

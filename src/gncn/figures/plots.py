@@ -41,6 +41,7 @@ def draw_curves(curves: Sequence[Curve], what: str, name: str) -> str:
         epochs = np.arange(1, len(curve.mean) + 1)
         mean, spread = np.array(curve.mean), np.array(curve.deviation)
         wide = 2.4 if curve.bold else 1.5
+        # A line through one or two points needs its points.
         marker = "o" if len(epochs) < 4 else ""
         axes.plot(epochs, mean, color=curve.colour, lw=wide, marker=marker, label=curve.title)
         axes.fill_between(epochs, mean - spread, mean + spread, color=curve.colour, alpha=0.2, lw=0)
@@ -94,19 +95,24 @@ def to_svg(figure: Figure, name: str) -> str:
 
     `name` is unique on the page and begins the element's ids.
     """
+    # Text stays text, and ids are the same each time.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "savefig.dpi": 150}):
         text = draw(figure, "svg", transparent=True, metadata={"Date": None}).decode()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Only ids that are referred to, so that files are small.
     used = set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", text))
     text = re.sub(
         r' id="([^"]+)"',
+        # Ids are unique on a page with several drawings.
         lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "",
         text,
     )
     text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", text)
+    # Without width and height the page decides the size, by the view box.
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text)
     text = re.sub(r"font: ([^;\"]*?)([\d.]+px) [^;\"]*", r"font: \1\2 inherit", text)
     text = text.replace("font: ", "font:").replace(" inherit", " system-ui, sans-serif")
+    # Ink takes the colour of the page's text, on light and on dark pages.
     return text.replace(INK, "currentColor").replace(FAINT, "currentColor")

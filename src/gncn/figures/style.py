@@ -35,6 +35,7 @@ COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#7b4ea3", "#a32b4f", "#4a5568")
 
 def new_figure(width: float | int, height: float | int) -> Figure:
     """An empty figure of the given size in inches, laid out automatically."""
+    # Not by pyplot, which keeps figures and may want a display.
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -104,7 +105,9 @@ def shades(*images: Shaped[np.ndarray, "..."]) -> dict[str, Any]:
     low = min((float(one.min()) for one in known if one.size), default=0.0)
     high = max((float(one.max()) for one in known if one.size), default=1.0)
     if low >= 0:
+        # Values just above 1 stretch the scale and don't change its colours.
         return GREYS | {"vmax": max(high, 1.0)}
+    # The same distance in both directions, so that 0 is white.
     bound = max(-low, high)
     return {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
 
@@ -125,13 +128,16 @@ def scatter_classes(
         axes.scatter(*positions[labels == NO_CLASS].T, s=6, color=FAINT, linewidths=0)
         positions, labels = positions[labels != NO_CLASS], labels[labels != NO_CLASS]
     classes = [0] if labels is None else np.unique(labels).tolist()
+    # Ten colours can be told apart; beyond that, hues.
     few = len(classes) <= 10
     shades = colormaps["tab10" if few else "hsv"]
     for index, label in enumerate(classes):
         chosen = positions if labels is None else positions[labels == label]
         colour = shades(index if few else index / len(classes))
+        # Thousands of points as shapes would make an SVG large.
         axes.scatter(*chosen.T, s=6, color=colour, linewidths=0, alpha=0.8, rasterized=True)
         if few and labels is not None:
+            # The median, since a few points may lie in other clusters.
             across, up = np.median(chosen, axis=0)
             write(axes, across, up, str(label), fontsize=13, weight="bold")
     axes.set_axis_off()
