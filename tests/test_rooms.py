@@ -1,7 +1,10 @@
 """How the package is laid out: which room may import which, and how long files may be."""
 
+import ast
+import io
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -20,8 +23,29 @@ EQUATIONS = (
 )
 
 
+# What a line of code is not made of.
+LAYOUT = (
+    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),
+    *(tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
+)
+
+
 def n_lines(path: Path) -> int:
     return path.read_bytes().count(b"\n")
+
+
+def n_lines_of_code(text: str) -> int:
+    """Lines of code: without blank lines, comments, docstrings and imports."""
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in LAYOUT:
+            lines |= {*range(token.start[0], token.end[0] + 1)}
+    for node in ast.walk(ast.parse(text)):
+        value = node.value if isinstance(node, ast.Expr) else None
+        is_docstring = isinstance(value, ast.Constant) and isinstance(value.value, str)
+        if is_docstring or isinstance(node, ast.Import | ast.ImportFrom):
+            lines -= {*range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+    return len(lines)
 
 
 def test_imports_point_down():
@@ -46,6 +70,32 @@ def test_equations_stand_in_short_files(name):
     assert n_lines(ROOT / f"src/gncn/core/{name}.py") <= 250
 
 
+def test_lines_of_code_are_neither_prose_nor_imports():
+    text = '''"""A docstring
+of two lines."""
+
+import ast  # not counted
+from pathlib import (
+    Path,
+)
+
+# A comment.
+LIMIT = (  # counted
+    1
+)
+"""What LIMIT is."""
+
+
+def half(x):
+    """A docstring."""
+    # A comment.
+    return """a text
+of two lines"""
+'''
+    assert n_lines_of_code(text) == 6
+
+
 def test_the_whole_stays_small():
-    # The aim is 15,000 (commit 1ac8ea5 had 20,373): lower this whenever the source shrinks.
-    assert sum(map(n_lines, SOURCE)) <= 26_860
+    # Commit 1ac8ea5 had 11,289 such lines among 20,373 and could do less.  Comments and docstrings
+    # don't count, so that nobody saves on them.  Lower this whenever the source shrinks.
+    assert sum(n_lines_of_code(path.read_text(encoding="utf-8")) for path in SOURCE) <= 15_000

@@ -52,6 +52,7 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -
     import pyarrow
     import pyarrow.parquet
 
+    # In memory first, so that the file is replaced whole.
     content = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(dict(columns)), content)
     write_atomic(path, content.getvalue())

@@ -132,6 +132,7 @@ class Circuit(Description):
     @model_validator(mode="after")
     def _check(self) -> "Circuit":
         top = len(self.layers) - 1
+        # Rules of the wiring come first: the checks of connections look up layers by index.
         pairs = [(c.source, c.target) for c in self.connections]
         for source, target in pairs:
             if source > top:
@@ -172,6 +173,7 @@ class Circuit(Description):
                     f"layer {index} is predicted by no other, so it has no prediction to which a "
                     "bias is added; use bias=False; received bias=True."
                 )
+        # Both act on states that settle, and the data don't.
         if self.layers[0].competes or self.layers[0].non_negative:
             raise ConfigError("layer 0 is the data: it takes no competition and no non_negative.")
 

@@ -65,6 +65,8 @@ class Competition(Part, abc.ABC):
 
         By default the greatest sum over a neuron's rivals, times I.
         """
+        # No eigenvalue exceeds the greatest sum over a row (Gershgorin), and M has no negative
+        # entry.
         return jnp.max(self.rival_sum(jnp.ones((1, size)))) * jnp.eye(size)
 
 
@@ -109,8 +111,10 @@ class Columns(Competition):
         CPU's loops read faster than sums looked up for each neuron.
         """
         size = signal.shape[-1]
+        # Made by NumPy, so it is a constant of the compiled program.
         indicator = jnp.asarray(column_indicator(size, self.group_size), products)
         columns = signal.reshape(len(signal), -1, self.group_size)
+        # Columns that only fill up a tile are cut off.
         sums = product(signal, indicator)[:, : columns.shape[1], None]
         return (sums - columns).reshape(signal.shape)
 
@@ -134,12 +138,14 @@ class Band(Competition):
     def rival_sum(self, signal: Signal, products: Any = jnp.float32) -> Signal:
         """The window's sum less the neuron's own signal."""
         zero, reach = np.zeros((), signal.dtype), self.band_width
+        # Zeros stand beyond both edges, so the band doesn't wrap around.
         around = ((0, 0), (reach, reach))
         window = lax.reduce_window(signal, zero, lax.add, (1, 2 * reach + 1), (1, 1), around)
         return window - signal
 
     def bound(self, size: int) -> Float[Array, "units units"]:
         """The rivals of a neuron away from the edges, times I."""
+        # At the edges neurons have fewer rivals, so this bounds them, too.
         return 2.0 * self.band_width * jnp.eye(size)
 
 
@@ -168,6 +174,7 @@ class Mask:
             raise ConfigError(f"A mask must be a square matrix; received shape {array.shape}.")
         if not ((array >= 0) & (array <= 1)).all():
             raise ConfigError("A mask must hold values in [0, 1].")
+        # A circuit is hashed to find its compiled programs, so a mask must never change.
         array.setflags(write=False)
         self.values = array
         self._hash = hash((array.shape, array.tobytes()))
@@ -188,6 +195,7 @@ def _mask(value: Any) -> Mask:
         return value if isinstance(value, Mask) else Mask(value)
     try:
         unpacker = zlib.decompressobj()
+        # At most so many bytes: a short text could unpack to all of the memory.
         content = unpacker.decompress(base64.b64decode(value, validate=True), _LARGEST_MASK)
     except (ValueError, zlib.error) as error:
         raise ConfigError(f"A mask's text can't be unpacked: {error}.") from error
@@ -219,6 +227,7 @@ class Matrix(Competition):
     def rival_sum(self, signal: Signal, products: Any = jnp.float32) -> Signal:
         """The product with M, less the neuron's own share."""
         mask = jnp.asarray(self.mask.values)
+        # Rows of `signal` are images, so M stands transposed on the right.
         return signal @ mask.T - signal * jnp.diag(mask)[None, :]
 
 

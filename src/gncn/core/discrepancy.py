@@ -31,6 +31,7 @@ def discrepancy(network: Network, latents: Latents, responses: Responses) -> Dis
         layer = network.layers[index]
         actual = layer.actual(latents[index], responses.activities[index])
         terms.append(layer.errors.log_prob(actual, responses.drives[index]))
+    # Layers stand last, so that the batch leads as everywhere.
     layers = jnp.stack(terms, axis=-1)
     return Discrepancy(jnp.sum(layers, axis=-1), layers)
 

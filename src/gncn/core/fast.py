@@ -72,6 +72,7 @@ def in_blocks(settle: Callable[[Latents], Any], latents: Latents) -> Any:
     size = -(-n_images // n_blocks)
 
     def split(states: Float[Array, "batch _units"]) -> Float[Array, "blocks size _units"]:
+        # Blank images at the end; their states are cut off below.
         filled = jnp.pad(states, ((0, -n_images % size), (0, 0)))
         return filled.reshape(n_blocks, size, -1)
 
@@ -115,6 +116,7 @@ def repeat(step: Callable[[Carry], Carry], carry: Carry, n_steps: int) -> Carry:
     most = min(_UNROLLED, n_steps // 2, _MOST_COMPILED // len(carry[0]))
     bodies = range(2, most + 1)
     body = max((size for size in bodies if n_steps % size != 1), default=1)
+    # The steps that fill no whole body come last, in a loop of single steps.
     for length, unroll in ((n_steps - n_steps % body, body), (n_steps % body, 1)):
         if length:
             carry, _ = lax.scan(lambda c, _: (step(c), None), carry, None, length, unroll=unroll)

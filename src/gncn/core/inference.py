@@ -124,6 +124,7 @@ def descend(network: Network, codes: Float[Array, "codes units"]) -> Latents:
         states[index] = layer.errors.mean(network.drive(index, sent))
         predicted_as_activity = layer.compared == "activity"
         sent[index] = states[index] if predicted_as_activity else layer.activity(states[index])
+    # The drive and not the mean: log p(x) needs logits.
     return (network.drive(0, sent), *(states[index] for index in range(1, top + 1)))
 
 

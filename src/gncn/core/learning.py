@@ -106,6 +106,7 @@ def learned(
         precision_rate: step of Σ⁻¹.
         precision_bounds: least and greatest eigenvalue of every Σ⁻¹.
     """
+    # `plastic` puts connections first, then the layers' biases.
     n = len(network.connections)
     pairs = zip(network.connections, directions[:n], strict=True)
     connections = (synapses.learned(step, rate, feedback_rate) for synapses, step in pairs)

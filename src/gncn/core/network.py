@@ -97,6 +97,7 @@ class Population(eqx.Module):
 
     def gate(self, states: Units, message: Units) -> Units:
         """φ'(z) ⊙ message, for exact feedback."""
+        # φ need not work on each neuron alone (`KWinners`), so its whole Jacobian is transposed.
         return jax.vjp(self.layer.phi, states)[1](message)[0]
 
     def hold(self, states: Units) -> Units:
@@ -151,6 +152,7 @@ class Network(eqx.Module):
     def respond(self, latents: Latents) -> Responses:
         """Predictions z̄^l = g^l(Σ W φ(z) + b) and errors e^l of all layers (Eqs 1, 5, 13, 14)."""
         indices = range(len(latents))
+        # Layer 0 is the data: it has no φ.
         sent = tuple(self.layers[i].activity(latents[i]) if i > 0 else latents[0] for i in indices)
         drives = tuple(type(self).drive(self, i, sent) for i in indices)
         predictions = tuple(self.layers[i].errors.mean(drives[i]) for i in indices)
@@ -185,6 +187,7 @@ class Network(eqx.Module):
     def moved(self, latents: Latents, velocity: Latents) -> Latents:
         """z^l + β Δz^l, held at or above zero where the layer asks for it (Eq 2)."""
         triples = zip(self.layers[1:], latents[1:], velocity, strict=True)
+        # The data are clamped.
         return (latents[0], *(layer.hold(z + layer.step_size * v) for layer, z, v in triples))
 
     def layer_velocity(self, index: int, latents: Latents, responses: Responses) -> Units:

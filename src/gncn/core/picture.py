@@ -31,6 +31,7 @@ def named(kind: str, part: Any, but: str = "") -> str:
     if isinstance(part, str):
         return part
     parts = registry(kind)
+    # Registered are functions themselves, but classes of parts.
     both = {id(part), id(type(part))}
     own = (name for name in parts.names() if id(parts.get(name)) in both)
     plain = part if inspect.isroutine(part) else type(part)
@@ -80,6 +81,7 @@ def words(circuit: "gncn.core.circuit.Circuit", settling: str = "") -> str:
         return of_layer(index) if index else ""
 
     rows = []
+    # Neighbouring layers that are alike share a line.
     for _, run in groupby(reversed(range(len(circuit.layers))), key=same):
         high, *rest = run
         index = f"s {rest[-1]} to {high}" if rest else f" {high}"
@@ -111,6 +113,7 @@ def svg(circuit: "gncn.core.circuit.Circuit") -> str:
     width = 40 + 6 * max(len(line) for lines in texts for line in lines)
     left, right, middle = _EDGE, _EDGE + width, _EDGE + width // 2
     ys = [10 + (top - index) * (_HEIGHT + _GAP) for index in range(top + 1)]
+    # Connections that skip layers run at the side, short ones inside of long ones.
     skips = [one for one in circuit.connections if one.source - one.target > 1]
     skips.sort(key=lambda one: one.source - one.target)
     drawn = []
@@ -149,6 +152,7 @@ def svg(circuit: "gncn.core.circuit.Circuit") -> str:
         drawn.append(f"<g><title>{_safe(title)}</title>{down}{up}</g>")
     foot = ys[0] + _HEIGHT + 22
     signs = (("predictions", _PREDICTS), ("errors", _ERRS), ("competition", _COMPETES))
+    # The third sign is for competition alone.
     for place, (sign, colour) in enumerate(signs[: 2 + circuit.competes]):
         drawn.append(_text(left + 84 * place, foot, sign, colour, anchor="start"))
     whole_width = max(right + 14 + _LANE * len(skips) + 10, left + 84 * 3)

@@ -50,6 +50,7 @@ def as_split(
         if labels is None:
             return data, None
         numbers, names = as_labels(labels, len(data))
+        # Labels that are given replace the split's own.
         return Split(data.images, numbers), names
     if isinstance(data, str | Path):
         members = read_members(place(data))
@@ -61,6 +62,7 @@ def as_split(
         data, own = members["train_images"], members.get("train_labels")
         labels = own if labels is None else labels
     raw = np.asarray(as_rows(plain(data, "Images"), n_pixels, "Images"))
+    # What the caller asks for goes before what the output suggests.
     rule: dict[str, Any] = options if binary else {"binarisation": "none", **options}
     preparation = Preparation(**rule).suited("Images", raw)
     stochastic = preparation.rule == "stochastic"

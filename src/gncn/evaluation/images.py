@@ -45,8 +45,9 @@ def log_likelihood(
 
 
 def log_likelihood_table(
-    x: Float[Array, "images pixels"], logits: Float[Array, "codes pixels"]
-# Σ_d softplus(a_d) does not depend on the image, so one sum for each code is enough.
+    x: Float[Array, "images pixels"],
+    logits: Float[Array, "codes pixels"],
+    # Σ_d softplus(a_d) does not depend on the image, so one sum for each code is enough.
 ) -> Float[Array, "images codes"]:
     """Log-likelihood of every image under every code's logits, in nats; one matrix product."""
     normaliser = jnp.sum(jax.nn.softplus(logits), axis=-1)

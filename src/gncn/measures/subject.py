@@ -166,8 +166,10 @@ class Subject:
         """
         if (given := self.model.fitted_prior) is not None:
             return FittedPrior(given, {})
+        # Once for each setting in this process; once in all if `keep` has it.
         if (settings := (n_components, covariance)) not in self.priors:
             kept = self.keep(f"prior {settings}", lambda: self._fit(n_components, covariance))
+            # Kept as arrays alone, from which the mixture is made again.
             arrays = jax.tree.map(jnp.asarray, kept["mixture"])
             mixture = Mixture(**arrays, covariance=kept["numbers"]["covariance"])
             self.priors[settings] = FittedPrior(mixture, {"prior": kept["numbers"]})

@@ -56,7 +56,7 @@ from gncn.training.progress import Progress
 FORMAT = "gncn-checkpoint-3"
 STATE, ABOUT = "state.safetensors", "state.json"
 MAX_STATE_BYTES = 1 << 26
-"""Bytes that a file of arrays may have in addition to four times the size of models and optimiser."""
+"""Bytes of a file of arrays in addition to four times the size of models and optimiser."""
 KEPT = 2
 """Checkpoints that are kept: the last, and one more in case the disk harms the last."""
 MAY_CHANGE = frozenset({"n_epochs", "evaluation_batch_size"})

@@ -41,6 +41,7 @@ class Fit(Generic[M]):
     @property
     def kept(self) -> tuple[EpochRecord, ...]:
         """Records of the epochs kept, in the order of `history`; a start has none."""
+        # Epoch 0 is the start, before any record.
         return tuple(r for r in self.history if r.epoch == self.epochs_kept[r.trial])
 
 
@@ -91,6 +92,7 @@ class Progress:
     @property
     def idle(self) -> int:
         """Epochs since a trial last improved."""
+        # All trials share a program, so they go on as long as one of them still improves.
         return self.epoch - max(self.epochs_kept)
 
     def result(self, status: Status) -> Fit[Any]:
