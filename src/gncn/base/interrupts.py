@@ -109,7 +109,7 @@ class _Guard:
                 again, deadline = True, passed() + IMPATIENT
         if self._over:
             return
-        # The innermost words come first: what they finish, the outer ones may describe.
+        # The innermost words come first, in the order in which blocks would end.
         for words in reversed(_words) if whole else ():
             self.say(words)
         self._leave()

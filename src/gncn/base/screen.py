@@ -53,8 +53,8 @@ class Screen(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(shown(text), **options)
 
-    # Dots need signs beyond ASCII.
     def status(self, status: Any, *, spinner: str = "", **options: Any) -> Status:
+        # Dots need signs beyond ASCII.
         drawn = "dots" if self.encoding.startswith("utf") else "line"
         return super().status(status, spinner=spinner or drawn, **options)
 

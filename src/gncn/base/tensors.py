@@ -32,8 +32,8 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 
 
 def named_arrays(tree: Any) -> dict[str, np.ndarray]:
-    # Keys have a type of JAX's own, which files don't know.
     """The arrays of a tree by name, on the host; random keys as their data."""
+    # Keys have a type of JAX's own, which files don't know.
     return {name: np.asarray(_data(leaf)) for name, leaf in named_leaves(tree).items()}
 
 

@@ -79,8 +79,7 @@ class ClampedCompleter(eqx.Module):
                 reached.n_steps.at[at].set(n_steps),
                 reached.converged.at[at].set(rests),
             )
-            # The images that stop take numbers in line, one after the other; the last row stands
-            # for none.
+            # A place whose image stops takes the next one in line; the last row stands for none.
             next_ones = jnp.minimum(following + jnp.cumsum(stops) - 1, n_images)
             return reached, jnp.where(stops, next_ones, at), following + jnp.sum(stops)
 

@@ -48,11 +48,10 @@ class Backprop(Method):
     free_start = True
 
     @property
-    # Made again from the configuration: an Optax optimiser is functions, and the method must
-    # compare by value.
     def _optimizer(self) -> optax.GradientTransformation:
-        # Clipped before the optimiser, as the paper rescales gradients, not steps.
+        # Made each time: an optimiser of Optax is functions, and a method must compare by value.
         clip = optax.clip_by_global_norm(self.config.clip_norm)
+        # Clipped before the optimiser, as the paper rescales gradients, not steps.
         return optax.chain(clip, self.config.direction())
 
     def init(self, model: Baseline) -> Learner:

@@ -66,7 +66,7 @@ class Chain(Description):
     def _known(cls, options: Any) -> Any:
         """Refuse unknown options here, and lists become tuples, so that equal chains are equal."""
         if not isinstance(options, dict):
-            # Pydantic's own message says what is wrong with what is no table.
+            # Anything but a table is left to Pydantic, whose message names the types allowed.
             return options
         for name in options:
             if name not in cls.model_fields and not _takers(name):

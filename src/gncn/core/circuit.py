@@ -76,7 +76,7 @@ class Layer(Description):
     @classmethod
     def _gather(cls, options: Any) -> Any:
         defaults = defaults_of(cls) | {"competition": "none", "likelihood": "gaussian"}
-        # What is no table goes to Pydantic, whose message names the types allowed.
+        # Anything but a table is left to Pydantic, whose message names the types allowed.
         return gather(options, PARTS, defaults, "Layer") if isinstance(options, dict) else options
 
     @model_validator(mode="after")

@@ -75,7 +75,7 @@ def hebbian_updates(
 
     changes = []
     for connection in network.connections:
-        # Learning multiplies in the type that settling does.
+        # Learning multiplies in the same type as settling.
         sent = responses.activities[connection.source].astype(network.settler.products)
         changes.append(connection.update(sent_up(connection.target), sent))
     biases = (layer.bias.update(sent_up(index)) for index, layer in enumerate(network.layers))

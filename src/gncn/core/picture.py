@@ -31,7 +31,7 @@ def named(kind: str, part: Any, but: str = "") -> str:
     if isinstance(part, str):
         return part
     parts = registry(kind)
-    # Registered are functions themselves, but classes of parts.
+    # A registry holds functions themselves, but of parts their classes.
     both = {id(part), id(type(part))}
     own = (name for name in parts.names() if id(parts.get(name)) in both)
     plain = part if inspect.isroutine(part) else type(part)

@@ -115,8 +115,8 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 
 def _items(column: Any) -> list[Any]:
-    # Each library has its own name for it.
     """A column's values in a list."""
+    # Libraries name the same method differently.
     name = next(one for one in ("to_list", "tolist", "to_pylist") if hasattr(column, one))
     return list(getattr(column, name)())
 
@@ -124,7 +124,7 @@ def _items(column: Any) -> list[Any]:
 def _read_polars(path: Path, header: bool, csv_file: bool) -> Any:
     polars = import_module("polars")
     if csv_file:
-        # All rows are looked at: a first fraction far down would contradict whole numbers above it.
+        # All rows are looked at, since a fraction may come after many whole numbers.
         return polars.read_csv(path, has_header=header, infer_schema_length=None)
     return polars.read_parquet(path)
 

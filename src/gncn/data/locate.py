@@ -74,7 +74,7 @@ def obtain(
         try:
             return read_verified(path, info, file)
         except ForeignFileError as error:
-            # In a folder that was named, a foreign file is the likelier cause than a missing one.
+            # In a folder that was named, a foreign file explains more than a missing one.
             missing = error if data_dir is not None else missing
         except AlteredFileError:  # in the cache, a download replaces it
             if not (allow_download and data_dir is None and path.is_relative_to(cache_dir())):

@@ -148,7 +148,6 @@ class Estimator(BaseEstimator):
     def _keep(
         self, config: Config, model: Any, images: Split, history: Sequence[EpochRecord]
     ) -> None:
-        # Training images are kept, because a prior and completions are learned only when asked for.
         """Keep what was trained, and the images: a prior and completions learn from them."""
         self.config_ = config
         self.model_, self.history_, self._images = model, tuple(history), images.array
@@ -203,8 +202,8 @@ class Estimator(BaseEstimator):
         return self.model_, data
 
     def __getstate__(self) -> dict[str, Any]:
-        # JAX's arrays would be tied to the device that they lie on.
         """Options, configuration and NumPy arrays: no array of JAX's."""
+        # JAX's arrays would be tied to the device that they lie on.
         state: dict[str, Any] = dict(cast(Any, super().__getstate__()))
         if "model_" in state:
             state["model_"] = to_plain(self.model_)

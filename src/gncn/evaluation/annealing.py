@@ -53,7 +53,7 @@ MOST_ANNEALED = 1_000_000
 # How far one transition moves the log of a step size towards the target acceptance, in the pilot
 # run.
 _ADAPTATION = 0.1
-# Of the schedule's S: at 0 the β would be evenly spaced.
+# Of the sigmoid of the schedule: near 0 the β would be evenly spaced.
 _STEEPNESS = 4.0
 
 

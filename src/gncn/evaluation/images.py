@@ -47,11 +47,11 @@ def log_likelihood(
 def log_likelihood_table(
     x: Float[Array, "images pixels"],
     logits: Float[Array, "codes pixels"],
-    # Σ_d softplus(a_d) does not depend on the image, so one sum for each code is enough.
 ) -> Float[Array, "images codes"]:
     """Log-likelihood of every image under every code's logits, in nats; one matrix product."""
+    # Σ_d softplus(a_d) does not depend on the image, so one sum for each code is enough.
     normaliser = jnp.sum(jax.nn.softplus(logits), axis=-1)
-    # By default an accelerator rounds factors, which costs log p(x) more than estimates differ by.
+    # By default an accelerator may round the factors to fewer digits.
     return jnp.matmul(x, logits.T, precision=lax.Precision.HIGHEST) - normaliser[None, :]
 
 

@@ -138,8 +138,8 @@ def _distances(
     means: Float[Array, "components dim"],
     whitening: Float[Array, "components dim dim"],
 ) -> Float[Array, "codes components"]:
-    # Centred first, since squares of large numbers would lose the digits of small distances.
     """‖A_k(z − μ_k)‖² of every code and component, by one product: for a few codes."""
+    # Centred first, since squares of large numbers would lose the digits of small distances.
     centre = jnp.mean(means, axis=0, keepdims=True)
     codes, means = codes - centre, means - centre
     flat = whitening.reshape(-1, codes.shape[1])

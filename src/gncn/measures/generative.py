@@ -268,7 +268,7 @@ def _prior_of(model: Any, own: Measurable, prior: Any, seed: int) -> Prior:
         return prior
     if prior is not None:
         return fit_prior(model, prior, seed=seed)
-    # A density that training fitted is a better prior than none; an own prior comes next.
+    # A density that training fitted to codes goes before the prior that it was trained with.
     found = own.own_prior if own.fitted_prior is None else own.fitted_prior
     if found is None:
         raise ConfigError(

@@ -121,7 +121,7 @@ class Likelihood(PriorMeasure):
         priors: dict[str, CodeSampler] = {"": prior.prior}
         if self.other_priors and subject.model.own_prior is not None:
             priors["_own_prior"] = subject.model.own_prior
-        # Codes are the prior of models whose codes have none; a mixture on pixels has its own.
+        # A mixture on pixels has no codes, and its prior was fitted by training.
         if self.other_priors and subject.model.fitted_prior is None:
             priors["_training_codes"] = EmpiricalPrior(jnp.asarray(subject.codes("train")))
         found = Result(dict(prior.numbers))
@@ -226,7 +226,7 @@ def _rise(curve: Numbers) -> str:
     """How far the bound rises from the fewest samples to the most, in words."""
     first, last = curve["mean"][0], curve["mean"][-1]
     few, many = curve["n_samples"][0], curve["n_samples"][-1]
-    # Within sampling error the bound does not rise at all.
+    # A smaller rise may be chance.
     if last - first < 0.5:
         return "hardly depends on S here"
     return f"rises by {last - first:.1f} nats from S = {few:,} to {many:,}"

@@ -219,8 +219,8 @@ def _measure(name: str, measure: Measure, subject: Subject) -> tuple[Result, flo
 
 
 def _code(kind: type) -> str:
-    # A changed measure must be measured again, though its settings are the same.
     """A hash of the file in which a class is written; empty where there is none."""
+    # A changed measure must be measured again, though its settings are the same.
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     return sha256(Path(file).read_bytes())[:12] if file else ""
 

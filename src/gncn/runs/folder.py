@@ -302,7 +302,7 @@ class RunFolder(Callback):
         """
         moved = {} if data_dir is None else {"data_dir": str(data_dir)}
         data = self.config.data.model_copy(update=moved).load()
-        # A path may hold other data by now.
+        # Files may hold other data by now.
         seen = self.about["data"]["fingerprint"]
         if data.fingerprint != seen:
             raise RunError(

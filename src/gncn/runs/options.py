@@ -59,7 +59,7 @@ def all_options() -> list[Option]:
             found += _of_section(name, type(section))
         else:
             found.append(_option(name, field, (Config,)))
-    # Stable, so that sections keep their order.
+    # Sorting is stable, so sections keep their order.
     return sorted(found, key=lambda one: bool(one.section))
 
 

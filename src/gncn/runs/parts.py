@@ -61,8 +61,8 @@ def parts_kept(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Itera
         # Unpacked even if it is new, so a value has the same types as one that was kept.
         return _unpacked(content)
 
-    # Only a block that ended well gets here: parts outlive a kill or an error.
     yield keep
+    # Only a block that ended well gets here: parts outlive a kill or an error.
     shutil.rmtree(folder, ignore_errors=True)
 
 

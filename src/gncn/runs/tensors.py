@@ -59,7 +59,6 @@ def decode(where: str, content: bytes, skeleton: Any) -> Any:
 
 
 def largest_file(skeleton: Any) -> int:
-    # Exactly what the arrays take, and the longest header.
     """The most bytes that a file of the skeleton's arrays may have."""
     arrays = named_leaves(_packed(skeleton)).values()
     return MAX_HEADER_BYTES + sum(math.prod(one.shape) * one.dtype.itemsize for one in arrays)

@@ -69,8 +69,8 @@ def measure_columns(
     for name, measure in measures.items():
         if not measure.of_data_alone:
             numbers |= measured(name, measure, subject).numbers
-            # Measures of the data alone are taken once for all trials.
             continue
+        # Measures of the data alone are taken once for all trials.
         place = data.fingerprint, name
         if place not in of_data:
             of_data[place] = measured(name, measure, subject).numbers

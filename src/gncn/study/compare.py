@@ -79,14 +79,12 @@ class Comparison:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        # Columns without any number are left out.
         """Keys of the columns for which some run or the paper has a number."""
         known = {key for row in self.rows for key in (*row.values, *row.published)}
         return tuple(key for key in columns() if key in known)
 
     @property
     def names(self) -> list[str]:
-        # Names of folders are short, but two runs may share one.
         """What to call the runs: their folders' names, or paths where two have the same name."""
         short = [row.run.name for row in self.rows]
         return short if len({*short}) == len(short) else [str(row.run) for row in self.rows]

@@ -253,7 +253,6 @@ class Study(Description):
     models: dict[Key, StudyModel]
 
     @model_validator(mode="before")
-    # Before checking: models of a grid are written as one entry.
     @classmethod
     def _one_model_for_each_point(cls, options: dict[str, Any]) -> dict[str, Any]:
         """Put the models that a grid stands for in its place."""
@@ -340,11 +339,11 @@ class Study(Description):
                     )
         # First trials of everything come first, so an early report has something of each.
         specs.sort(key=lambda spec: spec.trial)
+        # A pattern that fits nothing is most likely a typing error.
         if idle := [pattern for pattern in only if not any(fits(s.name, pattern) for s in specs)]:
             raise ConfigError(
                 f"No run of the study {self.name!r} fits {', '.join(idle)}. Models: "
                 f"{shortened(', '.join(self.models), 500)}. Data sets: {', '.join(self.data)}. "
-                # A pattern that fits nothing is most likely a typing error.
                 "Write MODEL, MODEL/DATA or MODEL/DATA/TRIAL; * stands for any."
             )
         return [s for s in specs if not only or any(fits(s.name, pattern) for pattern in only)]

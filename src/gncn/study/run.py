@@ -118,8 +118,8 @@ def _trained(
             with suppress(RunError):  # it may be damaged: the checkpoint holds it, too
                 earlier = folder.history if folder.has_epochs else []
             report(f"{NOTE}goes on from its last checkpoint")
-        # Unfinished and without a checkpoint: nothing to go on from.
         else:
+            # Unfinished and without a checkpoint: nothing to go on from.
             shutil.rmtree(path, ignore_errors=True)
             folder = RunFolder.create(path, spec.config, data, overwrite=False)
         result = train_run(folder, spec.config, data, callbacks=[watch])

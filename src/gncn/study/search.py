@@ -218,8 +218,8 @@ def value_at(settings: Any, name: str) -> Any:
     One number for all layers is the value of each.  None if there is no such setting.
     """
     for part in name.split("."):
+        # One number for all layers: the index of a list leads nowhere, and the number stays.
         if isinstance(settings, dict):
-            # One number for all layers: the index of a list leads nowhere, and the number stays.
             settings = settings.get(part)
         elif isinstance(settings, list | tuple):
             settings = settings[int(part)] if part.isdigit() and int(part) < len(settings) else None

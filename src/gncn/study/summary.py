@@ -138,7 +138,6 @@ class DataSection:
 
     @property
     def counts(self) -> Counter[str]:
-        # log p(x) has two columns, but it is one result.
         """How many results have each verdict, log p(x) not again in the paper's convention."""
         twice = "log_likelihood_paper_convention"
         cells = (cell for row in self.rows for key, cell in row.cells.items() if key != twice)
@@ -384,7 +383,7 @@ def _target_rows(
         wanted, our = getattr(targets, key, None), _aimed_at(key, row, supervised)
         if wanted is not None:
             sign = 1 if bound == "≤" else -1
-            # NaN is not reached.
+            # A comparison with NaN is false, so NaN reaches nothing.
             reached = None if our is None else sign * our.mean <= sign * wanted
             tried = targets.tried.get(key, "")
             found.append(TargetRow(what, f"{bound} {number(wanted)}", our, reached, tried))

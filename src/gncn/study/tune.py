@@ -72,8 +72,8 @@ def tune(
         RunError: the folder holds another search.
         KeyboardInterrupt: Ctrl-C; the trial at work will be begun again.
     """
-    # `one` and `final` find work under locks, so several processes can run this loop.
     task = _Task(search, model, data, out, data_dir, report)
+    # `one` and `final` find work under locks, so several processes can run this loop.
     while True:
         if line := task.one() or task.final():
             on_trial(line)

@@ -47,7 +47,6 @@ class Worker:
             )
         self._said = (folder / "said").open("rb")
         self._begun = b""
-        # A line may come in several pieces.
         """A line that has not ended."""
 
     def news(self) -> list[str]:

@@ -92,9 +92,9 @@ class ProgressBar(Progress):
 
     def _tell(self, what: str, n_done: int) -> None:
         """Write a line, with the time that is left if any is."""
-        # As fast as the mini-batches of this run so far; a training that goes on had others before.
         self._told = time.monotonic()
         n_left = self._n_epochs * self._n_batches - n_done
+        # As fast as the mini-batches of this run so far; a training that goes on had others before.
         left = (self._told - self._began) * n_left / max(n_done - self._known, 1)
         if self._epoch == self._first:  # in the first epoch programs were compiled: count from here
             self._began, self._known = self._told, n_done

@@ -94,8 +94,8 @@ class Callbacks:
             unknown.
     """
 
-    # `Callbacks` of an earlier check are taken apart, so that others can be added.
     def __init__(self, callbacks: Any, *others: Any) -> None:
+        # `Callbacks` of an earlier check are taken apart, so that others can be added.
         if isinstance(callbacks, Callbacks):
             callbacks = callbacks.all
         several = isinstance(callbacks, Sequence)
@@ -115,9 +115,9 @@ class Callbacks:
             answer = None if method is None else method(*what)
             if answer is None:
                 continue
+            # A comparison of records may give NumPy's kind of boolean.
             if name != "on_epoch" or not isinstance(answer, bool | np.bool_):
                 allowed = "True to end the training, or None" if name == "on_epoch" else "None"
-                # A comparison of records may give NumPy's kind of boolean.
                 raise ConfigError(
                     f"{type(one).__name__}.{name} must return {allowed}; it returned "
                     f"{quoted(answer)}."

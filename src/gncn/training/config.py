@@ -121,8 +121,8 @@ class TrainingConfig(Description):
         else:
             decay = optax.constant_schedule(1.0)
         if not n_warmup:
-            # The decay counts from the end of the warm-up.
             return decay
+        # The decay counts from the end of the warm-up.
         return optax.join_schedules([optax.linear_schedule(0, 1, n_warmup), decay], [n_warmup])
 
 

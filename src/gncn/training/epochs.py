@@ -326,12 +326,12 @@ def _collect(
     """Do `count` steps; what each gives is at its place in arrays of `length`, the rest is 0."""
 
     def body(place: Int[Array, ""], state: tuple[Carried, Statistics]) -> Any:
-        # Arrays of full length, of which a short chunk fills the beginning: one program serves all.
         carry, found = step(place, state[0])
         return carry, jax.tree.map(lambda a, value: a.at[place].set(value), state[1], found)
 
     # Shapes alone, without computing a step.
     shapes = jax.eval_shape(step, jnp.zeros((), int), carry)[1]
+    # Arrays of full length, of which a short chunk fills the beginning: one program serves all.
     empty = jax.tree.map(lambda s: jnp.zeros((length, *s.shape), s.dtype), shapes)
     return lax.fori_loop(0, count, body, (carry, empty))
 

@@ -126,7 +126,7 @@ class Hebbian(Method):
 
             latents, state = repeat(step, (latents, state), n_plain)
             responses = moving.network.respond(latents)
-            # Read from the responses that learning uses, so they need no settling of their own.
+            # Statistics come from the responses that learning uses: nothing settles again.
             steps = jnp.full(n_images, n_steps)
             seen = statistics(network, Settled(latents, responses, steps, None))
             updates = hebbian_updates(network, latents, responses, batch.weights)
