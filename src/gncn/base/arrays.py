@@ -274,7 +274,7 @@ def check_values(
 
 
 def _safely(read: Any, value: Any, what: str) -> np.ndarray:
-    """What `read` makes of a value; whatever fails in another library is a `DataError`."""
+    """The result of `read`; whatever fails in another library becomes a `DataError`."""
     try:
         return read(value, what)
     except GncnError:

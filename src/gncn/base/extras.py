@@ -15,7 +15,7 @@ _NAMES = {
     "wandb": "Weights & Biases",
     "huggingface_hub": "huggingface-hub",
 }
-"""What packages are called where that isn't the name they are imported by."""
+"""Names of packages, where they differ from the names by which they are imported."""
 
 
 def needs(module: str, extra: str) -> None:

@@ -37,7 +37,7 @@ MAX_DEPTH = 32
 """Levels of nesting in JSON and TOML.  What recurses over parsed files needs no other limit."""
 
 DAMAGED = (LookupError, AttributeError, TypeError, ValueError, ArithmeticError)
-"""What is raised by code that uses parsed JSON which holds something else than it should."""
+"""Errors that code raises on parsed JSON if it holds something else than it should."""
 
 
 @contextmanager
@@ -201,7 +201,7 @@ def source_digest() -> str:
 
 
 def parse_json(content: bytes, most: int = MAX_VALUES) -> Any:
-    """What is written in JSON with at most `most` values, in UTF-8.
+    """The value written in JSON, in UTF-8, with at most `most` values in it.
 
     Raises:
         ValueError: it isn't JSON, or there is too much of it; says why.

@@ -1,4 +1,4 @@
-"""What a long function is doing: told where the work is done, shown where somebody asked for it.
+"""Progress of long functions: told where the work is done, shown where somebody asked for it.
 
 Nothing hears what `tell` and `advance` say, unless a function further up was called with
 ``progress=True`` and works within `shown_progress`.

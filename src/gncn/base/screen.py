@@ -115,7 +115,7 @@ class Stages:
 
 
 def time_left(what: str, seconds: float, n_here: int | None = None) -> str:
-    """How much longer it takes, for the end of a line, if the text says such as "3 of 8".
+    """The time left, as the end of a line, if the text counts: "3 of 8", for instance.
 
     In so many seconds `n_here` of them were done; by default all that are.
     """

@@ -206,7 +206,7 @@ class GANAE(Autoencoder):
     )
 
     def own_terms(self, mean: Code, std: Code, z: Code, key: PRNGKeyArray) -> Terms:
-        """What Eq 25 ascends: log D(z_r) + log(1 − D(z_f))."""
+        """The terms that Eq 25 ascends: log D(z_r) + log(1 − D(z_f))."""
         return (self.verdict(z, key),)
 
     def draw_code(self, x: Float[Array, "batch pixels"], key: PRNGKeyArray) -> Code:

@@ -120,7 +120,7 @@ class Baseline(eqx.Module):
 
     @abc.abstractmethod
     def statistics(self, batch: Batch, key: PRNGKeyArray) -> Statistics:
-        """What is recorded of each image of a batch; the key decides what is random."""
+        """Statistics of each image of a batch; the key decides all that is random."""
 
 
 def refuse_real_valued(model: str, data: Dataset) -> None:

@@ -39,7 +39,7 @@ SPECIAL: dict[str, tuple[Kind, ...]] = {
 """Options of a blueprint that some baselines take and others don't, and who takes them."""
 
 _ABSENT = {"encoder_penalty": "encoder", "adversary_rate": "adversary", "kl_warmup": "D_KL"}
-"""What a baseline lacks that doesn't take the option."""
+"""The part that a baseline lacks if it doesn't take the option."""
 
 
 class Blueprint(Description):

@@ -83,7 +83,7 @@ class ClampedCompleter(eqx.Module):
             next_ones = jnp.minimum(following + jnp.cumsum(stops) - 1, n_images)
             return reached, jnp.where(stops, next_ones, at), following + jnp.sum(stops)
 
-        # One row more, for the places that have run out of images.
+        # One more row, which stands for no image.
         seen = jnp.pad(seen, ((0, 1), (0, 0)))
         # The last row is no image: it takes the places once no image is left.
         start = Completed(

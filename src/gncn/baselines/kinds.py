@@ -67,8 +67,8 @@ class VarianceChoice(NamedTuple):
     Attributes:
         config: the configuration with the best variance.
         fit: its training.
-        validation: ψ of the validation images at the epochs kept, averaged over trials,
-            for each variance tried.
+        validation: by variance tried, ψ of the validation images at the epochs kept,
+            averaged over trials.
     """
 
     config: Any
@@ -141,7 +141,7 @@ class _Backprop(ModelKind[BaselineRun]):
         yield "backprop", idle, named
 
     def blueprint(self, config: BaselineRun, data: Dataset) -> Blueprint:
-        """What the models are made of; of several variances, with the first."""
+        """The blueprint of the models; of several variances, with the first."""
         if self.name == "dsrn" and data.n_classes is None:
             raise ConfigError(f"'dsrn' learns labels, and {data.name!r} has none.")
         if self.name == "dsrn":

@@ -39,8 +39,8 @@ class _Messages:
 def main() -> None:
     """Run the command line; turn expected errors into a message and an exit status.
 
-    The status is 2 for input that can't be used, 1 for a run that diverged, and 128 with a
-    signal's number for one that ended the command: 130 for Ctrl-C.
+    The status is 2 for input that can't be used, and 1 for a run that diverged.  If a signal ended
+    the command, it is 128 and the signal's number: 130 for Ctrl-C.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell, as by `>&-`

@@ -149,7 +149,7 @@ def settle(
 
 
 def _warn_of_growth(network: Any, psi: Any) -> str:
-    """What to say of states that grow without bound, and what to do."""
+    """A warning about states that grow without bound, with advice."""
     best, last = int(np.nanargmax(psi)), len(psi) - 1
     what = (
         f"The states grow without bound: ψ rose to {psi[best]:.1f} at step {best} and fell to "

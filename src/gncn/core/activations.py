@@ -43,7 +43,7 @@ class ActivationRegistry(Registry[Any]):
             raise ConfigError(f"An activation must be callable; received {entry!r}.")
 
     def make(self, value: Any) -> Any:
-        """What a layer keeps: a function's name, a part with options, or any callable."""
+        """The form that a layer keeps: a function's name, a part with options, or any callable."""
         table = value if isinstance(value, Mapping) else {"kind": value}
         name = table.get("kind")
         # A name stays a name, so that a circuit is written as it was given.

@@ -17,7 +17,7 @@ from gncn.core.precision import Rate, Units
 
 
 class Bias(eqx.Module):
-    """What is added to the drive of one layer."""
+    """A term that is added to the drive of one layer."""
 
     @abc.abstractmethod
     def added(self, drive: Units) -> Units:
@@ -25,7 +25,7 @@ class Bias(eqx.Module):
 
     @property
     def plastic(self) -> Any:
-        """What the optimiser changes; by default nothing."""
+        """The arrays that the optimiser changes; by default none."""
         return ()
 
     def update(self, error: Units) -> Any:

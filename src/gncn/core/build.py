@@ -163,7 +163,7 @@ def _population(circuit: Circuit, settling: Settling, index: int) -> Population:
 
 
 def _built(kind: type[T], part: Connection | Likelihood, *options: Any) -> T:
-    """What a part builds, if it is what the part should build."""
+    """The object that a part builds, if it is of the right kind."""
     made = type(part).__name__
     # A subclass that lacks a method is noticed here, when Python refuses to make an instance of it.
     try:

@@ -40,10 +40,12 @@ class Chain(Description):
         connection: kind of the L connections: a name, a table with the name as ``kind`` and
             with its options, or an object.  The chain decides what an object joins.
 
-    Other options belong to the parts chosen: `group_size`, `band_width`, `mask` of
-    competitions and `winners` of ``k_winners`` (L values), `precision` of latent layers
-    (L-1 values), `output_precision`, and `feedback`, `norm`, `max_norm`,
-    `max_feedback_norm` and `norm_axis` of dense connections (L values).
+    Other options belong to the parts chosen:
+
+    - `group_size`, `band_width`, `mask` of competitions, `winners` of ``k_winners``: L values;
+    - `precision` of latent layers: L-1 values; `output_precision`: one;
+    - `feedback`, `norm`, `max_norm`, `max_feedback_norm` and `norm_axis` of dense connections: L
+      values.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -1,4 +1,4 @@
-"""What a network is made of: layers, connections, and the rules that all of them share.
+"""The parts of a network: layers, connections, and the rules that all of them share.
 
 A `Circuit` is a description without arrays: hashable, comparable, and convertible to and
 from JSON.  Layer 0 is the data; layers 1..L are latent.  A connection predicts its `target`
@@ -42,7 +42,7 @@ PARTS = {
 
 
 def named(parts: Registry[Any]) -> tuple[BeforeValidator, PlainSerializer]:
-    """What lets a field take a part by its name, and writes it so."""
+    """Annotations that let a field take a part by its name, and write it so."""
     return BeforeValidator(parts.make), PlainSerializer(parts.describe)
 
 

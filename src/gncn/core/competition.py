@@ -5,8 +5,7 @@
 M says who inhibits whom, and each pattern M is one class here.  A neuron's state falls by
 V z: rivals inhibit it with strength α_h, and it excites itself with α_e.
 
-For columns M z is a sum over each column, for a band a sum over a window, so the J × J
-matrix is never formed.
+M z is a sum over each column, or over a window of a band, so the J × J matrix is never formed.
 """
 
 import abc
@@ -44,7 +43,7 @@ class Competition(Part, abc.ABC):
 
     @abc.abstractmethod
     def rival_sum(self, signal: Signal, products: Any = jnp.float32) -> Signal:
-        """What each neuron's rivals send in all: M ⊙ (1 − I) applied to z or φ(z).
+        """The sum of what each neuron's rivals send: M ⊙ (1 − I) applied to z or φ(z).
 
         If products do the sum, their factors have the type `products`.
         """

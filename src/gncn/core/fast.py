@@ -1,4 +1,4 @@
-"""What makes settling fast without changing what it computes.
+"""Functions that make settling fast without changing its results.
 
 Each function says what it saves.  `docs/performance.md` has the measurements.
 """

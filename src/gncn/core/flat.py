@@ -76,7 +76,7 @@ def _idle(
     known: list[str],
     where: str,
 ) -> ConfigError:
-    """What to say of an option that no chosen part takes."""
+    """The error for an option that no chosen part takes."""
     # The option exists, but its part wasn't chosen.
     for field, kind in parts.items():
         if option not in takers(kind):

@@ -36,7 +36,7 @@ def reconstruct(
     """The network's predictions z̄^0 of images, after settling on them.
 
     Args:
-        network: the network.
+        network: as `gncn.build` makes it, trained or not.
         images: any number, of any kind; values in [0, 1] for a Bernoulli output.
         batch_size: images settled at once.
         progress: draw a bar, in a terminal or a notebook.
@@ -65,7 +65,7 @@ def encode(
     """The settled states z^l of a layer, or the activities φ(z^l), as codes of images.
 
     Args:
-        network: the network.
+        network: as `gncn.build` makes it, trained or not.
         images: any number, of any kind; values in [0, 1] for a Bernoulli output.
         layer: which layer, 1..L; by default the top.
         activities: return φ(z) instead of z.

@@ -59,7 +59,7 @@ def hebbian_updates(
     """ΔW, Δb and ΔΣ⁻¹ of a mini-batch; ΔE follows from ΔW.
 
     Args:
-        network: the network.
+        network: as it settled.
         latents: settled states of layers 0..L.
         responses: `Network.respond` of these states.
         weights: weight of each image in the average, not negative; by default all equal.
@@ -98,7 +98,7 @@ def learned(
     """The network after one step, its norms and eigenvalues held.
 
     Args:
-        network: the network.
+        network: before the step.
         directions: what the optimiser made of ``updates.plastic``.
         updates: from `hebbian_updates`.
         rate: step of W and b.

@@ -56,7 +56,7 @@ class ErrorNeurons(eqx.Module):
 
     @abc.abstractmethod
     def error(self, actual: Units, drive: Units) -> Units:
-        """What error neurons send: e."""
+        """The errors e that error neurons send."""
 
     @abc.abstractmethod
     def log_prob(self, actual: Units, drive: Units) -> Nats:

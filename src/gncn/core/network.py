@@ -38,7 +38,7 @@ from gncn.core.settler import Latents, Settler
 
 
 class Responses(NamedTuple):
-    """What all neurons do, given the states: one array of shape (batch, J_l) for each layer.
+    """The activity of all neurons, given the states: for each layer an array of shape (batch, J_l).
 
     Attributes:
         activities: φ^l(z^l); of the data, the data.
@@ -85,7 +85,7 @@ class Population(eqx.Module):
         return self.layer.phi(states)
 
     def actual(self, states: Units, activity: Units) -> Units:
-        """What the prediction is compared with: z or φ(z)."""
+        """The value that is compared with the prediction: z or φ(z)."""
         return activity if self.compared == "activity" else states
 
     def lateral_drive(self, states: Units, activity: Units, products: Products) -> Units:
@@ -208,7 +208,7 @@ class Network(eqx.Module):
         return change - layer.leak * states
 
     def sent_up(self, index: int, latents: Latents, responses: Responses) -> Units:
-        """What the error neurons of one layer send along connections: e, or g' ⊙ e if exact."""
+        """The errors that one layer sends along connections: e, or g' ⊙ e if exact."""
         if not self.circuit.exact:
             return responses.errors[index]
         layer = self.layers[index]

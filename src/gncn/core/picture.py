@@ -1,4 +1,4 @@
-"""What people see of a circuit: `words`, a few lines for `print`, and `svg`, a drawing."""
+"""A circuit for people: `words`, a few lines for `print`, and `svg`, a drawing."""
 
 import inspect
 from collections.abc import Iterable
@@ -55,7 +55,7 @@ def between(numbers: Iterable[Any]) -> str:
 
 
 def about_layer(circuit: "gncn.core.circuit.Circuit", index: int) -> str:
-    """What the neurons of a layer do, but for their number."""
+    """Everything about the neurons of a layer but their number."""
     layer, said = circuit.layers[index], []
     usual = "identity" if index else "sigmoid" if layer.likelihood.binary else "identity"
     if index:

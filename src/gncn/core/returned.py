@@ -24,7 +24,7 @@ def is_own(kind: type) -> bool:
 
 
 def array_of(*shape: int) -> jax.ShapeDtypeStruct:
-    """What stands for an array in single precision."""
+    """A stand-in for an array in single precision: its shape and type."""
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
@@ -36,7 +36,7 @@ def check_returned(
     given: Any = None,
     advice: str = "",
 ) -> Any:
-    """What stands for what a function returns, if it has the structure, shapes and types wanted.
+    """Stand-ins for the values that a function returns, if structure, shapes and types fit.
 
     Arrays among the arguments, too, may be stood for.  With ``wanted=...`` anything will do.  The
     message shows `given`, or all arguments, and ends with `advice`.

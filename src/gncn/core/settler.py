@@ -42,7 +42,7 @@ class Settler(Part, abc.ABC):
     products: Products = "float32"
 
     def prepare(self, network: "gncn.core.network.Network", last: Any) -> Any:
-        """What stays the same while states settle; by default nothing.
+        """Everything that stays the same while states settle; by default nothing.
 
         The network's connections are laid out for products.  `last` is what this returned for
         the mini-batch before; None if there was none.
@@ -50,7 +50,7 @@ class Settler(Part, abc.ABC):
         return ()
 
     def init(self, network: "gncn.core.network.Network", latents: Latents) -> Any:
-        """What is remembered before the first step; by default nothing."""
+        """The memory before the first step; by default nothing."""
         return ()
 
     @property
@@ -73,10 +73,10 @@ class Settler(Part, abc.ABC):
     def step(
         self, network: "gncn.core.network.Network", prepared: Any, latents: Latents, state: Any
     ) -> tuple[Latents, Any]:
-        """The states after a step, and what is remembered of it.
+        """The states after a step, and the memory of it.
 
-        What was remembered so far, from `init` or the step before, is `state`; the rest is as
-        for `plain_step`.
+        `state` is the memory from `init` or from the step before; the rest is as for
+        `plain_step`.
         """
         return self.plain_step(network, prepared, latents), state
 

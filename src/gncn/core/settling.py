@@ -30,7 +30,7 @@ Record = Literal["nothing", "discrepancy", "latents"]
 
 
 class Trajectory(eqx.Module):
-    """What settling went through: entry t is the situation after t steps, t = 0..T.
+    """A record of settling: entry t is the situation after t steps, t = 0..T.
 
     Attributes:
         discrepancy: ψ, total of shape (T+1, batch) and by layer (T+1, batch, predicted).
@@ -67,7 +67,7 @@ class Settled(eqx.Module):
 
 
 class _Loop(NamedTuple):
-    """What the loop of settling carries, for images that may come to rest at different times."""
+    """State of the loop of settling, for images that may come to rest at different times."""
 
     latents: Latents
     state: Any
@@ -89,7 +89,7 @@ def settle(
     grow without bound beyond it.  To settle to rest, train with γ above α_e (`mnist-rest`).
 
     Args:
-        network: the network.
+        network: as `gncn.build` makes it, trained or not.
         x: images in whatever form (`gncn.base.arrays`), shape (batch, pixels); values in
             [0, 1] for a Bernoulli output, any finite ones for a Gaussian.
         n_settle_steps: T; by default the settler's own.

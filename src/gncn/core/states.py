@@ -1,4 +1,4 @@
-"""What settling starts from, checked: data, latent states, and how long it may take."""
+"""The checked start of settling: data, latent states, and the number of steps."""
 
 from typing import Any
 

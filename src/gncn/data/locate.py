@@ -35,7 +35,7 @@ _CHUNK_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class FileStatus:
-    """What is known of one file of a data set on this machine.
+    """One file of a data set on this machine: where it is, and whether it is sound.
 
     ``altered`` is a file with other content than expected.  `detail` says what is wrong and what
     to do; it is empty for a sound file.
@@ -212,7 +212,7 @@ def _get(url: str, path: Path, description: str, most: int) -> None:
 
 
 def _root_cause(error: BaseException) -> str:
-    """What lies below the layers that wrap a network error."""
+    """The innermost of the errors that wrap a network error."""
     # Libraries wrap network errors several times, and only the innermost says what happened.
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from gncn.base.errors import unknown_choice
 
 Part = Literal["train_images", "train_labels", "test_images", "test_labels", "all"]
-"""What a file holds."""
+"""The part of a data set that a file holds."""
 
 
 @dataclass(frozen=True)

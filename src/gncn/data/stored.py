@@ -122,7 +122,7 @@ class StoredImages:
 
 
 def identify(path: Path) -> tuple[int, ...]:
-    """What changes with a file's content: its place on disk, its size, its time.
+    """The identity of a file, which changes with its content: place on disk, size, time.
 
     Raises:
         DataError: there is no such file, or it can't be read.

@@ -1,4 +1,4 @@
-"""What a data set is: `Split` (images with labels) and `Dataset` (three splits).
+"""The classes of data sets: `Split` (images with labels) and `Dataset` (three splits).
 
 Both are frozen and check themselves when built, and their arrays can't be
 written to: a run that holds a `Dataset` knows that nobody changes it.

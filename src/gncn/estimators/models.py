@@ -66,7 +66,7 @@ class Coder(TransformerMixin, WithCodes):
         return as_measurable(self.model_).encode_layers(images)
 
     def inverse_transform(self, X: Any) -> Any:
-        """What codes predict: for binary images the probability of each pixel.
+        """The images that codes predict: for binary ones the probability of each pixel.
 
         Args:
             X: states as `transform` returns them; only the states of the top layer matter.
@@ -91,7 +91,7 @@ class Coder(TransformerMixin, WithCodes):
         return self._padded(self._decode, codes[:, -self._sizes[-1] :])
 
     def reconstruct(self, X: Any) -> Any:
-        """What the model predicts of images once it has seen them; shape (n, pixels)."""
+        """The model's predictions of images that it sees; shape (n, pixels)."""
         check_is_fitted(self)
         return self._padded(self._reconstruct, self._see(X))
 

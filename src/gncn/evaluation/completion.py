@@ -147,7 +147,7 @@ def complete(
 def complete_in_ways(
     ways: Ways, x: Images, visible: Mask, *, on_way: Callable[[str], None] = lambda _: None
 ) -> dict[str, Float[np.ndarray, "images pixels"]]:
-    """What `complete` returns for each way; `on_way` receives the name of the one that comes next.
+    """The answer of `complete` for each way; `on_way` receives the name of the next way.
 
     Raises:
         ConfigError: a sum adds up a way that doesn't come before it.

@@ -72,7 +72,7 @@ class MixtureFit(NamedTuple):
 
     @property
     def status(self) -> str:
-        """What to tell the user: converged, or what to do about it."""
+        """A sentence for the user: the fit converged, or what to do about it."""
         after = f"after {len(self.objective)} EM steps"
         if self.converged:
             return f"Converged {after}."
@@ -142,7 +142,7 @@ def fit_mixture(
         # ½ ε tr Σ⁻¹, since Σ⁻¹ = A^T A and tr A^T A is the sum of squares.
         squares = np.asarray(mixture.whitening).reshape(n_components, -1) ** 2
         penalty = 0.5 * regularisation * np.sum(squares, axis=1)
-        # Those of the last step: most codes stay with their component.
+        # The likeliest of the last step: most codes stay with their component.
         likeliest = np.argmax(responsibilities, axis=1)
         joint = log_joint(mixture, centred, likeliest, penalty)
         blurred = joint - penalty[None, :]

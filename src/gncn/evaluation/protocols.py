@@ -1,4 +1,4 @@
-"""What evaluation asks of a model: a decoder and a prior, joined by `WithPrior`.
+"""The interfaces that evaluation needs: a decoder and a prior, joined by `WithPrior`.
 
 Methods must be traceable by JAX (no NumPy inside).  Make decoders and priors an
 `equinox.Module`, so that their arrays are arguments of the compiled programs, not constants.

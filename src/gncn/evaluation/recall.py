@@ -172,7 +172,7 @@ class Improve(Protocol):
 
 
 Candidates = tuple[Float[Array, "codes images pixels"], Float[Array, "codes images"]]
-"""What each of several codes comes to: a_s, and log p(x_visible|z_s) but for a constant."""
+"""For each of several codes a_s, and log p(x_visible|z_s) up to a constant."""
 
 
 class Refined(eqx.Module):

@@ -30,7 +30,7 @@ def animate(
     """Draw a network settling on one image: what it predicts of the image, and ψ, step by step.
 
     Args:
-        network: the network.
+        network: as `gncn.build` makes it, trained or not.
         image: shape (pixels,) or (rows, columns), values in [0, 1].
         path: a ``.gif`` file, or an ``.html`` page with buttons to step through it.
         n_settle_steps: T; by default the network's own.

@@ -34,7 +34,7 @@ _WAYS = {
     "refined": "the likeliest such codes, improved\nby the model",
     "combined": "a weighted sum of these",
 }
-"""What each way of completing does, in words."""
+"""A description of each way of completing."""
 _N_TO_CHOOSE_BY = 1000
 """Validation images by which the number of neighbours is chosen."""
 

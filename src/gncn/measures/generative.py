@@ -1,4 +1,4 @@
-"""What one asks of a generative model: samples, completions, log p(x), and the prior they need.
+"""The uses of a generative model: samples, completions, log p(x), and the prior that they need.
 
 Any model of the library answers, by its `Measurable`.  Nothing is measured or written here.
 """

@@ -36,7 +36,7 @@ _NO_MEASURES = (
 
 @dataclass(frozen=True)
 class Result:
-    """What a measure found.
+    """The findings of a measure.
 
     Attributes:
         numbers: plain values for ``metrics-SPLIT.json``; its keys are the file's.

@@ -59,7 +59,7 @@ class Measurable(Protocol):
         ...
 
     def activities(self, layer: int, states: States) -> States:
-        """What latent layer `layer` (1..L) sends on: φ of its states, or the states themselves."""
+        """The output of latent layer `layer` (1..L): φ of its states, or the states themselves."""
         return states
 
     def group_sizes(self) -> list[int | None]:
@@ -91,12 +91,12 @@ class Subject:
     """A model, its data, and the codes of all images.
 
     Attributes:
-        model: the model.
+        model: to be measured.
         data: the data it was trained on.
         split: the images that numbers are reported on: ``validation`` or ``test``.
         seed: of everything random in the measurements.
         report: receives what is being done.
-        keep: keeps what takes long, for an evaluation that is killed and goes on.
+        keep: keeps results that take long, so that a killed evaluation can go on.
         priors: the mixtures fitted so far, by their settings.
 
     Raises:

@@ -120,7 +120,7 @@ class Tight(PriorMeasure):
 
         def check(rows: Int[np.ndarray, " rows"]) -> dict[str, Any]:
             first = int(rows[0])
-            # Numbers after those of real images, so no two images share a draw.
+            # Numbered after the real images, so no two images share a draw.
             proposal = propose(x[rows], len(images) + first)
             both = bracket(
                 model,

@@ -226,7 +226,7 @@ def _code(kind: type) -> str:
 
 
 def kept(folder: RunFolder, split: str, trial: int) -> str:
-    """What a folder holds of a model's numbers, in a sentence."""
+    """A sentence that says which numbers of a model a folder holds."""
     path = _Files(folder, split, trial).numbers
     measured = read_json(path).get("seconds", {}) if path.exists() else {}
     if not measured:
@@ -250,7 +250,7 @@ def _why_not(name: str, measure: Measure, subject: Subject, kind: str) -> str:
 
 
 class _Files:
-    """What was measured of one model on one split, in files."""
+    """The files with the measurements of one model on one split."""
 
     def __init__(self, folder: RunFolder, split: str, trial: int) -> None:
         which = split if trial == 0 else f"{split}-{trial}"
@@ -284,7 +284,7 @@ class _Files:
                 self._saved = fitted.prior
 
     def read(self, header: dict[str, Any], measures: tuple[str, ...], report: Report) -> Result:
-        """What was measured before of the same model and images.
+        """Earlier measurements of the same model and images.
 
         Args:
             header: what the numbers to come begin with.

@@ -32,7 +32,7 @@ def _draw_nothing(folder: Path | None) -> list[Path]:
 
 
 class Evaluation(Mapping[str, Any]):
-    """What was measured of a model.  A mapping of the numbers, as ``metrics-SPLIT.json`` has them.
+    """The measurements of a model: a mapping of the numbers, as ``metrics-SPLIT.json`` has them.
 
     Attributes:
         numbers: all numbers, by the names of measures.

@@ -154,7 +154,7 @@ class RunFolder(Callback):
         """Open a folder to go on with the training that it holds; returns its configuration, too.
 
         Args:
-            path: the folder.
+            path: of the run.
             changes: options that are to change, such as ``"training.n_epochs=30"``; only
                 `gncn.training.checkpoints.MAY_CHANGE` may.
 
@@ -261,7 +261,7 @@ class RunFolder(Callback):
         return self.path / "trials" / str(trial)
 
     def digest(self, trial: int = 0) -> str:
-        """What tells the model of one trial from others, 12 hexadecimal digits."""
+        """12 hexadecimal digits that identify the model of one trial."""
         # The description names the arrays by their hash, so its own hash tells all of the model.
         return sha256(read_bytes(self.trial(trial) / DESCRIPTION, MAX_DESCRIPTION_BYTES))[:12]
 

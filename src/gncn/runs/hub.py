@@ -72,7 +72,7 @@ def push_to_hub(
         model: the path of a run's folder, a network or baseline, or a fitted estimator.
         repo_id: ``user/name``; the repository is made if need be.
         licence: of the weights, as the Hub names licences: ``apache-2.0``.
-        measured: what `gncn.evaluate` found, for the card; a run has its own.
+        measured: the result of `gncn.evaluate`, which the card shows; a run has its own.
         trial: which of a run's models.
         private: whether a new repository is private.
         token: of the user; by default the one that is logged in.

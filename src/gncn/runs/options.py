@@ -97,7 +97,7 @@ def _option(
 
 
 def _attributes(kind: type) -> dict[str, str]:
-    """What the docstring of a class says of each attribute."""
+    """The meaning of each attribute in the docstring of a class."""
     text = inspect.cleandoc(kind.__doc__ or "")
     _, _, listed = text.partition("Attributes:\n")
     found: dict[str, str] = {}

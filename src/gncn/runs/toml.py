@@ -37,7 +37,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """What is written in TOML.
+    """The content of a text in TOML.
 
     Raises:
         ValueError: it isn't TOML, or there is too much of it; says why.

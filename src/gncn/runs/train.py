@@ -31,7 +31,7 @@ def train(
 
 
 LOGGERS = ("csv", "jsonl", "tensorboard", *TRACKERS)
-"""What ``--log`` may name: files in the run's folder, and trackers."""
+"""Names that ``--log`` takes: files in the run's folder, and trackers."""
 
 
 def check_loggers(names: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ class Newton(Settler):
 
 
 class Search(NamedTuple):
-    """What Newton and Schulz's iteration carries.
+    """The state of Newton and Schulz's iteration.
 
     Attributes:
         inverse: X.

@@ -11,7 +11,7 @@ from gncn.core.network import Latents, Network, Responses, Units
 from gncn.core.settler import SETTLERS, Settler
 
 Steer = Callable[[int, Units], Units]
-"""What a settler makes of a layer's velocity, from the layer's index and Δz."""
+"""Turns a layer's index and velocity Δz into the velocity that is used."""
 
 
 class Sequential(Settler):

@@ -1,4 +1,4 @@
-"""What a search measures of a trained model: columns of the report, of validation images only."""
+"""The measurements of a search: columns of the report, of validation images only."""
 
 import dataclasses
 import math
@@ -44,8 +44,8 @@ def measure_columns(
 ) -> dict[str, float]:
     """The columns' values of a trained model on validation images.
 
-    What training recorded isn't measured again; nor is what depends on `development_data` alone,
-    which is kept in `of_data`.
+    Numbers that training recorded aren't measured again.  Numbers that depend on
+    `development_data` alone are kept in `of_data`.
 
     Raises:
         ConfigError: a column means nothing for the model.

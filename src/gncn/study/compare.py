@@ -216,7 +216,7 @@ def compare_runs(runs: Sequence[str | Path], *, split: str = "test") -> Comparis
 
 
 def _metrics(folder: RunFolder, split: str) -> dict[int, Any]:
-    """What ``gncn evaluate`` measured, by trial."""
+    """The numbers of ``gncn evaluate``, by trial."""
     found = {}
     for path in sorted(folder.path.glob(f"metrics-{split}*.json")):
         try:
@@ -398,7 +398,7 @@ def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
 
 
 def hints(comparison: Comparison) -> list[str]:
-    """What to know of the numbers: that some runs were measured on the other images."""
+    """Hints about the numbers: some runs may have been measured on the other images."""
     other = "validation" if comparison.split == "test" else "test"
     measured = {
         name: [

@@ -33,7 +33,7 @@ _BEGINNING = b'{"op_code":'
 
 
 class _Outcome(BaseModel):
-    """What the journal says of a trial or final that ended; see `gncn.study.tune`."""
+    """The journal's entry for a trial or final that ended; see `gncn.study.tune`."""
 
     model_config = ConfigDict(strict=True)
     seconds: float
@@ -44,7 +44,7 @@ class _Outcome(BaseModel):
 
 
 class _Attributes(BaseModel):
-    """What the journal says of a search."""
+    """The journal's entry for a search."""
 
     model_config = ConfigDict(strict=True)
     search: dict[str, Any] | None = None

@@ -27,7 +27,7 @@ def pack_pictures(
 
     Args:
         shown: the arrays of ``pictures-SPLIT.safetensors``; may be empty.
-        data: the data.
+        data: of the run.
         split: whose images are shown.
         best_way: of completing; None if it wasn't measured.
 

@@ -19,7 +19,7 @@ from gncn.runs.toml import overlay
 from gncn.study.grid import Grid, placed, read_plan
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-"""What names files."""
+"""A key that can be part of a file's name."""
 Trials = Annotated[int, Field(ge=1, le=10_000)]
 MAX_RUNS = 100_000
 
@@ -94,7 +94,7 @@ class Evaluation(Measuring):
         return names
 
     def of(self, model: str, trial: int, but_for: Collection[str]) -> "Evaluation":
-        """What applies to a trial of a kind of model, but for some measures."""
+        """The measures that apply to a trial of a kind of model, without some of them."""
         left_out = {*but_for, *(self.first_trial_only if trial > 0 else ())}
         possible = {*possible_measures(model)} - left_out
         chosen = tuple(name for name in self.measures if name in possible)
@@ -130,14 +130,14 @@ class RunSpec(Description):
         return described | {"config": config}
 
     def differences(self, recorded: dict[str, Any]) -> list[str]:
-        """What of this spec a recorded one says otherwise; see `differences`."""
+        """The differences of a recorded spec from this one; see `differences`."""
         return differences(recorded, self.model_dump(mode="json"))
 
 
 def differences(
     before: dict[str, Any], after: dict[str, Any], *, but_for: Collection[str] = ()
 ) -> list[str]:
-    """What two specs of a model, as JSON, say differently, in words; empty if nothing.
+    """The differences of two specs of a model, as JSON, in words; empty if there are none.
 
     The folder where data lie doesn't count: records hold a fingerprint.  Options named in
     `but_for`, such as ``config.seed``, don't count either.  An option that one of the specs lacks,
@@ -278,7 +278,7 @@ class Study(Description):
         return self
 
     def title_of(self, key: str) -> str:
-        """What people call a model or a data set of the study."""
+        """The title of a model or a data set of the study."""
         entry = self.models.get(key) or self.data.get(key)
         title = (entry.title if entry else "") or key
         point = entry.point if isinstance(entry, StudyModel) else {}
@@ -307,8 +307,8 @@ class Study(Description):
     ) -> list[RunSpec]:
         """The runs asked for, all first trials first.
 
-        What depends on the data alone is measured by one run on each data set: every run would
-        find the same.
+        Measures that depend on the data alone are taken by one run on each data set: every run
+        would find the same.
 
         Args:
             only: patterns of ``model``, ``model/data`` or ``model/data/trial``.

@@ -97,7 +97,7 @@ def _newly_whole(spec: RunSpec, record: Record) -> tuple[str, ...]:
 
 
 class Estimate(NamedTuple):
-    """What is left to do: seconds of the runs whose length can be estimated; how many can't."""
+    """The work that is left: seconds of runs whose length can be estimated; how many can't."""
 
     seconds: float
     n_unknown: int

@@ -28,15 +28,15 @@ Scalar = bool | int | float | str
 
 
 class Budget(Description):
-    """What every model may spend on every data set.
+    """The budget of every model on every data set.
 
     Attributes:
         trials: settings tried, including pruned and diverged trials.
         random_trials: of them, drawn at random before the search learns from them; none
             is pruned before as many have ended.
         train_images: learn from the first so many training images only; None: from all.
-        finalists: where there are more images than that, so many of the best trials learn from
-            all of them, and so does the recipe that the search began with.  The best of these wins.
+        finalists: of the best trials, if there are more images than that.  In the end they learn
+            from all images, as does the recipe that the search began with.  The best of these wins.
         max_synapses: settings with more are refused, at the cost of a trial.
     """
 
@@ -102,7 +102,7 @@ class Range(Description):
         return json.dumps(value) if isinstance(value, list | tuple) else value
 
     def value(self, drawn: Any) -> Any:
-        """What a value that Optuna drew stands for."""
+        """The setting's value for a value that Optuna drew."""
         # A choice may itself be text; what is no choice as it stands is a list in JSON.
         is_list = isinstance(drawn, str) and self.choices is not None and drawn not in self.choices
         return json.loads(drawn) if is_list else drawn
@@ -122,7 +122,7 @@ class Range(Description):
 
 
 class SearchVariant(Basis):
-    """What differs on one data set; without a reference, the model's counts."""
+    """The differences on one data set; without a reference, the model's counts."""
 
     reference: Reference | None = None
 
@@ -182,13 +182,13 @@ class Search(Description):
         return self
 
     def budget_on(self, data: str) -> Budget:
-        """What every model may spend on a data set."""
+        """The budget of every model on a data set."""
         few = self.data[data].train_images
         # The data's number of training images goes before the budget's.
         return self.budget if few is None else self.budget.model_copy(update={"train_images": few})
 
     def space(self, model: str, data: str) -> dict[str, Range]:
-        """What may vary of a model on a data set, by name."""
+        """The settings of a model that may vary on a data set, by name."""
         entry = self.models[model]
         return entry.space | entry.space_on.get(data, {})
 
@@ -213,7 +213,7 @@ class Search(Description):
 
 
 def value_at(settings: Any, name: str) -> Any:
-    """What a configuration, as plain values, says of a setting named as in a space.
+    """The value of a setting, named as in a space, in a configuration as plain values.
 
     One number for all layers is the value of each.  None if there is no such setting.
     """
@@ -229,7 +229,7 @@ def value_at(settings: Any, name: str) -> Any:
 def references(
     search: Search, model: str, data: str, data_name: str, kind: str
 ) -> dict[str, float]:
-    """What shortfalls of a model on a data set are from, by column.
+    """The references of a model's shortfalls on a data set, by column.
 
     The paper knows the data set as `data_name` and the model as `kind` (``config.model``).
 
@@ -261,7 +261,7 @@ def shortfall(column: str, value: float, reference: float) -> float:
 def objective(
     values: Mapping[str, float], wanted: Mapping[str, float], combine: str
 ) -> tuple[float, dict[str, float]]:
-    """What the search minimises, and the shortfalls that it combines as `combine` says.
+    """The number that the search minimises, and the shortfalls that `combine` joins in it.
 
     `values` are of validation images and `wanted` the references, both by column.
     """

@@ -1,4 +1,4 @@
-"""From records to `Findings`: cells with our number, the paper's and a verdict, for the report.
+"""From records to `Findings`, which the report shows: our numbers, the paper's, and verdicts.
 
 Numbers are means over finished trials.  Data get no verdicts if only a part was
 available, or if the paper doesn't have them.
@@ -45,7 +45,7 @@ AIMS = {
     "top_sparsity": ("active in the top layer", "≤"),
     "m_mse": ("M-MSE", ""),
 }
-"""What targets are for, in words, and which way they bound it; M-MSE may only be the best."""
+"""Each target's number in words, and which way it is bounded; M-MSE may only be the best."""
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ class _Task:
             self.study = self._study()
 
     def description(self) -> dict[str, Any]:
-        """What must stay the same for a search to go on."""
+        """Everything that must stay the same for a search to go on."""
         variants = {name: variant for name, variant in self.entry.on.items() if name == self.data}
         entry = self.entry.model_copy(update={"on": variants})
         return {
@@ -170,7 +170,7 @@ class _Task:
             told = read_json(summary).get("trials_spent") if summary.exists() else 0
         study = read_journal(journal)
         spent = _spent(study)
-        # The journal never has fewer trials than the summary told of.
+        # The journal never has fewer trials than the summary.
         if isinstance(told, int) and told > len(spent):
             raise RunError(
                 f"{journal} holds {len(spent)} of the {told} trials that {summary} records: it is "
@@ -203,7 +203,7 @@ class _Task:
     def _running(self) -> list[FrozenTrial]:
         """Trials at work elsewhere, after those whose processes were killed have been given up.
 
-        What these were trying is tried again.
+        Their settings are tried again.
         """
         running = []
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -221,7 +221,7 @@ class _Task:
         return self.out / f"{self.data}-{self.model}{suffix}"
 
     def _known_params(self) -> dict[str, Any]:
-        """What the recipe itself says of the settings that may vary, where the space allows it.
+        """The recipe's own values of the settings that may vary, where the space allows them.
 
         So a search can't end below what it began with.
         """
@@ -266,7 +266,7 @@ class _Task:
         return self._line(f"trial {len(self.spent())} of {self.budget.trials}", about)
 
     def _outcome(self, trial: Trial | FrozenTrial, images: Dataset, watch: Watch) -> dict[str, Any]:
-        """What comes of a trial's settings: the objective, or why there is none; the rest."""
+        """The outcome of a trial: the objective or why there is none, and all else found."""
         began = time.perf_counter()
         found: dict[str, Any] = {"objective": None}
         try:
@@ -303,7 +303,7 @@ class _Task:
 
     @property
     def finals(self) -> dict[str, dict[str, Any]]:
-        """What came of the trials that learned from all images, by number."""
+        """The outcomes of the trials that learned from all images, by number."""
         return self.study.user_attrs.get(FINALS, {})
 
     def _ranked(self) -> list[FrozenTrial]:
@@ -350,7 +350,7 @@ class _Task:
             return len(self._running()) or len(self._finals_left())
 
     def _line(self, which: str, about: Mapping[str, Any]) -> str:
-        """What came of a trial, in a line."""
+        """The outcome of a trial, in a line."""
         values = ", ".join(f"{name} {value:.3f}" for name, value in about.get("values", {}).items())
         what = values or about["why"]
         return f"{self.model} on {self.data}, {which}: {what} ({about[SECONDS]:.0f} s)"

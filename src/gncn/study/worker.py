@@ -57,7 +57,7 @@ class Worker:
 
     @property
     def errors(self) -> str:
-        """What it wrote to standard error."""
+        """Its standard error so far."""
         return (self._folder / "errors").read_text(encoding="utf-8", errors="replace")
 
     @property

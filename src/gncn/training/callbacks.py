@@ -46,9 +46,9 @@ class Callback:
     Methods that a callback doesn't need can be left out.  An exception that one raises ends the
     training as it stands.
 
-    A callback whose training shall go on after a kill as if there had been none has a ``state``
-    and takes it back by ``restore``: ``state()`` returns it in JSON's types, for each checkpoint,
-    and ``restore(state)`` follows `on_start` where a training goes on.  It has both or none.
+    A callback may have a state that survives a kill.  ``state()`` then returns it in JSON's types,
+    once for each checkpoint.  ``restore(state)`` takes it back, after `on_start`, when a training
+    goes on.  A callback has both methods or neither.
 
     >>> import gncn
     >>> class UntilGood(gncn.Callback):

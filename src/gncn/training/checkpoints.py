@@ -236,7 +236,7 @@ class Keeper:
 def identify(
     models: Sequence[Any], seeds: Sequence[int], configs: Sequence[TrainingConfig], data: Dataset
 ) -> dict[str, Any]:
-    """What a training and the one that goes on must share, by name.
+    """Everything, by name, that must be the same when a training goes on.
 
     Models count by their arrays before training and by the text of all else in them.
     """
@@ -250,7 +250,7 @@ def identify(
 
 
 def environment() -> dict[str, Any]:
-    """What numbers depend on, apart from data and options."""
+    """Versions and hardware, on which numbers depend apart from data and options."""
     return {
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "device": jax.devices()[0].device_kind,
@@ -347,7 +347,7 @@ def _file(path: Path, most: int, about: dict[str, Any]) -> bytes:
 
 
 def _differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
-    """What differs between two descriptions, in words."""
+    """The differences of two descriptions, in words."""
     if isinstance(then, dict) and isinstance(now, dict):
         for key in [*then, *(key for key in now if key not in then)]:
             yield from _differences(then.get(key), now.get(key), f"{name}.{key}" if name else key)

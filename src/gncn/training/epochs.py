@@ -90,11 +90,11 @@ Count = Int[Array | np.ndarray, ""]
 """A number that a program is given, rather than compiled for."""
 
 See = Callable[[Any, Batch, PRNGKeyArray], Statistics]
-"""What is recorded of each held-out image of a block."""
+"""Gives the statistics of each held-out image of a block."""
 
 
 class Learner(eqx.Module):
-    """What learning remembers between mini-batches.
+    """The memory of learning between mini-batches.
 
     Attributes:
         optimizer: state of the Optax optimiser.
@@ -155,7 +155,7 @@ class Method(abc.ABC):
 
     @staticmethod
     def monitored(model: Any, /) -> Monitored:
-        """What of the validation images tells how good a model is; by default its attribute."""
+        """Which validation statistic tells how good a model is; by default its attribute."""
         return model.monitored
 
     @staticmethod

@@ -57,7 +57,7 @@ def hold(
 
 
 Source = Examples | Split
-"""What epochs and evaluations take their images from; a split, if they stay in their file."""
+"""The source of images for epochs and evaluations; a split, if the images stay in their file."""
 
 
 def examples_of(split: Split) -> Source:

@@ -226,7 +226,7 @@ def _fit(
 
 
 class _Epochs:
-    """What stays as it is from epoch to epoch, and how one follows another."""
+    """The parts of a training that all epochs share, and the step from one epoch to the next."""
 
     def __init__(
         self,
@@ -274,7 +274,7 @@ class _Epochs:
     def begins(
         self, n_epochs: int, seeds: Sequence[int], epoch: int = 0, resumed: bool = False
     ) -> Start:
-        """What callbacks hear before the first epoch."""
+        """The news for callbacks before the first epoch."""
         training = [one.model_dump(mode="json") for one in self.configs]
         settings = {"model": self.model_name, "seeds": list(seeds), "training": training}
         return Start(n_epochs, self.method.n_batches, epoch, resumed, settings)

@@ -46,7 +46,7 @@ def reconstruction_error(network: Network, settled: Settled) -> Float[Array, " b
 
 
 def statistics(network: Network, settled: Settled) -> Statistics:
-    """What is recorded of settled images, one value for each."""
+    """Statistics of settled images, one value for each."""
     psi = discrepancy(network, settled.latents, settled.responses)
     active = [jnp.mean(z > ACTIVE, axis=-1) for z in settled.latents[1:]]
     return Statistics(

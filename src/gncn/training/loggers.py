@@ -161,7 +161,7 @@ class FileLogger(Callback):
         self._content, self._training, self._stamp = content, training, self._seen()
 
     def _seen(self) -> tuple[int, ...] | None:
-        """What tells this file from one that another process has written; None without a file."""
+        """The inode, size and time of the file, which another writer changes; None without one."""
         with explained(f"Can't look at {self.path}"):
             if not self.path.exists():
                 return None

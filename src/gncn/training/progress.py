@@ -96,5 +96,5 @@ class Progress:
         return self.epoch - max(self.epochs_kept)
 
     def result(self, status: Status) -> Fit[Any]:
-        """What `fit` returns if training ends here."""
+        """The result of `fit` if training ends here."""
         return Fit(tuple(unstack(self.best)), self.history, status, self.epochs_kept)

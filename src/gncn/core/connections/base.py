@@ -109,7 +109,7 @@ class Synapses(eqx.Module):
     def matrices(
         self, n_source: int, n_target: int
     ) -> tuple[Float[Array, "source target"], Float[Array, "target source"]]:
-        """What `predict` and `send_up` multiply by, for Newton's steps."""
+        """The matrices of `predict` and `send_up`, for Newton's steps."""
         # The images of unit vectors are the rows of any linear map, however it is stored.
         return self.predict(jnp.eye(n_source)), self.send_up(jnp.eye(n_target))
 
