@@ -98,6 +98,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             encoding="utf-8",
+            # Only the CPU is measured.
             env={**os.environ, "JAX_PLATFORMS": "cpu"},
         )
         ready = self._ask(task)
@@ -126,6 +127,7 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             stdin.write(json.dumps(question) + "\n")
             stdin.flush()
+        # An empty answer is the end of the pipe.
         line = self._pipe(self.process.stdout).readline()
         if not line:
             status = self.process.wait()
@@ -177,6 +179,7 @@ class Contestants:
             kind, task = "gncn", {**task, "activation": "relu", "options": OURS[name]}
         else:
             peer = PEERS[name]
+            # Peers with one learning rule compute the same, so the plain loop can stand for them.
             kind = "jax" if stand_in else peer["worker"]
             options = {"derivative": peer["derivative"]}
             task = {**task, "activation": peer["activation"], "options": options}

@@ -141,9 +141,11 @@ def train_for(way: str, data: gncn.Dataset, seed: int, n_epochs: int) -> tuple[g
 
 def measure(network: gncn.Network, data: gncn.Dataset, seed: int) -> dict[str, float]:
     """BCE, probe error and log p(x) of validation images."""
+    # The same number for all ways, so that fitting costs each the same.
     train = dataclasses.replace(data, train=data.train.subset(np.arange(N_CODES)))
     subject = Subject(as_measurable(network), train, "validation", seed)
     x = data.validation.array
+    # Clipped, so that a sure pixel can't make the sum infinite.
     p = np.clip(gncn.reconstruct(network, data.validation.images), 1e-7, 1 - 1e-7)
     bce = -np.sum(np.where(x == 1, np.log(p), np.log1p(-p)), axis=1)
     estimate = Likelihood(n_repeats=1, curve=(100,), other_priors=False).measure(subject).numbers
@@ -168,6 +170,7 @@ def follow(network: gncn.Network, way: str, data: gncn.Dataset) -> dict[str, Any
         ``psi``, the mean discrepancy after each step, and ``seconds_a_step`` of 200 images.
     """
     like = configure(way).models(data)[0]
+    # The network keeps what it learned, and takes over how and how far each step goes.
     network = dataclasses.replace(network, settler=like.settler)
     network = eqx.tree_at(
         lambda n: [layer.step_size for layer in n.layers],
@@ -180,6 +183,7 @@ def follow(network: gncn.Network, way: str, data: gncn.Dataset) -> dict[str, Any
         lambda network, x: gncn.settle(network, x, n_settle_steps=FOLLOWED_STEPS).latents
     )
     x = jnp.asarray(images[:200], jnp.float32)
+    # Compiles.
     jax.block_until_ready(settle(network, x))
     times = []
     for _ in range(5):
@@ -275,7 +279,7 @@ def main(
     ),
     figures: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("docs/figures"),
 ) -> None:
-    """Train networks in each way of saving time, for the same time, and compare them."""
+    """Train networks for the same time in each way of saving time, and compare them."""
     console = Console()
     names = data or ["mnist", "fashion-mnist"]
     ways = way or [one for one in WAYS if epochs or one not in ONLY_EPOCHS]
@@ -313,12 +317,14 @@ def main(
                     **machine(),
                 }
             )
+            # Once, by the network of the first way, which is exact.
             if one == next(iter(WAYS)) and number == 0 and not epochs:
                 kept["followed"][name] = {
                     each: follow(network, each, loaded)
                     for each in WAYS
                     if "training" not in WAYS[each] and "tolerance" not in str(WAYS[each])
                 }
+            # After each run, so that a study that is stopped goes on from here.
             write(out, as_text(kept))
             progress.advance(task)
     for name in names:

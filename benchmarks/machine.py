@@ -69,12 +69,14 @@ def keep(out: Path, part: str, record: Mapping[str, Any]) -> Path:
         path = out / f"{slug()}-{datetime.now(UTC):%Y-%m-%d}.json"
     parts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Parts of other benchmarks on this day stay.
     write(path, json.dumps(parts | {part: record}, indent=1) + "\n")
     return path
 
 
 def write(path: Path, text: str) -> None:
     """Replace a file, so that it is never half written."""
+    # A rename replaces the file in one step.
     half = path.with_name(f".{path.name}.half")
     half.write_text(text, encoding="utf-8")
     half.replace(path)

@@ -1,11 +1,10 @@
 """Measure this library against what a user would otherwise pick; `make bench-peers`.
 
-All train the same network, 784-360-360-360, on the same binary MNIST images in the same
-order from the same first weights (this library draws its own first weights, and
-shuffles each chunk of mini-batches again), with T = 50 settling steps from states
-at zero, mini-batches of 200 and Adam, in single precision on the CPU.  Each runs in a
-process of its own, from a Python environment of its own if it needs other packages; only
-one computes at a time.
+All train the same network, 784-360-360-360, on the same binary MNIST images, in the same order and
+from the same first weights.  (This library draws its own first weights, and shuffles each chunk of
+mini-batches again.)  All take T = 50 settling steps from states at zero, with mini-batches of 200
+and Adam, in single precision on the CPU.  Each runs in a process of its own, from a Python
+environment of its own if it needs other packages.  Only one computes at a time.
 
 Plain JAX: one jitted program a mini-batch, the T steps in a scan.  Plain PyTorch: an
 eager loop without autograd.  Both have φ = ReLU, and W^T without φ' for feedback.  pcx:
@@ -17,17 +16,16 @@ would stay at zero for ever).  Of what each library offers, the fastest way was 
 Off in all four: lateral competition, precision, norm bounds, biases and weight decay.
 What this library's variants do otherwise is in `OURS`.  jpc isn't on PyPI and is left out.
 
-Seconds a batch: settling and learning, compilation excluded, all in turn, round by
-round, in a few sets of processes, since where a process's arrays come to lie moves its
-times by some per cent.
+Seconds a batch: settling and learning, compilation excluded, all in turn, round by round.  They are
+timed in a few sets of processes, since a process's times differ by some per cent with where its
+arrays lie in memory.
 
-Time to equal BCE: all learn in turn, chunk by chunk, each with the best of a few
-learning rates and β, chosen by validation BCE after a short run (an epoch by
-default); only seconds of settling and learning count.  Targets are the lowest BCE that
-a peer has after some epochs.  (Peers with the same φ and φ' compute the same up to rounding, as
-their BCE after the timed batches shows, so the plain JAX loop tries settings for all.)
-Without norm bounds a network's BCE has no floor but a copy of the image, so equal BCE
-says how fast it is fitted, not how good a generative model it is.
+Time to equal BCE: all learn in turn, chunk by chunk.  Each has the best of a few learning rates and
+β, chosen by validation BCE after a short run (an epoch by default).  Only seconds of settling and
+learning count.  Targets are the lowest BCE that a peer has after some epochs.  (Peers with the same
+φ and φ' compute the same up to rounding, as their BCE after the timed batches shows.  So the plain
+JAX loop tries settings for all.)  Without norm bounds a network's BCE has no floor but a copy of
+the image.  Equal BCE says how fast it is fitted, not how good a generative model it is.
 """
 
 import math
@@ -115,6 +113,7 @@ def learn_in_turn(workers: Mapping[str, Worker], n_chunks: int) -> dict[str, Cur
     for _ in range(n_chunks):
         for name, worker in workers.items():
             seconds, before = curves[name][-1]
+            # A network that diverged would only cost time.
             if math.isfinite(before):
                 seconds += worker.learn()
                 curves[name].append((seconds, worker.bce()))
@@ -142,6 +141,7 @@ def seconds_to(curve: Curve, target: float) -> float | None:
         return before
     for after, low in curve[1:]:
         if low <= target:
+            # On a straight line, since BCE is known at the ends of chunks only.
             return before + (after - before) * (high - target) / (high - low)
         before, high = after, low
     return None
@@ -172,6 +172,7 @@ def compare_curves(
     for n in epochs:
         target = lowest(curves, peers, n * chunks_an_epoch)
         if math.isinf(target):
+            # All peers have diverged by then, so there is no target.
             continue
         seconds = {name: seconds_to(curve, target) for name, curve in curves.items()}
         there = {k: s for k, s in seconds.items() if k in peers and s is not None}
@@ -347,6 +348,7 @@ def main(
             tried = try_settings(console, contestants, every, search)
             settings = {name: choose(tried, name) for name in contestants.names}
             record |= {"tried": tried, "settings": settings}
+            # Kept after each stage, since the next takes long and may fail.
             save(record, out)
             with contestants.start(settings, every, n_chunks) as all_:
                 curves = learn_in_turn(all_, n_chunks)

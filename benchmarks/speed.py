@@ -1,12 +1,12 @@
 """`make bench`: how near training comes to the arithmetic that it can't avoid.
 
-The floor of an epoch is the arithmetic of the six dense products of a settling step (three
-predictions W φ, three messages E e), T times for each mini-batch, divided by the best rate at which
-JAX multiplies matrices of those shapes in the same run.  (Training leaves out nine of these 6 T
-products, which are the same for every image, and does six more to learn: 297 for 300 with T = 50.)
-The floor is measured again just before each second of training, so that a change in the machine's
-speed hits both.  The result is the median of such turns' ratios, for several sizes of mini-batches
-and for wider layers.
+A settling step has six dense products: three predictions W φ and three messages E e.  The floor of
+an epoch is their arithmetic, T times for each mini-batch, divided by the best rate at which JAX
+multiplies matrices of those shapes in the same run.  (Training leaves out nine of these 6 T
+products, which are the same for every image.  It does six more to learn: 297 for 300 with T = 50.)
+The floor is measured again just before each second of training.  So a change in the machine's speed
+hits both.  The result is the median of such turns' ratios, for several sizes of mini-batches and
+for wider layers.
 
 Three more numbers show where the time above the floor goes: a loop of those six products and
 nothing else shows what JAX makes of them; settling alone adds the functions φ and g; settling with
@@ -112,12 +112,14 @@ def product_chain(rows: int, inner: int, columns: int, n: int) -> Callable[[], A
     left = jax.random.normal(key, (rows, inner))
     chains: dict[float, Callable[[], Any]] = {}
     for transposed in (False, True):
+        # The better of both layouts counts, since a floor is the best rate that there is.
         right = jax.random.normal(key, (columns, inner) if transposed else (inner, columns))
 
         @jax.jit
         def chain(left: jax.Array, right: jax.Array, transposed: bool = transposed) -> jax.Array:
             def step(left: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
                 product = left @ (right.T if transposed else right)
+                # Each product depends a little on the one before, so none can be left out.
                 return left.at[0, 0].set(product[0, 0] * 1e-9), product[0, 0]
 
             return lax.scan(step, left, None, length=n)[1]
@@ -131,9 +133,11 @@ def floor_timer(sizes: tuple[int, ...], batch: int, n_steps: int) -> Callable[[]
     """A call that measures how long the dense products of one mini-batch's settling take."""
     chains = []
     for below, above in itertools.pairwise(sizes):
+        # More repeats of small products, so that each measurement takes about as long.
         n = max(5, round(CHAIN_FLOP / (2 * batch * above * below)))
         for shape in ((batch, above, below), (batch, below, above)):
             chains.append((product_chain(*shape, n), n_steps / n))
+    # The best of two, since anything else on the machine only makes them slower.
     return lambda: sum(share * min(timed(chain, 2)) for chain, share in chains)
 
 
@@ -150,6 +154,7 @@ def products_timer(sizes: tuple[int, ...], batch: int, n_batches: int) -> Callab
         messages = [e @ w.T for e, w in zip(errors, feedback, strict=True)]
         return [z + 0.1 * m for z, m in zip(states, messages, strict=True)], None
 
+    # Unrolled as `gncn.core.fast` unrolls settling.
     loop = jax.jit(lambda states: lax.scan(step, states, length=50 * n_batches, unroll=10)[0])
     return lambda: timed(lambda: loop(start), 1)[0]
 
@@ -184,12 +189,14 @@ def measure_ratio(rounds: int, sizes: tuple[int, ...], batch: int) -> dict[str, 
         timers[name] = settle_timer(shaped(network), data, n_batches)
     timers[PRODUCTS] = products_timer((784, *sizes), batch, n_batches)
     floor = floor_timer((784, *sizes), batch, 50)
+    # Compiles, before turns begin.
     for timer in timers.values():
         timer()
     found: dict[str, Any] = {name: {"floor": [], "seconds": []} for name in timers}
     what = f"mini-batches of {batch}, {sizes[0]} wide"
     for _ in track(range(rounds), what, console=Console(stderr=True), transient=True):
         for name, timer in timers.items():
+            # The floor just before each measurement: both see the machine at the same speed.
             found[name]["floor"].append(floor())
             found[name]["seconds"].append(min(timer(), timer()) / n_batches)
     return found
@@ -219,6 +226,7 @@ def measure_scaling() -> dict[str, Any]:
 
 def measure_streaming(rounds: int, n_images: int) -> dict[str, Any]:
     """Epochs over grey bytes in a file, streamed and in memory, with few and many steps."""
+    # Grey bytes: binarising them is a part of what streaming costs.
     images = gncn.load_dataset("mnist").train.array[:n_images] * np.uint8(255)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -242,6 +250,7 @@ def measure_trials(rounds: int, n_images: int, n_trials: int) -> dict[str, Any]:
     for n_steps in (5, 50):
         alone = epoch_timer(configure(n_settle_steps=n_steps), data)
         together = epoch_timer(configure(n_settle_steps=n_steps, n_trials=n_trials), data)
+        # As many runs of one trial as the other side has in its program.
         sides = {"alone": [alone] * n_trials, "in one program": [together]}
         found[f"T={n_steps}"] = {"trials": n_trials, **in_turn(sides, rounds)}
     return found
@@ -270,6 +279,7 @@ def measure_epoch(**options: int) -> dict[str, float]:
     """An epoch and peak memory, in a process of its own: see `one_epoch`."""
     asked = [f"--{name}={value}" for name, value in options.items()]
     done = subprocess.run(
+        # Peak memory is a process's own, so each measurement needs a new one.
         [sys.executable, "-m", "benchmarks.speed", "--only-epoch", *asked],
         capture_output=True,
         encoding="utf-8",
@@ -281,8 +291,8 @@ def measure_epoch(**options: int) -> dict[str, float]:
 def one_epoch(batch: int, width: int | None) -> dict[str, float]:
     """Train for one MNIST epoch; return its time and this process's peak memory.
 
-    The network is the paper's, which learns from all images, or, if a width is given, one of
-    three layers as wide, which learns from 10,000 images with T = 5, to be done sooner.
+    Without a width the network is the paper's, and learns from all images.  With one it has three
+    layers as wide, and learns from 10,000 images with T = 5, to be done sooner.
     """
     data, config = gncn.load_dataset("mnist"), configure(batch=batch)
     if width is not None:
@@ -300,6 +310,7 @@ def peak_mib() -> float:
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
+        # macOS counts bytes, Linux kilobytes.
         unit = 2**20 if sys.platform == "darwin" else 2**10
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 2**10

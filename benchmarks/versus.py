@@ -4,9 +4,9 @@ OLD and NEW are two checkouts, each with a folder ``src``.  For each preset a pr
 version learns epoch by epoch, and the two take turns, so that a change in the machine's speed hits
 both.  The result is the median of the rounds' ratios, new over old, with its spread.
 
-The first epoch of each process, in which programs are compiled, does not count.  Where a process's
-arrays come to lie makes it faster or slower for as long as it lives, so several processes of each
-version are timed, one pair after the other.
+The first epoch of each process, in which programs are compiled, does not count.  A process is
+faster or slower for as long as it lives, by where its arrays lie in memory.  So several processes
+of each version are timed, one pair after the other.
 
 The processes use `gncn.load_config`, `gncn.load_dataset` and `gncn.fit` alone, and run with this
 Python: its packages serve both versions.
@@ -67,6 +67,7 @@ class Version:
         if not (src / "gncn").is_dir():
             raise typer.BadParameter(f"{folder} has no src/gncn; give a checkout of gncn.")
         asked = {"src": str(src), "preset": preset, "images": images}
+        # More epochs than are ever asked for: the parent ends the process.
         asked["overrides"] = ["training.n_epochs=1000", *overrides]
         self.process = subprocess.Popen(
             [sys.executable, "-c", WORKER, json.dumps(asked)],
@@ -78,6 +79,7 @@ class Version:
 
     def epoch(self) -> dict[str, float]:
         """Learn for an epoch; returns its ``seconds`` and its training ``error``."""
+        # One line each way is one epoch, so only one of the two computes at a time.
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -120,6 +122,7 @@ def compare(
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     error: dict[str, float] = {}
     for start in range(starts):
+        # The order alternates, so that neither side always comes first.
         order = SIDES if start % 2 == 0 else SIDES[::-1]
         versions = {}
         try:
@@ -134,6 +137,7 @@ def compare(
         finally:
             for version in versions.values():
                 version.close()
+    # Within a round, so that slow rounds of the machine cancel.
     ratios = [new / old for old, new in zip(seconds["old"], seconds["new"], strict=True)]
     return {"preset": preset, "images": images, "seconds": seconds, "ratios": ratios} | {
         "error": error

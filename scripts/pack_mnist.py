@@ -45,6 +45,7 @@ def pack(folder: Path) -> dict[str, UInt8[np.ndarray, "..."]]:
         assert file.shape is not None
         array = parse_idx(read_verified(path, info, file), file.shape)
         if array.ndim == 3:
+            # 127.5 of 255 is the paper's threshold of 0.5.
             array = np.packbits(array >= 127.5, axis=-1)
         arrays[file.part] = array
     return arrays
@@ -64,6 +65,7 @@ def write_archive(arrays: Mapping[str, UInt8[np.ndarray, "..."]]) -> bytes:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy", date_time=EPOCH)
             member.compress_type = zipfile.ZIP_LZMA
+            # As on Unix, whatever system writes it, so that the bytes are the same.
             member.create_system = 3
             member.external_attr = 0o644 << 16
             data = io.BytesIO()

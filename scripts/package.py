@@ -43,6 +43,7 @@ def main() -> None:
                 sys.exit(f"{file.name} is larger than {MAX_BYTES:,} bytes.")
         run(sys.executable, "-m", "venv", place / "clean")
         clean = place / "clean" / "bin"
+        # The wheel alone, without the checkout, which could hide that a file is missing in it.
         run(clean / "python", *pip, "-c", ROOT / "constraints.txt", *wheels)
         run(clean / "gncn", "--help", cwd=place)
         run(clean / "python", "-m", "gncn", *TRAIN, place / "run", cwd=place)

@@ -21,6 +21,7 @@ PYTHONS = {"oldest": ("3.11",), "newest": ("3.13", "3.12")}
 def lower_bounds() -> list[str]:
     """The oldest version of each package that users need, as pip's constraints."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    # Oldest versions of what users need; tools of development may be newer.
     needed = set(project["dependencies"])
     for extra, packages in project["optional-dependencies"].items():
         if extra != "dev":

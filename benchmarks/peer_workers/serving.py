@@ -1,8 +1,8 @@
 """What every worker of `benchmarks.peers` does, whatever library it trains with.
 
-A worker is a process of its own, in a Python of its own, started with the path of a
-NumPy file that holds the binary images ``train`` and ``validation``.  It reads one JSON
-object a line on standard input and answers each with one line on standard output:
+A worker is a process of its own, in a Python of its own.  It is started with the path of a NumPy
+file that holds the binary images ``train`` and ``validation``.  It reads one JSON object a line on
+standard input and answers each with one line on standard output:
 
 | asked | answered |
 |---|---|
@@ -87,6 +87,7 @@ def chunks(images: np.ndarray, task: Task) -> Iterator[np.ndarray]:
     whole = len(images) // task.batch * task.batch
     while True:
         while len(pending) < n_images:
+            # Mini-batches may run over the end of an epoch.
             pending = np.concatenate([pending, rng.permutation(len(images))[:whole]])
         chosen, pending = pending[:n_images], pending[n_images:]
         yield images[chosen].reshape(task.chunk, task.batch, -1)
@@ -114,6 +115,7 @@ def serve(start: Callable[[Task], Peer]) -> None:
         train, validation = arrays["train"], arrays["validation"]
     task = Task(**json.loads(sys.stdin.readline()))
     peer = start(task)
+    # A chunk that compiles, and is forgotten before anything is timed.
     peer.learn(next(chunks(train, task)))
     evaluate(peer, validation, task.batch)
     peer.restart()

@@ -35,6 +35,7 @@ class Plain:
         """Settle and learn."""
         for x in images:
             self.weights, self.state = self._learn(self.weights, self.state, x)
+        # JAX returns before it has computed.
         jax.block_until_ready(self.weights)
 
     def bce(self, images: np.ndarray) -> np.ndarray:
@@ -51,6 +52,7 @@ class Plain:
     def _settle(self, weights: Arrays, x: jax.Array) -> Arrays:
         def step(states: Arrays, nothing: None) -> tuple[Arrays, None]:
             _, errors, _ = self._respond(weights, states)
+            # Layer l hears the errors of the layer below and its own; nothing predicts the top.
             below, own = errors, [*errors[1:], 0.0]
             moved = [states[0]]
             for w, e, mine, z in zip(weights, below, own, states[1:], strict=True):
@@ -67,6 +69,7 @@ class Plain:
     def _learn(self, weights: Arrays, state: Any, x: jax.Array) -> tuple[Any, Any]:
         x = x.astype(jnp.float32)
         active, errors, _ = self._respond(weights, self._settle(weights, x))
+        # Optax descends, and ψ is ascended.
         down = [-a.T @ e / x.shape[0] for a, e in zip(active, errors, strict=True)]
         steps, state = self.optimiser.update(down, state)
         return optax.apply_updates(weights, steps), state

@@ -1,9 +1,9 @@
 """Predictive coding with ngc-learn 3, for `benchmarks.peers`.
 
 Rate cells, error cells and Hebbian synapses wired as in ngc-learn's museum of models;
-error synapses are kept the transpose of the predictive ones.  The compiled processes
-(``process.run.compiled``, pure functions of the state) are joined in one ``jax.jit`` a
-mini-batch, the T steps a scan in it, which is faster than running one after another.
+error synapses are kept the transpose of the predictive ones.  The compiled processes,
+``process.run.compiled``, are pure functions of the state.  One ``jax.jit`` a mini-batch joins
+them, with the T steps as a scan.  That is faster than running one after another.
 """
 
 from functools import partial

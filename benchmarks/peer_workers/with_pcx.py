@@ -1,9 +1,9 @@
 """Predictive coding with pcx, for `benchmarks.peers`.
 
-A decoder as in pcx's own tutorials: linear layers between vodes, energies differentiated
-in the states for settling and in the weights for learning, all under one ``pxf.jit``, the
-T steps unrolled, which is faster here than ``pxf.scan``.  States start at zero; energies
-are squared errors, and the Bernoulli's for the data.
+A decoder as in pcx's own tutorials, with linear layers between vodes.  Energies are differentiated
+in the states for settling, and in the weights for learning.  All is under one ``pxf.jit``, with
+the T steps unrolled, which is faster here than ``pxf.scan``.  States start at zero; energies are
+squared errors, and the Bernoulli's for the data.
 """
 
 from importlib.metadata import version
@@ -54,6 +54,7 @@ class Decoder(pxc.EnergyModule):
             *(pxc.Vode(pxc.se_energy, **start) for _ in down[1:-1]),
             pxc.Vode(bernoulli_energy),
         ]
+        # The data stay clamped while states settle.
         self.vodes[-1].h.frozen = True
 
     def __call__(self, x: jax.Array | None) -> jax.Array:
@@ -91,6 +92,7 @@ def settle(x: jax.Array, n_steps: int, model: Decoder, states: pxu.Optim) -> Non
         predict(x, model=model)
 
     down = pxf.value_and_grad(STATES.to([False, True]))(energy)
+    # A loop of Python, which is unrolled when it is compiled.
     for _ in range(n_steps):
         with pxu.step(model, clear_params=pxc.VodeParam.Cache):
             _, gradient = down(model=model)
@@ -107,6 +109,7 @@ def learn(
     down = pxf.value_and_grad(pxu.M(pxnn.LayerParam).to([False, True]))(energy)
     with pxu.step(model, clear_params=pxc.VodeParam.Cache):
         _, gradient = down(model=model)
+    # The energy is a sum over the batch; Adam is given its mean.
     weights.step(model, gradient["model"], scale_by=1 / x.shape[0])
 
 
@@ -147,6 +150,7 @@ class WithPcx:
         given = {"model": self.model, "states": self.states, "weights": self.weights}
         for x in images:
             learn(self.task.n_steps, x, **given)
+        # JAX returns before it has computed.
         jax.block_until_ready(self.model.layers[-1].nn.weight.get())
 
     def bce(self, images: np.ndarray) -> np.ndarray:
