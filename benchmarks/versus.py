@@ -1,7 +1,7 @@
 """`python -m benchmarks.versus OLD NEW`: two versions of this library timed against each other.
 
 OLD and NEW are two checkouts, each with a folder ``src``.  For each preset a process of each
-version learns epoch by epoch, and the two take turns, so that a change in the machine's speed hits
+version learns epoch by epoch.  The two take turns, so that a change in the machine's speed hits
 both.  The result is the median of the rounds' ratios, new over old, with its spread.
 
 The first epoch of each process, in which programs are compiled, does not count.  A process is

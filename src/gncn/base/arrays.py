@@ -1,7 +1,7 @@
 """Any array that a user has, as plain numbers: `as_images`, `as_codes`, `as_labels`.
 
-Whatever takes images, codes or labels from users calls one of these, so that the whole library
-accepts and refuses the same things in the same words.  Other libraries' arrays are known by what
+Whatever takes images, codes or labels from users calls one of these.  So the whole library accepts
+and refuses the same things in the same words.  Other libraries' arrays are known by what
 they can do and never imported: lists, array-likes (``__array__``, ``__dlpack__``), frames and
 series, tensors, masked arrays, sparse matrices, images of PIL and lists of any of these.
 

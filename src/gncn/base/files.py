@@ -1,7 +1,7 @@
 """Files: written whole or not at all, read as if a stranger had written them.
 
-A reader of a file says how large it may be and how much it may hold, and is refused more before
-memory is taken for it.
+A reader of a file says how large it may be and how much it may hold.  More is refused before memory
+is taken for it.
 """
 
 import errno

@@ -5,8 +5,8 @@
 Binary images have no density under a Gaussian mixture, so p(x) needs a convention.  The
 paper's is the one of its other models, estimated with S = 5000 draws: y takes the place
 of the code, and "the images sampled from the mixture model" are "clipped to lie in the
-range [0, 1]".  Clipped to exactly 0 or 1, one wrong pixel would make p(x) = 0; hence ε,
-about which the paper is silent.
+range [0, 1]".  Clipped to exactly 0 or 1, one wrong pixel would make p(x) = 0.  So
+there is an ε, about which the paper is silent.
 
 With ``emission="means"`` the means μ_k are clipped instead and y is the mean of a
 component drawn by π: then p(x) = Σ_k π_k Π_d Bernoulli(x_d; clip(μ_kd)) exactly, a sum

@@ -29,8 +29,8 @@ from gncn.core.products import product
 Strength = Float[Array, ""]
 
 _TILE = 16
-"""Columns that a CPU's products work on at once.  A tile that is more than half full costs a
-CPU more than a full one, since it works on its parts one after the other."""
+"""Columns that a CPU's products work on at once.  A tile that is more than half full costs
+more than a full one, since a CPU works on its parts one after the other."""
 _LARGEST_MASK = 1 << 28
 """Bytes that a packed mask may unpack to."""
 

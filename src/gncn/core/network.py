@@ -1,7 +1,7 @@
 """The network: populations of neurons, the synapses between them, and what they do.
 
-A `Network` is a pytree.  Its leaves are the synapses and the numbers that govern settling,
-so several networks of one circuit can be stacked and run by one compiled program.
+A `Network` is a pytree.  Its leaves are the synapses and the numbers that govern settling.  So
+several networks of one circuit can be stacked and run by one compiled program.
 
 ======================  ==================================================================
 symbol                  where it stands

@@ -1,7 +1,7 @@
 """Reading the files that data sets are distributed as (idx, gzipped idx, npz, mat), and our MNIST.
 
-Files come from strangers, so nothing is unpickled, decompression stops at the
-size expected, and content is checked against a known hash before it is parsed.
+Files come from strangers, so nothing is unpickled, and decompression stops at the size expected.
+Content is checked against a known hash before it is parsed.
 
 MNIST is embedded in this package, in 1.4 MB: ``assets/mnist.npz``, written by
 ``scripts/pack_mnist.py``, holds ``train_images`` (60000, 28, 4), ``test_images`` (10000, 28, 4),
@@ -98,7 +98,7 @@ def verified_content(raw: bytes, info: DatasetInfo, file: DataFile) -> bytes:
     if received == file.digest:
         return content
     hashes = f"(expected content {file.digest}; received {received})"
-    # Data sets of one layout are easily mixed up, so it is said whose file this is.
+    # Data sets of one layout are easily mixed up, so the message says whose file this is.
     owner = owner_of({_digest(content, "sha256"), _digest(content, "md5")})
     if owner is not None and owner != info.name:
         raise ForeignFileError(f"a file of {owner!r}, not of {info.name!r} {hashes}")

@@ -1,8 +1,8 @@
 """Where files of data sets are looked for: a given folder, the cache, the network.
 
-A folder given explicitly is the only place looked in. Otherwise the folder named
-by the environment variable ``GNCN_DATA`` is looked in, then the cache (the
-operating system's, or the folder named by ``GNCN_CACHE``), then the mirrors.
+A folder given explicitly is the only place looked in. Otherwise the search goes through the folder
+named by the environment variable ``GNCN_DATA``, then the cache, then the mirrors. The cache is the
+operating system's, or the folder named by ``GNCN_CACHE``.
 """
 
 import os

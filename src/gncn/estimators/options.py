@@ -45,7 +45,7 @@ def sections_of(kind: str) -> dict[str, str]:
 
 
 def set_of(section: Any, left_out: set[str]) -> list[str]:
-    """The options of a section, in their order, but for those left out."""
+    """The options of a section, in their order, without the ones left out."""
     return [name for name in type(section).model_fields if name not in left_out]
 
 

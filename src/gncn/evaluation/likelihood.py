@@ -2,14 +2,14 @@
 
     log p̂_S(x) = log (1/S) Σ_s p(x|z_s) = logsumexp_s log p(x|z_s) − log S,   z_s ~ p(z)
 
-**This is a stochastic lower bound.**  p̂_S is an unbiased estimate of p(x), so by Jensen's
-inequality its logarithm is below log p(x) on average, and rises with S.  For a model
-whose posterior is much narrower than its prior the shortfall is tens of nats at S = 5000,
-so the number says as much about S as about the model: look at the curve over S.
+**This is a stochastic lower bound.**  p̂_S is an unbiased estimate of p(x).  By Jensen's
+inequality its logarithm is below log p(x) on average, and rises with S.  For a model whose
+posterior is much narrower than its prior the shortfall is tens of nats at S = 5000.  The number
+then says as much about S as about the model: look at the curve over S.
 
-The published numbers come from a script that adds log S instead of subtracting it;
-`LikelihoodCurve.paper_mean` restates a result in that convention, which is 2 log S
-higher (17.03 nats at S = 5000), for comparison with published tables and nothing else.
+The published numbers come from a script that adds log S instead of subtracting it.
+`LikelihoodCurve.paper_mean` restates a result in that convention, which is 2 log S higher:
+17.03 nats at S = 5000.  It serves comparison with published tables and nothing else.
 
 Importance sampling from a proposal q(z|x) that knows the image gives, with z_s ~ q,
 
@@ -266,7 +266,7 @@ def by_blocks(
             f"Each array of the proposal must have a leading axis of {len(images)} images; "
             f"received leading axes of {sorted(sizes)}."
         )
-    # Blocks have equal length; the last repeats an image, and what is said of it is dropped.
+    # Blocks have equal length; the last repeats an image, whose surplus results are dropped.
     parts = []
     for rows, kept in blocks(len(images), _IMAGES_WEIGHED):
         own = jax.tree.map(lambda leaf, rows=rows: leaf[rows], proposal)

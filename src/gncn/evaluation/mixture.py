@@ -95,8 +95,8 @@ class Mixture(eqx.Module):
     def precision_near(self, code: Float[Array, " dim"]) -> Float[Array, "dim dim"]:
         """Σ_k r_k Σ_k^{-1} with the responsibilities r of a code's likeliest components.
 
-        That is minus the second derivative of log p(z), but for the term that says how components
-        differ, which would make it indefinite between them.
+        That is minus the second derivative of log p(z), without one term.  The term says how
+        components differ, and would make it indefinite between them.
         """
         joint = self.component_log_prob(code[None])[0] + self.logits
         highest, chosen = lax.top_k(joint, min(_NEAR, self.n_components))

@@ -226,11 +226,11 @@ def log_joint(
 ) -> Float[np.ndarray, "codes components"]:
     """Terms log π_k N(z_n; μ_k, Σ_k); -inf for pairs that surely don't count.
 
-    A is lower triangular, so the first entries of A(z − μ) need the first of z alone, and their
-    squares bound ‖A(z − μ)‖² from below: enough, most often, to leave a pair out.
+    A is lower triangular, so the first entries of A(z − μ) need only the first entries of z.  Their
+    squares bound ‖A(z − μ)‖² from below, which is mostly enough to leave a pair out.
 
-    The search begins from each code's `likeliest` component as far as is known; the nearer to the
-    truth, the less there is to do.  A pair is left out only if its share of the sum over k is
+    The search begins from each code's `likeliest` component, as far as it is known.  The nearer to
+    the truth it is, the less there is to do.  A pair is left out only if its share of the sum over k is
     below 1e-12, both with a component's `penalty` subtracted and without.
     """
     if mixture.covariance == "diagonal" or mixture.dim < _MANY:

@@ -167,7 +167,7 @@ class _Asked(dict[str, Any]):
 
 
 def _owners(but_for: str) -> dict[str, str]:
-    """Whose the keys of numbers are, but for the keys of one measure."""
+    """Who owns each key of the numbers, without the keys of one measure."""
     owners = dict.fromkeys(_NO_MEASURES, "the library's own")
     for name in MEASURES.names():
         asked = _Asked({name: None})

@@ -1,7 +1,7 @@
 """`all_options`: every option of a configuration, as the classes that declare it describe it.
 
-The meaning of an option is its field's description, or its entry under ``Attributes:`` in the
-docstring of the class or of one of its base classes.
+The meaning of an option is its field's description, or else its entry under ``Attributes:`` in a
+docstring: of the class, or of one of its base classes.
 """
 
 import inspect

@@ -329,7 +329,7 @@ class _Task:
     def final(self) -> str | None:
         """Let a trial's settings learn from all images; returns a line that tells of it.
 
-        None if no trial is left to do so, but for those that other processes are at.
+        None if no trial is left, apart from trials that other processes are at.
         """
         for number in self._finals_left():
             with suppress(InUseError), self._claim(f"final-{number}"):

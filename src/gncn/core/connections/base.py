@@ -1,7 +1,7 @@
 """`Connection`, the description of one connection, and `Synapses`, what `build` makes of it.
 
-A connection predicts its `target` layer from its `source` layer, and carries the target's
-errors back up to the source (Eqs 1, 2, 3 and 15).
+A connection predicts its `target` layer from its `source` layer.  It carries the target's errors
+back up to the source (Eqs 1, 2, 3 and 15).
 """
 
 import abc
