@@ -40,7 +40,7 @@ def named_arrays(tree: Any) -> dict[str, np.ndarray]:
 def pack(arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None) -> bytes:
     """The content of a safetensors file that holds arrays.
 
-    safetensors writes an array's memory as it lies and ignores strides, so the order must be C.
+    safetensors writes an array's memory as it lies and ignores strides, so it must be in C order.
     """
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     return save_tensors(ordered, metadata=metadata)

@@ -230,8 +230,8 @@ def log_joint(
     squares bound ‖A(z − μ)‖² from below, which is mostly enough to leave a pair out.
 
     The search begins from each code's `likeliest` component, as far as it is known.  The nearer to
-    the truth it is, the less there is to do.  A pair is left out only if its share of the sum over k is
-    below 1e-12, both with a component's `penalty` subtracted and without.
+    the truth it is, the less there is to do.  A pair is left out only if its share of the sum
+    over k is below 1e-12, both with a component's `penalty` subtracted and without.
     """
     if mixture.covariance == "diagonal" or mixture.dim < _MANY:
         parts = [

@@ -76,8 +76,8 @@ def train_run(
     The folder was just created, or opened to go on (`RunFolder.resume`).  A checkpoint is written
     after every epoch, and within it as `gncn.training.checkpoints.Checkpoints` says.
 
-    A GVAE-CV may have several variances to choose from.  The folder then holds the best so far, with
-    its own configuration.  ``run.json`` holds the ψ that each reached.
+    A GVAE-CV may have several variances to choose from.  The folder then holds the best so far,
+    with its own configuration.  ``run.json`` holds the ψ that each reached.
 
     If no epoch ends, the run that was to be replaced is put back.  If an option or the data are
     refused, a new folder is removed.  If training diverges, the folder holds the last good state,
