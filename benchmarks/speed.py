@@ -2,8 +2,8 @@
 
 A settling step has six dense products: three predictions W φ and three messages E e.  The floor of
 an epoch is their arithmetic, T times for each mini-batch, divided by a rate.  The rate is the best
-at which JAX multiplies matrices of those shapes in the same run.  (Training leaves out nine of these
-6 T products, which are the same for every image.  It does six more to learn: 297 for 300 with
+at which JAX multiplies matrices of those shapes in the same run.  (Training leaves out nine of
+these 6 T products, which are the same for every image.  It does six more to learn: 297 for 300 with
 T = 50.)
 The floor is measured again just before each second of training.  So a change in the machine's speed
 hits both.  The result is the median of such turns' ratios, for several sizes of mini-batches and
