@@ -146,7 +146,6 @@ def parse_silhouettes(content: bytes, info: DatasetInfo) -> tuple[Split, Split, 
         # Columns were stored one after the other, so an image is the transpose of what is read.
         stored = arrays[f"{name}_data"].reshape(-1, cols, rows).transpose(0, 2, 1)
         labels = arrays[f"{name}_labels"][:, 0].astype(np.int32) - 1
-        # Foreground 0 becomes foreground 1.
         return Split(1 - stored.reshape(len(stored), -1), labels)
 
     return split("train"), split("val"), split("test")

@@ -159,7 +159,6 @@ class Estimator(BaseEstimator):
         n = len(images)
         # A program is compiled for each number of images, so there are few: 64 or multiples of 512.
         size = _FEW if n <= _FEW else -(-n // _MANY) * _MANY
-        # The last image fills the rest up.
         rows = np.minimum(np.arange(size), n - 1)
         with shown_progress(self.progress, "working on images"):
             found = function(images[rows])

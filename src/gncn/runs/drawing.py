@@ -120,7 +120,6 @@ def draw_watched(
     predictions = np.asarray(network.respond(states).predictions[0])
     psi = np.asarray(trajectory.discrepancy.layers[:, 0])
     shape = image_shape(data.n_pixels, data.image_shape)
-    # Each frame is what the states of one step predict.
     for one in moving:
         draw_animation(one, image, predictions, psi.sum(axis=1), shape, title)
     latents = [np.asarray(layer) for layer in states[1:]]

@@ -188,7 +188,6 @@ class RunFolder(Callback):
                 f"replaced. Begin again in another folder: `gncn train --config "
                 f"{folder.path / CONFIG} --out FOLDER`."
             )
-        # With the options that changed.
         write_atomic(folder.path / CONFIG, config.to_toml())
         resumed = [*folder.about.get("resumed", ()), now()]
         folder._update(status="running", resumed=resumed)

@@ -309,7 +309,6 @@ def _table(
     for key in comparison.columns:
         best, cells = comparison.best(key), [columns()[key].title]
         for row in rows:
-            # A dash where a run has no number.
             cell = "–"
             if (ours := row.values.get(key)) is not None:
                 spread = "" if ours.deviation is None else f" ± {ours.deviation:.2f}"

@@ -63,7 +63,6 @@ def sheet(
     from gncn.figures.style import GREYS, shades
 
     tiled = tile(images, shape, min(per_row, len(images)), background=0.0)
-    # White paper, dark ink: 1 is black.
     picture = np.round(255 * (1 - np.clip(tiled, 0, 1))).astype(np.uint8)
     if (look := shades(images)) != GREYS:
         drawn = ScalarMappable(Normalize(look["vmin"], look["vmax"]), look["cmap"])

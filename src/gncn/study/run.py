@@ -77,7 +77,6 @@ def run_one(spec: RunSpec, *, report: Report = lambda _: None, home: Path | None
             shown = read_tensors(pictures, MAX_TENSOR_BYTES)
         about = folder.about
     ended = time.perf_counter()
-    # No completion, no best way.
     best_way = metrics.get("completion", {}).get("best_way")
     times = {"training": training, "evaluation": ended - trained}
     times["total"] = sum(times.values())

@@ -393,7 +393,7 @@ class _Task:
         write_atomic(self._file(".json"), json.dumps(summary, indent=1) + "\n")
         if best is not None:
             config = self.config(self._settings(best))
-            # Without the place of the files on this machine.
+            # Without the place of the files, so that it serves on other machines.
             plain = config.data.model_copy(update={"data_dir": None})
             text = config.model_copy(update={"data": plain}).to_toml()
             write_atomic(self._file("-best.toml"), text)
