@@ -17,6 +17,7 @@ from gncn.evaluation.completion import visible_pixels
 from gncn.evaluation.protocols import StandardNormal
 from gncn.measures import Completion, Likelihood, LinearProbe, Sparsity, Subject, Tight, Yardsticks
 from gncn.measures.codes import probe_layer
+from gncn.measures.rivals import CodeYardsticks
 
 
 class Linear(eqx.Module):
@@ -139,6 +140,26 @@ def test_a_likelihood_without_curve_and_other_priors_is_the_same_number(subject)
     spread = plain.numbers["likelihood"]["spread_over_prior_draws"]
     difference = short.numbers["likelihood"]["mean"] - plain.numbers["likelihood"]["mean"]
     assert abs(difference) < 3 * spread
+
+
+def test_codes_of_the_same_width_that_need_no_model(subject):
+    found = CodeYardsticks().measure(subject).numbers["codes"]
+    assert found["width"] == 2  # the toy's codes
+    assert {name: one["n_features"] for name, one in found["probe"].items()} == {
+        "pixels": 12,
+        "random": 2,
+        "local": 2,
+        "prototypes": 2,
+        "k_means": 2,
+        "rbm": 2,
+    }
+    splits = (subject.data.train, subject.data.validation, subject.data.test)
+    (train, validation, test) = [(s.images.astype(np.float32), s.labels) for s in splits]
+    expected = fit_probe(*train, *validation).score(*test).error
+    assert found["probe"]["pixels"]["error_percent"] == expected
+    assert CodeYardsticks(code_width=5).measure(subject).numbers["codes"]["width"] == 5
+    with pytest.raises(ConfigError, match="received 501 features and 500 images"):
+        CodeYardsticks(code_width=501).measure(subject)
 
 
 def test_completion_scores_every_way_and_yardsticks_need_no_model(subject):

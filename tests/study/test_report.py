@@ -89,8 +89,25 @@ def test_cells_are_means_over_trials_beside_the_papers_numbers():
         "not reached",
         "reproduced",
     ]
-    assert section.yardsticks["supervised"].mean == 19
+    assert section.yardsticks["supervised"]["m_mse"].mean == 19
     assert as_json(found)["data"][0]["models"]["gncn"]["cells"]["bce"]["ours"]["n_trials"] == 2
+
+
+def test_features_of_the_same_width_stand_under_the_models(tmp_path):
+    probe = {"k_means": {"error_percent": 2.84}, "rbm": {"error_percent": 2.17}}
+    codes = {"width": 9, "probe": probe, "m_mse": {"ridge": {"m_mse": 21.17}}}
+    records = [record("gncn", metrics=metrics(error=2.2, m_mse=20.7) | {"codes": codes})]
+    found = summarise(study(), records)
+    yardsticks = found.sections[0].yardsticks
+    assert yardsticks["rbm"]["error_percent"].mean == 2.17
+    assert yardsticks["ridge"]["m_mse"].mean == 21.17
+    assert "pixels" not in yardsticks
+    write_report(found, tmp_path / "page.html", markdown=tmp_path / "page.md")
+    lines = (tmp_path / "page.md").read_text(encoding="utf-8").splitlines()
+    [line] = [line for line in lines if "an RBM after five epochs" in line]
+    assert "2.17" in line
+    assert "21.17" not in line
+    assert "2.84" in "".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)
 
 
 @pytest.mark.parametrize(

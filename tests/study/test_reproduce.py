@@ -147,6 +147,17 @@ def test_one_run_on_each_data_set_measures_the_yardsticks():
     assert completing == set(study.models) - {"gmm", "dsrn"}
 
 
+def test_codes_of_the_same_width_are_measured_once_for_the_model_of_the_targets(place):
+    study = load(place)
+    names = (*study.evaluation.measures, "codes")
+    asked = study.model_copy(
+        update={"evaluation": study.evaluation.model_copy(update={"measures": names}), "trials": 2}
+    )
+    measuring = [spec.name for spec in asked.runs() if "codes" in spec.evaluation.measures]
+    assert measuring == [f"{study.targets_for}/{data}/0" for data in study.data]
+    assert not any("codes" in spec.evaluation.measures for spec in study.runs())
+
+
 def test_patterns_choose_runs(place):
     study = load(place)
     assert [s.name for s in study.runs(only=["gncn"])] == ["gncn/digits/0", "gncn/digits/1"]

@@ -59,7 +59,8 @@ def evaluate(
         list[str] | None,
         Option(
             help="Measure only this; may be repeated. One of: "
-            f"{', '.join(f'`{name}`' for name in MEASURES.names())}. Default: all."
+            f"{', '.join(f'`{name}`' for name in MEASURES.names())}. Default: all but `codes`, "
+            "which compares the model's codes with simpler features and takes longest."
         ),
     ] = None,
     seed: Annotated[int, Option(help="Of all that is random here.", min=0, max=MOST_SEED)] = 0,
@@ -83,6 +84,8 @@ def evaluate(
     `gncn evaluate runs/mnist --split test --only likelihood --only probe`
 
     `gncn evaluate runs/mnist --only probe --probe-layer 1 --probe-layer 2 --probe-layer 3`
+
+    `gncn evaluate runs/mnist --only codes`
     """
     from gncn.base.interrupts import last_words
     from gncn.base.progress import shown_progress

@@ -20,6 +20,7 @@ from gncn.measures.measure import measured as measured
 from gncn.measures.measure import setting_fields as setting_fields
 from gncn.measures.measure import within as within
 from gncn.measures.models import as_measurable as as_measurable
+from gncn.measures.rivals import CodeYardsticks
 from gncn.measures.subject import Measurable as Measurable
 from gncn.measures.subject import Subject as Subject
 from gncn.measures.tight import Tight
@@ -30,6 +31,7 @@ for _name, _measure in {
     "samples": Samples,
     "completion": Completion,
     "yardsticks": Yardsticks,
+    "codes": CodeYardsticks,
     "probe": LinearProbe,
     "sparsity": Sparsity,
     "embedding": CodeMap,

@@ -85,7 +85,8 @@ class MissingMeasure(Measure):
         return visible_pixels(mask, shape)
 
 
-def _score(error: PerImage) -> dict[str, Any]:
+def score(error: PerImage) -> dict[str, Any]:
+    """M-MSE and its standard error over images, as numbers hold them."""
     return {"m_mse": error.mean, "standard_error": error.standard_error}
 
 
@@ -145,7 +146,7 @@ class Completion(MissingMeasure):
         on_validation = {way: found.mean for way, found in errors["validation"].items()}
         numbers = {
             "n_missing_pixels": int((~visible).sum()),
-            "ways": {way: _score(error) for way, error in reported.items()},
+            "ways": {way: score(error) for way, error in reported.items()},
             # By validation images: choosing on the test images would make its M-MSE too good.
             "best_way": min(on_validation, key=on_validation.__getitem__),
             "validation_m_mse": on_validation,
@@ -238,7 +239,7 @@ class Yardsticks(MissingMeasure):
         found |= {"nearest_neighbours": neighbours, "supervised": floor.completer}
         images = subject.target.array
         scores = {
-            name: _score(missing_squared_error(images, complete(one, images, visible), visible))
+            name: score(missing_squared_error(images, complete(one, images, visible), visible))
             for name, one in found.items()
         }
         scores["nearest_neighbours"]["k"] = neighbours.k

@@ -111,6 +111,8 @@ class Measure(Part):
         needs_density: whether the model must have a density of these images: of a Bernoulli
             output binary ones only.
         of_data_alone: whether the result depends on the images and not on the model.
+        of_width_alone: whether it depends on them and on the number of the model's codes.
+        on_request: whether it is left out unless it is asked for by name.
         columns: numbers to tabulate.
         conditions: what its numbers must have in common to be compared.
         note: how to read its numbers; ``gncn evaluate`` prints it.
@@ -120,6 +122,8 @@ class Measure(Part):
     needs_labels: ClassVar[bool] = False
     needs_density: ClassVar[bool] = False
     of_data_alone: ClassVar[bool] = False
+    of_width_alone: ClassVar[bool] = False
+    on_request: ClassVar[bool] = False
     columns: ClassVar[tuple[Column, ...]] = ()
     conditions: ClassVar[tuple[Condition, ...]] = ()
     note: ClassVar[str] = ""

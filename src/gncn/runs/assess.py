@@ -192,6 +192,8 @@ def suited(
         ConfigError: a name or value is not allowed, or doesn't suit the model or the images.
     """
     measures = make_measures(None if only is None else tuple(only), settings)
+    if only is None:
+        measures = {name: one for name, one in measures.items() if not one.on_request}
     refused = {n: why for n, one in measures.items() if (why := _why_not(n, one, subject, kind))}
     if only is not None and refused:
         # The first refusal is enough: it names a measure that was asked for.

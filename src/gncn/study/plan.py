@@ -81,10 +81,15 @@ def possible_measures(kind: str) -> tuple[str, ...]:
     return tuple(n for n in MEASURES.names() if kind != "gmm" or not MEASURES.get(n).needs_codes)
 
 
+def _usual_measures() -> tuple[str, ...]:
+    """Names of the measures that are taken unless some are named."""
+    return tuple(name for name in MEASURES.names() if not MEASURES.get(name).on_request)
+
+
 class Evaluation(Measuring):
     """The measures of every trained model, as by ``gncn evaluate``; each gets what it allows."""
 
-    measures: tuple[str, ...] = Field(default_factory=MEASURES.names)
+    measures: tuple[str, ...] = Field(default_factory=_usual_measures)
     first_trial_only: tuple[str, ...] = ("embedding",)
 
     @field_validator("measures", "first_trial_only")
@@ -307,8 +312,9 @@ class Study(Description):
     ) -> list[RunSpec]:
         """The runs asked for, all first trials first.
 
-        Measures that depend on the data alone are taken by one run on each data set: every run
-        would find the same.
+        Every run would find the same for measures that depend on the data alone, so one run on
+        each data set takes them.  Where the number of codes counts, too, it is the first trial
+        of the model that targets are for.
 
         Args:
             only: patterns of ``model``, ``model/data`` or ``model/data/trial``.
@@ -317,15 +323,17 @@ class Study(Description):
         Raises:
             ConfigError: a configuration is wrong, or a pattern fits no run.
         """
-        # Yardsticks, say: the first model on each data set measures them.
-        alone = {name for name in MEASURES.names() if MEASURES.get(name).of_data_alone}
+        kinds = {name: MEASURES.get(name) for name in MEASURES.names()}
+        alone = {name for name, kind in kinds.items() if kind.of_data_alone}
+        of_width = {name for name, kind in kinds.items() if kind.of_width_alone}
         specs = []
         for data in self.data:
             measured: set[str] = set()
             for model in self.models:
                 for trial in range(self.n_trials(model, data)):
                     config = self._config(model, data, trial, data_dir)
-                    evaluation = self.evaluation.of(config.model, trial, measured)
+                    once = set() if (model, trial) == (self.targets_for, 0) else of_width
+                    evaluation = self.evaluation.of(config.model, trial, measured | once)
                     measured |= alone & {*evaluation.measures}
                     specs.append(
                         RunSpec(

@@ -13,6 +13,7 @@ import numpy as np
 
 from gncn.base.errors import RunError
 from gncn.data.loaders import PART_SUFFIX
+from gncn.measures.rivals import NAMES
 from gncn.study.paper import (
     DEVIATIONS,
     FIRST_EPOCH_BCE,
@@ -119,7 +120,7 @@ class DataSection:
         key: what the study calls it; `title` is its name in the report, `name` the data set's own.
         partial: whether only a part of the data was available.
         published: whether the paper has numbers of these data.
-        yardsticks: M-MSE of what needs no model, by the yardstick's name.
+        yardsticks: numbers of what needs no model, by the yardstick's name and the column.
         paper_sparsity: the GNCN's in the paper.
         targets: the study's targets for the model with the title `targets_for`, and our numbers.
     """
@@ -131,7 +132,7 @@ class DataSection:
     partial: bool
     published: bool
     rows: tuple[ModelRow, ...]
-    yardsticks: dict[str, Summary]
+    yardsticks: dict[str, dict[str, Summary]]
     paper_sparsity: tuple[float, ...] | None
     targets: tuple[TargetRow, ...]
     targets_for: str
@@ -152,6 +153,10 @@ class DataSection:
         """Keys of the columns of a table in which some model has a number, ours or the paper's."""
         keys = [key for key, column in columns().items() if column.table == table]
         return [key for key in keys if self.rows_with([key])]
+
+    def yardsticks_in(self, keys: Sequence[str]) -> dict[str, dict[str, Summary]]:
+        """Yardsticks with a number in one of these columns."""
+        return {name: found for name, found in self.yardsticks.items() if found.keys() & {*keys}}
 
     def rows_with(self, keys: Sequence[str]) -> list[ModelRow]:
         """Models with a number in one of these columns."""
@@ -248,13 +253,7 @@ def _refuse_mixed(key: str, records: Sequence[Record]) -> None:
 
 
 def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> DataSection:
-    of_data = [record.metrics.get("yardsticks", {}).get("m_mse", {}) for record in records]
-    # Any model's run may have measured the yardsticks of its data.
-    yardsticks = {
-        yardstick: found
-        for yardstick in ("supervised", "nearest_neighbours", "mean_image")
-        if (found := over_trials(one.get(yardstick, {}).get("m_mse") for one in of_data))
-    }
+    yardsticks = _yardsticks(records)
     by_model: dict[str, list[Record]] = {model: [] for model in study.models}
     for record in sorted(records, key=lambda record: record.trial):
         by_model[record.model].append(record)
@@ -265,7 +264,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         # Models in the study's order, and only those with a finished run.
         if same
     }
-    supervised = yardsticks.get("supervised")
+    supervised = yardsticks.get("supervised", {}).get("m_mse")
     floor = supervised.mean if supervised else None
     if floor and any(found["m_mse"].mean < floor for found in ours.values() if "m_mse" in found):
         floor = None  # a yardstick that a model is below bounds nothing
@@ -287,6 +286,23 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         targets=_target_rows(study.data[key].targets, study.targets_for, rows, supervised),
         targets_for=study.title_of(study.targets_for),
     )
+
+
+def _yardsticks(records: Sequence[Record]) -> dict[str, dict[str, Summary]]:
+    """Numbers of what needs no model, by the yardstick's name and the column's key."""
+    metrics = [record.metrics for record in records]
+    completed = [one.get("yardsticks", {}).get("m_mse", {}) for one in metrics]
+    completed += [one.get("codes", {}).get("m_mse", {}) for one in metrics]
+    probed = [one.get("codes", {}).get("probe", {}) for one in metrics]
+    found: dict[str, dict[str, Summary]] = {}
+    for key, number, all_of_them, names in (
+        ("m_mse", "m_mse", completed, ("supervised", "ridge", "nearest_neighbours", "mean_image")),
+        ("error_percent", "error_percent", probed, tuple(NAMES)),
+    ):
+        for name in names:
+            if ours := over_trials(one.get(name, {}).get(number) for one in all_of_them):
+                found.setdefault(name, {})[key] = ours
+    return found
 
 
 def _best_two(key: str, ours: dict[str, dict[str, Summary]]) -> set[str]:

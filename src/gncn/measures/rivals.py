@@ -1,0 +1,129 @@
+"""`CodeYardsticks`: what features of the same width, which need no generative model, achieve."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from gncn.base.arrays import NO_CLASS
+from gncn.base.errors import MOST_COUNT, ConfigError
+from gncn.evaluation.codes import fit_probe
+from gncn.evaluation.completion import complete, missing_squared_error
+from gncn.evaluation.features import (
+    Features,
+    fit_prototype_regressor,
+    k_means_centres,
+    random_features,
+    rbm_features,
+    some_images,
+    triangle_features,
+)
+from gncn.measures.completion import MissingMeasure, score
+from gncn.measures.measure import Numbers, Result, Row, within
+from gncn.measures.subject import Subject
+
+NAMES = {
+    "pixels": "pixels as they are",
+    "random": "fixed random features",
+    "local": "fixed random features of patches",
+    "prototypes": "training images as prototypes",
+    "k_means": "centres of k-means",
+    "rbm": "an RBM after five epochs",
+}
+"""The features, in words."""
+RIDGE = "ridge regression from as many prototypes"
+
+
+class CodeYardsticks(MissingMeasure):
+    """Err and M-MSE of features that need no model and have the width of the model's codes."""
+
+    code_width: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_COUNT,
+        description="Number of features. Default: the neurons of the model's top layer.",
+    )
+
+    needs_labels = True
+    of_width_alone = True
+    on_request = True
+
+    def measure(self, subject: Subject) -> Result:
+        width = self.code_width or subject.codes("validation").shape[1]
+        if width > (n_images := len(subject.data.train)):
+            raise ConfigError(
+                f"Prototypes need as many training images as features; received {width} features "
+                f"and {n_images} images. Set code_width (--code-width)."
+            )
+        errors = {}
+        for name, features in self._features(subject, width):
+            errors[name] = subject.keep(f"codes: {name}", lambda f=features: _probe(subject, f))
+        visible, data = self.visible(subject), subject.data
+        subject.report("yardsticks: ridge regression from prototypes")
+        ridge = fit_prototype_regressor(
+            data.train.array, data.validation.array, visible, width, seed=subject.seed
+        )
+        images = subject.target.array
+        error = missing_squared_error(images, complete(ridge, images, visible), visible)
+        found = score(error) | {"penalty": min(ridge.validation, key=ridge.validation.__getitem__)}
+        numbers = {"width": width, "probe": errors, "m_mse": {"ridge": found}}
+        return Result({"codes": numbers | {"missing": self.words}})
+
+    def _features(self, subject: Subject, width: int) -> Iterator[tuple[str, Features]]:
+        """The features by name, each made when its turn comes."""
+        train, seed, shape = subject.data.train.array, subject.seed, subject.shape
+
+        def tell(name: str) -> None:
+            subject.report(f"yardsticks: {NAMES[name]}")
+
+        tell("pixels")
+        yield "pixels", lambda x: np.asarray(x, np.float32)
+        tell("random")
+        yield "random", random_features(train, width, seed=seed)
+        tell("local")
+        # A third of the image: 9 of 28 pixels, the extent of a stroke with its surroundings.
+        patch = max(1, round(min(shape) / 3))
+        yield "local", random_features(train, width, seed=seed, image_shape=shape, patch=patch)
+        tell("prototypes")
+        yield "prototypes", triangle_features(some_images(train, width, seed))
+        tell("k_means")
+        yield "k_means", triangle_features(k_means_centres(train, width, seed))
+        if train.min() >= 0 and train.max() <= 1:  # real values are nothing for binary units
+            tell("rbm")
+            yield "rbm", rbm_features(train, width, seed)
+
+    def rows(self, numbers: Numbers) -> list[Row]:
+        found = within("codes")(numbers)
+        if found is None:
+            return []
+        rows = [
+            Row(
+                f"probe on {NAMES[name]}",
+                f"{one['error_percent']:.2f} %",
+                f"yardstick, {one['n_features']:,} features",
+            )
+            for name, one in found["probe"].items()
+        ]
+        ridge = found["m_mse"]["ridge"]["m_mse"]
+        return [*rows, Row("M-MSE, ridge from prototypes", f"{ridge:.2f}", "yardstick")]
+
+
+def _probe(subject: Subject, features: Features) -> dict[str, Any]:
+    """Fit the linear classifier of codes to features; images without a class take no part."""
+    pairs = []
+    for split in (subject.data.train, subject.data.validation, subject.target):
+        if split.labels is None:
+            raise ConfigError("A probe needs labels, and these data have none.")
+        known = split.labels != NO_CLASS
+        if not known.any():
+            raise ConfigError("A probe needs labels, and all images of a split have none (-1).")
+        pairs.append((features(split.array)[known], split.labels[known]))
+    probe = fit_probe(*pairs[0], *pairs[1])
+    return {
+        "error_percent": probe.score(*pairs[2]).error,
+        "n_features": pairs[0][0].shape[1],
+        "regularisation": probe.regularisation,
+        "validation_error_percent": probe.validation_error,
+        "converged": probe.converged,
+    }
