@@ -13,7 +13,7 @@ from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.data import DataConfig, Split
 from gncn.study import tune as tuning
 from gncn.study.columns import development_data
-from gncn.study.search import Range, Search, load_search, objective, references, shortfall
+from gncn.study.search import Range, Search, SearchData, combined, load_search
 from gncn.training.callbacks import Start
 from gncn.training.fit import Fit, FitDivergenceError
 from gncn.training.history import EpochRecord, SplitRecord
@@ -21,12 +21,12 @@ from gncn.training.history import EpochRecord, SplitRecord
 SEARCH = {
     "name": "made",
     "budget": {"trials": 5, "random_trials": 2, "max_synapses": 60_000},
-    "data": {"digits": {"targets": {"bce": 10.0, "top_sparsity": 0.2}}},
+    "objective": {"columns": ["bce", "top_sparsity"]},
+    "data": {"digits": {"yardsticks": {"bce": 10.0, "top_sparsity": 0.2}}},
     "models": {
         "gncn": {
             "preset": "digits",
             "settings": {"training": {"n_epochs": 4}},
-            "columns": ["bce", "top_sparsity"],
             "space": {
                 "training.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
                 "network.max_norm.0": {"low": 1.0, "high": 5.0},
@@ -53,35 +53,71 @@ def search(**budget):
     ],
 )
 def test_shortfalls_are_positive_where_worse(column, worse, better):
-    wanted = {"log_likelihood": -110.0, "bce": 50.0, "error_percent": 2.5}
-    wanted |= {"m_mse_over_supervised": 1.1, "top_sparsity": 0.2}
-    assert shortfall(column, worse, wanted[column]) > 0 > shortfall(column, better, wanted[column])
-    assert shortfall(column, wanted[column], wanted[column]) == 0
+    yardsticks = {"log_likelihood": -110.0, "bce": 50.0, "error_percent": 2.5}
+    yardsticks |= {"m_mse_over_supervised": 1.1, "top_sparsity": 0.2}
+    entry = SearchData(yardsticks=yardsticks)
+    assert entry.shortfall(column, worse) > 0 > entry.shortfall(column, better)
+    assert entry.shortfall(column, yardsticks[column]) == 0
+
+
+def test_a_number_beyond_what_is_enough_gains_nothing():
+    yardsticks = {"bce": 200.0, "log_likelihood": -200.0}
+    entry = SearchData(yardsticks=yardsticks, enough={"bce": 50.0, "log_likelihood": -100.0})
+    assert entry.shortfall("bce", 60.0) == pytest.approx(-7.0)
+    assert entry.shortfall("bce", 40.0) == entry.shortfall("bce", 50.0) == pytest.approx(-7.5)
+    assert entry.shortfall("log_likelihood", -120.0) == pytest.approx(-4.0)
+    assert entry.shortfall("log_likelihood", -90.0) == pytest.approx(-5.0)
 
 
 def test_the_worst_column_decides_and_the_mean_breaks_ties():
-    wanted = {"bce": 50.0, "log_likelihood": -110.0}
-    value, short = objective({"bce": 55.0, "log_likelihood": -132.0}, wanted, "worst")
+    entry = SearchData(yardsticks={"bce": 50.0, "log_likelihood": -110.0})
+    short = {
+        "bce": entry.shortfall("bce", 55.0),
+        "log_likelihood": entry.shortfall("log_likelihood", -132.0),
+    }
     assert short == pytest.approx({"bce": 1.0, "log_likelihood": 2.0})
-    assert value == pytest.approx(2.0 + 0.1 * 1.5)
-    better, _ = objective({"bce": 50.0, "log_likelihood": -132.0}, wanted, "worst")
-    assert better < value
-    mean, _ = objective({"bce": 55.0, "log_likelihood": -132.0}, wanted, "mean")
-    assert mean == pytest.approx(1.5)
+    assert combined(short, "worst") == pytest.approx(2.0 + 0.1 * 1.5)
+    assert combined(short | {"bce": 0.0}, "worst") < combined(short, "worst")
+    assert combined(short, "mean") == pytest.approx(1.5)
 
 
-def test_references_are_targets_or_the_papers_honest_numbers():
+def test_every_model_of_the_papers_search_has_the_same_objective():
+    """Fewer columns only where a model has no more: a classifier, and a density without codes."""
     paper = load_search("paper")
-    wanted = references(paper, "gncn", "mnist", "mnist", "gncn")
-    assert wanted["log_likelihood"] == -110.0
-    assert len(wanted) == 5
-    gmm = references(paper, "gmm", "mnist", "mnist", "gmm")
-    assert gmm == {"log_likelihood": pytest.approx(-185.37 - 2 * np.log(5000))}
-    assert references(paper, "gmm", "kmnist", "kmnist", "gmm") == {"log_likelihood": -239.0}
-    made = load_search("tiny")
-    entry = made.models["gncn"].model_copy(update={"columns": ("log_likelihood",)})
-    with pytest.raises(ConfigError, match=r"counts log_likelihood.*on 'digits'"):
-        references(made.model_copy(update={"models": {"gncn": entry}}), "gncn", "digits", "", "")
+    whole = {"bce", "log_likelihood", "error_percent", "m_mse_paper"}
+    assert {model for model in paper.models if {*paper.columns(model)} != whole} == {"dsrn", "gmm"}
+    assert paper.columns("dsrn") == ("error_percent",)
+    assert paper.columns("gmm") == ("log_likelihood",)
+    assert paper.budget.trials >= 30
+    for data in paper.data.values():
+        assert {*data.yardsticks} == whole
+        assert {*data.enough} == {"bce"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"models": {"gncn": SEARCH["models"]["gncn"] | {"columns": ["error_percent"]}}},
+            "models.gncn counts error_percent, which the objective doesn't",
+        ),
+        (
+            {"data": {"digits": {"yardsticks": {"bce": 1.0}}}},
+            "data.digits.yardsticks needs a number other than 0 for top_sparsity",
+        ),
+        (
+            {"data": {"digits": {"yardsticks": {"bce": 0.0, "top_sparsity": 0.2}}}},
+            "other than 0 for bce",
+        ),
+        (
+            {"data": {"digits": SEARCH["data"]["digits"] | {"enough": {"error_percent": 2.0}}}},
+            "data.digits has values of error_percent, which the objective doesn't count",
+        ),
+    ],
+)
+def test_an_objective_is_the_same_for_all(change, message):
+    with pytest.raises(ConfigError, match=message):
+        Search(**SEARCH | change)
 
 
 def test_every_setting_of_the_packaged_searches_exists():
@@ -102,7 +138,7 @@ def test_every_setting_of_the_packaged_searches_exists():
     with pytest.raises(ConfigError, match="step_sise"):
         found.config("gncn", "digits", {"settling.step_sise": 1.0})
     with pytest.raises(ConfigError, match="low=3, high=2"):
-        Search(**SEARCH | {"models": {"a": {"columns": ["bce"], "space": {"b": BAD}}}})
+        Search(**SEARCH | {"models": {"a": {"space": {"b": BAD}}}})
 
 
 BAD = {"low": 3, "high": 2}
@@ -239,8 +275,8 @@ def test_too_many_synapses_cost_a_trial_and_are_not_trained(pretence, tmp_path):
 
 
 def test_a_search_for_what_is_not_there_ends_at_once(pretence, monkeypatch, tmp_path):
-    entry = SEARCH["models"]["gncn"] | {"columns": ["error_percent", "bce"]}
-    data = {"digits": {"targets": {"bce": 10.0, "error_percent": 3.0}}}
+    data = {"digits": {"yardsticks": {"bce": 10.0, "error_percent": 3.0}}}
+    errors = {"objective": {"columns": ["error_percent", "bce"]}, "data": data}
     gmm = Search(**SEARCH | {"models": {"gmm": {**GMM, "columns": ["bce"]}}})
     with pytest.raises(ConfigError, match="'bce' means nothing for this model"):
         tuning.tune(gmm, "gmm", "digits", tmp_path / "a")
@@ -250,7 +286,7 @@ def test_a_search_for_what_is_not_there_ends_at_once(pretence, monkeypatch, tmp_
     middle = {"measuring": {"missing": "middle"}}
     with pytest.raises(ConfigError, match="Unknown missing 'middle'"):
         tuning.tune(Search(**SEARCH | middle), "gncn", "digits", tmp_path / "b")
-    labelled = Search(**SEARCH | {"models": {"gncn": entry}, "data": data})
+    labelled = Search(**SEARCH | errors)
     pretence.configs.clear()
     unlabelled(monkeypatch)
     with pytest.raises(ConfigError, match="'error_percent' needs labels, and the data 'digits'"):
@@ -409,7 +445,7 @@ def test_what_differs_on_another_data_set_is_no_other_search(pretence, tmp_path)
     entry = SEARCH["models"]["gncn"]
     data = SEARCH["data"] | {"other": SEARCH["data"]["digits"]}
     for named in ("other", "digits"):
-        on = {named: {"reference": "targets"}}
+        on = {named: {"settings": {"training": {"batch_size": 50}}}}
         changed = Search(**SEARCH | {"data": data, "models": {"gncn": entry | {"on": on}}})
         if named == "other":
             assert tuning.tune(changed, "gncn", "digits", tmp_path)["trials_spent"] == 5

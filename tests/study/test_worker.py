@@ -66,11 +66,11 @@ def go():
         search = Search(
             name="made",
             budget={"trials": 2, "random_trials": 1},
-            data={"digits": {"targets": {"largest": 1.0}}},
+            objective={"columns": ["largest"]},
+            data={"digits": {"yardsticks": {"largest": 1.0}}},
             models={
                 "mine": {
                     "settings": settings,
-                    "columns": ["largest"],
                     "space": {"training.learning_rate": {"low": 1e-3, "high": 1e-2}},
                 }
             },
@@ -90,9 +90,10 @@ def study(activation):
 def search(activation):
     settings = {"network": {"sizes": [8], "activation": activation}}
     space = {"training.learning_rate": {"low": 1e-3, "high": 1e-2}}
-    model = {"settings": settings, "columns": ["bce"], "space": space}
-    data = {"digits": {"targets": {"bce": 10.0}}}
-    return Search(name="made", data=data, models={"mine": model})
+    model = {"settings": settings, "space": space}
+    data = {"digits": {"yardsticks": {"bce": 10.0}}}
+    objective = {"columns": ["bce"]}
+    return Search(name="made", objective=objective, data=data, models={"mine": model})
 
 
 @pytest.fixture

@@ -20,10 +20,9 @@ from gncn.base.description import Description
 from gncn.base.errors import ConfigError
 from gncn.runs.config import Config
 from gncn.study.grid import placed, read_plan
-from gncn.study.paper import ColumnKey, all_columns, published
+from gncn.study.paper import ColumnKey, all_columns
 from gncn.study.plan import Basis, Key, Measuring
 
-Reference = Literal["targets", "paper"]
 Scalar = bool | int | float | str
 
 
@@ -121,10 +120,17 @@ class Range(Description):
         return self.value(self.key(self.choices[0])) if self.choices else self.low
 
 
-class SearchVariant(Basis):
-    """The differences on one data set; without a reference, the model's counts."""
+class Objective(Description):
+    """What is best, for every model alike.
 
-    reference: Reference | None = None
+    Attributes:
+        columns: what counts.
+        combine: ``worst``: the greatest shortfall (and a tenth of the mean one, so that
+            the others count, too); ``mean``: the mean shortfall.
+    """
+
+    columns: tuple[ColumnKey, ...] = Field(min_length=1)
+    combine: Literal["worst", "mean"] = "mean"
 
 
 class SearchModel(Basis):
@@ -135,29 +141,41 @@ class SearchModel(Basis):
         space: what may vary, by name, such as ``settling.step_size``; ``name.2`` is the
             third value of a list.
         space_on: what may vary otherwise on single data sets, laid over that.
-        columns: what counts.
-        combine: ``worst``: the greatest shortfall (and a tenth of the mean one, so that
-            the others count, too); ``mean``: the mean shortfall.
-        reference: what shortfalls are from: the data's ``targets``, or the ``paper``.
+        columns: the objective's columns that the model can have; by default all of them.
     """
 
-    on: dict[str, SearchVariant] = Field(default_factory=dict)
+    on: dict[str, Basis] = Field(default_factory=dict)
     space: dict[str, Range]
     space_on: dict[str, dict[str, Range]] = Field(default_factory=dict)
-    columns: tuple[ColumnKey, ...] = Field(min_length=1)
-    combine: Literal["worst", "mean"] = "worst"
-    reference: Reference = "targets"
+    columns: tuple[ColumnKey, ...] | None = Field(default=None, min_length=1)
 
 
 class SearchData(Description):
-    """A data set to choose settings on: its section ``[data]``, and targets by column.
+    """A data set to choose settings on.
 
-    `train_images` goes before the budget's.
+    Attributes:
+        settings: its section ``[data]``.
+        yardsticks: what shortfalls are from, by column.
+        enough: values beyond which a column gains nothing, so that no model buys a good
+            objective with one number.
+        train_images: as the budget's, which it goes before.
     """
 
     settings: dict[str, Any] = Field(default_factory=dict)
-    targets: dict[ColumnKey, float] = Field(default_factory=dict)
+    yardsticks: dict[ColumnKey, float] = Field(default_factory=dict)
+    enough: dict[ColumnKey, float] = Field(default_factory=dict)
     train_images: int | None = Field(default=None, ge=1)
+
+    def shortfall(self, column: str, value: float) -> float:
+        """How much worse than the yardstick a value is, in tenths of its size; negative if better.
+
+        A value better than `enough` counts as that.
+        """
+        low_is_good, yardstick = all_columns()[column].low_is_good, self.yardsticks[column]
+        if (enough := self.enough.get(column)) is not None:
+            value = max(value, enough) if low_is_good else min(value, enough)
+        # In tenths of the yardstick, so that columns of different units add up.
+        return (value - yardstick) * (1 if low_is_good else -1) / (0.1 * abs(yardstick))
 
 
 class Search(Description):
@@ -167,6 +185,7 @@ class Search(Description):
     seed: int = Field(default=0, ge=0, lt=1 << 31)
     budget: Budget = Budget()
     measuring: TrialMeasuring = TrialMeasuring()
+    objective: Objective
     data: dict[Key, SearchData]
     models: dict[Key, SearchModel]
 
@@ -181,6 +200,33 @@ class Search(Description):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _columns_of_the_objective(self) -> "Search":
+        """Refuse columns of single models that the others aren't judged by, and idle values."""
+        columns = self.objective.columns
+        for model, entry in self.models.items():
+            if others := [key for key in entry.columns or () if key not in columns]:
+                raise ConfigError(
+                    f"models.{model} counts {', '.join(others)}, which the objective doesn't: "
+                    f"its columns are {', '.join(columns)}."
+                )
+        for data, entry in self.data.items():
+            if idle := [key for key in (*entry.yardsticks, *entry.enough) if key not in columns]:
+                raise ConfigError(
+                    f"data.{data} has values of {', '.join(idle)}, which the objective doesn't "
+                    f"count: its columns are {', '.join(columns)}."
+                )
+            if missing := [key for key in columns if not entry.yardsticks.get(key)]:
+                raise ConfigError(
+                    f"data.{data}.yardsticks needs a number other than 0 for "
+                    f"{', '.join(missing)}, which the objective counts."
+                )
+        return self
+
+    def columns(self, model: str) -> tuple[str, ...]:
+        """What counts of a model."""
+        return self.models[model].columns or self.objective.columns
+
     def budget_on(self, data: str) -> Budget:
         """The budget of every model on a data set."""
         few = self.data[data].train_images
@@ -192,10 +238,10 @@ class Search(Description):
         entry = self.models[model]
         return entry.space | entry.space_on.get(data, {})
 
-    def recipe(self, model: str, data: str) -> SearchVariant:
-        """How a model is made on a data set, and what its shortfalls are from."""
+    def recipe(self, model: str, data: str) -> Basis:
+        """How a model is made on a data set."""
         entry = self.models[model]
-        return entry.varied(entry.on.get(data, SearchVariant()))
+        return entry.varied(entry.on.get(data, Basis()))
 
     def config(
         self, model: str, data: str, values: dict[str, Any], *, data_dir: str | Path | None = None
@@ -226,50 +272,12 @@ def value_at(settings: Any, name: str) -> Any:
     return settings
 
 
-def references(
-    search: Search, model: str, data: str, data_name: str, kind: str
-) -> dict[str, float]:
-    """The references of a model's shortfalls on a data set, by column.
-
-    The paper knows the data set as `data_name` and the model as `kind` (``config.model``).
-
-    Raises:
-        ConfigError: a column has no reference.
-    """
-    counted, reference = search.models[model].columns, search.recipe(model, data).reference
-    known: Mapping[str, float | None] = search.data[data].targets
-    if reference == "paper":
-        paper = published(data_name, kind)
-        known = {key: paper.of(column) for key, column in all_columns().items()}
-    found = {column: value for column in counted if (value := known.get(column))}
-    if missing := [column for column in counted if column not in found]:
-        raise ConfigError(
-            f"models.{model} counts {', '.join(missing)}, for which there is no number with "
-            f"reference={reference!r} on {data!r}. Set data.{data}.targets, or take it out "
-            "of columns."
-        )
-    return found
-
-
-def shortfall(column: str, value: float, reference: float) -> float:
-    """How much worse than the reference, in tenths of its size; negative if better."""
-    sign = 1 if all_columns()[column].low_is_good else -1
-    # In tenths of the reference, so that columns of different units add up.
-    return sign * (value - reference) / (0.1 * abs(reference))
-
-
-def objective(
-    values: Mapping[str, float], wanted: Mapping[str, float], combine: str
-) -> tuple[float, dict[str, float]]:
-    """The number that the search minimises, and the shortfalls that `combine` joins in it.
-
-    `values` are of validation images and `wanted` the references, both by column.
-    """
-    short = {column: shortfall(column, values[column], wanted[column]) for column in wanted}
-    mean = sum(short.values()) / len(short)
+def combined(shortfalls: Mapping[str, float], combine: str) -> float:
+    """What the search minimises, from the shortfalls by column."""
+    mean = sum(shortfalls.values()) / len(shortfalls)
     # The worst column, and a little of all: otherwise a trial that improves the others would be no
     # better.
-    return (mean if combine == "mean" else max(short.values()) + 0.1 * mean), short
+    return mean if combine == "mean" else max(shortfalls.values()) + 0.1 * mean
 
 
 def load_search(search: str | Path) -> Search:

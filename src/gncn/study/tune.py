@@ -40,7 +40,7 @@ from gncn.study.columns import check_measurable, development_data, measure_colum
 from gncn.study.journal import FINALS, SECONDS, locks_of, read_journal
 from gncn.study.record import make_running
 from gncn.study.run import Watch
-from gncn.study.search import Search, objective, references, shortfall, value_at
+from gncn.study.search import Search, SearchData, combined, value_at
 from gncn.training.history import EpochRecord
 
 _TENTHS = 10
@@ -96,19 +96,21 @@ class _UnfitError(Exception):
 class _Pruning(Watch):
     """Reports the shortfall so far after each tenth of the epochs, and gives up if it is bad."""
 
-    def __init__(self, trial: Trial, wanted: Mapping[str, float], report: Report) -> None:
+    def __init__(
+        self, trial: Trial, columns: Sequence[str], entry: SearchData, report: Report
+    ) -> None:
         super().__init__(report, f"trial {trial.number}, ")
-        self._trial, self._wanted, self._tenths = trial, wanted, 0
+        self._trial, self._columns, self._entry, self._tenths = trial, columns, entry, 0
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         super().on_epoch(records, networks)
         name, tenths = records[0].error_name, _TENTHS * records[0].epoch // self.n_epochs
         # Once in each tenth, but not at the end, where the trial is measured anyway.
-        if name not in self._wanted or tenths == self._tenths or tenths == _TENTHS:
+        if name not in self._columns or tenths == self._tenths or tenths == _TENTHS:
             return
         self._tenths = tenths
         error = records[0].validation.error
-        self._trial.report(shortfall(name, error, self._wanted[name]), tenths)
+        self._trial.report(self._entry.shortfall(name, error), tenths)
         if self._trial.should_prune():
             raise optuna.TrialPruned
 
@@ -137,8 +139,8 @@ class _Task:
         self.any_config = self.config({name: bounds.first for name, bounds in self.space.items()})
         self.budget = search.budget_on(data)
         self.images = development_data(self.any_config, self.budget.train_images)
-        check_measurable(self.entry.columns, search.measuring, self.images)
-        self.wanted = references(search, model, data, self.images.name, self.any_config.model)
+        self.columns, self.wanted = search.columns(model), search.data[data]
+        check_measurable(self.columns, search.measuring, self.images)
         # Measures of the data alone, kept from trial to trial.
         self.of_data: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.locks = locks_of(self._file(".journal"))
@@ -156,7 +158,8 @@ class _Task:
             "budget": self.budget.model_dump(mode="json", exclude={"trials", "finalists"}),
             "measuring": self.search.measuring.resolved(),
             "seed": self.search.seed,
-            "wanted": self.wanted,
+            "objective": self.search.objective.model_dump(mode="json"),
+            "wanted": self.wanted.model_dump(mode="json", include={"yardsticks", "enough"}),
             "data": self.images.fingerprint,
         }
 
@@ -255,7 +258,9 @@ class _Task:
             return self._try(trial)
 
     def _try(self, trial: Trial) -> str:
-        about = self._outcome(trial, self.images, _Pruning(trial, self.wanted, self.report))
+        about = self._outcome(
+            trial, self.images, _Pruning(trial, self.columns, self.wanted, self.report)
+        )
         value = about.pop("objective")
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
         # Attributes first: a trial without them counts as killed.
@@ -279,7 +284,7 @@ class _Task:
 
     def _learn(self, trial: Trial | FrozenTrial, images: Dataset, watch: Watch) -> dict[str, Any]:
         """Train; returns the objective, and the values and shortfalls of the columns that count."""
-        columns, measuring = self.entry.columns, self.search.measuring
+        columns, measuring = self.columns, self.search.measuring
         try:
             config = self.config(self._settings(trial))
             n_synapses, most = config.n_synapses(images), self.budget.max_synapses
@@ -293,8 +298,9 @@ class _Task:
             values = measure_columns(fit, images, columns, measuring, self.of_data, self.report)
         except DataError as error:  # such as codes that no mixture can be fitted to
             raise _UnfitError(f"{type(error).__name__}: {error}") from error
-        value, short = objective(values, self.wanted, self.entry.combine)
-        return {"objective": value, "values": values, "shortfalls": short}
+        short = {column: self.wanted.shortfall(column, value) for column, value in values.items()}
+        objective = combined(short, self.search.objective.combine)
+        return {"objective": objective, "values": values, "shortfalls": short}
 
     @cached_property
     def all_images(self) -> Dataset:
@@ -376,7 +382,7 @@ class _Task:
         best = self._best()
         summary = {
             "about": "Every trial of a search, all numbers of validation images; test images "
-            "were set aside when loaded. Shortfalls are in tenths of the wanted value.",
+            "were set aside when loaded. Shortfalls are in tenths of the yardstick.",
             "search": self.search.name,
             "model": self.model,
             "data": self.images.name,
