@@ -66,14 +66,16 @@ settings.network = { sizes = [6, 4], group_size = 2, max_norm = [4.0, 1.0] }
 SEARCH = """
 name = "made"
 budget = { trials = 3, random_trials = 2 }
-[data.digits.targets]
+[objective]
+columns = ["bce", "top_sparsity"]
+combine = "worst"
+[data.digits.yardsticks]
 bce = 10.0
 top_sparsity = 0.2
 [models.gncn]
 preset = "digits"
 settings.training.n_epochs = 1
 settings.network.sizes = [6, 6, 6]
-columns = ["bce", "top_sparsity"]
 space = { "training.learning_rate" = { low = 1e-3, high = 1e-2, log = true } }
 """
 

@@ -208,10 +208,8 @@ def test_paths_begin_at_the_studys_file(tmp_path, monkeypatch):
     moved = spec.for_record() | {}
     moved["config"]["data"]["name"] = "elsewhere/images.npy"
     assert spec.differences(moved) == []
-    search = (
-        FILE
-        + 'columns = ["bce"]\n[models.gncn.space]\n"training.n_epochs" = { low = 1, high = 9 }\n'
-    )
+    search = FILE + '[models.gncn.space]\n"training.n_epochs" = { low = 1, high = 9 }\n'
+    search += '[objective]\ncolumns = ["bce"]\n[data.mine.yardsticks]\nbce = 1.0\n'
     (tmp_path / "here" / "search.toml").write_text(search, encoding="utf-8")
     settings = load_search("here/search.toml").data["mine"].settings
     assert settings["name"] == str(tmp_path / "here" / "images.npy")
