@@ -1,0 +1,106 @@
+"""Every number of README and docs is what a committed record, or the paper, says."""
+
+import json
+import math
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gncn.study.page import write_report
+from gncn.study.paper import PUBLISHED, all_columns
+from gncn.study.record import read_records
+from gncn.study.reproduce import recorded_study
+from gncn.study.summary import number, summarise
+
+ROOT = Path(__file__).parent.parent
+CLAIMS = tomllib.loads((ROOT / "tests/claims.toml").read_text(encoding="utf-8"))
+GENERATED = {"reproduction", "performance"}
+"""Pages whose tables commands write from records; see below, and tests of the benchmarks."""
+PAGES = {
+    page.stem: page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if page.stem not in GENERATED
+}
+NUMBER = re.compile(r"(?<![\w./])[−-]?\d[\d,]*\.\d+(?![\w]|\.\d)")
+
+
+def prose(page: Path) -> str:
+    """A page without code, and without the targets of links."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"`[^`]*`|\]\([^)]*\)|<[^>]*>", "", text)
+
+
+def numbers(page: Path) -> set[str]:
+    """Numbers with a decimal point, with true minus signs."""
+    return {one.replace("-", "−") for one in NUMBER.findall(prose(page))}
+
+
+def value_at(record, path: str):
+    for key in path.split("."):
+        record = record[int(key)] if isinstance(record, list) else record[key]
+    return record
+
+
+def values(files: str, find) -> list[float]:
+    paths = sorted(ROOT.glob(files))
+    assert paths, f"no record is called {files}"
+    found = [find(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    return found[0] if isinstance(found[0], list) else found
+
+
+def sourced(source: str) -> float:
+    """The number that a source gives."""
+    kind, *rest = source.split(" ", 2)
+    if kind == "paper":
+        data, model, name = source.split()[1:]
+        return getattr(PUBLISHED[data][model], name)
+    files, where = rest
+    if kind.startswith("column"):
+        column = all_columns()[where]
+        found = values(files, lambda record: column.find(record["metrics"]))
+    else:
+        found = values(files, lambda record: value_at(record, where))
+    return float(np.std(found, ddof=1) if kind.endswith("sd") else np.mean(found))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_number_has_a_source(name):
+    claimed = CLAIMS.get(name, {})
+    assert numbers(PAGES[name]) == set(claimed), "numbers of the page, and of tests/claims.toml"
+
+
+@pytest.mark.parametrize(
+    ("page", "claim"), [(page, claim) for page in CLAIMS for claim in CLAIMS[page]]
+)
+def test_numbers_are_what_their_sources_say(page, claim):
+    if (source := CLAIMS[page][claim]).startswith("stated "):
+        return
+    assert number(sourced(source), len(claim.partition(".")[2])) == claim.replace(",", "")
+
+
+def test_a_wrong_number_is_noticed():
+    right = sourced("mean results/paper/mnist/gncn-*.json metrics.bce")
+    bces = [
+        json.loads(path.read_text(encoding="utf-8"))["metrics"]["bce"]
+        for path in ROOT.glob("results/paper/mnist/gncn-*.json")
+    ]
+    assert right == pytest.approx(math.fsum(bces) / len(bces))
+    assert numbers(ROOT / "README.md") >= {"47.93", "−113.94", "31.76"}
+
+
+def test_the_page_of_results_is_what_the_records_say(tmp_path):
+    """But for the day on which it was made."""
+    study = recorded_study(ROOT / "results/paper")
+    write_report(
+        summarise(study, read_records(ROOT / "results/paper")),
+        tmp_path / "page.html",
+        tmp_path / "reproduction.md",
+    )
+    made, kept = (
+        re.sub(r"Made \d{4}-\d\d-\d\d by", "Made by", path.read_text(encoding="utf-8"))
+        for path in (tmp_path / "reproduction.md", ROOT / "docs/reproduction.md")
+    )
+    assert made == kept
