@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks import likelihood
+from benchmarks.document import around
 
 from gncn.study.page import write_report
 from gncn.study.paper import PUBLISHED, all_columns
@@ -17,7 +19,7 @@ from gncn.study.summary import number, summarise
 
 ROOT = Path(__file__).parent.parent
 CLAIMS = tomllib.loads((ROOT / "tests/claims.toml").read_text(encoding="utf-8"))
-GENERATED = {"reproduction", "performance"}
+GENERATED = {"likelihood", "reproduction", "performance"}
 """Pages whose tables commands write from records; see below, and tests of the benchmarks."""
 PAGES = {
     page.stem: page
@@ -104,3 +106,32 @@ def test_the_page_of_results_is_what_the_records_say(tmp_path):
         for path in (tmp_path / "reproduction.md", ROOT / "docs/reproduction.md")
     )
     assert made == kept
+
+
+@pytest.mark.parametrize("data", likelihood.DATA)
+def test_the_page_on_likelihoods_is_what_the_records_say(data, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    rows = likelihood.rows(data)
+    page = Path("docs/likelihood.md")
+    before, after = around(page, f"likelihood-{data}")
+    assert before + likelihood.markdown(rows) + after == page.read_text(encoding="utf-8")
+    trials = [
+        json.loads(path.read_text(encoding="utf-8"))["metrics"]["likelihood"]["curve"]["mean"][2]
+        for path in Path(f"results/paper/{data}").glob("gvae-[0-9].json")
+    ]
+    assert rows["gvae"]["S = 5,000"] == pytest.approx(math.fsum(trials) / len(trials))
+
+
+def test_what_the_page_on_likelihoods_concludes():
+    """Its sentences about who is best hold of its tables."""
+    for data in likelihood.DATA:
+        rows = likelihood.rows(data)
+
+        def best(column, rows=rows):
+            known = {model: one[column] for model, one in rows.items() if one[column] is not None}
+            return sorted(known, key=known.__getitem__)[::-1]
+
+        assert best("S = 5,000")[0] == best("training codes")[0] == "gncn"
+        assert best("S = 25,000")[0] != "gncn"
+        if data != "caltech-16":
+            assert best("annealed")[-1] == "gncn"
