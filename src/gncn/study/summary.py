@@ -14,6 +14,7 @@ import numpy as np
 from gncn.base.errors import RunError
 from gncn.data.loaders import PART_SUFFIX
 from gncn.measures.rivals import NAMES
+from gncn.study.paired import Pair, is_tight, pair
 from gncn.study.paper import (
     DEVIATIONS,
     FIRST_EPOCH_BCE,
@@ -100,6 +101,11 @@ class ModelRow:
     pictures: dict[str, Any]
     tight: dict[str, Any]
 
+    @property
+    def is_tight(self) -> bool:
+        """Whether its estimates of log p(x) are; see `gncn.study.paired.is_tight`."""
+        return is_tight(self.tight)
+
 
 @dataclass(frozen=True)
 class TargetRow:
@@ -123,6 +129,7 @@ class DataSection:
         yardsticks: numbers of what needs no model, by the yardstick's name and the column.
         paper_sparsity: the GNCN's in the paper.
         targets: the study's targets for the model with the title `targets_for`, and our numbers.
+        pairs: that model's log p(x) against each other model's, image by image.
     """
 
     key: str
@@ -136,6 +143,7 @@ class DataSection:
     paper_sparsity: tuple[float, ...] | None
     targets: tuple[TargetRow, ...]
     targets_for: str
+    pairs: tuple[Pair, ...]
 
     @property
     def counts(self) -> Counter[str]:
@@ -204,8 +212,9 @@ def _section_as_json(section: DataSection) -> dict[str, Any]:
             "sparsity": [asdict(one) for one in row.sparsity],
             "bce_by_epoch": [mean for mean, _ in row.curve],
         }
-    kept = ("name", "partial", "yardsticks", "targets")
-    return {name: plain[name] for name in kept} | {"models": models}
+    plain |= {"models": models, "paired": {one.other: one.plain() for one in section.pairs}}
+    kept = ("name", "partial", "yardsticks", "targets", "models", "paired")
+    return {name: plain[name] for name in kept}
 
 
 @trusted()
@@ -285,7 +294,14 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         paper_sparsity=SPARSITY.get(name),
         targets=_target_rows(study.data[key].targets, study.targets_for, rows, supervised),
         targets_for=study.title_of(study.targets_for),
+        pairs=_pairs(study.targets_for, rows),
     )
+
+
+def _pairs(key: str, rows: Sequence[ModelRow]) -> tuple[Pair, ...]:
+    ours = next((row.tight for row in rows if row.key == key), {})
+    found = (pair(ours, row.tight, row.title) for row in rows if row.key != key)
+    return tuple(one for one in found if one is not None)
 
 
 def _yardsticks(records: Sequence[Record]) -> dict[str, dict[str, Summary]]:

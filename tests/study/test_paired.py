@@ -1,0 +1,94 @@
+"""Paired differences: signs, errors, verdicts, and what is not tight."""
+
+import numpy as np
+import pytest
+from handmade import metrics, record, study
+
+from gncn.study.page import write_report
+from gncn.study.paired import is_tight, pair
+from gncn.study.summary import as_json, summarise
+
+GAPS = {"median": 0.1, "below_2_nats": 0.95, "worst": 3.0}
+
+
+def tight(annealed, from_prior, gaps=GAPS):
+    return {
+        "n_images": len(annealed),
+        "standard_error": 1.0,
+        "mean": float(np.mean(annealed)),
+        "per_image": list(annealed),
+        "from_prior_samples": {"n_samples": [100, 5000], "per_image": [list(from_prior)] * 2},
+        "simulated_images": {"n": 100, "gap": 0.2, "gaps": gaps},
+    }
+
+
+def test_differences_are_ours_less_theirs_with_the_error_of_pairs():
+    rng = np.random.default_rng(0)
+    images = rng.normal(-100, 30, 500)  # what images differ by counts for nothing
+    ours, theirs = images + 2 + rng.normal(0, 1, 500), images
+    found = pair(tight(ours, theirs), tight(theirs, ours), "GVAE")
+    assert found.n_images == 500
+    assert list(found.differences) == ["S = 100", "S = 5,000", "annealed"]
+    one = found.differences["annealed"]
+    assert one.mean == pytest.approx((ours - theirs).mean())
+    assert one.error == pytest.approx((ours - theirs).std(ddof=1) / np.sqrt(500))
+    assert one.verdict == "ahead"
+    assert found.differences["S = 5,000"].mean == pytest.approx(-one.mean)
+    assert found.differences["S = 5,000"].verdict == "behind"
+
+
+def test_a_difference_within_two_errors_is_none():
+    noise = np.tile([1.0, -1.0], 50)
+    error = noise.std(ddof=1) / 10
+    for shift, verdict in ((1.9, "level"), (2.1, "ahead"), (-2.1, "behind")):
+        values = noise + shift * error
+        found = pair(tight(values, values), tight(0 * noise, 0 * noise), "RAE")
+        assert {one.verdict for one in found.differences.values()} == {verdict}
+
+
+@pytest.mark.parametrize(
+    ("gaps", "good"),
+    [
+        (GAPS, True),
+        (GAPS | {"median": 0.6}, False),
+        (GAPS | {"median": -0.6}, False),
+        (GAPS | {"below_2_nats": 0.89}, False),
+        (None, False),
+    ],
+)
+def test_an_estimate_that_is_not_tight_says_nothing_of_the_densities(gaps, good):
+    values = np.arange(10.0)
+    ours, theirs = tight(values + 5, values), tight(values, values)
+    theirs["simulated_images"] = {"n": 8, "gap": 0.1} | ({"gaps": gaps} if gaps else {})
+    assert is_tight(theirs) is good
+    found = pair(ours, theirs, "RAE").differences
+    assert found["annealed"].verdict == ("ahead" if good else "not known")
+    assert found["S = 100"].verdict == "level"  # a fact about S samples, tight or not
+
+
+def test_only_images_that_both_have_are_compared():
+    ours, theirs = tight(np.arange(8.0), np.arange(8.0)), tight(np.zeros(5), np.zeros(5))
+    found = pair(ours, theirs, "RAE")
+    assert found.n_images == 5
+    assert found.differences["annealed"].mean == 2.0
+    assert pair({}, theirs, "RAE") is None
+
+
+def test_the_page_shows_them(tmp_path):
+    values = np.linspace(-120, -80, 50)
+    few = metrics(log_p=-100)
+    records = [
+        record("gncn", metrics=few | {"tight": tight(values, values + 1.5)}),
+        record("gvae", metrics=few | {"tight": tight(values + 3, values)}),
+        record("rae", metrics=few | {"tight": tight(values, values, GAPS | {"median": 4.0})}),
+    ]
+    found = summarise(study(), records)
+    assert [one.other for one in found.sections[0].pairs] == ["RAE", "GVAE"]
+    write_report(found, tmp_path / "page.html", tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "| GVAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | −3.00 ± 0.00: behind |" in text
+    assert "| RAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | 0.00 ± 0.00: not known |" in text
+    assert "RAE 50, 1.0, 4.00, 95 %, 3.0 (not tight)" in text
+    assert "−3.00 ± 0.00: behind" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    plain = as_json(found)["data"][0]["paired"]["GVAE"]["annealed"]
+    assert plain == {"mean": pytest.approx(-3.0), "error": pytest.approx(0), "verdict": "behind"}
