@@ -3,10 +3,12 @@
 ``python scripts/package.py`` leaves them in ``dist``.
 """
 
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +25,17 @@ def run(*command: str | Path, cwd: Path = ROOT) -> None:
         sys.exit(status)
 
 
+def check_readme(wheel: Path) -> None:
+    """End if the README for a package index has a link that works in this repository alone."""
+    with zipfile.ZipFile(wheel) as members:
+        name = next(one for one in members.namelist() if one.endswith(".dist-info/METADATA"))
+        text = members.read(name).decode()
+    if found := re.search(r"\[[^\]]*\]\((?!\w+:|#)[^)]*\)", text):
+        sys.exit(f"The README of {wheel.name} has a link that works nowhere else: {found[0]}")
+    if "# gncn" not in text:
+        sys.exit(f"{wheel.name} has no README.")
+
+
 def main() -> None:
     """Build, check, install and use."""
     shutil.rmtree(DIST, ignore_errors=True)
@@ -37,6 +50,7 @@ def main() -> None:
         run(tools / "twine", "check", "--strict", *files)
         wheels = [file for file in files if file.suffix == ".whl"]
         run(tools / "check-wheel-contents", *wheels)
+        check_readme(*wheels)
         for file in files:
             print(f"{file.name}: {file.stat().st_size:,} bytes")
             if file.stat().st_size > MAX_BYTES:

@@ -74,7 +74,15 @@ def new_app() -> "typer.Typer":
 
 def _answered(arguments: list[str]) -> int | None:
     """Answer what needs nothing of the package; the exit status, or None if it needs more."""
-    if arguments not in ([], ["-h"], ["--help"], ["--version"]) or "_GNCN_COMPLETE" in os.environ:
+    if "_GNCN_COMPLETE" in os.environ:
+        from _gncn_names import completed, wants_names
+
+        if wants_names():
+            with suppress(SystemExit):
+                completed(new_app(), COMMANDS)
+            return 0
+        return None
+    if arguments not in ([], ["-h"], ["--help"], ["--version"]):
         return None
     app, text, status = new_app(), io.StringIO(), 0
     for name, short in COMMANDS.items():

@@ -122,3 +122,27 @@ def test_the_map_of_equations_names_what_exists():
             assert resolve_name(f"gncn.{path}") is not None
         for path in re.findall(r"`([a-z/]*test_\w+)`", tests):
             assert (ROOT / "tests" / f"{path}.py").exists(), path
+
+
+def test_the_readme_for_a_package_index_has_links_that_work_there(monkeypatch):
+    hook = type(sys)("hatchling.metadata.plugin.interface")  # Hatchling is there in builds only
+    hook.MetadataHookInterface = object
+    monkeypatch.setitem(sys.modules, hook.__name__, hook)
+    script: dict[str, Any] = {"__name__": "readme"}
+    source = (ROOT / "scripts" / "readme.py").read_text(encoding="utf-8")
+    exec(compile(source, "readme.py", "exec"), script)
+    text = (
+        "![a](b/c.png)\nsee [here](docs/x.md), [docs/y.md](docs/y.md), [paper](https://z.org), "
+        "[up](#a)"
+    )
+    assert script["absolute"](text, None, "1.2") == (
+        "\nsee here (`docs/x.md`), `docs/y.md`, [paper](https://z.org), [up](#a)"
+    )
+    assert script["absolute"](text, "https://host/a/", "1.2") == (
+        "![a](https://host/a/raw/v1.2/b/c.png)\nsee [here](https://host/a/blob/v1.2/docs/x.md), "
+        "[docs/y.md](https://host/a/blob/v1.2/docs/y.md), [paper](https://z.org), [up](#a)"
+    )
+    whole = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert LINK.search(whole)
+    links = LINK.findall(script["absolute"](whole, None, "1.2"))
+    assert all(link.startswith("https://") for link in links)

@@ -13,10 +13,12 @@ from unittest import mock
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from rich.text import Text
 from tests.golden.stored import FORMATS
 
+import _gncn_names
 import gncn
 from _gncn import COMMANDS
 from command import call
@@ -26,15 +28,20 @@ from gncn.base.files import read_json
 from gncn.cli import options
 from gncn.cli.app import app
 from gncn.core.states import grows
+from gncn.data import dataset_names
 from gncn.figures.network import steps_of_change
+from gncn.measures import MEASURES
 from gncn.runs.config import load_config
-from gncn.runs.folder import RunFolder
+from gncn.runs.folder import SPLITS, RunFolder
 from gncn.runs.options import all_options
-from gncn.runs.toml import packaged
+from gncn.runs.toml import packaged, packaged_names
+from gncn.runs.train import LOGGERS
+from gncn.study.compare import FORMATS as TABLES
 from gncn.study.compare import Comparison, Row, hints, render
 from gncn.study.paper import Summary
 from gncn.training.bar import ProgressBar
 from gncn.training.callbacks import Start
+from gncn.training.kinds import MODEL_KINDS
 from test_cli import run
 
 
@@ -143,6 +150,58 @@ def test_help_and_version_do_not_import_the_package():
         done = start(["-c", code], asked)
         assert done.stdout.endswith("0 False\n"), done.stderr
     assert f"gncn {gncn.__version__}" in done.stdout
+
+
+def completed(line):
+    """What a shell is offered for a command line, without importing the package."""
+    code = (
+        "import sys, _gncn\nstatus = _gncn._answered([])\n"
+        "sys.stderr.write(f'{status} {\"gncn\" in sys.modules}')"
+    )
+    asked = {"_GNCN_COMPLETE": "complete_bash", "COMP_WORDS": line}
+    asked["COMP_CWORD"] = str(line.count(" "))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | asked,
+        check=False,
+    )
+    assert done.stderr == "0 False"
+    return done.stdout.split()
+
+
+def test_a_shell_completes_names_without_the_package():
+    for line, names in {
+        "gncn ": [*COMMANDS],
+        "gncn train --out runs/x --preset mn": ["mnist", "mnist-rest"],
+        "gncn evaluate runs/x --only probe --only s": ["samples", "sparsity"],
+        "gncn reproduce ": [*packaged_names("study/studies")],
+        "gncn data fetch mnist f": ["fashion-mnist"],
+        "gncn reconstruct ": [],  # the shell offers files
+    }.items():
+        assert completed(line) == names
+    with mock.patch.dict(os.environ, _GNCN_COMPLETE="complete_bash", COMP_WORDS="gncn train --pre"):
+        assert not _gncn_names.wants_names()  # options are for the package to name
+
+
+def test_names_that_a_shell_completes_are_those_of_the_package():
+    named = _gncn_names.NAMED
+    assert [*named] == [*COMMANDS]
+    assert set(_gncn_names.MODELS) == {*MODEL_KINDS}
+    assert MEASURES.names() == _gncn_names.MEASURES
+    assert _gncn_names.SPLITS == SPLITS
+    assert _gncn_names.FORMATS == TABLES
+    assert set(_gncn_names.LOGS) == set(LOGGERS)
+    assert set(_gncn_names.SECTIONS) == {one.section for one in all_options()} - {""}
+    assert _gncn_names.data_sets() == dataset_names()
+    for folder in ("runs/presets", "study/studies", "study/searches"):
+        assert _gncn_names.files(folder) == packaged_names(folder)
+    group = typer.main.get_command(app)
+    assert [*named["data"]] == [*group.commands["data"].commands]
+    for name, taken in named.items():
+        known = {flag for one in group.commands[name].params for flag in one.opts}
+        assert name == "data" or {*taken} - {""} <= known
 
 
 def test_short_options_and_the_module_work():
@@ -264,6 +323,14 @@ def test_the_data_sets_fit_into_80_columns():
         assert whole in out.getvalue()
 
 
+@pytest.fixture
+def terminal(monkeypatch):
+    """What a terminal of 80 columns would show."""
+    shown = screen.Screen(file=io.StringIO(), width=80, force_terminal=True)
+    monkeypatch.setattr(screen, "console", shown)
+    return shown.file
+
+
 def test_the_bar_shows_its_times_at_80_columns():
     wide = screen.Screen(file=io.StringIO(), width=80, force_terminal=True)
     bar = ProgressBar(wide)
@@ -275,6 +342,18 @@ def test_the_bar_shows_its_times_at_80_columns():
     assert len(lines) == 1
     assert "0:00:" in lines[0]
     assert "left" in lines[0]
+
+
+def test_a_terminal_gets_messages_that_break_between_words(terminal):
+    path, error = "figure: " + "long/" * 30, screen.styled(("Error:", "bold"), " one" * 30)
+    screen.say("word " * 30, path, error)
+    lines = Text.from_ansi(terminal.getvalue()).plain.splitlines()
+    assert lines[:2] == [("word " * 16).rstrip(), ("word " * 14).rstrip()]
+    assert lines[2:4] == ["figure:", "long/" * 30]  # stays whole, to be copied
+    assert lines[4:] == ["Error:" + " one" * 18, "one" + " one" * 11]
+    with mock.patch.object(screen, "console", screen.Screen(file=io.StringIO())) as piped:
+        screen.say("word " * 30)
+    assert piped.file.getvalue().count("\n") == 1
 
 
 def test_times_left_are_told():

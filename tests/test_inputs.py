@@ -4,9 +4,14 @@ Values are compared with a plain conversion by NumPy.  PyTorch and TensorFlow ar
 small classes that can do what their tensors can stand in for them.
 """
 
+import functools
 import io
 import json
 import warnings
+from collections import deque
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import jax
@@ -19,8 +24,9 @@ from PIL import Image
 import gncn
 from command import call
 from gncn.base import arrays
-from gncn.base.arrays import as_codes, as_images, as_labels
+from gncn.base.arrays import as_codes, as_images
 from gncn.base.errors import ConfigError, DataError, GncnError
+from gncn.base.labels import as_labels, check_all_labelled
 from gncn.data.given import as_dataset
 from gncn.evaluation.likelihood import importance_log_likelihood, prior_log_likelihood
 from gncn.evaluation.proposals import Proposer
@@ -124,6 +130,13 @@ class Column:
         return self.items[index]
 
 
+class Interface:
+    """Has the older protocol of NumPy's arrays."""
+
+    def __init__(self, values):
+        self.kept, self.__array_interface__ = values, values.__array_interface__
+
+
 class Broken:
     def __array__(self, dtype=None, copy=None):
         raise NotImplementedError("a symbolic tensor")
@@ -141,6 +154,48 @@ def matrix():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return np.asmatrix(ROWS_OF)
+
+
+def freed():
+    array = jnp.zeros((2, PIXELS))
+    array.delete()
+    return array
+
+
+def colours(mode: str) -> list:
+    """Pictures of 1 x 2 pixels with three channels, opaque where `mode` knows transparency."""
+    return [Image.fromarray(one.reshape(1, 2, 3)).convert(mode) for one in GREYS]
+
+
+def palettes() -> list:
+    found = [Image.fromarray(one.reshape(1, 2, 3)).quantize(256) for one in GREYS]
+    assert {one.mode for one in found} == {"P"}
+    return found
+
+
+def shared_names():
+    frame = pandas().DataFrame(ROWS_OF)
+    frame.columns = ["pixel"] * PIXELS
+    return frame
+
+
+def categories():
+    frame = pandas().DataFrame((ROWS_OF > 0.5).astype(int))
+    return frame.astype(dict.fromkeys(frame, "category"))
+
+
+def with_times():
+    days = polars().Series(["2020-01-01"] * N).str.to_date()
+    return polars().DataFrame(ROWS_OF.astype(float)).with_columns(column_0=days)
+
+
+def arrow():
+    library = pytest.importorskip("pyarrow")
+    return library.table({str(i): column for i, column in enumerate(ROWS_OF.T)})
+
+
+def sparse_with_gap():
+    return scipy.sparse.csr_matrix(np.where(ROWS_OF[1, 2] == ROWS_OF, np.nan, ROWS_OF))
 
 
 def read_only(x):
@@ -194,12 +249,30 @@ KINDS = {
     "memory-mapped": (lambda folder: mapped(X, folder), ROWS_OF),
     "np.matrix": (matrix, ROWS_OF),
     "objects": (lambda: ROWS_OF.astype(object), ROWS_OF),
+    "one image of Decimals": (lambda: [[Decimal("0.25")] * PIXELS], np.full((1, PIXELS), 0.25)),
+    "one image of Fractions": (lambda: [[Fraction(1, 4)] * PIXELS], np.full((1, PIXELS), 0.25)),
+    "a deque": (lambda: deque(ROWS_OF.tolist()), ROWS_OF),
+    "a memory view": (lambda: memoryview(X), ROWS_OF),
+    "the array interface": (lambda: Interface(X), ROWS_OF),
+    "one image of large numbers": (lambda: [[2**60] * PIXELS], np.full((1, PIXELS), 2.0**60)),
+    "one image of uint64": (
+        lambda: np.full((1, PIXELS), 2**60, np.uint64),
+        np.full((1, PIXELS), 2.0**60),
+    ),
     "masked, nothing missing": (lambda: np.ma.masked_array(X, np.zeros(X.shape, bool)), ROWS_OF),
     "sparse csr": (lambda: scipy.sparse.csr_matrix(ROWS_OF), ROWS_OF),
     "sparse coo array": (lambda: scipy.sparse.coo_array(ROWS_OF), ROWS_OF),
     "JAX": (lambda: jnp.asarray(X), ROWS_OF),
     "JAX bfloat16": (
         lambda: jnp.asarray(X, jnp.bfloat16),
+        np.asarray(jnp.asarray(ROWS_OF, "bfloat16")),
+    ),
+    "JAX float8": (
+        lambda: jnp.asarray(X, jnp.float8_e4m3fn),
+        np.asarray(jnp.asarray(ROWS_OF, jnp.float8_e4m3fn)),
+    ),
+    "NumPy bfloat16": (
+        lambda: np.asarray(jnp.asarray(X, jnp.bfloat16)),
         np.asarray(jnp.asarray(ROWS_OF, "bfloat16")),
     ),
     "JAX uint8 greys": (lambda: jnp.asarray(GREYS), GREYS.reshape(N, -1) / 255),
@@ -215,6 +288,17 @@ KINDS = {
         lambda: [Image.fromarray(one).convert("1", dither=0) for one in GREYS],
         GREYS.reshape(N, -1) > 127,
     ),
+    "PIL colours": (lambda: colours("RGB"), GREYS.reshape(N, -1) / 255),
+    "PIL colours with transparency": (lambda: colours("RGBA"), GREYS.reshape(N, -1) / 255),
+    "PIL palettes": (palettes, GREYS.reshape(N, -1) / 255),
+    "PIL greys with transparency": (
+        lambda: [Image.fromarray(one).convert("LA") for one in GREYS],
+        GREYS.reshape(N, -1) / 255,
+    ),
+    "PIL 16-bit numbers": (
+        lambda: [Image.fromarray(one.astype(np.uint16) * 257) for one in GREYS],
+        GREYS.reshape(N, -1) * 257.0,
+    ),
     "a column of images": (
         lambda: Column(Image.fromarray(one) for one in GREYS),
         GREYS.reshape(N, -1) / 255,
@@ -226,6 +310,13 @@ KINDS = {
         ROWS_OF > 0.5,
     ),
     "pandas nullable": (nullable, np.round(9 * ROWS_OF).astype(int) / 9),
+    "pandas sparse": (
+        lambda: pandas().DataFrame(ROWS_OF).astype(pandas().SparseDtype("float32", 0)),
+        ROWS_OF,
+    ),
+    "pandas with shared names": (shared_names, ROWS_OF),
+    "pandas categories": (categories, ROWS_OF > 0.5),
+    "pyarrow table": (arrow, ROWS_OF),
     "pandas series of images": (lambda: pandas().Series(list(X)), ROWS_OF),
     "polars frame": (lambda: polars().DataFrame(ROWS_OF.astype(float)), ROWS_OF),
     "polars series of lists": (lambda: polars().Series(ROWS_OF.tolist()), ROWS_OF),
@@ -265,6 +356,41 @@ def test_every_kind_makes_a_data_set(kind, tmp_path):
     assert sorted(on.tolist()) == sorted((rows >= 0.5).astype(int).tolist())
 
 
+@functools.cache
+def estimator():
+    options = {"sizes": (4,), "group_size": 2, "n_settle_steps": 2, "likelihood": "gaussian"}
+    fast = {"n_epochs": 1, "batch_size": 6, "n_components": 1, "n_samples": 5}
+    return gncn.GNCN(**options, **fast).fit(np.tile(ROWS_OF, (4, 1)))
+
+
+ESTIMATED = {
+    "transform": lambda x: estimator().transform(x),
+    "score_samples": lambda x: estimator().score_samples(x),
+    "reconstruct": lambda x: estimator().reconstruct(x),
+    "complete": lambda x: estimator().complete(x, "right"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_estimators_take_every_kind(kind, tmp_path):
+    rows = np.asarray(KINDS[kind][1], np.float32)
+    value = make(kind, tmp_path)
+    if kind in ("one image, flat", "a list of numbers"):
+        with pytest.raises(DataError, match="Reshape your data: one image is of shape"):
+            estimator().transform(value)
+        return
+    if kind in ("one image, rows and columns", "one PIL image"):  # to scikit-learn two of three
+        with pytest.raises(DataError, match="X has 3 features, but GNCN is expecting 6"):
+            estimator().transform(value)
+        return
+    if kind == "one image, rows, columns, channels":
+        return
+    # It was fitted without names of columns, and scikit-learn says so where there are some.
+    warnings.filterwarnings("ignore", "X has feature names", UserWarning)
+    for function in ESTIMATED.values():
+        assert np.array_equal(function(value), function(rows))
+
+
 BAD = {
     "wrong width": (np.zeros((2, 5)), r"\(n, 6\).*received \(2, 5\)"),
     "wrong rank": (np.zeros((2, 3, 2, 2, 2)), "received"),
@@ -289,14 +415,42 @@ BAD = {
     "images of several sizes": ([X[0], X[0].T], r"received \(2, 3\) and \(3, 2\) among 2"),
     "a dictionary": ({"a": 1}, "array of numbers; received dict"),
     "None": (None, "received NoneType"),
-    "a generator": ((row for row in ROWS_OF), "received generator"),
+    "a generator": (lambda: (row for row in ROWS_OF), "received generator. Make a list of it"),
     "bytes": (b"123456", "received bytes"),
-    "a function": (np.tanh, "received numpy.ufunc"),
+    "a function": (lambda: np.tanh, "received numpy.ufunc"),
     "a path as text": ("images.npy", r"received the path 'images.npy'.*load_file"),
     "a path": (Path("images.npy"), "received the path 'images.npy'"),
     "an array that fails": (Broken(), "can't be read as one: a symbolic tensor"),
     "numbers too large": ([10**400] * 6, "too large"),
+    "a number in an array": (np.array(0.5), r"received \(\)"),
+    "complex numbers among objects": (np.array([[1j] * 6], object), "among them 1j"),
+    "bytes among objects": (np.array([[b"1"] * 6], object), "among them b'1'"),
+    "bytes of an array": (ROWS_OF.astype("S"), r"type; received \|S"),
+    "dates": ([[date(2020, 1, 1)] * 6], "received datetime.date"),
+    "all masked": (np.ma.masked_all((1, 6)), "6 of 6 values are missing"),
+    "a sparse matrix with a gap": (sparse_with_gap, "1 of 18 values are missing"),
+    "a set": ({1, 2}, "received set"),
+    "a freed array of JAX": (freed, "whose memory JAX has freed"),
+    "an empty frame": (lambda: pandas().DataFrame(), r"received \(0, 0\)"),
+    "a frame of text": (lambda: pandas().DataFrame(ROWS_OF).astype(str), "among them '0"),
+    "a frame with a gap": (
+        lambda: pandas().DataFrame(ROWS_OF).astype("Float64").replace(ROWS_OF[0, 0], None),
+        "1 of 18 values are missing",
+    ),
+    "a frame with times": (with_times, "a column of times"),
+    "a lazy frame": (
+        lambda: polars().DataFrame(ROWS_OF.astype(float)).lazy(),
+        r"received polars.LazyFrame. Call its `collect\(\)`",
+    ),
 }
+
+
+def bad(kind: str):
+    """What is refused, made anew, and what is said of it."""
+    value, message = BAD[kind]
+    return (value() if callable(value) else value), message
+
+
 REFUSING = {name: lambda x, f=f: f(REAL, x) for name, f in FUNCTIONS.items()} | {
     "as_images": lambda x: as_images(x, PIXELS),
     "decode": lambda x: as_codes(x, PIXELS, what="Images"),
@@ -306,20 +460,34 @@ REFUSING = {name: lambda x, f=f: f(REAL, x) for name, f in FUNCTIONS.items()} | 
 @pytest.mark.parametrize("function", REFUSING)
 @pytest.mark.parametrize("kind", BAD)
 def test_all_functions_refuse_in_the_same_words(kind, function):
-    value, message = BAD[kind]
+    value, message = bad(kind)
     if function == "complete" and "missing" in message:
         message = "A pixel that is visible has no value"
     if kind == "a masked constant" and function == "complete":
         gncn.Completer(REAL, "silent", 2)(value, VISIBLE)  # it is hidden, so it may be missing
         return
-    if kind == "a generator":
-        value = (row for row in ROWS_OF)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(DataError, match=message) as caught:
             REFUSING[function](value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_estimators_refuse_in_a_sentence(kind):
+    value, message = bad(kind)
+    told = f"{message}|X has .* features, but GNCN is expecting 6|minimum of 1 is required"
+    for name, function in ESTIMATED.items():
+        if name == "complete" and "missing" in message:
+            assert np.isfinite(function(value)).all()
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(DataError, match=told) as caught:
+                function(value)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -419,6 +587,7 @@ def test_what_is_done_to_greys_is_said_once():
         gncn.from_arrays(X > 0.5)
 
 
+AB = ("a", "b")
 LABELS = {
     "numbers": ([0, 2, 1], [0, 2, 1], None),
     "none": ([0, -1, 1], [0, -1, 1], None),
@@ -436,6 +605,23 @@ LABELS = {
     "series": (lambda: pandas().Series(["b", "a", "a"]), [1, 0, 0], ("a", "b")),
     "nullable": (lambda: pandas().array([1, None, 0], dtype="Int64"), [1, -1, 0], None),
     "polars": (lambda: polars().Series(["b", None, "a"]), [1, -1, 0], ("a", "b")),
+    "unused categories": (lambda: pandas().Categorical(["b", "a", "b"], [*"zba"]), [1, 0, 1], AB),
+    "NaN": ([np.nan, 1, 0], [-1, 1, 0], None),
+    "pandas NA": (lambda: [pandas().NA, "b", "a"], [-1, 1, 0], AB),
+    "nullable text": (
+        lambda: pandas().Series(["b", None, "a"], dtype="string"),
+        [1, -1, 0],
+        AB,
+    ),
+    "polars categories": (
+        lambda: polars().Series(["b", "a", "b"], dtype=polars().Categorical),
+        [1, 0, 1],
+        AB,
+    ),
+    "a list of bytes": ([b"b", b"a", b"b"], [1, 0, 1], AB),
+    "StringDType": (np.array(["b", "a", "b"], np.dtypes.StringDType()), [1, 0, 1], AB),
+    "bfloat16": (jnp.array([2, 0, 1], jnp.bfloat16), [2, 0, 1], None),
+    "Decimals": ([Decimal(1), Decimal("nan"), Decimal(0)], [1, -1, 0], None),
 }
 
 
@@ -466,6 +652,21 @@ def test_labels_of_every_kind_are_class_numbers(kind):
 def test_other_labels_are_refused(value, message):
     with pytest.raises(DataError, match=message):
         as_labels(value, 3)
+    try:
+        gncn.DSRN(budget=100, n_epochs=1).fit(X, value)  # takes any numbers as classes
+    except DataError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_a_classifier_needs_every_label(kind):
+    value, numbers, _ = LABELS[kind]
+    value = value() if callable(value) else value
+    if -1 in numbers and kind != "none":
+        with pytest.raises(DataError, match="y must have a class for each image; 1 of 3"):
+            check_all_labelled(value, "y")
+    else:
+        check_all_labelled(value, "y")
 
 
 def test_classes_are_shared_by_splits():
@@ -556,6 +757,32 @@ def test_tables(tmp_path, library, kind, monkeypatch):
         assert pairs(data) == {(tuple(r), labels[i]) for i, r in enumerate(ON.tolist())}
 
 
+def test_the_index_of_a_frame_is_no_pixel(tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = pandas().DataFrame(ON, columns=[f"p{i}" for i in range(ON.shape[1])])
+    frame.set_index(np.arange(12) + 5).to_parquet(tmp_path / "mine.parquet")
+    assert whole(gncn.load_file(tmp_path / "mine.parquet")) == sorted(map(tuple, ON.tolist()))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "CMYK", "LA", "P", "I;16"])
+def test_pictures_of_every_kind_are_what_they_show(tmp_path, mode):
+    wide = np.repeat(PICTURES[:, :, :, None], 3, axis=3) if mode in ("RGBA", "CMYK", "P") else None
+    for number, picture in enumerate(PICTURES):
+        image = Image.fromarray(picture)
+        if mode == "I;16":
+            image = Image.fromarray(picture.astype(np.uint16) * 257)
+        elif mode == "CMYK":
+            image = image.convert("RGB").convert(mode)
+        else:
+            image = image.convert(mode)
+        image.save(tmp_path / f"{number:02}.{'jpg' if mode == 'CMYK' else 'png'}")
+    data = gncn.load_file(tmp_path, max_value=65535 if mode == "I;16" else None)
+    assert data.image_shape == ((4, 15) if wide is not None else (4, 5))
+    if mode != "CMYK":  # JPEG loses a little
+        expected = ON if wide is None else (wide.reshape(12, -1) >= 128).astype(np.uint8)
+        assert whole(data) == sorted(map(tuple, expected.tolist()))
+
+
 def test_files_that_hold_no_images_are_refused(tmp_path, monkeypatch):
     polars()
     mixed, empty, sizes = (tmp_path / name for name in ("mixed", "empty", "sizes"))
@@ -566,6 +793,7 @@ def test_files_that_hold_no_images_are_refused(tmp_path, monkeypatch):
     (sizes / "2.png").write_bytes(png(PICTURES[0].T))
     (tmp_path / "text.csv").write_text("a,b\n1,x\n", encoding="utf-8")
     (tmp_path / "only.csv").write_text("label\n1\n", encoding="utf-8")
+    (tmp_path / "semicolons.csv").write_text("1;0\n0;1\n", encoding="utf-8")
     (tmp_path / "gaps.csv").write_text("a,b\n1,\n0,1\n", encoding="utf-8")
     (tmp_path / "harmed.parquet").write_bytes(b"PAR1 no more")
     for name, message in {
@@ -575,6 +803,7 @@ def test_files_that_hold_no_images_are_refused(tmp_path, monkeypatch):
         "text.csv": "among them 'x'|received",
         "only.csv": "must have columns of pixels",
         "gaps.csv": "1 of 4 values are missing",
+        "semicolons.csv": "with commas between them; received the line '0;1'",
         "harmed.parquet": "no table that",
         "none.csv": "There is no file",
     }.items():

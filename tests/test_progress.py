@@ -105,6 +105,30 @@ def test_a_notebook_without_widgets_gets_lines(monkeypatch):
     assert shown.can_draw
 
 
+def test_a_function_receives_what_is_shown(terminal):
+    heard = []
+    CALLS["evaluate"](report=heard.append)
+    assert heard[0] == "measuring sparsity"
+    assert heard[1:]
+    assert terminal.getvalue() == ""
+    both = []
+    CALLS["evaluate"](report=both.append, progress=True)
+    assert both == heard
+    assert "measuring sparsity" in terminal.getvalue()
+
+
+def test_counts_are_reported_unless_the_stage_counts_by_itself():
+    heard = []
+    with progress.shown_progress(False, "", heard.append) as tell:
+        tell("encoding")
+        progress.advance(3, 8)
+        tell("annealing: 1 of 2 images")
+        progress.advance(5, 8)
+    assert heard == ["encoding", "encoding: 3 of 8", "annealing: 1 of 2 images"]
+    progress.tell("nobody hears this")
+    assert len(heard) == 3
+
+
 def test_after_an_error_nothing_is_shown_any_more(terminal):
     with pytest.raises(KeyError), progress.shown_progress(True, "looking up"):
         raise KeyError

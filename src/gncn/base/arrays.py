@@ -1,9 +1,10 @@
-"""Any array that a user has, as plain numbers: `as_images`, `as_codes`, `as_labels`.
+"""Any array that a user has, as plain numbers: `as_images` and `as_codes`.
 
-Whatever takes images, codes or labels from users calls one of these.  So the whole library accepts
-and refuses the same things in the same words.  Other libraries' arrays are known by what
-they can do and never imported: lists, array-likes (``__array__``, ``__dlpack__``), frames and
-series, tensors, masked arrays, sparse matrices, images of PIL and lists of any of these.
+Whatever takes images or codes from users calls one of these, and `gncn.base.labels.as_labels` for
+labels.  So the whole library accepts and refuses the same things in the same words.  Other
+libraries' arrays are known by what they can do and never imported: lists, array-likes
+(``__array__``, ``__dlpack__``), frames and series, tensors, masked arrays, sparse matrices, images
+of PIL and lists of any of these.
 
 Arrays that JAX traces pass through after a check of their shape: nobody can look at their values
 while a program is compiled.
@@ -13,8 +14,9 @@ import io
 import math
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from numbers import Real
 from os import PathLike
 from typing import Any, cast
@@ -23,9 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int32, Shaped
+from jaxtyping import Array, Float, Shaped
 
-from gncn.base.errors import DataError, GncnError, quoted, shortened
+from gncn.base.errors import DataError, DataTypeError, GncnError, quoted, shortened
 from gncn.base.hardware import refuse_too_large
 from gncn.base.shown import shown
 
@@ -33,8 +35,16 @@ WHITE = 255
 """The value of a pixel that is fully on in an 8-bit image."""
 NO_CLASS = -1
 """The label of an image without one."""
-_ABSENT = ("NoneType", "NAType", "NaTType", "MaskedConstant")
+ABSENT = ("NoneType", "NAType", "NaTType", "MaskedConstant")
 """Types, some of them pandas', of what stands for a missing value."""
+
+_ARRAYS = "__array__", "__array_interface__"
+NO_LISTS = str | bytes | bytearray | memoryview
+"""Types of sequences that are no lists of numbers or arrays."""
+_MODES = {"RGBA": "RGB", "RGBX": "RGB", "CMYK": "RGB", "LA": "L"}
+"""What PIL's images with transparency or inks become.  Transparency is left out."""
+_NO_REALS = str | bytes | complex | np.complexfloating | np.datetime64 | np.timedelta64 | np.void
+"""Types of single values that are no real numbers."""
 
 Rows = Float[Array, "rows values"] | Float[np.ndarray, "rows values"]
 
@@ -117,66 +127,6 @@ def as_codes(codes: Any, width: int, *, what: str = "Codes") -> Rows:
     return values if isinstance(rows, np.ndarray) else rows.astype(jnp.float32)
 
 
-def as_labels(
-    labels: Any,
-    n: int | None = None,
-    *,
-    what: str = "Labels",
-    classes: Sequence[str] | None = None,
-) -> tuple[Int32[np.ndarray, " n"], tuple[str, ...] | None]:
-    """Turn labels of any kind into class numbers.
-
-    Args:
-        labels: text, booleans, whole numbers from 0 of any type, categories, or lists of these.
-            -1, None, NaN and masked mean that an image has no class.
-        n: how many there must be.
-        what: what they are, for messages.
-        classes: names of the classes, if they are known; otherwise those received, sorted.
-
-    Returns:
-        The numbers, -1 for none, and the names of the classes: None for labels that are numbers.
-
-    Raises:
-        DataError: there isn't one label for each image, or they are of another kind.
-    """
-    array = _safely(_label_array, labels, what)
-    n = len(array) if n is None and array.ndim else n
-    # A column of labels, as tables give it, is as good as a row.
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.shape != (n,):
-        raise DataError(
-            f"{what} must be text or whole numbers of shape ({n},), one an image; received shape "
-            f"{array.shape}."
-        )
-    gone = np.array([_is_absent(one) for one in array], bool)
-    there = array[~gone].tolist()
-    kinds = {str if isinstance(one, str) else Real if _is_number(one) else None for one in there}
-    numbers = np.full(len(array), NO_CLASS, np.int32)
-    if kinds == {str}:
-        names = tuple(sorted(set(there))) if classes is None else tuple(classes)
-        index = {name: number for number, name in enumerate(names)}
-        if unknown := sorted(set(there) - set(names)):
-            raise DataError(f"{what} must be of the classes {quoted(names)}; received {unknown}.")
-        numbers[~gone] = [index[name] for name in there]
-        return numbers, names
-    if kinds - {Real}:
-        odd = next(one for one in there if not _is_number(one))
-        raise DataError(
-            f"{what} must be all text, or all whole numbers from 0; received {quoted(odd)} among "
-            f"values of type {array.dtype}."
-        )
-    for one in there:
-        whole = math.isfinite(one) and one == int(one)
-        if not (whole and NO_CLASS <= one <= np.iinfo(np.int32).max):
-            raise DataError(
-                f"{what} must be class numbers 0, 1, 2, ..., or -1 for none; received {one!r}. "
-                "Renumber the classes, or give them names."
-            )
-    numbers[~gone] = [int(one) for one in there]
-    return numbers, None
-
-
 def plain(value: Any, what: str = "Images") -> np.ndarray | Array:
     """Any array as booleans, integers or floats of NumPy or, for arrays of JAX, of JAX.
 
@@ -185,14 +135,20 @@ def plain(value: Any, what: str = "Images") -> np.ndarray | Array:
     Raises:
         DataError: it is no array of real numbers.
     """
-    found = value if isinstance(value, jax.Array) else _safely(_numbers, value, what)
+    if isinstance(value, jax.Array):
+        if not isinstance(value, Tracer) and value.is_deleted():
+            raise DataError(f"{what} must be an array; received one whose memory JAX has freed.")
+        found = value
+    else:
+        found = safely(_numbers, value, what)
     kind, small = getattr(found.dtype, "kind", "O"), (jnp.floating, jnp.integer)
     if kind in "biuf":
         return found
     if kind == "V" and any(jnp.issubdtype(found.dtype, one) for one in small):
         return found.astype(np.float32)  # JAX's small types, which NumPy hardly knows
+    complex_ = "Complex data not supported: " if kind == "c" else ""
     raise DataError(
-        f"{what} must be of a boolean, integer or floating type; received {found.dtype}."
+        f"{complex_}{what} must be of a boolean, integer or floating type; received {found.dtype}."
     )
 
 
@@ -212,6 +168,7 @@ def as_rows(array: Any, n_pixels: int | None, what: str) -> Any:
         raise DataError(
             f"{what} must have the shape (n, pixels), (n, rows, cols) or (n, rows, cols, "
             f"channels), none of them 0; received {shape}."
+            f"{' Reshape your data: one image is of shape (1, pixels).' * (len(shape) == 1)}"
         )
     raise DataError(
         f"{what} must have shape (n, {n_pixels}) with n at least 1, or other shapes of "
@@ -273,7 +230,7 @@ def check_values(
         )
 
 
-def _safely(read: Any, value: Any, what: str) -> np.ndarray:
+def safely(read: Any, value: Any, what: str) -> np.ndarray:
     """The result of `read`; whatever fails in another library becomes a `DataError`."""
     try:
         return read(value, what)
@@ -297,7 +254,7 @@ def _numbers(value: Any, what: str) -> np.ndarray:
     """Any array as one of NumPy; objects in it as numbers, NaN where one is missing."""
     if isinstance(value, np.ma.MaskedArray):
         return _of_masked(value, what)
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+    if isinstance(value, Sequence) and not isinstance(value, NO_LISTS):
         return _of_sequence(value, what)
     array = raw_array(value, what)
     return _of_objects(array, what) if array.dtype.kind == "O" else array
@@ -318,7 +275,9 @@ def raw_array(value: Any, what: str) -> np.ndarray:
         refuse_too_large(f"{what} as a dense array", size, "Give fewer rows at once.")
         return value.toarray()
     if hasattr(value, "getbands"):  # PIL's images
-        return np.asarray(value.convert("RGB") if value.mode == "P" else value)
+        if value.mode in ("P", "PA"):  # Pillow warns where these lose their transparency
+            value = value.convert("RGBA")
+        return np.asarray(value.convert(_MODES[value.mode]) if value.mode in _MODES else value)
     if isinstance(value, Mapping):
         if not value.get("bytes"):
             raise DataError(f"{what} must be an array of numbers; received {_named(value)}.")
@@ -331,7 +290,14 @@ def raw_array(value: Any, what: str) -> np.ndarray:
         value = value.cpu() if hasattr(value, "cpu") else value
         if str(getattr(value, "dtype", "")).endswith("bfloat16"):  # which NumPy doesn't know
             value = value.float()
-    if hasattr(value, "__array__"):
+    kinds = getattr(value, "dtypes", None) if hasattr(value, "__array__") else None
+    for kind in kinds if isinstance(kinds, list) else ():
+        if kind.is_temporal():  # polars would turn times into numbers
+            raise DataError(
+                f"{what} must be of a boolean, integer or floating type; received a column of "
+                f"times ({kind})."
+            )
+    if isinstance(value, memoryview) or any(map(partial(hasattr, value), _ARRAYS)):
         return np.asarray(value)
     if hasattr(value, "numpy"):  # TensorFlow's tensors
         return np.asarray(value.numpy())
@@ -345,7 +311,10 @@ def raw_array(value: Any, what: str) -> np.ndarray:
         and not isinstance(value, Mapping | bytes | bytearray)
     ):  # columns of Hugging Face's data sets
         return _of_sequence([value[index] for index in range(len(value))], what)
-    raise DataError(f"{what} must be an array of numbers; received {_named(value)}.")
+    remedy = " Make a list of it." if isinstance(value, Iterator) else ""
+    if callable(getattr(value, "collect", None)):  # a lazy frame of polars
+        remedy = " Call its `collect()`."
+    raise DataError(f"{what} must be an array of numbers; received {_named(value)}.{remedy}")
 
 
 def _of_masked(value: np.ma.MaskedArray, what: str) -> np.ndarray:
@@ -371,7 +340,7 @@ def _of_sequence(value: Sequence[Any], what: str) -> np.ndarray:
     """A list of numbers, or of arrays that share a shape."""
     kinds = set(map(type, value))
     if all(_is_scalar(kind) for kind in kinds):
-        absent = any(kind.__name__ in _ABSENT for kind in kinds)
+        absent = any(kind.__name__ in ABSENT for kind in kinds)
         array = np.asarray(value, object if absent else None)
         return _of_objects(array, what) if array.dtype.kind == "O" else array
     if any(issubclass(kind, np.ma.MaskedArray) for kind in kinds):
@@ -390,52 +359,20 @@ def _of_objects(array: np.ndarray, what: str) -> np.ndarray:
     """An array of Python's objects: numbers, or arrays that share a shape."""
     values = array.reshape(-1).tolist()
     kinds = set(map(type, values))
-    if all(_is_scalar(kind) for kind in kinds) and str not in kinds:
-        numbers = (np.nan if type(one).__name__ in _ABSENT else float(one) for one in values)
+    if all(_is_scalar(kind) and not issubclass(kind, _NO_REALS) for kind in kinds):
+        numbers = (np.nan if type(one).__name__ in ABSENT else float(one) for one in values)
         return np.fromiter(numbers, np.float64, len(values)).reshape(array.shape)
     single_column = array.ndim == 2 and array.shape[1] == 1
     if (array.ndim == 1 or single_column) and not any(map(_is_scalar, kinds)):
         return _of_sequence(values, what)
-    odd = next(one for one in values if isinstance(one, str) or not _is_scalar(type(one)))
-    raise DataError(
+    odd = next(o for o in values if isinstance(o, _NO_REALS) or not _is_scalar(type(o)))
+    raise DataTypeError(
         f"{what} must be of a boolean, integer or floating type; received objects, among them "
-        f"{quoted(odd)}."
+        f"{quoted(odd)}. Values of this argument must be neither strings nor other objects, but "
+        "numbers."
     )
 
 
 def _is_scalar(kind: type) -> bool:
     known = issubclass(kind, Real | Decimal | np.generic | str | bytes | complex)
-    return known or kind.__name__ in _ABSENT
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real | Decimal | np.bool_)
-
-
-def _is_absent(value: Any) -> bool:
-    """Whether a label stands for none: None, NaN, pandas' NA, a masked one."""
-    if type(value).__name__ in _ABSENT:
-        return True
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
-
-
-def _label_array(value: Any, what: str) -> np.ndarray:
-    """Labels as an array of Python's objects."""
-    if isinstance(value, np.ma.MaskedArray):
-        array = np.ma.getdata(value).astype(object)
-        array[np.ma.getmaskarray(value)] = None
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
-        # Scalars of NumPy and JAX become Python's, so that text, numbers and None are told apart.
-        items = [one.item() if hasattr(one, "item") and not np.ndim(one) else one for one in value]
-        # Filled after it is made: NumPy would take lists of equal length for further axes.
-        array = np.empty(len(items), object)
-        array[:] = items
-    else:
-        array = raw_array(value, what)
-    if array.dtype.kind == "S":
-        array = array.astype(str)
-    if array.dtype.kind not in "biufUO":
-        raise DataError(
-            f"{what} must be text or whole numbers from 0; received the type {array.dtype}."
-        )
-    return array.astype(object)
+    return known or kind.__name__ in ABSENT

@@ -15,6 +15,8 @@ from gncn.base.shown import shown
 
 MAX_MESSAGE = 8_000
 """Characters of a message: more than any needs that doesn't quote a huge value."""
+MAX_QUOTED = 400
+"""Characters of a value in a message."""
 MOST_COUNT = 2**31 - 1
 """The largest whole number with which programs count."""
 MOST_SEED = 2**32 - 1
@@ -58,6 +60,10 @@ class DataError(GncnError, ValueError):
     """Data are missing, malformed, altered, or outside the allowed range."""
 
 
+class DataTypeError(DataError, TypeError):
+    """Data hold objects that are no numbers: a `TypeError`, as NumPy and scikit-learn have it."""
+
+
 class RunError(GncnError):
     """A run folder can't be written, or doesn't hold what was asked for."""
 
@@ -80,11 +86,12 @@ def shortened(text: str, most: int = MAX_MESSAGE) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value as Python writes it, shortened if it is long."""
+    """A value as Python writes it, in one line, shortened if it is long."""
     try:
-        return _REPR.repr(value)
+        text = _REPR.repr(value)
     except ValueError:  # Python refuses to write out whole numbers of thousands of digits
         return "a number of thousands of digits"
+    return shortened(" ".join(text.split()) if "\n" in text else text, MAX_QUOTED)
 
 
 def unknown_choice(what: str, received: object, allowed: Iterable[object]) -> ConfigError:

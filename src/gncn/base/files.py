@@ -58,6 +58,8 @@ def place(path: str | os.PathLike[str]) -> Path:
         RunError: no file can have this path, or there is no home folder.
     """
     why = "no file can have this name"
+    if path == "":  # which would be the folder that one is in
+        raise RunError("Can't use the path '': it is empty.")
     try:
         found = Path(path).expanduser()
         if b"\0" not in os.fsencode(found):

@@ -5,9 +5,9 @@ Nothing hears what `tell` and `advance` say, unless a function further up was ca
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from gncn.base.errors import ConfigError, quoted
 from gncn.base.extras import needs
@@ -16,6 +16,7 @@ Report = Callable[[str], None]
 """Receives what is being done, in a few words, for a progress display."""
 
 
+@runtime_checkable
 class Display(Protocol):
     """Shows what is being done."""
 
@@ -55,8 +56,29 @@ def check_progress(progress: Any) -> bool:
     return progress
 
 
+class _Reporting:
+    """Passes on what is being done to a user's function, and to a display if there is one."""
+
+    def __init__(self, report: Report, display: Display | None) -> None:
+        self._report, self._next, self._what = report, display, ""
+
+    def __call__(self, what: str) -> None:
+        self._what = what
+        self._report(what)
+        if self._next is not None:
+            self._next(what)
+
+    def count(self, done: int, n: int) -> None:
+        if ":" not in self._what:
+            self._report(f"{self._what}: {done} of {n}")
+        if self._next is not None:
+            self._next.count(done, n)
+
+
 @contextmanager
-def shown_progress(progress: bool, what: str) -> Iterator[Report]:
+def shown_progress(
+    progress: bool, what: str, report: Callable[[str], Any] | None = None
+) -> Iterator[Report]:
     """Show what is told within the block, if `progress` is true.
 
     Off a terminal, and in a notebook without widgets, lines are written on standard error: for
@@ -65,6 +87,7 @@ def shown_progress(progress: bool, what: str) -> Iterator[Report]:
     Args:
         progress: what the caller of a function asked for.
         what: is shown before anything is told.
+        report: receives all that is told, too.
 
     Yields:
         What receives news: `tell`.
@@ -72,14 +95,16 @@ def shown_progress(progress: bool, what: str) -> Iterator[Report]:
     Raises:
         ConfigError: see `check_progress`.
     """
-    if not check_progress(progress):
-        yield tell
-        return
-    # Imported here, since Rich is an extra.
-    from gncn.base.screen import Stage, console
+    with ExitStack() as stack:
+        display = _display.get()
+        if check_progress(progress):
+            # Imported here, since Rich is an extra.
+            from gncn.base.screen import Stage, console
 
-    with Stage(console, what) as stage:
-        token = _display.set(stage)
+            display = stack.enter_context(Stage(console, what))
+        if report is not None:
+            display = _Reporting(report, display)
+        token = _display.set(display)
         try:
             yield tell
         finally:

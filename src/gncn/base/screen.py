@@ -10,6 +10,7 @@ import time
 from importlib.util import find_spec
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
 from rich.progress import (
     BarColumn,
@@ -73,9 +74,29 @@ console = Screen(stderr=True)
 
 
 def say(*lines: str | Text, style: str = "") -> None:
-    """Print messages, each on a line of its own however narrow the terminal is."""
+    """Print messages, each on a line of its own.
+
+    A terminal gets them broken between words.  A word that is too long for it, such as a path,
+    stays whole, so that one can copy it.
+    """
     for line in lines:
-        console.print(line, style=style, soft_wrap=True)
+        text = console.render_str(line) if isinstance(line, str) else line
+        breaks = _breaks(text.plain, console.width) if console.is_terminal else []
+        for part in text.divide(breaks):
+            part.rstrip()
+            console.print(part, style=style, soft_wrap=True)
+
+
+def _breaks(text: str, width: int) -> list[int]:
+    """Where to break a text between words, so that lines fit a width where words do."""
+    found, used = list[int](), 0
+    for word in re.finditer(r"\s*\S+", text):
+        wide = cell_len(word[0])
+        if used and used + wide > width:
+            found.append(word.end() - len(word[0].lstrip()))
+            used, wide = 0, cell_len(word[0].lstrip())
+        used += wide
+    return found
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:

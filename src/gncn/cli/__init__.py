@@ -113,9 +113,8 @@ def _print_misuse(error: Any) -> None:
 
 def _print_error(message: str) -> None:
     try:
-        from gncn.base.screen import console, styled
+        from gncn.base.screen import say, styled
     except ModuleNotFoundError:  # its absence may be what the message is about
         sys.stderr.write(f"Error: {shown(message)}\n")
     else:
-        whole = {"overflow": "ignore", "crop": False}  # long paths, so that one can copy them
-        console.print(styled(("Error:", "bold red"), f" {message}"), **whole)
+        say(styled(("Error:", "bold red"), f" {message}"))

@@ -1,6 +1,7 @@
 """``gncn config``: every option that a configuration has."""
 
 import json
+import re
 from typing import Annotated, Any
 
 from typer import Argument
@@ -53,7 +54,7 @@ def config(
         for one in chosen:
             if one.section == section:
                 takers = f" (Of {', '.join(one.taken_by)}.)" if one.taken_by else ""
-                meaning = one.meaning.replace("``", "").replace("`", "") + takers
+                meaning = re.sub(r"`+|\*(?=\w)|(?<=\w)\*", "", one.meaning) + takers
                 table.add_row(one.name.split(".")[-1], _shown(one), meaning)
         options.print_table(table)
 

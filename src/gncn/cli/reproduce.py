@@ -12,6 +12,7 @@ from gncn.base.screen import console, duration, say, styled
 from gncn.base.shown import shown
 from gncn.cli import options
 from gncn.cli.options import DataDirOption, JsonOption, new_table, print_json, print_table
+from gncn.runs.toml import packaged_names
 
 if TYPE_CHECKING:
     from gncn.study.plan import Study
@@ -23,7 +24,9 @@ def reproduce(
     study: Annotated[
         str,
         Argument(
-            help="A study's TOML file, or one of the library's: `paper` or `tiny`.", metavar="STUDY"
+            help="A study's TOML file, or one of the library's: "
+            f"{', '.join(f'`{name}`' for name in packaged_names('study/studies'))}.",
+            metavar="STUDY",
         ),
     ] = "paper",
     out: Annotated[
@@ -152,11 +155,14 @@ def _tell(study: "Study", standings: Sequence["Standing"], jobs: int, as_json: b
             say(f"stale: {one.spec.name}: {'; '.join(one.changes)}")
         elif one.record is not None and one.record.error is not None:
             say(f"failed: {one.spec.name}: {one.record.error['message']}")
-    unknown = f", and {left.n_unknown} runs of unknown length" if left.n_unknown else ""
-    say(
-        f"{len(states) - counts['finished']} of {len(states)} runs are left: about "
-        f"{duration(left.seconds)} with {jobs} at a time{unknown}."
-    )
+    n_left = len(states) - counts["finished"]
+    if n_left == 0:
+        say(f"All {len(states)} runs are done.")
+        return
+    known = f": about {duration(left.seconds)} with {jobs} at a time"
+    unknown = f", and {left.n_unknown} runs of unknown length"
+    parts = known * (n_left > left.n_unknown) + unknown * (0 < left.n_unknown < n_left)
+    say(f"{n_left} of {len(states)} runs are left{parts or '; none like them has been timed'}.")
 
 
 class _Display(Progress):

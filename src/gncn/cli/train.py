@@ -12,6 +12,11 @@ from gncn.base.errors import ConfigError
 from gncn.base.screen import console, say, styled
 from gncn.cli import options
 from gncn.cli.options import DataDirOption, JsonOption, new_table, print_json, print_table
+from gncn.runs.toml import packaged_names
+from gncn.training.kinds import MODEL_KINDS
+
+_PRESETS = [name for name in packaged_names("runs/presets") if name not in MODEL_KINDS]
+"""Names of the presets of networks."""
 
 
 def train(
@@ -38,9 +43,8 @@ def train(
     preset: Annotated[
         str | None,
         Option(
-            help="Settings to start from: `mnist`, `fashion-mnist`, `kmnist`, `caltech`, `digits` "
-            "or `paper`, or a baseline's name. "
-            "Default: the baseline's, or `mnist`, unless --config is given."
+            help=f"Settings to start from: {', '.join(f'`{name}`' for name in _PRESETS)}, or a "
+            "baseline's name. Default: the baseline's, or `mnist`, unless --config is given."
         ),
     ] = None,
     config: Annotated[Path | None, Option(help="TOML file of settings.", **options.PATH)] = None,
@@ -182,7 +186,6 @@ def _resolve(
 ) -> Any:
     from gncn.base.errors import unknown_choice
     from gncn.runs.config import load_config
-    from gncn.training.kinds import MODEL_KINDS
 
     if model is not None and model not in MODEL_KINDS:
         raise unknown_choice("model", model, MODEL_KINDS)

@@ -11,7 +11,6 @@ from pydantic import model_validator
 from gncn.base.arrays import (
     NO_CLASS,
     WHITE,
-    as_labels,
     as_rows,
     check_values,
     is_grey,
@@ -23,6 +22,7 @@ from gncn.base.arrays import (
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, DataError, unknown_choice
 from gncn.base.files import place
+from gncn.base.labels import as_labels
 from gncn.data.files import PARTS, read_members
 from gncn.data.stored import StoredImages, map_file
 from gncn.data.types import Dataset, Images, Split, split_off

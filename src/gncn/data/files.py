@@ -13,6 +13,7 @@ a folder                     PNG and JPEG files, sorted by name; folders in it a
 import csv
 import io
 import os
+import re
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from gncn.base.arrays import raw_array
-from gncn.base.errors import ConfigError, DataError, GncnError, shortened
+from gncn.base.errors import ConfigError, DataError, GncnError, quoted, shortened
 from gncn.base.extras import needs
 from gncn.base.files import explained, opened
 from gncn.base.hardware import refuse_too_large
@@ -35,6 +36,8 @@ SUFFIXES = (".npy", ".npz", *TABLES)
 PICTURES = (".png", ".jpg", ".jpeg")
 LABELS = ("label", "labels", "class", "target", "y")
 """Names, in small letters, of a table's column of classes."""
+_INDEX = re.compile(r"__index_level_\d+__")
+"""A column in which pandas keeps the index of a frame."""
 MAX_LINE = 1 << 24
 """Of a CSV file, in signs."""
 
@@ -100,6 +103,7 @@ def _read_table(path: Path) -> dict[str, Any]:
         reason = shortened(str(error).strip().partition("\n")[0], 200)
         raise DataError(f"{path} is no table that {library} can read: {reason}.") from error
     names = list(frame.column_names if library == "pyarrow" else frame.columns)
+    names = [name for name in names if not _INDEX.fullmatch(str(name))]
     known = [name for name in names if str(name).lower() in LABELS]
     pixels = [name for name in names if name not in known]
     if len(known) > 1 or not pixels:
@@ -109,7 +113,13 @@ def _read_table(path: Path) -> dict[str, Any]:
         )
     members: dict[str, Any] = {"train_labels": _items(frame[known[0]])} if known else {}
     if len(pixels) == 1:  # a column of whole images
-        return {"train_images": _items(frame[pixels[0]])} | members
+        images = _items(frame[pixels[0]])
+        if csv_file and images and isinstance(images[0], str):
+            raise DataError(
+                f"{path} must have numbers with commas between them; received the line "
+                f"{quoted(images[0])}."
+            )
+        return {"train_images": images} | members
     chosen = frame.select(pixels) if library == "pyarrow" else frame[pixels]
     return {"train_images": chosen} | members
 

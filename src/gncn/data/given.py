@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from gncn.base.arrays import as_labels, as_rows, plain
+from gncn.base.arrays import as_rows, plain
 from gncn.base.errors import DataError
 from gncn.base.files import place
+from gncn.base.labels import as_labels
 from gncn.data.arrays import Preparation, from_arrays, load_file
 from gncn.data.files import read_members
 from gncn.data.types import Dataset, Split

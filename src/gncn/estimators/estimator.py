@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from gncn.base.arrays import as_images
-from gncn.base.errors import ConfigError
+from gncn.base.arrays import as_images, as_rows, plain
+from gncn.base.errors import ConfigError, DataError
 from gncn.base.progress import shown_progress
 from gncn.data import Dataset, Split, binarise
 from gncn.data.types import Images, split_off, training_only
@@ -177,18 +177,32 @@ class Estimator(BaseEstimator):
             return values
         return binarise(values, threshold=self.threshold)
 
-    def _checked(self, X: Any, *, reset: bool = False, **checks: Any) -> Any:
-        # Lists may be nested; what has no axes of its own is left to scikit-learn.
-        n_axes = np.ndim(X) if isinstance(X, list | tuple) else getattr(X, "ndim", 2)
-        if n_axes > 2:
-            X = X if isinstance(X, np.ma.MaskedArray) else np.asarray(X)
-            X = X.reshape(len(X), -1)
-        if isinstance(X, np.ma.MaskedArray):  # scikit-learn would take what lies under the mask
-            # As NaN, which is refused, or allowed where pixels may be missing.
-            X = np.ma.filled(X.astype(np.float64), np.nan)
-        X = validate_data(self, cast(Any, X), reset=reset, accept_sparse="csr", **checks)
-        X = X.toarray() if hasattr(X, "toarray") else X
-        return as_images(X, what="X", missing="ensure_all_finite" in checks)
+    def _checked(self, X: Any, *, reset: bool = False, missing: bool = False) -> Any:
+        """Images of any kind, as the whole library takes them, one a row.
+
+        The number of columns and their names are remembered, or compared with those known.
+        """
+        found = np.asarray(plain(X, "X"))
+        if found.ndim == 2 and not all(found.shape):
+            n, width = found.shape
+            raise DataError(
+                f"X must hold an image; received {n} sample(s), {width} feature(s) "
+                f"(shape={found.shape}) while a minimum of 1 is required."
+            )
+        rows = as_images(as_rows(found, None, "X"), what="X", missing=missing)
+        names = list(getattr(X, "column_names", getattr(X, "columns", ())))
+        # Names that columns share are none.
+        named = cast(Any, X if len(set(names)) == len(names) else rows)
+        checks: dict[str, Any] = {"reset": reset, "skip_check_array": True, "ensure_2d": False}
+        validate_data(self, named, **checks)
+        if reset:
+            self.n_features_in_ = rows.shape[1]
+        elif rows.shape[1] != self.n_features_in_:
+            raise DataError(
+                f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input."
+            )
+        return rows
 
     def to_evaluate(self, data: Any) -> tuple[Any, Dataset]:
         """The model and data for `gncn.evaluate`, which may be images alone."""

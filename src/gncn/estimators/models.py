@@ -8,9 +8,11 @@ import numpy as np
 from sklearn.base import ClassifierMixin, TransformerMixin
 from sklearn.utils import Tags, assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from gncn.base.errors import ConfigError, check_whole
+from gncn.base.arrays import as_codes
+from gncn.base.errors import ConfigError, DataError, check_whole, shortened
+from gncn.base.labels import check_all_labelled
 from gncn.core.inference import decode, reconstruct
 from gncn.data import Split
 from gncn.estimators.estimator import Density, Estimator, WithCodes
@@ -81,12 +83,7 @@ class Coder(TransformerMixin, WithCodes):
                 f"Images are decoded from the top layer, {len(self._sizes)}; received "
                 f"layer={self.layer!r}."
             )
-        codes = np.asarray(check_array(X, dtype="numeric"), np.float32)
-        if codes.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"X has {codes.shape[1]} features, but {type(self).__name__} gives codes of "
-                f"{self._n_features_out}."
-            )
+        codes = np.asarray(as_codes(X, self._n_features_out, what="X"))
         # The top layer's states stand last.
         return self._padded(self._decode, codes[:, -self._sizes[-1] :])
 
@@ -106,7 +103,7 @@ class Coder(TransformerMixin, WithCodes):
                 for every mask.
         """
         check_is_fitted(self)
-        values = self._checked(X, ensure_all_finite="allow-nan")
+        values = self._checked(X, missing=True)
         x, visible = seen_pixels(values, mask, None, self.config_.seed)
         # Visible pixels are prepared as in training; values under the mask are ignored.
         x = np.asarray(self._pixels(x, self.config_), np.float32)
@@ -285,7 +282,7 @@ class DSRN(ClassifierMixin, Estimator, kind="dsrn"):
             y: the class of each: numbers or strings.
 
         Raises:
-            ValueError: there are fewer than two classes.
+            DataError: there are fewer than two classes.
             GncnError: see `Estimator.fit`.
         """
         config = self._begin()
@@ -293,7 +290,7 @@ class DSRN(ClassifierMixin, Estimator, kind="dsrn"):
         # scikit-learn allows any labels; the model counts classes from 0.
         self.classes_, labels = np.unique(classes, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(
+            raise DataError(
                 f"{type(self).__name__} needs at least two classes; y holds one class, "
                 f"{self.classes_.tolist()[0]!r}."
             )
@@ -310,17 +307,17 @@ class DSRN(ClassifierMixin, Estimator, kind="dsrn"):
         config, begun = self._begin(), hasattr(self, "model_")
         if not begun and classes is None:
             # Later calls may lack some classes, so the first one must name them all.
-            raise ValueError("classes must be passed on the first call to partial_fit.")
+            raise DataError("classes must be passed on the first call to partial_fit.")
         images, own = self._checked_pair(X, y, config, reset=not begun)
         if not begun:
             self.classes_ = np.unique(classes)
         elif classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
-            raise ValueError(
+            raise DataError(
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
                 f"{self.classes_!r}"
             )
         if unknown := set(np.unique(own).tolist()) - set(self.classes_.tolist()):
-            raise ValueError(f"y holds classes that `classes` lacks: {sorted(unknown)}.")
+            raise DataError(f"y holds classes that `classes` lacks: {sorted(unknown)}.")
         # `classes_` is sorted, so a label's place is its number.
         labels = np.searchsorted(self.classes_, own)
         split = Split(images, labels.astype(np.int32))
@@ -328,15 +325,20 @@ class DSRN(ClassifierMixin, Estimator, kind="dsrn"):
 
     def _checked_pair(self, X: Any, y: Any, config: Config, *, reset: bool) -> tuple[Any, Any]:
         if y is None:
-            raise ValueError(
+            raise DataError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
         images = self._see(X, config, reset=reset)
-        classes = column_or_1d(y, warn=True)
-        assert_all_finite(classes, input_name="y")
-        check_classification_targets(classes)
+        check_all_labelled(y, "y")
+        try:
+            classes = column_or_1d(y, warn=True)
+            assert_all_finite(classes, input_name="y")
+            check_classification_targets(classes)
+        except (ValueError, TypeError) as error:
+            reason = shortened(str(error).partition("\n")[0], 200)
+            raise DataError(f"y must be text or whole numbers, one an image: {reason}") from error
         if len(classes) != len(images):
-            raise ValueError(f"X has {len(images)} images, and y {len(classes)} classes.")
+            raise DataError(f"X has {len(images)} images, and y {len(classes)} classes.")
         return images, classes
 
     def predict_proba(self, X: Any) -> Any:

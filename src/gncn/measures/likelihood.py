@@ -177,7 +177,9 @@ class Likelihood(PriorMeasure):
         remark = error if spread is None else f"{error}, ± {spread:.2f} over prior draws"
         rows = [row(found["n_samples"], found["mean"], remark)]
         if curve := found.get("curve"):
-            rows.append(row(curve["n_samples"][-1], curve["mean"][-1], "a tighter bound"))
+            most = curve["n_samples"][-1]
+            which = "a tighter bound" if most > found["n_samples"] else "from other samples"
+            rows.append(row(most, curve["mean"][-1], which))
         remark = "adds 2 log S; for comparison with published numbers only"
         rows.append(Row("in the paper's convention", f"{found['paper_convention']:.2f}", remark))
         for key, remark in _OTHERS.items():

@@ -191,6 +191,7 @@ def measured(name: str, measure: Measure, subject: Subject) -> Result:
         ConfigError: a measure from outside the library finds no `Result`, or one that files can't
             hold, or gives its numbers the key of others.
     """
+    subject.report(f"measuring {name}")
     found = measure.measure(subject)
     # The library's own results are tested, so only others are looked at.
     if is_own(type(measure)):

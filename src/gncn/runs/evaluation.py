@@ -12,7 +12,7 @@ from typing import Any
 
 from gncn.base.errors import ConfigError, RunError, quoted
 from gncn.base.files import DAMAGED, make_folder, place
-from gncn.base.progress import Report, shown_progress, tell
+from gncn.base.progress import Report, shown_progress
 from gncn.base.shown import html_table, text_table
 from gncn.baselines.autoencoder import Autoencoder
 from gncn.core.network import Network
@@ -124,7 +124,7 @@ def evaluate(
     seed: int = 0,
     trial: int = 0,
     replace: bool = False,
-    report: Report = tell,
+    report: Report | None = None,
     progress: bool = False,
     **settings: Any,
 ) -> Evaluation:
@@ -141,7 +141,7 @@ def evaluate(
         seed: of all that is random.
         trial: which of a run's models.
         replace: drop what a run's folder holds of earlier measurements.
-        report: receives what is being done.
+        report: receives what is being done, a text for each news.
         progress: draw a bar of it, in a terminal or a notebook.
         settings: of the measures, as options of ``gncn evaluate``: ``n_samples=1000``.
 
@@ -158,7 +158,7 @@ def evaluate(
     """
     if isinstance(model, str | os.PathLike):
         folder = RunFolder.open(Path(model))
-        with shown_progress(progress, "measuring"):
+        with shown_progress(progress, "measuring", report) as told:
             numbers, drawn = assess(
                 folder,
                 folder.data() if data is None else data,
@@ -168,7 +168,7 @@ def evaluate(
                 seed=seed,
                 trial=trial,
                 replace=replace,
-                report=report,
+                report=told,
             )
         return Evaluation(numbers, draw=lambda _: drawn)
     if hasattr(model, "to_evaluate"):  # an estimator, whose module needs scikit-learn
@@ -178,7 +178,7 @@ def evaluate(
             f"data must be the `gncn.Dataset` that the model was trained on; received "
             f"{quoted(data)}. Make one of arrays with `gncn.from_arrays`."
         )
-    subject = Subject(as_measurable(model), data, split, seed, report)
+    subject = Subject(as_measurable(model), data, split, seed)
     measures = suited(only, settings, subject, type(model).__name__)
     header = {
         "split": split,
@@ -188,13 +188,12 @@ def evaluate(
         "settings": {name: value for one in measures.values() for name, value in one},
     }
     found = Result(header)
-    with shown_progress(progress, "measuring"):
+    with shown_progress(progress, "measuring", report):
         # The settings of evaluation alone matter here, so the default configuration will do.
         if isinstance(model, Network | Autoencoder):
             error = mean_statistics(model, subject.target, Config()).error
             found.numbers[method_of(model).error_name(model)] = error
         for name, measure in measures.items():
-            tell(f"measuring {name}")
             found = found.with_(measured(name, measure, subject))
 
     def draw(folder: Path | None) -> list[Path]:

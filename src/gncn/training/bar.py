@@ -9,7 +9,6 @@ from rich.progress import (
     BarColumn,
     Progress,
     TaskID,
-    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -39,8 +38,7 @@ class ProgressBar(Progress):
         whole: dict[str, Any] = {"table_column": Column(no_wrap=True)}
         super().__init__(
             TextColumn("{task.description}", markup=False, **whole),
-            BarColumn(bar_width=12),
-            TaskProgressColumn(**whole),
+            BarColumn(bar_width=8),
             TimeElapsedColumn(**whole),
             TextColumn("left", **whole),
             TimeRemainingColumn(**whole),
@@ -109,5 +107,5 @@ def describe(records: Sequence[EpochRecord]) -> str:
     psi = np.mean([record.discrepancy for record in validation])
     shares = np.mean([record.sparsity for record in validation], axis=0)
     sparsity = "/".join(f"{share:.2f}".removeprefix("0") for share in shares)
-    active = f"  active {sparsity}" if sparsity else ""
+    active = f"  ρ {sparsity}" if sparsity else ""
     return f"{name} {error:.{decimals}f}  ψ {psi:.1f}{active}"
