@@ -53,8 +53,9 @@ fuzz: $(VENV)/.dev  ## feed the readers of files with a million harmed ones (INP
 	-$(BIN)/pip install --quiet --disable-pip-version-check 'atheris==3.0.0'
 	$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS)
 
-bench: $(VENV)/.dev  ## measure speed and memory on this machine
+bench: $(VENV)/.dev  ## measure speed, memory and the first commands on this machine
 	$(BIN)/python -m benchmarks.speed --out results/bench
+	$(BIN)/python -m benchmarks.first_hour --out results/bench
 
 bench-peers: $(VENV)/.dev $(PEERS:%=.bench/%/.made)  ## measure it against other libraries
 	$(BIN)/python -m benchmarks.peers $(foreach peer,$(PEERS),--$(peer) .bench/$(peer)/bin/python) --out results/bench --document docs/performance.md
