@@ -16,7 +16,7 @@ import typer
 
 MODELS = ("gncn", "rae", "gvae", "gvae-cv", "gan-ae", "gmm", "dsrn")
 MEASURES = (
-    *("likelihood", "tight", "samples", "completion", "yardsticks", "probe", "sparsity"),
+    *("likelihood", "tight", "samples", "completion", "yardsticks", "codes", "probe", "sparsity"),
     "embedding",
 )
 SPLITS = ("train", "validation", "test")
