@@ -23,8 +23,8 @@ import gncn
 from _gncn import COMMANDS
 from command import call
 from gncn.base import screen
-from gncn.base.errors import ConfigError, did_you_mean, unknown_choice
-from gncn.base.files import read_json
+from gncn.base.errors import ConfigError, RunError, did_you_mean, unknown_choice
+from gncn.base.files import place, read_json
 from gncn.cli import options
 from gncn.cli.app import app
 from gncn.core.states import grows
@@ -354,6 +354,26 @@ def test_a_terminal_gets_messages_that_break_between_words(terminal):
     with mock.patch.object(screen, "console", screen.Screen(file=io.StringIO())) as piped:
         screen.say("word " * 30)
     assert piped.file.getvalue().count("\n") == 1
+
+
+def test_what_a_study_has_left_is_told(tmp_path):
+    out, err = io.StringIO(), io.StringIO()
+    assert call(["reproduce", "tiny", "--list", "--out", tmp_path / "new"], out, err) == 0
+    assert "4 of 4 runs are left; none like them has been timed." in err.getvalue()
+
+
+def test_an_empty_path_is_no_folder():
+    with pytest.raises(RunError, match="Can't use the path '': it is empty"):
+        place("")
+
+
+def test_a_curve_that_ends_early_is_not_called_tighter():
+    found = {"n_samples": 200, "mean": -9.0, "standard_error": 0.1, "spread_over_prior_draws": None}
+    found["paper_convention"] = 1.6
+    for n_samples, remark in ((100, "from other samples"), (500, "a tighter bound")):
+        curve = {"n_samples": [10, n_samples], "mean": [-10.0, -9.1]}
+        rows = MEASURES.get("likelihood")().rows({"likelihood": found | {"curve": curve}})
+        assert rows[1] == (f"log p(x), S = {n_samples}", "-9.10 nats", remark)
 
 
 def test_times_left_are_told():
