@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from typer import Argument, Option
 
+from gncn.base.errors import ConfigError, RunError
 from gncn.base.screen import console, duration, say, styled
 from gncn.base.shown import shown
 from gncn.cli import options
@@ -15,7 +16,8 @@ from gncn.cli.options import DataDirOption, JsonOption, new_table, print_json, p
 from gncn.runs.toml import packaged_names
 
 if TYPE_CHECKING:
-    from gncn.study.plan import Study
+    from gncn.study.lock import StudyLock
+    from gncn.study.plan import RunSpec, Study
     from gncn.study.record import Record
     from gncn.study.reproduce import Event, Standing
 
@@ -61,6 +63,14 @@ def reproduce(
             "behind. Otherwise they are passed over.",
         ),
     ] = False,
+    lock: Annotated[
+        bool,
+        Option(
+            "--lock",
+            help="Freeze the settings in STUDY.lock.json, which a study of test images needs "
+            "before its first run; train nothing.",
+        ),
+    ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -70,6 +80,9 @@ def reproduce(
     runs are tried again. Several processes and hosts can work on one folder at a time, as in the
     array jobs of a cluster: each does runs that no other is doing. `gncn report` makes a page of
     the records.
+
+    A study of test images (`split = "test"`) is refused unless `--lock` froze its settings and the
+    lock file is committed, where there is git.
 
     **Examples**
 
@@ -81,18 +94,33 @@ def reproduce(
     """
     from gncn.base.interrupts import last_words
     from gncn.cli import FAILED
+    from gncn.study.lock import StudyLock
     from gncn.study.plan import load_study
+    from gncn.study.reproduce import lock_of_runs, survey
     from gncn.study.reproduce import reproduce as do
-    from gncn.study.reproduce import survey
 
     found = load_study(study)
     folder = out or Path("results") / found.name
     # All runs of the study: stale records count even if only some runs are wanted.
     every = found.runs(data_dir=data_dir)
     specs = found.runs(only=only or (), data_dir=data_dir)
+    its_lock = StudyLock.of(study)
+    if lock:
+        given = {"--list": show, "--jobs": jobs > 1, "--redo-stale": redo_stale, "--wait": wait}
+        if idle := [name for name, is_given in given.items() if is_given]:
+            raise ConfigError(
+                f"{', '.join(idle)} has no effect with --lock, which trains nothing: leave it out."
+            )
+        _freeze(its_lock, found, specs, folder, as_json)
+        return
     standings = survey(specs, folder)
     if show:
-        _tell(found, standings, jobs, as_json)
+        try:
+            lock_of_runs(found, standings, folder, its_lock)
+            refusal = ""
+        except RunError as error:
+            refusal = str(error)
+        _tell(found, standings, jobs, as_json, refusal)
         return
     # Ctrl-C and a kill end with a sentence on what is recorded.
     with _Display(found, standings, jobs) as display, last_words(display.kept):
@@ -104,6 +132,7 @@ def reproduce(
             jobs=jobs,
             redo_stale=redo_stale,
             wait=wait,
+            lock=its_lock,
             on_event=display.on_event,
         )
     bad = [record for record in made if record.status == "failed"]
@@ -130,8 +159,28 @@ def _plain(record: "Record") -> dict[str, Any]:
     }
 
 
-def _tell(study: "Study", standings: Sequence["Standing"], jobs: int, as_json: bool) -> None:
-    """Print what is done and what is left."""
+def _freeze(
+    lock: "StudyLock", study: "Study", specs: Sequence["RunSpec"], folder: Path, as_json: bool
+) -> None:
+    """Lock the settings of runs, and say which rows are new or have changed."""
+    changed = lock.update(study, specs, folder)
+    if as_json:
+        print_json({"lock": str(lock.path), "changed": changed})
+        return
+    content, _ = lock.read()
+    for row in changed:
+        tested = content is not None and any(one.tested for one in content.rows[row].history)
+        say(f"locked: {row}{', exploratory: test images are known already' if tested else ''}")
+    if changed:
+        say(f"Settings are locked in {lock.path}. Commit it, then start `gncn reproduce`.")
+    else:
+        say(f"{lock.path} has these settings already.")
+
+
+def _tell(
+    study: "Study", standings: Sequence["Standing"], jobs: int, as_json: bool, refusal: str
+) -> None:
+    """Print what is done and what is left, and why it would be refused, if so."""
     from gncn.study.reproduce import estimate
 
     left = estimate(study, standings, jobs)
@@ -143,7 +192,8 @@ def _tell(study: "Study", standings: Sequence["Standing"], jobs: int, as_json: b
             | ({"error": one.record.error} if one.record and one.record.error else {})
             for one in standings
         ]
-        print_json({"study": study.name, **counts, "left": left._asdict(), "runs": runs})
+        told = {"study": study.name, **counts, "left": left._asdict(), "refusal": refusal or None}
+        print_json(told | {"runs": runs})
         return
     table = new_table(study.title or study.name, ("model", "data"), tuple(counts))
     for model, data in dict.fromkeys((one.spec.model, one.spec.data) for one in standings):
@@ -163,6 +213,8 @@ def _tell(study: "Study", standings: Sequence["Standing"], jobs: int, as_json: b
     unknown = f", and {left.n_unknown} runs of unknown length"
     parts = known * (n_left > left.n_unknown) + unknown * (0 < left.n_unknown < n_left)
     say(f"{n_left} of {len(states)} runs are left{parts or '; none like them has been timed'}.")
+    if refusal:
+        say(refusal)
 
 
 class _Display(Progress):

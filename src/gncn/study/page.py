@@ -20,7 +20,7 @@ from gncn.figures.plots import PALETTE, Curve, draw_curves, draw_points, draw_sp
 from gncn.measures.rivals import NAMES, RIDGE
 from gncn.study.paper import EXCESS, KINDS, Summary, columns
 from gncn.study.pictures import unpack_points
-from gncn.study.record import trusted
+from gncn.study.record import MARKS, trusted
 from gncn.study.summary import DataSection, Findings, ModelRow, number
 
 YARDSTICKS = {
@@ -148,6 +148,8 @@ def _context(findings: Findings) -> dict[str, Any]:
         "many": len(PALETTE),
         "n_drawn": len(PALETTE) if few != list(findings.sections) else 0,
         "yardsticks": YARDSTICKS,
+        "marks": _marks(findings),
+        "locks": _locks(findings),
         "curves": drawn(_curves, colours, study.split),
         "samples": drawn(_samples, study.split),
         "codes": drawn(_codes),
@@ -256,6 +258,22 @@ def _with(section: DataSection, picture: str) -> list[ModelRow]:
 def _distinct(found: Iterable[dict[str, Any]]) -> list[str]:
     """Different dictionaries, each as text."""
     return sorted({", ".join(f"{k} {value}" for k, value in one.items()) for one in found if one})
+
+
+def _marks(findings: Findings) -> dict[str, str]:
+    """The marks that rows have, and what they mean."""
+    found = {row.mark for section in findings.sections for row in section.rows}
+    return {name: meaning for name, meaning in MARKS.items() if name in found}
+
+
+def _locks(findings: Findings) -> list[str]:
+    """Where the settings of test runs were fixed, in words."""
+    locks = [record.lock for record in findings.finished if record.lock is not None]
+    where = {"git": "commit", "package": "gncn", "not in git": "not in git, lock file"}
+    dates: dict[str, set[str]] = {}
+    for lock in locks:
+        dates.setdefault(f"{where[lock.kept]} {lock.version}", set()).add(lock.date[:10])
+    return [f"{place} (locked {', '.join(sorted(days))})" for place, days in sorted(dates.items())]
 
 
 def _times(findings: Findings) -> list[dict[str, Any]]:

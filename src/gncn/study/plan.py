@@ -22,6 +22,11 @@ Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """A key that can be part of a file's name."""
 Trials = Annotated[int, Field(ge=1, le=10_000)]
 MAX_RUNS = 100_000
+STUDIES = "study/studies"
+"""The folder of the library's own studies."""
+# A trial's own number, seed and measures; all else must agree.
+TRIAL_OPTIONS = ("trial", "config.seed", "evaluation.measures", "evaluation.first_trial_only")
+"""In what trials of a model on one data set may differ and still be averaged."""
 
 
 B = TypeVar("B", bound="Basis")
@@ -379,7 +384,7 @@ def load_study(study: str | Path) -> Study:
     Raises:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
-    found = Study(**read_plan("study/studies", "study", study))
+    found = Study(**read_plan(STUDIES, "study", study))
     aimed = any(entry.targets is not None for entry in found.data.values())
     if aimed and found.targets_for not in found.models:
         raise ConfigError(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -46,6 +46,43 @@ class History(Description):
         return cls(error_name=records[0].error_name if records else "", **told)
 
 
+class Earlier(Description):
+    """Settings that a study's lock held before, when they were locked, and what came of them.
+
+    Attributes:
+        settings: their hash; empty if test images were measured before there was a lock.
+        tested: whether test images were measured with them.
+    """
+
+    settings: str
+    date: str
+    tested: bool
+
+
+class Fixed(Description):
+    """How the settings of a test run were fixed before it, by the lock of its study.
+
+    Attributes:
+        settings: their hash.
+        date: when they were locked, in UTC.
+        kept: where the lock is kept.
+        version: which lock: the last commit that changed it, the version of gncn that it came
+            with, or the hash of the file if it is not in git.
+        history: what the lock held before.
+    """
+
+    settings: str
+    date: str
+    kept: Literal["git", "package", "not in git"]
+    version: str
+    history: tuple[Earlier, ...] = ()
+
+    @property
+    def exploratory(self) -> bool:
+        """Whether settings changed after test images had been measured with earlier ones."""
+        return any(one.tested for one in self.history)
+
+
 class Record(Description):
     """A run, finished or failed.
 
@@ -64,6 +101,8 @@ class Record(Description):
         metrics: as ``gncn evaluate`` writes them, without confusion matrices.
         pictures: see `gncn.study.pictures`; of first trials only.
         error: type, message and traceback, if the run failed.
+        lock: how its settings were fixed before test images were measured; None if they weren't,
+            and for validation images.
     """
 
     format: Literal[2] = FORMAT
@@ -87,6 +126,7 @@ class Record(Description):
     metrics: dict[str, Any] = Field(default_factory=dict)
     pictures: dict[str, Any] = Field(default_factory=dict)
     error: dict[str, str] | None = None
+    lock: Fixed | None = None
 
     @property
     def name(self) -> str:
@@ -161,6 +201,61 @@ def read_records(folder: Path) -> list[Record]:
     paths = sorted(folder.glob("*/*-*.json"))
     # Superseded records stand in a folder like a data set's.
     return [read_record(path) for path in paths if path.parent.name != SUPERSEDED]
+
+
+class Seen(NamedTuple):
+    """A measurement of test images: of which row, with which settings.
+
+    `locked` is the hash of these and the date when they were locked; None if they weren't.
+    """
+
+    row: str
+    spec: dict[str, Any]
+    finished: str
+    locked: tuple[str, str] | None
+
+
+def seen_tests(folder: Path) -> list[Seen]:
+    """The measurements of test images that a folder holds records of, superseded ones included.
+
+    Records of every version of the format count.
+
+    Raises:
+        RunError: a file in it is not a record.
+    """
+    found = []
+    for path in sorted(folder.glob("*/*-*.json")):
+        fields = read_json(path, MAX_BYTES)
+        try:
+            spec, lock = fields["spec"], fields.get("lock")
+            if fields["status"] == "finished" and spec["split"] == "test":
+                row = f"{fields['model']}/{fields['data']}"
+                locked = None if lock is None else (lock["settings"], lock["date"])
+                found.append(Seen(row, spec, fields["finished"], locked))
+        except DAMAGED as error:
+            raise RunError(
+                f"{path} is no record of a run ({type(error).__name__}: {error}). Delete it if "
+                "another program wrote it."
+            ) from error
+    return found
+
+
+NOT_LOCKED, EXPLORATORY = "not locked", "exploratory"
+MARKS = {
+    NOT_LOCKED: "Settings not locked before testing: nothing shows that they were chosen before "
+    "test images had been measured.",
+    EXPLORATORY: "Settings changed after test images had been measured with earlier ones.",
+}
+"""What may be wrong with how the settings of test runs were chosen."""
+
+
+def mark(records: Sequence[Record]) -> str:
+    """The name in `MARKS` of what is wrong with test runs of one model on one data set, if any."""
+    tests = [one for one in records if one.spec["split"] == "test"]
+    if any(one.lock is None for one in tests):
+        return NOT_LOCKED
+    exploratory = any(one.lock is not None and one.lock.exploratory for one in tests)
+    return EXPLORATORY if exploratory else ""
 
 
 @contextmanager

@@ -9,6 +9,8 @@ the cores.  Processes end if this one ends.
 
 A run is locked while it is done, so that several processes and hosts can share a folder of records:
 each does runs that no other is doing.  One that was killed goes on from its last checkpoint.
+
+Test images are measured with settings that were locked before (`gncn.study.lock`).
 """
 
 import os
@@ -35,9 +37,11 @@ from gncn.base.interrupts import pause
 from gncn.base.locks import alone, holder
 from gncn.data import dataset_info, present
 from gncn.data.loaders import PART_SUFFIX
+from gncn.study.lock import StudyLock
 from gncn.study.plan import RunSpec, Study
 from gncn.study.record import (
     RUNNING,
+    Fixed,
     Record,
     make_running,
     read_record,
@@ -280,6 +284,7 @@ def reproduce(
     jobs: int = 1,
     redo_stale: bool = False,
     wait: bool = False,
+    lock: StudyLock | None = None,
     worker: Sequence[str] = WORKER,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> list[Record]:
@@ -296,6 +301,7 @@ def reproduce(
         redo_stale: records of other settings than the study's, of whichever run, go to
             ``superseded/``, and the wanted runs are done again.
         wait: wait for the runs that other processes do, and do those that they leave behind.
+        lock: of the study's settings; a study of test images needs it.
         worker: see `run_all`.
         on_event: receives the news.
 
@@ -304,8 +310,10 @@ def reproduce(
 
     Raises:
         DataError: data of a wanted run are not where the study says.
-        RunError: records are stale and `redo_stale` is false, or the folder can't be written.
-        ConfigError: `jobs` is not positive, or other processes can't have a part that a run names.
+        RunError: records are stale and `redo_stale` is false, the folder can't be written, or
+            settings of test runs are not locked.
+        ConfigError: `jobs` is not positive, other processes can't have a part that a run names, or
+            a study of test images comes without its lock.
         KeyboardInterrupt: Ctrl-C; runs that had not ended leave what they go on from.
     """
     wanted = {one.name for one in specs} if wanted is None else wanted
@@ -317,6 +325,7 @@ def reproduce(
     for path in sorted(filter(None, paths)):
         if not place(path).exists():
             raise DataError(f"There is no {path}, which the study names. No run was started.")
+    fixed = lock_of_runs(study, survey(doing, folder), folder, lock)
     # Short looks under a lock, since several processes share the folder.
     records = partial(alone, folder, "a look at the records", wait=True)
     with records():
@@ -338,14 +347,37 @@ def reproduce(
     with closing(run_all(left, folder, jobs=jobs, wait=wait, worker=worker)) as events:
         for event in events:
             if event.record is not None and not event.elsewhere:
+                row = f"{event.spec.model}/{event.spec.data}"
+                record = event.record.model_copy(update={"lock": fixed.get(row)})
+                event = event._replace(record=record)
                 with records():
                     # Recorded first; only then what the run could go on from is removed.
-                    write_record(folder, event.record)
-                if event.record.status == "finished":
+                    write_record(folder, record)
+                if record.status == "finished":
                     _forget(event.spec, folder)
-                made.append(event.record)
+                made.append(record)
             on_event(event)
     return made
+
+
+def lock_of_runs(
+    study: Study, standings: Sequence[Standing], folder: Path, lock: StudyLock | None
+) -> dict[str, Fixed]:
+    """How the settings of the runs that aren't finished were fixed, by ``model/data``.
+
+    Raises:
+        ConfigError: test images are to be measured and there is no lock.
+        RunError: see `gncn.study.lock.StudyLock.check`.
+    """
+    left = [one.spec for one in standings if one.state != "finished"]
+    if lock is None:
+        if left and study.split == "test":
+            raise ConfigError(
+                f"The study {study.name!r} measures test images, so its settings must be locked "
+                "before: give `reproduce` the study's lock, gncn.study.lock.StudyLock.of(STUDY)."
+            )
+        return {}
+    return lock.check(study, left, folder)
 
 
 def _tidy(folder: Path) -> None:

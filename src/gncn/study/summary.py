@@ -32,12 +32,8 @@ from gncn.study.paper import (
     over_trials,
     published,
 )
-from gncn.study.plan import Study, Targets, differences
-from gncn.study.record import Record, trusted
-
-# A trial's own number, seed and measures; all else must agree.
-TRIAL_OPTIONS = ("trial", "config.seed", "evaluation.measures", "evaluation.first_trial_only")
-"""In what trials of a model on one data set may differ and still be averaged."""
+from gncn.study.plan import TRIAL_OPTIONS, Study, Targets, differences
+from gncn.study.record import Record, mark, trusted
 
 AIMS = {
     "bce": ("BCE, nats", "≤"),
@@ -85,6 +81,7 @@ class ModelRow:
         pictures: pictures of its first trial that has some.
         tight: how log p(x) of a few images was bounded, as measured in the first trial that
             bounded it from both sides; empty if none did.
+        mark: see `gncn.study.record.mark`.
     """
 
     key: str
@@ -100,6 +97,7 @@ class ModelRow:
     way: str | None
     pictures: dict[str, Any]
     tight: dict[str, Any]
+    mark: str = ""
 
     @property
     def is_tight(self) -> bool:
@@ -211,6 +209,7 @@ def _section_as_json(section: DataSection) -> dict[str, Any]:
             "cells": {k: cell | {"among_best_two": cell.pop("best")} for k, cell in cells.items()},
             "sparsity": [asdict(one) for one in row.sparsity],
             "bce_by_epoch": [mean for mean, _ in row.curve],
+            "mark": row.mark or None,
         }
     plain |= {"models": models, "paired": {one.other: one.plain() for one in section.pairs}}
     kept = ("name", "partial", "yardsticks", "targets", "models", "paired")
@@ -369,6 +368,7 @@ def _row(
         way=max(ways, key=ways.count, default=None),
         pictures=next((record.pictures for record in records if record.pictures), {}),
         tight=next(iter(tight), {}),
+        mark=mark(records),
     )
 
 

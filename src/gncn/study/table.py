@@ -6,7 +6,7 @@ from typing import Any
 
 from gncn.study.paper import all_columns, number_of
 from gncn.study.plan import Study
-from gncn.study.record import Record, trusted
+from gncn.study.record import Record, mark, trusted
 
 
 @trusted()
@@ -29,6 +29,7 @@ def table(study: Study, records: Sequence[Record]) -> list[dict[str, Any]]:
             value = point.get(name)
             row[name] = value if name in simple or value is None else json.dumps(value)
         row |= {"seed": record.spec["config"]["seed"], "status": record.status}
+        row["mark"] = mark([record]) or None
         row["epoch"] = None if record.kept is None else record.kept.epoch
         for key, column in all_columns().items():
             row[key] = number_of(column, record.kept, record.metrics, record.spec["split"])
