@@ -109,8 +109,9 @@ class StudyLock(NamedTuple):
                 raise TypeError("it is no JSON object")
             return Content(**found), content
         except (ValueError, TypeError, ConfigError) as error:
+            why = shortened(str(error).partition("\n")[0].rstrip("."), 300)
             raise RunError(
-                f"{self.path} is no lock of a study ({shortened(str(error).rstrip('.'), 300)}): "
+                f"{self.path} is no lock of a study ({why}): "
                 "restore it, from git for instance, because a new one would lack its history."
             ) from error
 
@@ -143,7 +144,7 @@ class StudyLock(NamedTuple):
             seen, changed = seen_tests(folder), []
             for row, spec in _rows(study, specs).items():
                 entry, tests = rows.get(row), [one for one in seen if one.row == row]
-                if entry is not None and not differences(entry.spec, spec):
+                if entry is not None and not _changes(entry, spec):
                     continue
                 history = _history(entry, spec, tests)
                 rows[row] = Entry(settings=_hash(spec), date=now(), spec=spec, history=history)
@@ -163,11 +164,11 @@ class StudyLock(NamedTuple):
             return {}
         content, written = self.read()
         rows = content.rows if content else {}
-        problems = {}
-        for row, spec in _rows(study, specs).items():
+        problems, wanted = {}, _rows(study, specs)
+        for row, spec in wanted.items():
             if row not in rows:
                 problems[row] = "not locked"
-            elif changes := differences(rows[row].spec, spec):
+            elif changes := _changes(rows[row], spec):
                 problems[row] = f"locked with other settings, {'; '.join(changes[:4])}"
         lock = f"`gncn reproduce {self.study} --lock`"
         if problems:
@@ -175,9 +176,9 @@ class StudyLock(NamedTuple):
                 f"Test images are measured with locked settings only, and {_named(problems)}: run "
                 f"{lock} and commit {self.path}, then start again."
             )
-        kept, by = self._kept(written, ", ".join(list(_rows(study, specs))[:_MOST_NAMED]))
+        kept, by = self._kept(written, ", ".join(list(wanted)[:_MOST_NAMED]))
         seen, fixed = seen_tests(folder), {}
-        for row in _rows(study, specs):
+        for row in wanted:
             entry, tests = rows[row], [one for one in seen if one.row == row]
             fixed[row] = Fixed(
                 settings=entry.settings,
@@ -243,6 +244,11 @@ def _rows(study: Study, specs: Iterable[RunSpec]) -> dict[str, dict[str, Any]]:
 
 def _hash(spec: dict[str, Any]) -> str:
     return short_hash(spec, 16)
+
+
+def _changes(entry: Entry, spec: dict[str, Any]) -> list[str]:
+    """What was locked otherwise, in words; an option that is new since then has its default."""
+    return [] if entry.spec == spec else differences(entry.spec, spec)
 
 
 def _history(
