@@ -118,13 +118,20 @@ def test_a_run_that_chooses_its_variance_says_what_each_reached(tmp_path):
             ConfigError,
             "budget of 9 synapses is too small",
         ),
-        (["train", "--model", "gvae", "--data", "grey.npy"], DataError, "models binary images"),
+        (["train", "--model", "gmm", "--data", "grey.npy"], DataError, "models binary images"),
+        (
+            ["train", "--model", "gvae", "--data", "wide.npy"],
+            DataError,
+            "'gvae' takes pixels in",
+        ),
     ],
 )
 def test_bad_input_makes_no_folder(tmp_path, monkeypatch, arguments, kind, message):
     monkeypatch.chdir(tmp_path)
-    np.save("grey.npy", np.random.default_rng(0).uniform(size=(40, 30)))
-    if "grey.npy" in arguments:
+    grey = np.random.default_rng(0).uniform(size=(40, 30))
+    np.save("grey.npy", grey)
+    np.save("wide.npy", 2 * grey - 0.5)
+    if arguments[-1].endswith(".npy"):
         arguments = [*arguments, "--set", "data.binarisation=none"]
     with pytest.raises(kind, match=message):
         run(*arguments, "--out", tmp_path / "run")

@@ -246,16 +246,16 @@ def test_a_diverged_classifier_is_noticed(few):
 
 def test_what_does_not_fit_is_refused(few, digits):
     model = config("rae").models(few)[0]
-    grey = Dataset(
-        "grey",
-        *(Split(s.images.astype(np.float32)) for s in (few.train, few.validation, few.test)),
+    wide = Dataset(
+        "wide",
+        *(Split(2 * s.images.astype(np.float32)) for s in (few.train, few.validation, few.test)),
         (8, 8),
         None,
         "",
         "",
     )
-    with pytest.raises(DataError, match="'rae' models binary images; images of 'grey'"):
-        gncn.fit(model, grey)
+    with pytest.raises(DataError, match="'rae' takes pixels in .* 'wide' have values from 0 to 2"):
+        gncn.fit(model, wide)
     unlabelled = Dataset(
         "bare",
         *(Split(s.images) for s in (few.train, few.validation, few.test)),

@@ -467,7 +467,13 @@ def test_the_command_locks_and_says_so(place, monkeypatch):
     assert "gncn/digits is not locked" in said("--list")[1]
     assert "gncn/digits is not locked" in json.loads(said("--list", "--json")[0])["refusal"]
     assert "gncn/digits is not locked" in said(status=2)[1]
-    for idle in (["--list"], ["--jobs", "2"], ["--redo-stale"], ["--wait"]):
+    for idle in (
+        ["--list"],
+        ["--jobs", "2"],
+        ["--redo-stale"],
+        ["--wait"],
+        ["--data-dir", "."],
+    ):
         refused = said("--lock", *idle, status=2)[1]
         assert f"{idle[0]} has no effect with --lock" in refused
     assert "locked: gncn/digits locked: gvae/digits Settings are locked in" in said("--lock")[1]

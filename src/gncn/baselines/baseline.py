@@ -132,6 +132,17 @@ def refuse_real_valued(model: str, data: Dataset) -> None:
         )
 
 
+def refuse_range(model: str, data: Dataset) -> None:
+    """Refuse pixels outside [0, 1], which no Bernoulli output predicts, with a `DataError`."""
+    low, high = data.limits
+    if not 0 <= low <= high <= 1:
+        raise DataError(
+            f"{model!r} takes pixels in [0, 1]; images of {data.name!r} have values from {low:g} "
+            f"to {high:g}. Rescale them (data.max_value), or binarise them "
+            "(data.binarisation='threshold')."
+        )
+
+
 def refuse_unlabelled(model: str, data: Dataset) -> None:
     """Refuse images without a class for a model that learns classes, with a `DataError`."""
     # Splits without any labels are refused elsewhere.

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from gncn.base.errors import ConfigError, DataError
-from gncn.baselines.baseline import Baseline, Loss, Objective, refuse_real_valued, refuse_unlabelled
+from gncn.baselines.baseline import Baseline, Loss, Objective, refuse_range, refuse_unlabelled
 from gncn.data import Dataset
 from gncn.training.config import Rates, TrainingConfig, refuse_idle
 from gncn.training.epochs import Batch, Learner, Method, Statistics
@@ -92,7 +92,7 @@ class Backprop(Method):
                 f"The model takes images of {blueprint.n_pixels} pixels, and images of "
                 f"{data.name!r} have {data.n_pixels}; plan a blueprint for {data.n_pixels}."
             )
-        refuse_real_valued(blueprint.kind, data)
+        refuse_range(blueprint.kind, data)
         if blueprint.n_classes is not None:
             refuse_unlabelled(blueprint.kind, data)
         if blueprint.n_classes is not None and blueprint.n_classes != data.n_classes:

@@ -14,7 +14,13 @@ import jax
 from gncn.base.errors import ConfigError, check_positive, check_seed
 from gncn.base.hardware import refuse_too_large
 from gncn.baselines.autoencoder import GANAE, GVAE, RAE, ConstantVarianceGVAE
-from gncn.baselines.baseline import Baseline, refuse_real_valued, refuse_unlabelled, start_dense
+from gncn.baselines.baseline import (
+    Baseline,
+    refuse_range,
+    refuse_real_valued,
+    refuse_unlabelled,
+    start_dense,
+)
 from gncn.baselines.blueprint import SPECIAL, BackpropConfig, Blueprint, Kind, plan_blueprint
 from gncn.baselines.classifier import DSRN
 from gncn.baselines.descent import IDLE
@@ -113,7 +119,7 @@ def choose_variance(
                 raise
             result, stop = caught.fit, caught
         # At the epochs kept, the models that would be used.
-        psi = fmean(record.validation.discrepancy for record in result.kept)
+        psi = fmean(record.held_out.discrepancy for record in result.kept)
         # Strictly above, so the first of equal variances wins.
         if best is None or psi > max(validation.values()):
             best = VarianceChoice(one, result, validation)
@@ -139,6 +145,15 @@ class _Backprop(ModelKind[BaselineRun]):
         others = [option for option, kinds in SPECIAL.items() if self.name not in kinds]
         idle = tuple(option for option in others if option in BackpropConfig.model_fields)
         yield "backprop", idle, named
+
+    def check(self, config: BaselineRun) -> None:
+        """Validation images that were learned from can't choose a variance."""
+        if config.training.train_on == "both" and len(config.backprop.variances) > 1:
+            raise ConfigError(
+                "Validation images choose among several variances, and training.train_on='both' "
+                f"learns from them: choose one first; received backprop.variance="
+                f"{config.backprop.variance!r}."
+            )
 
     def blueprint(self, config: BaselineRun, data: Dataset) -> Blueprint:
         """The blueprint of the models; of several variances, with the first."""
@@ -166,7 +181,7 @@ class _Backprop(ModelKind[BaselineRun]):
         return self.blueprint(config, data).n_synapses
 
     def describe(self, config: BaselineRun, data: Dataset) -> str:
-        refuse_real_valued(self.name, data)
+        refuse_range(self.name, data)
         blueprint = self.blueprint(config, data)
         sizes = {part: "-".join(map(str, layers)) for part, layers in blueprint.parts.items()}
         named = [f"{part} {layers}" for part, layers in sizes.items()]

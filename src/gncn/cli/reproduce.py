@@ -107,6 +107,7 @@ def reproduce(
     its_lock = StudyLock.of(study)
     if lock:
         given = {"--list": show, "--jobs": jobs > 1, "--redo-stale": redo_stale, "--wait": wait}
+        given["--data-dir"] = data_dir is not None
         if idle := [name for name, is_given in given.items() if is_given]:
             raise ConfigError(
                 f"{', '.join(idle)} has no effect with --lock, which trains nothing: leave it out."

@@ -68,6 +68,13 @@ def train(
     batch_size: Annotated[
         int | None, Option(help="Images in a mini-batch (`training.batch_size`).")
     ] = None,
+    train_on: Annotated[
+        str | None,
+        Option(
+            help="`train`, or `both`: learn from validation images, too, once settings have been "
+            "chosen without them (`training.train_on`)."
+        ),
+    ] = None,
     seed: Annotated[int | None, Option(help="Seed of the first trial.")] = None,
     trials: Annotated[
         int | None, Option(help="Networks trained at once, with seeds one apart.")
@@ -133,6 +140,7 @@ def train(
         "data.data_dir": data_dir,
         "training.n_epochs": epochs,
         "training.batch_size": batch_size,
+        "training.train_on": train_on,
         "seed": seed,
         "n_trials": trials,
     }
@@ -255,12 +263,15 @@ def _toml(value: Any) -> str:
 def _introduce(about: dict[str, Any], description: str) -> None:
     name, images = about["data"]["name"], about["data"]["images"]
     trials = "" if len(about["seeds"]) == 1 else f", {len(about['seeds'])} trials"
+    if about.get("train_on") == "both":
+        both = images["train"] + images["validation"]
+        parts = f"{both:,} images to learn from, validation images included, "
+    else:
+        parts = (
+            f"{images['train']:,} images to learn from, {images['validation']:,} for validation, "
+        )
     say(
-        styled(
-            (name, "bold"),
-            f": {images['train']:,} images to learn from, {images['validation']:,} for "
-            f"validation, {images['test']:,} for testing",
-        ),
+        styled((name, "bold"), f": {parts}{images['test']:,} for testing"),
         styled((about["model"], "bold"), f": {description}{trials}"),
     )
 
@@ -286,6 +297,8 @@ def _conclude(folder: Any, result: Any, figures: list[Path], as_json: bool) -> N
 
     for split in ("train", "validation", "test"):
         of_trials = [getattr(record, split) for record in records]
+        if None in of_trials:  # it was learned from
+            continue
         shares = zip(*(one.sparsity for one in of_trials), strict=True)
         error = cell((one.error for one in of_trials), 2)
         psi = cell((one.discrepancy for one in of_trials), 1)

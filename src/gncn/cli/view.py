@@ -34,6 +34,7 @@ def reconstruct(
     from gncn.runs.folder import RunFolder
 
     folder = RunFolder.open(run)
+    folder.refuse_learned_from(split)
     model, data = folder.model(trial), folder.data(data_dir)
     if not isinstance(model, Network | Autoencoder):
         raise RunError(f"{run} holds a {folder.config.model!r}, which reconstructs nothing.")

@@ -114,6 +114,11 @@ class StoredImages:
         """The images of the given rows, in the order given, still in the file."""
         return replace(self, rows=rows if self.rows is None else self.rows[rows])
 
+    def joined(self, other: "StoredImages") -> "StoredImages":
+        """These images and others of the same file, which stay in it."""
+        rows = [np.arange(len(one.raw)) if one.rows is None else one.rows for one in (self, other)]
+        return replace(self, rows=np.concatenate(rows))
+
     def blocks(self) -> Iterator[np.ndarray]:
         """All images, a few at a time."""
         size = max(1, BLOCK_BYTES // self.image_bytes)

@@ -58,6 +58,17 @@ class Split:
         chosen = images.subset(rows) if isinstance(images, StoredImages) else images[rows]
         return Split(chosen, None if self.labels is None else self.labels[rows])
 
+    def joined(self, other: "Split") -> "Split":
+        """The images of this split, then another's, with their labels."""
+        images: Any = (self.images, other.images)
+        if isinstance(self.images, StoredImages) and isinstance(other.images, StoredImages):
+            together = self.images.joined(other.images)
+        else:
+            together = np.concatenate([one[:] for one in images])
+        if self.labels is None or other.labels is None:
+            return Split(together)
+        return Split(together, np.concatenate([self.labels, other.labels]))
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """All images in memory, for whatever takes arrays."""
         return np.array(self.images, dtype, copy=copy)
@@ -163,6 +174,10 @@ class Dataset:
     def splits(self) -> tuple[Split, Split, Split]:
         """Training, validation and test split."""
         return self.train, self.validation, self.test
+
+    def learned_from(self, train_on: str) -> Split:
+        """The images that models learn from: of ``train``, or ``both``: validation's, too."""
+        return self.train.joined(self.validation) if train_on == "both" else self.train
 
     @property
     def n_pixels(self) -> int:

@@ -27,10 +27,11 @@ def sections_of(kind: str) -> dict[str, str]:
     ``settler=gncn.Momentum(momentum=0.5)``.
     """
     model, found = MODEL_KINDS[kind], dict[str, str]()
-    default, idle = Config(model=kind), {("training", IDLE)}
+    split = ("training", ("train_on",))  # an estimator is given the images to learn from
+    default, idle = Config(model=kind), {("training", IDLE), split}
     # Networks take all options but those of backprop, since parts decide what is idle.
     if kind != "gncn":
-        idle = {(section, names) for section, names, _ in model.idle(default)}
+        idle = {split, *((section, names) for section, names, _ in model.idle(default))}
     for section in model.sections:
         left_out = {name for where, names in idle if where == section for name in names}
         found |= dict.fromkeys(set_of(getattr(default, section), left_out), section)

@@ -77,16 +77,19 @@ def draw_learning_curve(path: Path, history: Sequence[EpochRecord]) -> Path:
             axes.plot(epochs, lines.T, color=colour, alpha=0.25, linewidth=0.7)
 
     for index, split in enumerate(("train", "validation", "test")):
+        if getattr(history[0], split) is None:
+            continue
         plot(error_axes, index, split, lambda r, split=split: getattr(r, split).error)
         plot(psi_axes, index, split, lambda r, split=split: getattr(r, split).discrepancy)
-    depth = len(history[0].validation.sparsity)
+    depth = len(history[0].held_out.sparsity)
     for layer in range(depth):
-        share = lambda r, layer=layer: r.validation.sparsity[layer]  # noqa: E731
+        share = lambda r, layer=layer: r.held_out.sparsity[layer]  # noqa: E731
         plot(sparsity_axes, layer, f"layer {layer + 1}", share)
     label = ERROR_LABELS[history[0].error_name]
     style(error_axes, title="Error (lower is better)", x="epoch", y=label)
     style(psi_axes, title="Objective ψ (higher is better)", x="epoch", y="nats per image")
-    style(sparsity_axes, title="Active neurons, validation", x="epoch", y="share with z > 1e-6")
+    which = "validation" if history[0].validation else "training"
+    style(sparsity_axes, title=f"Active neurons, {which}", x="epoch", y="share with z > 1e-6")
     sparsity_axes.set_ylim(0, None)
     for axes in (error_axes, psi_axes, *([sparsity_axes] if depth else [])):
         axes.legend(fontsize=8, frameon=False)

@@ -1,5 +1,6 @@
 """`LinearProbe`, `Sparsity` and `CodeMap`: measures of a model's codes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ class LinearProbe(Measure):
 def probe_layer(subject: Subject, layer: int) -> dict[str, Any]:
     """Fit linear classifiers to the states and activities of a layer, from 1 to L.
 
-    Images without a class (-1) take no part.
+    Images without a class (-1) take no part.  If the model learned from validation images, too,
+    so does the probe, once its regularisation has been chosen by training on the others.
 
     Raises:
         ConfigError: the images have no labels.
@@ -125,6 +127,11 @@ def probe_layer(subject: Subject, layer: int) -> dict[str, Any]:
         if any(not len(classes) for _, classes in pairs):
             raise ConfigError("A probe needs labels, and all images of a split have none (-1).")
         probe = fit_probe(*pairs[0], *pairs[1], on_fit=on_fit)
+        if subject.both:  # of all labels, as regularised as validation images liked it best
+            inputs, classes = map(np.concatenate, zip(*pairs[:2], strict=True))
+            strength = (probe.regularisation,)
+            last = fit_probe(inputs, classes, *pairs[1], regularisation=strength)
+            probe = replace(last, validation_error=probe.validation_error)
         score = probe.score(*pairs[2])
         results[name] = {
             "error_percent": score.error,

@@ -123,7 +123,7 @@ class Likelihood(PriorMeasure):
             priors["_own_prior"] = subject.model.own_prior
         # A mixture on pixels has no codes, and its prior was fitted by training.
         if self.other_priors and subject.model.fitted_prior is None:
-            priors["_training_codes"] = EmpiricalPrior(jnp.asarray(subject.codes("train")))
+            priors["_training_codes"] = EmpiricalPrior(jnp.asarray(subject.learned_codes))
         found = Result(dict(prior.numbers))
         for suffix, one in priors.items():
             # One part for each prior, so that an evaluation that was killed keeps those that are
@@ -249,12 +249,15 @@ class Samples(PriorMeasure):
         codes = prior.prior.sample(subject.key(6), _N_SAMPLES)
         drive, output = subject.model.decoder.decode(codes), subject.output
         means = np.asarray(output.mean(drive))
-        if output.binary:
+        greys = output.binary and not subject.data.binary  # of which draws are never an example
+        if greys:
+            drawn = means
+        elif output.binary:
             uniform = np.random.default_rng(subject.seed).uniform(size=means.shape)
             drawn = (uniform < means).astype(np.uint8)
         else:
             drawn = np.asarray(output.sample(subject.key(9), drive))
-        train = subject.data.train.array
+        train = subject.learned.array
         nearest = nearest_images(train, drawn)
         # As many held-out images as samples, so that both distances are means of equally many.
         held_out = nearest_images(train, subject.target.array[:_N_SAMPLES])
@@ -262,8 +265,8 @@ class Samples(PriorMeasure):
             "n": len(means),
             "distance_to_nearest_training_image": float(nearest.distances.mean()),
             "the_same_for_held_out_images": float(held_out.distances.mean()),
-            "note": "Euclidean, of draws; a model that copies is much nearer than held-out "
-            "images are.",
+            "note": f"Euclidean, of {'means' if greys else 'draws'}; a model that copies is much "
+            "nearer than held-out images are.",
         }
         pictures = {
             "samples": means,

@@ -6,7 +6,7 @@ library in its terms.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -97,10 +97,11 @@ class Subject:
         seed: of everything random in the measurements.
         report: receives what is being done.
         keep: keeps results that take long, so that a killed evaluation can go on.
+        both: whether the model learned from validation images, too (``training.train_on``).
         priors: the mixtures fitted so far, by their settings.
 
     Raises:
-        ConfigError: the split can't be reported on.
+        ConfigError: the split can't be reported on, or the model learned from it.
     """
 
     model: Measurable
@@ -109,12 +110,29 @@ class Subject:
     seed: int = 0
     report: Report = tell
     keep: Keep = lambda _, compute: compute()
+    both: bool = False
     priors: dict[Any, FittedPrior] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.split not in ("validation", "test"):
             raise ConfigError(f"Measure on 'validation' or 'test' images; received {self.split!r}.")
+        if self.both and self.split == "validation":
+            raise ConfigError(
+                "The model learned from validation images (training.train_on='both'), so they "
+                "measure nothing: report on test images, split='test'."
+            )
         check_seed(self.seed)
+
+    @cached_property
+    def learned(self) -> Split:
+        """The images that the model learned from."""
+        return self.data.learned_from("both" if self.both else "train")
+
+    @property
+    def learned_codes(self) -> States:
+        """Codes of the images that the model learned from, in their order."""
+        parts = ("train", "validation") if self.both else ("train",)
+        return np.concatenate([self.codes(part) for part in parts])
 
     @property
     def target(self) -> Split:
@@ -159,10 +177,10 @@ class Subject:
         return len(self.model.group_sizes())
 
     def prior(self, n_components: tuple[int, ...], covariance: str) -> FittedPrior:
-        """The model's prior, or a mixture fitted to its codes of the training images.
+        """The model's prior, or a mixture fitted to its codes of the images learned from.
 
         Measures with the same settings share one fit.  Among several numbers of components the
-        density of validation codes decides.
+        density of validation codes decides, under mixtures fitted to training codes.
         """
         if (given := self.model.fitted_prior) is not None:
             return FittedPrior(given, {})
@@ -182,20 +200,26 @@ class Subject:
             self.report(f"fitting the prior: EM step {number}, {objective:.2f}")
 
         self.report("fitting the prior: start from k-means")
-        codes = self.codes("train")
+        codes = self.learned_codes
         # In units of the codes' own variance, which differs between models.
         variance = float(np.mean(np.var(codes, axis=0, dtype=np.float64)))
         # Codes that are all equal have no variance, but a mixture of them still needs one.
         regularisation = _REGULARISATION * (variance or 1.0)
-        fit, tried = choose_mixture(
-            codes,
-            self.codes("validation"),
-            n_components,
+        choose = partial(
+            choose_mixture,
+            validation=self.codes("validation"),
             covariance=covariance,
             seed=self.seed,
             regularisation=regularisation,
             on_iteration=on_iteration,
         )
+        tried: dict[int, float] = {}
+        if self.both and len(n_components) > 1:
+            # Codes that a mixture is fitted to can't say how many components it needs.
+            fit, tried = choose(self.codes("train"), n_components=n_components)
+            n_components = (fit.mixture.n_components,)
+        fit, others = choose(codes, n_components=n_components)
+        tried = tried or others
         target = jnp.asarray(self.codes(self.split))
         numbers = {
             "n_components": fit.mixture.n_components,

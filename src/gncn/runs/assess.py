@@ -126,8 +126,9 @@ def _assess(
     replace: bool,
     report: Report,
 ) -> tuple[dict[str, Any], list[Path]]:
-    model = folder.model(trial)
-    subject = Subject(as_measurable(model), data, split, seed, report)
+    folder.refuse_learned_from(split)
+    model, both = folder.model(trial), folder.config.training.train_on == "both"
+    subject = Subject(as_measurable(model), data, split, seed, report, both=both)
     measures = suited(only, settings or {}, subject, folder.config.model)
     # Settings of all measures that run, so a later evaluation can tell whether they changed.
     chosen = {name: getattr(m, name) for m in measures.values() for name in type(m).model_fields}

@@ -14,7 +14,7 @@ from gncn.core.competition import Columns
 from gncn.core.likelihood import binary_cross_entropy
 from gncn.core.network import Network
 from gncn.core.settling import Trajectory, settle
-from gncn.data import Dataset
+from gncn.data import Dataset, Split
 from gncn.evaluation.images import image_shape
 from gncn.figures.animation import draw_animation
 from gncn.figures.network import (
@@ -34,8 +34,13 @@ N_IMAGES, N_WEIGHTS, N_ACTIVE = 20, 200, 6
 
 
 def draw_run(folder: RunFolder, data: Dataset) -> list[Path]:
-    """Draw all figures of a trained run, from validation images and the first trial."""
-    model, images, paths = folder.model(), data.validation.images, []
+    """Draw all figures of a trained run, from held-out images and the first trial.
+
+    These are validation images, or test images where validation images were learned from.
+    """
+    both = folder.config.training.train_on == "both"
+    held_out = data.test if both else data.validation
+    model, images, paths = folder.model(), held_out.images, []
     if isinstance(model, Network | Autoencoder):
         path = folder.figure("reconstructions")
         paths.append(draw_reconstruction_figure(path, model, images[:N_IMAGES], data))
@@ -59,14 +64,14 @@ def draw_run(folder: RunFolder, data: Dataset) -> list[Path]:
     drawn = draw_weights(folder.figure(name), np.asarray(weights), shape, N_WEIGHTS, what)
     paths.append(drawn)
     if isinstance(model, Network):
-        paths.append(_draw_columns(folder.figure("columns"), model, data))
+        paths.append(_draw_columns(folder.figure("columns"), model, data, held_out))
     return paths
 
 
-def _draw_columns(path: Path, network: Network, data: Dataset) -> Path:
-    shown = data.validation.subset(np.arange(min(N_ACTIVE, len(data.validation))))
+def _draw_columns(path: Path, network: Network, data: Dataset, held_out: Split) -> Path:
+    shown = held_out.subset(np.arange(min(N_ACTIVE, len(held_out))))
     # As many images as are reconstructed: one compiled program settles both.
-    settled = settle(network, data.validation.images[:N_IMAGES])
+    settled = settle(network, held_out.images[:N_IMAGES])
     competitions = [layer.competition for layer in network.circuit.layers[1:]]
     what, numbers = (
         ("image", range(len(shown))) if shown.labels is None else ("class", shown.labels)

@@ -92,6 +92,7 @@ class RunFolder(Callback):
         path = place(path)
         # Whole paths, since the run may be resumed from another folder.
         folder, settings = cls(path), config.with_whole_paths().to_toml()
+        train_on = config.training.train_on
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; choose a folder for the run.")
         with explained(f"Can't make the folder {path}"):
@@ -122,6 +123,7 @@ class RunFolder(Callback):
                 n_synapses=config.n_synapses(data),
                 **({"variances": list(variances)} if len(variances) > 1 else {}),
                 **({"log": list(log)} if log else {}),
+                **({"train_on": train_on} if train_on != "train" else {}),
                 **_provenance(data),
             )
         # Nothing was trained yet, so the folder becomes what it was.
@@ -235,6 +237,18 @@ class RunFolder(Callback):
         if not (found := read_history(self.path / HISTORY)):
             raise RunError(f"{self.path / HISTORY} holds no epoch: it is damaged.")
         return found
+
+    def refuse_learned_from(self, split: str) -> None:
+        """Refuse to report on validation images that the models learned from.
+
+        Raises:
+            ConfigError: they did, and `split` is ``validation``.
+        """
+        if split == "validation" and self.config.training.train_on == "both":
+            raise ConfigError(
+                f"{self.path} learned from its validation images (training.train_on='both'), so "
+                "they measure nothing: report on test images, --split test."
+            )
 
     @property
     def unfinished(self) -> str:

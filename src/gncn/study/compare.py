@@ -57,6 +57,7 @@ class Row:
         values: our numbers, by the keys of `gncn.study.paper.columns`; `published` has the paper's.
         curves: mean error over trials after each epoch; empty for models without.
         error_name: which error that is: ``bce`` or ``squared_error``.
+        train_on: ``both`` if it learned from validation images, too.
     """
 
     run: Path
@@ -66,6 +67,7 @@ class Row:
     published: dict[str, float]
     curves: tuple[float, ...]
     error_name: str = "bce"
+    train_on: str = "train"
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,8 @@ def compare_runs(runs: Sequence[str | Path], *, split: str = "test") -> Comparis
     if twice := [str(path) for path in paths if places.count(os.path.realpath(path)) > 1]:
         raise ConfigError(f"Give each run once; received {', '.join(twice)}.")
     measured = [(folder, _metrics(folder, split)) for folder in map(RunFolder.open, paths)]
+    for folder, _ in measured:
+        folder.refuse_learned_from(split)
     seen = {folder.path: folder.about["data"] for folder, _ in measured}
     if len({data["fingerprint"] for data in seen.values()}) > 1:
         seen_data = ", ".join(
@@ -285,8 +289,9 @@ def _row(folder: RunFolder, metrics: dict[int, Any], split: str, conditions: dic
     theirs = {key: paper.of(column) for key, column in columns().items()}
     curves: dict[int, list[float]] = {}
     for record in history:
-        if record.error_name in ("bce", "squared_error"):
-            curves.setdefault(record.epoch, []).append(getattr(record, split).error)
+        seen = getattr(record, split)
+        if record.error_name in ("bce", "squared_error") and seen is not None:
+            curves.setdefault(record.epoch, []).append(seen.error)
     return Row(
         run=folder.path,
         model=model,
@@ -295,6 +300,7 @@ def _row(folder: RunFolder, metrics: dict[int, Any], split: str, conditions: dic
         published={key: number for key, number in theirs.items() if number is not None},
         curves=tuple(float(np.mean(curves[epoch])) for epoch in sorted(curves)),
         error_name="squared_error" if "squared_error" in values else "bce",
+        train_on=about.get("train_on", "train"),
     )
 
 
@@ -405,12 +411,18 @@ def hints(comparison: Comparison) -> list[str]:
         ]
         for name, row in zip(comparison.names, comparison.rows, strict=True)
     }
+    both = [
+        f"{name} learned from validation images, too (training.train_on='both')."
+        for name, row in zip(comparison.names, comparison.rows, strict=True)
+        if row.train_on == "both"
+    ]
     lacking = [name for name, splits in measured.items() if splits == [other]]
     if not lacking:
-        return []
+        return both
     return [
+        *both,
         f"Of {', '.join(lacking)} `gncn evaluate` measured {other} images only: compare them with "
-        f"--split {other}, or measure them with `gncn evaluate RUN --split {comparison.split}`."
+        f"--split {other}, or measure them with `gncn evaluate RUN --split {comparison.split}`.",
     ]
 
 
@@ -426,6 +438,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "run": str(row.run),
                 "model": row.model,
                 "n_synapses": row.n_synapses,
+                "train_on": row.train_on,
                 "measures": {
                     key: asdict(value) | {"among_best_two": row.run in best[key]}
                     for key, value in row.values.items()

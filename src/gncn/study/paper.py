@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import AfterValidator
 
 from gncn.base.errors import RunError, quoted, unknown_choice
+from gncn.data.loaders import GREY_SUFFIX
 from gncn.measures import Column, measure_columns
 from gncn.runs.toml import packaged
 from gncn.training.history import EpochRecord
@@ -79,6 +80,11 @@ FIRST_EPOCH_BCE = {"mnist": {"gncn": 57.0, "gvae": 194.0, "rae": 168.0}}
 """BCE after the first epoch, by data set and model (Results)."""
 
 
+def is_published(data: str) -> bool:
+    """Whether the paper has numbers of a data set, which may have its greys."""
+    return data.removesuffix(GREY_SUFFIX) in PUBLISHED
+
+
 def published(
     data: str, model: str, n_samples: int | None = None, missing: str | None = None
 ) -> Published:
@@ -86,7 +92,9 @@ def published(
 
     `n_samples` is S of our log p(x), and `missing` the pixels that we complete, if we do.
     """
-    found = PUBLISHED.get(data, {}).get(model, Published())
+    found = PUBLISHED.get(data.removesuffix(GREY_SUFFIX), {}).get(model, Published())
+    if data.endswith(GREY_SUFFIX):  # its errors of a probe fit greys, its BCE binary images
+        found = Published(error_percent=found.error_percent)
     # The paper's S is 5000, and log p(x) at another S is another number.
     if n_samples not in (None, PAPER_SAMPLES):
         found = found._replace(log_likelihood=None, honest_log_likelihood=None)
@@ -134,7 +142,8 @@ def from_training(column: Column, record: EpochRecord | None, split: str) -> flo
     """A column's number as training recorded it; None if it didn't."""
     if record is None:
         return None
-    found = getattr(record, split)
+    if (found := getattr(record, split)) is None:
+        return None
     key, sign = _FROM_TRAINING.get(record.error_name, ("", 1))
     # −log p(x) of training is log p(x) in the tables.
     if key == column.key:

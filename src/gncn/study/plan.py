@@ -338,7 +338,8 @@ class Study(Description):
                 for trial in range(self.n_trials(model, data)):
                     config = self._config(model, data, trial, data_dir)
                     once = set() if (model, trial) == (self.targets_for, 0) else of_width
-                    evaluation = self.evaluation.of(config.model, trial, measured | once)
+                    left_out = measured | once | _without_density(config)
+                    evaluation = self.evaluation.of(config.model, trial, left_out)
                     measured |= alone & {*evaluation.measures}
                     specs.append(
                         RunSpec(
@@ -367,9 +368,23 @@ class Study(Description):
         try:
             for name, value in self.models[model].point.items():
                 values = placed(values, name, value)
-            return Config(**values)
+            config = Config(**values)
+            if config.training.train_on == "both" and self.split == "validation":
+                raise ConfigError(
+                    "training.train_on='both' learns from validation images, so they measure "
+                    'nothing: report on test images (split = "test").'
+                )
+            return config
         except ConfigError as error:
             raise ConfigError(f"{model}/{data} of the study {self.name!r}: {error}") from error
+
+
+def _without_density(config: Config) -> set[str]:
+    """Measures that need a density, if the model's output is Bernoulli and has none of greys."""
+    binary = config.model != "gncn" or config.network.wiring().binary
+    if not binary or config.data.rule != "none":
+        return set()
+    return {name for name in MEASURES.names() if MEASURES.get(name).needs_density}
 
 
 def fits(name: str, pattern: str) -> bool:

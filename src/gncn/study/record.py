@@ -42,7 +42,8 @@ class History(Description):
         """Shorten the history of one model, a record for each epoch, in order."""
         told: dict[str, Any] = {"seconds": [one.seconds for one in records]}
         for split in ("train", "validation", "test"):
-            told[split] = [getattr(one, split).error for one in records]
+            seen = [getattr(one, split) for one in records]
+            told[split] = [one.error for one in seen if one is not None]
         return cls(error_name=records[0].error_name if records else "", **told)
 
 
@@ -94,6 +95,7 @@ class Record(Description):
         threads: that the run was given; None if not limited.
         source: hash of the library's code.
         dataset: name, fingerprint, source and number of images.
+        train_on: ``train``, or ``both`` if the model learned from validation images, too.
         validation_psi_of_variances: of a GVAE-CV, where several were tried: the model
             measured has the variance with the highest ψ.
         kept: all that is known of the epoch that the measured model is from.
@@ -119,6 +121,7 @@ class Record(Description):
     source: str = ""
     hardware: dict[str, Any] = Field(default_factory=dict)
     dataset: dict[str, Any] = Field(default_factory=dict)
+    train_on: Literal["train", "both"] = "train"
     n_synapses: int | None = None
     validation_psi_of_variances: dict[str, float] = Field(default_factory=dict)
     kept: EpochRecord | None = None

@@ -325,7 +325,8 @@ def reproduce(
     for path in sorted(filter(None, paths)):
         if not place(path).exists():
             raise DataError(f"There is no {path}, which the study names. No run was started.")
-    fixed = lock_of_runs(study, survey(doing, folder), folder, lock)
+    tested = survey(doing, folder) if study.split == "test" else ()
+    fixed = lock_of_runs(study, tested, folder, lock)
     # Short looks under a lock, since several processes share the folder.
     records = partial(alone, folder, "a look at the records", wait=True)
     with records():

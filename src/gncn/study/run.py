@@ -89,6 +89,7 @@ def run_one(spec: RunSpec, *, report: Report = lambda _: None, home: Path | None
         versions=about["versions"],
         hardware=about["hardware"],
         dataset=about["data"],
+        train_on=about.get("train_on", "train"),
         n_synapses=about["n_synapses"],
         validation_psi_of_variances=about.get("validation_psi_of_variances", {}),
         kept=next(iter(result.kept), None),
@@ -178,8 +179,9 @@ class Watch(Callback):
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         last = records[-1]
         self._report(
-            f"{self._name}epoch {last.epoch} of {self.n_epochs} done: validation "
-            f"{last.error_name} {last.validation.error:.2f}"
+            f"{self._name}epoch {last.epoch} of {self.n_epochs} done: "
+            f"{'validation' if last.validation else 'training'} {last.error_name} "
+            f"{last.held_out.error:.2f}"
         )
 
 

@@ -255,7 +255,14 @@ class Search(Description):
         settings = self.recipe(model, data).on_data(section, data_dir, self.seed)
         for name, value in values.items():
             settings = placed(settings, name, value)
-        return Config(**settings)
+        config = Config(**settings)
+        if config.training.train_on == "both":
+            raise ConfigError(
+                f"{model}/{data}: a search chooses by validation images, and "
+                "training.train_on='both' learns from them: leave it out here, and train with it "
+                "once settings are chosen."
+            )
+        return config
 
 
 def value_at(settings: Any, name: str) -> Any:

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 
 from gncn.base.errors import RunError
-from gncn.data.loaders import PART_SUFFIX
+from gncn.data.loaders import GREY_SUFFIX, PART_SUFFIX
 from gncn.measures.rivals import NAMES
 from gncn.study.paired import Pair, is_tight, pair
 from gncn.study.paper import (
     DEVIATIONS,
     FIRST_EPOCH_BCE,
-    PUBLISHED,
     SPARSITY,
     Published,
     Summary,
     Verdict,
     best_of,
     columns,
+    is_published,
     judge,
     judge_as_printed,
     judge_completion,
@@ -287,7 +287,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         name=name,
         n_images=records[0].dataset["images"],
         partial=name.endswith(PART_SUFFIX),
-        published=name in PUBLISHED,
+        published=is_published(name),
         rows=tuple(rows),
         yardsticks=yardsticks,
         paper_sparsity=SPARSITY.get(name),
@@ -338,7 +338,7 @@ def _row(
     kind, settings = spec["config"]["model"], study.evaluation.settings
     paper = published(data, kind, settings["n_samples"], settings["missing"])
     # The paper's deviations count for the tolerance, so they are looked up as its means are.
-    spread = DEVIATIONS.get(data, {}).get(kind, Published())
+    spread = DEVIATIONS.get(data.removesuffix(GREY_SUFFIX), {}).get(kind, Published())
     cells = {key: _cell(key, ours.get(key), paper, spread, floor) for key in columns()}
     # Curves are of BCE; other errors have another unit.
     curves = [getattr(r.history, spec["split"]) for r in records if r.history.error_name == "bce"]

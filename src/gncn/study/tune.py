@@ -109,7 +109,7 @@ class _Pruning(Watch):
         if name not in self._columns or tenths == self._tenths or tenths == _TENTHS:
             return
         self._tenths = tenths
-        error = records[0].validation.error
+        error = records[0].held_out.error
         self._trial.report(self._entry.shortfall(name, error), tenths)
         if self._trial.should_prune():
             raise optuna.TrialPruned

@@ -100,12 +100,16 @@ class ProgressBar(Progress):
 
 
 def describe(records: Sequence[EpochRecord]) -> str:
-    """An epoch in one line: validation error, ψ and sparsity, averaged over trials."""
-    validation = [record.validation for record in records]
+    """An epoch in one line: validation error, ψ and sparsity, averaged over trials.
+
+    They are of training images if there are no validation images.
+    """
+    seen = [record.held_out for record in records]
     name, _, decimals = ERRORS[records[0].error_name]
-    error = np.mean([record.error for record in validation])
-    psi = np.mean([record.discrepancy for record in validation])
-    shares = np.mean([record.sparsity for record in validation], axis=0)
+    error = np.mean([record.error for record in seen])
+    psi = np.mean([record.discrepancy for record in seen])
+    shares = np.mean([record.sparsity for record in seen], axis=0)
     sparsity = "/".join(f"{share:.2f}".removeprefix("0") for share in shares)
     active = f"  ρ {sparsity}" if sparsity else ""
-    return f"{name} {error:.{decimals}f}  ψ {psi:.1f}{active}"
+    what = "" if records[0].validation else "training "
+    return f"{what}{name} {error:.{decimals}f}  ψ {psi:.1f}{active}"

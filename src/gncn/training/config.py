@@ -10,7 +10,7 @@ gradients (`gncn.baselines.descent`).
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import optax
@@ -49,8 +49,11 @@ class TrainingConfig(Description):
         precision_rate: step of Σ⁻¹ (Eq 7).
         evaluation_batch_size: images evaluated at once.
         patience: stop after so many epochs in which no trial improved on the validation
-            images, and keep each trial's best epoch.  None: train to the end and keep the
-            last epoch.
+            images, and keep each trial's best epoch.  None, or ``none`` in TOML: train to the
+            end and keep the last epoch.
+        train_on: ``train``, the training images; or ``both``, validation images, too, once
+            settings have been chosen without them.  Nothing is then measured on validation images,
+            so the number of epochs is fixed and `patience` is refused.
         ipc_updates: how often synapses learn while a mini-batch settles.  1: once, after it
             has settled (the paper's recipe).  More is *incremental predictive coding* (iPC;
             Salvatori et al. 2022, 2024): synapses learn at evenly spaced settling steps,
@@ -71,7 +74,16 @@ class TrainingConfig(Description):
     precision_rate: float = Field(default=1e-3, ge=0)
     evaluation_batch_size: int = Field(default=200, ge=1, le=MOST_COUNT)
     patience: int | None = Field(default=None, ge=1, le=MOST_COUNT)
+    train_on: Literal["train", "both"] = "train"
     ipc_updates: int = Field(default=1, ge=1, le=MOST_STEPS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_in_words(cls, options: Any) -> Any:
+        """TOML has no null, by which a preset's patience could be taken back."""
+        if isinstance(options, dict) and options.get("patience") == "none":
+            return options | {"patience": None}
+        return options
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingConfig":
@@ -87,6 +99,11 @@ class TrainingConfig(Description):
             raise ValueError(
                 "a constant schedule has no final_fraction; use schedule='cosine' or "
                 f"'exponential'; received {self.final_fraction}."
+            )
+        if self.train_on == "both" and self.patience is not None:
+            raise ValueError(
+                f"train_on='both' learns from validation images, which can't say when to stop: "
+                f"set patience='none' and n_epochs; received patience={self.patience}."
             )
         if self.optimizer == "adam" and self.momentum:
             raise ValueError("momentum belongs to optimizer='sgd'; Adam has its own.")

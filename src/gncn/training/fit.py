@@ -109,7 +109,8 @@ def fit(
             made by `gncn.from_arrays` or `gncn.load_file`: binary for a Bernoulli output, else
             with the values as they are.  The models learn from `data.train`.  `data.validation`
             and `data.test` are evaluated after every epoch and have no influence, unless
-            `config.patience` lets validation decide when to stop.
+            `config.patience` lets validation decide when to stop.  With `config.train_on` at
+            ``both`` they learn from `data.validation`, too, and it is not evaluated.
         config: length, batch size, optimiser and rates.  With one for each trial, they may
             differ in their rates.  Trials may also differ in β, γ, α_e and α_h.
         seeds: decide the order of images, one seed for each trial.
@@ -242,11 +243,14 @@ class _Epochs:
         (kind,) = kinds
         for config in configs:
             kind.check(models, data, config)
-        self.method = kind(self.config.without_rates(), len(data.train))
+        learned = data.learned_from(self.config.train_on)
+        self.method = kind(self.config.without_rates(), len(learned))
         self._refuse_too_much(len(models), data)
         self.rates: Rates = stack([config.rates() for config in configs])
-        train, *self.held_out = map(examples_of, data.splits)
-        self.train = on_device(train)
+        self.train = on_device(examples_of(learned))
+        validated = self.config.train_on == "train"
+        self.validation = examples_of(data.validation) if validated else None
+        self.test = examples_of(data.test)
         self.n_pixels, self.callbacks = data.n_pixels, callbacks
         self.monitored: Monitored = kind.monitored(models[0])
         self.error_name: ErrorName = kind.error_name(models[0])
@@ -314,18 +318,23 @@ class _Epochs:
             batch, trial = np.argwhere(bad)[0]
             what = f"the reconstruction error is {errors[batch, trial]:.4g} per image"
             raise self._divergence(progress, f"mini-batch {batch + 1}", trial, what)
-        on_validation, on_test = (
-            average(state.network, source, self.config.evaluation_batch_size, self.method.see)
-            for source in self.held_out
+        look = partial_of(
+            average,
+            state.network,
+            batch_size=self.config.evaluation_batch_size,
+            see=self.method.see,
         )
-        for seen in (on_validation, on_test):
+        on_validation = None if self.validation is None else look(self.validation)
+        on_test = look(self.test)
+        for seen in filter(None, (on_validation, on_test)):
             bad = ~(np.isfinite(seen.error) & np.isfinite(seen.discrepancy))
             if bad.any():
                 what = "held-out images then have errors that are not finite"
                 raise self._divergence(progress, "the last mini-batch", np.argmax(bad), what)
         sign = -1 if self.monitored == "error" else 1
-        score = sign * getattr(on_validation, self.monitored)
-        # Without patience every epoch counts as better, and the last is kept.
+        score = sign * getattr(on_validation or report.mean, self.monitored)
+        # Without patience every epoch counts as better, and the last is kept: images that were
+        # learned from choose none.
         better = (score > progress.scores) | (self.config.patience is None)
 
         def choose(old: Array, new: Array) -> Array:
@@ -343,7 +352,7 @@ class _Epochs:
                 seconds=seconds,
                 kept=bool(better[trial]),
                 train=report.mean.record(trial),
-                validation=on_validation.record(trial),
+                validation=None if on_validation is None else on_validation.record(trial),
                 test=on_test.record(trial),
             )
             for trial in range(len(better))

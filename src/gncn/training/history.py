@@ -48,6 +48,7 @@ class EpochRecord(BaseModel):
             compilation.
         kept: whether the model to keep was from this epoch when it ended.
         train: seen while learning, each batch before its update.
+        validation: None if the model learned from these images, too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,8 +58,13 @@ class EpochRecord(BaseModel):
     seconds: float
     kept: bool = True
     train: SplitRecord
-    validation: SplitRecord
+    validation: SplitRecord | None
     test: SplitRecord
+
+    @property
+    def held_out(self) -> SplitRecord:
+        """Of images that the model has not learned from and choices may use; else `train`."""
+        return self.train if self.validation is None else self.validation
 
 
 def history_lines(history: Sequence[EpochRecord]) -> bytes:

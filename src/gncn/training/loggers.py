@@ -42,7 +42,9 @@ def flat(record: EpochRecord) -> dict[str, Any]:
         name: value for name, value in record.model_dump().items() if name not in SPLITS
     }
     for split in SPLITS:
-        for name, value in getattr(record, split).model_dump().items():
+        if (seen := getattr(record, split)) is None:
+            continue
+        for name, value in seen.model_dump().items():
             if isinstance(value, tuple):
                 row |= {f"{split}_{name}_{at}": one for at, one in enumerate(value, start=1)}
             else:
