@@ -411,11 +411,9 @@ def hints(comparison: Comparison) -> list[str]:
         ]
         for name, row in zip(comparison.names, comparison.rows, strict=True)
     }
-    both = [
-        f"{name} learned from validation images, too (training.train_on='both')."
-        for name, row in zip(comparison.names, comparison.rows, strict=True)
-        if row.train_on == "both"
-    ]
+    named = zip(comparison.names, comparison.rows, strict=True)
+    what = "learned from validation images, too (training.train_on='both')."
+    both = [f"{name} {what}" for name, row in named if row.train_on == "both"]
     lacking = [name for name, splits in measured.items() if splits == [other]]
     if not lacking:
         return both
