@@ -26,7 +26,7 @@ from gncn.study.compare import compare_runs
 from gncn.study.plan import RunSpec, Study
 from gncn.study.record import History
 from gncn.study.run import run_one
-from gncn.study.search import Search
+from gncn.study.search import load_search
 
 BOTH = {"n_epochs": 2, "batch_size": 20, "train_on": "both"}
 
@@ -257,21 +257,8 @@ def test_studies_and_searches():
     assert record.history.validation == ()
     assert len(record.history.test) == len(record.history.train) == 1
     assert History().validation == ()
-    search = Search(
-        name="made",
-        budget={"trials": 1},
-        data={"digits": {"targets": {"bce": 1.0}}},
-        models={
-            "gncn": {
-                "preset": "digits",
-                "columns": ["bce"],
-                "settings": {"training": {"train_on": "both"}},
-                "space": {"training.learning_rate": {"low": 1e-3, "high": 1e-2}},
-            }
-        },
-    )
     with pytest.raises(ConfigError, match="a search chooses by validation images"):
-        search.config("gncn", "digits", {})
+        load_search("tiny").config("gncn", "digits", {"training.train_on": "both"})
 
 
 def test_codes_of_both_parts_are_in_the_order_of_their_images(data):
