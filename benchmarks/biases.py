@@ -28,7 +28,8 @@ def main() -> None:
             circuit = chain.circuit(images.n_pixels)
             models = [gncn.build(circuit, seed=seed, **dict(config.settling)) for seed in SEEDS]
             fit = gncn.fit(models, images, config.training, seeds=SEEDS)
-            last = [one.validation for one in fit.history if one.epoch == config.training.n_epochs]
+            ended = [one for one in fit.history if one.epoch == config.training.n_epochs]
+            last = [one.validation for one in ended if one.validation is not None]
             found = {
                 "error": [one.error for one in last],
                 "active": [one.sparsity[-1] for one in last],
