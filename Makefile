@@ -8,7 +8,13 @@ PEERS := pcx ngclearn torch
 # Text is read and written as UTF-8 everywhere: where Python would choose by itself, tests fail.
 PYTEST := PYTHONWARNDEFAULTENCODING=1 $(BIN)/pytest
 
-.PHONY: demo help test test-all test-oldest test-newest package quick lint dev mutate fuzz bench study-fast bench-peers clean
+# Whole commands and long trainings, of which quick tests run only parts.
+LONG := tests/baselines tests/estimators/test_estimators.py tests/estimators/test_listening.py tests/measures
+LONG += $(patsubst %,tests/study/test_%.py,reproduce tune worker)
+LONG += $(patsubst %,tests/test_%.py,assess cli evaluate export first_hour hub)
+COVERED := PYTHONWARNDEFAULTENCODING=1 $(BIN)/coverage run -m pytest
+
+.PHONY: demo help test test-all test-oldest test-newest package quick coverage lint dev mutate fuzz bench study-fast bench-peers clean
 .PRECIOUS: .bench/%/.made
 
 demo: $(VENV)/.run  ## train on MNIST and look at what was learned (under 10 minutes)
@@ -24,6 +30,14 @@ test: $(VENV)/.dev  ## lint, types and quick tests
 
 quick: $(VENV)/.dev  ## quick tests alone
 	$(PYTEST) -n 2 --dist worksteal -m "not slow"
+
+coverage: $(VENV)/.dev  ## which lines and branches of the library tests run (long)
+	$(BIN)/coverage erase
+	$(COVERED) -n 2 --dist worksteal -m "not slow"
+	$(COVERED) -n 2 --dist worksteal -m slow $(LONG)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage json --quiet
+	$(BIN)/python scripts/covered.py .cache/coverage/report.json
 
 test-all: lint  ## the same with many examples of each property, and tests that train for minutes
 	$(PYTEST) -n 2 --dist worksteal -m "not slow" --hypothesis-profile=all

@@ -11,6 +11,7 @@ are kept in ``.cache/jax``.  The processes of one test run share them, and the n
 import gc
 import itertools
 import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -65,6 +66,13 @@ def pytest_runtest_teardown():
         return
     if _MEMORY_MAPS.read_bytes().count(b"\n") > _MANY_MAPS:
         jax.clear_caches()
+
+
+def pytest_sessionfinish():
+    """Keep what `make coverage` has measured; pytest-xdist may kill a process that ends slowly."""
+    coverage = sys.modules.get("coverage")
+    if coverage and (measured := coverage.Coverage.current()):
+        measured.save()
 
 
 def _registries_as_they_were():
