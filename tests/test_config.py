@@ -9,6 +9,7 @@ import gncn
 from gncn.base.errors import ConfigError
 from gncn.core.connections.base import CONNECTIONS
 from gncn.runs.config import preset_names
+from gncn.runs.toml import write_toml
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -228,3 +229,8 @@ def test_a_connection_of_ones_own_has_its_options_in_a_table(tmp_path, monkeypat
         gncn.load_config(overrides=["network.connection=3"])
     with pytest.raises(ConfigError, match="must name at least one kind; received none"):
         gncn.load_config(overrides=["network.connection=[]"])
+
+
+def test_toml_holds_text_alone():
+    with pytest.raises(ConfigError, match=r"can't hold a name .* \(name = .*\)\. Rename it"):
+        write_toml({"data": {"name": "of\udcff"}})

@@ -109,3 +109,8 @@ def test_json_says_everything_once(tmp_path):
     (tmp_path / "model.json").write_text('{"layers": [{"size": 13, "size": 12}]}', encoding="utf-8")
     with pytest.raises(RunError, match="says 'size' twice"):
         read_json(tmp_path / "model.json")
+
+
+def test_what_is_no_path_is_named(unchecked):
+    with pytest.raises(RunError, match="Can't use the path 7: a path is text"):
+        files.place(7)

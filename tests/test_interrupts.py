@@ -242,3 +242,80 @@ _gncn.main()
 """
     source = Path(interrupts.__file__).parents[2]
     assert run(code.format(str(source)))[:2] == (143, "_gncn\nInterrupted.\n")
+
+
+def test_a_handler_that_python_does_not_know_is_left_alone():
+    code = """
+real, known = signal.signal, signal.getsignal
+signal.getsignal = lambda one: None if one == signal.SIGHUP else known(one)
+set_for = []
+signal.signal = lambda one, handler: (set_for.append(one), real(one, handler))[1]
+with i.signals_heard():
+    pass
+print(signal.SIGTERM in set_for, signal.SIGHUP in set_for)
+"""
+    assert run(code)[:2] == (0, "True False\n")
+
+
+def test_one_block_inside_another_and_those_of_other_threads_change_nothing():
+    code = """
+def inner():
+    with i.signals_heard():
+        handlers.append(signal.getsignal(signal.SIGTERM))
+handlers = []
+with i.signals_heard():
+    before = signal.getsignal(signal.SIGTERM)
+    inner()
+    other = threading.Thread(target=inner)
+    other.start()
+    other.join()
+    print(handlers == [before, before] == [signal.getsignal(signal.SIGTERM)] * 2)
+print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+"""
+    assert run(code)[:2] == (0, "True\nTrue\n")
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGTERM)", 143, "Interrupted by SIGTERM.\n"),
+        ("sys.exit(130)", 130, "Interrupted.\n"),
+        ("os.kill(os.getpid(), signal.SIGHUP); sys.exit(0)", 129, "Interrupted by SIGHUP.\n"),
+    ],
+)
+def test_the_end_of_the_block_hears_what_nothing_else_has(end, status, said):
+    code = f"""
+i._Guard._watch = lambda guard: None  # the system gave that thread no time
+with i.signals_heard():
+    {end}
+"""
+    assert run(code)[:2] == (status, said)
+
+
+def test_a_second_signal_ends_the_wait_for_a_block_that_must_be_done_whole():
+    code = """
+i.TO_WRITE = 60
+with i.signals_heard(), i.last_words(lambda: "not to be said"):
+    strike()
+    strike(after=1.0)
+    with i.interrupts_held():
+        time.sleep(60)
+"""
+    status, said, seconds = run(code)
+    assert (status, said) == (143, "Interrupted by SIGTERM.\n")
+    assert seconds < 25
+
+
+def test_an_array_is_waited_for_until_it_is_ready(monkeypatch):
+    class Array:
+        asked = 0
+
+        def is_ready(self):
+            self.asked += 1
+            return self.asked == 4
+
+    slept, array = [], Array()
+    monkeypatch.setattr(time, "sleep", slept.append)
+    interrupts.wait(array)
+    assert array.asked == 4
+    assert slept == [interrupts._PAUSE] * 3

@@ -3,6 +3,7 @@
 import json
 import os
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,7 +12,14 @@ from folders import content
 from gncn.base.errors import ConfigError, RunError
 from gncn.runs import folder as runs
 from gncn.runs.folder import RunFolder
-from gncn.runs.replacing import has_checkpoint, recover
+from gncn.runs.replacing import (
+    ASIDE,
+    RESTORING,
+    has_checkpoint,
+    own_files,
+    recover,
+    remove_run,
+)
 from gncn.runs.train import train_run
 from gncn.study.compare import compare
 from gncn.training.fit import FitDivergenceError
@@ -297,3 +305,103 @@ def test_a_checkpoint_that_is_being_written_is_none(tmp_path):
     assert not has_checkpoint(tmp_path)
     half.rename(tmp_path / "checkpoints" / "000001")
     assert has_checkpoint(tmp_path)
+
+
+def test_a_file_is_no_folder_for_a_run(tmp_path, data):
+    (tmp_path / "run").write_bytes(b"mine")
+    with pytest.raises(RunError, match="run is a file; choose a folder for the run"):
+        RunFolder.create(tmp_path / "run", CONFIG, data, overwrite=True)
+    assert (tmp_path / "run").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_run_that_cannot_begin_leaves_what_was_there(tmp_path, data, monkeypatch, replaces):
+    path = tmp_path / "run"
+    before = content(train(path, data).path) if replaces else None
+
+    def full(file, _):
+        raise RunError(f"Can't write {file}: No space left on device.")
+
+    monkeypatch.setattr(runs, "write_atomic", full)
+    with pytest.raises(RunError, match="No space left"):
+        RunFolder.create(path, CONFIG, data, overwrite=replaces)
+    assert (content(path) if replaces else path.exists()) == (before if replaces else False)
+
+
+def test_a_run_goes_on_with_what_may_change_from_what_it_holds(tmp_path, data):
+    path = tmp_path / "run"
+    RunFolder.create(path, CONFIG, data, overwrite=False)  # and killed
+    folder, config = RunFolder.resume(path, ["training.n_epochs=3"])
+    assert (folder.epoch, config.training.n_epochs) == (0, 3)
+    assert RunFolder.open(path).config.training.n_epochs == 3
+    with pytest.raises(ConfigError, match=r"may change .*; received training\.batch_size=9"):
+        RunFolder.resume(path, ["training.batch_size=9"])
+    assert RunFolder.open(path).config.training.batch_size == 650
+
+
+def test_a_run_without_checkpoints_is_not_begun_again_over_its_networks(tmp_path, data):
+    folder = RunFolder.create(tmp_path / "run", CONFIG, data, overwrite=False)
+    fit = gncn.fit(CONFIG.models(data)[0], data, CONFIG.training, callbacks=[folder])
+    before = content(folder.path)
+    assert [record.epoch for record in fit.history] == [1, 2]
+    with pytest.raises(RunError, match="holds no checkpoint to go on from"):
+        RunFolder.resume(folder.path)
+    assert content(folder.path) == before
+
+
+def test_a_history_without_epochs_is_damaged(tmp_path, data):
+    folder = RunFolder.create(tmp_path / "run", CONFIG, data, overwrite=False)
+    (folder.path / "history.jsonl").write_bytes(b"")
+    with pytest.raises(RunError, match="history.jsonl holds no epoch: it is damaged"):
+        folder.history  # noqa: B018
+
+
+def test_data_that_have_changed_since_the_run_are_refused(tmp_path):
+    images = np.random.default_rng(0).integers(0, 2, (80, 64)).astype(np.uint8)
+    np.save(tmp_path / "own.npy", images)
+    config = changed(data={"name": str(tmp_path / "own.npy")})
+    folder = RunFolder.create(tmp_path / "run", config, config.data.load(), overwrite=False)
+    assert folder.data().fingerprint == config.data.load().fingerprint
+    np.save(tmp_path / "own.npy", 1 - images)
+    with pytest.raises(RunError, match="have changed since the run: fingerprint"):
+        folder.data()
+
+
+def test_what_is_interrupted_after_its_end_has_ended(tmp_path, data):
+    folder = train(tmp_path / "run", data)
+    before = content(folder.path)
+    assert folder.interrupt() == (
+        f"{folder.path} holds the networks as they were after epoch 2. Go on with "
+        f"`gncn train --resume {folder.path}`."
+    )
+    assert content(folder.path) == before
+
+
+def test_a_training_that_was_chosen_replaces_the_one_that_the_folder_holds(tmp_path, data):
+    folder = train(tmp_path / "run", data)
+    config = changed(training={"n_epochs": 1, "batch_size": 325})
+    fit = gncn.fit(config.models(data)[0], data, config.training)
+    folder.keep(config, fit, tried={"0.5": 1.0})
+    again = RunFolder.open(folder.path)
+    assert again.config == config
+    assert again.history == list(fit.history)
+    assert again.about["epochs_kept"] == list(fit.epochs_kept)
+    assert again.about["tried"] == {"0.5": 1.0}
+    for mine, theirs in zip(
+        jax.tree.leaves(again.model()), jax.tree.leaves(fit.networks[0]), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("n_moved", [0, 1, 4])
+def test_a_kill_while_a_run_is_put_back_loses_nothing(tmp_path, data, n_moved):
+    path = tmp_path / "run"
+    before = content(train(path, data).path)
+    RunFolder.create(path, CONFIG, data, overwrite=True)
+    remove_run(path)
+    (path / ASIDE).rename(path / RESTORING)
+    for relative in list(own_files(path / RESTORING))[:n_moved]:
+        (path / relative).parent.mkdir(parents=True, exist_ok=True)
+        (path / RESTORING / relative).rename(path / relative)
+    recover(path)
+    assert content(path) == before

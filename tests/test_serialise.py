@@ -1,6 +1,7 @@
 """Saving and loading: the same bits back, and no trust in files from strangers."""
 
 import contextlib
+import dataclasses
 import json
 import os
 
@@ -19,9 +20,10 @@ import gncn
 from budget import examples
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import sha256, write_atomic
+from gncn.base.tensors import with_arrays
 from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.mixture_fit import fit_mixture
-from gncn.runs import priors
+from gncn.runs import model_files, priors
 from gncn.runs.priors import load_mixture, save_mixture
 from nets import cases
 
@@ -394,3 +396,88 @@ def test_a_mixture_that_is_replaced_while_it_is_read_is_the_old_one(tmp_path, mo
     monkeypatch.setattr(priors, "_described", replaced)
     assert load_mixture(path).n_components == 2
     assert load_mixture(path).n_components == 3
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        (lambda n: n.layers[1].step_size, 0.0, "step sizes must be above 0; layer 1 has 0.0"),
+        (lambda n: n.layers[2].leak, -1.0, "leak must be at least 0; layer 2 has -1.0"),
+        (
+            lambda n: n.layers[1].lateral_inhibition,
+            -0.5,
+            "lateral_inhibition must be at least 0; layer 1 has -0.5",
+        ),
+        (
+            lambda n: n.layers[1].errors.precision.matrix,
+            -np.eye(4),
+            "precision of layer 1 is not positive definite",
+        ),
+    ],
+)
+def test_numbers_with_which_a_network_cannot_settle_are_not_saved(saved, where, value, message):
+    network, folder = saved
+    harmed = eqx.tree_at(where, network, jnp.asarray(value, jnp.float32))
+    with pytest.raises(RunError, match=message):
+        gncn.save(harmed, folder)
+    assert gncn.load(folder).circuit == network.circuit
+
+
+def test_what_a_description_does_not_say_is_not_saved(tmp_path, network):
+    layer = network.layers[1]
+    compared = "activity" if layer.compared == "state" else "state"
+    odd = eqx.tree_at(lambda n: n.layers[1], network, dataclasses.replace(layer, compared=compared))
+    with pytest.raises(RunError, match="description doesn't say all that it is"):
+        gncn.save(odd, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_description_holds_no_number_that_json_lacks(tmp_path, network):
+    circuit = network.circuit.model_copy(update={"initial_state": float("nan")})
+    odd = dataclasses.replace(network, circuit=circuit)
+    with pytest.raises(ConfigError, match="This Network can't be saved: .*JSON compliant"):
+        gncn.save(odd, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_description_that_could_not_be_read_again_is_not_saved(saved, monkeypatch):
+    network, folder = saved
+    n_bytes = (folder / "model.json").stat().st_size
+    monkeypatch.setattr(model_files, "MAX_DESCRIPTION_BYTES", n_bytes)
+    gncn.save(network, folder)
+    monkeypatch.setattr(model_files, "MAX_DESCRIPTION_BYTES", n_bytes - 1)
+    with pytest.raises(RunError, match=f"description has {n_bytes:,} bytes, and {n_bytes - 1:,}"):
+        gncn.save(network, folder)
+
+
+def test_masks_that_unpack_to_too_much_are_refused(saved, monkeypatch):
+    _, folder = saved
+    monkeypatch.setattr(model_files, "MAX_MASK_BYTES", 4 * 4 * 4)  # one of 4 neurons, in float32
+    gncn.load(folder)
+    monkeypatch.setattr(model_files, "MAX_MASK_BYTES", 4 * 4 * 4 - 1)
+    with pytest.raises(RunError, match="masks have more than 63 bytes, the most they may"):
+        gncn.load(folder)
+
+
+def test_a_model_that_is_replaced_while_it_is_read_is_read_again(saved, monkeypatch):
+    network, folder = saved
+    other = gncn.build(gncn.chain((3, 2)), seed=0)
+    read = model_files._read_tensors
+
+    def replaced(*arguments):
+        monkeypatch.setattr(model_files, "_read_tensors", read)
+        gncn.save(other, folder)  # which removes the file that is about to be read
+        return read(*arguments)
+
+    monkeypatch.setattr(model_files, "_read_tensors", replaced)
+    assert gncn.load(folder).circuit == other.circuit != network.circuit
+
+
+def test_arrays_go_back_into_a_tree_and_all_else_stays():
+    key = jax.random.key(3)
+    tree = {"own": np.zeros(2), "key": key, "number": 5, "word": "as it was"}
+    arrays = {"own": np.array([1.0, 2.0]), "key": np.asarray(jax.random.key_data(key))}
+    found = with_arrays("The tree", arrays, tree)
+    assert (found["number"], found["word"]) == (5, "as it was")
+    assert found["own"].tolist() == [1.0, 2.0]
+    assert jax.random.key_data(found["key"]).tolist() == arrays["key"].tolist()

@@ -1,6 +1,8 @@
 """Descriptions: what is counted, what is refused and how, and what survives JSON."""
 
+import base64
 import json
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,8 @@ import gncn
 from gncn import Circuit, Dense, Layer, Matrix
 from gncn.base.errors import ConfigError
 from gncn.core.activations import ACTIVATIONS
+from gncn.core.chain import Chain
+from gncn.core.competition import Columns, Mask
 
 PAPER = gncn.load_config(preset="paper").network.circuit(784)
 
@@ -157,6 +161,8 @@ def test_wrong_numbers_are_refused(options, message):
         (2 * np.eye(3), r"\[0, 1\]"),
         (np.full((3, 3), np.nan), r"\[0, 1\]"),
         ("AAAA", "can't be unpacked"),
+        (base64.b64encode(zlib.compress(bytes(8))).decode(), "square matrix of float32"),
+        (base64.b64encode(zlib.compress(bytes(36))[:-6]).decode(), "square matrix of float32"),
         (None, "needs `mask`"),
     ],
 )
@@ -292,3 +298,32 @@ def test_a_registered_callable_is_an_activation():
         for phi in ("cube", cube)
     )
     np.testing.assert_array_equal(by_name.latents[1], direct.latents[1])
+
+
+def test_a_mask_is_shown_by_its_size():
+    assert repr(Mask(np.eye(3))) == "Mask of 3 neurons"
+
+
+def test_only_a_circuit_is_built(unchecked):
+    with pytest.raises(ConfigError, match=r"`build` takes a circuit, .*; received \(4, 3\)"):
+        gncn.build((4, 3), seed=0)
+
+
+def test_a_seed_stands_for_its_key():
+    circuit = gncn.chain((4, 3, 2))
+    by_seed, by_key = gncn.build(circuit, seed=5), gncn.build(circuit, key=jax.random.key(5))
+    other = gncn.build(circuit, key=jax.random.key(6))
+    for a, b in zip(jax.tree.leaves(by_seed), jax.tree.leaves(by_key), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.any(by_key.connections[0].forward != other.connections[0].forward)
+
+
+def test_a_chain_has_a_latent_layer():
+    with pytest.raises(ConfigError, match="at least one latent layer; received sizes="):
+        Chain(sizes=()).circuit(4)
+
+
+def test_a_part_given_as_an_object_is_described_as_a_table():
+    chain = Chain(sizes=(4, 2), competition=Columns(group_size=2))
+    assert chain.resolved()["competition"] == {"kind": "columns", "group_size": 2}
+    assert Chain(**chain.resolved()).circuit(5) == chain.circuit(5)

@@ -197,3 +197,12 @@ def test_sharpness_scales_logits_and_is_learned_from_images():
 def test_options_that_do_not_go_together(options, message):
     with pytest.raises(ConfigError, match=message):
         Completer(network(), n_settle_steps=3, **options)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_program_may_be_given_the_mask(way):
+    fill = completer(way)
+    inside = jax.jit(lambda visible: fill(X, visible))
+    for visible in (VISIBLE, ~VISIBLE):
+        np.testing.assert_allclose(inside(visible), fill(X, visible), rtol=1e-5, atol=1e-6)
+    assert np.any(inside(VISIBLE) != inside(~VISIBLE))

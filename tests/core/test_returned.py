@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import gncn
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, DataError
 from gncn.core.probe import probe
+from gncn.core.returned import array_of, check_returned
 
 
 def made(base, **methods):
@@ -204,3 +205,42 @@ def test_the_librarys_own_parts_cost_nothing():
         probe(network)
         took.append(time.perf_counter() - began)
     assert min(took) < 0.005
+
+
+def test_what_is_no_array_must_be_the_same():
+    check_returned("It", (array_of(2), 3), lambda x: (x, 3), array_of(2))
+    with pytest.raises(ConfigError, match=r"It must return .*; it gave"):
+        check_returned("It", (array_of(2), 3), lambda x: (x, 4), array_of(2))
+
+
+def test_an_error_of_the_library_passes_as_it_is():
+    def refuse(_):
+        raise DataError("As it was.")
+
+    with pytest.raises(DataError) as passed:
+        check_returned("It", ..., refuse, array_of(2))
+    assert str(passed.value) == "As it was."
+
+
+class Half(gncn.Synapses):
+    """Lacks what synapses need."""
+
+
+def failing(*_):
+    raise TypeError("something else")
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda *_: Half(), ConfigError, r"Mine\.build: .*abstract.*; `gncn\.Synapses` needs them"),
+        (lambda *_: 7, ConfigError, r"Mine\.build must return `gncn\.Synapses`; it gave 7"),
+        (failing, TypeError, "^something else$"),
+    ],
+)
+def test_what_a_connection_builds(build, error, message):
+    kind = made(gncn.Connection, build=build, n_synapses=lambda *_: 4)
+    layers = (gncn.Layer(size=2), gncn.Layer(size=2))
+    circuit = gncn.Circuit(layers=layers, connections=(kind(source=1, target=0),))
+    with pytest.raises(error, match=message):
+        gncn.build(circuit, seed=0)

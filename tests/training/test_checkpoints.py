@@ -256,3 +256,31 @@ def test_wrong_arguments_are_refused(tmp_path):
         Checkpoints(tmp_path, every_batches=0)
     with pytest.raises(ConfigError, match="every_seconds must be above 0"):
         Checkpoints(tmp_path, every_seconds=0)
+
+
+def test_several_trainings_have_checkpoints_of_their_own(tmp_path):
+    where = Checkpoints(tmp_path, every_batches=3)
+    one, other = where.of("one"), where.of("other")
+    assert (one.folder, one.every_batches) == (tmp_path / "one", 3)
+    train(one.folder, n_epochs=1)
+    assert [path.name for path in one.found] == ["000001"]
+    assert (other.found, where.found) == ([], [])
+
+
+@pytest.mark.parametrize(("key", "kind"), [("sha256", "dict"), ("stopped", "bool")])
+def test_a_description_that_lacks_something_is_damaged(tmp_path, key, kind):
+    train(tmp_path, n_epochs=1)
+    about = json.loads((tmp_path / "000001" / ABOUT).read_text(encoding="utf-8"))
+    del about[key]
+    (tmp_path / "000001" / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(RunError, match=f"needs '{key}' of type {kind}: it is damaged"):
+        train(tmp_path, resume=True, n_epochs=1)
+
+
+def test_a_part_of_an_epoch_without_its_statistics_is_refused(tmp_path):
+    train(tmp_path, n_epochs=1)
+    about = json.loads((tmp_path / "000001" / ABOUT).read_text(encoding="utf-8"))
+    about["n_batches"] = 3
+    (tmp_path / "000001" / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(RunError, match="000001 .*lacks what the epoch under way had seen"):
+        train(tmp_path, resume=True, n_epochs=2)

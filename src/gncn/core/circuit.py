@@ -144,8 +144,6 @@ class Circuit(Description):
         for index in range(1, top + 1):
             if all(source != index for source, _ in pairs):
                 raise ConfigError(f"layer {index} predicts no other layer; connect or remove it.")
-        if all(target != 0 for _, target in pairs):
-            raise ConfigError("no connection predicts layer 0, the data.")
         for connection in self.connections:
             connection.check(self.sizes[connection.source], self.sizes[connection.target])
         self._check_layers()

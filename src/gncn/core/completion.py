@@ -104,8 +104,9 @@ class Completer(eqx.Module):
         visible = as_mask(visible, circuit.sizes[0])
         # Missing pixels may be NaN, so the values are checked apart, where they are visible.
         x = as_images(x, circuit.sizes[0], unit=circuit.binary, missing=True)
-        # Inside a compiled program `x` has no values to look at.
-        if isinstance(x, np.ndarray) and np.isnan(x[np.broadcast_to(visible, x.shape)]).any():
+        # Inside a compiled program there are no values to look at.
+        known = isinstance(x, np.ndarray) and not isinstance(visible, Tracer)
+        if known and np.isnan(x[np.broadcast_to(visible, x.shape)]).any():
             raise DataError("A pixel that is visible has no value (NaN or masked). Hide it.")
         x, visible = jnp.asarray(x), jnp.asarray(visible)
         latents, drive = self.settle(x, visible)

@@ -183,21 +183,20 @@ def _iterate(
 
     # From here on an image may stop before others, or every step is recorded.
     loop = _Loop(latents, state, jnp.ones(n_images, bool), jnp.zeros(n_images, int))
+
+    def unfinished(carry: tuple[Int[Array, ""], _Loop]) -> Bool[Array, ""]:
+        return (carry[0] < n_steps) & jnp.any(carry[1].moving)
+
+    def go_on(carry: tuple[Int[Array, ""], _Loop]) -> tuple[Int[Array, ""], _Loop]:
+        return carry[0] + 1, _advance(ready, carry[1], until_rest)[0]
+
+    def see(loop: _Loop, _: None) -> tuple[_Loop, Trajectory]:
+        after, speed = _advance(ready, loop, until_rest)
+        return after, _seen(ready.network, loop.latents, speed, record)
+
     if record == "nothing":
-
-        def unfinished(carry: tuple[Int[Array, ""], _Loop]) -> Bool[Array, ""]:
-            return (carry[0] < n_steps) & jnp.any(carry[1].moving)
-
-        def go_on(carry: tuple[Int[Array, ""], _Loop]) -> tuple[Int[Array, ""], _Loop]:
-            return carry[0] + 1, _advance(ready, carry[1], until_rest)[0]
-
         (_, loop), seen = lax.while_loop(unfinished, go_on, (jnp.zeros((), int), loop)), None
     else:
-
-        def see(loop: _Loop, _: None) -> tuple[_Loop, Trajectory]:
-            after, speed = _advance(ready, loop, until_rest)
-            return after, _seen(ready.network, loop.latents, speed, record)
-
         loop, seen = lax.scan(see, loop, None, length=n_steps)
 
     latents = loop.latents

@@ -294,17 +294,16 @@ class _Kept(eqx.Module):
     ) -> tuple[Progress, Partial | None]:
         """The inverse of `of`; arrays must have the names and shapes of `start`."""
         n_batches, seen = about["n_batches"], None
-        try:
-            if n_batches:
-                found = {name: arrays.get(f"seen.{name}") for name in Statistics._fields}
-                seen = Statistics(**found)  # pyright: ignore[reportArgumentType] (checked below)
-            like = _Kept.of(start, None)
-            # `of` leaves the best models out where they are the ones that learn.
-            best = start.best if any(name.startswith("best.") for name in arrays) else None
-            like = replace(like, best=best, seen=seen)
-            kept: _Kept = with_arrays(str(path / STATE), arrays, like)
-        except (TypeError, ValueError) as error:
-            raise RunError(f"{path} holds no checkpoint of this training: {error}") from error
+        if n_batches:
+            found = {name: arrays.get(f"seen.{name}") for name in Statistics._fields}
+            if any(found[name] is None for name in found if name != "n_steps"):
+                raise RunError(f"{path} lacks what the epoch under way had seen: it is damaged.")
+            seen = Statistics(**found)  # pyright: ignore[reportArgumentType] (checked above)
+        like = _Kept.of(start, None)
+        # `of` leaves the best models out where they are the ones that learn.
+        best = start.best if any(name.startswith("best.") for name in arrays) else None
+        like = replace(like, best=best, seen=seen)
+        kept: _Kept = with_arrays(str(path / STATE), arrays, like)
         progress = replace(
             start,
             state=kept.state,
