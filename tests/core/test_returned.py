@@ -233,7 +233,11 @@ def failing(*_):
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda *_: Half(), ConfigError, r"Mine\.build: .*abstract.*; `gncn\.Synapses` needs them"),
+        (
+            lambda *_: Half(),  # pyright: ignore[reportAbstractUsage] (on purpose)
+            ConfigError,
+            r"Mine\.build: .*abstract.*; `gncn\.Synapses` needs them",
+        ),
         (lambda *_: 7, ConfigError, r"Mine\.build must return `gncn\.Synapses`; it gave 7"),
         (failing, TypeError, "^something else$"),
     ],
