@@ -28,9 +28,9 @@ def measured(data: str, model: str, records: Path = RECORDS) -> Numbers:
     return [json.loads(path.read_text(encoding="utf-8"))["metrics"] for path in paths]
 
 
-def over_samples(trials: Numbers) -> dict[int, float]:
+def over_samples(trials: Numbers, key: str = "likelihood") -> dict[int, float]:
     """Log p(x) in nats for each S of the curve, mean over trials."""
-    curves = [one["likelihood"]["curve"] for one in trials]
+    curves = [one[key]["curve"] for one in trials]
     sizes = curves[0]["n_samples"]
     return dict(zip(sizes, np.mean([one["mean"] for one in curves], axis=0).tolist(), strict=True))
 
@@ -42,36 +42,54 @@ def mean_of(trials: Numbers, key: str) -> float | None:
 
 
 def rows(data: str) -> dict[str, dict[str, float | None]]:
-    """Estimates of log p(x) by model and by what they depend on."""
+    """Estimates of log p(x) of all test images, by model and by what they depend on."""
     found: dict[str, dict[str, float | None]] = {}
     for model in MODELS:
         trials = measured(data, model)
-        tight = next((one["tight"] for one in trials if "tight" in one), {})
+        codes = over_samples(trials, "likelihood_training_codes")
         found[model] = {
             **{f"S = {size:,}": value for size, value in over_samples(trials).items()},
-            "own prior": mean_of(trials, "likelihood_own_prior"),
-            "training codes": mean_of(trials, "likelihood_training_codes"),
-            "annealed": tight.get("mean"),
-            "gap": tight.get("simulated_images", {}).get("gap"),
+            "own prior, S = 5,000": mean_of(trials, "likelihood_own_prior"),
+            **{f"training codes, S = {size:,}": codes[size] for size in (5000, 25_000)},
         }
     return found
 
 
 def markdown(found: dict[str, dict[str, float | None]]) -> str:
-    """The estimates as a table, the best of each column bold; a gap has no best."""
+    """The estimates as a table, the best of each column bold."""
     columns = list(next(iter(found.values())))
-    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     best = {
         column: max(value for one in found.values() if (value := one[column]) is not None)
         for column in columns
-        if column != "gap"
     }
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for model, values in found.items():
         cells = []
         for column, value in values.items():
             text = "–" if value is None else number(value, 1)
-            cells.append(f"**{text}**" if value is not None and value == best.get(column) else text)
+            cells.append(f"**{text}**" if value == best[column] else text)
         lines.append(f"| {MODELS[model]} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def tight(data: str) -> dict[str, dict[str, Any]]:
+    """What the first trial of each model has of annealing, by model."""
+    return {model: measured(data, model)[0]["tight"] for model in MODELS}
+
+
+def tight_markdown(found: dict[str, dict[str, Any]]) -> str:
+    """Annealed estimates as a table, each with its gap; nothing is bold."""
+    first = next(iter(found.values()))
+    gap = f"gap, {first['simulated_images']['n']} simulated images"
+    lines = [
+        f"| {first['n_images']} images | S = 5,000 | annealed | {gap} |",
+        "|---|---|---|---|",
+    ]
+    for model, one in found.items():
+        estimate = f"{number(one['mean'], 1)} ± {number(one['standard_error'], 1)}"
+        gap = number(one["simulated_images"]["gap"], 1)
+        same = number(one["same_images_at_S_5000"], 1)
+        lines.append(f"| {MODELS[model]} | {same} | {estimate} | {gap} |")
     return "\n".join(lines) + "\n"
 
 
@@ -94,6 +112,7 @@ def main() -> None:
     document = Path("docs/likelihood.md")
     for data in DATA:
         put(document, f"likelihood-{data}", markdown(rows(data)))
+        put(document, f"tight-{data}", tight_markdown(tight(data)))
     draw(Path("docs/figures/likelihood-over-s.png"))
 
 

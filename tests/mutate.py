@@ -362,8 +362,9 @@ MUTANTS = [
     ("study/reproduce.py", 'o.state != "finished" and', 'o.state == "missing" and'),
     ("study/reproduce.py", "o.spec.name in wanted", "o.spec.name"),
     ("study/paired.py", "mine[name][:n] - others[name][:n]", "others[name][:n] - mine[name][:n]"),
-    ("study/paired.py", "/ np.sqrt(n))", ")"),
-    ("study/paired.py", "name == ANNEALED and not tight", "False"),
+    ("study/paired.py", "/ np.sqrt(n)) if", ") if"),
+    ("study/paired.py", "is_tight(ours) and is_tight(theirs)", "True"),
+    ("study/paired.py", "for one in (theirs, ours)", "for one in (ours, theirs)"),
     ("study/plan.py", "set() if (model, trial) == (self.targets_for, 0)", "set() if trial == 0"),
     (
         "evaluation/features.py",

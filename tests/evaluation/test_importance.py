@@ -180,6 +180,22 @@ def test_the_weights_of_all_terms_are_unbiased(continuous, several, some_images,
     assert unbiased(estimate.values, exact[:2])
 
 
+def test_a_peak_has_the_share_of_its_height_times_its_volume(continuous, some_images, patched):
+    """Laplace's approximation, of peaks that are given; a fifth of the weight is even."""
+    precisions = np.stack([np.diag([4.0, 1.0]), np.diag([1.0, 0.25])])
+    heights, peaks = np.array([0.0, -1.0]), np.zeros((2, 2))
+    once = (jnp.asarray(one, jnp.float32)[None] for one in (peaks, heights, precisions))
+    found = tuple(once)
+    patched("gncn.evaluation.proposals._search", lambda *_: found)
+    proposal = Proposer(continuous, jax.random.key(0), n_modes=2, inflation=1.0)(
+        some_images[:1], np.zeros((1, 2), np.float32)
+    )
+    mass = np.exp(heights) / np.sqrt(np.linalg.det(precisions))
+    shares = 0.8 * mass / mass.sum() + 0.2 / 2
+    np.testing.assert_allclose(np.exp(proposal.log_weights[0]), shares, rtol=1e-5)
+    assert shares[1] > shares[0]  # the lower peak is wide enough to make up for it
+
+
 def test_standard_errors_are_the_spread_of_repeated_runs(continuous, matched, some_images):
     """√(1/ESS − 1/S) of an image, against what 200 runs of it show."""
     times = 200

@@ -38,7 +38,11 @@ def known(request) -> tuple[Mixture, np.ndarray, np.ndarray, list[np.ndarray]]:
     return mixture, weights, means, as_full(request.param, covariances)
 
 
-def test_density_is_scipys(known):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_density_is_scipys(known, at_once, patched):
+    """By one product for few codes, and component by component for many."""
+    if not at_once:
+        patched("gncn.evaluation.mixture._AT_ONCE", 0)
     mixture, weights, means, covariances = known
     z = np.random.default_rng(1).normal(size=(50, DIM)) * 4
     each = [multivariate_normal(m, c).logpdf(z) for m, c in zip(means, covariances, strict=True)]

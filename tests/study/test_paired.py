@@ -11,14 +11,14 @@ from gncn.study.summary import as_json, summarise
 GAPS = {"median": 0.1, "below_2_nats": 0.95, "worst": 3.0}
 
 
-def tight(annealed, from_prior, gaps=GAPS):
+def tight(annealed, from_prior, gaps=GAPS, gap=0.0, n=100):
     return {
         "n_images": len(annealed),
         "standard_error": 1.0,
         "mean": float(np.mean(annealed)),
         "per_image": list(annealed),
         "from_prior_samples": {"n_samples": [100, 5000], "per_image": [list(from_prior)] * 2},
-        "simulated_images": {"n": 100, "gap": 0.2, "gaps": gaps},
+        "simulated_images": {"n": n, "gap": gap, "gaps": gaps},
     }
 
 
@@ -59,11 +59,36 @@ def test_a_difference_within_two_errors_is_none():
 def test_an_estimate_that_is_not_tight_says_nothing_of_the_densities(gaps, good):
     values = np.arange(10.0)
     ours, theirs = tight(values + 5, values), tight(values, values)
-    theirs["simulated_images"] = {"n": 8, "gap": 0.1} | ({"gaps": gaps} if gaps else {})
+    theirs["simulated_images"] = {"n": 100, "gap": 0.1} | ({"gaps": gaps} if gaps else {})
     assert is_tight(theirs) is good
     found = pair(ours, theirs, "RAE").differences
     assert found["annealed"].verdict == ("ahead" if good else "not known")
     assert found["S = 100"].verdict == "level"  # a fact about S samples, tight or not
+
+
+def test_a_lead_within_the_others_gap_is_none():
+    """The other's estimate is a lower bound, and may be too low by its gap."""
+    values = np.linspace(-120, -80, 50)
+    loose, exact = {"gap": 1.0}, {"gap": 0.1}
+    for shift, mine, others, verdict in (
+        (0.9, exact, loose, "level"),
+        (1.1, exact, loose, "ahead"),
+        (0.9, loose, exact, "ahead"),
+        (-0.9, loose, exact, "level"),
+        (-1.1, loose, exact, "behind"),
+    ):
+        ours, theirs = tight(values + shift, values, **mine), tight(values, values, **others)
+        assert pair(ours, theirs, "RAE").differences["annealed"].verdict == verdict
+
+
+def test_too_little_is_known_of_one_image_few_simulated_ones_and_numbers_that_are_none():
+    one = pair(tight([1.0], [2.0]), tight([0.0], [0.0]), "RAE")
+    assert {d.verdict for d in one.differences.values()} == {"not known"}
+    values = np.arange(9.0)
+    none = pair(tight(values * np.nan, values), tight(values, values), "RAE")
+    assert none.differences["annealed"].verdict == "not known"
+    assert not is_tight(tight(values, values, n=49))
+    assert is_tight(tight(values, values, n=50))
 
 
 def test_only_images_that_both_have_are_compared():

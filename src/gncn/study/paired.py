@@ -1,7 +1,8 @@
 """Paired differences of log p(x): two models on the same images, image by image.
 
 Images differ in log p(x) far more than models do, so a difference of means over the same images has
-a much smaller error than either mean.  That error is over images; the models are single trials.
+a much smaller error than either mean.  That error is over images.  It knows nothing of other trials
+of the models, nor of other draws of the S codes, which all images share.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ANNEALED = "annealed"
-_TIGHT_SHARE, _TIGHT_MEDIAN = 0.9, 0.5
+_TIGHT_SHARE, _TIGHT_MEDIAN, _FEWEST = 0.9, 0.5, 50
 
 
 class Difference(NamedTuple):
@@ -19,8 +20,9 @@ class Difference(NamedTuple):
     Attributes:
         mean: over the images that both were estimated on.
         error: standard error of the mean over images.
-        verdict: ``ahead`` or ``behind``, if the mean is more than two standard errors from 0;
-            ``level``; or ``not known``, if one of the estimates is not tight.
+        verdict: ``ahead`` or ``behind``, if the mean is more than two standard errors from 0, and
+            for tight estimates by more than they may be off; ``level``; or ``not known``, where
+            an estimate is not tight, or nothing can be said.
     """
 
     mean: float
@@ -43,9 +45,10 @@ class Pair(NamedTuple):
 def is_tight(tight: Mapping[str, Any]) -> bool:
     """Whether estimates are tight: median gap below 0.5 nats, 90 % of the images below 2.
 
-    The gap is between the bounds of images that the model simulated.
+    The gap is between the bounds of images that the model simulated; 50 of them at least.
     """
-    if (gaps := tight.get("simulated_images", {}).get("gaps")) is None:
+    found = tight.get("simulated_images", {})
+    if (gaps := found.get("gaps")) is None or found["n"] < _FEWEST:
         return False
     return abs(gaps["median"]) < _TIGHT_MEDIAN and gaps["below_2_nats"] >= _TIGHT_SHARE
 
@@ -73,13 +76,28 @@ def pair(ours: Mapping[str, Any], theirs: Mapping[str, Any], other: str) -> Pair
     if not both:
         return None
     n = min(len(values) for found in (mine, others) for values in found.values())
-    tight = is_tight(ours) and is_tight(theirs)
     differences = {}
     for name in both:
         found = mine[name][:n] - others[name][:n]
-        mean, error = float(found.mean()), float(found.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
-        verdict = "level" if abs(mean) <= 2 * error else "ahead" if mean > 0 else "behind"
-        # From prior samples, both are bounds for this S: a fact, though not about the densities.
-        unknown = name == ANNEALED and not tight
-        differences[name] = Difference(mean, error, "not known" if unknown else verdict)
+        mean = float(found.mean())
+        error = float(found.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+        differences[name] = Difference(mean, error, _verdict(name, mean, error, ours, theirs))
     return Pair(other, n, differences)
+
+
+def _verdict(
+    name: str, mean: float, error: float, ours: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> str:
+    """Who is ahead; for tight estimates only by more than the other's may be too low."""
+    if not np.isfinite(mean + error):
+        return "not known"
+    above = below = 0.0
+    # From prior samples both are bounds for this S, and their order is no order of the densities.
+    if name == ANNEALED:
+        if not (is_tight(ours) and is_tight(theirs)):
+            return "not known"
+        # A lower bound: the other's true value may be higher by about its mean gap.
+        above, below = (abs(one["simulated_images"]["gap"]) for one in (theirs, ours))
+    if mean - 2 * error > above:
+        return "ahead"
+    return "behind" if mean + 2 * error < -below else "level"

@@ -155,10 +155,10 @@ class SearchData(Description):
 
     Attributes:
         settings: its section ``[data]``.
-        yardsticks: what shortfalls are from, by column.
+        yardsticks: the values from which shortfalls are measured, by column.
         enough: values beyond which a column gains nothing, so that no model buys a good
             objective with one number.
-        train_images: as the budget's, which it goes before.
+        train_images: overrides the budget's.
     """
 
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -216,6 +216,12 @@ class Search(Description):
                     f"data.{data} has values of {', '.join(idle)}, which the objective doesn't "
                     f"count: its columns are {', '.join(columns)}."
                 )
+            for key, enough in entry.enough.items():
+                if entry.yardsticks.get(key) and entry.shortfall(key, enough) >= 0:
+                    raise ConfigError(
+                        f"data.{data}.enough must be better than the yardstick of {key}, "
+                        f"{entry.yardsticks[key]}; received {enough}."
+                    )
             if missing := [key for key in columns if not entry.yardsticks.get(key)]:
                 raise ConfigError(
                     f"data.{data}.yardsticks needs a number other than 0 for "

@@ -1,8 +1,8 @@
 """`tune`: search for the settings that fall short least, by Optuna's TPE.
 
 Every trial is kept in a journal, from which a search that was killed goes on, and in a JSON file
-for people.  After each tenth of a training, a trial worse than the median of its predecessors there
-is pruned.
+for people.  If the training error is all that counts, a trial is pruned that is worse than the
+median of its predecessors after a tenth of its training.
 
 A trial is locked while it is at work, so that several processes and hosts can share a search.
 
@@ -12,6 +12,7 @@ In the end the best of them learn from all, and so does the recipe that the sear
 
 import json
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cached_property, partial
@@ -105,8 +106,9 @@ class _Pruning(Watch):
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         super().on_epoch(records, networks)
         name, tenths = records[0].error_name, _TENTHS * records[0].epoch // self.n_epochs
+        # Where other numbers count, too, a poor error so far says too little of the trial.
         # Once in each tenth, but not at the end, where the trial is measured anyway.
-        if name not in self._columns or tenths == self._tenths or tenths == _TENTHS:
+        if self._columns != (name,) or tenths == self._tenths or tenths == _TENTHS:
             return
         self._tenths = tenths
         error = records[0].held_out.error
@@ -228,7 +230,8 @@ class _Task:
 
         So a search can't end below what it began with.
         """
-        recipe = self.config({}).model_dump()
+        # As TOML has them, because that is how settings of the space are named.
+        recipe = tomllib.loads(self.config({}).to_toml())
         known = {name: value_at(recipe, name) for name in self.space}
         return {
             name: bounds.key(known[name])
