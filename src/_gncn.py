@@ -113,7 +113,7 @@ def main() -> None:
     if status is None:
         status = _done()
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where a shell has closed it
         with suppress(OSError):  # nobody may be reading
             stream.flush()
     os._exit(status or 0)
