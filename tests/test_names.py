@@ -442,14 +442,16 @@ def test_a_training_is_not_lost_with_its_streams(tmp_path, streams):
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_when_nobody_reads_its_messages(tmp_path):
+@pytest.mark.parametrize("also_its_results", [False, True])
+def test_a_training_goes_on_when_nobody_reads_its_messages(tmp_path, also_its_results):
+    """As with `| head`, the status says that results were not read."""
     out = tmp_path / "run"
     with subprocess.Popen(
         [sys.executable, "-c", "from _gncn import main; main()", "train", *TINY, "--out", str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE if also_its_results else subprocess.DEVNULL,
+        stderr=subprocess.STDOUT if also_its_results else subprocess.PIPE,
     ) as process:
-        process.stdout.close()
-        assert process.wait() == 0
+        (process.stdout if also_its_results else process.stderr).close()
+        assert process.wait() == also_its_results
     about = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert about["status"] == "finished"
