@@ -19,6 +19,7 @@ from gncn.evaluation.features import (
 
 SHAPE = (4, 8)
 TRAIN, OTHERS = mirrored(300, 0), mirrored(40, 1)
+NOISY, NOISY_OTHERS = mirrored(300, 0, 0.1), mirrored(100, 1, 0.1)
 
 
 def test_random_features_are_rectified_projections_of_centred_images():
@@ -58,6 +59,26 @@ def test_triangle_features_equal_the_loops():
         np.testing.assert_allclose(row, expected, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    "features_of",
+    [
+        lambda images: triangle_features(some_images(images, 7, seed=2)),
+        lambda images: random_features(images, 7, seed=2),
+    ],
+)
+def test_values_far_from_zero_have_the_same_features(features_of):
+    # Not whole numbers, whose squares single precision may hold.
+    far = np.float32(1000) + np.random.default_rng(0).normal(size=(50, 32)).astype(np.float32)
+    near = far - np.float32(1000)
+    found, expected = (features_of(images[:30])(images[30:]) for images in (far, near))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_a_mean_of_many_values_far_from_zero_keeps_its_digits():
+    many = np.full((50_000, 3), 1000.1, np.float32)
+    np.testing.assert_allclose(random_features(many, 4)(many[:1]), 0, atol=1e-3)
+
+
 def test_prototypes_are_different_training_images():
     rows = np.arange(300 * 2, dtype=np.float32).reshape(300, 2)
     drawn = some_images(rows, 299, seed=0)
@@ -76,6 +97,8 @@ def test_k_means_finds_the_groups_that_it_starts_from():
     found = k_means_centres(images, 4, seed)
     means = np.stack([images[group::4].mean(0) for group in groups(seed)])
     np.testing.assert_allclose(found, means, atol=0.05)
+    far = k_means_centres(images + 1e5, 4, seed)
+    np.testing.assert_allclose(far - 1e5, means, atol=0.07)
 
 
 def test_an_rbm_gives_the_probabilities_of_its_hidden_units():
@@ -89,20 +112,48 @@ def test_an_rbm_gives_the_probabilities_of_its_hidden_units():
 
 def test_the_regressor_is_ridge_regression_with_the_best_penalty():
     visible = visible_pixels("right", SHAPE)
-    penalties = (1e-3, 1.0, 1e3)
-    fit = fit_prototype_regressor(TRAIN, OTHERS, visible, 20, seed=4, penalties=penalties)
-    features = triangle_features(some_images(TRAIN, 20, seed=4)[:, visible])
-    completed = complete(fit, OTHERS, visible)
-    np.testing.assert_array_equal(completed[:, visible], OTHERS[:, visible])
-    tried = {}
-    for penalty in penalties:
-        ridge = Ridge(alpha=penalty).fit(features(TRAIN[:, visible]), TRAIN[:, ~visible])
-        expected = OTHERS.astype(float)
-        expected[:, ~visible] = ridge.predict(features(OTHERS[:, visible]))
-        tried[penalty] = missing_squared_error(OTHERS, expected, visible).mean, expected
+    fit = fit_prototype_regressor(NOISY, NOISY_OTHERS, visible, 100, seed=4)
+    features = triangle_features(some_images(NOISY, 100, seed=4)[:, visible])
+    inputs = features(NOISY[:, visible]).astype(float)
+    completed = complete(fit, NOISY_OTHERS, visible)
+    np.testing.assert_array_equal(completed[:, visible], NOISY_OTHERS[:, visible])
+    varies, tried, beyond = np.mean(np.sum((inputs - inputs.mean(0)) ** 2, axis=0)), {}, 0
+    for share in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0):
+        ridge = Ridge(alpha=share * varies).fit(inputs, NOISY[:, ~visible].astype(float))
+        filled = ridge.predict(features(NOISY_OTHERS[:, visible]).astype(float))
+        beyond += np.sum((filled < 0) | (filled > 1))
+        expected = NOISY_OTHERS.astype(float)
+        expected[:, ~visible] = np.clip(filled, 0, 1)
+        tried[share] = missing_squared_error(NOISY_OTHERS, expected, visible).mean, expected
     assert fit.validation == pytest.approx({p: one for p, (one, _) in tried.items()}, rel=1e-3)
-    best = min(tried, key=lambda penalty: tried[penalty][0])
+    best = min(tried, key=lambda share: tried[share][0])
+    assert fit.penalty == best
+    assert 1e-6 < best < 1
     np.testing.assert_allclose(completed, tried[best][1], atol=1e-3)
+    assert beyond > 0
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(255, 0), (1 / 255, 0), (1, 1000), (20, -10)])
+def test_neither_the_unit_nor_the_origin_of_pixels_matters_to_the_regressor(scale, shift):
+    visible = visible_pixels("right", SHAPE)
+    plain = fit_prototype_regressor(NOISY, NOISY_OTHERS, visible, 100)
+    train, others = (np.float32(scale) * x + np.float32(shift) for x in (NOISY, NOISY_OTHERS))
+    moved = fit_prototype_regressor(train, others, visible, 100)
+    assert moved.penalty == plain.penalty
+    expected = {share: scale**2 * error for share, error in plain.validation.items()}
+    assert moved.validation == pytest.approx(expected, rel=1e-3)
+    found = (complete(moved, others, visible) - shift) / scale
+    np.testing.assert_allclose(found, complete(plain, NOISY_OTHERS, visible), atol=2e-3)
+    assert 1e-6 < plain.penalty < 1  # so another unit of λ would choose another
+
+
+def test_of_penalties_that_are_equally_good_the_strongest_is_taken():
+    visible = visible_pixels("right", SHAPE)
+    fit = fit_prototype_regressor(TRAIN, OTHERS, visible, 1, penalties=(0.1, 1.0, 0.01))
+    assert len({*fit.validation.values()}) == 1  # a single distance is never below the mean of all
+    assert fit.penalty == 1.0
+    filled = complete(fit, OTHERS, visible)[:, ~visible]
+    np.testing.assert_allclose(filled, np.tile(TRAIN[:, ~visible].mean(0), (40, 1)), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import itertools
 from dataclasses import replace
-from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,14 +9,33 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float
 
+import gncn
 from gncn.base.errors import ConfigError
 from gncn.data import Dataset, Split
 from gncn.evaluation.codes import fit_probe
-from gncn.evaluation.completion import visible_pixels
+from gncn.evaluation.completion import complete, missing_squared_error, visible_pixels
+from gncn.evaluation.features import (
+    fit_prototype_regressor,
+    k_means_centres,
+    random_features,
+    rbm_features,
+    some_images,
+    triangle_features,
+)
 from gncn.evaluation.protocols import StandardNormal
-from gncn.measures import Completion, Likelihood, LinearProbe, Sparsity, Subject, Tight, Yardsticks
+from gncn.measures import (
+    Completion,
+    Likelihood,
+    LinearProbe,
+    Measurable,
+    Sparsity,
+    Subject,
+    Tight,
+    Yardsticks,
+    as_measurable,
+)
+from gncn.measures.code_yardsticks import CodeYardsticks
 from gncn.measures.codes import probe_layer
-from gncn.measures.rivals import CodeYardsticks
 
 
 class Linear(eqx.Module):
@@ -27,10 +45,8 @@ class Linear(eqx.Module):
         return codes @ self.weights
 
 
-class Toy:
+class Toy(Measurable):
     """Two latent layers: the images themselves less a half, and two codes."""
-
-    direct_completers: ClassVar = {}
 
     def __init__(self, decoder):
         self.decoder = decoder
@@ -154,12 +170,110 @@ def test_codes_of_the_same_width_that_need_no_model(subject):
         "rbm": 2,
     }
     splits = (subject.data.train, subject.data.validation, subject.data.test)
-    (train, validation, test) = [(s.images.astype(np.float32), s.labels) for s in splits]
-    expected = fit_probe(*train, *validation).score(*test).error
-    assert found["probe"]["pixels"]["error_percent"] == expected
-    assert CodeYardsticks(code_width=5).measure(subject).numbers["codes"]["width"] == 5
+    expected = direct_errors(subject, splits, 2, ("pixels", "rbm"))
+    assert {name: errors_of(found)[name] for name in expected} == pytest.approx(expected)
     with pytest.raises(ConfigError, match="received 501 features and 500 images"):
         CodeYardsticks(code_width=501).measure(subject)
+
+
+def errors_of(found):
+    return {name: one["error_percent"] for name, one in found["probe"].items()}
+
+
+def direct_errors(subject, splits, width, names):
+    """Errors of a probe on kinds of features, of images that have a class."""
+    train, seed = splits[0].array, subject.seed
+    make = {
+        "pixels": lambda: lambda x: x.astype(np.float32),
+        "random": lambda: random_features(train, width, seed=seed),
+        "local": lambda: random_features(train, width, seed=seed, image_shape=(3, 4), patch=1),
+        "prototypes": lambda: triangle_features(some_images(train, width, seed)),
+        "k_means": lambda: triangle_features(k_means_centres(train, width, seed)),
+        "rbm": lambda: rbm_features(train, width, seed),
+    }
+    errors = {}
+    for name in names:
+        of = make[name]()
+        known = [(of(s.array[s.labels >= 0]), s.labels[s.labels >= 0]) for s in splits]
+        errors[name] = fit_probe(*known[0], *known[1]).score(*known[2]).error
+    return errors
+
+
+def changed(subject, change, **options):
+    """The subject with other images or labels of every split."""
+    data = subject.data
+    splits = {name: change(getattr(data, name)) for name in ("train", "validation", "test")}
+    n_classes = None if splits["train"].labels is None else data.n_classes
+    return replace(subject, data=replace(data, n_classes=n_classes, **splits), **options)
+
+
+def test_images_without_a_class_take_no_part_and_negative_ones_have_no_rbm(subject):
+    def change(split):
+        # Classes of which every kind of features knows a different part.
+        labels = (split.images[:, [0, 4, 8]].sum(1) > 1).astype(np.int32)
+        labels[::3] = -1
+        return Split(split.images[:200].astype(np.float32) - 0.5, labels[:200])
+
+    other = changed(subject, change, split="validation", seed=3)
+    splits = (other.data.train, other.data.validation, other.data.validation)
+    measured = CodeYardsticks(code_width=5).measure(other).numbers["codes"]
+    assert measured["width"] == 5
+    found = errors_of(measured)
+    names = ("pixels", "random", "local", "prototypes", "k_means")
+    assert found == pytest.approx(direct_errors(other, splits, 5, names))
+    assert len({*found.values()}) == 5  # so features that are swapped are noticed
+    blank = changed(subject, lambda split: Split(split.images, np.full_like(split.labels, -1)))
+    with pytest.raises(ConfigError, match=r"all images of a split have none \(-1\)"):
+        CodeYardsticks().measure(blank)
+    with pytest.raises(ConfigError, match="these data have none"):
+        CodeYardsticks().measure(changed(subject, lambda split: Split(split.images)))
+
+
+class Uncoded(Toy):
+    def encode_layers(self, images):
+        raise AssertionError("nothing here needs codes")
+
+
+def test_ridge_completion_needs_neither_codes_nor_labels(subject):
+    bare = changed(subject, lambda split: Split(split.images), split="validation", seed=3)
+    bare = replace(bare, model=Uncoded(subject.model.decoder))
+    data, visible = bare.data, visible_pixels("top", (3, 4))
+    found = Yardsticks(missing="top", ridge_prototypes=7).measure(bare).numbers["yardsticks"]
+    fit = fit_prototype_regressor(data.train.array, data.validation.array, visible, 7, seed=3)
+    images = data.validation.array
+    error = missing_squared_error(images, complete(fit, images, visible), visible)
+    assert found["m_mse"]["ridge"] == {
+        "m_mse": pytest.approx(error.mean),
+        "standard_error": pytest.approx(error.standard_error),
+        "n_prototypes": 7,
+        "penalty": fit.penalty,
+    }
+    other = fit_prototype_regressor(data.train.array, images, visible, 7, seed=4)
+    other_error = missing_squared_error(images, complete(other, images, visible), visible)
+    assert other_error.mean != error.mean
+
+
+def test_silent_completion_is_calibrated_in_every_mode():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 2, (60, 12)).astype(np.uint8)
+    data = gncn.from_arrays(images, image_shape=(3, 4))
+    network = gncn.build(gncn.chain((12, 6, 4)), seed=0, n_settle_steps=4, weight_scale=3.0)
+    subject = Subject(as_measurable(network), data, "validation")
+    ways = {
+        mode: Completion(completion_ways=mode).measure(subject).numbers["completion"]["ways"]
+        for mode in ("direct", "all")
+    }
+    assert {*ways["direct"]} == {"drift", "silent"}
+    assert ways["direct"] == {way: ways["all"][way] for way in ways["direct"]}
+    raw = subject.model.direct_completers["silent"]
+    visible, whole = visible_pixels("right", (3, 4)), data.validation.array
+    plain = missing_squared_error(whole, complete(raw, whole, visible), visible).mean
+    assert abs(ways["direct"]["silent"]["m_mse"] - plain) > 0.01
+
+
+def test_a_model_without_direct_ways_is_not_measured_by_them(subject):
+    with pytest.raises(ConfigError, match="without direct ways of completing"):
+        Completion(completion_ways="direct").measure(subject)
 
 
 def test_completion_scores_every_way_and_yardsticks_need_no_model(subject):
@@ -180,6 +294,8 @@ def test_completion_scores_every_way_and_yardsticks_need_no_model(subject):
     assert yardsticks["supervised"]["m_mse"] < expected
     assert yardsticks["nearest_neighbours"]["m_mse"] < expected
     assert yardsticks["nearest_neighbours"]["k"] >= 1
+    assert yardsticks["ridge"]["m_mse"] < expected
+    assert yardsticks["ridge"]["n_prototypes"] == 500  # as many as there are images
 
 
 def test_the_way_of_completing_is_chosen_by_validation_images_alone(subject):

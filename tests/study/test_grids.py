@@ -53,6 +53,27 @@ def test_a_grid_has_a_model_for_every_combination():
     assert again == found
 
 
+@pytest.mark.parametrize(
+    ("models", "options", "expected"),
+    [
+        ({"gncn": GRID}, {}, 0),
+        ({"gncn": GRID, "rae": {"preset": "rae"}}, {}, 0),
+        ({"gmm": {"preset": "gmm"}, "dsrn": {"preset": "dsrn"}, "gncn": GRID}, {}, 2),
+        ({"gmm": {"preset": "gmm"}, "gncn": GRID}, {"targets_for": "gmm"}, 1),
+        ({"gncn": GRID, "rae": {"preset": "rae"}}, {"targets_for": "rae"}, 6),
+        ({"gmm": {"preset": "gmm"}}, {}, None),
+    ],
+)
+def test_a_study_without_the_model_of_the_targets_measures_codes_of_the_first(
+    models, options, expected
+):
+    measures = {"measures": ["codes", "sparsity"]}
+    found = study(models, trials=2, evaluation=measures, **options)
+    measuring = [spec.name for spec in found.runs() if "codes" in spec.evaluation.measures]
+    chosen = [] if expected is None else [f"{[*found.models][expected]}/digits/0"]
+    assert measuring == chosen
+
+
 def test_points_are_combined_with_the_grid_and_keep_their_names():
     points = [{"network.sizes": [12, 12, 24], "network.max_norm.1": 2.5}, {"training.n_epochs": 3}]
     small = study({"gncn": {"preset": "digits", "points": points}})

@@ -6,6 +6,7 @@ from handmade import metrics, record, study
 
 from gncn.study.page import write_report
 from gncn.study.paired import is_tight, pair
+from gncn.study.plan import Study
 from gncn.study.summary import as_json, summarise
 
 GAPS = {"median": 0.1, "below_2_nats": 0.95, "worst": 3.0}
@@ -117,3 +118,21 @@ def test_the_page_shows_them(tmp_path):
     assert "−3.00 ± 0.00: behind" in (tmp_path / "page.html").read_text(encoding="utf-8")
     plain = as_json(found)["data"][0]["paired"]["GVAE"]["annealed"]
     assert plain == {"mean": pytest.approx(-3.0), "error": pytest.approx(0), "verdict": "behind"}
+
+
+def test_a_study_without_the_model_of_the_targets_has_no_pairs():
+    values = np.linspace(-120, -80, 50)
+    grid = {"grid": {"training.n_epochs": [1, 2]}}
+    lab = Study(name="lab", data={"mnist": {}}, models={"gncn": {"preset": "mnist", **grid}})
+    assert lab.targets_for not in lab.models
+    records = [
+        record(
+            key,
+            metrics=metrics(log_p=-100) | {"tight": tight(values, values)},
+            spec={"split": "test", "config": {"model": "gncn"}},
+        )
+        for key in lab.models
+    ]
+    section = summarise(lab, records).sections[0]
+    assert len(section.rows) == 2
+    assert section.pairs == ()

@@ -95,8 +95,9 @@ def test_cells_are_means_over_trials_beside_the_papers_numbers():
 
 def test_features_of_the_same_width_stand_under_the_models(tmp_path):
     probe = {"k_means": {"error_percent": 2.84}, "rbm": {"error_percent": 2.17}}
-    codes = {"width": 9, "probe": probe, "m_mse": {"ridge": {"m_mse": 21.17}}}
-    records = [record("gncn", metrics=metrics(error=2.2, m_mse=20.7) | {"codes": codes})]
+    measured = metrics(error=2.2, m_mse=20.7) | {"codes": {"width": 9, "probe": probe}}
+    measured["yardsticks"]["m_mse"]["ridge"] = {"m_mse": 21.17}
+    records = [record("gncn", metrics=measured)]
     found = summarise(study(), records)
     yardsticks = found.sections[0].yardsticks
     assert yardsticks["rbm"]["error_percent"].mean == 2.17
@@ -107,6 +108,9 @@ def test_features_of_the_same_width_stand_under_the_models(tmp_path):
     [line] = [line for line in lines if "an RBM after five epochs" in line]
     assert "2.17" in line
     assert "21.17" not in line
+    [line] = [line for line in lines if "ridge regression from distances to training im" in line]
+    assert "21.17" in line
+    assert "21.17" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "2.84" in "".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)
 
 

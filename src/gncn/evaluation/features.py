@@ -26,6 +26,9 @@ from gncn.evaluation.protocols import Images, Mask
 Features = Callable[[Images], Float[np.ndarray, "_ width"]]
 """Maps images to features as rows."""
 
+PENALTIES = tuple(10.0**power for power in range(-6, 1))
+"""Shares that are tried as the penalty of ridge regression: from 1e-6 to 1."""
+
 _AT_ONCE = 2000
 
 
@@ -51,7 +54,7 @@ def random_features(
     """
     check_counts(width=width)
     rng = np.random.default_rng(seed)
-    mean = np.asarray(np.mean(train, axis=0, dtype=np.float32))
+    mean = _mean(train)
     weights = rng.standard_normal((len(mean), width)).astype(np.float32)
     if patch is not None:
         if image_shape is None or not 1 <= patch <= min(image_shape):
@@ -69,15 +72,22 @@ def random_features(
     return lambda x: np.maximum((np.asarray(x, np.float32) - mean) @ weights, 0)
 
 
+def _mean(images: Images) -> Float[np.ndarray, " pixels"]:
+    # Summed in double precision: 50,000 values of 1000 are beyond the digits of single precision.
+    return np.asarray(np.mean(images, axis=0, dtype=np.float64), np.float32)
+
+
 def triangle_features(prototypes: Shaped[np.ndarray, "width pixels"]) -> Features:
     """How much nearer than on average each prototype is, and 0 for those that are farther."""
-    centres = np.asarray(prototypes, np.float32)
+    # Distances stay the same, and squares of values far from 0 would leave no digits to them.
+    origin = _mean(prototypes)
+    centres = np.asarray(prototypes, np.float32) - origin
     squares = np.sum(centres**2, axis=1)
 
     def features(x: Images) -> Float[np.ndarray, "_ width"]:
         found = np.empty((len(x), len(centres)), np.float32)
         for first in range(0, len(x), _AT_ONCE):
-            some = np.asarray(x[first : first + _AT_ONCE], np.float32)
+            some = np.asarray(x[first : first + _AT_ONCE], np.float32) - origin
             # |x − c|² without the differences, which need images × width × pixels numbers.
             squared = np.sum(some**2, axis=1)[:, None] - 2 * some @ centres.T + squares
             distance = np.sqrt(np.maximum(squared, 0))
@@ -108,10 +118,13 @@ def k_means_centres(train: Images, width: int, seed: int = 0) -> Float[np.ndarra
     needs("sklearn", "evaluation")
     from sklearn.cluster import MiniBatchKMeans
 
+    # scikit-learn multiplies out squared distances, too, so the images are centred.
+    origin = _mean(train)
     # A start from images drawn at random: k-means++ takes hours for a thousand centres.
-    start: Any = some_images(train, width, seed).astype(np.float32)
+    start: Any = some_images(train, width, seed).astype(np.float32) - origin
     fit = MiniBatchKMeans(width, init=start, batch_size=2048, random_state=seed)
-    return np.asarray(fit.fit(np.asarray(train, np.float32)).cluster_centers_, np.float32)
+    found = fit.fit(np.asarray(train, np.float32) - origin).cluster_centers_
+    return np.asarray(found, np.float32) + origin
 
 
 def rbm_features(train: Images, width: int, seed: int = 0, n_epochs: int = 5) -> Features:
@@ -134,12 +147,16 @@ def rbm_features(train: Images, width: int, seed: int = 0, n_epochs: int = 5) ->
 class PrototypeRegressor(NamedTuple):
     """A completer for one mask: linear in the triangle features of visible pixels.
 
-    `validation` is the M-MSE on validation images of every penalty tried.
+    Predictions are clipped to `limits`, the least and greatest pixel of the training images.
+    `penalty` is the share of `fit_prototype_regressor` that was chosen; `validation` is the M-MSE
+    on validation images of every share tried.
     """
 
     features: Features
     weights: Float[np.ndarray, "width hidden"]
     mean: Float[np.ndarray, " hidden"]
+    limits: tuple[float, float]
+    penalty: float
     validation: dict[float, float]
 
     def __call__(
@@ -148,6 +165,7 @@ class PrototypeRegressor(NamedTuple):
         """Fill in predictions of the missing pixels."""
         seen = np.asarray(visible)
         filled = self.features(np.asarray(x)[:, seen]) @ self.weights + self.mean
+        filled = np.clip(filled, *self.limits)
         return x.at[:, np.flatnonzero(~seen)].set(jnp.asarray(filled))
 
 
@@ -158,11 +176,14 @@ def fit_prototype_regressor(
     width: int,
     *,
     seed: int = 0,
-    penalties: Sequence[float] = (1.0, 10.0, 100.0, 1000.0, 10_000.0),
+    penalties: Sequence[float] = PENALTIES,
 ) -> PrototypeRegressor:
     """Ridge regression from training images as prototypes to the missing pixels.
 
-    Validation images choose among the penalties λ of |features · weights − pixels|² + λ |weights|².
+    It minimises |features · weights − pixels|² + λ |weights|² over the training images, with
+    features and pixels centred.  `penalties` are shares: λ is the share times the mean over
+    features of their sum of squares, so that the unit of pixels doesn't matter.  Validation images
+    choose among them; of equally good ones the strongest is taken.
 
     Raises:
         ConfigError: there are fewer training images than `width`, or the mask leaves nothing to see
@@ -177,16 +198,21 @@ def fit_prototype_regressor(
     inputs = features(np.asarray(train)[:, visible]).astype(np.float64)
     targets = np.asarray(train, np.float64)[:, ~visible]
     offset, centre = inputs.mean(0), targets.mean(0)
-    # Centred sums give the intercept, so that it is not penalised.
-    gram = inputs.T @ inputs - len(inputs) * np.outer(offset, offset)
-    products = inputs.T @ targets - len(inputs) * np.outer(offset, centre)
+    # Centred features give the intercept, so that it is not penalised.  They sum to 0, so targets
+    # need not be centred.
+    inputs -= offset
+    gram, products = inputs.T @ inputs, inputs.T @ targets
+    # Features that never vary, such as a single prototype's, need some λ all the same.
+    unit = float(np.trace(gram)) / width or 1.0
+    limits = float(np.min(train)), float(np.max(train))
     held_out = features(np.asarray(validation)[:, visible])
     truth = np.asarray(validation, np.float32)[:, ~visible]
     errors, fits = {}, {}
     for penalty in penalties:
-        weights = linalg.solve(gram + penalty * np.eye(width), products, assume_a="pos")
+        weights = linalg.solve(gram + penalty * unit * np.eye(width), products, assume_a="pos")
         fits[penalty] = weights.astype(np.float32), (centre - offset @ weights).astype(np.float32)
-        filled = held_out @ fits[penalty][0] + fits[penalty][1]
+        filled = np.clip(held_out @ fits[penalty][0] + fits[penalty][1], *limits)
         errors[penalty] = float(np.mean(np.sum((truth - filled) ** 2, axis=1)))
-    weights, mean = fits[min(errors, key=errors.__getitem__)]
-    return PrototypeRegressor(features, weights, mean, errors)
+    chosen = min(errors, key=lambda penalty: (errors[penalty], -penalty))
+    weights, mean = fits[chosen]
+    return PrototypeRegressor(features, weights, mean, limits, chosen, errors)

@@ -133,28 +133,33 @@ def _in_blocks(
     return blocks, number.reshape(-1, size)
 
 
+def held_out(n: int) -> Int[np.ndarray, " chosen"]:
+    """Rows of the training images, of `n`, by which ways of completing are chosen.
+
+    They are a tenth, 500 at most: more would leave fewer codes to recall.
+    """
+    # Evenly spread, in case the images are sorted.
+    return np.linspace(0, n - 1, max(1, min(500, n // 10))).astype(int)
+
+
 def fit_recall(
     decoder: Decoder, codes: Codes, images: Images, visible: Mask
 ) -> tuple[Recall, Shaped[np.ndarray, "held_out pixels"]]:
-    """Choose τ on a tenth of the training images (500 at most), whose codes are left out.
+    """Choose τ on the training images that are `held_out`, whose codes are left out.
 
     Returns:
         Recall by the codes of the other images, with the τ in `TEMPERATURES` of least squared
         error on the images left out; and these images.
     """
-    # A tenth, since more images left out would leave fewer codes to recall.
-    n = max(1, min(500, len(images) // 10))
-    # Evenly spread, in case the images are sorted.
-    chosen = np.linspace(0, len(images) - 1, n).astype(int)
-    held_out = np.asarray(images)[chosen]
+    chosen = held_out(len(images))
+    few = np.asarray(images)[chosen]
     rest = jnp.asarray(np.delete(codes, chosen, axis=0))
     # As an array, so that all temperatures share one program.
     several = [Recall(decoder, rest, jnp.asarray(one)) for one in TEMPERATURES]
     errors = [
-        missing_squared_error(held_out, complete(one, held_out, visible), visible).mean
-        for one in several
+        missing_squared_error(few, complete(one, few, visible), visible).mean for one in several
     ]
-    return several[int(np.argmin(errors))], held_out
+    return several[int(np.argmin(errors))], few
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ A measure of your own is a subclass of `Measure` in a file of yours, registered 
 by ``gncn.register("measure", name, YourMeasure)``.
 """
 
+from gncn.measures.code_yardsticks import CodeYardsticks
 from gncn.measures.codes import CodeMap, LinearProbe, Sparsity
 from gncn.measures.completion import Completion, Yardsticks
 from gncn.measures.likelihood import Likelihood, Samples
@@ -20,7 +21,6 @@ from gncn.measures.measure import measured as measured
 from gncn.measures.measure import setting_fields as setting_fields
 from gncn.measures.measure import within as within
 from gncn.measures.models import as_measurable as as_measurable
-from gncn.measures.rivals import CodeYardsticks
 from gncn.measures.subject import Measurable as Measurable
 from gncn.measures.subject import Subject as Subject
 from gncn.measures.tight import Tight

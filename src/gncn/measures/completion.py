@@ -10,16 +10,16 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from gncn.base.errors import ConfigError
+from gncn.base.errors import MOST_COUNT, ConfigError
 from gncn.data.stored import read_npy
 from gncn.evaluation.completion import (
     Completer,
-    Ways,
     complete,
     complete_in_ways,
     missing_squared_error,
     visible_pixels,
 )
+from gncn.evaluation.features import fit_prototype_regressor
 from gncn.evaluation.images import PerImage
 from gncn.evaluation.protocols import Mask
 from gncn.evaluation.yardsticks import fit_nearest_neighbours, fit_regressor, mean_image
@@ -138,14 +138,18 @@ class Completion(MissingMeasure):
         ``per_image`` holds each image's squared error of each way.  ``best_way`` is the way
         with the lowest error on the validation images, whatever the split.
         """
-        visible = self.visible(subject)
+        visible, train = self.visible(subject), subject.data.train.array
         subject.report("learning to complete images")
+        # Learned from training images only; validation images then choose the best way.
         if self.completion_ways == "direct":
-            ways: Ways = subject.model.direct_completers
+            ways = subject.model.direct_ways(train, visible)
+            if not ways:
+                raise ConfigError(
+                    "A model without direct ways of completing can't be measured by "
+                    "completion_ways='direct'; choose 'all'."
+                )
         else:
-            # Learned from training images only; validation images then choose the best way.
-            codes, train = subject.codes("train"), subject.data.train.array
-            ways = subject.model.completers(codes, train, visible)
+            ways = subject.model.completers(subject.codes("train"), train, visible)
         images = {"validation": subject.data.validation.array, subject.split: subject.target.array}
         errors: dict[str, dict[str, PerImage]] = {}
         completed = {}
@@ -230,7 +234,18 @@ def _over_supervised(numbers: Numbers) -> float | None:
 
 
 class Yardsticks(MissingMeasure):
-    """M-MSE of the mean image, nearest neighbours, and a network trained for this mask."""
+    """M-MSE of the mean image, nearest neighbours, and two regressions trained for this mask.
+
+    One is a network trained by backprop, the other linear in the distances to training images.
+    """
+
+    ridge_prototypes: int = Field(
+        default=1000,
+        ge=1,
+        le=MOST_COUNT,
+        description="Training images that ridge regression measures distances to. All are taken, "
+        "if there are fewer.",
+    )
 
     of_data_alone = True
     columns = (
@@ -248,6 +263,9 @@ class Yardsticks(MissingMeasure):
         train, validation = data.train.array, data.validation.array
         subject.report("yardsticks: mean image")
         found: dict[str, Completer] = {"mean_image": mean_image(train)}
+        n_prototypes = min(self.ridge_prototypes, len(train))
+        subject.report(f"yardsticks: ridge regression from {n_prototypes:,} prototypes")
+        ridge = fit_prototype_regressor(train, validation, visible, n_prototypes, seed=subject.seed)
         subject.report("yardsticks: nearest neighbours")
         # Each query is compared with all training images, so not all validation images are needed.
         neighbours = fit_nearest_neighbours(train, validation[:_N_TO_CHOOSE_BY], visible)
@@ -256,13 +274,14 @@ class Yardsticks(MissingMeasure):
             subject.report(f"yardsticks: supervised regressor, epoch {number}: {error:.2f}")
 
         floor = fit_regressor(train, validation, visible, key=subject.key(5), on_epoch=on_epoch)
-        found |= {"nearest_neighbours": neighbours, "supervised": floor.completer}
+        found |= {"ridge": ridge, "nearest_neighbours": neighbours, "supervised": floor.completer}
         images = subject.target.array
         scores = {
             name: score(missing_squared_error(images, complete(one, images, visible), visible))
             for name, one in found.items()
         }
         scores["nearest_neighbours"]["k"] = neighbours.k
+        scores["ridge"] |= {"n_prototypes": n_prototypes, "penalty": ridge.penalty}
         missing = int((~visible).sum())
         return Result(
             {"yardsticks": {"n_missing_pixels": missing, "m_mse": scores, "missing": self.words}}

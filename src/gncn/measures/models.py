@@ -20,7 +20,7 @@ from gncn.evaluation.completion import Ways, combine
 from gncn.evaluation.images import blocks
 from gncn.evaluation.pixels import PixelLikelihood, pixels_of
 from gncn.evaluation.protocols import Codes, Images, Mask, StandardNormal
-from gncn.evaluation.recall import SHARPNESS, fit_recall, fit_refined
+from gncn.evaluation.recall import SHARPNESS, fit_recall, fit_refined, held_out
 from gncn.measures.subject import Measurable, States
 
 _BLOCK = 2000
@@ -80,6 +80,13 @@ class NetworkModel(Measurable):
         n_steps = 2 * self.network.settler.n_settle_steps
         return {way: Completer(self.network, way, n_steps) for way in ("silent", "drift")}
 
+    def direct_ways(self, images: Images, visible: Mask) -> Ways:
+        """Drifting as it is, and silent settling `calibrated` on a few of the images."""
+        direct = self.direct_completers
+        # The images by which the other ways are chosen, so that every mode calibrates alike.
+        few = np.asarray(images)[held_out(len(images))]
+        return {"drift": direct["drift"], "silent": calibrated(direct["silent"], few, visible)}
+
     def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
         """Settling on what is visible, recalled codes as they are and refined, and a sum.
 
@@ -89,21 +96,17 @@ class NetworkModel(Measurable):
         """
         n_steps = self.network.settler.n_settle_steps
         # Its held-out images also choose all that follows: recall leaves their codes out.
-        recall, held_out = fit_recall(self.decoder, codes, images, visible)
-        direct = self.direct_completers
+        recall, few = fit_recall(self.decoder, codes, images, visible)
+        direct = self.direct_ways(images, visible)
         settle = SettleFrom(self.network, n_steps)
         several = {
-            "silent": calibrated(direct["silent"], held_out, visible),
+            "silent": direct["silent"],
             "recall": recall,
             # Refining uses the codes that recall kept, so held-out images can't find their own
             # code.
-            "refined": fit_refined(self.decoder, settle, recall.codes, held_out, visible),
+            "refined": fit_refined(self.decoder, settle, recall.codes, few, visible),
         }
-        return {
-            "drift": direct["drift"],
-            **several,
-            "combined": combine(several, held_out, visible),
-        }
+        return {"drift": direct["drift"], **several, "combined": combine(several, few, visible)}
 
 
 class SettleFrom(eqx.Module):
@@ -170,14 +173,14 @@ class AutoencoderModel(Measurable):
 
     def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
         """Clamped iteration, recalled codes as they are and refined, and a sum of all."""
-        recall, held_out = fit_recall(self.decoder, codes, images, visible)
+        recall, few = fit_recall(self.decoder, codes, images, visible)
         encode = EncodeAgain(self.model)
         several = {
             **self.direct_completers,
             "recall": recall,
-            "refined": fit_refined(self.decoder, encode, recall.codes, held_out, visible),
+            "refined": fit_refined(self.decoder, encode, recall.codes, few, visible),
         }
-        return {**several, "combined": combine(several, held_out, visible)}
+        return {**several, "combined": combine(several, few, visible)}
 
 
 @eqx.filter_jit

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from gncn.base.files import make_folder, write_atomic
 from gncn.base.shown import in_markdown, shown
 from gncn.figures.plots import PALETTE, Curve, draw_curves, draw_points, draw_sparsity
-from gncn.measures.rivals import NAMES, RIDGE
+from gncn.measures.code_yardsticks import FEATURE_TITLES
 from gncn.study.paper import EXCESS, KINDS, Summary, columns
 from gncn.study.pictures import unpack_points
 from gncn.study.record import MARKS, trusted
@@ -27,8 +27,8 @@ YARDSTICKS = {
     "supervised": "a network trained by backprop for this half alone",
     "nearest_neighbours": "nearest neighbours",
     "mean_image": "the mean image",
-    "ridge": RIDGE,
-    **NAMES,
+    "ridge": "ridge regression from distances to training images",
+    **FEATURE_TITLES,
 }
 """What needs no model, in words."""
 

@@ -319,7 +319,8 @@ class Study(Description):
 
         Every run would find the same for measures that depend on the data alone, so one run on
         each data set takes them.  Where the number of codes counts, too, it is the first trial
-        of the model that targets are for.
+        of the model that targets are for; if that is none of the study or can't be measured so,
+        as in a study of a grid, of the first model that can.
 
         Args:
             only: patterns of ``model``, ``model/data`` or ``model/data/trial``.
@@ -334,23 +335,28 @@ class Study(Description):
         specs = []
         for data in self.data:
             measured: set[str] = set()
-            for model in self.models:
-                for trial in range(self.n_trials(model, data)):
-                    config = self._config(model, data, trial, data_dir)
-                    once = set() if (model, trial) == (self.targets_for, 0) else of_width
-                    left_out = measured | once | _without_density(config)
-                    evaluation = self.evaluation.of(config.model, trial, left_out)
-                    measured |= alone & {*evaluation.measures}
-                    specs.append(
-                        RunSpec(
-                            model=model,
-                            data=data,
-                            trial=trial,
-                            config=config,
-                            split=self.split,
-                            evaluation=evaluation,
-                        )
+            configs = {
+                (model, trial): self._config(model, data, trial, data_dir)
+                for model in self.models
+                for trial in range(self.n_trials(model, data))
+            }
+            able = [m for m in self.models if of_width <= {*possible_measures(configs[m, 0].model)}]
+            chosen = self.targets_for if self.targets_for in able else next(iter(able), None)
+            for (model, trial), config in configs.items():
+                once = set() if (model, trial) == (chosen, 0) else of_width
+                left_out = measured | once | _without_density(config)
+                evaluation = self.evaluation.of(config.model, trial, left_out)
+                measured |= alone & {*evaluation.measures}
+                specs.append(
+                    RunSpec(
+                        model=model,
+                        data=data,
+                        trial=trial,
+                        config=config,
+                        split=self.split,
+                        evaluation=evaluation,
                     )
+                )
         # First trials of everything come first, so an early report has something of each.
         specs.sort(key=lambda spec: spec.trial)
         # A pattern that fits nothing is most likely a typing error.

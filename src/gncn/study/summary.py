@@ -13,7 +13,7 @@ import numpy as np
 
 from gncn.base.errors import RunError
 from gncn.data.loaders import GREY_SUFFIX, PART_SUFFIX
-from gncn.measures.rivals import NAMES
+from gncn.measures.code_yardsticks import FEATURE_TITLES
 from gncn.study.paired import Pair, is_tight, pair
 from gncn.study.paper import (
     DEVIATIONS,
@@ -298,6 +298,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
 
 
 def _pairs(key: str, rows: Sequence[ModelRow]) -> tuple[Pair, ...]:
+    """The model `key` against each other one; none if the study, such as a grid, lacks it."""
     ours = next((row.tight for row in rows if row.key == key), {})
     found = (pair(ours, row.tight, row.title) for row in rows if row.key != key)
     return tuple(one for one in found if one is not None)
@@ -307,12 +308,11 @@ def _yardsticks(records: Sequence[Record]) -> dict[str, dict[str, Summary]]:
     """Numbers of what needs no model, by the yardstick's name and the column's key."""
     metrics = [record.metrics for record in records]
     completed = [one.get("yardsticks", {}).get("m_mse", {}) for one in metrics]
-    completed += [one.get("codes", {}).get("m_mse", {}) for one in metrics]
     probed = [one.get("codes", {}).get("probe", {}) for one in metrics]
     found: dict[str, dict[str, Summary]] = {}
     for key, number, all_of_them, names in (
         ("m_mse", "m_mse", completed, ("supervised", "ridge", "nearest_neighbours", "mean_image")),
-        ("error_percent", "error_percent", probed, tuple(NAMES)),
+        ("error_percent", "error_percent", probed, tuple(FEATURE_TITLES)),
     ):
         for name in names:
             if ours := over_trials(one.get(name, {}).get(number) for one in all_of_them):

@@ -9,21 +9,18 @@ from pydantic import Field
 from gncn.base.arrays import NO_CLASS
 from gncn.base.errors import MOST_COUNT, ConfigError
 from gncn.evaluation.codes import fit_probe
-from gncn.evaluation.completion import complete, missing_squared_error
 from gncn.evaluation.features import (
     Features,
-    fit_prototype_regressor,
     k_means_centres,
     random_features,
     rbm_features,
     some_images,
     triangle_features,
 )
-from gncn.measures.completion import MissingMeasure, score
-from gncn.measures.measure import Numbers, Result, Row, within
+from gncn.measures.measure import Measure, Numbers, Result, Row, within
 from gncn.measures.subject import Subject
 
-NAMES = {
+FEATURE_TITLES = {
     "pixels": "pixels as they are",
     "random": "fixed random features",
     "local": "fixed random features of patches",
@@ -32,11 +29,10 @@ NAMES = {
     "rbm": "an RBM after five epochs",
 }
 """The features, in words."""
-RIDGE = "ridge regression from as many prototypes"
 
 
-class CodeYardsticks(MissingMeasure):
-    """Err and M-MSE of features that need no model and have the width of the model's codes."""
+class CodeYardsticks(Measure):
+    """Err of features that need no model and have the width of the model's codes."""
 
     code_width: int | None = Field(
         default=None,
@@ -59,23 +55,14 @@ class CodeYardsticks(MissingMeasure):
         errors = {}
         for name, features in self._features(subject, width):
             errors[name] = subject.keep(f"codes: {name}", lambda f=features: _probe(subject, f))
-        visible, data = self.visible(subject), subject.data
-        subject.report("yardsticks: ridge regression from prototypes")
-        ridge = fit_prototype_regressor(
-            data.train.array, data.validation.array, visible, width, seed=subject.seed
-        )
-        images = subject.target.array
-        error = missing_squared_error(images, complete(ridge, images, visible), visible)
-        found = score(error) | {"penalty": min(ridge.validation, key=ridge.validation.__getitem__)}
-        numbers = {"width": width, "probe": errors, "m_mse": {"ridge": found}}
-        return Result({"codes": numbers | {"missing": self.words}})
+        return Result({"codes": {"width": width, "probe": errors}})
 
     def _features(self, subject: Subject, width: int) -> Iterator[tuple[str, Features]]:
         """The features by name, each made when its turn comes."""
         train, seed, shape = subject.data.train.array, subject.seed, subject.shape
 
         def tell(name: str) -> None:
-            subject.report(f"yardsticks: {NAMES[name]}")
+            subject.report(f"yardsticks: {FEATURE_TITLES[name]}")
 
         tell("pixels")
         yield "pixels", lambda x: np.asarray(x, np.float32)
@@ -97,16 +84,14 @@ class CodeYardsticks(MissingMeasure):
         found = within("codes")(numbers)
         if found is None:
             return []
-        rows = [
+        return [
             Row(
-                f"probe on {NAMES[name]}",
+                f"probe on {FEATURE_TITLES[name]}",
                 f"{one['error_percent']:.2f} %",
                 f"yardstick, {one['n_features']:,} features",
             )
             for name, one in found["probe"].items()
         ]
-        ridge = found["m_mse"]["ridge"]["m_mse"]
-        return [*rows, Row("M-MSE, ridge from prototypes", f"{ridge:.2f}", "yardstick")]
 
 
 def _probe(subject: Subject, features: Features) -> dict[str, Any]:
