@@ -43,6 +43,8 @@ NO_LISTS = str | bytes | bytearray | memoryview
 """Types of sequences that are no lists of numbers or arrays."""
 _MODES = {"RGBA": "RGB", "RGBX": "RGB", "CMYK": "RGB", "LA": "L"}
 """What PIL's images with transparency or inks become.  Transparency is left out."""
+_ORIENTATION = 0x0112
+"""The entry of EXIF data that says how a picture is turned; 1 for not at all."""
 _NO_REALS = str | bytes | complex | np.complexfloating | np.datetime64 | np.timedelta64 | np.void
 """Types of single values that are no real numbers."""
 
@@ -77,6 +79,7 @@ def as_images(
     what: str = "Images",
     unit: bool = False,
     missing: bool = False,
+    white: float | None = None,
 ) -> Rows:
     """Turn images of any kind into rows of pixels in single precision.
 
@@ -89,22 +92,29 @@ def as_images(
         unit: whether values must lie in [0, 1], as a Bernoulli output needs; if not, any
             finite value will do.
         missing: whether values may be missing; those are NaN.
+        white: what images of type uint8 are divided by, if that is known; see `white_of`.
 
     Returns:
         Shape (n, pixels): an array of JAX for one of JAX, traced or not, otherwise one of NumPy.
-        8-bit images (uint8 with a value above 1) are divided by 255, which is said once.
+        8-bit images are divided by 255, which is said once; see `white_of`.
 
     Raises:
         DataError: there is no image, they have another shape, they aren't numbers, a value is
-            missing, not finite or not in [0, 1].
+            missing, not finite or not in [0, 1]; see also `white_of`.
     """
-    rows = as_rows(plain(images, what), n_pixels, what)
+    rows = as_rows(plain(images, what, white), n_pixels, what)
     if isinstance(rows, Tracer):
         return rows.astype(jnp.float32)
     values = np.asarray(rows)
-    if is_grey(values):
-        say_scaled(what)
-        values = values / np.float32(WHITE)
+    if (divisor := white_of(values, what, white)) != 1:
+        values = values / np.float32(divisor)
+    elif white is None and not unit and len(values) == 1 and is_bits(values):
+        say_once(
+            "alone",
+            f"{what} are one image of uint8 zeros and ones, which is taken as binary. In an array "
+            f"with larger values it would be divided by {WHITE}. If it is a dark grey, divide it "
+            "yourself; if it is binary, `astype(bool)` says so.",
+        )
     values = single(values)
     check_values(values, what, unit=unit, missing=missing)
     # Arrays of JAX stay where they are, unless their values had to change.
@@ -127,14 +137,27 @@ def as_codes(codes: Any, width: int, *, what: str = "Codes") -> Rows:
     return values if isinstance(rows, np.ndarray) else rows.astype(jnp.float32)
 
 
-def plain(value: Any, what: str = "Images") -> np.ndarray | Array:
+def plain(value: Any, what: str = "Images", white: float | None = None) -> np.ndarray | Array:
     """Any array as booleans, integers or floats of NumPy or, for arrays of JAX, of JAX.
 
-    Its shape and, if all its values are there, its type stay.  Missing values are NaN.
+    Its shape and, if all its values are there, its type stay.  Missing values are NaN, and
+    8-bit images with such are divided by what `white_of` says.
 
     Raises:
-        DataError: it is no array of real numbers.
+        DataError: it is no array of real numbers; see also `white_of`.
     """
+    found = _plain(value, what)
+    if not isinstance(found, np.ma.MaskedArray):
+        return found
+    # What lies under the mask must not decide whether images are 8-bit.
+    mask, known = np.ma.getmaskarray(found), found.filled(0)
+    filled = known / np.float32(white_of(known, what, white))
+    filled[mask] = np.nan
+    return filled
+
+
+def _plain(value: Any, what: str) -> np.ndarray | Array:
+    """As `plain`; but 8-bit images stay masked, since all of them decide what white is."""
     if isinstance(value, jax.Array):
         if not isinstance(value, Tracer) and value.is_deleted():
             raise DataError(f"{what} must be an array; received one whose memory JAX has freed.")
@@ -182,13 +205,57 @@ def is_grey(values: Shaped[np.ndarray, "..."]) -> bool:
     return values.dtype == np.uint8 and values.size > 0 and int(values.max()) > 1
 
 
-def say_scaled(what: str) -> None:
-    """Say that 8-bit images are divided by 255."""
-    say_once(
-        "scaled",
-        f"{what} are 8-bit (uint8, values above 1): they are divided by {WHITE}. Numbers that are "
-        "no greys, such as counts, stay as they are in any other type (`astype(float)`).",
-    )
+def is_bits(values: Shaped[np.ndarray, "..."]) -> bool:
+    """Whether images of uint8 are zeros and ones, and not zeros alone."""
+    return values.dtype == np.uint8 and values.size > 0 and int(values.max()) == 1
+
+
+def white_of(values: Shaped[np.ndarray, "..."], what: str, known: float | None = None) -> float:
+    """What images are divided by, which is said once: 1 for any type but uint8.
+
+    Args:
+        values: the images.
+        what: what they are, for messages.
+        known: what images of uint8 that the model learned from were divided by, so that all
+            later ones are treated alike.  None if that isn't known: then all values together
+            decide, zeros and ones being binary and all others 8-bit.
+
+    Raises:
+        DataError: they are 8-bit, and the images that the model learned from were not.
+    """
+    if values.dtype != np.uint8:
+        # NaN is passed over.
+        if known not in (None, 1) and np.fmax.reduce(values, axis=None, initial=0) > 1:
+            say_once(
+                "above",
+                f"{what} are of type {values.dtype} with values above 1, and stay as they are. The "
+                f"images that the model learned from were divided by {known:g}: divide greys "
+                "yourself, or give them as uint8.",
+            )
+        return 1.0
+    grey = is_grey(values)
+    if known == 1 and grey:
+        raise DataError(
+            f"{what} are 8-bit (uint8, values above 1), and the images that the model learned from "
+            f"were not. Give them as those were: divided by {WHITE}, or as plain numbers "
+            "(`astype(float)`)."
+        )
+    white = known or (WHITE if grey else 1)
+    if white != 1 and grey:
+        say_once(
+            "scaled",
+            f"{what} are 8-bit (uint8, values above 1): they are divided by {white:g}. Numbers "
+            "that are no greys, such as counts, stay as they are in any other type "
+            "(`astype(float)`).",
+        )
+    elif white != 1 and is_bits(values):
+        say_once(
+            "dark",
+            f"{what} are uint8 zeros and ones: they are divided by {white:g}, as were the images "
+            "that the model learned from. Binary images stay as they are in any other type "
+            "(`astype(bool)`).",
+        )
+    return float(white)
 
 
 def single(values: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -274,10 +341,8 @@ def raw_array(value: Any, what: str) -> np.ndarray:
         size = math.prod(value.shape) * value.dtype.itemsize
         refuse_too_large(f"{what} as a dense array", size, "Give fewer rows at once.")
         return value.toarray()
-    if hasattr(value, "getbands"):  # PIL's images
-        if value.mode in ("P", "PA"):  # Pillow warns where these lose their transparency
-            value = value.convert("RGBA")
-        return np.asarray(value.convert(_MODES[value.mode]) if value.mode in _MODES else value)
+    if hasattr(value, "getbands"):
+        return _of_picture(value)
     if isinstance(value, Mapping):
         if not value.get("bytes"):
             raise DataError(f"{what} must be an array of numbers; received {_named(value)}.")
@@ -317,18 +382,31 @@ def raw_array(value: Any, what: str) -> np.ndarray:
     raise DataError(f"{what} must be an array of numbers; received {_named(value)}.{remedy}")
 
 
+def _of_picture(picture: Any) -> np.ndarray:
+    """One of PIL's images as it is shown: turned as its EXIF data say, without a palette."""
+    if picture.getexif().get(_ORIENTATION, 1) != 1:
+        from PIL import ImageOps
+
+        picture = ImageOps.exif_transpose(picture)
+    mode = picture.mode
+    if mode in ("P", "PA"):
+        colours = np.reshape(picture.getpalette("RGB"), (-1, 3))
+        # Pillow warns where a palette's transparency is lost, so RGBA comes between.
+        picture, grey = picture.convert("RGBA"), bool((colours == colours[:, :1]).all())
+        mode = "LA" if grey else "RGBA"
+    return np.asarray(picture.convert(_MODES[mode]) if mode in _MODES else picture)
+
+
 def _of_masked(value: np.ma.MaskedArray, what: str) -> np.ndarray:
-    """A masked array with NaN where it is masked, never the filler under the mask."""
+    """A masked array with NaN where it is masked, never the filler under the mask; see `_plain`."""
     mask, data = np.ma.getmaskarray(value), np.ma.getdata(value)
     if not mask.any():
         return _numbers(data, what)
     if data.dtype.kind not in "biufO":
         return data
-    # What lies under the mask must not decide whether images are 8-bit.
+    if data.dtype == np.uint8:
+        return np.ma.masked_array(data, mask)
     known = np.where(mask, 0, data)
-    if is_grey(known):
-        say_scaled(what)
-        known = known / np.float32(WHITE)
     known = _of_objects(known, what) if known.dtype.kind == "O" else known
     # At least single precision, since whole numbers have no NaN.
     found = known.astype(np.result_type(known.dtype, np.float32))
@@ -345,14 +423,15 @@ def _of_sequence(value: Sequence[Any], what: str) -> np.ndarray:
         return _of_objects(array, what) if array.dtype.kind == "O" else array
     if any(issubclass(kind, np.ma.MaskedArray) for kind in kinds):
         return _of_masked(np.ma.stack(list(value)), what)
-    parts = [np.asarray(plain(one, what)) for one in value]
+    parts = [np.asanyarray(_plain(one, what)) for one in value]
     shapes = list(dict.fromkeys(part.shape for part in parts))
     if len(shapes) > 1:
         raise DataError(
             f"{what} must all have one shape; received {shapes[0]} and {shapes[1]} among "
             f"{len(parts):,}."
         )
-    return np.stack(parts)
+    masked = any(isinstance(part, np.ma.MaskedArray) for part in parts)
+    return np.ma.stack(parts) if masked else np.stack(parts)
 
 
 def _of_objects(array: np.ndarray, what: str) -> np.ndarray:

@@ -91,7 +91,8 @@ def _breaks(text: str, width: int) -> list[int]:
     """Where to break a text between words, so that lines fit a width where words do."""
     found, used = list[int](), 0
     for word in re.finditer(r"\s*\S+", text):
-        wide = cell_len(word[0])
+        _, newline, last = word[0].rpartition("\n")
+        used, wide = 0 if newline else used, cell_len(last)
         if used and used + wide > width:
             found.append(word.end() - len(word[0].lstrip()))
             used, wide = 0, cell_len(word[0].lstrip())

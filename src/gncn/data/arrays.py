@@ -10,14 +10,13 @@ from pydantic import model_validator
 
 from gncn.base.arrays import (
     NO_CLASS,
-    WHITE,
     as_rows,
     check_values,
     is_grey,
     plain,
     say_once,
-    say_scaled,
     single,
+    white_of,
 )
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, DataError, unknown_choice
@@ -93,13 +92,16 @@ class Preparation(Description):
         """The value of a pixel that is fully on."""
         return 1.0 if self.max_value is None else self.max_value
 
-    def suited(self, what: str, *images: Raw) -> "Preparation":
-        """The same for these images; 255 is the `max_value` of 8-bit ones, if none is given."""
-        # One grey split makes all splits 8-bit: they must be scaled alike.
-        if self.max_value is not None or not any(map(is_grey, images)):
+    def suited(self, what: str, *images: Raw, white: float | None = None) -> "Preparation":
+        """The same for these images; 255 is the `max_value` of 8-bit ones, if none is given.
+
+        `white` is what the model's own images were divided by: see `gncn.base.arrays.white_of`.
+        """
+        if self.max_value is not None:
             return self
-        say_scaled(what)
-        return self.model_copy(update={"max_value": float(WHITE)})
+        # One grey split makes all splits 8-bit: they must be scaled alike.
+        found = max(white_of(one, what, white) for one in images)
+        return self if found == 1 else self.model_copy(update={"max_value": found})
 
     def tell(self, images: Raw, what: str) -> None:
         """Say once that greys are binarised, unless the rule was given."""
@@ -357,6 +359,7 @@ def _dataset(
         image_shape=image_shape,
         n_classes=len(class_names or ()) or (1 + max(largest) if largest else None),
         class_names=class_names,
+        white=preparation.white,
         source=f"{source}; {preparation}{drawn}" + (f" (split_seed={seed})" if sizes else ""),
         licence="yours",
     )

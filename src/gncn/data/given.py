@@ -33,7 +33,13 @@ def as_dataset(data: Any, *, binary: bool) -> Dataset:
 
 
 def as_split(
-    data: Any, labels: Any = None, n_pixels: int | None = None, *, binary: bool, **options: Any
+    data: Any,
+    labels: Any = None,
+    n_pixels: int | None = None,
+    *,
+    binary: bool,
+    white: float | None = None,
+    **options: Any,
 ) -> tuple[Split, tuple[str, ...] | None]:
     """All images given, or in a path, in their order; and the names of their classes.
 
@@ -42,6 +48,7 @@ def as_split(
         labels: of each image; a path may have its own.
         n_pixels: pixels that an image must have; None for any number.
         binary: whether they are for a binary output.
+        white: what uint8 images that the model learned from were divided by, if that is known.
         options: see `Preparation`.
 
     Raises:
@@ -65,7 +72,7 @@ def as_split(
     raw = np.asarray(as_rows(plain(data, "Images"), n_pixels, "Images"))
     # What the caller asks for goes before what the output suggests.
     rule: dict[str, Any] = options if binary else {"binarisation": "none", **options}
-    preparation = Preparation(**rule).suited("Images", raw)
+    preparation = Preparation(**rule).suited("Images", raw, white=white)
     stochastic = preparation.rule == "stochastic"
     draws = np.random.default_rng(preparation.binarisation_seed or 0) if stochastic else None
     pixels = preparation.see(raw, "Images", draws)

@@ -105,6 +105,8 @@ class Dataset:
         source: where the data come from and how they were prepared, for people.
         licence: terms of use, for people.
         class_names: names of the classes, by number; None where they have none.
+        white: the value of a pixel that was fully on in the arrays that it was made of, by which
+            later images of type uint8 are divided, too; None if it isn't known.
 
     Raises:
         DataError: the splits disagree with each other or with the fields.
@@ -119,6 +121,7 @@ class Dataset:
     source: str
     licence: str
     class_names: tuple[str, ...] | None = None
+    white: float | None = None
 
     def __post_init__(self) -> None:
         kinds = {(split.images.dtype.name, split.images.shape[1]) for split in self.splits}

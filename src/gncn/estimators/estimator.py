@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from gncn.base.arrays import as_images, as_rows, plain
+from gncn.base.arrays import as_images, as_rows, plain, white_of
 from gncn.base.errors import ConfigError, DataError
 from gncn.base.progress import shown_progress
 from gncn.data import Dataset, Split, binarise
@@ -52,6 +52,8 @@ class Estimator(BaseEstimator):
         callbacks: hear of the training, and may end it: see `gncn.Callback`.  Copies of the
             estimator, such as a search makes, have copies of them.
         progress: draw a bar of all that takes long, in a terminal or a notebook.
+        white_: what images of type uint8 are divided by: 255 after learning from 8-bit ones, and
+            otherwise 1.  The first images decide it for all that follow.
     """
 
     _kind: ClassVar[str]
@@ -63,6 +65,7 @@ class Estimator(BaseEstimator):
     progress: Any
     model_: Any
     config_: Config
+    white_: float
     history_: tuple[EpochRecord, ...]
 
     def __init__(self, *unnamed: Any, **options: Any) -> None:
@@ -182,14 +185,16 @@ class Estimator(BaseEstimator):
 
         The number of columns and their names are remembered, or compared with those known.
         """
-        found = np.asarray(plain(X, "X"))
+        found = np.asarray(plain(X, "X", None if reset else self.white_))
         if found.ndim == 2 and not all(found.shape):
             n, width = found.shape
             raise DataError(
                 f"X must hold an image; received {n} sample(s), {width} feature(s) "
                 f"(shape={found.shape}) while a minimum of 1 is required."
             )
-        rows = as_images(as_rows(found, None, "X"), what="X", missing=missing)
+        if reset:
+            self.white_ = white_of(found, "X")
+        rows = as_images(as_rows(found, None, "X"), what="X", missing=missing, white=self.white_)
         names = list(getattr(X, "column_names", getattr(X, "columns", ())))
         # Names that columns share are none.
         named = cast(Any, X if len(set(names)) == len(names) else rows)

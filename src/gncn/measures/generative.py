@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gncn.base.arrays import as_images
+from gncn.base.arrays import as_images, plain, white_of
 from gncn.base.errors import ConfigError, check_counts, check_seed, unknown_choice
 from gncn.base.progress import shown_progress, tell
 from gncn.baselines.baseline import Baseline
@@ -139,7 +139,9 @@ def log_likelihood(
         binary = binary_images(images, model.mixture.dim)
         # Clipped means are a mixture of Bernoullis, so their p(x) needs no sampling.
         return log_likelihood_of(model, binary, n_samples, check_seed(seed))
-    key = jax.random.key(check_seed(seed))
+    key, white = jax.random.key(check_seed(seed)), _white_of(prior)
+    if white is not None and not output_of(own.decoder).binary:
+        images = as_images(images, n_pixels_of(model), white=white)
     with shown_progress(progress, "drawing from the prior"):
         whole = WithPrior(own.decoder, _prior_of(model, own, prior, seed))
         tell("drawing from the prior")
@@ -186,7 +188,8 @@ def complete(
     """
     own = as_measurable(model)
     unit = output_of(own.decoder).binary
-    rows = np.asarray(as_images(images, n_pixels_of(model), unit=unit, missing=True))
+    white, n_pixels = _white_of(data), n_pixels_of(model)
+    rows = np.asarray(as_images(images, n_pixels, unit=unit, missing=True, white=white))
     # NaN becomes 0; what only the mask hides is blanked where images are completed.
     x, visible = seen_pixels(rows, mask, shape, seed)
     if visible.all():
@@ -288,6 +291,15 @@ def n_pixels_of(model: Any) -> int | None:
         case PixelMixture():
             return model.mixture.dim
     return None
+
+
+def _white_of(data: Any) -> float | None:
+    """What training images, a data set or an array, were divided by; None if nothing says so."""
+    if data is None or isinstance(data, Prior):
+        return None
+    if isinstance(data, Dataset):
+        return data.white
+    return white_of(np.asarray(plain(data)), "Images")
 
 
 def _data_of(model: Any, data: Any) -> Dataset:

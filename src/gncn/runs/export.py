@@ -95,9 +95,13 @@ def export(
             raise ConfigError("The data set has its own labels; leave labels out.")
     else:
         # Images for a run are made binary as its own were.
-        rule = {} if folder is None else folder.config.data.preparation
+        rule, white = {}, None
+        if folder is not None:
+            rule, white = folder.config.data.preparation, folder.about["data"].get("white")
         binary = output_of(own.decoder).binary
-        chosen, names = as_split(data, labels, n_pixels_of(model), binary=binary, **rule)
+        chosen, names = as_split(
+            data, labels, n_pixels_of(model), binary=binary, white=white, **rule
+        )
     with shown_progress(progress, "encoding"):
         states = own.encode_layers(chosen.array)
     found = {f"z{number}": np.asarray(states[number - 1]) for number in wanted}

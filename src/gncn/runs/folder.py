@@ -62,6 +62,8 @@ from gncn.training.history import HISTORY, EpochRecord, read_history, write_hist
 from gncn.training.progress import Fit, Status
 
 CONFIG = "config.toml"
+_KEPT = "name", "source", "licence", "fingerprint", "white"
+"""What a run keeps of its data set."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -404,7 +406,7 @@ def _provenance(data: Dataset) -> dict[str, Any]:
     device, python = jax.devices()[0], platform.python_version()
     return {
         "data": {
-            **{name: getattr(data, name) for name in ("name", "source", "licence", "fingerprint")},
+            **{name: getattr(data, name) for name in _KEPT},
             "images": {name: len(getattr(data, name)) for name in SPLITS},
         },
         "versions": {**{name: metadata.version(name) for name in PACKAGES}, "python": python},
