@@ -29,6 +29,7 @@ from jaxtyping import Array, Float, Shaped
 
 from gncn.base.errors import DataError, DataTypeError, GncnError, quoted, shortened
 from gncn.base.hardware import refuse_too_large
+from gncn.base.pictures import as_shown
 from gncn.base.shown import shown
 
 WHITE = 255
@@ -41,10 +42,6 @@ ABSENT = ("NoneType", "NAType", "NaTType", "MaskedConstant")
 _ARRAYS = "__array__", "__array_interface__"
 NO_LISTS = str | bytes | bytearray | memoryview
 """Types of sequences that are no lists of numbers or arrays."""
-_MODES = {"RGBA": "RGB", "RGBX": "RGB", "CMYK": "RGB", "LA": "L"}
-"""What PIL's images with transparency or inks become.  Transparency is left out."""
-_ORIENTATION = 0x0112
-"""The entry of EXIF data that says how a picture is turned; 1 for not at all."""
 _NO_REALS = str | bytes | complex | np.complexfloating | np.datetime64 | np.timedelta64 | np.void
 """Types of single values that are no real numbers."""
 
@@ -341,8 +338,8 @@ def raw_array(value: Any, what: str) -> np.ndarray:
         size = math.prod(value.shape) * value.dtype.itemsize
         refuse_too_large(f"{what} as a dense array", size, "Give fewer rows at once.")
         return value.toarray()
-    if hasattr(value, "getbands"):
-        return _of_picture(value)
+    if hasattr(value, "getbands"):  # PIL's images
+        return as_shown(value)
     if isinstance(value, Mapping):
         if not value.get("bytes"):
             raise DataError(f"{what} must be an array of numbers; received {_named(value)}.")
@@ -380,21 +377,6 @@ def raw_array(value: Any, what: str) -> np.ndarray:
     if callable(getattr(value, "collect", None)):  # a lazy frame of polars
         remedy = " Call its `collect()`."
     raise DataError(f"{what} must be an array of numbers; received {_named(value)}.{remedy}")
-
-
-def _of_picture(picture: Any) -> np.ndarray:
-    """One of PIL's images as it is shown: turned as its EXIF data say, without a palette."""
-    if picture.getexif().get(_ORIENTATION, 1) != 1:
-        from PIL import ImageOps
-
-        picture = ImageOps.exif_transpose(picture)
-    mode = picture.mode
-    if mode in ("P", "PA"):
-        colours = np.reshape(picture.getpalette("RGB"), (-1, 3))
-        # Pillow warns where a palette's transparency is lost, so RGBA comes between.
-        picture, grey = picture.convert("RGBA"), bool((colours == colours[:, :1]).all())
-        mode = "LA" if grey else "RGBA"
-    return np.asarray(picture.convert(_MODES[mode]) if mode in _MODES else picture)
 
 
 def _of_masked(value: np.ma.MaskedArray, what: str) -> np.ndarray:
