@@ -174,6 +174,28 @@ def palettes() -> list:
     return found
 
 
+def grey_palettes(mode: str = "P") -> list:
+    found = [Image.fromarray(one).convert("RGB").quantize(256) for one in GREYS]
+    assert {one.mode for one in found} == {"P"}
+    return [one.convert(mode) for one in found]
+
+
+def turned(image, how: int) -> Image.Image:
+    """A picture whose EXIF data say that it is turned; read from a file, as a camera's is."""
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = how
+    Image.fromarray(image).save(file, "PNG", exif=exif)
+    return Image.open(file)
+
+
+HOW = {
+    **{2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1]},
+    **{5: lambda x: x.T, 6: lambda x: np.rot90(x, 3)},
+    **{7: lambda x: x[::-1, ::-1].T, 8: np.rot90},
+}
+"""How a picture is to be shown, by the number that EXIF data hold, as its standard has it."""
+
+
 def shared_names():
     frame = pandas().DataFrame(ROWS_OF)
     frame.columns = ["pixel"] * PIXELS
@@ -292,6 +314,11 @@ KINDS = {
     "PIL colours": (lambda: colours("RGB"), GREYS.reshape(N, -1) / 255),
     "PIL colours with transparency": (lambda: colours("RGBA"), GREYS.reshape(N, -1) / 255),
     "PIL palettes": (palettes, GREYS.reshape(N, -1) / 255),
+    "PIL palettes of greys": (grey_palettes, GREYS.reshape(N, -1) / 255),
+    "PIL palettes of greys with transparency": (
+        lambda: grey_palettes("PA"),
+        GREYS.reshape(N, -1) / 255,
+    ),
     "PIL greys with transparency": (
         lambda: [Image.fromarray(one).convert("LA") for one in GREYS],
         GREYS.reshape(N, -1) / 255,
@@ -358,17 +385,18 @@ def test_every_kind_makes_a_data_set(kind, tmp_path):
 
 
 @functools.cache
-def estimator():
+def estimator(greys=False):
     options = {"sizes": (4,), "group_size": 2, "n_settle_steps": 2, "likelihood": "gaussian"}
     fast = {"n_epochs": 1, "batch_size": 6, "n_components": 1, "n_samples": 5}
-    return gncn.GNCN(**options, **fast).fit(np.tile(ROWS_OF, (4, 1)))
+    images = GREYS.reshape(N, -1) if greys else ROWS_OF
+    return gncn.GNCN(**options, **fast).fit(np.tile(images, (4, 1)))
 
 
 ESTIMATED = {
-    "transform": lambda x: estimator().transform(x),
-    "score_samples": lambda x: estimator().score_samples(x),
-    "reconstruct": lambda x: estimator().reconstruct(x),
-    "complete": lambda x: estimator().complete(x, "right"),
+    "transform": lambda fitted, x: fitted.transform(x),
+    "score_samples": lambda fitted, x: fitted.score_samples(x),
+    "reconstruct": lambda fitted, x: fitted.reconstruct(x),
+    "complete": lambda fitted, x: fitted.complete(x, "right"),
 }
 
 
@@ -388,8 +416,12 @@ def test_estimators_take_every_kind(kind, tmp_path):
         return
     # It was fitted without names of columns, and scikit-learn says so where there are some.
     warnings.filterwarnings("ignore", "X has feature names", UserWarning)
+    greys = arrays.is_grey(np.asarray(arrays.plain(value)))
+    if greys:
+        with pytest.raises(DataError, match="X are 8-bit.*that the model learned from were not"):
+            estimator().transform(value)
     for function in ESTIMATED.values():
-        assert np.array_equal(function(value), function(rows))
+        assert np.array_equal(function(estimator(greys), value), function(estimator(greys), rows))
 
 
 BAD = {
@@ -763,9 +795,24 @@ def test_the_index_of_a_frame_is_no_pixel(tmp_path):
     assert whole(gncn.load_file(tmp_path / "mine.parquet")) == sorted(map(tuple, ON.tolist()))
 
 
+@pytest.mark.parametrize("how", HOW)
+def test_pictures_are_turned_as_their_cameras_say(tmp_path, how):
+    for number, picture in enumerate(PICTURES):
+        assert turned(picture, how).getexif()[0x0112] == how
+        found = arrays.plain(turned(picture, how))
+        np.testing.assert_array_equal(found, HOW[how](picture))
+        turned(picture, how).save(
+            tmp_path / f"{number:02}.png", exif=turned(picture, how).getexif()
+        )
+    data = gncn.load_file(tmp_path, binarisation="none")
+    assert data.image_shape == (4, 5) if how < 5 else (5, 4)
+    rows = [np.float32(HOW[how](picture).reshape(-1)) / np.float32(255) for picture in PICTURES]
+    assert whole(data) == sorted(tuple(row.tolist()) for row in rows)
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "CMYK", "LA", "P", "I;16"])
 def test_pictures_of_every_kind_are_what_they_show(tmp_path, mode):
-    wide = np.repeat(PICTURES[:, :, :, None], 3, axis=3) if mode in ("RGBA", "CMYK", "P") else None
+    wide = np.repeat(PICTURES[:, :, :, None], 3, axis=3) if mode in ("RGBA", "CMYK") else None
     for number, picture in enumerate(PICTURES):
         image = Image.fromarray(picture)
         if mode == "I;16":

@@ -79,6 +79,24 @@ def test_off_a_terminal_lines_are_written(capsys):
     assert [line[:9] for line in capsys.readouterr().err.splitlines()] == ["epoch 1/2", "epoch 2/2"]
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("one two three four five", ["one two", "three four", "five"]),
+        # A line of the text's own begins again on the left.
+        ("one two\nthree four", ["one two", "three four"]),
+        ("one\n\n  two six\nten", ["one", "", "  two six", "ten"]),
+        ("one two three\nfour five six", ["one two", "three", "four five", "six"]),
+        ("one/two/three/four five", ["one/two/three/four", "five"]),
+    ],
+)
+def test_lines_are_broken_between_words(text, lines, monkeypatch):
+    shown = screen.Screen(file=io.StringIO(), width=10, force_terminal=True)
+    monkeypatch.setattr(screen, "console", shown)
+    screen.say(text)
+    assert shown.file.getvalue().splitlines() == lines
+
+
 def test_a_bar_counts_what_the_loop_says(terminal):
     stage = screen.Stage(screen.console, "encoding")
     stage.count(500, 2000)
