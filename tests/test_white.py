@@ -220,11 +220,11 @@ def test_what_may_be_meant_otherwise_is_said():
     quiet = [(real, DARK), (real, DARK[0] * 0), (real, DARK[0] > 0), (binary, DARK[0])]
     assert all(notices(gncn.encode, *given_) == [] for given_ in quiet)
     (said,) = notices(fitted("greys").transform, DARK)
-    assert "uint8 zeros and ones: they are divided by 255, as were the images" in said
+    assert "uint8 zeros and ones, and the model knows 8-bit ones: they are divided" in said
     assert notices(fitted("greys").transform, DARK * 0) == []
     for floats in (GREYS.astype(float), np.where(GREYS < 9, np.nan, GREYS)):
         (said,) = notices(fitted("greys").complete, floats, "random")
-        assert "of type float64 with values above 1, and stay as they are" in said
+        assert "float64, with values above 1, and stay as they are" in said
     assert notices(fitted("greys").transform, GREYS / 255) == []
     assert notices(fitted("zeros and ones").transform, GREYS.astype(float)) == []
 

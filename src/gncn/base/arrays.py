@@ -105,13 +105,13 @@ def as_images(
     values = np.asarray(rows)
     if (divisor := white_of(values, what, white)) != 1:
         values = values / np.float32(divisor)
-    elif white is None and not unit and len(values) == 1 and is_bits(values):
-        say_once(
-            "alone",
-            f"{what} are one image of uint8 zeros and ones, which is taken as binary. In an array "
-            f"with larger values it would be divided by {WHITE}. If it is a dark grey, divide it "
-            "yourself; if it is binary, `astype(bool)` says so.",
-        )
+    elif white is None and not unit and len(values) == 1 and values.dtype == np.uint8:
+        if values.any():  # black is black in either case
+            say_once(
+                "alone",
+                f"{what} are one image of uint8 zeros and ones, which is taken as binary. If it is "
+                f"8-bit and dark, divide it by {WHITE}; `astype(bool)` says that this is meant.",
+            )
     values = single(values)
     check_values(values, what, unit=unit, missing=missing)
     # Arrays of JAX stay where they are, unless their values had to change.
@@ -202,11 +202,6 @@ def is_grey(values: Shaped[np.ndarray, "..."]) -> bool:
     return values.dtype == np.uint8 and values.size > 0 and int(values.max()) > 1
 
 
-def is_bits(values: Shaped[np.ndarray, "..."]) -> bool:
-    """Whether images of uint8 are zeros and ones, and not zeros alone."""
-    return values.dtype == np.uint8 and values.size > 0 and int(values.max()) == 1
-
-
 def white_of(values: Shaped[np.ndarray, "..."], what: str, known: float | None = None) -> float:
     """What images are divided by, which is said once: 1 for any type but uint8.
 
@@ -225,9 +220,8 @@ def white_of(values: Shaped[np.ndarray, "..."], what: str, known: float | None =
         if known not in (None, 1) and np.fmax.reduce(values, axis=None, initial=0) > 1:
             say_once(
                 "above",
-                f"{what} are of type {values.dtype} with values above 1, and stay as they are. The "
-                f"images that the model learned from were divided by {known:g}: divide greys "
-                "yourself, or give them as uint8.",
+                f"{what} are {values.dtype}, with values above 1, and stay as they are. The images "
+                f"that the model learned from were divided by {known:g}: divide greys, too.",
             )
         return 1.0
     grey = is_grey(values)
@@ -238,19 +232,16 @@ def white_of(values: Shaped[np.ndarray, "..."], what: str, known: float | None =
             "(`astype(float)`)."
         )
     white = known or (WHITE if grey else 1)
-    if white != 1 and grey:
-        say_once(
-            "scaled",
-            f"{what} are 8-bit (uint8, values above 1): they are divided by {white:g}. Numbers "
-            "that are no greys, such as counts, stay as they are in any other type "
-            "(`astype(float)`).",
+    if white != 1 and values.any():
+        found = (
+            "8-bit (uint8, values above 1)"
+            if grey
+            else "uint8 zeros and ones, and the model knows 8-bit ones"
         )
-    elif white != 1 and is_bits(values):
         say_once(
-            "dark",
-            f"{what} are uint8 zeros and ones: they are divided by {white:g}, as were the images "
-            "that the model learned from. Binary images stay as they are in any other type "
-            "(`astype(bool)`).",
+            f"scaled, {grey}",
+            f"{what} are {found}: they are divided by {white:g}. Numbers that are no greys, such "
+            "as counts, stay as they are in any other type (`astype(float)`).",
         )
     return float(white)
 
