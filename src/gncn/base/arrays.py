@@ -106,12 +106,7 @@ def as_images(
     if (divisor := white_of(values, what, white)) != 1:
         values = values / np.float32(divisor)
     elif white is None and not unit and len(values) == 1 and values.dtype == np.uint8:
-        if values.any():  # black is black in either case
-            say_once(
-                "alone",
-                f"{what} are one image of uint8 zeros and ones, which is taken as binary. If it is "
-                f"8-bit and dark, divide it by {WHITE}; `astype(bool)` says that this is meant.",
-            )
+        _say_alone(values, what)
     values = single(values)
     check_values(values, what, unit=unit, missing=missing)
     # Arrays of JAX stay where they are, unless their values had to change.
@@ -202,6 +197,16 @@ def is_grey(values: Shaped[np.ndarray, "..."]) -> bool:
     return values.dtype == np.uint8 and values.size > 0 and int(values.max()) > 1
 
 
+def _say_alone(values: Shaped[np.ndarray, "..."], what: str) -> None:
+    """Say that one uint8 image of zeros and ones is taken as binary."""
+    if values.any():  # black is black in either case
+        say_once(
+            "alone",
+            f"{what} are one image of uint8 zeros and ones, which is taken as binary. If it is "
+            f"8-bit and dark, divide it by {WHITE}; `astype(bool)` says that this is meant.",
+        )
+
+
 def white_of(values: Shaped[np.ndarray, "..."], what: str, known: float | None = None) -> float:
     """What images are divided by, which is said once: 1 for any type but uint8.
 
@@ -233,11 +238,7 @@ def white_of(values: Shaped[np.ndarray, "..."], what: str, known: float | None =
         )
     white = known or (WHITE if grey else 1)
     if white != 1 and values.any():
-        found = (
-            "8-bit (uint8, values above 1)"
-            if grey
-            else "uint8 zeros and ones, and the model knows 8-bit ones"
-        )
+        found = "8-bit (uint8, values above 1)" if grey else "uint8, from a model's 8-bit kind"
         say_once(
             f"scaled, {grey}",
             f"{what} are {found}: they are divided by {white:g}. Numbers that are no greys, such "
