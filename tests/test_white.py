@@ -39,8 +39,6 @@ SCALE = {"greys": 255, "black and white": 255, "zeros and ones": 1}
 SMALL = {"sizes": (4,), "group_size": 2, "n_settle_steps": 3, "n_epochs": 1, "batch_size": 10}
 PRIOR = {"n_components": 1, "n_samples": 5}
 
-pytestmark = pytest.mark.filterwarnings("ignore::gncn.base.arrays.Notice")
-
 
 @pytest.fixture(autouse=True)
 def _nothing_said():
@@ -220,7 +218,7 @@ def test_what_may_be_meant_otherwise_is_said():
     quiet = [(real, DARK), (real, DARK[0] * 0), (real, DARK[0] > 0), (binary, DARK[0])]
     assert all(notices(gncn.encode, *given_) == [] for given_ in quiet)
     (said,) = notices(fitted("greys").transform, DARK)
-    assert "uint8 zeros and ones, and the model knows 8-bit ones: they are divided" in said
+    assert "uint8 for a model of 8-bit images: they are divided by 255" in said
     assert notices(fitted("greys").transform, DARK * 0) == []
     for floats in (GREYS.astype(float), np.where(GREYS < 9, np.nan, GREYS)):
         (said,) = notices(fitted("greys").complete, floats, "random")

@@ -238,7 +238,7 @@ def white_of(values: Shaped[np.ndarray, "..."], what: str, known: float | None =
         )
     white = known or (WHITE if grey else 1)
     if white != 1 and values.any():
-        found = "8-bit (uint8, values above 1)" if grey else "uint8, from a model's 8-bit kind"
+        found = "8-bit (uint8, values above 1)" if grey else "uint8 for a model of 8-bit images"
         say_once(
             f"scaled, {grey}",
             f"{what} are {found}: they are divided by {white:g}. Numbers that are no greys, such "
