@@ -200,6 +200,15 @@ def test_where_nothing_is_known_all_values_decide():
     np.testing.assert_array_equal(as_images(masked, PIXELS, missing=True), expected)
 
 
+def test_what_lies_under_a_mask_decides_nothing():
+    hidden = np.eye(len(DARK), PIXELS, dtype=bool)
+    masked = np.ma.masked_array(np.where(hidden, np.uint8(200), DARK), hidden)
+    expected = np.where(hidden, np.nan, DARK).astype(np.float32)
+    np.testing.assert_array_equal(as_images(masked, missing=True), expected)
+    # It isn't refused after binary images, either.
+    assert np.isfinite(fitted("zeros and ones").complete(masked)).all()
+
+
 def notices(function, *values, **options):
     arrays._said.clear()
     with warnings.catch_warnings(record=True) as told:
