@@ -57,7 +57,7 @@ TESTS = {
     "estimators/estimator": ["test_white"],
     "measures/generative": ["test_white"],
     "evaluation/features": ["evaluation/test_features"],
-    "evaluation/pixels": ["test_inputs", "evaluation/test_importance"],
+    "evaluation/pixels": ["evaluation/test_pixels", "test_inputs", "evaluation/test_importance"],
     "evaluation/recall": ["evaluation/test_recall"],
     "evaluation/mixture_fit": ["evaluation/test_mixture_fit"],
     "evaluation/": [
