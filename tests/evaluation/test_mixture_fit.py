@@ -115,7 +115,12 @@ def test_a_prior_of_codes_does_not_depend_on_their_unit(scale, k):
     for unit in (1.0, scale):
         codes = {"train": unit * clusters(300), "validation": unit * clusters(50, seed=1)}
         subject = SimpleNamespace(
-            codes=codes.__getitem__, split="validation", seed=0, report=lambda _: None
+            codes=codes.__getitem__,
+            learned_codes=codes["train"],
+            both=False,
+            split="validation",
+            seed=0,
+            report=lambda _: None,
         )
         priors.append(Subject._fit(subject, (k,), "full")["numbers"])
     for name in ("log_density_of_training_codes", "log_density_of_validation_codes"):
