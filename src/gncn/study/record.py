@@ -245,9 +245,9 @@ def seen_tests(folder: Path) -> list[Seen]:
 
 NOT_LOCKED, EXPLORATORY = "not locked", "exploratory"
 MARKS = {
-    NOT_LOCKED: "Settings not locked before testing: nothing shows that they were chosen before "
-    "test images had been measured.",
-    EXPLORATORY: "Settings changed after test images had been measured with earlier ones.",
+    NOT_LOCKED: "nothing shows that their settings were chosen before test images had been "
+    "measured.",
+    EXPLORATORY: "their settings changed after test images had been measured with earlier ones.",
 }
 """What may be wrong with how the settings of test runs were chosen."""
 
