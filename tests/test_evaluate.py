@@ -63,6 +63,14 @@ def test_it_is_a_mapping_a_text_and_a_table(found):
     assert "lower bound" in found.notes[0]
 
 
+def test_one_name_is_enough_and_a_report_must_be_a_function(network, data, found, unchecked):
+    assert (
+        gncn.evaluate(network, data, only="sparsity", split="test")["sparsity"] == found["sparsity"]
+    )
+    with pytest.raises(ConfigError, match="report must be a function that receives texts"):
+        gncn.evaluate(network, data, only="sparsity", report="test")
+
+
 def test_figures_are_drawn_when_they_are_asked_for(found, tmp_path):
     with pytest.raises(ConfigError, match="Say where to draw"):
         found.figures()

@@ -293,6 +293,30 @@ def test_a_change_after_a_test_is_remembered(place):
     assert rows["gvae/digits"].history == ()
 
 
+def test_deleting_a_lock_forgets_no_test(place):
+    """The records know with which settings test images were measured."""
+    update(place)
+    run(place, only=["gncn/digits/0"])
+    (place / "made.lock.json").unlink()
+    update(place, LONGER)
+    rows = its_lock(place).read()[0].rows
+    assert [earlier.tested for earlier in rows["gncn/digits"].history] == [True]
+    assert rows["gvae/digits"].history == ()
+    (place / "made.lock.json").unlink()
+    update(place)
+    assert its_lock(place).read()[0].rows["gncn/digits"].history == ()
+
+
+def test_the_lock_of_another_study_is_refused(place):
+    update(place)
+    path = place / "made.lock.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"study": "made"', '"study": "other"'), encoding="utf-8")
+    for use in (update, run):
+        with pytest.raises(RunError, match="is the lock of the study 'other', and this one is"):
+            use(place)
+
+
 def test_a_test_that_ends_after_the_lock_changed_is_remembered(place):
     update(place)
     before = its_lock(place).read()[0].rows["gncn/digits"]

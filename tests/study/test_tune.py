@@ -8,9 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tomli_w
+from typer.testing import CliRunner
 
 import gncn
 from gncn.base.errors import ConfigError, DataError, RunError
+from gncn.cli.app import app
 from gncn.data import DataConfig, Split
 from gncn.study import tune as tuning
 from gncn.study.columns import development_data
@@ -123,6 +126,23 @@ def test_every_search_of_the_paper_begins_with_the_models_recipe():
         (
             {"data": {"digits": SEARCH["data"]["digits"] | {"enough": {"error_percent": 2.0}}}},
             "data.digits has values of error_percent, which the objective doesn't count",
+        ),
+        (
+            {
+                "models": {
+                    "gncn": SEARCH["models"]["gncn"]
+                    | {"space_on": {"digits": {"data.binarisation": {"choices": ["none"]}}}}
+                }
+            },
+            "models.gncn varies data.binarisation; a search may vary settings of models, not data",
+        ),
+        (
+            {
+                "models": {
+                    "gncn": SEARCH["models"]["gncn"] | {"space": {"seed": {"low": 1, "high": 2}}}
+                }
+            },
+            "models.gncn varies seed",
         ),
         (
             {"data": {"digits": SEARCH["data"]["digits"] | {"enough": {"bce": 10.5}}}},
@@ -296,6 +316,18 @@ def test_trials_are_pruned_where_the_training_error_is_all_that_counts(pretence,
     assert all("worse than the median" in why for why in whys)
     pruned = [one["objective"] for one in summary["trials"] if one["state"] == "pruned"]
     assert pruned == [None] * len(whys)
+
+
+def test_the_commands_table_has_the_numbers_that_count(pretence, tmp_path):
+    file = tmp_path / "search.toml"
+    file.write_text(tomli_w.dumps(SEARCH), encoding="utf-8")
+    done = CliRunner().invoke(app, ["tune", str(file), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0
+    best = json.loads((tmp_path / "out/digits-gncn.json").read_text(encoding="utf-8"))
+    value = best["trials"][best["best"]]["values"]["bce"]
+    heading = next(line for line in done.stdout.splitlines() if "trials" in line and "bce" in line)
+    assert "top_sparsity" in heading
+    assert any(f"{value:.3f}" in line and "0.180" in line for line in done.stdout.splitlines())
 
 
 def test_too_many_synapses_cost_a_trial_and_are_not_trained(pretence, tmp_path):

@@ -123,7 +123,8 @@ def evaluate(
         options.print_json(metrics)
         return
     _show(metrics)
-    say("Figures:", *(f"  {figure}" for figure in figures))
+    if figures:
+        say("Figures:", *(f"  {figure}" for figure in figures))
 
 
 def _show(metrics: dict[str, Any]) -> None:

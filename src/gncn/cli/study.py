@@ -248,7 +248,9 @@ def tune(
     if as_json:
         print_json(summaries)
         return
-    columns = tuple(dict.fromkeys(c for s in summaries for c in s["searched"]["wanted"]))
+    columns = tuple(
+        dict.fromkeys(c for s in summaries for c in s["searched"]["wanted"]["yardsticks"])
+    )
     title = "Best trials, validation images"
     table = new_table(title, ("model", "data"), ("trials", *columns))
     for summary in summaries:

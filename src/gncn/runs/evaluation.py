@@ -119,7 +119,7 @@ def evaluate(
     model: Any,
     data: Any = None,
     *,
-    only: Sequence[str] | None = None,
+    only: str | Sequence[str] | None = None,
     split: str = "validation",
     seed: int = 0,
     trial: int = 0,
@@ -135,8 +135,8 @@ def evaluate(
         data: the `gncn.Dataset` that it was trained on; measures learn from its training images
             and report on another split.  A run knows its own.  For an estimator also images alone:
             its own training images then serve to learn from.
-        only: names of measures, such as ``["likelihood", "sparsity"]``; None for all that the
-            model and the data allow.  `gncn.registered("measure")` lists them.
+        only: names of measures, such as ``["likelihood", "sparsity"]``, or one name; None for all
+            that the model and the data allow.  `gncn.registered("measure")` lists them.
         split: images to report on: ``validation`` while choosing, ``test`` once.
         seed: of all that is random.
         trial: which of a run's models.
@@ -156,6 +156,12 @@ def evaluate(
     >>> print(gncn.evaluate(network, data, only=["sparsity"]).title)
     200 validation images
     """
+    if isinstance(only, str):
+        only = [only]
+    if report is not None and not callable(report):
+        raise ConfigError(
+            f"report must be a function that receives texts, or None; received {quoted(report)}."
+        )
     if isinstance(model, str | os.PathLike):
         folder = RunFolder.open(Path(model))
         with shown_progress(progress, "measuring", report) as told:

@@ -140,6 +140,7 @@ class StudyLock(NamedTuple):
             )
         with self._alone(folder):
             before, _ = self.read()
+            self._refuse_other(before, study)
             rows = dict(before.rows) if before else {}
             seen, changed = seen_tests(folder), []
             for row, spec in _rows(study, specs).items():
@@ -163,6 +164,7 @@ class StudyLock(NamedTuple):
         if study.split != "test" or not specs:
             return {}
         content, written = self.read()
+        self._refuse_other(content, study)
         rows = content.rows if content else {}
         problems, wanted = {}, _rows(study, specs)
         for row, spec in wanted.items():
@@ -188,6 +190,13 @@ class StudyLock(NamedTuple):
                 history=_told(entry.history, tests),
             )
         return fixed
+
+    def _refuse_other(self, content: Content | None, study: Study) -> None:
+        if content is not None and content.study != study.name:
+            raise RunError(
+                f"{self.path} is the lock of the study {content.study!r}, and this one is called "
+                f"{study.name!r}. Restore its own, or rename the study's file."
+            )
 
     @property
     def _is_installed(self) -> bool:
@@ -258,7 +267,9 @@ def _history(
     others = [
         one
         for one in tests
-        if one.locked is None and differences(one.spec, spec, but_for=(*TRIAL_OPTIONS, "trials"))
+        # Without an entry, tests with any other settings count: a lock may have been deleted.
+        if (entry is None or one.locked is None)
+        and differences(one.spec, spec, but_for=(*TRIAL_OPTIONS, "trials"))
     ]
     if entry is not None:
         last = Earlier(settings=entry.settings, date=entry.date, tested=bool(others))

@@ -23,6 +23,8 @@ from gncn.study.grid import placed, read_plan
 from gncn.study.paper import ColumnKey, all_columns
 from gncn.study.plan import Basis, Key, Measuring
 
+_FIXED = ("data", "model", "n_trials", "seed")
+"""Sections and settings that no trial may change: all see the same images."""
 Scalar = bool | int | float | str
 
 
@@ -193,6 +195,12 @@ class Search(Description):
     def _known_data(self) -> "Search":
         """Refuse what is said of data that the search doesn't have."""
         for model, entry in self.models.items():
+            fixed = {*entry.space, *(name for space in entry.space_on.values() for name in space)}
+            if wrong := sorted(name for name in fixed if name.split(".")[0] in _FIXED):
+                raise ConfigError(
+                    f"models.{model} varies {', '.join(wrong)}; a search may vary settings of "
+                    f"models, not {', '.join(_FIXED)}, which are the same for all trials."
+                )
             for unknown in {*entry.on, *entry.space_on} - {*self.data}:
                 choices = ", ".join(self.data)
                 raise ConfigError(
