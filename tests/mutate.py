@@ -579,7 +579,7 @@ MUTANTS = [
     ("training/fit.py", "data.learned_from(self.config.train_on)", "data.train"),
     ("data/types.py", 'train_on == "both"', "True"),
     ("data/stored.py", "np.concatenate(rows)", "rows[0]"),
-    ("measures/codes.py", "        if subject.both:", "        if False:"),
+    ("measures/codes.py", "    if subject.both:", "    if False:"),
     ("measures/subject.py", "codes = self.learned_codes", 'codes = self.codes("train")'),
     ("measures/subject.py", "self.both and len(n_components) > 1", "False"),
     ("data/loaders.py", 'return binarisation == "none"', "return False"),

@@ -18,6 +18,7 @@ from gncn.data import load_file
 from gncn.evaluation.codes import fit_probe
 from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture
 from gncn.measures import Subject, as_measurable
+from gncn.measures.code_yardsticks import CodeYardsticks
 from gncn.measures.codes import probe_layer
 from gncn.runs.config import load_config
 from gncn.runs.folder import RunFolder
@@ -127,6 +128,17 @@ def test_validation_images_that_were_learned_from_stop_nothing():
     assert "train_on" not in gncn.GNCN().get_params()  # it is given the images to learn from
 
 
+def error_of_both(data, train, validation, test, strength):
+    """Error in % of scikit-learn's classifier, fitted to training and validation codes."""
+    codes = np.concatenate([train, validation])
+    labels = np.concatenate([data.train.labels, data.validation.labels])
+    scaler = StandardScaler().fit(codes.astype(np.float64))
+    theirs = LogisticRegression(C=strength, max_iter=100)
+    theirs.fit(scaler.transform(codes).astype(np.float32), labels)
+    right = theirs.predict(scaler.transform(test).astype(np.float32)) == data.test.labels
+    return 100 * (1 - right.mean())
+
+
 def test_the_probe_learns_from_both_parts(data):
     subject = Subject(as_measurable(network()), data, "test", both=True)
     found = probe_layer(subject, 1)["z"]
@@ -134,15 +146,18 @@ def test_the_probe_learns_from_both_parts(data):
     chosen = fit_probe(train, data.train.labels, validation, data.validation.labels)
     assert found["regularisation"] == chosen.regularisation
     assert found["validation_error_percent"] == chosen.validation_error
-    codes = np.concatenate([train, validation])
-    labels = np.concatenate([data.train.labels, data.validation.labels])
-    scaler = StandardScaler().fit(codes.astype(np.float64))
-    theirs = LogisticRegression(C=chosen.regularisation, max_iter=100)
-    theirs.fit(scaler.transform(codes).astype(np.float32), labels)
-    right = theirs.predict(scaler.transform(test).astype(np.float32)) == data.test.labels
-    assert found["error_percent"] == pytest.approx(100 * (1 - right.mean()))
+    expected = error_of_both(data, train, validation, test, chosen.regularisation)
+    assert found["error_percent"] == pytest.approx(expected)
     alone = probe_layer(Subject(as_measurable(network()), data, "test"), 1)["z"]
     assert alone["confusion"] != found["confusion"]
+
+
+def test_features_that_need_no_model_are_probed_like_its_codes(data):
+    subject = Subject(as_measurable(network()), data, "test", both=True)
+    found = CodeYardsticks(code_width=3).measure(subject).numbers["codes"]["probe"]["pixels"]
+    pixels = [getattr(data, name).array for name in ("train", "validation", "test")]
+    expected = error_of_both(data, *pixels, found["regularisation"])
+    assert found["error_percent"] == pytest.approx(expected)
 
 
 def test_the_prior_and_stored_codes_are_of_both_parts(data):

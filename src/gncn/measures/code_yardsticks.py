@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from gncn.base.arrays import NO_CLASS
 from gncn.base.errors import MOST_COUNT, ConfigError
-from gncn.evaluation.codes import fit_probe
 from gncn.evaluation.features import (
     Features,
     k_means_centres,
@@ -17,6 +15,7 @@ from gncn.evaluation.features import (
     some_images,
     triangle_features,
 )
+from gncn.measures.codes import probe_codes, probe_numbers
 from gncn.measures.measure import Measure, Numbers, Result, Row, within
 from gncn.measures.subject import Subject
 
@@ -95,20 +94,10 @@ class CodeYardsticks(Measure):
 
 
 def _probe(subject: Subject, features: Features) -> dict[str, Any]:
-    """Fit the linear classifier of codes to features; images without a class take no part."""
-    pairs = []
-    for split in (subject.data.train, subject.data.validation, subject.target):
-        if split.labels is None:
-            raise ConfigError("A probe needs labels, and these data have none.")
-        known = split.labels != NO_CLASS
-        if not known.any():
-            raise ConfigError("A probe needs labels, and all images of a split have none (-1).")
-        pairs.append((features(split.array)[known], split.labels[known]))
-    probe = fit_probe(*pairs[0], *pairs[1])
-    return {
-        "error_percent": probe.score(*pairs[2]).error,
-        "n_features": pairs[0][0].shape[1],
-        "regularisation": probe.regularisation,
-        "validation_error_percent": probe.validation_error,
-        "converged": probe.converged,
+    """Fit the classifier of codes to features, as it is fitted to the model's codes."""
+    of_split = {
+        split: features(getattr(subject.data, split).array)
+        for split in ("train", "validation", subject.split)
     }
+    probe, score = probe_codes(subject, of_split)
+    return {"n_features": of_split["train"].shape[1], **probe_numbers(probe, score)}

@@ -1,5 +1,6 @@
 """`LinearProbe`, `Sparsity` and `CodeMap`: measures of a model's codes."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from pydantic import Field
 
 from gncn.base.arrays import NO_CLASS
 from gncn.base.errors import ConfigError
-from gncn.evaluation.codes import ACTIVE, embed, fit_probe, sparsity
+from gncn.evaluation.codes import ACTIVE, Probe, ProbeScore, embed, fit_probe, sparsity
+from gncn.evaluation.protocols import Codes
 from gncn.measures.measure import Column, Measure, Numbers, Result, Row
 from gncn.measures.subject import Subject
 
@@ -93,10 +95,7 @@ class LinearProbe(Measure):
 
 
 def probe_layer(subject: Subject, layer: int) -> dict[str, Any]:
-    """Fit linear classifiers to the states and activities of a layer, from 1 to L.
-
-    Images without a class (-1) take no part.  If the model learned from validation images, too,
-    so does the probe, once its regularisation has been chosen by training on the others.
+    """Fit linear classifiers to the states and activities of a layer, from 1 to L; `probe_codes`.
 
     Raises:
         ConfigError: the images have no labels.
@@ -104,45 +103,59 @@ def probe_layer(subject: Subject, layer: int) -> dict[str, Any]:
     states = {name: layers[layer - 1] for name, layers in subject.states.items()}
     # φ of the stored states: nothing settles again.
     activities = {name: subject.model.activities(layer, z) for name, z in states.items()}
-    train, validation = subject.data.train.labels, subject.data.validation.labels
-    labels = subject.target.labels
-    if train is None or validation is None or labels is None:
-        raise ConfigError("A probe needs labels, and these data have none.")
     results: dict[str, Any] = {"layer": layer}
     on_validation = {}
     for name, codes in (("z", states), ("phi", activities)):
         what = f"probe on {name}"
         subject.report(what)
         on_fit = subject.counting(what, "fits")
-        pairs = [
-            (codes[split][known], classes[known])
-            # Training codes, validation codes, and the images to report on; each without unlabelled
-            # images.
-            for split, classes, known in (
-                ("train", train, train != NO_CLASS),
-                ("validation", validation, validation != NO_CLASS),
-                (subject.split, labels, labels != NO_CLASS),
-            )
-        ]
-        if any(not len(classes) for _, classes in pairs):
-            raise ConfigError("A probe needs labels, and all images of a split have none (-1).")
-        probe = fit_probe(*pairs[0], *pairs[1], on_fit=on_fit)
-        if subject.both:  # of all labels, as regularised as validation images liked it best
-            inputs, classes = map(np.concatenate, zip(*pairs[:2], strict=True))
-            strength = (probe.regularisation,)
-            last = fit_probe(inputs, classes, *pairs[1], regularisation=strength)
-            probe = replace(last, validation_error=probe.validation_error)
-        score = probe.score(*pairs[2])
-        results[name] = {
-            "error_percent": score.error,
-            "confusion": score.confusion.tolist(),
-            "regularisation": probe.regularisation,
-            "validation_error_percent": probe.validation_error,
-            "converged": probe.converged,
-        }
+        probe, score = probe_codes(subject, codes, on_fit)
+        results[name] = probe_numbers(probe, score) | {"confusion": score.confusion.tolist()}
         # Of the C that was chosen, so z and φ(z) compete at their best.
         on_validation[name] = min(probe.validation_error.values())
     return results | {"better_on_validation": min(on_validation, key=on_validation.__getitem__)}
+
+
+def probe_codes(
+    subject: Subject,
+    codes: Mapping[str, Codes],
+    on_fit: Callable[[int, int], None] | None = None,
+) -> tuple[Probe, ProbeScore]:
+    """Fit a linear classifier to codes of each split, by its name, and score it.
+
+    Images without a class (-1) take no part.  If the model learned from validation images, too,
+    so does the probe, once its regularisation has been chosen by training on the others.
+
+    Raises:
+        ConfigError: the images have no labels.
+    """
+    pairs = []
+    # Training codes, validation codes, and the images to report on.
+    for split in ("train", "validation", subject.split):
+        labels = getattr(subject.data, split).labels
+        if labels is None:
+            raise ConfigError("A probe needs labels, and these data have none.")
+        known = labels != NO_CLASS
+        if not known.any():
+            raise ConfigError("A probe needs labels, and all images of a split have none (-1).")
+        pairs.append((codes[split][known], labels[known]))
+    probe = fit_probe(*pairs[0], *pairs[1], on_fit=on_fit)
+    if subject.both:  # of all labels, as regularised as validation images liked it best
+        inputs, classes = map(np.concatenate, zip(*pairs[:2], strict=True))
+        strength = (probe.regularisation,)
+        last = fit_probe(inputs, classes, *pairs[1], regularisation=strength)
+        probe = replace(last, validation_error=probe.validation_error)
+    return probe, probe.score(*pairs[2])
+
+
+def probe_numbers(probe: Probe, score: ProbeScore) -> dict[str, Any]:
+    """A probe's error and how it was fitted, as numbers hold them."""
+    return {
+        "error_percent": score.error,
+        "regularisation": probe.regularisation,
+        "validation_error_percent": probe.validation_error,
+        "converged": probe.converged,
+    }
 
 
 def _top_share(numbers: Numbers) -> Any:
