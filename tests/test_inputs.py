@@ -479,7 +479,7 @@ BAD = {
 
 
 def bad(kind: str):
-    """What is refused, made anew, and what is said of it."""
+    """Values that are refused, made for each test, and the words of the refusal."""
     value, message = BAD[kind]
     return (value() if callable(value) else value), message
 

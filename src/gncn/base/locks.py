@@ -25,7 +25,7 @@ def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
 
     Args:
         folder: what is written to.
-        doing: what the block does, such as "training"; whoever is refused reads it.
+        doing: what the block does, such as "training", for the message of a refusal.
         wait: wait for the other one to end, in place of refusing.
 
     Raises:

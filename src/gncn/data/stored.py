@@ -210,7 +210,7 @@ def unzip(raw: Any, n_bytes: int, check: Callable[[list[str]], None]) -> dict[st
     with _SmallReads(raw) as reader, zipfile.ZipFile(reader) as archive:
         members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
         check(list(members))
-        # What the archive says of its members; no byte is unpacked yet.
+        # The archive's own list of its members; no byte is unpacked yet.
         unpacked = sum(one.file_size for one in members.values())
         if unpacked > max(ALWAYS_UNPACKED, MAX_RATIO * n_bytes):
             raise ValueError(f"{n_bytes:,} bytes would unpack to {unpacked:,}, too many for images")

@@ -75,7 +75,7 @@ class Measurable(Protocol):
         return {}
 
     def direct_ways(self, images: Images, visible: Mask) -> Ways:
-        """Those of `completers` that need no codes of training images, the same to the bit."""
+        """The `completers` that need no codes of training images, the same to the bit."""
         return self.direct_completers
 
     def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
