@@ -109,9 +109,20 @@ def main() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _leave)
-    status: Any = _answered(sys.argv[1:])
-    if status is None:
-        status = _done()
+    try:
+        status: Any = _answered(sys.argv[1:])
+        if status is None:
+            status = _done()
+    except (KeyError, ValueError, IndexError) as error:
+        if "_GNCN_COMPLETE" not in os.environ:
+            raise
+        # A shell sets it together with the line to complete; somebody else may set it alone.
+        sys.stderr.write(
+            f"Error: _GNCN_COMPLETE={os.environ['_GNCN_COMPLETE']!r} asks for the completion of a "
+            f"command line that the environment doesn't hold as a shell would ({error}). Unset "
+            "it, or set up completion with gncn --install-completion.\n"
+        )
+        status = 2
     atexit._run_exitfuncs()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None where a shell has closed it
         with suppress(OSError):  # nobody may be reading

@@ -149,6 +149,30 @@ def test_settings_are_checked_before_anything_is_measured(folder, data, settings
         assess(folder, data, split="validation", settings=settings)
 
 
+@pytest.mark.parametrize(
+    ("only", "settings", "message"),
+    [
+        (
+            ("sparsity",),
+            {"n_samples": 9},
+            "n_samples=9 has no effect: only 'likelihood'.*, and what is measured is 'sparsity'",
+        ),
+        (None, {"code_width": 9}, "code_width=9 has no effect: only 'codes' reads it"),
+        # The default is refused, too: who gives it expects that it matters.
+        (("sparsity",), {"missing": "right"}, "missing='right' has no effect"),
+    ],
+)
+def test_a_setting_that_no_measure_reads_is_refused(
+    folder, data, monkeypatch, only, settings, message
+):
+    pretend(monkeypatch, done := [])
+    with pytest.raises(ConfigError, match=message):
+        assess(folder, data, split="validation", only=only, settings=settings)
+    with pytest.raises(ConfigError, match=message):
+        gncn.evaluate(folder.path, data, only=only, **settings)
+    assert done == []
+
+
 @pytest.mark.slow
 def test_a_prior_that_measures_share_is_saved_once(folder, data, monkeypatch):
     """It may take hundreds of megabytes, and other files are written after each measure."""

@@ -185,6 +185,29 @@ def test_a_shell_completes_names_without_the_package():
         assert not _gncn_names.wants_names()  # options are for the package to name
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"COMP_WORDS": "gncn train ", "COMP_CWORD": "two"},
+        # An option's name, for which the package is imported.
+        pytest.param({"COMP_WORDS": "gncn train --pre"}, marks=pytest.mark.slow),
+    ],
+)
+def test_completion_without_a_shells_words_is_an_error_in_words(asked):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("COMP_", "_TYPER"))}
+    done = subprocess.run(
+        [sys.executable, "-c", "import _gncn; _gncn.main()"],
+        capture_output=True,
+        encoding="utf-8",
+        env=kept | {"_GNCN_COMPLETE": "complete_bash"} | asked,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: _GNCN_COMPLETE='complete_bash' asks for the completion")
+    assert done.stderr.count("\n") == 1
+
+
 def test_names_that_a_shell_completes_are_those_of_the_package():
     named = _gncn_names.NAMED
     assert [*named] == [*COMMANDS]

@@ -15,7 +15,7 @@ from gncn.base.errors import ConfigError, DataError
 from gncn.base.tables import write_table
 from gncn.figures.plots import PALETTE
 from gncn.study.page import make_page
-from gncn.study.plan import Study, load_study
+from gncn.study.plan import Evaluation, Study, load_study
 from gncn.study.reproduce import STUDY, reproduce
 from gncn.study.search import Search, load_search
 from gncn.study.summary import summarise
@@ -114,11 +114,31 @@ def test_grids_that_are_none_are_refused(entry, message):
         ({"trials": 10_000, "data": {f"d{i}": {} for i in range(11)}}, "110,000 runs; 100,000"),
         ({"evaluation": []}, "evaluation"),
         ({"evaluation": "all"}, "evaluation"),
+        ({"evaluation": {"code_width": 9}}, "code_width=9 has no effect: only 'codes' reads it"),
+        (
+            {"evaluation": {"measures": ["sparsity"], "n_samples": 9}},
+            "n_samples=9 has no effect.* what is measured is 'sparsity'",
+        ),
+        (
+            {"evaluation": {"measures": ["sparsity"], "first_trial_only": ["probe"]}},
+            "first_trial_only names probe, which evaluation.measures doesn't: sparsity",
+        ),
     ],
 )
 def test_studies_that_would_never_end_or_are_none_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         Study(**{"name": "lab", "data": {"digits": {}}, "models": {"rae": {}}} | options)
+
+
+def test_a_trial_keeps_settings_that_only_other_trials_read():
+    evaluation = {"measures": ["sparsity", "codes"], "code_width": 9, "first_trial_only": ["codes"]}
+    made = Study(name="lab", data={"digits": {}}, models={"rae": {}}, evaluation=evaluation)
+    later = made.evaluation.of("rae", 1, but_for=())
+    assert later.measures == ("sparsity",)
+    assert later.settings_of(later.measures) == {}
+    assert later.settings_of(["codes"])["code_width"] == 9
+    # A worker reads it from a file.
+    assert Evaluation(**later.model_dump(mode="json")) == later
 
 
 @pytest.mark.parametrize("measuring", [[], "all", 3, True])

@@ -141,7 +141,10 @@ def test_test_images_are_not_measured_with_settings_that_are_not_locked(place):
         (LONGER, r"training.n_epochs: 1 → 3"),
         (("trials = 2", "trials = 3"), r"trials: 2 → 3"),
         (("trials = 2", "trials = 2\nseed = 7"), r"seed: 0 → 7"),
-        (("[evaluation]", "[evaluation]\nn_samples = 9"), r"n_samples: 5000 → 9"),
+        (
+            ('measures = ["sparsity"]', 'measures = ["likelihood"]\nn_samples = 9'),
+            r"n_samples: 5000 → 9",
+        ),
         (("[evaluation]", "[evaluation]\nseed = 3"), r"evaluation.seed: 0 → 3"),
         (("[data.digits]", "[data.digits]\nsettings.split_seed = 1"), r"data.split_seed: 0 → 1"),
     ],
@@ -499,7 +502,10 @@ def test_the_command_locks_and_says_so(place, monkeypatch):
         ["--data-dir", "."],
     ):
         refused = said("--lock", *idle, status=2)[1]
-        assert f"{idle[0]} has no effect with --lock" in refused
+        assert f"{idle[0]} has no effect with --lock, which trains nothing. Leave it" in refused
+    refused = said("--lock", "--list", "--wait", "--redo-stale", status=2)[1]
+    assert "--list, --redo-stale and --wait have no effect" in refused
+    assert "Leave them out." in refused
     assert "locked: gncn/digits locked: gvae/digits Settings are locked in" in said("--lock")[1]
     assert "has these settings already" in said("--lock")[1]
     assert json.loads(said("--list", "--json")[0])["refusal"] is None

@@ -144,6 +144,7 @@ def test_every_search_of_the_paper_begins_with_the_models_recipe():
             },
             "models.gncn varies seed",
         ),
+        ({"measuring": {"n_samples": 9}}, "n_samples=9 has no effect: only 'likelihood'"),
         (
             {"data": {"digits": SEARCH["data"]["digits"] | {"enough": {"bce": 10.5}}}},
             "data.digits.enough must be better than the yardstick of bce, 10.0; received 10.5",

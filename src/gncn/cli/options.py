@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.table import Column, Table
 from typer import Argument, Option
 
+from gncn.base.errors import ConfigError
 from gncn.base.files import explained, jsonable, place
 from gncn.base.screen import Screen
 
@@ -41,6 +42,15 @@ WaitOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, Option("--json", help="Print JSON on standard output.")]
+
+
+def no_effect(names: list[str], why: str) -> ConfigError:
+    """The error for options that were given in vain; `why` they are."""
+    one = len(names) == 1
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return ConfigError(
+        f"{listed} {'has' if one else 'have'} no effect {why}. Leave {'it' if one else 'them'} out."
+    )
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from typer import Argument, Option
 
-from gncn.base.errors import ConfigError, RunError
+from gncn.base.errors import RunError
 from gncn.base.screen import console, duration, say, styled
 from gncn.base.shown import shown
 from gncn.cli import options
@@ -109,9 +109,7 @@ def reproduce(
         given = {"--list": show, "--jobs": jobs > 1, "--redo-stale": redo_stale, "--wait": wait}
         given["--data-dir"] = data_dir is not None
         if idle := [name for name, is_given in given.items() if is_given]:
-            raise ConfigError(
-                f"{', '.join(idle)} has no effect with --lock, which trains nothing: leave it out."
-            )
+            raise options.no_effect(idle, "with --lock, which trains nothing")
         _freeze(its_lock, found, specs, folder, as_json)
         return
     standings = survey(specs, folder)

@@ -156,9 +156,7 @@ def train(
         given = {"--preset": preset, "--config": config, "--overwrite": overwrite or None}
         given["--log"] = log or None
         if idle := [name for name, value in given.items() if value is not None]:
-            raise ConfigError(
-                f"{', '.join(idle)} has no effect with --resume: the run has its own settings."
-            )
+            raise options.no_effect(idle, "with --resume: the run has its own settings")
         before = RunFolder.open(resume)
         loggers(before)  # refuses what lacks its package before a run is touched
         with alone(resume, "training", wait=wait):

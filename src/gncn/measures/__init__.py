@@ -18,6 +18,7 @@ from gncn.measures.measure import check_settings as check_settings
 from gncn.measures.measure import make_measures as make_measures
 from gncn.measures.measure import measure_columns as measure_columns
 from gncn.measures.measure import measured as measured
+from gncn.measures.measure import refuse_idle_settings as refuse_idle_settings
 from gncn.measures.measure import setting_fields as setting_fields
 from gncn.measures.measure import within as within
 from gncn.measures.models import as_measurable as as_measurable

@@ -309,6 +309,27 @@ def make_measures(only: Collection[str] | None, settings: Mapping[str, Any]) -> 
     return {name: made[name] for name in made if only is None or name in only}
 
 
+def refuse_idle_settings(settings: Mapping[str, Any], measures: Mapping[str, Any]) -> None:
+    """Refuse settings that none of the measures taken reads.
+
+    Args:
+        settings: those that somebody gave, by name.
+        measures: what is measured, by name.
+
+    Raises:
+        ConfigError: naming the setting and the measures that read it.
+    """
+    for name, value in settings.items():
+        readers = [one for one in MEASURES.names() if name in MEASURES.get(one).model_fields]
+        if not measures.keys() & {*readers}:
+            raise ConfigError(
+                f"The setting {name}={quoted(value)} has no effect: only "
+                f"{', '.join(map(repr, readers))} read{'s' * (len(readers) == 1)} it, and what is "
+                f"measured is {', '.join(map(repr, measures)) or 'nothing'}. Leave it out, or "
+                "measure one that reads it."
+            )
+
+
 def measure_columns() -> Iterator[tuple[str, Column]]:
     """The columns of all measures, each with the name of its measure."""
     return ((name, one) for name in MEASURES.names() for one in MEASURES.get(name).columns)

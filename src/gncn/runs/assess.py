@@ -45,6 +45,7 @@ from gncn.measures import (
     as_measurable,
     make_measures,
     measured,
+    refuse_idle_settings,
 )
 from gncn.measures.completion import MissingMeasure
 from gncn.measures.likelihood import PriorMeasure
@@ -200,6 +201,7 @@ def suited(
         # The first refusal is enough: it names a measure that was asked for.
         raise ConfigError(next(iter(refused.values())))
     measures = {name: measure for name, measure in measures.items() if name not in refused}
+    refuse_idle_settings(settings, measures)
     for measure in measures.values():
         measure.check(subject)
     return measures

@@ -55,7 +55,7 @@ def measure_columns(
     found: dict[str, Any]
     # What training recorded costs nothing; only the other columns need measures.
     found = {key: from_training(known[key], fit.kept[0], "validation") for key in columns}
-    needed = _needed(key for key, number in found.items() if number is None)
+    needed = measures_read(key for key, number in found.items() if number is None)
     for key, names in needed.items():
         _need(bool(names), key)
     if not needed:
@@ -90,7 +90,7 @@ def check_measurable(columns: Iterable[str], measuring: Measuring, data: Dataset
     Raises:
         ConfigError: they have no labels, or pixels can't be missing as the search says.
     """
-    for key, names in _needed(columns).items():
+    for key, names in measures_read(columns).items():
         for measure in make_measures(names, measuring.settings).values():
             if measure.needs_labels and data.n_classes is None:
                 raise ConfigError(
@@ -100,7 +100,7 @@ def check_measurable(columns: Iterable[str], measuring: Measuring, data: Dataset
                 measure.mask(image_shape(data.n_pixels, data.image_shape), measuring.seed)
 
 
-def _needed(columns: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def measures_read(columns: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """The measures that each column is read from; none for one that only training records."""
     by_key = {column.key: column.needs or (name,) for name, column in columns_of_measures()}
     return {key: by_key.get(key, ()) for key in columns}

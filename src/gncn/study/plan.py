@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, shortened, unknown_choice
-from gncn.measures import MEASURES, check_settings, make_measures
+from gncn.measures import MEASURES, check_settings, make_measures, refuse_idle_settings
 from gncn.runs.config import Config, read_settings
 from gncn.runs.toml import overlay
 from gncn.study.grid import Grid, placed, read_plan
@@ -77,6 +77,21 @@ class Measuring(Description):
     def settings(self) -> dict[str, Any]:
         """The value of every setting of every measure."""
         return dict(self.model_extra or {})
+
+    def settings_of(self, measures: Collection[str]) -> dict[str, Any]:
+        """The value of every setting that some of these measures reads."""
+        read = {name for one in measures for name in MEASURES.get(one).model_fields}
+        return {name: value for name, value in self.settings.items() if name in read}
+
+    def refuse_idle(self, measures: Collection[str]) -> None:
+        """Refuse a setting other than its default that none of these measures reads.
+
+        Raises:
+            ConfigError: naming it and the measures that read it.
+        """
+        usual = type(self)().settings
+        given = {name: value for name, value in self.settings.items() if value != usual[name]}
+        refuse_idle_settings(given, dict.fromkeys(measures))
 
 
 def possible_measures(kind: str) -> tuple[str, ...]:
@@ -278,6 +293,20 @@ class Study(Description):
             rest = {name: value for name, value in entry.items() if name not in grid}
             spread |= Grid(**grid).models(key, rest)
         return options | {"models": spread}
+
+    @model_validator(mode="after")
+    def _every_setting_is_read(self) -> "Study":
+        # Not in `Evaluation`: what it holds for a single trial has settings of other trials, too.
+        measures = self.evaluation.measures
+        self.evaluation.refuse_idle(measures)
+        usual = Evaluation().first_trial_only
+        others = {*self.evaluation.first_trial_only} - {*measures, *usual}
+        if others:
+            raise ConfigError(
+                f"evaluation.first_trial_only names {', '.join(sorted(others))}, which "
+                f"evaluation.measures doesn't: {', '.join(measures) or 'nothing is measured'}."
+            )
+        return self
 
     @model_validator(mode="after")
     def _not_too_many(self) -> "Study":

@@ -69,7 +69,7 @@ def run_one(spec: RunSpec, *, report: Report = lambda _: None, home: Path | None
                 data,
                 split=spec.split,
                 only=wanted.measures,
-                settings=wanted.settings,
+                settings=wanted.settings_of(wanted.measures),
                 seed=wanted.seed,
                 report=report,
             )
