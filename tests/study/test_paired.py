@@ -112,12 +112,31 @@ def test_the_page_shows_them(tmp_path):
     assert [one.other for one in found.sections[0].pairs] == ["RAE", "GVAE"]
     write_report(found, tmp_path / "page.html", tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
-    assert "| GVAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | −3.00 ± 0.00: behind |" in text
-    assert "| RAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | 0.00 ± 0.00: not known |" in text
+    assert "| GVAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | −3.00 ± 0.00: behind | 50 |" in text
+    assert "| RAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | 0.00 ± 0.00: not known | 50 |" in text
     assert "RAE 50, 1.0, 4.00, 95 %, 3.0 (not tight)" in text
     assert "−3.00 ± 0.00: behind" in (tmp_path / "page.html").read_text(encoding="utf-8")
     plain = as_json(found)["data"][0]["paired"]["GVAE"]["annealed"]
     assert plain == {"mean": pytest.approx(-3.0), "error": pytest.approx(0), "verdict": "behind"}
+
+
+def test_models_measured_differently_have_their_own_cells(tmp_path):
+    """The table has a column for every estimate, whoever stands first."""
+    values, few = np.linspace(-120, -80, 60), metrics(log_p=-100)
+    one = tight(values, values)
+    short = tight(values[:50], values[:50])
+    short["from_prior_samples"] = {"n_samples": [100], "per_image": [(values[:50] - 2).tolist()]}
+    records = [
+        record("gncn", metrics=few | {"tight": one}),
+        record("rae", metrics=few | {"tight": short}),
+        record("gvae", metrics=few | {"tight": one}),
+    ]
+    found = summarise(study(), records)
+    write_report(found, tmp_path / "page.html", tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "| GNCN against | S = 100 | annealed | S = 5,000 | images |" in text
+    assert "| RAE | 2.00 ± 0.00: ahead | 0.00 ± 0.00: level | – | 50 |" in text
+    assert "| GVAE | 0.00 ± 0.00: level | 0.00 ± 0.00: level | 0.00 ± 0.00: level | 60 |" in text
 
 
 def test_a_study_without_the_model_of_the_targets_has_no_pairs():

@@ -9,9 +9,11 @@ from handmade import MODELS, metrics, pictures, plausible, record, study
 
 import gncn
 from gncn.base.errors import RunError
+from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.study.page import make_page, write_report
 from gncn.study.paper import PUBLISHED
 from gncn.study.plan import Evaluation, Targets
+from gncn.study.rows import sizes_of
 from gncn.study.summary import as_json, summarise
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -338,3 +340,34 @@ def test_an_empty_study_still_makes_a_page():
     findings = summarise(study(), [])
     Page(make_page(findings))
     Page(make_page(summarise(study(), [record("gncn")])))
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_sizes_count_what_a_prior_holds(covariance):
+    prior = {"n_components": 3, "covariance": covariance}
+    config = {"model": "rae", "backprop": {"n_latent": 4}}
+    one = record("rae", metrics={"prior": prior}, spec={"split": "test", "config": config})
+    codes = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    fitted = fit_mixture(codes, 3, covariance=covariance, seed=0)
+    # Of a symmetric matrix only one half counts, as of the triangular one that is kept.
+    per_component = np.count_nonzero(np.asarray(fitted.mixture.whitening)) / 3
+    expected = 3 * (1 + 4 + per_component)
+    assert sizes_of(one) == {"units on top": 4, "numbers in the prior": expected}
+
+
+def test_sizes_are_those_that_a_model_has():
+    config = {"model": "gncn", "network": {"sizes": [300, 1540]}}
+    given = {"spec": {"split": "test", "config": config}, "n_synapses": 1_394_700}
+    network = record("gncn", bce=(3.0,), **given)
+    assert sizes_of(network) == {"synapses": 1_394_700, "units on top": 1540}
+    assert sizes_of(record("dsrn", n_synapses=7)) == {"synapses": 7}
+    assert sizes_of(record("gmm")) == {}
+    prior = {"prior": {"n_components": 65, "covariance": "full"}}
+    found = summarise(study(), [record("gncn", metrics=prior | metrics(log_p=-9), **given)])
+    # The matrix of 1540 units has 1540 · 1541 / 2 numbers.
+    assert row(found, "gncn").sizes["numbers in the prior"] == 65 * (1 + 1540 + 1_186_570)
+    assert as_json(found)["data"][0]["models"]["gncn"]["sizes"]["synapses"] == 1_394_700
+    page = make_page(found)
+    assert "77,227,215" in page
+    # Sorted as numbers in spite of their commas.
+    assert ".replaceAll(',', '')" in page

@@ -21,7 +21,8 @@ from gncn.measures.code_yardsticks import FEATURE_TITLES
 from gncn.study.paper import EXCESS, KINDS, Summary, columns
 from gncn.study.pictures import unpack_points
 from gncn.study.record import MARKS, trusted
-from gncn.study.summary import DataSection, Findings, ModelRow, number
+from gncn.study.rows import ModelRow
+from gncn.study.summary import DataSection, Findings, number
 
 YARDSTICKS = {
     "supervised": "a network trained by backprop for this half alone",
@@ -118,6 +119,7 @@ def _render(form: str, context: dict[str, Any]) -> str:
     )
     html = lambda text: escape(shown(text.replace("\n", " ")))  # noqa: E731
     environment.filters |= {"number": number, "with_spread": with_spread, "html": html}
+    environment.filters["whole"] = "{:,}".format
     return environment.get_template(f"report.{form}.jinja").render(context)
 
 

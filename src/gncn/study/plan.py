@@ -169,7 +169,7 @@ def differences(
     such as a record of an older version of the library, has its default there.
     """
     # Defaults are filled in on both sides, so options that are new since then don't count.
-    then, now = _options(before), _options(after)
+    then, now = options_of(before), options_of(after)
     changes = []
     for name in sorted({*now, *then} - {"config.data.data_dir", *but_for}):
         old, new = then.get(name, "unset"), now.get(name, "unset")
@@ -178,7 +178,7 @@ def differences(
     return changes
 
 
-def _options(spec: dict[str, Any]) -> dict[str, Any]:
+def options_of(spec: dict[str, Any]) -> dict[str, Any]:
     """Every option of a spec by name, defaults included."""
     try:
         # What an older version wrote may not be a configuration today.

@@ -14,14 +14,13 @@ import numpy as np
 from gncn.base.errors import RunError
 from gncn.data.loaders import GREY_SUFFIX, PART_SUFFIX
 from gncn.measures.code_yardsticks import FEATURE_TITLES
-from gncn.study.paired import Pair, is_tight, pair
+from gncn.study.paired import Pair, pair
 from gncn.study.paper import (
     DEVIATIONS,
     FIRST_EPOCH_BCE,
     SPARSITY,
     Published,
     Summary,
-    Verdict,
     best_of,
     columns,
     is_published,
@@ -34,6 +33,7 @@ from gncn.study.paper import (
 )
 from gncn.study.plan import TRIAL_OPTIONS, Study, Targets, differences
 from gncn.study.record import Record, mark, trusted
+from gncn.study.rows import Cell, ModelRow, sizes_of
 
 AIMS = {
     "bce": ("BCE, nats", "≤"),
@@ -44,65 +44,6 @@ AIMS = {
     "m_mse": ("M-MSE", ""),
 }
 """Each target's number in words, and which way it is bounded; M-MSE may only be the best."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number of the report: ours, the paper's and the verdict; `best` if among the best two.
-
-    `printed` is the paper's log p(x) as printed, and `paper` then the honest one.
-    """
-
-    ours: Summary | None = None
-    paper: float | None = None
-    verdict: Verdict | None = None
-    printed: float | None = None
-    as_printed: Verdict | None = None
-    best: bool = False
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether neither we nor the paper have a number."""
-        return self.ours is None and self.paper is None
-
-
-@dataclass(frozen=True)
-class ModelRow:
-    """A model on one data set.
-
-    Attributes:
-        key: what the study calls it; `title` is its name in the report, `kind` ``config.model``.
-        point: the settings by name that tell it from other models with the same `name`.
-        cells: by the keys of `gncn.study.paper.columns`.
-        curve: BCE after each epoch that all trials reached: mean over trials, deviation.
-        first_epoch: BCE after the first.
-        sparsity: share of active neurons by layer.
-        way: how it completed images best.
-        pictures: pictures of its first trial that has some.
-        tight: how log p(x) of a few images was bounded, as measured in the first trial that
-            bounded it from both sides; empty if none did.
-        mark: see `gncn.study.record.mark`.
-    """
-
-    key: str
-    title: str
-    name: str
-    point: dict[str, Any]
-    kind: str
-    n_trials: int
-    cells: dict[str, Cell]
-    curve: tuple[tuple[float, float], ...]
-    first_epoch: Cell
-    sparsity: tuple[Summary, ...]
-    way: str | None
-    pictures: dict[str, Any]
-    tight: dict[str, Any]
-    mark: str = ""
-
-    @property
-    def is_tight(self) -> bool:
-        """Whether its estimates of log p(x) are; see `gncn.study.paired.is_tight`."""
-        return is_tight(self.tight)
 
 
 @dataclass(frozen=True)
@@ -160,6 +101,16 @@ class DataSection:
         keys = [key for key, column in columns().items() if column.table == table]
         return [key for key in keys if self.rows_with([key])]
 
+    @property
+    def sizes(self) -> list[str]:
+        """Names of the sizes that some model has, which are columns of the first table."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.sizes))
+
+    @property
+    def pair_columns(self) -> list[str]:
+        """Names of the estimates by which some pair was compared."""
+        return list(dict.fromkeys(name for one in self.pairs for name in one.differences))
+
     def yardsticks_in(self, keys: Sequence[str]) -> dict[str, dict[str, Summary]]:
         """Yardsticks with a number in one of these columns."""
         return {name: found for name, found in self.yardsticks.items() if found.keys() & {*keys}}
@@ -207,6 +158,7 @@ def _section_as_json(section: DataSection) -> dict[str, Any]:
         cells = {key: asdict(cell) for key, cell in row.cells.items() if not cell.is_empty}
         models[row.key] = {
             "cells": {k: cell | {"among_best_two": cell.pop("best")} for k, cell in cells.items()},
+            "sizes": row.sizes,
             "sparsity": [asdict(one) for one in row.sparsity],
             "bce_by_epoch": [mean for mean, _ in row.curve],
             "mark": row.mark or None,
@@ -368,6 +320,7 @@ def _row(
         way=max(ways, key=ways.count, default=None),
         pictures=next((record.pictures for record in records if record.pictures), {}),
         tight=next(iter(tight), {}),
+        sizes=sizes_of(records[0]),
         mark=mark(records),
     )
 

@@ -1,0 +1,91 @@
+"""A model on one data set, as the report shows it: its numbers and its sizes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gncn.study.paired import is_tight
+from gncn.study.paper import Summary, Verdict
+from gncn.study.plan import options_of
+from gncn.study.record import Record
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of the report: ours, the paper's and the verdict; `best` if among the best two.
+
+    `printed` is the paper's log p(x) as printed, and `paper` then the honest one.
+    """
+
+    ours: Summary | None = None
+    paper: float | None = None
+    verdict: Verdict | None = None
+    printed: float | None = None
+    as_printed: Verdict | None = None
+    best: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither we nor the paper have a number."""
+        return self.ours is None and self.paper is None
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model on one data set.
+
+    Attributes:
+        key: what the study calls it; `title` is its name in the report, `kind` ``config.model``.
+        point: the settings by name that tell it from other models with the same `name`.
+        cells: by the keys of `gncn.study.paper.columns`.
+        curve: BCE after each epoch that all trials reached: mean over trials, deviation.
+        first_epoch: BCE after the first.
+        sparsity: share of active neurons by layer.
+        way: how it completed images best.
+        pictures: pictures of its first trial that has some.
+        tight: how log p(x) of a few images was bounded, as measured in the first trial that
+            bounded it from both sides; empty if none did.
+        sizes: how large it is, by what is counted; see `sizes_of`.
+        mark: see `gncn.study.record.mark`.
+    """
+
+    key: str
+    title: str
+    name: str
+    point: dict[str, Any]
+    kind: str
+    n_trials: int
+    cells: dict[str, Cell]
+    curve: tuple[tuple[float, float], ...]
+    first_epoch: Cell
+    sparsity: tuple[Summary, ...]
+    way: str | None
+    pictures: dict[str, Any]
+    tight: dict[str, Any]
+    sizes: dict[str, int]
+    mark: str = ""
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether its estimates of log p(x) are; see `gncn.study.paired.is_tight`."""
+        return is_tight(self.tight)
+
+
+def sizes_of(record: Record) -> dict[str, int]:
+    """How large a model and its prior are, as far as that applies.
+
+    A Gaussian mixture of K components on codes of n numbers has K weights and means, and for each
+    component a covariance: n (n + 1) / 2 numbers if it is full, n if it is diagonal.
+    """
+    options, prior = options_of(record.spec), record.metrics.get("prior", {})
+    sizes = {} if record.n_synapses is None else {"synapses": record.n_synapses}
+    # A classifier and a density of pixels have no codes.
+    if (kind := options["config.model"]) not in ("dsrn", "gmm"):
+        is_network = kind == "gncn"
+        widths = options["config.network.sizes" if is_network else "config.backprop.n_latent"]
+        top = widths[-1] if is_network else widths
+        sizes["units on top"] = top
+        # Training may have fitted the prior, and then it is no mixture.
+        if "n_components" in prior:
+            spread = top * (top + 1) // 2 if prior["covariance"] == "full" else top
+            sizes["numbers in the prior"] = prior["n_components"] * (1 + top + spread)
+    return sizes
