@@ -41,7 +41,7 @@ coverage: $(VENV)/.dev  ## which lines and branches of the library tests run (lo
 
 test-all: lint  ## the same with many examples of each property, and tests that train for minutes
 	$(PYTEST) -n 2 --dist worksteal -m "not slow" --hypothesis-profile=all
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m slow
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -n 2 --dist worksteal -m slow
 
 test-oldest:  ## quick tests with Python 3.11 and the oldest packages supported
 	$(PYTHON) scripts/versions.py oldest

@@ -78,11 +78,11 @@ def files(path):
 
 
 def result(path):
-    """Models, history and seed of a run that has ended."""
+    """Models, history, and how far a run got, which is all if it has ended."""
     folder = RunFolder(path)
     told = [one.model_copy(update={"seconds": 0.0}) for one in folder.history]
     models = {k: v for k, v in files(path).items() if k.startswith("trials")}
-    return models, told, folder.about["status"], folder.about["epochs_kept"]
+    return models, told, folder.about["status"], folder.about.get("epochs_kept")
 
 
 @cache

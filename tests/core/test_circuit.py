@@ -158,6 +158,9 @@ def test_wrong_numbers_are_refused(options, message):
     [
         (np.eye(2), r"\(3, 3\); received \(2, 2\)"),
         (np.ones((3, 2)), r"square matrix; received shape \(3, 2\)"),
+        (np.full((3, 3), 1e300), r"values in \[0, 1\]"),
+        (1e300, r"square matrix; received shape \(\)"),
+        (np.full((3, 3), 1j), "real numbers; received complex"),
         (2 * np.eye(3), r"\[0, 1\]"),
         (np.full((3, 3), np.nan), r"\[0, 1\]"),
         ("AAAA", "can't be unpacked"),

@@ -17,22 +17,12 @@ from markupsafe import Markup, escape
 from gncn.base.files import make_folder, write_atomic
 from gncn.base.shown import in_markdown, shown
 from gncn.figures.plots import PALETTE, Curve, draw_curves, draw_points, draw_sparsity
-from gncn.measures.code_yardsticks import FEATURE_TITLES
-from gncn.study.paper import EXCESS, KINDS, Summary, columns
+from gncn.study.paper import EXCESS, KINDS, YARDSTICKS, Summary, columns
 from gncn.study.pictures import unpack_points
 from gncn.study.record import MARKS, trusted
 from gncn.study.rows import ModelRow
 from gncn.study.summary import DataSection, Findings, number
-
-YARDSTICKS = {
-    "supervised": "a network trained by backprop for this half alone",
-    "nearest_neighbours": "nearest neighbours",
-    "mean_image": "the mean image",
-    "ridge": "ridge regression from distances to training images",
-    **FEATURE_TITLES,
-}
-"""What needs no model, in words."""
-
+from gncn.study.texts import Place, filled
 
 Colours = Callable[[DataSection], dict[str, str]]
 """The colour of each model in the figures of a section."""
@@ -126,6 +116,7 @@ def _render(form: str, context: dict[str, Any]) -> str:
 @trusted()
 def _context(findings: Findings) -> dict[str, Any]:
     study, finished = findings.study, findings.finished
+    numbers = _numbers(findings)
     few = [_few_rows(section) for section in findings.sections]
 
     def colours(section: DataSection) -> dict[str, str]:
@@ -142,6 +133,10 @@ def _context(findings: Findings) -> dict[str, Any]:
     return {
         "findings": findings,
         "study": study,
+        "said": {
+            name: [filled(text.strip(), numbers) for text in getattr(study, name)]
+            for name in ("holds", "fails", "depends", "notes")
+        },
         "sections": findings.sections,
         "made": datetime.now(UTC).strftime("%Y-%m-%d"),
         "column_of": columns(),
@@ -168,6 +163,18 @@ def _context(findings: Findings) -> dict[str, Any]:
         "hardware": _distinct(record.hardware for record in finished),
         "times": _times(findings),
     }
+
+
+def _numbers(findings: Findings) -> dict[Place, str]:
+    """What the places for numbers in a study's texts stand for."""
+    found = {}
+    for section in findings.sections:
+        for row in section.rows:
+            means = {key: cell.ours for key, cell in row.cells.items() if cell.ours}
+            found |= {(section.key, row.key, key): one.mean for key, one in means.items()}
+        for name, numbers in section.yardsticks.items():
+            found |= {(section.key, name, key): one.mean for key, one in numbers.items()}
+    return {place: number(mean) for place, mean in found.items()}
 
 
 def _few_rows(section: DataSection) -> DataSection:

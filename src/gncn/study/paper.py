@@ -14,6 +14,7 @@ from pydantic import AfterValidator
 from gncn.base.errors import RunError, quoted, unknown_choice
 from gncn.data.loaders import GREY_SUFFIX
 from gncn.measures import Column, measure_columns
+from gncn.measures.code_yardsticks import FEATURE_TITLES
 from gncn.runs.toml import packaged
 from gncn.training.history import EpochRecord
 
@@ -24,6 +25,15 @@ EXCESS = 2 * float(np.log(PAPER_SAMPLES))
 
 Kind = Literal["beaten", "reproduced", "not reached", "not attainable"]
 KINDS: tuple[Kind, ...] = ("beaten", "reproduced", "not reached", "not attainable")
+
+YARDSTICKS = {
+    "supervised": "a network trained by backprop for this half alone",
+    "nearest_neighbours": "nearest neighbours",
+    "mean_image": "the mean image",
+    "ridge": "ridge regression from distances to training images",
+    **FEATURE_TITLES,
+}
+"""What needs no model, in words."""
 
 
 class Published(NamedTuple):

@@ -17,6 +17,7 @@ from gncn.measures import MEASURES, check_settings, make_measures, refuse_idle_s
 from gncn.runs.config import Config, read_settings
 from gncn.runs.toml import overlay
 from gncn.study.grid import Grid, placed, read_plan
+from gncn.study.texts import Texts
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """A key that can be part of a file's name."""
@@ -27,8 +28,6 @@ STUDIES = "study/studies"
 # A trial's own number, seed and measures; all else must agree.
 TRIAL_OPTIONS = ("trial", "config.seed", "evaluation.measures", "evaluation.first_trial_only")
 """In what trials of a model on one data set may differ and still be averaged."""
-
-
 B = TypeVar("B", bound="Basis")
 
 
@@ -254,25 +253,21 @@ class StudyModel(Recipe):
     point: dict[str, Any] = Field(default_factory=dict)
 
 
-class Study(Description):
+class Study(Texts):
     """A study.
 
     Attributes:
-        about: a paragraph for the report, which has the title `title`; `notes` are more.
         split: images to report on: ``test`` for a final study, ``validation`` to choose.
-        seed: seed of the first trial; trial k has seed + k.
-        targets_for: the model that targets are for.
+        seed: of the first trial; trial k has seed + k.
+        targets_for: the model that targets and claims are for.
         data: data sets, in the report's order, as are `models`.
     """
 
     name: Key
-    title: str = ""
-    about: str = ""
     split: Literal["validation", "test"] = "test"
     trials: Trials = 1
     seed: int = Field(default=0, ge=0, lt=1 << 31)
     targets_for: str = "gncn"
-    notes: tuple[str, ...] = ()
     evaluation: Evaluation = Evaluation()
     data: dict[Key, StudyData]
     models: dict[Key, StudyModel]
@@ -295,13 +290,17 @@ class Study(Description):
         return options | {"models": spread}
 
     @model_validator(mode="after")
+    def _texts_name_what_there_is(self) -> "Study":
+        self.check_names([*self.data], [*self.models])
+        return self
+
+    @model_validator(mode="after")
     def _every_setting_is_read(self) -> "Study":
         # Not in `Evaluation`: what it holds for a single trial has settings of other trials, too.
         measures = self.evaluation.measures
         self.evaluation.refuse_idle(measures)
         usual = Evaluation().first_trial_only
-        others = {*self.evaluation.first_trial_only} - {*measures, *usual}
-        if others:
+        if others := {*self.evaluation.first_trial_only} - {*measures, *usual}:
             raise ConfigError(
                 f"evaluation.first_trial_only names {', '.join(sorted(others))}, which "
                 f"evaluation.measures doesn't: {', '.join(measures) or 'nothing is measured'}."

@@ -14,6 +14,7 @@ import numpy as np
 from gncn.base.errors import RunError
 from gncn.data.loaders import GREY_SUFFIX, PART_SUFFIX
 from gncn.measures.code_yardsticks import FEATURE_TITLES
+from gncn.study.judged import Judged, judge_claim
 from gncn.study.paired import Pair, pair
 from gncn.study.paper import (
     DEVIATIONS,
@@ -69,6 +70,7 @@ class DataSection:
         paper_sparsity: the GNCN's in the paper.
         targets: the study's targets for the model with the title `targets_for`, and our numbers.
         pairs: that model's log p(x) against each other model's, image by image.
+        claims: what the numbers say of each of the study's claims; None if some are missing.
     """
 
     key: str
@@ -83,6 +85,7 @@ class DataSection:
     targets: tuple[TargetRow, ...]
     targets_for: str
     pairs: tuple[Pair, ...]
+    claims: tuple[Judged | None, ...]
 
     @property
     def counts(self) -> Counter[str]:
@@ -164,7 +167,7 @@ def _section_as_json(section: DataSection) -> dict[str, Any]:
             "mark": row.mark or None,
         }
     plain |= {"models": models, "paired": {one.other: one.plain() for one in section.pairs}}
-    kept = ("name", "partial", "yardsticks", "targets", "models", "paired")
+    kept = ("name", "partial", "yardsticks", "targets", "models", "paired", "claims")
     return {name: plain[name] for name in kept}
 
 
@@ -246,6 +249,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         targets=_target_rows(study.data[key].targets, study.targets_for, rows, supervised),
         targets_for=study.title_of(study.targets_for),
         pairs=_pairs(study.targets_for, rows),
+        claims=tuple(judge_claim(claim, study.targets_for, rows) for claim in study.claims),
     )
 
 

@@ -1,0 +1,91 @@
+"""What a study says in words, and the claims that its numbers judge.
+
+Texts may have places for numbers, such as ``{mnist.gncn.bce}``: of a data set, a model or
+yardstick, and a column of the report.  The report fills them in, so a text can't go on saying what
+its records no longer say.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import Field
+
+from gncn.base.description import Description
+from gncn.base.errors import unknown_choice
+from gncn.study.paper import YARDSTICKS, columns
+
+Place = tuple[str, str, str]
+FIRST_EPOCH = "first_epoch"
+"""BCE of held-out images after the first epoch, next to the columns of the report."""
+_PLACE = re.compile(r"\{([\w-]+)\.([\w-]+)\.(\w+)\}")
+
+
+class Claim(Description):
+    """That the model of the study's targets is better than others.
+
+    Attributes:
+        claim: in words.
+        column: by which number: a column of the report, or ``first_epoch``.
+        against: the others; empty for all models that have the number.
+        reason: why it holds or does not.
+    """
+
+    claim: str
+    column: str
+    against: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class Texts(Description):
+    """What a study says in words, in the report's order; a paragraph each.
+
+    Attributes:
+        title: of the report.
+        about: stands below it.
+        holds: what the study shows.
+        fails: what it does not show.
+        depends: what depends on how one measures.
+        claims: the report judges them on each data set.
+        notes: how far to trust the numbers.
+    """
+
+    title: str = ""
+    about: str = ""
+    holds: tuple[str, ...] = ()
+    fails: tuple[str, ...] = ()
+    depends: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = Field(default=(), max_length=100)
+    notes: tuple[str, ...] = ()
+
+    def check_names(self, data: Sequence[str], models: Sequence[str]) -> None:
+        """Refuse claims and places for numbers that name what the study doesn't have.
+
+        Raises:
+            ConfigError: naming what it has.
+        """
+        for claim in self.claims:
+            for name in claim.against:
+                _known("model of a claim", name, models)
+            _known("column of a claim", claim.column, (FIRST_EPOCH, *columns()))
+        for text in (*self.holds, *self.fails, *self.depends, *self.notes):
+            for set_, model, column in places(text):
+                _known("data set in a text", set_, data)
+                _known("model or yardstick in a text", model, (*models, *YARDSTICKS))
+                _known("column in a text", column, (*columns(),))
+
+
+def _known(what: str, name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        raise unknown_choice(what, name, names)
+
+
+def places(text: str) -> Iterator[Place]:
+    """The places for numbers in a text: data set, model or yardstick, and column."""
+    for match in _PLACE.finditer(text):
+        data, model, column = match.groups()
+        yield data, model, column
+
+
+def filled(text: str, numbers: Mapping[Place, str]) -> str:
+    """The text with its numbers; a dash stands for what isn't measured yet."""
+    return _PLACE.sub(lambda match: numbers.get(match.group(1, 2, 3), "–"), text)
