@@ -81,11 +81,14 @@ def _known(what: str, name: str, names: Sequence[str]) -> None:
 
 def places(text: str) -> Iterator[Place]:
     """The places for numbers in a text: data set, model or yardstick, and column."""
-    for match in _PLACE.finditer(text):
-        data, model, column = match.groups()
-        yield data, model, column
+    return map(_place, _PLACE.finditer(text))
 
 
 def filled(text: str, numbers: Mapping[Place, str]) -> str:
     """The text with its numbers; a dash stands for what isn't measured yet."""
-    return _PLACE.sub(lambda match: numbers.get(match.group(1, 2, 3), "–"), text)
+    return _PLACE.sub(lambda match: numbers.get(_place(match), "–"), text)
+
+
+def _place(match: re.Match[str]) -> Place:
+    data, model, column = match.groups()
+    return data, model, column
