@@ -1,6 +1,7 @@
 """Searches: the objective's signs, the budget, going on after a kill, no test images."""
 
 import dataclasses
+import itertools
 import json
 import threading
 import tomllib
@@ -105,7 +106,7 @@ def test_every_search_of_the_paper_begins_with_the_models_recipe():
         for data in paper.data:
             recipe = tomllib.loads(paper.config(model, data, {}).to_toml())
             for name, bounds in paper.space(model, data).items():
-                assert bounds.allows(value_at(recipe, name)), (model, data, name)
+                assert bounds.drawn(value_at(recipe, name)) is not None, (model, data, name)
 
 
 @pytest.mark.parametrize(
@@ -218,12 +219,54 @@ def test_a_search_begins_with_what_its_recipe_says(pretence, tmp_path):
         ({"low": 1, "high": 9}, [1, 5, 9], [0, 10, 5.0]),
         ({"low": 0.1, "high": 0.7}, [0.1, 0.25, 0.7], [0.09, 0.71, None, "0.3"]),
         ({"choices": [[1, 2], 3]}, [[1, 2], 3], [[1, 3], 1, None]),
+        ({"choices": [True, "a"]}, [True, "a"], [False, "b"]),
+        (
+            {"choices": [{"sizes": [4, 2], "bias": True}, {"sizes": [6, 3]}]},
+            [{"sizes": [4, 2], "bias": True}, {"sizes": [6, 3]}],
+            [{"sizes": [4, 2], "bias": False}, {"sizes": [4, 2]}, {}, None, 3],
+        ),
     ],
 )
 def test_what_a_range_allows(bounds, inside, outside):
     bounds = Range(**bounds)
-    assert all(map(bounds.allows, inside))
-    assert not any(map(bounds.allows, outside))
+    assert [bounds.value(bounds.drawn(value)) for value in inside] == inside
+    assert {bounds.drawn(value) for value in outside} == {None}
+
+
+def test_settings_that_fit_each_other_are_drawn_together(tmp_path, pretence):
+    shapes = [{"sizes": [36, 36], "group_size": [6, 12]}, {"sizes": [60, 40], "group_size": [5, 4]}]
+    own = {"preset": "digits", "settings": {"network": shapes[1] | {"max_norm": [3.0, 1.0]}}}
+    space = {"network": {"choices": shapes}, "network.max_norm.0": {"low": 2.0, "high": 6.0}}
+    made = Search(**SEARCH | {"models": {"gncn": own | {"space": space}}, "budget": {"trials": 8}})
+    summary = tuning.tune(made, "gncn", "digits", tmp_path)
+    # The recipe comes first, and the section's other settings stay.
+    first = pretence.configs[0].network
+    assert (first.sizes, first.max_norm) == ((60, 40), (3.0, 1.0))
+    for config, trial in zip(pretence.configs, summary["trials"], strict=True):
+        shape = trial["settings"]["network"]
+        assert shape in shapes
+        assert list(config.network.sizes) == shape["sizes"]
+        assert list(config.network.group_size) == shape["group_size"]
+        assert config.network.max_norm[0] == trial["settings"]["network.max_norm.0"]
+        assert config.network.max_norm[1] == 1.0
+    assert len({config.network.sizes for config in pretence.configs}) == 2
+    # It goes on from the journal.
+    assert tuning.tune(made, "gncn", "digits", tmp_path) == summary
+
+
+def test_every_shape_of_the_papers_network_fits_the_budget():
+    paper = load_search("paper")
+    for shape in paper.models["gncn-paper"].space["network"].choices:
+        columns = [n / g for n, g in zip(shape["sizes"], shape["group_size"], strict=True)]
+        assert columns[-1] == 20
+        assert all(one.is_integer() for one in columns)
+        for data in paper.data:
+            values = {"network": dict(shape), "network.precision": "full"}
+            config = paper.config("gncn-paper", data, values)
+            below = (784 if data != "caltech-16" else 256, *config.network.sizes)
+            products = sum(a * b for a, b in itertools.pairwise(below))
+            # W and E, and Σ⁻¹ of the two layers that are predicted and real-valued.
+            assert 2 * products + sum(n * n for n in below[1:-1]) <= paper.budget.max_synapses
 
 
 class Pretence:

@@ -28,6 +28,7 @@ from gncn.study.plan import Basis, Key, Measuring
 _FIXED = ("data", "model", "n_trials", "seed")
 """Sections and settings that no trial may change: all see the same images."""
 Scalar = bool | int | float | str
+Plain = Scalar | tuple[Scalar, ...]
 
 
 class Budget(Description):
@@ -65,13 +66,15 @@ class TrialMeasuring(Measuring):
 class Range(Description):
     """Values that a setting may have: from `low` to `high`, whole if they are; or `choices`.
 
-    With `log` numbers are spread evenly over the logarithm.
+    With `log` numbers are spread evenly over the logarithm.  A choice that is a table holds
+    settings that only fit each other, such as the sizes of layers and of their columns; the range's
+    name is their section's.
     """
 
     low: int | float | None = None
     high: int | float | None = None
     log: bool = False
-    choices: tuple[Scalar | tuple[Scalar, ...], ...] | None = None
+    choices: tuple[Plain | dict[str, Plain], ...] | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Range":
@@ -101,22 +104,22 @@ class Range(Description):
 
     @staticmethod
     def key(value: Any) -> Any:
-        """A value as Optuna takes it: lists as JSON."""
-        return json.dumps(value) if isinstance(value, list | tuple) else value
+        """A value as Optuna takes it: lists and tables as JSON."""
+        return json.dumps(value) if isinstance(value, list | tuple | dict) else value
 
     def value(self, drawn: Any) -> Any:
         """The setting's value for a value that Optuna drew."""
-        # A choice may itself be text; what is no choice as it stands is a list in JSON.
-        is_list = isinstance(drawn, str) and self.choices is not None and drawn not in self.choices
-        return json.loads(drawn) if is_list else drawn
+        # A choice may itself be text; what is no choice as it stands is in JSON.
+        is_json = isinstance(drawn, str) and self.choices is not None and drawn not in self.choices
+        return json.loads(drawn) if is_json else drawn
 
-    def allows(self, value: Any) -> bool:
-        """Whether a value is in the range, or one of the choices."""
+    def drawn(self, value: Any) -> Any:
+        """What Optuna would draw for a setting's value, or a section's; None if it can't."""
         if self.choices is not None:
-            # TOML and JSON have lists where choices are tuples.
-            return (tuple(value) if isinstance(value, list) else value) in self.choices
+            return next((self.key(one) for one in self.choices if _is(value, one)), None)
         low, high, whole = self._ends
-        return isinstance(value, int if whole else int | float) and low <= value <= high
+        allowed = isinstance(value, int if whole else int | float) and low <= value <= high
+        return value if allowed else None
 
     @property
     def first(self) -> Any:
@@ -271,7 +274,10 @@ class Search(Description):
         section = {"name": data, **self.data[data].settings}
         settings = self.recipe(model, data).on_data(section, data_dir, self.seed)
         for name, value in values.items():
-            settings = placed(settings, name, value)
+            # A table lays its settings over a section, which may have others.
+            inner = value if isinstance(value, dict) else {"": value}
+            for one, setting in inner.items():
+                settings = placed(settings, f"{name}.{one}".rstrip("."), setting)
         config = Config(**settings)
         if config.training.train_on == "both":
             raise ConfigError(
@@ -280,6 +286,14 @@ class Search(Description):
                 "once settings are chosen."
             )
         return config
+
+
+def _is(value: Any, choice: Any) -> bool:
+    """Whether a value is this choice, or a section has its settings."""
+    if isinstance(choice, dict):
+        return all(_is(value_at(value, name), one) for name, one in choice.items())
+    # TOML and JSON have lists where choices are tuples.
+    return (tuple(value) if isinstance(value, list) else value) == choice
 
 
 def value_at(settings: Any, name: str) -> Any:

@@ -232,12 +232,8 @@ class _Task:
         """
         # As TOML has them, because that is how settings of the space are named.
         recipe = tomllib.loads(self.config({}).to_toml())
-        known = {name: value_at(recipe, name) for name in self.space}
-        return {
-            name: bounds.key(known[name])
-            for name, bounds in self.space.items()
-            if bounds.allows(known[name])
-        }
+        drawn = {name: one.drawn(value_at(recipe, name)) for name, one in self.space.items()}
+        return {name: value for name, value in drawn.items() if value is not None}
 
     def spent(self) -> list[FrozenTrial]:
         """Trials that count against the budget: all that ended by themselves."""
