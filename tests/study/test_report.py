@@ -11,7 +11,7 @@ import gncn
 from gncn.base.errors import RunError
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.study.page import make_page, write_report
-from gncn.study.paper import PUBLISHED
+from gncn.study.paper import PUBLISHED, columns
 from gncn.study.plan import Evaluation, Targets
 from gncn.study.rows import sizes_of
 from gncn.study.summary import as_json, summarise
@@ -371,3 +371,17 @@ def test_sizes_are_those_that_a_model_has():
     assert "77,227,215" in page
     # Sorted as numbers in spite of their commas.
     assert ".replaceAll(',', '')" in page
+
+
+def test_completion_without_stored_images_is_silent_settling_or_iteration():
+    """And the paper's way is Eq 4, or iteration."""
+    alone, papers = (columns()[key].find for key in ("m_mse_alone", "m_mse_paper"))
+
+    def ways(**found):
+        return {"completion": {"ways": {way: {"m_mse": one} for way, one in found.items()}}}
+
+    network = ways(drift=31.0, silent=24.0, recall=21.0, combined=20.0)
+    assert (alone(network), papers(network)) == (24.0, 31.0)
+    autoencoder = ways(clamped=56.0, recall=25.0)
+    assert (alone(autoencoder), papers(autoencoder)) == (56.0, 56.0)
+    assert alone({}) is None

@@ -28,7 +28,7 @@ from gncn.measures.subject import Subject
 
 _N_SHOWN = 12
 _WAYS = {
-    "drift": "settles; missing pixels start at 0.5\nand move with the states",
+    "drift": "settles; missing pixels start at 0\nand move with the states",
     "silent": "settles; missing pixels send no errors",
     "clamped": "encodes and decodes what it has\ncompleted, again and again",
     "recall": "averages training images whose\ncodes predict what is visible",
@@ -105,6 +105,14 @@ def _papers(numbers: Numbers) -> Any:
     return clamped if drift is None else drift
 
 
+def _alone(numbers: Numbers) -> Any:
+    """M-MSE of the best way that remembers no training images: silent settling, or iteration."""
+    silent, clamped = (
+        within("completion", "ways", way, "m_mse")(numbers) for way in ("silent", "clamped")
+    )
+    return clamped if silent is None else silent
+
+
 def _ways_tried(numbers: Numbers) -> Any:
     """Which ways of completing were tried; None if none was."""
     found = within("completion")(numbers)
@@ -125,6 +133,7 @@ class Completion(MissingMeasure):
 
     columns = (
         Column("m_mse", "M-MSE, best way", _best),
+        Column("m_mse_alone", "M-MSE, no stored images", _alone),
         Column("m_mse_paper", "M-MSE, the paper's way", _papers, published="m_mse"),
     )
     conditions = (
