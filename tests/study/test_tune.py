@@ -539,6 +539,29 @@ def test_half_a_line_of_a_killed_process_is_removed(pretence, tmp_path):
     assert tuning.tune(search(trials=7), "gncn", "digits", tmp_path)["trials_spent"] == 7
 
 
+def test_only_settings_that_are_read_make_another_search(pretence, tmp_path):
+    """A version of the library with more settings of measures goes on with an older journal."""
+    task = tuning._Task(search(), "gncn", "digits", tmp_path, None, lambda _: None)
+    measuring = task.description()["measuring"]
+    assert measuring == {"seed": 0}
+    known = task.study.user_attrs["search"]
+    task.study.set_user_attr("search", known | {"measuring": {"n_samples": 3, "unknown": 4}})
+    assert tuning.tune(search(), "gncn", "digits", tmp_path)["trials_spent"] == 5
+    task.study.set_user_attr("search", known | {"measuring": {"seed": 1}})
+    with pytest.raises(RunError, match=r"begun with another search \(changed: measuring\)"):
+        tuning.tune(search(), "gncn", "digits", tmp_path)
+    reads = {**SEARCH, "objective": {"columns": ["bce", "log_likelihood"], "combine": "worst"}}
+    reads["data"] = {"digits": {"yardsticks": {"bce": 10.0, "log_likelihood": -20.0}}}
+    for n_samples, changed in ((5000, ["a"]), (9, ["a", "measuring"])):
+        other = Search(**reads, measuring={"n_samples": n_samples})
+        task = tuning._Task(other, "gncn", "digits", tmp_path / "other", None, lambda _: None)
+        assert task.description()["measuring"]["n_samples"] == n_samples
+        older = {"a": 1, **task.description(), "measuring": {}}
+        assert task._changes(older, task.description()) == changed
+        for file in (tmp_path / "other").glob("*.journal"):
+            file.unlink()
+
+
 def test_a_file_that_is_no_journal_is_left_as_it_is(pretence, tmp_path):
     (tmp_path / "digits-gncn.journal").write_text("notes", encoding="utf-8")
     with pytest.raises(RunError, match=r"digits-gncn.journal is damaged: its last line has no end"):

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cached_property, partial
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,16 @@ from gncn.base.locks import alone
 from gncn.base.progress import Report
 from gncn.data import Dataset
 from gncn.runs.train import train
-from gncn.study.columns import check_measurable, development_data, measure_columns
+from gncn.study.columns import (
+    check_measurable,
+    development_data,
+    measure_columns,
+    measures_read,
+)
 from gncn.study.journal import FINALS, SECONDS, locks_of, read_journal
 from gncn.study.record import make_running
 from gncn.study.run import Watch
-from gncn.study.search import Search, SearchData, combined, value_at
+from gncn.study.search import Search, SearchData, TrialMeasuring, combined, value_at
 from gncn.training.history import EpochRecord
 
 _TENTHS = 10
@@ -158,12 +164,26 @@ class _Task:
             "model": entry.model_dump(mode="json", exclude={"space", "space_on"}),
             "space": {name: bounds.resolved() for name, bounds in self.space.items()},
             "budget": self.budget.model_dump(mode="json", exclude={"trials", "finalists"}),
-            "measuring": self.search.measuring.resolved(),
+            "measuring": self._measuring(self.search.measuring),
             "seed": self.search.seed,
             "objective": self.search.objective.model_dump(mode="json"),
             "wanted": self.wanted.model_dump(mode="json", include={"yardsticks", "enough"}),
             "data": self.images.fingerprint,
         }
+
+    def _measuring(self, measuring: TrialMeasuring) -> dict[str, Any]:
+        """Settings of what is measured; others don't count."""
+        measures = {*chain(*measures_read(self.columns).values())}
+        return {"seed": measuring.seed, **measuring.settings_of(measures)}
+
+    def _changes(self, known: dict[str, Any], described: dict[str, Any]) -> list[str]:
+        """What a search differs in from the one that a journal was begun with."""
+        told, usual = known.get("measuring", {}), self._measuring(TrialMeasuring())
+        # A setting that the journal doesn't know is newer than the journal, and had its default.
+        known = known | {"measuring": {name: told.get(name, one) for name, one in usual.items()}}
+        # There and back through JSON, as the journal has it.
+        known, now = (json.loads(json.dumps(one)) for one in (known, described))
+        return sorted(key for key in {*known, *now} if known.get(key) != now.get(key))
 
     @interrupts_held()
     def _study(self) -> optuna.Study:
@@ -182,12 +202,10 @@ class _Task:
                 "damaged. Restore it, or begin a new search with another --out."
             )
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=self.budget.random_trials)
-        known, described = study.user_attrs.get("search"), self.description()
-        if known is None:
+        described = self.description()
+        if "search" not in study.user_attrs:
             study.set_user_attr("search", described)
-        # There and back through JSON, as the journal has it.
-        elif known != json.loads(json.dumps(described)):
-            changed = [key for key, value in described.items() if known.get(key) != value]
+        elif changed := self._changes(study.user_attrs["search"], described):
             raise RunError(
                 f"{journal} was begun with another search (changed: {', '.join(changed)}). Restore "
                 "it, or begin a new one with another --out."
