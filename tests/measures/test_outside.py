@@ -123,7 +123,8 @@ def test_it_is_an_objective_of_a_search(registered, tmp_path):
         name="made",
         budget={"trials": 1, "random_trials": 1},
         measuring={"scale": 10.0},
-        data={"digits": {"targets": {"brightness": 1.0}}},
+        objective={"columns": ["brightness"]},
+        data={"digits": {"yardsticks": {"brightness": 1.0}}},
         models={
             "gncn": {
                 "preset": "digits",
