@@ -172,7 +172,7 @@ def test_evaluate_measures_what_is_asked_for(trained):
     per_image = load_file(folder / "per-image-validation.safetensors")["log_likelihood"]
     assert per_image.shape == (200,)
     assert per_image.mean() == pytest.approx(found["mean"], abs=1e-3)
-    again = run("evaluate", folder, "--only", "sparsity", "--components", 5, "--samples", 500)
+    again = run("evaluate", folder, "--only", "sparsity")
     assert again.returncode == 0, again.stderr
     remeasured = json.loads((folder / "metrics-validation.json").read_text(encoding="utf-8"))
     seconds = metrics.pop("seconds")
@@ -189,7 +189,7 @@ def test_evaluate_measures_what_is_asked_for(trained):
 def test_evaluate_brackets_the_likelihood_and_measures_yardsticks(tmp_path):
     folder = tmp_path / "run"
     assert run("train", *FAST, "--out", folder).returncode == 0
-    options = ("--only", "tight", "--only", "yardsticks", "--components", 5, "--samples", 500)
+    options = ("--only", "tight", "--only", "yardsticks", "--components", 5)
     done = run("evaluate", folder, *options, "--json")
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)
@@ -218,7 +218,7 @@ def test_evaluate_drops_earlier_numbers_only_when_told(trained, tmp_path):
     assert found["settings"]["n_components"] == [3]
     assert "sparsity" not in found
     (folder / "metrics-validation.json").write_text("{", encoding="utf-8")
-    damaged = run("evaluate", folder, "--only", "sparsity", "--components", 3)
+    damaged = run("evaluate", folder, "--only", "sparsity")
     assert damaged.returncode == 2
     assert "can't be read" in re.sub(r"\s+", " ", damaged.stderr)
 

@@ -132,11 +132,12 @@ name = "small"
 trials = 4
 random_trials = 2
 max_synapses = 100000
-[data.digits]
-targets = { bce = 10.0 }
+[objective]
+columns = ["bce"]
+[data.digits.yardsticks]
+bce = 10.0
 [models.gncn]
 preset = "digits"
-columns = ["bce"]
 settings.training.n_epochs = 2
 settings.network = { sizes = [12, 8], group_size = 4, max_norm = [4.0, 1.0] }
 [models.gncn.space]
