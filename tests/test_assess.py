@@ -361,3 +361,23 @@ def test_parts_are_the_same_when_new_and_when_kept(tmp_path):
         assert part["tuple"] == [1, 2]
         assert (part["number"].dtype, part["number"]) == (np.float32, 0.5)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_folder_keeps_is_told(folder):
+    assert assessing.kept(folder, "validation", 0) == "nothing had been measured yet."
+    numbers = folder.path / "metrics-test-1.json"
+    numbers.write_text('{"seconds": {"probe": 1.0, "sparsity": 2.0}}', encoding="utf-8")
+    known = f"{numbers} holds what was measured: probe, sparsity."
+    assert assessing.kept(folder, "test", 1) == known
+    numbers.write_text('{"seconds": {}}', encoding="utf-8")
+    assert assessing.kept(folder, "test", 1) == "nothing had been measured yet."
+
+
+@pytest.mark.parametrize("key", ["seconds", "settings"])
+def test_numbers_that_are_no_table_are_damaged(folder, data, monkeypatch, key):
+    pretend(monkeypatch, [])
+    assess(folder, data, split="validation", only=["sparsity"])
+    path = folder.path / "metrics-validation.json"
+    path.write_text(json.dumps(measured(folder) | {key: [1]}), encoding="utf-8")
+    with pytest.raises(RunError, match=rf"'{key}' must be an object; received \[1\]"):
+        assess(folder, data, split="validation", only=["sparsity"])

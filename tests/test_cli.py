@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from typing import NamedTuple, get_args
 from unittest import mock
 
@@ -20,11 +21,16 @@ from tests.golden.stored import FORMATS
 
 import gncn
 from command import call
+from gncn import cli
+from gncn.base import interrupts
+from gncn.base.arrays import Notice
 from gncn.base.screen import console
 from gncn.cli.app import app
 from gncn.cli.options import print_json
 from gncn.runs.folder import RunFolder
 from gncn.runs.priors import load_mixture
+from gncn.training.history import EpochRecord, SplitRecord
+from gncn.training.progress import Fit, Interrupted
 
 FAST = ["--preset", "digits", "--epochs", "2", "--set", "network.sizes=[12,12,12]"]
 FAST += ["--set", "network.group_size=4"]
@@ -467,3 +473,93 @@ def test_numbers_out_of_range_are_refused_before_settling(option, value, tmp_pat
     if (option, value) != ("--tolerance", HUGE):
         assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_a_stream_that_a_shell_has_closed_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["gncn", "--version"])
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", None)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        assert sys.stdout.name == os.devnull
+        sys.stdout.close()
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("gncn.cli.app.app", mock.Mock(side_effect=KeyError("a defect")))
+    with pytest.raises(KeyError, match="a defect"):
+        run("--version")
+
+
+def test_notices_are_sentences_and_other_warnings_as_ever(capsys):
+    old = ("it is old", DeprecationWarning, "mine.py", 3)
+    cli._show_warning(*old)
+    assert capsys.readouterr().err == warnings.formatwarning(*old)
+    cli._show_warning(Notice("They are 8-bit."), Notice, "mine.py", 3)
+    assert capsys.readouterr().err == "They are 8-bit.\n"
+
+
+def test_misuse_is_told_with_its_usage_where_there_is_one(capsys):
+    class MisuseError(Exception):
+        ctx = None
+
+        def format_message(self):
+            return str(self)
+
+    cli._print_misuse(MisuseError(""))  # help has been printed
+    assert capsys.readouterr().err == ""
+    cli._print_misuse(MisuseError("too much"))
+    assert capsys.readouterr().err == "Error: too much\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["train"],
+            "Give --out RUN to begin a run, or --resume RUN to go on with one; received ",
+        ),
+        (["train", "--out", "a", "--resume", "b"], "to go on with one; received both."),
+        (
+            ["export", "nowhere", "--out", "a.npz", "--data", "b.npy", "--data-dir", "."],
+            "Give --data or --data-dir, not both: the images are from one of them.",
+        ),
+    ],
+)
+def test_options_that_exclude_each_other(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_training_that_ends_before_its_first_epoch_draws_nothing(tmp_path, monkeypatch):
+    began = []
+    one = SplitRecord(error=1.0, discrepancy=-1.0, layer_discrepancy=(), sparsity=())
+    record = EpochRecord(
+        trial=0, epoch=1, error_name="bce", seconds=1.0, train=one, validation=one, test=one
+    )
+
+    def stopped(folder, config, data, **options):
+        if not began:
+            folder.on_epoch([record], config.models(data))  # there is a folder to go on with
+        began.append((folder.path, config.training.n_epochs))
+        raise Interrupted(Fit((), (), "interrupted", ()))
+
+    monkeypatch.setattr("gncn.runs.train.train_run", stopped)
+    ended = SystemExit(128 + signal.SIGINT)  # instead of ending the process
+    monkeypatch.setattr(interrupts._Guard, "end", mock.Mock(side_effect=ended))
+    drawn = mock.Mock()
+    monkeypatch.setattr("gncn.runs.drawing.draw_run", drawn)
+    folder = tmp_path / "run"
+    done = run("train", *FAST, "--out", folder, "--json")
+    assert done.returncode == 128 + signal.SIGINT
+    found = {"run": str(folder), "status": "interrupted", "last_epoch": []}
+    assert json.loads(done.stdout) == found
+    assert "goes on after" not in done.stderr
+    done = run("train", "--resume", folder, "--epochs", 3)
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stdout == ""
+    assert "goes on after epoch 1 of 3" in done.stderr
+    assert began == [(folder, 2), (folder, 3)]
+    assert not drawn.called

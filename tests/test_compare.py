@@ -217,3 +217,12 @@ def test_numbers_of_another_model_are_refused(tmp_path):
     gncn.save(folder.model(1), folder.trial(0))
     with pytest.raises(RunError, match="was measured of another model.*--split test --trial 0"):
         compare([folder.path])
+
+
+def test_a_run_that_does_not_say_its_model_is_damaged(runs):
+    path = runs["rae"] / "run.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    for harm in ({"model": 3}, {"n_synapses": "many"}):
+        path.write_text(json.dumps(about | harm), encoding="utf-8")
+        with pytest.raises(RunError, match="rae doesn't say what model it holds: its run.json"):
+            compare([runs["rae"]])

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.progress import Progress
 
 from budget import examples
 from gncn.base.errors import ConfigError, DataError
-from gncn.data import Dataset, Split, binarise, from_arrays, load_file
+from gncn.data import Dataset, Split, binarise, from_arrays, load_file, locate, stored
+from gncn.data.given import as_split
 from gncn.data.types import split_off
 
 unit_images = hnp.arrays(
@@ -241,6 +243,20 @@ class TestFromArrays:
         kept = np.concatenate([data.train.images, data.validation.images, data.test.images])
         assert np.array_equal(np.sort(kept, axis=0), np.sort(images, axis=0))
 
+    def test_channels_are_drawn_one_above_the_other_where_they_come_first(self):
+        images = np.random.default_rng(0).integers(0, 2, (9, 3, 5, 7))
+        data = from_arrays(images)
+        assert data.image_shape == (15, 7)
+        last = from_arrays(np.moveaxis(images, 1, -1))
+        assert last.image_shape == (5, 21)
+
+    def test_labels_are_text_in_all_splits_or_in_none(self):
+        named = {"train_labels": ["a", "b"] * 3, "test_images": bits(2)}
+        data = from_arrays(bits(6), test_labels=["b", "c"], n_validation=1, **named)
+        assert (data.class_names, data.test.labels.tolist()) == (("a", "b", "c"), [1, 2])
+        with pytest.raises(DataError, match=r"or in none; labels of \['test'\] are numbers"):
+            from_arrays(bits(6), test_labels=[0, 1], n_validation=1, **named)
+
     def test_booleans_are_taken(self):
         data = from_arrays(bits(10).astype(bool), test_images=bits(3).astype(bool))
         assert np.array_equal(data.test.images, bits(3))
@@ -361,3 +377,44 @@ class TestLoadFile:
             load_file(tmp_path / "none.npz")
         with pytest.raises(DataError, match=r"Expected a \.npy or \.npz"):
             load_file(tmp_path / "image.png")
+
+
+def test_an_unknown_rule_is_refused(unchecked):
+    with pytest.raises(ConfigError, match="Unknown binarisation rule 'treshold'.*Did you mean"):
+        binarise(np.full((2, 2), 0.5, np.float32), "treshold")
+
+
+def test_splits_hold_types_that_are_known(unchecked):
+    with pytest.raises(DataError, match=r"uint8 \(binary\) or float32 .*; received float64"):
+        Split(np.zeros((2, 3)))
+    with pytest.raises(DataError, match=r"int32 of shape \(2,\).*; received int64 of shape \(2,\)"):
+        Split(bits(2), np.arange(2))
+    with pytest.raises(DataError, match=r"received int32 of shape \(3,\)"):
+        Split(bits(2), np.arange(3, dtype=np.int32))
+
+
+def test_labels_that_are_given_replace_those_of_a_split():
+    split = Split(bits(3), np.array([2, 0, 1], np.int32))
+    assert as_split(split, binary=True) == (split, None)
+    found, names = as_split(split, ["b", "a", "b"], binary=True)
+    assert (found.labels.tolist(), names) == ([1, 0, 1], ("a", "b"))
+    np.testing.assert_array_equal(found.images, split.images)
+
+
+def test_what_fills_more_than_half_of_the_memory_is_refused():
+    stored._check_memory(1)
+    with pytest.raises(DataError, match="Arrays of 1,152,921,504,606,846,976 bytes are too large"):
+        stored._check_memory(1 << 60)
+
+
+def test_a_download_ends_where_the_file_can_have_no_more():
+    progress = Progress(disable=True)
+    bar = locate._Bar(progress, "a file", most=10)
+    bar.total = 10
+    bar.update(10 + locate._CHUNK_BYTES)
+    with pytest.raises(OSError, match="it sends more than the file can have"):
+        bar.update(1)
+    bar.reset()
+    assert progress.tasks[0].completed == 0
+    bar.update(10 + locate._CHUNK_BYTES)
+    assert progress.tasks[0].completed == 10 + locate._CHUNK_BYTES

@@ -9,7 +9,9 @@ from tests.golden.stored import FORMATS
 
 import gncn
 from gncn.base.errors import ConfigError, RunError
-from gncn.measures import Subject, as_measurable, make_measures
+from gncn.baselines.pixel_mixture import PixelMixture
+from gncn.evaluation.mixture import mixture_from_moments
+from gncn.measures import Result, Subject, as_measurable, make_measures
 from gncn.runs.folder import RunFolder
 
 IMAGES = np.random.default_rng(0).integers(0, 2, (60, 16)).astype(np.uint8)
@@ -156,3 +158,20 @@ def test_public_names_are_all_there_and_nothing_else():
         assert getattr(gncn, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nonesuch'"):
         _ = gncn.nonesuch
+
+
+def test_numbers_of_real_valued_images_have_rows_of_their_own():
+    rows = gncn.Evaluation({"squared_error": 0.123456}).rows
+    assert [tuple(row) for row in rows] == [("squared error", "0.1235", "of reconstructions")]
+    (row,) = gncn.Evaluation({"bce": 12.5}).rows
+    assert row[:2] == ("reconstruction BCE", "12.50 nats")
+
+
+def test_a_mixture_reconstructs_nothing(data, monkeypatch):
+    moments = np.ones(1), np.full((1, 16), 0.5), np.ones((1, 16))
+    mixture = PixelMixture(mixture_from_moments(*moments), 0.01, "means")
+    taken = Result({"samples": {"n": 3}})
+    monkeypatch.setattr("gncn.runs.evaluation.measured", lambda *_: taken)
+    found = gncn.evaluate(mixture, data, only=["samples"], split="test")
+    assert found["samples"] == {"n": 3}
+    assert not {"bce", "squared_error"} & {*found}

@@ -11,6 +11,7 @@ import pytest
 import gncn
 from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.base.files import UNFINISHED
+from gncn.runs.export import _layers
 from test_cli import FAST, run
 
 IMAGES = (np.random.default_rng(0).random((60, 9)) < 0.4).astype(np.uint8)
@@ -141,6 +142,13 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         gncn.export(NETWORK, path, DATA, layer="all")
     assert path.read_bytes() == before
     assert not list(tmp_path.glob(f"{UNFINISHED}*"))
+
+
+def test_a_layer_is_counted_from_1():
+    assert [_layers(layer, 3) for layer in (None, 1, 3, "all")] == [[3], [1], [3], [1, 2, 3]]
+    for wrong in (0, 4, "top"):
+        with pytest.raises(ConfigError, match=f"from 1 to 3, 'all', or None.*received {wrong!r}"):
+            _layers(wrong, 3)
 
 
 @pytest.mark.slow

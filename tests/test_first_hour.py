@@ -5,9 +5,12 @@ import dataclasses
 import io
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 from unittest import mock
 
 import jax.numpy as jnp
@@ -18,6 +21,7 @@ from PIL import Image
 from rich.text import Text
 from tests.golden.stored import FORMATS
 
+import _gncn
 import _gncn_names
 import gncn
 from _gncn import COMMANDS
@@ -27,6 +31,8 @@ from gncn.base.errors import ConfigError, RunError, did_you_mean, unknown_choice
 from gncn.base.files import place, read_json
 from gncn.cli import options
 from gncn.cli.app import app
+from gncn.cli.config import _shown
+from gncn.cli.view import _warn_of_growth
 from gncn.core.states import grows
 from gncn.data import dataset_names
 from gncn.figures.network import steps_of_change
@@ -122,6 +128,28 @@ def test_config_lists_options():
     human = run("config", "group_size")
     assert "Neurons K of a column" in human.stdout
     assert human.stderr == ""
+    parts = {one["name"]: one["default"] for one in json.loads(run("config", "--json").stdout)}
+    assert parts["settling.settler"] == "euler"
+
+
+def test_config_has_a_table_for_each_section():
+    tables = re.split(r"^(above all sections|\[\w+\]) *$", run("config").stdout, flags=re.MULTILINE)
+    found = dict(zip(tables[1::2], tables[2::2], strict=True))
+    listed = {}
+    for one in all_options():
+        title = f"[{one.section}]" if one.section else "above all sections"
+        listed.setdefault(title, []).append(one.name.split(".")[-1])
+    assert {*found} == {*listed}
+    for title, names in listed.items():
+        rows = [row.split("│")[1].strip() for row in found[title].splitlines() if "│" in row]
+        assert [name for name in rows if name] == names
+
+
+def test_what_an_option_without_a_default_shows():
+    option = all_options()[0]._replace(default=None, needed=False)
+    assert _shown(option) == "–"
+    assert _shown(option._replace(needed=True)) == "required"
+    assert _shown(option._replace(default=(1, 2))) == "[1, 2]"
 
 
 def start(code, *arguments):
@@ -150,6 +178,71 @@ def test_help_and_version_do_not_import_the_package():
         done = start(["-c", code], asked)
         assert done.stdout.endswith("0 False\n"), done.stderr
     assert f"gncn {gncn.__version__}" in done.stdout
+
+
+def test_help_is_answered_with_the_status_of_the_whole_command(monkeypatch, capsys):
+    for arguments in ([], ["--help"]):
+        monkeypatch.setattr(sys, "argv", ["gncn", *arguments])
+        assert _gncn._answered(arguments) == run(*arguments).returncode
+        out = capsys.readouterr().out
+        assert all(f" {name} " in out for name in COMMANDS)
+    assert run().returncode == 2
+    assert _gncn._answered(["train", "--help"]) is None  # is for the package to say
+    broken = SimpleNamespace(version=mock.Mock(side_effect=OSError("no metadata")))
+    monkeypatch.setattr(_gncn, "metadata", broken)
+    monkeypatch.setattr(sys, "argv", ["gncn", "--version"])
+    assert _gncn._answered(["--version"]) is None
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "said"),
+    [
+        (None, 0, ""),
+        (SystemExit(3), 3, ""),
+        (
+            RuntimeError("Unable to initialize backend 'abacus':\nmore of it"),
+            2,
+            "Error: JAX_PLATFORMS='abacus' in the environment: Unable to initialize backend "
+            "'abacus':\n",
+        ),
+    ],
+)
+def test_what_the_environment_got_wrong_is_one_sentence(monkeypatch, capsys, ends, status, said):
+    monkeypatch.setenv("JAX_PLATFORMS", "abacus")
+    monkeypatch.setattr("gncn.cli.main", mock.Mock(side_effect=ends))
+    assert _gncn._done() == status
+    assert capsys.readouterr().err == said
+    defect = RuntimeError("a defect, and not of JAX_PLATFORMS")
+    monkeypatch.setattr("gncn.cli.main", mock.Mock(side_effect=defect))
+    with pytest.raises(RuntimeError, match="a defect"):
+        _gncn._done()
+
+
+def test_the_process_ends_with_the_status_and_leaves_ignored_signals_alone(monkeypatch, capsys):
+    heard, ended, ignored = {}, [], getattr(signal, "SIGHUP", None)
+    answers = {signal.SIGINT: signal.SIG_DFL, ignored: signal.SIG_IGN}
+    monkeypatch.setattr(signal, "getsignal", lambda number: answers.get(number))
+    monkeypatch.setattr(signal, "signal", heard.__setitem__)
+    tidied = SimpleNamespace(_run_exitfuncs=lambda: ended.append("tidied"))
+    monkeypatch.setattr(_gncn, "atexit", tidied)
+    monkeypatch.setattr(_gncn.os, "_exit", ended.append)
+    monkeypatch.setattr(_gncn, "_done", lambda: 7)
+    monkeypatch.setattr(_gncn, "_answered", lambda _: None)
+    _gncn.main()
+    monkeypatch.setattr(_gncn, "_answered", lambda _: 0)
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", None)  # as by `>&-`
+        _gncn.main()
+    assert ended == ["tidied", 7, "tidied", 0]
+    assert heard == {signal.SIGINT: _gncn._leave, signal.SIGTERM: _gncn._leave}
+    monkeypatch.setattr(_gncn, "_answered", mock.Mock(side_effect=KeyError("COMP_WORDS")))
+    with pytest.raises(KeyError):
+        _gncn.main()
+    monkeypatch.setenv("_GNCN_COMPLETE", "complete_zsh")
+    _gncn.main()
+    assert ended[-1] == 2
+    assert "Error: _GNCN_COMPLETE='complete_zsh' asks for the comp" in capsys.readouterr().err
 
 
 def completed(line):
@@ -275,6 +368,33 @@ def stored(tmp_path_factory):
     return shutil.copytree(FORMATS / "run", tmp_path_factory.mktemp("runs") / "run")
 
 
+def test_growth_that_no_excitation_explains_has_other_advice():
+    calm = gncn.build(gncn.chain((4, 3, 2)), seed=0)
+    said = _warn_of_growth(calm, np.array([1.0, 7.0, -3.0]))
+    assert "ψ rose to 7.0 at step 1 and fell to -3 at step 2" in said
+    assert said.endswith("Smaller steps may help: train with a smaller settling.step_size.")
+    rivals = gncn.chain((4, 4), competition="columns", group_size=2)
+    excited = gncn.build(rivals, seed=0, self_excitation=0.5, leak=0.1)
+    said = _warn_of_growth(excited, np.array([1.0, 7.0, -3.0]))
+    assert "In layer 1 excitation (" in said
+    assert "Smaller steps" not in said
+
+
+def test_a_training_that_was_interrupted_is_pointed_out_before_it_is_measured(
+    tmp_path, monkeypatch
+):
+    folder = shutil.copytree(FORMATS / "run", tmp_path / "run")
+    about = read_json(folder / "run.json") | {"status": "interrupted"}
+    (folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
+    stop = mock.Mock(side_effect=RunError("enough"))
+    monkeypatch.setattr("gncn.runs.assess.assess", stop)
+    done = run("evaluate", folder)
+    assert done.returncode == 2
+    unfinished, *_, last = done.stderr.splitlines()
+    assert "was interrupted after epoch" in unfinished
+    assert last == "Error: enough"
+
+
 def test_settle_says_that_states_grow_and_what_to_do(stored, monkeypatch):
     network = RunFolder.open(stored).network()
     excited = [
@@ -290,6 +410,12 @@ def test_settle_says_that_states_grow_and_what_to_do(stored, monkeypatch):
     assert "figure" not in done.stdout
 
 
+def test_an_animation_is_of_two_kinds():
+    network = gncn.build(gncn.chain((4, 3)), seed=0, n_settle_steps=2)
+    with pytest.raises(ConfigError, match=r"is a \.gif or \.html file; received 'a.mp4'"):
+        gncn.animate(network, np.zeros(4), "a.mp4")
+
+
 @pytest.mark.slow
 def test_an_animation_shows_every_step(tmp_path):
     network, image = small(0.2), (np.arange(16) % 3 == 0).astype(np.float32)
@@ -298,8 +424,6 @@ def test_an_animation_shows_every_step(tmp_path):
         assert gif.n_frames == 6
     page = gncn.animate(network, image.reshape(4, 4), tmp_path / "a.html", n_settle_steps=2)
     assert "<!doctype html>" in page.read_text(encoding="utf-8")[:20]
-    with pytest.raises(ConfigError, match=r"a \.gif or \.html file; received '.*a\.mp4'"):
-        gncn.animate(network, image, tmp_path / "a.mp4")
 
 
 @pytest.mark.slow
@@ -344,6 +468,19 @@ def test_the_data_sets_fit_into_80_columns():
     assert max(map(len, out.getvalue().splitlines())) <= 80
     for whole in ("available", "scikit-learn", "58000+2000+10000", "┃ classes ┃"):
         assert whole in out.getvalue()
+
+
+def test_off_a_terminal_the_bar_speaks_after_a_minute(monkeypatch):
+    said, clock = [], iter([0.0, 59.0, 61.0, 61.0, 100.0])
+    monkeypatch.setattr("gncn.training.bar.say", said.append)
+    bar = ProgressBar(screen.Screen(file=io.StringIO()))
+    monkeypatch.setattr("gncn.training.bar.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    bar.on_start(Start(2, 4))
+    bar.on_batch(0)
+    assert said == []
+    bar.on_batch(1)
+    bar.on_batch(2)
+    assert said == ["50% of epoch 1, about 3 min 03 s left"]
 
 
 @pytest.fixture
@@ -456,3 +593,16 @@ def test_numbers_of_other_images_are_hinted_at(tmp_path):
     (hint,) = hints(found)
     assert hint.startswith("Of run1 `gncn evaluate` measured validation images only")
     assert "--split validation" in hint
+
+
+def test_runs_without_curves_are_compared_without_a_figure(tmp_path, monkeypatch):
+    found = comparison(tmp_path)
+    (tmp_path / "run1").mkdir()
+    (tmp_path / "run1" / "metrics-validation.json").touch()
+    monkeypatch.setattr("gncn.study.compare.compare", lambda *_, **__: found)
+    done = run("compare", tmp_path / "run0", tmp_path / "run1", "--format", "markdown")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{render(found, 'markdown')}\n"
+    (hint,) = hints(found)
+    assert done.stderr.splitlines() == [hint]
+    assert not (tmp_path / "run0").exists()

@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from tests.golden.stored import FORMATS
 
 import gncn
 from gncn.base.errors import ConfigError, RunError
@@ -141,6 +142,24 @@ def test_a_run_goes_with_its_settings_and_numbers_but_not_its_places(hub, tmp_pa
     gncn.save(config.model_copy(update={"seed": 9}).models(data)[0], folder.trial(0))
     gncn.push_to_hub(folder.path, "me/run", licence="mit")  # its numbers are another model's
     assert not (repo / "metrics-test.json").exists()
+
+
+def test_a_stored_run_goes_with_the_numbers_of_its_own_model_alone(hub, tmp_path):
+    folder = shutil.copytree(FORMATS / "run", tmp_path / "run")
+    numbers = json.loads((folder / "metrics-test.json").read_text(encoding="utf-8"))
+    others = json.dumps(numbers | {"model": "0123456789ab", "split": "validation"})
+    gncn.push_to_hub(str(folder), "me/run", licence="mit")
+    repo = hub.home / "me" / "run"
+    before = {path.name: path.read_bytes() for path in repo.iterdir()}
+    (folder / "metrics-validation.json").write_text(others, encoding="utf-8")
+    gncn.push_to_hub(str(folder), "me/run", licence="mit")
+    assert {path.name: path.read_bytes() for path in repo.iterdir()} == before
+    assert json.loads((repo / "metrics-test.json").read_text(encoding="utf-8")) == numbers
+    assert 'name = "digits"' in (repo / "config.toml").read_text(encoding="utf-8")
+    card = (repo / "README.md").read_text(encoding="utf-8")
+    assert f"{numbers['bce']:.2f} nats" in card
+    assert "Measured on 297 test images" in card
+    same(gncn.from_pretrained("me/run"), gncn.load(folder))
 
 
 def test_another_model_takes_the_place_of_the_first(hub):

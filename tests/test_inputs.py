@@ -33,7 +33,7 @@ from gncn.evaluation.likelihood import importance_log_likelihood, prior_log_like
 from gncn.evaluation.proposals import Proposer
 from gncn.evaluation.protocols import StandardNormal, WithPrior
 from gncn.figures.style import GREYS as GREYS_LOOK
-from gncn.figures.style import shades
+from gncn.figures.style import new_figure, scatter_classes, shades
 from gncn.measures import Subject, as_measurable
 from gncn.measures.codes import probe_layer
 from gncn.measures.models import Generator
@@ -1093,3 +1093,32 @@ def test_figures_of_negative_values_diverge():
     assert shades(np.array([0.0, 7.0]))["vmax"] == 7
     look = shades(np.array([-3.0, 1.0]), np.array([np.nan, 2.0]))
     assert (look["cmap"], look["vmin"], look["vmax"]) == ("RdBu_r", -3, 3)
+
+
+def test_points_without_a_class_are_faint_and_many_classes_have_no_names():
+    points = np.arange(24.0).reshape(12, 2)
+
+    def drawn(labels):
+        axes = new_figure(3, 3).subplots()
+        scatter_classes(axes, points, labels)
+        return axes.collections, [text.get_text() for text in axes.texts]
+
+    for labels, n_groups, names in (
+        (None, 1, []),
+        (np.arange(12), 12, []),
+        (np.arange(12) % 2, 2, ["0", "1"]),
+    ):
+        groups, written = drawn(labels)
+        assert (len(groups), written) == (n_groups, names)
+        colours = {tuple(group.get_facecolor()[0]) for group in groups}
+        assert len(colours) == n_groups
+    groups, written = drawn(np.where(np.arange(12) < 3, -1, np.arange(12) % 2))
+    assert (len(groups), written) == (3, ["0", "1"])
+    np.testing.assert_array_equal(groups[0].get_offsets(), points[:3])
+
+
+@pytest.mark.parametrize("values", [["a", "b", "c"], np.array([1, 2, 3], "m8[s]")])
+def test_what_is_no_number_is_none_under_a_mask_either(values):
+    masked = np.ma.masked_array([values], mask=[[True, False, False]])
+    with pytest.raises(DataError, match="must be of a boolean, integer or floating type; received"):
+        gncn.from_arrays(masked)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from contextlib import suppress
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ import pytest
 
 import gncn
 from gncn.base import hardware
-from gncn.base.errors import MOST_SEED, ConfigError, GncnError, check_positive
+from gncn.base.arrays import as_codes
+from gncn.base.errors import MOST_SEED, ConfigError, DataError, GncnError, check_positive
 from gncn.baselines.blueprint import BackpropConfig, Blueprint, plan_blueprint
 from gncn.baselines.kinds import start_baseline
 from gncn.baselines.pixel_mixture import PixelMixtureConfig
@@ -296,3 +298,39 @@ def test_a_long_training_stays_bounded(preset, sizes):
         assert (norms <= (dense.max_norm or 1.0) + 1e-3).all()
     settled = gncn.settle(network, data.test.array[:100].astype(np.float32))
     assert all(np.abs(states).max() < 100 for states in settled.latents)
+
+
+def test_the_memory_that_counts_is_the_devices_or_the_least_that_is_allowed(monkeypatch):
+    asked = {"bytes_limit": 7_000}
+    device = SimpleNamespace(platform="gpu", memory_stats=lambda: asked)
+    with monkeypatch.context() as patch:
+        patch.setattr(hardware.jax, "local_devices", lambda: [device])
+        assert hardware._memory.__wrapped__() == 7_000
+        asked = None
+        assert hardware._memory.__wrapped__() is None
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (9_000, 9_000))
+    assert hardware._memory.__wrapped__() == 9_000
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert hardware._memory.__wrapped__() > 9_000
+
+
+def test_programs_are_kept_where_the_environment_says_or_in_a_folder(monkeypatch, tmp_path):
+    told = {}
+    monkeypatch.setattr(hardware.jax.config, "update", told.__setitem__)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    hardware.keep_compiled_programs(tmp_path)
+    assert told == {}
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    hardware.keep_compiled_programs(tmp_path)
+    assert told["jax_compilation_cache_dir"] == str(tmp_path)
+    assert told["jax_persistent_cache_min_compile_time_secs"] == 0
+
+
+def test_codes_of_a_program_become_single_precision():
+    codes = np.arange(6).reshape(3, 2)
+    found = jax.jit(lambda given: as_codes(given, 2))(codes)
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, codes)
+    with pytest.raises(DataError, match=r"shape \(n, 3\)"):
+        jax.eval_shape(lambda given: as_codes(given, 3), codes)

@@ -10,6 +10,7 @@ import pytest
 import gncn
 from folders import content
 from gncn.base.errors import ConfigError, RunError
+from gncn.runs import drawing
 from gncn.runs import folder as runs
 from gncn.runs.folder import RunFolder
 from gncn.runs.replacing import (
@@ -23,6 +24,7 @@ from gncn.runs.replacing import (
 from gncn.runs.train import train_run
 from gncn.study.compare import compare
 from gncn.training.fit import FitDivergenceError
+from gncn.training.history import EpochRecord, SplitRecord
 
 CONFIG = gncn.Config(
     data={"name": "digits"},
@@ -405,3 +407,32 @@ def test_a_kill_while_a_run_is_put_back_loses_nothing(tmp_path, data, n_moved):
         (path / RESTORING / relative).rename(path / relative)
     recover(path)
     assert content(path) == before
+
+
+def test_a_classifiers_weights_are_what_its_units_look_for(tmp_path, data, monkeypatch):
+    config = gncn.Config(model="dsrn", data={"name": "digits"}, backprop={"budget": 3000})
+    made = RunFolder.create(tmp_path / "run", config, data, overwrite=False)
+    one = SplitRecord(error=1.0, discrepancy=-1.0, layer_discrepancy=(), sparsity=())
+    record = EpochRecord(
+        trial=0,
+        epoch=1,
+        error_name="error_percent",
+        seconds=1.0,
+        train=one,
+        validation=one,
+        test=one,
+    )
+    made.on_epoch([record], config.models(data))
+    drawn = {}
+
+    def keep(path, *given):
+        drawn[path.stem] = given
+        return path
+
+    for name in ("draw_weights", "draw_learning_curve"):
+        monkeypatch.setattr(drawing, name, keep)
+    paths = drawing.draw_run(made, data)
+    assert paths == [made.figure("learning-curve"), made.figure("weights")]
+    weights, shape, _, what = drawn["weights"]
+    np.testing.assert_array_equal(weights, made.model().network.weights[0])
+    assert (shape, what) == ((8, 8), "hidden units of the first layer looks for")

@@ -687,3 +687,22 @@ def test_options_without_effect_are_refused(wiring, options, message):
 def test_wrong_training_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         gncn.TrainingConfig(**options)
+
+
+def test_a_configuration_of_another_kind_and_trainings_without_end_are_refused(unchecked):
+    network, data = gncn.build(gncn.chain((6, 4)), seed=0, n_settle_steps=2), images(13)
+    for wrong in ({"n_epochs": 3}, [3]):
+        with pytest.raises(ConfigError, match="config must be a `gncn.TrainingConfig`; received"):
+            gncn.fit(network, data, wrong)
+    endless = gncn.TrainingConfig(n_epochs=1_000_000, batch_size=1)
+    with pytest.raises(ConfigError, match="2,147,483,647 updates; received .*n_epochs=1,000,000"):
+        gncn.fit(network, images(2700), endless)
+
+
+def test_without_a_better_epoch_it_stops_and_keeps_the_best():
+    network = gncn.build(gncn.chain((6, 4)), seed=0, n_settle_steps=2)
+    plan = gncn.TrainingConfig(n_epochs=9, batch_size=20, patience=2, learning_rate=1e-30)
+    fit = gncn.fit(network, dataset(), plan)  # too small a rate to change anything
+    assert [record.kept for record in fit.history] == [True, False, False]
+    assert (fit.epochs_kept, fit.status) == ((1,), "finished")
+    assert len({record.validation.error for record in fit.history}) == 1

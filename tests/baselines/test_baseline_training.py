@@ -18,10 +18,13 @@ from gncn.evaluation.likelihood import importance_log_likelihood
 from gncn.evaluation.protocols import Decoder, StandardNormal, WithPrior
 from gncn.runs.assess import mean_statistics
 from gncn.runs.train import train
+from gncn.training.checkpoints import Checkpoints
 from gncn.training.epochs import Batch, average, run_epoch, unstack
 from gncn.training.examples import hold
 from gncn.training.fit import WORST_NATS_PER_PIXEL, FitDivergenceError
-from gncn.training.progress import Interrupted
+from gncn.training.history import EpochRecord, SplitRecord
+from gncn.training.kinds import ModelKind
+from gncn.training.progress import Fit, Interrupted
 from nets import Listens, rates
 from weighted import gaussians
 
@@ -348,3 +351,67 @@ def test_choosing_a_variance_ends_with_ctrl_c(few, interrupted):
 def test_wrong_variances_are_refused(variance):
     with pytest.raises(ConfigError, match=r"variance must be .*0.025 to 1.*received"):
         gncn.Config(model="gvae-cv", backprop={"variance": variance})
+
+
+class Pretended:
+    """Instead of training: ψ of the validation images by variance, or Ctrl-C."""
+
+    def __init__(self, psi, stop_at=None, history=True):
+        self.psi, self.stop_at, self.history = psi, stop_at, history
+
+    def __call__(self, run):
+        variance = run.backprop.variance
+        psi = self.psi[variance]
+        one = SplitRecord(error=1.0, discrepancy=psi, layer_discrepancy=(), sparsity=())
+        record = EpochRecord(
+            trial=0, epoch=1, error_name="bce", seconds=1.0, train=one, validation=one, test=one
+        )
+        if self.stop_at != variance:
+            return Fit((variance,), (record,), "finished", (1,))
+        raise Interrupted(Fit((variance,), (record,) * self.history, "interrupted", (1,)))
+
+
+def test_the_first_of_the_best_variances_is_chosen_and_ctrl_c_keeps_it():
+    run, told = with_variances(config("gvae-cv"), (1.0, 0.1, 0.5)), []
+    psi = {1.0: -5.0, 0.1: -3.0, 0.5: -3.0}
+    choice = choose_variance(run, Pretended(psi), lambda best: told.append(chosen(best)))
+    assert (chosen(choice), choice.fit.networks) == (0.1, (0.1,))
+    assert choice.validation == psi
+    assert told == [1.0, 0.1, 0.1]
+    with pytest.raises(Interrupted) as stopped:
+        choose_variance(run, Pretended(psi, stop_at=0.5))
+    assert (stopped.value.fit.networks, stopped.value.fit.status) == ((0.1,), "interrupted")
+    del told[:]
+    with pytest.raises(Interrupted) as stopped:  # in the first, of which there is an epoch
+        choose_variance(run, Pretended(psi, stop_at=1.0), told.append)
+    assert stopped.value.fit.networks == (1.0,)
+    assert [chosen(best) for best in told] == [1.0]
+    with pytest.raises(Interrupted) as stopped:
+        choose_variance(run, Pretended(psi, stop_at=1.0, history=False), told.append)
+    assert stopped.value.fit.history == ()
+    assert len(told) == 1
+
+
+def test_each_variance_has_checkpoints_of_its_own(few, monkeypatch, tmp_path):
+    seen, where = [], Checkpoints(tmp_path)
+
+    def pretended(self, one, data, callbacks, checkpoints):
+        seen.append(checkpoints and checkpoints.folder)
+        return Pretended({1.0: 1.0, 0.1: 2.0})(one)
+
+    monkeypatch.setattr(ModelKind, "train", pretended)
+    several, one = (with_variances(config("gvae-cv"), v) for v in ((1.0, 0.1), (0.1,)))
+    assert several.kind.train(several, few, (), where).networks == (0.1,)
+    one.kind.train(one, few, (), where)
+    several.kind.train(several, few)
+    names = [where.of(f"variance-{variance}").folder for variance in (1.0, 0.1)]
+    assert seen == [*names, where.folder, None, None]
+    assert len({*seen}) == 4
+    with pytest.raises(ConfigError, match=r"One model has one variance; received .*\(1.0, 0.1\)"):
+        several.models(few)
+
+
+def test_images_that_were_learned_from_choose_no_variance():
+    with pytest.raises(ConfigError, match=r"one first; received backprop.variance=\(1.0, 0.1"):
+        with_variances(config("gvae-cv", train_on="both"), (1.0, 0.1))
+    assert with_variances(config("gvae-cv", train_on="both"), (0.1,)).training.train_on == "both"

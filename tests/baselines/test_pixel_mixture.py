@@ -9,6 +9,7 @@ import pytest
 
 import gncn
 from gncn.base.errors import DataError
+from gncn.baselines import pixel_mixture
 from gncn.baselines.pixel_mixture import (
     PixelMixture,
     PixelMixtureConfig,
@@ -18,7 +19,9 @@ from gncn.baselines.pixel_mixture import (
 from gncn.data import Dataset, Split
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture import mixture_from_moments
+from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.protocols import Decoder, Prior, WithPrior
+from gncn.training.progress import Interrupted
 
 ALL = np.array(list(itertools.product([0, 1], repeat=4)), np.uint8)
 MEANS = np.array([[0.1, 0.9, 0.5, -0.3], [0.7, 0.2, 1.4, 0.6]])
@@ -95,3 +98,30 @@ def test_grey_images_are_refused():
         fit_pixel_mixture(data, PixelMixtureConfig())
     with pytest.raises(DataError, match="'gmm' models binary images"):
         gncn.Config(model="gmm").describe(data)
+
+
+@pytest.mark.parametrize("n_done", [0, 1])
+def test_ctrl_c_keeps_the_mixtures_of_the_seeds_before(digits, monkeypatch, n_done):
+    heard, fits = [], iter([fit_mixture] * n_done)
+
+    class Hears:
+        def on_epoch(self, records, networks):
+            heard.append(len(networks))
+
+        def on_end(self, fit):
+            heard.append(fit.status)
+
+    def stopped(*arguments, **options):
+        if (fit := next(fits, None)) is None:
+            raise KeyboardInterrupt
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(pixel_mixture, "fit_mixture", stopped)
+    config = PixelMixtureConfig(
+        n_components=2, covariance="diagonal", max_iterations=1, emission="means"
+    )
+    with pytest.raises(Interrupted) as caught:
+        fit_pixel_mixture(digits, config, seeds=[0, 1], callbacks=[Hears()])
+    fit = caught.value.fit
+    assert (len(fit.networks), len(fit.history), fit.status) == (n_done, n_done, "interrupted")
+    assert heard == [1] * n_done + ["interrupted"]

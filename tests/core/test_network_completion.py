@@ -7,7 +7,7 @@ import pytest
 
 import gncn
 from gncn.base.errors import ConfigError
-from gncn.core.completion import WAYS, Completer, SeenErrors
+from gncn.core.completion import WAYS, Completer, SeenErrors, _sharpness
 from gncn.evaluation.completion import complete
 from gncn.measures.models import SettleFrom, calibrated
 from oracle import Oracle
@@ -206,3 +206,11 @@ def test_a_program_may_be_given_the_mask(way):
     for visible in (VISIBLE, ~VISIBLE):
         np.testing.assert_allclose(inside(visible), fill(X, visible), rtol=1e-5, atol=1e-6)
     assert np.any(inside(VISIBLE) != inside(~VISIBLE))
+
+
+def test_a_sharpness_that_programs_are_given_stays_an_array():
+    given = jnp.float32(2.0)
+    assert _sharpness(given) is given
+    assert _sharpness(2) == 2.0
+    with pytest.raises(ConfigError, match="sharpness must be .*received 0"):
+        _sharpness(0)

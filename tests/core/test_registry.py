@@ -104,6 +104,7 @@ def test_an_unknown_kind_is_refused_with_all_kinds():
         ("likelihood", gncn.Gaussian, "group_size", "that of the competition 'columns'"),
         ("connection", gncn.Dense, "winners", "that of the activation 'k_winners'"),
         ("settler", gncn.Euler, "leak", "the description's own"),
+        ("likelihood", gncn.Gaussian, "output_gain", "the options of the data, which begin so"),
     ],
 )
 def test_an_option_that_means_something_else_next_to_it_is_refused(kind, base, option, owner):

@@ -14,15 +14,17 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils import check_random_state
 
 import gncn
 from budget import later
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, DataError
 from gncn.estimators import estimator as module
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.protocols import WithPrior
 from gncn.measures.models import as_measurable
 from gncn.training.epochs import Batch
+from gncn.training.history import EpochRecord, SplitRecord
 from nets import Listens
 from test_cli import run
 
@@ -373,3 +375,113 @@ def test_defaults_learn_digits():
     assert gncn.PixelMixture().fit(train).score(test) > -mean_image
     classifier = gncn.DSRN().fit(train, data.train.labels)
     assert classifier.score(data.test.images, data.test.labels) > 0.85
+
+
+class Seen(Exception):  # noqa: N818 (no error)
+    """Instead of training."""
+
+
+def learned_from(estimator, images, monkeypatch):
+    """The data that a training would get."""
+
+    def train(config, data, *, callbacks):
+        raise Seen(data)
+
+    monkeypatch.setattr(module, "train", train)
+    with pytest.raises(Seen) as seen:
+        estimator.fit(images)
+    return seen.value.args[0]
+
+
+def test_a_choice_is_made_by_images_that_are_not_learned_from(monkeypatch):
+    whole = learned_from(small(), IMAGES, monkeypatch)
+    np.testing.assert_array_equal(whole.train.images, IMAGES)
+    for estimator, n in (
+        (small(patience=1), 36),
+        (gncn.GVAECV(**CODER, variance=(0.05, 0.9), validation_fraction=0.25), 30),
+    ):
+        found = learned_from(estimator, IMAGES, monkeypatch)
+        assert (len(found.train), len(found.validation)) == (n, 40 - n)
+        both = np.concatenate([found.train.images, found.validation.images])
+        np.testing.assert_array_equal(np.unique(both, axis=0), np.unique(IMAGES, axis=0))
+    one = gncn.GVAECV(**CODER, variance=0.05, validation_fraction=0.25)
+    assert len(learned_from(one, IMAGES, monkeypatch).train) == 40
+    with pytest.raises(ConfigError, match="between 0 and 1; received 1.5"):
+        small(patience=1, validation_fraction=1.5).fit(IMAGES)
+
+
+def test_only_binary_models_see_images_through_a_threshold(monkeypatch):
+    values = np.random.default_rng(1).random((10, 16)).astype(np.float32)
+    seen = learned_from(small(), values, monkeypatch)
+    np.testing.assert_array_equal(seen.train.images, values >= 0.5)
+    seen = learned_from(small(likelihood="gaussian"), values, monkeypatch)
+    np.testing.assert_array_equal(seen.train.images, values)
+
+
+def test_a_model_that_is_not_fitted_is_kept_as_its_options():
+    again = pickle.loads(pickle.dumps(small(layer=1)))
+    assert again.get_params() == small(layer=1).get_params()
+    with pytest.raises(NotFittedError):
+        again.transform(IMAGES)
+
+
+def test_samples_may_have_a_seed_of_their_own(fitted):
+    expected = int(check_random_state(4).randint(2**31 - 1))
+    own = gncn.sample(fitted.model_, 3, prior=fitted.prior_, seed=expected)
+    np.testing.assert_array_equal(fitted.sample(3, random_state=4), own)
+    assert not np.array_equal(fitted.sample(3), own)
+
+
+def test_classes_are_numbered_and_stay_those_of_the_first_call(monkeypatch):
+    names, learned = np.array(["off", "on"])[IMAGES[:, 0]], []
+    one = SplitRecord(error=1.0, discrepancy=-1.0, layer_discrepancy=(), sparsity=())
+    record = EpochRecord(
+        trial=0, epoch=1, error_name="bce", seconds=1.0, train=one, validation=one, test=one
+    )
+
+    def learn(model, data, *_):
+        learned.append(data)
+        return model, None, record
+
+    monkeypatch.setattr(module, "learn_once", learn)
+    part = gncn.DSRN(budget=900)
+    with pytest.raises(DataError, match="must be passed on the first call to partial_fit"):
+        part.partial_fit(IMAGES, names)
+    with pytest.raises(DataError, match=r"lacks: \['on'\]"):
+        part.partial_fit(IMAGES, names, classes=["off", "other"])
+    part = gncn.DSRN(budget=900).partial_fit(IMAGES, names, classes=["on", "off"])
+    part.partial_fit(IMAGES[:5], np.full(5, "on"))
+    part.partial_fit(IMAGES, names, classes=["off", "on"])
+    assert part.classes_.tolist() == ["off", "on"]
+    assert [data.n_classes for data in learned] == [2, 2, 2]
+    np.testing.assert_array_equal(learned[0].train.labels, IMAGES[:, 0])
+    np.testing.assert_array_equal(learned[1].train.labels, np.ones(5))
+    with pytest.raises(DataError, match="is not the same as on last call to partial_fit"):
+        part.partial_fit(IMAGES, names, classes=["off", "other"])
+    assert len(learned) == 3
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "DSRN requires y to be passed, but the target y is None"),
+        (np.full(40, "on"), "needs at least two classes; y holds one class, 'on'"),
+        (np.arange(39) % 2, "X has 40 images, and y 39 classes"),
+        (np.linspace(0, 1, 40), "y must be text or whole numbers, one an image"),
+        (np.where(np.arange(40) < 9, np.nan, 1.0), "a class for each image; 9 of 40 are missing"),
+    ],
+)
+def test_classes_that_are_none_are_refused(y, message):
+    with pytest.raises(DataError, match=message):
+        gncn.DSRN(budget=900).fit(IMAGES, y)
+
+
+def test_a_part_that_replaces_the_presets_takes_its_own_options_alone():
+    one = gncn.GNCN(preset="mnist", settler=gncn.Momentum(momentum=0.5))._begin()
+    assert one.settling.settler == gncn.Momentum(momentum=0.5)
+    before = gncn.load_config(preset="mnist").network
+    assert (before.competition, before.group_size) == ("columns", (12, 14))
+    other = gncn.GNCN(preset="mnist", competition="band", band_width=3)._begin().network
+    assert (other.competition, other.band_width) == ("band", 3)
+    assert not hasattr(other, "group_size")
+    assert other.max_norm == before.max_norm

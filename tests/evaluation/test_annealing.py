@@ -291,8 +291,7 @@ def test_bad_options(options, message):
         Annealing(**options)
 
 
-@pytest.mark.slow
-def test_bad_input(continuous, some_images):
+def test_each_image_that_was_simulated_has_one_code(continuous, some_images):
     with pytest.raises(DataError, match="one code an image; received 3 for 10"):
         annealed_log_likelihood(
             continuous,
@@ -301,6 +300,10 @@ def test_bad_input(continuous, some_images):
             key=jax.random.key(0),
             proposal=off_proposal(continuous, 10, True),
         )
+
+
+@pytest.mark.slow
+def test_bad_input(continuous, some_images):
     with pytest.raises(DataError, match="leading axis of 10 images; received"):
         annealed_log_likelihood(
             continuous,

@@ -14,7 +14,7 @@ from sklearn.mixture import GaussianMixture
 import gncn.evaluation.mixture_fit
 import weighted
 from budget import examples, later
-from gncn.base.errors import ConfigError, DataError
+from gncn.base.errors import ConfigError, DataError, DivergenceError
 from gncn.evaluation.mixture import COVARIANCES
 from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture, log_joint
 from gncn.measures.subject import Subject
@@ -257,3 +257,11 @@ def test_bad_codes():
     codes[0, 0] = np.nan
     with pytest.raises(DataError, match="finite"):
         fit_mixture(codes, 2)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_likelihood_that_is_no_number_ends_em_with_advice(monkeypatch, value):
+    monkeypatch.setattr("scipy.special.logsumexp", lambda joint, axis: np.full(len(joint), value))
+    message = rf"likelihood became {value}. Increase regularisation=0.02, or scale the codes"
+    with pytest.raises(DivergenceError, match=message):
+        fit_mixture(clusters(40), 2, "diagonal", seed=0, regularisation=0.02)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gncn.core.likelihood import GaussianErrors
+from gncn.base.errors import ConfigError
+from gncn.core.likelihood import BernoulliErrors, FlatErrors, GaussianErrors
 from gncn.core.precision import Diagonal, Full, Unit
-from gncn.evaluation.pixels import BernoulliPixels, GaussianPixels
+from gncn.evaluation.pixels import BERNOULLI, BernoulliPixels, GaussianPixels, pixels_of
 
 RNG = np.random.default_rng(0)
 JACOBIAN = RNG.normal(size=(4, 2))
@@ -49,3 +50,9 @@ def test_gaussian_information_is_weighed_by_slopes_and_precision(kind, activatio
     moved = slopes[:, None] * JACOBIAN
     found = output.information(jnp.asarray(drive, jnp.float32), jnp.asarray(JACOBIAN, jnp.float32))
     np.testing.assert_allclose(found, moved.T @ matrix @ moved, rtol=1e-4)
+
+
+def test_pixels_without_a_density_are_refused():
+    assert pixels_of(BernoulliErrors()) is BERNOULLI
+    with pytest.raises(ConfigError, match="Bernoulli and Gaussian outputs; received FlatErrors"):
+        pixels_of(FlatErrors())

@@ -89,3 +89,9 @@ def test_codes_are_laid_out_whatever_their_units(scale):
     apart = np.linalg.norm(centres[0] - centres[1])
     for cluster, centre in zip((positions[:20], positions[20:]), centres, strict=True):
         assert np.linalg.norm(cluster - centre, axis=1).max() < apart
+
+
+def test_a_single_unit_is_as_sparse_as_can_be():
+    states = jnp.asarray([[0.0], [3.0], [-2.0]])
+    assert hoyer(states).tolist() == [1, 1, 1]
+    assert hoyer(jnp.asarray([[2.0, 2.0], [0.0, 5.0]])).tolist() == pytest.approx([0, 1])

@@ -154,3 +154,19 @@ def test_yardsticks_on_the_right_half_of_mnist():
     supervised = score(fit.completer)
     assert 18.6 < supervised < 19.6
     assert supervised < neighbours < 36.1
+
+
+def test_values_that_are_no_probabilities_are_standardised():
+    """A linear regressor of one epoch, whose answers are moved and stretched with the values."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(40, 32)).astype(np.float32)
+    heard, options = [], {"key": jax.random.key(1), "n_hidden": 4, "max_epochs": 1}
+    listening = {"on_epoch": lambda *news: heard.append(news), **options}
+    plain = fit_regressor(values, values, VISIBLE, **listening)
+    moved = fit_regressor(3 * values + 5, 3 * values + 5, VISIBLE, **options)
+    filled = complete(plain.completer, values, VISIBLE)
+    np.testing.assert_array_equal(filled[:, VISIBLE], values[:, VISIBLE])
+    scaled = complete(moved.completer, 3 * values + 5, VISIBLE)
+    np.testing.assert_allclose(scaled, 3 * filled + 5, atol=1e-2)
+    assert heard == [(1, plain.validation[0])]
+    assert moved.validation[0] == pytest.approx(9 * plain.validation[0], rel=1e-2)

@@ -9,8 +9,11 @@ import gncn
 from gncn.base.errors import ConfigError, DataError
 from gncn.baselines.blueprint import plan_blueprint
 from gncn.baselines.kinds import start_baseline
+from gncn.baselines.pixel_mixture import PixelMixture
+from gncn.evaluation.mixture import mixture_from_moments
 from gncn.evaluation.protocols import StandardNormal
 from gncn.measures import Subject, as_measurable
+from gncn.measures.generative import n_pixels_of
 
 IMAGES = np.random.default_rng(0).integers(0, 2, (30, 12)).astype(np.uint8)
 
@@ -110,6 +113,26 @@ def test_learned_ways_take_a_mask_for_each_image(network):
         np.testing.assert_allclose(found[rows], alone, rtol=1e-4)
     with pytest.raises(ConfigError, match="learns from training images: give them as data="):
         gncn.complete(network, IMAGES[:4], masks, way="recall")
+
+
+def test_a_learned_way_needs_images_to_learn_from(network, gvae):
+    half = np.arange(12) < 6
+    with pytest.raises(ConfigError, match="'recall' learns from training images.*'silent' or 'dri"):
+        gncn.complete(network, IMAGES[:2], half, way="recall")
+    with pytest.raises(ConfigError, match="or choose 'clamped', which need none"):
+        gncn.complete(gvae, IMAGES[:2], half, way="recall")
+
+
+def test_a_mixture_of_means_has_an_exact_likelihood_unless_a_prior_is_given():
+    means = np.array([[0.2] * 12, [0.7] * 12])
+    found = mixture_from_moments(np.array([0.4, 0.6]), means, np.tile(np.eye(12), (2, 1, 1)))
+    mixture = PixelMixture(found, 0.01, "means")
+    each = np.prod(np.where(IMAGES[:, None], means[None], 1 - means[None]), axis=2)
+    expected = np.log(each @ [0.4, 0.6])
+    np.testing.assert_allclose(gncn.log_likelihood(mixture, IMAGES), expected, rtol=1e-5)
+    assert (n_pixels_of(mixture), n_pixels_of(object())) == (12, None)
+    with pytest.raises(DataError, match="12"):
+        gncn.log_likelihood(mixture, IMAGES[:, :5])
 
 
 def test_what_cannot_be_asked_is_refused(network, gvae):

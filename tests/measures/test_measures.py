@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,6 +12,8 @@ from jaxtyping import Array, Float
 
 import gncn
 from gncn.base.errors import ConfigError
+from gncn.core.likelihood import GaussianErrors
+from gncn.core.precision import Diagonal
 from gncn.data import Dataset, Split
 from gncn.evaluation.codes import fit_probe
 from gncn.evaluation.completion import complete, missing_squared_error, visible_pixels
@@ -22,12 +25,14 @@ from gncn.evaluation.features import (
     some_images,
     triangle_features,
 )
+from gncn.evaluation.pixels import GaussianPixels
 from gncn.evaluation.protocols import StandardNormal
 from gncn.measures import (
     Completion,
     Likelihood,
     LinearProbe,
     Measurable,
+    Samples,
     Sparsity,
     Subject,
     Tight,
@@ -35,7 +40,11 @@ from gncn.measures import (
     as_measurable,
 )
 from gncn.measures.code_yardsticks import CodeYardsticks
-from gncn.measures.codes import probe_layer
+from gncn.measures.codes import CodeMap, probe_layer
+from gncn.measures.generative import _by_learned_way
+from gncn.measures.measure import Result
+
+SPLITS = ("train", "validation", "test")
 
 
 class Linear(eqx.Module):
@@ -347,3 +356,171 @@ def test_probe_and_sparsity_take_any_layer(subject):
 def test_a_subject_needs_a_split_to_report_on(subject):
     with pytest.raises(ConfigError, match="'validation' or 'test' images; received 'train'"):
         Subject(subject.model, subject.data, "train")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures that measures draw, kept instead of written."""
+    kept = []
+
+    def keep(figure, path):
+        kept.append(figure)
+        return path
+
+    monkeypatch.setattr("gncn.figures.style.save_figure", keep)
+    return kept
+
+
+def tight_numbers(mean):
+    return {
+        "n_images": 5,
+        "mean": mean,
+        "standard_error": 0.1,
+        "from_prior_samples": {"n_samples": [10, 1000], "mean": [-11.0, -9.5]},
+        "simulated_images": {"gaps": {"median": 0.1, "worst": 0.5}},
+        "importance_sampling": {"effective_sample_size": 7.2, "n_samples": 64, "mean": -9.1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("last", "tight", "said"),
+    [
+        (-9.0, None, "it rises by 3.0 nats from S = 10 to 1,000"),
+        (-11.8, None, "it hardly depends on S here"),
+        (-9.0, -8.5, "Annealing finds 1.00 nats more than S = 1,000 on the same 5 images"),
+        (-9.0, -10.5, "Annealing is 1.00 nats below S = 1,000 on the same 5 images"),
+    ],
+)
+def test_a_curve_says_how_far_it_rises_and_what_annealing_adds(
+    subject, drawn, tmp_path, last, tight, said
+):
+    curve = {"n_samples": [10, 1000], "mean": [-12.0, last], "standard_error": [0.1, 0.1]}
+    numbers = {"likelihood": {"curve": curve}}
+    if tight is not None:
+        numbers["tight"] = tight_numbers(tight)
+    path = Likelihood().figure(Result(numbers), subject, tmp_path)
+    assert path == tmp_path / "likelihood.png"
+    (axes,) = drawn[0].axes
+    title = axes.get_title(loc="left")
+    assert said in title
+    assert ("Gap on images that it simulated: median 0.10" in title) == (tight is not None)
+    levels = [line.get_ydata()[0] for line in axes.lines]
+    assert levels[0] == -12
+    assert (tight in levels) == (-11 in levels) == (tight is not None)
+
+
+def test_what_was_not_measured_has_neither_rows_nor_a_figure(subject, drawn, tmp_path):
+    for measure in (Likelihood(), Tight(), LinearProbe()):
+        assert measure.rows({}) == []
+        assert measure.figure(Result(), subject, tmp_path) is None
+    assert drawn == []
+    annealed, importance, *_ = Tight().rows({"tight": tight_numbers(-8.5)})
+    assert annealed[:2] == ("log p(x), annealed", "-8.50 nats")
+    assert "0.10 (median), 0.50 (worst)" in annealed[2]
+    assert importance[1:] == ("-9.10 nats", "the same images; 7 effective samples of 64")
+
+
+@pytest.mark.parametrize("n", [3, 21])
+def test_only_a_small_confusion_matrix_has_numbers(subject, drawn, tmp_path, n):
+    confusion = 5 * np.eye(n, dtype=int)
+    confusion[0, 1] = 4
+    top = {"layer": 2, "better_on_validation": "z"}
+    top["z"] = {"error_percent": 2.5, "confusion": confusion.tolist()}
+    below = {"layer": 1, "better_on_validation": "phi", "phi": {"error_percent": 9.0}}
+    LinearProbe().figure(Result({"probe": [top, below]}), subject, tmp_path)
+    (axes,) = drawn[0].axes
+    assert "2.50 % wrong" in axes.get_title(loc="left") + axes.get_title()
+    written = [text.get_text() for text in axes.texts]
+    assert sorted(written) == (["4", "5", "5", "5"] if n == 3 else [])
+    np.testing.assert_array_equal(axes.images[0].get_array(), confusion - 5 * np.eye(n))
+
+
+def test_codes_without_labels_are_laid_out_without_classes(subject, drawn, tmp_path, monkeypatch):
+    layout = SimpleNamespace(positions=np.eye(4, 2), indices=np.arange(4))
+    monkeypatch.setattr("gncn.measures.codes.embed", lambda *_, **__: layout)
+    splits = {name: Split(getattr(subject.data, name).images) for name in SPLITS}
+    bare = replace(subject.data, n_classes=None, **splits)
+    found = CodeMap().measure(Subject(subject.model, bare, "test"))
+    assert [*found.pictures] == ["embedding"]
+    CodeMap().figure(found, subject, tmp_path)
+    labelled = CodeMap().measure(subject)
+    np.testing.assert_array_equal(
+        labelled.pictures["embedding_labels"], subject.data.test.labels[:4]
+    )
+    CodeMap().figure(labelled, subject, tmp_path)
+    n_groups = [len(figure.axes[0].collections) for figure in drawn]
+    assert n_groups == [1, len(set(subject.data.test.labels[:4].tolist()))]
+    assert not drawn[0].axes[0].texts
+
+
+def test_a_learned_way_is_learned_once_for_every_mask(subject):
+    x = subject.data.test.array[:4].astype(np.float32)
+    visible = np.ones((4, 12), bool)
+    visible[1:3, :6] = False
+    visible[3, 6:] = False
+    found = _by_learned_way(subject.model, x, visible, "half", subject.data)
+    np.testing.assert_array_equal(found, np.where(visible, x, 0.5))
+    with pytest.raises(ConfigError, match="Unknown way 'most'. Choose one of: 'ones', 'half'"):
+        _by_learned_way(subject.model, x, visible, "most", subject.data)
+    np.testing.assert_array_equal(  # nothing is missing, so nothing is learned
+        _by_learned_way(subject.model, x, visible[:1].repeat(4, 0), "most", subject.data), x
+    )
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_log_p_has_a_number_for_each_prior(subject, monkeypatch, others):
+    own, seen = SimpleNamespace(prior=StandardNormal(2), numbers={"prior": {}}), []
+
+    def measured(self, subject, prior):
+        seen.append(type(prior).__name__)
+        return {"numbers": {"mean": -len(seen)}, "per_image": np.zeros(100)}
+
+    monkeypatch.setattr(Subject, "prior", lambda *_: own)
+    monkeypatch.setattr(Likelihood, "_with", measured)
+    found = Likelihood(other_priors=others).measure(subject)
+    names = ["likelihood", "likelihood_own_prior", "likelihood_training_codes"]
+    assert [*found.numbers] == ["prior", *names[: 3 if others else 1]]
+    assert seen == ["StandardNormal", "StandardNormal", "EmpiricalPrior"][: 3 if others else 1]
+
+
+def test_a_measure_may_be_registered_again():
+    before = gncn.registered("measure")
+    gncn.register("measure", "likelihood", Likelihood)
+    assert gncn.registered("measure") == before
+
+
+class Bell(Linear):
+    """With a Gaussian output of deviation 0.5."""
+
+    @property
+    def output(self):
+        precision = Diagonal(jnp.full(12, 4.0))
+        return GaussianPixels(GaussianErrors("identity", precision))
+
+
+@pytest.mark.parametrize("kind", ["binary", "greys", "gaussian"])
+def test_samples_are_drawn_where_a_draw_can_be_an_image(subject, monkeypatch, kind):
+    own = SimpleNamespace(prior=StandardNormal(2), numbers={})
+    monkeypatch.setattr(Subject, "prior", lambda *_: own)
+    model, data = subject.model, subject.data
+    if kind == "gaussian":
+        model = Toy(Bell(model.decoder.weights))
+    if kind == "greys":
+        splits = {name: getattr(data, name) for name in SPLITS}
+        half = {n: Split(one.images * np.float32(0.5), one.labels) for n, one in splits.items()}
+        data = replace(data, **half)
+    found = Samples().measure(Subject(model, data, "test"))
+    means, drawn = (found.pictures[name] for name in ("samples", "samples_drawn"))
+    if kind == "greys":
+        np.testing.assert_array_equal(drawn, means)
+    elif kind == "binary":
+        assert set(np.unique(drawn).tolist()) == {0, 1}
+        assert abs((drawn - means).mean()) < 0.04
+    else:
+        assert np.std(drawn - means) == pytest.approx(0.5, abs=0.05)
+    what = "means" if kind == "greys" else "draws"
+    assert f"Euclidean, of {what};" in found.numbers["samples"]["note"]
+    each = drawn[:, None].astype(float) - data.train.images[None]
+    nearest = np.linalg.norm(each, axis=2).min(axis=1)
+    distance = found.numbers["samples"]["distance_to_nearest_training_image"]
+    assert distance == pytest.approx(nearest.mean(), rel=1e-3)

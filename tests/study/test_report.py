@@ -1,18 +1,26 @@
 """The report from records made by hand: numbers, verdicts, missing cells, a sound page."""
 
+import base64
+import csv
+import io
+import json
 import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from handmade import MODELS, metrics, pictures, plausible, record, study
+from PIL import Image
 
 import gncn
-from gncn.base.errors import RunError
+from command import call
+from gncn.base.errors import ConfigError, RunError
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.study.page import make_page, write_report
-from gncn.study.paper import PUBLISHED, columns
-from gncn.study.plan import Evaluation, Targets
+from gncn.study.paper import PUBLISHED, columns, over_trials
+from gncn.study.pictures import pack_points, sheet, unpack_points
+from gncn.study.plan import Evaluation, Study, Targets
+from gncn.study.record import read_record, write_record
 from gncn.study.rows import sizes_of
 from gncn.study.summary import as_json, summarise
 
@@ -385,3 +393,89 @@ def test_completion_without_stored_images_is_silent_settling_or_iteration():
     autoencoder = ways(clamped=56.0, recall=25.0)
     assert (alone(autoencoder), papers(autoencoder)) == (56.0, 56.0)
     assert alone({}) is None
+
+
+def test_pictures_have_colours_only_beyond_0_and_1():
+    grey = Image.open(io.BytesIO(base64.b64decode(sheet(np.array([[0.0, 1.0]]), (1, 2))["png"])))
+    assert (grey.mode, [grey.getpixel((x, 0)) for x in (0, 1)]) == ("L", [255, 0])
+    found = sheet(np.array([[-2.0, 1.0]]), (1, 2))
+    assert (found["width"], found["height"]) == (2, 1)
+    coloured = Image.open(io.BytesIO(base64.b64decode(found["png"])))
+    (low, high) = (coloured.getpixel((x, 0)) for x in (0, 1))
+    assert low[2] > low[0] + 20  # blue below 0
+    assert high[0] > high[2] + 20
+
+
+def test_points_come_back_with_and_without_classes():
+    points = np.array([[0.0, 2.0], [4.0, 2.0], [1.0, 2.0]])
+    expected = [[0, 0], [1, 0], [0.25, 0]]
+    found, labels = unpack_points(pack_points(points, None))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert labels is None
+    found, labels = unpack_points(pack_points(points, np.array([3, -1, 0])))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert labels.tolist() == [3, -1, 0]
+
+
+def test_what_is_no_number_has_no_mean():
+    with pytest.raises(RunError, match="'2.0' is no number"):
+        over_trials([1.0, None, "2.0"])
+    assert over_trials([1.0, None, 3.0]).mean == 2
+    assert over_trials([None]) is None
+
+
+def test_a_record_of_another_format_is_refused(tmp_path):
+    path = tmp_path / "gncn-0.json"
+    for version in (1, 3, "2"):
+        content = json.loads(record("gncn").to_json()) | {"format": version}
+        path.write_text(json.dumps(content), encoding="utf-8")
+        with pytest.raises(RunError, match=f"has version {version!r} of the format of records"):
+            read_record(path)
+
+
+def test_a_study_asks_nothing_of_what_it_does_not_name():
+    made = study(models=("gncn", "rae"), trials=3)
+    assert made.n_trials("gncn", "mnist") == 3
+    assert made.n_trials("gvae", "mnist") == made.n_trials("gncn", "digits") == 0
+    with pytest.raises(ConfigError, match="models"):
+        Study(name="made", data={"mnist": {}}, models="gncn")
+
+
+def reported(*options, status=0):
+    """What ``gncn report`` writes as results, and what it says."""
+    out, err = io.StringIO(), io.StringIO()
+    assert call(["report", *options], out, err, COLUMNS="300", NO_COLOR="1") == status
+    return out.getvalue(), err.getvalue()
+
+
+def test_the_command_writes_page_text_and_table(tmp_path):
+    made = study(models=("gncn", "rae"), trials=1)
+    (tmp_path / "study.json").write_text(made.model_dump_json(), encoding="utf-8")
+    assert "holds no records yet; `gncn reproduce` makes them." in reported(tmp_path, status=2)[1]
+    for model, bce in (("gncn", (90.0, 50.0)), ("rae", (80.0, 52.6))):
+        spec = {"split": "test", "config": {"model": model, "seed": 0}}
+        write_record(tmp_path, record(model, bce=bce, spec=spec))
+    page, text, table = (tmp_path / name for name in ("report.html", "report.md", "all.csv"))
+    refused = reported(tmp_path, "--table", tmp_path / "all.xlsx", status=2)[1]
+    assert "It is written as .csv or .parquet; received 'all.xlsx'." in refused
+    assert not page.exists()  # refused before the page is made
+    out, said = reported(tmp_path, "--table", table)
+    assert out == ""
+    lines = [f"report: {page}", f"report: {text}", f"table: {table}"]
+    assert said.splitlines() == lines
+    rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"))))
+    assert [(one["model"], float(one["bce"])) for one in rows] == [("gncn", 50.0), ("rae", 52.6)]
+    assert "A study made by hand" in page.read_text(encoding="utf-8")
+    other, elsewhere = tmp_path / "other.toml", tmp_path / "elsewhere.md"
+    other.write_text(
+        'name = "other"\ntitle = "Another title"\n[data.mnist]\n[models.gncn]\npreset = "mnist"\n',
+        encoding="utf-8",
+    )
+    out, said = reported(tmp_path, "--study", other, "--markdown", elsewhere, "--json")
+    found = json.loads(out)
+    assert found["written"][:2] == [str(page), str(elsewhere)]
+    assert found["data"][0]["models"]["gncn"]["cells"]["bce"]["ours"]["mean"] == 50.0
+    assert said == ""
+    assert "Another title" in elsewhere.read_text(encoding="utf-8")
+    assert "report:" in reported(tmp_path)[1]
+    assert "table:" not in reported(tmp_path)[1]

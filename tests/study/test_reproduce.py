@@ -1,5 +1,6 @@
 """Studies: what runs they ask for; going on after a kill; failures, crashes, staleness."""
 
+import io
 import json
 import os
 import re
@@ -8,23 +9,30 @@ import subprocess
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from handmade import record
 
 import gncn
 from budget import later
-from gncn.base.errors import ConfigError, RunError
+from command import call
+from gncn.base import screen
+from gncn.base.errors import ConfigError, DataError, RunError
+from gncn.base.locks import alone
+from gncn.cli import reproduce as command
 from gncn.data import load_dataset
+from gncn.data.loaders import PART_SUFFIX
 from gncn.measures import MEASURES, as_measurable
 from gncn.measures.models import PixelMixtureModel
 from gncn.runs.config import Config, load_config
 from gncn.runs.folder import RunFolder
 from gncn.study.plan import Evaluation, RunSpec, load_study, possible_measures
-from gncn.study.record import read_record, read_records, record_path
-from gncn.study.reproduce import estimate, recorded_study, reproduce, run_all, survey
-from gncn.study.run import failed, run_one
+from gncn.study.record import read_record, read_records, record_path, write_record
+from gncn.study.reproduce import Event, estimate, recorded_study, reproduce, run_all, survey
+from gncn.study.run import NOTE, _without_places, failed, run_one
 
 STUDY = """
 name = "made"
@@ -647,9 +655,129 @@ def test_what_can_be_measured_of_each_kind_is_what_it_offers():
         as_measurable(Config(model="dsrn").models(load_dataset("digits"))[0])
 
 
+def test_tracebacks_name_no_folder_that_packages_lie_in(monkeypatch):
+    root, inside = Path("/").absolute(), Path("/opt/lib").absolute()
+    monkeypatch.setattr(sys, "path", ["", str(root), "near", str(inside)])
+    text = f"{inside / 'gncn' / 'x.py'} and {root / 'home' / 'me'} and {Path('near/y.py')}"
+    kept = f"{Path('gncn/x.py')} and {root / 'home' / 'me'} and {Path('near/y.py')}"
+    assert _without_places(text) == kept
+
+
 def test_jobs_must_be_positive(place):
     with pytest.raises(ConfigError, match="received 0"):
         next(run_all([], place, jobs=0))
+
+
+def commanded(place, *options, status=0):
+    """What ``gncn reproduce`` writes as results, and what it says."""
+    out, err = io.StringIO(), io.StringIO()
+    arguments = ["reproduce", place / "study.toml", "--out", place / "out", *options]
+    assert call(arguments, out, err, COLUMNS="300", NO_COLOR="1") == status, err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def test_the_command_says_what_is_done_what_failed_and_what_others_do(place, monkeypatch):
+    monkeypatch.setattr(
+        f"{reproduce.__module__}.reproduce", partial(reproduce, worker=worker(place))
+    )
+    monkeypatch.setenv("PLAN", json.dumps({"gvae/digits/0": "crash"}))
+    quick = WORKER.replace("time.sleep(0.08)", "pass")
+    (place / "worker.py").write_text(quick, encoding="utf-8")
+    specs = load(place).runs()
+    with alone(place / "out/.running/digits/gncn-1", "the run"):
+        _, said = commanded(place, "--jobs", 2, status=1)
+    assert "gncn/digits/0: started" in said
+    assert "gvae/digits/0: started" in said
+    assert re.search(
+        r"gvae/digits/0: failed after \d+ s: Crash: The process was ended by sig", said
+    )
+    assert re.search(r"gncn/digits/0: done in \d+ s", said)
+    assert "1 of 3 runs done, about 5 s left" in said  # 10 s like trial 0, of two runs at a time
+    assert "gncn/digits/1: passed over, as another has it: the run by process" in said
+    assert "1 runs done, 1 failed, 0 were done before, 1 left to other processes." in said
+    _, said = commanded(place, "--list")
+    assert "failed: gvae/digits/0: The process was ended by signal 6" in said
+    left = "2 of 3 runs are left: about 10 s with 1 at a time, and 1 runs of unknown length."
+    assert left in said
+    result, _ = commanded(place, "--list", "--json")
+    states = {one["run"]: one["state"] for one in json.loads(result)["runs"]}
+    assert states == dict(
+        zip([s.name for s in specs], ("finished", "failed", "missing"), strict=True)
+    )
+    monkeypatch.setenv("PLAN", "{}")
+    result, said = commanded(place, "--json", "--only", "gvae")
+    assert json.loads(result) == {
+        "records": str(place / "out"),
+        "runs": [{"run": "gvae/digits/0", "status": "finished", "seconds": 10.0, "error": None}],
+    }
+    assert "were done before" not in said
+    _, said = commanded(place)
+    assert "1 runs done, 0 failed, 2 were done before. Records:" in said
+    assert "Next: gncn report" in said
+    assert "All 3 runs are done." in commanded(place, "--list")[1]
+    load(place, ("n_epochs = 2\n", "n_epochs = 3\n"))
+    _, said = commanded(place, "--list")
+    assert "stale: gncn/digits/1: training.n_epochs: 2 → 3" in said
+    assert "stale: gvae" not in said
+
+
+def test_a_terminal_has_a_row_for_each_run_at_work(place, monkeypatch):
+    shown = screen.Screen(file=io.StringIO(), width=100, force_terminal=True)
+    for module in (screen, command):
+        monkeypatch.setattr(module, "console", shown)
+    study, out = load(place), place / "out"
+    first, second, third = study.runs()
+    display = command._Display(study, survey(study.runs(), out), jobs=1)
+
+    def rows():
+        return {task.description: task.fields["doing"] for task in display.tasks}
+
+    with display:
+        assert rows() == {"all runs": "0 of 3 runs done, about 4 min 00 s left"}
+        display.on_event(Event(first))
+        assert rows()["gncn/digits/0"] == "starting"
+        display.on_event(Event(first, f"{NOTE}goes on"))
+        display.on_event(Event(first, "epoch 1"))
+        assert rows()["gncn/digits/0"] == "epoch 1"
+        display.on_event(Event(first, record=record("gncn", "digits")))  # of 90 s
+        assert rows() == {"all runs": "1 of 3 runs done, about 1 min 30 s left"}
+        display.on_event(Event(third, "the run by process 7", elsewhere=True))
+        assert display.elsewhere == {"gncn/digits/1"}
+        display.on_event(Event(third, record=record("gncn", "digits", 1), elsewhere=True))
+        display.on_event(Event(second))
+        display.on_event(Event(second, record=failed(second, "Crash", "why", "")))
+        assert display.elsewhere == set()
+        assert rows() == {"all runs": "2 of 3 runs done"}
+        assert display.kept() == "2 of 3 runs are recorded; start it again to go on."
+    said = shown.file.getvalue()
+    assert "gncn/digits/0: the run goes on" in said
+    assert "gncn/digits/1: passed over, as another has it: the run by process 7" in said
+    assert "gncn/digits/1: another process has done it" in said
+    assert "gvae/digits/0: failed after 0 s: Crash: why" in said
+    assert "started" not in said  # which the row shows
+
+
+def test_a_record_of_the_test_part_is_stale_once_there_is_all(place, monkeypatch):
+    spec = load(place, ("[data.digits]", "[data.mnist]")).runs()[0]
+    part = {"name": f"mnist{PART_SUFFIX}"}
+    one = record("gncn", "mnist", spec=spec.model_dump(mode="json"), dataset=part)
+    write_record(place / "out", one)
+    monkeypatch.setattr(f"{reproduce.__module__}.present", lambda *_: False)
+    assert survey([spec], place / "out")[0].state == "finished"
+    monkeypatch.setattr(f"{reproduce.__module__}.present", lambda *_: True)
+    [found] = survey([spec], place / "out")
+    assert (found.state, len(found.changes)) == ("stale", 1)
+    assert "only the test part was available, and now all of it is" in found.changes[0]
+
+
+def test_a_folder_of_data_that_is_gone_is_named_before_any_run(place):
+    study = load(place)
+    gone, there = (study.runs(only=["gvae"], data_dir=place / name) for name in ("gone", "."))
+    with pytest.raises(DataError, match="There is no .*gone, which the study names. No run was"):
+        reproduce(study, gone, place / "out", worker=worker(place))
+    assert begun(place) == []
+    [made] = reproduce(study, there, place / "out", worker=worker(place))
+    assert made.status == "finished"
 
 
 def until(true, seconds=60):

@@ -5,19 +5,24 @@ import itertools
 import json
 import threading
 import tomllib
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tomli_w
+from handmade import metrics
 from typer.testing import CliRunner
 
 import gncn
-from gncn.base.errors import ConfigError, DataError, RunError
+from gncn.base.errors import ConfigError, DataError, GncnError, RunError
 from gncn.cli.app import app
 from gncn.data import DataConfig, Split
+from gncn.measures import Result
+from gncn.study import journal
 from gncn.study import tune as tuning
-from gncn.study.columns import development_data
+from gncn.study.columns import check_measurable, development_data, measure_columns
+from gncn.study.plan import Measuring
 from gncn.study.search import Range, Search, SearchData, combined, load_search, value_at
 from gncn.training.callbacks import Start
 from gncn.training.fit import Fit, FitDivergenceError
@@ -374,6 +379,39 @@ def test_the_commands_table_has_the_numbers_that_count(pretence, tmp_path):
     assert any(f"{value:.3f}" in line and "0.180" in line for line in done.stdout.splitlines())
 
 
+def test_the_command_does_what_fits_several_at_a_time_and_says_the_best(
+    pretence, monkeypatch, tmp_path
+):
+    file, helped = tmp_path / "search.toml", []
+    few = SEARCH | {"budget": SEARCH["budget"] | {"trials": 2}}
+    file.write_text(tomli_w.dumps(few), encoding="utf-8")
+
+    def together(search, *task, jobs, on_trial, **_):
+        helped.append((search.name, *task, jobs))
+        on_trial("gncn on digits, trial 1 of 2: of another process")
+
+    monkeypatch.setattr("gncn.study.together.tune_together", together)
+    out, command = tmp_path / "out", ["tune", str(file), "--out", str(tmp_path / "out")]
+    refused = CliRunner().invoke(app, [*command, "--only", "rae"])
+    assert str(refused.exception) == (
+        "Nothing in the search 'made' fits rae. Models: gncn. Data sets: digits."
+    )
+    said = []
+    monkeypatch.setattr("gncn.cli.study.say", lambda *lines, **_: said.extend(map(str, lines)))
+    done = CliRunner().invoke(app, [*command, "--only", "gncn/*", "--jobs", "2", "--json"])
+    assert done.exit_code == 0
+    assert helped == [("made", "gncn", "digits", out, 2)]
+    assert said[0].startswith("gncn on digits, trial 1 of 2: of another process, about ")
+    (summary,) = json.loads(done.stdout)
+    assert summary == json.loads((out / "digits-gncn.json").read_text(encoding="utf-8"))
+    best = summary["trials"][summary["best"]]["objective"]
+    assert said[-1] == f"gncn on digits: 2 trials, the best falls short by {best:.2f}"
+    del said[:]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert len(helped) == 1  # one at a time needs no other process
+    assert said[-1] == f"records: {out}"
+
+
 def test_too_many_synapses_cost_a_trial_and_are_not_trained(pretence, tmp_path):
     summary = tuning.tune(search(max_synapses=10), "gncn", "digits", tmp_path)
     assert pretence.configs == []
@@ -666,3 +704,69 @@ def test_test_images_are_out_of_reach(monkeypatch, tmp_path):
     made = development_data(gncn.Config(data={"name": "digits"}))
     assert made.fingerprint != real.fingerprint
     np.testing.assert_array_equal(made.train.images, real.train.images)
+
+
+def test_a_value_of_all_layers_is_the_value_of_each():
+    settings = {"network": {"max_norm": 3.0, "sizes": [24, 12], "named": {}}}
+    for name, expected in {
+        "network.max_norm.1": 3.0,
+        "network.sizes.1": 12,
+        "network.sizes.2": None,
+        "network.sizes.x": None,
+        "network.named.x": None,
+        "network.sizes": [24, 12],
+    }.items():
+        assert value_at(settings, name) == expected, name
+
+
+def test_columns_that_do_not_exist_or_need_another_mask_are_refused(tmp_path):
+    wrong = SEARCH | {"objective": {"columns": ["bec"]}}
+    with pytest.raises(ConfigError, match="Unknown column 'bec'.*Did you mean 'bce'"):
+        Search(**wrong)
+    data = gncn.load_dataset("digits")
+    for missing, error in (("right", None), (str(tmp_path / "none.npy"), GncnError)):
+        with pytest.raises(error) if error else nullcontext():
+            check_measurable(["bce", "m_mse"], Measuring(missing=missing), data)
+
+
+def test_journals_that_no_search_wrote_are_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "digits-gncn.journal"
+    study = journal.read_journal(path)
+    study.set_user_attr(journal.FINALS, {"9": {"seconds": 1.0}})
+    with pytest.raises(RunError, match="is damaged: it has no trial 9, and a final of it"):
+        journal.read_journal(path)
+    study.set_user_attr(journal.FINALS, {})
+    journal.read_journal(path)
+    n_lines = path.read_bytes().count(b"\n")
+    monkeypatch.setattr(journal, "MAX_LINES", n_lines)
+    journal.read_journal(path)
+    monkeypatch.setattr(journal, "MAX_LINES", n_lines - 1)
+    with pytest.raises(RunError, match=f"is damaged: it has more than {n_lines - 1} lines"):
+        journal.read_journal(path)
+
+
+def test_what_is_measured_of_the_data_alone_is_measured_once(monkeypatch):
+    data, taken, kept = gncn.load_dataset("digits"), [], {}
+    network = gncn.build(gncn.chain((64, 4)), seed=0)
+    one = SplitRecord(error=7.0, discrepancy=0.0, layer_discrepancy=(), sparsity=())
+    trained = EpochRecord(
+        trial=0, epoch=1, error_name="bce", seconds=1.0, train=one, validation=one, test=one
+    )
+    fit = Fit((network,), (trained,), "finished", (1,))
+
+    def measured(name, measure, subject):
+        taken.append(name)
+        return Result({name: metrics(m_mse=len(taken), supervised=20.0)[name]})
+
+    monkeypatch.setattr("gncn.study.columns.measured", measured)
+    wanted = ("bce", "m_mse_over_supervised")
+    for expected in (1 / 20, 3 / 20):  # the second trial measures its own completions alone
+        found = measure_columns(fit, data, wanted, Measuring(), kept, taken.append)
+        assert found == {"bce": 7.0, "m_mse_over_supervised": pytest.approx(expected)}
+    assert taken == ["completion", "yardsticks", "completion"]
+    assert [*kept] == [(data.fingerprint, "yardsticks")]
+    monkeypatch.setattr(
+        "gncn.study.columns.measured", lambda name, *_: Result({name: {"mean": np.nan}})
+    )
+    with pytest.raises(DataError, match="the column 'log_likelihood' is no number: .*found nan"):
+        measure_columns(fit, data, ("log_likelihood",), Measuring(), kept, taken.append)

@@ -1,20 +1,24 @@
 """The processes of studies and searches have the parts that were registered here."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import jax.numpy as jnp
 import pytest
 
 import gncn
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, RunError
 from gncn.core.activations import ACTIVATIONS
+from gncn.study import together
+from gncn.study import worker as workers
 from gncn.study.plan import Study
 from gncn.study.record import read_records
 from gncn.study.reproduce import reproduce
-from gncn.study.search import Search
+from gncn.study.search import Search, load_search
 from gncn.study.together import tune_together
 from gncn.study.worker import Worker, parts_for_worker
 
@@ -174,3 +178,96 @@ def test_parts_of_a_script_and_of_its_modules_reach_workers(tmp_path, what):
         assert record.metrics["largest"]["value"] > 0
     else:
         assert "only under `if __name__ == '__main__':`" in record.error["message"]
+
+
+def test_a_worker_that_lacks_its_part_says_so(monkeypatch):
+    monkeypatch.setattr(workers, "_end_with_parent", lambda: None)
+    path = list(sys.path)
+    monkeypatch.delenv(workers._PARTS, raising=False)
+    workers.begin()
+    told = [path, "", [["competition", "nobody", ["json", "csv"]]]]
+    monkeypatch.setenv(workers._PARTS, json.dumps(told))
+    with pytest.raises(SystemExit) as ended:
+        workers.begin()
+    assert ended.value.code.startswith(
+        "The competition 'nobody' isn't registered when json and csv are imported. Register it"
+    )
+    told[2] = [["competition", "columns", ["json"]]]
+    monkeypatch.setenv(workers._PARTS, json.dumps(told))
+    workers.begin()
+    assert workers._PARTS not in os.environ
+    assert sys.path == path
+
+
+def test_a_script_is_imported_once_and_begins_nothing(tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nsys.modules['json'].counted.append(__name__)\n"
+        "if __name__ == '__main__':\n    raise SystemExit\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(json, "counted", [], raising=False)
+    monkeypatch.delitem(sys.modules, workers._SCRIPT, raising=False)
+    try:
+        for _ in range(2):
+            workers._import("__main__", str(script))
+        assert json.counted == [workers._SCRIPT]
+    finally:
+        del sys.modules[workers._SCRIPT]
+
+
+@pytest.mark.parametrize(("status", "errors"), [(0, ""), (3, ""), (3, "no such data")])
+def test_processes_of_a_search_are_heard_until_they_end(monkeypatch, tmp_path, status, errors):
+    begun, told, asked = [], [], []
+
+    class Pretended:
+        """A process that says a line each time that it is asked, and then ends."""
+
+        how_it_ended = f"ended with status {status}"
+
+        def __init__(self, command, folder, threads, parts):
+            begun.append((json.loads(Path(command[-1]).read_text("utf-8")), folder.name, threads))
+            self.errors, self.process, self._left = errors, self, len(begun)
+
+        def poll(self):
+            self._left -= 1
+            return None if self._left else status
+
+        def news(self):
+            return [f"{self._left} left"]
+
+        def stop(self):
+            asked.append("stop")
+
+    monkeypatch.setattr(together, "Worker", Pretended)
+    monkeypatch.setattr(together, "pause", lambda _: None)
+    monkeypatch.setattr(together, "usable_cores", lambda: 5)
+    task = (load_search("tiny"), "gncn", "digits", tmp_path)
+    if status == 0:
+        together.tune_together(*task, jobs=2, on_trial=told.append)
+        assert told == ["0 left", "1 left", "0 left"]
+    else:
+        said = errors or "it said nothing"
+        with pytest.raises(RunError, match=f"search ended with status 3: {said}"):
+            together.tune_together(*task, jobs=2, on_trial=told.append)
+        assert told == ["0 left"]
+    assert [(name, threads) for _, name, threads in begun] == [("0", 2), ("1", 2)]
+    assert begun[0][0]["out"] == str(tmp_path)
+    assert asked == ["stop", "stop"]
+
+
+def test_a_process_ends_when_its_parent_is_gone(monkeypatch):
+    threads, ended, given = [], [], iter([b"x", b""])  # what a parent wrote counts for nothing
+
+    class Thread:
+        def __init__(self, *, target, daemon):
+            assert daemon
+            self.start = lambda: threads.append(target)
+
+    monkeypatch.setattr(workers.threading, "Thread", Thread)
+    monkeypatch.setattr(workers.os, "read", lambda *_: next(given))
+    monkeypatch.setattr(workers.os, "_exit", ended.append)
+    workers._end_with_parent()
+    assert ended == []
+    threads[0]()
+    assert (ended, list(given)) == ([1], [])

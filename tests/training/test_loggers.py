@@ -2,18 +2,23 @@
 
 import csv
 import json
+import shutil
 import struct
 import sys
 from types import ModuleType
 
 import pytest
 from test_checkpoints import EPOCHS, Killed, Killer, data, train
+from tests.golden.stored import FORMATS
 
 import gncn
 from gncn.base.errors import ConfigError, RunError
 from gncn.runs.folder import RunFolder
 from gncn.runs.train import loggers, train_run
+from gncn.training.callbacks import Start
+from gncn.training.history import EpochRecord, SplitRecord
 from gncn.training.loggers import FileLogger, TensorBoardLogger, TrackerLogger, flat
+from gncn.training.progress import Fit
 
 
 def rows(path):
@@ -224,3 +229,51 @@ def test_an_absent_tracker_is_said_in_one_sentence(monkeypatch, make, module, ex
 def test_an_unknown_tracker_is_refused():
     with pytest.raises(ConfigError, match="Unknown tracker 'wandbb'. Choose one of"):
         TrackerLogger("wandbb")
+
+
+def small_record(epoch=1, sparsity=(0.5,)):
+    one = SplitRecord(error=1.0, discrepancy=-1.0, layer_discrepancy=(), sparsity=sparsity)
+    return EpochRecord(
+        trial=0, epoch=epoch, error_name="bce", seconds=1.0, train=one, validation=one, test=one
+    )
+
+
+def test_one_log_counts_trainings_and_refuses_other_columns(tmp_path):
+    log = FileLogger(tmp_path / "log.csv")
+    for epoch in (1, 2):
+        log.on_start(Start(1, 1))
+        log.on_epoch([small_record(epoch)], [])
+    assert [(row["training"], row["epoch"]) for row in rows(log.path)] == [("1", "1"), ("2", "2")]
+    with pytest.raises(RunError, match="has other columns than this training gives"):
+        log.on_epoch([small_record(3, sparsity=(0.5, 0.5))], [])
+    log.path.write_text("others", encoding="utf-8")
+    with pytest.raises(RunError, match="was changed by something else"):
+        log.on_start(Start(1, 1))
+    log.on_start(Start(1, 1, resumed=True))  # `restore` looks at it then
+
+
+def test_a_tensorboard_that_never_began_ends_without_a_word(tmp_path, monkeypatch):
+    monkeypatch.setattr("gncn.training.loggers.needs", lambda *_: None)
+    TensorBoardLogger(tmp_path / "events").on_end(Fit((), (), "interrupted", ()))
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_run_has_each_of_its_loggers_once(tmp_path, monkeypatch):
+    folder = shutil.copytree(FORMATS / "run", tmp_path / "run")
+    about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+
+    def logged(names):
+        (folder / "run.json").write_text(json.dumps(about | {"log": names}), encoding="utf-8")
+        return loggers(RunFolder.open(folder))
+
+    for place in ("gncn.runs.train.needs", "gncn.training.loggers.needs"):
+        monkeypatch.setattr(place, lambda *_: None)
+    found = logged(["jsonl", "wandb", "tensorboard", "jsonl", "csv"])
+    kinds = [FileLogger, TrackerLogger, TensorBoardLogger, FileLogger]
+    assert [type(one) for one in found] == kinds
+    assert [found[0].path, found[3].path] == [folder / "log.jsonl", folder / "log.csv"]
+    assert found[1].package == "wandb"
+    assert found[2].folder == folder / "tensorboard"
+    assert logged([]) == []
+    with pytest.raises(RunError, match="doesn't say how it is logged: run.json is damaged"):
+        logged("csv")

@@ -347,9 +347,6 @@ def _anneal(
     betas = jnp.asarray(annealing.inverse_temperatures, jnp.float32)
     # A chain need not move at β = 0, where it starts, nor at β = 1, where it ends.
     increments, stages = jnp.diff(betas), (jnp.arange(len(betas) - 2), betas[1:-1], held)
-    if backwards:
-        # Numbers are reversed too, so a transition draws and steps as it does forwards.
-        increments, stages = jax.tree.map(lambda ascending: ascending[::-1], (increments, stages))
 
     def by_image(of_chains: Float[Array, " chains"]) -> Float[Array, "images n"]:
         return of_chains.reshape(len(keys), -1)
@@ -365,6 +362,9 @@ def _anneal(
         learned = jnp.exp(jnp.mean(by_image(log_step), axis=1)), jnp.mean(by_image(chance), axis=1)
         return (points, log_weight + increment * points.log_weight, log_step), learned
 
+    if backwards:
+        # Numbers are reversed too, so a transition draws and steps as it does forwards.
+        increments, stages = jax.tree.map(lambda ascending: ascending[::-1], (increments, stages))
     points = visit(images, *start)
     log_step = jnp.full(len(start[0]), jnp.log(annealing.step_size))
     # The first increment needs no transition: the start is a sample at β_0.

@@ -162,11 +162,11 @@ class Completion(MissingMeasure):
         images = {"validation": subject.data.validation.array, subject.split: subject.target.array}
         errors: dict[str, dict[str, PerImage]] = {}
         completed = {}
+
+        def on_way(name: str) -> None:
+            subject.report(f"completing {split} images: {name}")
+
         for split, whole in images.items():  # the split to report on comes last
-
-            def on_way(name: str, what: str = f"completing {split} images") -> None:
-                subject.report(f"{what}: {name}")
-
             fill = partial(complete_in_ways, ways, whole, visible, on_way=on_way)
             # Kept: completing takes longest, and an evaluation that was killed goes on after it.
             completed = subject.keep(f"completion: {split}", fill)
