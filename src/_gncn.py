@@ -119,8 +119,9 @@ def main() -> None:
         # A shell sets it together with the line to complete; somebody else may set it alone.
         sys.stderr.write(
             f"Error: _GNCN_COMPLETE={os.environ['_GNCN_COMPLETE']!r} asks for the completion of a "
-            f"command line that the environment doesn't hold as a shell would ({error}). Unset "
-            "it, or set up completion with gncn --install-completion.\n"
+            "command line, and the environment doesn't hold one as a shell would "
+            f"({type(error).__name__}: {error}). Unset it, or set up completion with gncn "
+            "--install-completion.\n"
         )
         status = 2
     atexit._run_exitfuncs()

@@ -160,7 +160,7 @@ def test_wrong_numbers_are_refused(options, message):
         (np.ones((3, 2)), r"square matrix; received shape \(3, 2\)"),
         (np.full((3, 3), 1e300), r"values in \[0, 1\]"),
         (1e300, r"square matrix; received shape \(\)"),
-        (np.full((3, 3), 1j), "real numbers; received complex"),
+        (np.full((3, 3), 1j), "matrix of numbers: they are complex"),
         (2 * np.eye(3), r"\[0, 1\]"),
         (np.full((3, 3), np.nan), r"\[0, 1\]"),
         ("AAAA", "can't be unpacked"),
@@ -172,6 +172,11 @@ def test_wrong_numbers_are_refused(options, message):
 def test_masks_are_checked(mask, message):
     with pytest.raises(ConfigError, match=message):
         gncn.chain((4, 3), competition="matrix", mask=mask)
+
+
+def test_rows_of_different_lengths_are_no_mask():
+    with pytest.raises(ConfigError, match=r"matrix of numbers: .*inhomogeneous"):
+        gncn.chain((4, 3), competition={"kind": "matrix", "mask": [[1], [1, 2], [1]]})
 
 
 def test_a_mask_survives_json_as_a_text():

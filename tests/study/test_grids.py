@@ -130,6 +130,18 @@ def test_studies_that_would_never_end_or_are_none_are_refused(options, message):
         Study(**{"name": "lab", "data": {"digits": {}}, "models": {"rae": {}}} | options)
 
 
+def test_a_setting_of_a_measure_that_no_model_can_have_is_refused():
+    evaluation = {"measures": ["likelihood", "codes"], "code_width": 9}
+    made = Study(
+        name="lab",
+        data={"digits": {}},
+        models={"gmm": {"preset": "gmm"}},
+        **{"evaluation": evaluation},
+    )
+    with pytest.raises(ConfigError, match="code_width=9 has no effect.*'likelihood'"):
+        made.runs()
+
+
 def test_a_trial_keeps_settings_that_only_other_trials_read():
     evaluation = {"measures": ["sparsity", "codes"], "code_width": 9, "first_trial_only": ["codes"]}
     made = Study(name="lab", data={"digits": {}}, models={"rae": {}}, evaluation=evaluation)

@@ -134,8 +134,8 @@ def test_models_measured_differently_have_their_own_cells(tmp_path):
     found = summarise(study(), records)
     write_report(found, tmp_path / "page.html", tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
-    assert "| GNCN against | S = 100 | annealed | S = 5,000 | images |" in text
-    assert "| RAE | 2.00 ± 0.00: ahead | 0.00 ± 0.00: level | – | 50 |" in text
+    assert "| GNCN against | S = 100 | annealed | S = 5,000 | images |\n| --- |" in text
+    assert "---: |\n| RAE | 2.00 ± 0.00: ahead | 0.00 ± 0.00: level | – | 50 |\n| GVAE |" in text
     assert "| GVAE | 0.00 ± 0.00: level | 0.00 ± 0.00: level | 0.00 ± 0.00: level | 60 |" in text
 
 

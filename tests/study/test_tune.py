@@ -150,6 +150,20 @@ def test_every_search_of_the_paper_begins_with_the_models_recipe():
             },
             "models.gncn varies seed",
         ),
+        (
+            {
+                "models": {
+                    "gncn": SEARCH["models"]["gncn"]
+                    | {
+                        "space": {
+                            "network": {"choices": [{"sizes": [4]}, {"sizes": [5]}]},
+                            "network.sizes.0": {"low": 2, "high": 3},
+                        }
+                    }
+                }
+            },
+            "models.gncn varies network.sizes.0, which the tables of another range set, too",
+        ),
         ({"measuring": {"n_samples": 9}}, "n_samples=9 has no effect: only 'likelihood'"),
         (
             {"data": {"digits": SEARCH["data"]["digits"] | {"enough": {"bce": 10.5}}}},
@@ -463,6 +477,7 @@ def test_settings_whose_results_cannot_be_measured_cost_a_trial(pretence, monkey
     [
         ({"low": 0.0, "high": 1.0, "log": True}, "low above 0; received low=0.0"),
         ({"low": 1, "high": 2, "choices": [1]}, "or low and high, not both"),
+        ({"choices": [{}, {"sizes": [3]}]}, "a table needs a setting; received an empty one"),
     ],
 )
 def test_ranges_that_nothing_can_be_drawn_from_are_refused(bounds, message):

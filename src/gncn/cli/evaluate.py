@@ -9,7 +9,7 @@ from typer import Option
 from gncn.base.errors import MOST_SEED
 from gncn.base.screen import say
 from gncn.cli import options
-from gncn.measures import MEASURES, make_measures, setting_fields
+from gncn.measures import MEASURES, make_measures, refuse_idle_settings, setting_fields
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -98,7 +98,8 @@ def evaluate(
         if value not in (None, [])
     }
     # Refused before data are loaded.
-    make_measures(tuple(only) if only else None, given)
+    chosen = make_measures(tuple(only) if only else None, given)
+    refuse_idle_settings(given, chosen)
     folder = RunFolder.open(run)
     data = folder.data(data_dir)
     if unfinished := folder.unfinished:

@@ -165,9 +165,9 @@ class Mask:
     """An unchangeable square matrix with values in [0, 1], which can be compared and hashed."""
 
     def __init__(self, values: Any) -> None:
-        if np.iscomplexobj(values):  # NumPy would drop the imaginary parts, with a warning
-            raise ConfigError("A mask must be a square matrix of real numbers; received complex.")
         try:
+            if np.iscomplexobj(values):  # NumPy would drop the imaginary parts, with a warning
+                raise TypeError("they are complex")
             # Numbers too large for single precision become infinite, and are refused below.
             with np.errstate(over="ignore"):
                 array = np.array(values, dtype=np.float32)

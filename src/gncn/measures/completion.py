@@ -106,7 +106,7 @@ def _papers(numbers: Numbers) -> Any:
 
 
 def _alone(numbers: Numbers) -> Any:
-    """M-MSE of the best way that remembers no training images: silent settling, or iteration."""
+    """M-MSE of what remembers no training images: silent settling of a network, or iteration."""
     silent, clamped = (
         within("completion", "ways", way, "m_mse")(numbers) for way in ("silent", "clamped")
     )

@@ -4,54 +4,73 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gncn.base.extras import needs
 from gncn.study.paper import Summary, columns
 from gncn.study.rows import ModelRow
 from gncn.study.texts import FIRST_EPOCH, Claim
 
-_ERRORS = 2
-"""Standard errors over trials that a difference must have."""
+_LEVEL = 0.05
+"""Of Welch's test, two-sided."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim on one data set: ``holds``, ``level`` or ``fails``, and both numbers.
+    """A claim on one data set.
 
     Attributes:
-        verdict: level, if the means differ by less than two standard errors of the difference over
-            trials.
+        verdict: ``holds`` or ``fails``; ``level``, if Welch's test over trials can't tell the
+            numbers apart at 5 %; ``not known``, if one has a single trial or isn't finite.
         ours: the number of the model that the claim is about.
         rival: the title of the best of the others; `theirs` is its number.
+        n_rivals: how many others have the number.
     """
 
     verdict: str
     ours: Summary
     rival: str
     theirs: Summary
+    n_rivals: int
 
 
 def judge_claim(claim: Claim, model: str, rows: Sequence[ModelRow]) -> Judged | None:
-    """A claim about a model, by all models' numbers on one data set; None if some are missing."""
+    """A claim about a model, by all models' numbers on one data set.
+
+    None if the model, or one of the others that the claim names, has no number.
+    """
     first = claim.column == FIRST_EPOCH
-    found = {
-        row.key: row.first_epoch.ours if first else row.cells[claim.column].ours for row in rows
-    }
+    cells = {row.key: row.first_epoch if first else row.cells[claim.column] for row in rows}
+    found = {key: cell.ours for key, cell in cells.items() if cell.ours is not None}
     ours = found.pop(model, None)
-    others = {
-        key: number
-        for key, number in found.items()
-        if number is not None and (not claim.against or key in claim.against)
-    }
-    if ours is None or not others:
+    others = {key: found.get(key) for key in claim.against or found}
+    rivals = {key: number for key, number in others.items() if number is not None}
+    if ours is None or not rivals or len(rivals) < len(others):
         return None
     sign = 1 if first or columns()[claim.column].low_is_good else -1
-    rival = min(others, key=lambda key: sign * others[key].mean)
-    theirs = others[rival]
+
+    def rank(key: str) -> float:
+        # What is no number is no rival, unless all are none.
+        mean = sign * rivals[key].mean
+        return math.inf if math.isnan(mean) else mean
+
+    best = min(rivals, key=rank)
+    verdict = _verdict(ours, rivals[best], sign)
+    title = next(row.title for row in rows if row.key == best)
+    return Judged(verdict, ours, title, rivals[best], len(rivals))
+
+
+def _verdict(ours: Summary, theirs: Summary, sign: int) -> str:
+    """Whether ours is better; `sign` is 1 where less is better, and -1 elsewhere."""
     better_by = sign * (theirs.mean - ours.mean)
-    # A single trial has no spread, so any difference counts.
-    same = _ERRORS * math.hypot(_error(ours), _error(theirs))
-    verdict = "holds" if better_by > same else "fails" if better_by < -same else "level"
-    return Judged(verdict, ours, next(row.title for row in rows if row.key == rival), theirs)
+    pair = [(d, one.n_trials) for one in (ours, theirs) if (d := one.deviation) is not None]
+    if not math.isfinite(better_by) or len(pair) < 2:
+        return "not known"
+    needs("scipy", "evaluation")
+    from scipy.stats import t
 
-
-def _error(number: Summary) -> float:
-    return (number.deviation or 0.0) / math.sqrt(number.n_trials)
+    # Welch's test: the variances of the means, and the degrees of freedom of their sum.
+    variances = [(deviation**2 / n, n - 1) for deviation, n in pair]
+    same = 0.0
+    if error := math.sqrt(sum(variance for variance, _ in variances)):
+        freedom = error**4 / sum(variance**2 / n for variance, n in variances)
+        same = error * float(t.ppf(1 - _LEVEL / 2, freedom))
+    return "level" if abs(better_by) <= same else "holds" if better_by > 0 else "fails"

@@ -137,6 +137,8 @@ def _context(findings: Findings) -> dict[str, Any]:
             name: [filled(text.strip(), numbers) for text in getattr(study, name)]
             for name in ("holds", "fails", "depends", "notes")
         },
+        "about": filled(study.about.strip(), numbers),
+        "reasons": [filled(claim.reason, numbers) for claim in study.claims],
         "sections": findings.sections,
         "made": datetime.now(UTC).strftime("%Y-%m-%d"),
         "column_of": columns(),
@@ -168,12 +170,13 @@ def _context(findings: Findings) -> dict[str, Any]:
 def _numbers(findings: Findings) -> dict[Place, str]:
     """What the places for numbers in a study's texts stand for."""
     found = {}
-    for section in findings.sections:
+    # Whole data go before a part of them, and models before yardsticks of the same name.
+    for section in sorted(findings.sections, key=lambda section: not section.partial):
+        for name, numbers in section.yardsticks.items():
+            found |= {(section.key, name, key): one.mean for key, one in numbers.items()}
         for row in section.rows:
             means = {key: cell.ours for key, cell in row.cells.items() if cell.ours}
             found |= {(section.key, row.key, key): one.mean for key, one in means.items()}
-        for name, numbers in section.yardsticks.items():
-            found |= {(section.key, name, key): one.mean for key, one in numbers.items()}
     return {place: number(mean) for place, mean in found.items()}
 
 

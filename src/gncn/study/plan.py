@@ -291,13 +291,12 @@ class Study(Texts):
 
     @model_validator(mode="after")
     def _texts_name_what_there_is(self) -> "Study":
-        self.check_names([*self.data], [*self.models])
+        self.check_names(self.targets_for, [*self.data], [*self.models])
         return self
 
     @model_validator(mode="after")
     def _every_setting_is_read(self) -> "Study":
-        # Not in `Evaluation`: what it holds for a single trial has settings of other trials, too.
-        measures = self.evaluation.measures
+        measures = self.evaluation.measures  # not in `Evaluation`, which may be one trial's alone
         self.evaluation.refuse_idle(measures)
         usual = Evaluation().first_trial_only
         if others := {*self.evaluation.first_trial_only} - {*measures, *usual}:
@@ -385,6 +384,8 @@ class Study(Texts):
                         evaluation=evaluation,
                     )
                 )
+        # A measure may be listed that no model of the study can have.
+        self.evaluation.refuse_idle({one for spec in specs for one in spec.evaluation.measures})
         # First trials of everything come first, so an early report has something of each.
         specs.sort(key=lambda spec: spec.trial)
         # A pattern that fits nothing is most likely a typing error.

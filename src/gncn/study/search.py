@@ -81,6 +81,10 @@ class Range(Description):
         if self.choices is not None:
             if not self.choices or {self.low, self.high} != {None} or self.log:
                 raise ConfigError("give choices, at least one, or low and high, not both.")
+            if {} in self.choices:
+                raise ConfigError(
+                    "a choice that is a table needs a setting; received an empty one."
+                )
         elif self.low is None or self.high is None or self.low > self.high:
             received = f"low={self.low}, high={self.high}"
             raise ConfigError(f"needs low ≤ high, or choices; received {received}.")
@@ -92,6 +96,11 @@ class Range(Description):
     def _ends(self) -> tuple[Any, Any, bool]:
         """Low and high, which are numbers if there are no choices, and whether they are whole."""
         return self.low, self.high, isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def settings(self) -> set[str]:
+        """Names of the settings that choices which are tables hold."""
+        return {name for one in self.choices or () if isinstance(one, dict) for name in one}
 
     @property
     def distribution(self) -> BaseDistribution:
@@ -206,6 +215,16 @@ class Search(Description):
                     f"models.{model} varies {', '.join(wrong)}; a search may vary settings of "
                     f"models, not {', '.join(_FIXED)}, which are the same for all trials."
                 )
+            for data in self.data:
+                space = self.space(model, data)
+                tables = {f"{a}.{b}" for a, one in space.items() for b in one.settings}
+                if twice := sorted(
+                    n for n in space if any(f"{n}.".startswith(f"{t}.") for t in tables)
+                ):
+                    raise ConfigError(
+                        f"models.{model} varies {', '.join(twice)}, which the tables of another "
+                        "range set, too. Leave one of them out."
+                    )
             for unknown in {*entry.on, *entry.space_on} - {*self.data}:
                 choices = ", ".join(self.data)
                 raise ConfigError(

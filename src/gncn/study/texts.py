@@ -1,8 +1,8 @@
 """What a study says in words, and the claims that its numbers judge.
 
 Texts may have places for numbers, such as ``{mnist.gncn.bce}``: of a data set, a model or
-yardstick, and a column of the report.  The report fills them in, so a text can't go on saying what
-its records no longer say.
+yardstick, and a column of the report.  The report fills them in, so no number of a text can grow
+old.  What a text says of their order can: say that by a claim.
 """
 
 import re
@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import Field
 
 from gncn.base.description import Description
-from gncn.base.errors import unknown_choice
+from gncn.base.errors import ConfigError, quoted, unknown_choice
 from gncn.study.paper import YARDSTICKS, columns
 
 Place = tuple[str, str, str]
 FIRST_EPOCH = "first_epoch"
 """BCE of held-out images after the first epoch, next to the columns of the report."""
+_OF_YARDSTICKS = ("m_mse", "error_percent")
 _PLACE = re.compile(r"\{([\w-]+)\.([\w-]+)\.(\w+)\}")
 
 
@@ -57,21 +58,36 @@ class Texts(Description):
     claims: tuple[Claim, ...] = Field(default=(), max_length=100)
     notes: tuple[str, ...] = ()
 
-    def check_names(self, data: Sequence[str], models: Sequence[str]) -> None:
+    def check_names(self, model: str, data: Sequence[str], models: Sequence[str]) -> None:
         """Refuse claims and places for numbers that name what the study doesn't have.
+
+        Args:
+            model: the one that claims are about.
+            data: the study's data sets.
+            models: its models.
 
         Raises:
             ConfigError: naming what it has.
         """
+        if self.claims:
+            _known("targets_for of a study with claims", model, models)
         for claim in self.claims:
             for name in claim.against:
-                _known("model of a claim", name, models)
+                _known("model of a claim", name, [one for one in models if one != model])
             _known("column of a claim", claim.column, (FIRST_EPOCH, *columns()))
-        for text in (*self.holds, *self.fails, *self.depends, *self.notes):
-            for set_, model, column in places(text):
+        reasons = (claim.reason for claim in self.claims)
+        texts = (self.about, *self.holds, *self.fails, *self.depends, *self.notes, *reasons)
+        for text in texts:
+            if wrong := re.search(r"\{[^{}]*\}?|\}", _PLACE.sub("", text)):
+                raise ConfigError(
+                    "Braces in a text hold a place for a number, {DATA.MODEL.COLUMN}; received "
+                    f"{quoted(wrong[0])}."
+                )
+            for set_, one, column in places(text):
                 _known("data set in a text", set_, data)
-                _known("model or yardstick in a text", model, (*models, *YARDSTICKS))
-                _known("column in a text", column, (*columns(),))
+                _known("model or yardstick in a text", one, (*models, *YARDSTICKS))
+                known = (*columns(),) if one in models else _OF_YARDSTICKS
+                _known("column in a text", column, known)
 
 
 def _known(what: str, name: str, names: Sequence[str]) -> None:
