@@ -173,6 +173,24 @@ def runs(tmp_path_factory, data):
     return path
 
 
+@pytest.mark.parametrize("fault", [later(ERRORS[0]), later(ERRORS[1]), Killed], ids=name)
+def test_a_run_that_never_began_is_in_nobodys_way(tmp_path, data, fault):
+    place = tmp_path / "run"
+
+    def act():
+        with alone(place, "training"):
+            RunFolder.create(place, CONFIG, data, overwrite=True)
+
+    for at in range(n_calls(tmp_path, act)):
+        shutil.rmtree(place, ignore_errors=True)
+        fails(act, tmp_path, at, fault)
+        if place.exists():
+            recover(place)
+        act()
+        assert (place / "run.json").exists()
+        assert not [*place.glob(".gncn-*")]
+
+
 @pytest.mark.parametrize("step", [later(1), 67])
 @pytest.mark.parametrize("fault", [later(ERRORS[0]), later(ERRORS[1]), Killed], ids=name)
 @pytest.mark.parametrize(

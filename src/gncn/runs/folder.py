@@ -38,6 +38,7 @@ from gncn.base.files import (
     read_bytes,
     read_json,
     sha256,
+    sweep,
     write_atomic,
 )
 from gncn.base.interrupts import interrupts_held
@@ -109,13 +110,18 @@ class RunFolder(Callback):
                     )
                 # Moved and not removed: it comes back if the new run comes to nothing.
                 set_aside(path)
-            elif path.exists() and not is_empty(path):
-                raise RunError(
-                    f"{path} holds files that are no run; choose an empty or new folder."
-                )
+            elif path.exists():
+                # A process that was killed before its run had begun may have left some.
+                sweep(path)
+                if not is_empty(path):
+                    raise RunError(
+                        f"{path} holds files that are no run; choose an empty or new folder."
+                    )
         try:
-            make_folder(path / "figures")
+            make_folder(path)
+            # First of all: a folder with it holds a run, so a run killed now can be replaced.
             write_atomic(path / CONFIG, settings)
+            make_folder(path / "figures")
             variances = config.backprop.variances
             folder._update(
                 status="running",
