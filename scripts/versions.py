@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = {"oldest": ("3.11",), "newest": ("3.13", "3.12")}
 """Versions of Python to look for, the best first."""
 
+COMPANIONS = ("click==8.2.1",)
+"""What oldest packages need in turn, where the newest version of it warns of them."""
+
 
 def lower_bounds() -> list[str]:
     """The oldest version of each package that users need, as pip's constraints."""
@@ -26,7 +29,7 @@ def lower_bounds() -> list[str]:
     for extra, packages in project["optional-dependencies"].items():
         if extra != "dev":
             needed.update(packages)
-    return sorted(package.replace(">=", "==") for package in needed)
+    return sorted((*(package.replace(">=", "==") for package in needed), *COMPANIONS))
 
 
 def interpreters(version: str) -> list[str]:

@@ -6,7 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from jax.extend.core import jaxprs_in_params
+
+try:
+    from jax.extend.core import jaxprs_in_params
+except ImportError:  # before JAX 0.8
+    from jax.core import jaxprs_in_params
 
 import gncn
 from budget import examples, later

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from gncn.base.errors import (
     ConfigError,
@@ -42,7 +42,7 @@ _HIGHEST = lax.Precision.HIGHEST
 MOST_MODES = 1000
 """The most Gaussians of a proposal."""
 
-_Climber = tuple[Float[Array, "codes dim"], optax.OptState]
+_Climber = tuple[Float[Array, "codes dim"], PyTree]
 
 
 class Proposal(eqx.Module):

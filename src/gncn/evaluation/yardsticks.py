@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from gncn.base.errors import ConfigError, check_counts, check_positive
 from gncn.base.extras import needs
@@ -243,13 +243,13 @@ def _scale(images: Shaped[np.ndarray, "images pixels"]) -> tuple[float, float] |
 @eqx.filter_jit
 def _epoch(
     model: Regressor,
-    state: optax.OptState,
+    state: PyTree,
     inputs: Shaped[Array, "images seen"],
     targets: Shaped[Array, "images hidden"],
     key: PRNGKeyArray,
     optimiser: optax.GradientTransformation,
     batch_size: int,
-) -> tuple[Regressor, optax.OptState]:
+) -> tuple[Regressor, PyTree]:
     """Learn once from all images, in random order."""
     n_batches = len(inputs) // batch_size
     # Equal batches only; a permutation chooses which images are left out this time.
@@ -267,8 +267,8 @@ def _epoch(
         return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, truth))
 
     def learn(
-        carry: tuple[_Network, optax.OptState], chosen: Int[Array, " batch"]
-    ) -> tuple[tuple[_Network, optax.OptState], None]:
+        carry: tuple[_Network, PyTree], chosen: Int[Array, " batch"]
+    ) -> tuple[tuple[_Network, PyTree], None]:
         network, state = carry
         updates, state = optimiser.update(jax.grad(error)(network, chosen), state)
         return (eqx.apply_updates(network, updates), state), None
