@@ -156,6 +156,7 @@ def test_yardsticks_on_the_right_half_of_mnist():
     assert supervised < neighbours < 36.1
 
 
+@pytest.mark.slow
 def test_values_that_are_no_probabilities_are_standardised():
     """A linear regressor of one epoch, whose answers are moved and stretched with the values."""
     rng = np.random.default_rng(0)

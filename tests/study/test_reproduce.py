@@ -676,6 +676,7 @@ def commanded(place, *options, status=0):
     return out.getvalue(), err.getvalue()
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_done_what_failed_and_what_others_do(place, monkeypatch):
     monkeypatch.setattr(
         f"{reproduce.__module__}.reproduce", partial(reproduce, worker=worker(place))
