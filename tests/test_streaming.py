@@ -101,8 +101,9 @@ def cut(path: Path):
 
 
 def replace(path: Path):
-    path.unlink()
-    np.save(path, 1 - values(np.float64))
+    # At once: a thread that reads ahead must not find it gone for a moment.
+    np.save(path.with_name("other.npy"), 1 - values(np.float64))
+    path.with_name("other.npy").replace(path)
 
 
 @pytest.mark.parametrize(
