@@ -10,6 +10,7 @@ from brightness import Brightness
 from typer.testing import CliRunner
 
 import gncn
+import gncn.cli
 from gncn.base.errors import ConfigError, DataError
 from gncn.base.locks import LOCK
 from gncn.measures import MEASURES, Column, Measure, Result, within
@@ -41,6 +42,9 @@ def registered():
     for name in ("gncn.cli.app", "gncn.cli.evaluate"):
         sys.modules.pop(name, None)
     sys.modules.update(kept)
+    # An import also sets the package's attribute, by which other tests find the module.
+    for name, module in kept.items():
+        setattr(gncn.cli, name.rpartition(".")[2], module)
 
 
 @pytest.fixture(scope="module")

@@ -309,19 +309,19 @@ def make_measures(only: Collection[str] | None, settings: Mapping[str, Any]) -> 
     return {name: made[name] for name in made if only is None or name in only}
 
 
-def refuse_idle_settings(settings: Mapping[str, Any], measures: Mapping[str, Any]) -> None:
+def refuse_idle_settings(settings: Mapping[str, Any], measures: Collection[str]) -> None:
     """Refuse settings that none of the measures taken reads.
 
     Args:
         settings: those that somebody gave, by name.
-        measures: what is measured, by name.
+        measures: names of what is measured.
 
     Raises:
         ConfigError: naming the setting and the measures that read it.
     """
     for name, value in settings.items():
         readers = [one for one in MEASURES.names() if name in MEASURES.get(one).model_fields]
-        if not measures.keys() & {*readers}:
+        if {*readers}.isdisjoint(measures):
             raise ConfigError(
                 f"The setting {name}={quoted(value)} has no effect: only "
                 f"{', '.join(map(repr, readers))} read{'s' * (len(readers) == 1)} it, and what is "

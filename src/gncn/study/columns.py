@@ -61,7 +61,7 @@ def measure_columns(
     if not needed:
         return found
     subject = Subject(as_measurable(fit.network), data, "validation", measuring.seed, report)
-    measures = make_measures(tuple(chain(*needed.values())), measuring.settings)
+    measures = make_measures(measures_of(needed), measuring.settings)
     for key, names in needed.items():
         # A column is refused if any measure that it is read from can't be taken.
         _need(subject.model.has_codes or not any(measures[n].needs_codes for n in names), key)
@@ -104,6 +104,11 @@ def measures_read(columns: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """The measures that each column is read from; none for one that only training records."""
     by_key = {column.key: column.needs or (name,) for name, column in columns_of_measures()}
     return {key: by_key.get(key, ()) for key in columns}
+
+
+def measures_of(columns: Iterable[str]) -> tuple[str, ...]:
+    """The measures that some of the columns are read from."""
+    return tuple(chain(*measures_read(columns).values()))
 
 
 def _need(there: bool, column: str) -> None:

@@ -26,13 +26,14 @@ EXCESS = 2 * float(np.log(PAPER_SAMPLES))
 Kind = Literal["beaten", "reproduced", "not reached", "not attainable"]
 KINDS: tuple[Kind, ...] = ("beaten", "reproduced", "not reached", "not attainable")
 
-YARDSTICKS = {
+COMPLETION_YARDSTICKS = {
     "supervised": "a network trained by backprop for this half alone",
+    "ridge": "ridge regression from distances to training images",
     "nearest_neighbours": "nearest neighbours",
     "mean_image": "the mean image",
-    "ridge": "ridge regression from distances to training images",
-    **FEATURE_TITLES,
 }
+"""What completes images without a model, in words."""
+YARDSTICKS = COMPLETION_YARDSTICKS | FEATURE_TITLES
 """What needs no model, in words."""
 
 

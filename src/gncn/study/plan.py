@@ -90,7 +90,7 @@ class Measuring(Description):
         """
         usual = type(self)().settings
         given = {name: value for name, value in self.settings.items() if value != usual[name]}
-        refuse_idle_settings(given, dict.fromkeys(measures))
+        refuse_idle_settings(given, measures)
 
 
 def possible_measures(kind: str) -> tuple[str, ...]:
@@ -385,7 +385,7 @@ class Study(Texts):
                     )
                 )
         # A measure may be listed that no model of the study can have.
-        self.evaluation.refuse_idle({one for spec in specs for one in spec.evaluation.measures})
+        self.evaluation.refuse_idle(dict.fromkeys(m for s in specs for m in s.evaluation.measures))
         # First trials of everything come first, so an early report has something of each.
         specs.sort(key=lambda spec: spec.trial)
         # A pattern that fits nothing is most likely a typing error.

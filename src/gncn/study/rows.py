@@ -80,9 +80,8 @@ def sizes_of(record: Record) -> dict[str, int]:
     sizes = {} if record.n_synapses is None else {"synapses": record.n_synapses}
     # A classifier and a density of pixels have no codes.
     if (kind := options["config.model"]) not in ("dsrn", "gmm"):
-        is_network = kind == "gncn"
-        widths = options["config.network.sizes" if is_network else "config.backprop.n_latent"]
-        top = widths[-1] if is_network else widths
+        layers, latent = "config.network.sizes", "config.backprop.n_latent"
+        top = options[layers][-1] if kind == "gncn" else options[latent]
         sizes["units on top"] = top
         # Training may have fitted the prior, and then it is no mixture.
         if "n_components" in prior:

@@ -5,7 +5,6 @@ The budget is the search's, not the model's: every model on every data set has t
 
 import json
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from pydantic import Field, model_validator
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError
 from gncn.runs.config import Config
-from gncn.study.columns import measures_read
+from gncn.study.columns import measures_of
 from gncn.study.grid import placed, read_plan
 from gncn.study.paper import ColumnKey, all_columns
 from gncn.study.plan import Basis, Key, Measuring
@@ -236,7 +235,7 @@ class Search(Description):
     def _columns_of_the_objective(self) -> "Search":
         """Refuse columns of single models that the others aren't judged by, and idle values."""
         columns = self.objective.columns
-        self.measuring.refuse_idle([*chain(*measures_read(columns).values())])
+        self.measuring.refuse_idle(measures_of(columns))
         for model, entry in self.models.items():
             if others := [key for key in entry.columns or () if key not in columns]:
                 raise ConfigError(

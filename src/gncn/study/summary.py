@@ -17,6 +17,7 @@ from gncn.measures.code_yardsticks import FEATURE_TITLES
 from gncn.study.judged import Judged, judge_claim
 from gncn.study.paired import Pair, pair
 from gncn.study.paper import (
+    COMPLETION_YARDSTICKS,
     DEVIATIONS,
     FIRST_EPOCH_BCE,
     SPARSITY,
@@ -267,8 +268,8 @@ def _yardsticks(records: Sequence[Record]) -> dict[str, dict[str, Summary]]:
     probed = [one.get("codes", {}).get("probe", {}) for one in metrics]
     found: dict[str, dict[str, Summary]] = {}
     for key, number, all_of_them, names in (
-        ("m_mse", "m_mse", completed, ("supervised", "ridge", "nearest_neighbours", "mean_image")),
-        ("error_percent", "error_percent", probed, tuple(FEATURE_TITLES)),
+        ("m_mse", "m_mse", completed, COMPLETION_YARDSTICKS),
+        ("error_percent", "error_percent", probed, FEATURE_TITLES),
     ):
         for name in names:
             if ours := over_trials(one.get(name, {}).get(number) for one in all_of_them):

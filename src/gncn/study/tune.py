@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cached_property, partial
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,7 @@ from gncn.base.locks import alone
 from gncn.base.progress import Report
 from gncn.data import Dataset
 from gncn.runs.train import train
-from gncn.study.columns import (
-    check_measurable,
-    development_data,
-    measure_columns,
-    measures_read,
-)
+from gncn.study.columns import check_measurable, development_data, measure_columns, measures_of
 from gncn.study.journal import FINALS, SECONDS, locks_of, read_journal
 from gncn.study.record import make_running
 from gncn.study.run import Watch
@@ -173,8 +167,7 @@ class _Task:
 
     def _measuring(self, measuring: TrialMeasuring) -> dict[str, Any]:
         """Settings of what is measured; others don't count."""
-        measures = {*chain(*measures_read(self.columns).values())}
-        return {"seed": measuring.seed, **measuring.settings_of(measures)}
+        return {"seed": measuring.seed, **measuring.settings_of(measures_of(self.columns))}
 
     def _changes(self, known: dict[str, Any], described: dict[str, Any]) -> list[str]:
         """What a search differs in from the one that a journal was begun with."""
