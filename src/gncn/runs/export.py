@@ -132,8 +132,9 @@ def _write(
         arrays |= {} if labels is None else {"labels": labels}
         arrays |= {} if names is None else {"class_names": np.asarray(names)}
         content = io.BytesIO()
-        # Never pickled: class names are an array of text.
-        np.savez(content, allow_pickle=False, **arrays)
+        # Nothing is pickled: class names are an array of text.  NumPy 2.0 would take
+        # `allow_pickle` for the name of an array.
+        np.savez(content, **arrays)
         write_atomic(path, content.getvalue())
         return
     columns: dict[str, Any] = {"number": numbers}
