@@ -159,7 +159,7 @@ def _plain(record: "Record") -> dict[str, Any]:
 
 
 def _freeze(
-    lock: "StudyLock", study: "Study", specs: Sequence["RunSpec"], folder: Path, as_json: bool
+    lock: "StudyLock", study: "Study", specs: "Sequence[RunSpec]", folder: Path, as_json: bool
 ) -> None:
     """Lock the settings of runs, and say which rows are new or have changed."""
     changed = lock.update(study, specs, folder)
@@ -177,7 +177,7 @@ def _freeze(
 
 
 def _tell(
-    study: "Study", standings: Sequence["Standing"], jobs: int, as_json: bool, refusal: str
+    study: "Study", standings: "Sequence[Standing]", jobs: int, as_json: bool, refusal: str
 ) -> None:
     """Print what is done and what is left, and why it would be refused, if so."""
     from gncn.study.reproduce import estimate
@@ -219,7 +219,7 @@ def _tell(
 class _Display(Progress):
     """A row for each run at work, on a terminal; and a line whenever a run starts or ends."""
 
-    def __init__(self, study: "Study", standings: Sequence["Standing"], jobs: int) -> None:
+    def __init__(self, study: "Study", standings: "Sequence[Standing]", jobs: int) -> None:
         super().__init__(
             TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
