@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+from types import SimpleNamespace
 from typing import NamedTuple, get_args
 from unittest import mock
 
@@ -250,9 +251,11 @@ def test_every_option_that_takes_a_number_says_what_it_received():
         text = re.sub(r"\s+", " ", wrong.stderr)
         why = r"Input should be a (whole|valid) number; received '\\x1b\[31m'\. "
         assert re.search(f"'{flag}.*': {why}$", text)
+        assert "env var" not in text
     for command, flag, value in (("settle", "--index", -1), ("reconstruct", "--n", 2000)):
         text = re.sub(r"\s+", " ", run(command, flag, value).stderr)
-        assert re.search(rf"should be (greater|less) than or equal to .*; received '{value}'", text)
+        allowed = "(greater than or equal to|less than or equal to|in the range) .*[0-9]"
+        assert re.search(rf"should be {allowed}; received '?{value}'?\. $", text)
     assert "a whole number; received '1.5'." in run("train", "--epochs", 1.5).stderr
 
 
@@ -511,6 +514,48 @@ def test_misuse_is_told_with_its_usage_where_there_is_one(capsys):
     assert capsys.readouterr().err == ""
     cli._print_misuse(MisuseError("too much"))
     assert capsys.readouterr().err == "Error: too much\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            "Invalid value for '--epochs' (env var: 'None'): '1.5' is not a valid integer.",
+            "Invalid value for '--epochs': Input should be a whole number; received '1.5'.",
+        ),
+        (
+            "Invalid value for '--n': 'x' is not a valid integer range.",
+            "Invalid value for '--n': Input should be a whole number; received 'x'.",
+        ),
+        (
+            "Invalid value for '--fps': 'x' is not a valid float range.",
+            "Invalid value for '--fps': Input should be a valid number; received 'x'.",
+        ),
+        (
+            "Invalid value for '--n': 2000 is not in the range 1<=x<=1000.",
+            "Invalid value for '--n': Input should be in the range 1<=x<=1000; received 2000.",
+        ),
+        ("No such command 'trian'.", "No such command 'trian'. Did you mean 'train'?"),
+        ("No such command 'xyz'.", "No such command 'xyz'."),
+    ],
+)
+def test_messages_of_an_older_typer_say_as_much(message, shown, capsys):
+    class Context:
+        command_path = "gncn"
+        command = SimpleNamespace(list_commands=lambda context: ["train", "tune"])
+
+        def get_usage(self):
+            return "Usage: gncn"
+
+    class MisuseError(Exception):
+        ctx = Context()
+
+        def format_message(self):
+            return str(self)
+
+    cli._print_misuse(MisuseError(message))
+    printed = " ".join(capsys.readouterr().err.split())
+    assert printed == f"Usage: gncn Try `gncn --help`. Error: {shown}"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 import warnings
 from contextlib import redirect_stderr, suppress
@@ -15,6 +16,9 @@ from gncn.base.interrupts import signals_heard
 from gncn.base.shown import ERRORS, shown
 
 WRONG_INPUT, FAILED = 2, 1
+
+_NUMBER = re.compile(r"(.+: )(.+) is not (a valid (?:integer|float)|in the range .+?)( range)?\.")
+"""What an older Typer says of a number: Click reads it there, and Pydantic in newer ones."""
 
 
 class _Messages:
@@ -98,7 +102,8 @@ def _show_warning(message: Any, category: type[Warning], *where: Any) -> None:
 
 def _print_misuse(error: Any) -> None:
     """Print what the parser of the command line found wrong; Typer would obey signs in it."""
-    if message := error.format_message():  # without arguments help has been printed
+    # Without arguments help has been printed.  Click 8.2.1 names an environment variable, None.
+    if message := error.format_message().replace(" (env var: 'None')", ""):
         if (context := getattr(error, "ctx", None)) is not None:
             sys.stderr.write(f"{context.get_usage()}\n")
             sys.stderr.write(f"Try `{context.command_path} --help`.\n")
@@ -108,6 +113,12 @@ def _print_misuse(error: Any) -> None:
             message = f"{why}; received {quoted(problems[0]['input'])}."
         elif options := getattr(error, "possibilities", None):
             message = f"{error.message}.{did_you_mean(error.option_name, options)}"
+        # An older Typer uses other words, and suggests no commands.
+        elif found := _NUMBER.fullmatch(message):
+            kind = found[3].replace("valid integer", "whole number").replace("float", "number")
+            message = f"{found[1]}Input should be {kind}; received {found[2]}."
+        elif context and (wrong := re.fullmatch(r"No such command '(.*)'\.", message)):
+            message += did_you_mean(wrong[1], context.command.list_commands(context))
         _print_error(message)
 
 
