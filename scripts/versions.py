@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = {"oldest": ("3.11",), "newest": ("3.13", "3.12")}
 """Versions of Python to look for, the best first."""
 
-COMPANIONS = ("click==8.2.1",)
+COMPANIONS = (
+    "click==8.2.1",  # newer ones warn of what Typer 0.16 imports
+    "pyparsing==3.2.5",  # from 3.3 on it warns of how Matplotlib 3.9 calls it
+)
 """What oldest packages need in turn, where the newest version of it warns of them."""
 
 
