@@ -299,7 +299,10 @@ def test_own_images_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "mnits"], "Unknown preset 'mnits'. Choose one of: 'caltech', 'digits'"),
+        (
+            ["--preset", "mnits"],
+            "Unknown preset 'mnits'. Did you mean 'mnist'? Choose one of: 'caltech'",
+        ),
         (["--set", "training.n_epoch=2"], "Unknown option 'n_epoch'"),
         (["--data", "minst"], "minst"),
         (["--data", "none.npy"], "none.npy"),
@@ -608,3 +611,24 @@ def test_a_training_that_ends_before_its_first_epoch_draws_nothing(tmp_path, mon
     assert "goes on after epoch 1 of 3" in done.stderr
     assert began == [(folder, 2), (folder, 3)]
     assert not drawn.called
+
+
+def test_early_stopping_says_which_epoch_is_shown(tmp_path):
+    settings = ["--set", "training.patience=1", "--set", "training.learning_rate=0.05"]
+    done = run("train", *FAST, "--epochs", 40, *settings, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    history = RunFolder.open(tmp_path / "run").history
+    best, last = min(history, key=lambda r: r.validation.error).epoch, history[-1].epoch
+    assert best + 1 == last < 40
+    assert f"after epoch {best}, the best of {last}" in done.stdout
+    assert f"stopped after epoch {last} of 40: validation images were no better for 1" in " ".join(
+        done.stderr.split()
+    )
+
+
+def test_what_takes_hours_is_started_by_name_only():
+    for command, choice in (("reproduce", "`tiny`"), ("tune", "`tiny`"), ("evaluate", "RUN")):
+        done = run(command)
+        assert done.returncode == 2
+        assert "Missing argument" in done.stderr
+        assert choice in done.stderr

@@ -1,5 +1,6 @@
 """Configurations: presets, files, overrides, and values that would have no effect."""
 
+import contextlib
 import tomllib
 
 import equinox as eqx
@@ -8,7 +9,7 @@ import pytest
 import gncn
 from gncn.base.errors import ConfigError
 from gncn.core.connections.base import CONNECTIONS
-from gncn.runs.config import preset_names
+from gncn.runs.config import Config, load_config, preset_names
 from gncn.runs.toml import write_toml
 
 
@@ -64,7 +65,10 @@ def test_a_file_overlays_a_preset_and_overrides_overlay_both(tmp_path):
         (["network.competition=none", "network.group_size=[2,2,2]"], "competition='none', group"),
         (["seed=-1"], "seed.*received -1"),
         (["settling.tolerance=0"], "tolerance.*received 0"),
-        (["model=vae"], "Unknown model 'vae'. Choose one of: 'gncn', 'rae', 'gvae', 'gvae-cv'"),
+        (
+            ["model=vae"],
+            "Unknown model 'vae'. Did you mean 'gvae'[?] Choose one of: 'gncn', 'rae',",
+        ),
         (
             ["model=rae", "network.sizes=[9]"],
             r"network.sizes=\(9,\) has no effect with model",
@@ -102,7 +106,8 @@ def test_competition_numbers_without_competition_are_refused():
 
 def test_unknown_presets_and_unreadable_files(tmp_path):
     with pytest.raises(
-        ConfigError, match="Unknown preset 'mnits'. Choose one of: 'caltech', 'digits'"
+        ConfigError,
+        match="Unknown preset 'mnits'. Did you mean 'mnist'[?] Choose one of: 'caltech'",
     ):
         gncn.load_config(preset="mnits")
     with pytest.raises(ConfigError, match="Can't read"):
@@ -234,3 +239,30 @@ def test_a_connection_of_ones_own_has_its_options_in_a_table(tmp_path, monkeypat
 def test_toml_holds_text_alone():
     with pytest.raises(ConfigError, match=r"can't hold a name .* \(name = .*\)\. Rename it"):
         write_toml({"data": {"name": "of\udcff"}})
+
+
+@pytest.mark.parametrize("wrong", [0.5, "x", True, [1], [{"a": 1}], {"a": 1}])
+def test_every_option_and_section_of_the_wrong_kind_is_refused_in_words(wrong):
+    whole = gncn.load_config(preset="digits").resolved()
+    for section, value in whole.items():
+        options = value if isinstance(value, dict) else ()
+        for name in ((section,), *((section, option) for option in options)):
+            one = {key: dict(v) if isinstance(v, dict) else v for key, v in whole.items()}
+            inner = one if len(name) == 1 else one[section]
+            inner[name[-1]] = wrong
+            with contextlib.suppress(ConfigError):  # some options take this value
+                Config(**one)
+
+
+def test_an_option_is_called_as_it_was_written():
+    for override, message in (
+        ("training.n_epochs=-3", r"^training\.n_epochs: .*received -3"),
+        ("training.n_epoch=3", r"^Unknown option 'n_epoch' for training\. Did you mean 'n_epochs'"),
+        ("trainig.n_epochs=3", r"^Unknown option 'trainig' for a configuration\. Did you mean"),
+        ("settling=0.5", r"settling.*received 0\.5"),
+        ("model=gvae", r"^network\.sizes=.* has no effect with model='gvae'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_config(preset="digits", overrides=[override])
+    with pytest.raises(ConfigError, match=r"^Unknown option 'n_epoch' for TrainingConfig\. Did"):
+        gncn.TrainingConfig(n_epoch=3)

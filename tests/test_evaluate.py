@@ -175,3 +175,20 @@ def test_a_mixture_reconstructs_nothing(data, monkeypatch):
     found = gncn.evaluate(mixture, data, only=["samples"], split="test")
     assert found["samples"] == {"n": 3}
     assert not {"bce", "squared_error"} & {*found}
+
+
+def test_the_table_has_what_was_asked_for():
+    numbers = {
+        "bce": 12.5,
+        "n_images": 9,
+        "split": "test",
+        "sparsity": [{"layer": 1, "active": 0.25, "hoyer": 0.5, "gini": 0.75}],
+        "yardsticks": {"m_mse": {"mean_image": {"m_mse": 30.0}}},
+    }
+    every = gncn.Evaluation(numbers)
+    assert [row.name for row in every.rows][1:] == ["M-MSE, mean image", "active, layer 1"]
+    assert every.others == []
+    some = gncn.Evaluation(numbers, only=["sparsity"])
+    assert [row.name for row in some.rows] == ["reconstruction BCE", "active, layer 1"]
+    assert some.others == ["yardsticks"]
+    assert "remark" in some._repr_html_()

@@ -94,7 +94,11 @@ def test_estimators_are_exported_as_they_transform(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"path": "codes.txt"}, ConfigError, r"\.npz, \.csv or \.parquet; received 'codes.txt'"),
+        (
+            {"path": "codes.txt"},
+            ConfigError,
+            r"'codes.txt' has no suffix.*: \.npz, \.csv, \.parquet",
+        ),
         ({"layer": 3}, ConfigError, "layer must be from 1 to 2, 'all', or None .* received 3"),
         ({"layer": "top"}, ConfigError, "layer must be .*; received 'top'"),
         ({"layer": 0}, ConfigError, "layer must be"),
@@ -168,6 +172,12 @@ def test_the_command(tmp_path):
     done = run("export", folder, "--data", tmp_path / "mine.npy", "--out", tmp_path / "c.csv")
     assert "codes of 5 images, z3 (12 neurons)" in done.stderr
     assert len((tmp_path / "c.csv").read_text("utf-8").splitlines()) == 6
+    before = (tmp_path / "c.csv").read_bytes()
+    done = run("export", folder, "--out", tmp_path / "c.csv")
+    assert "exists. Give --overwrite" in " ".join(done.stderr.split())
+    assert (tmp_path / "c.csv").read_bytes() == before
+    done = run("export", folder, "--out", tmp_path / "c.csv", "--overwrite")
+    assert "codes of 297 images" in done.stderr
     for wrong in (["--layer", "x"], ["--split", "all"], ["--out", "x.doc"]):
         done = run("export", folder, *wrong)
         assert done.returncode == 2

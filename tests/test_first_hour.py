@@ -55,7 +55,7 @@ def test_the_closest_name_is_suggested_and_no_other():
     assert did_you_mean("mnits", ["digits", "mnist"]) == " Did you mean 'mnist'?"
     assert did_you_mean("training.n_epoch", ["n_epochs"]) == " Did you mean 'n_epochs'?"
     assert did_you_mean("x", ["mnist"]) == did_you_mean(3, ["mnist"]) == ""
-    assert "Choose one of: 'a', 'relu'. Did you mean 'relu'?" in str(
+    assert " Did you mean 'relu'? Choose one of: 'a', 'relu'." in str(
         unknown_choice("activation", "rleu", ["a", "relu"])
     )
 
@@ -471,16 +471,26 @@ def test_the_data_sets_fit_into_80_columns():
 
 
 def test_off_a_terminal_the_bar_speaks_after_a_minute(monkeypatch):
-    said, clock = [], iter([0.0, 59.0, 61.0, 61.0, 100.0])
+    said, clock = [], iter([0.0, 59.0, 61.0, 61.0, 100.0, 102.0, 110.0, 113.0, 123.0, 125.0])
     monkeypatch.setattr("gncn.training.bar.say", said.append)
     bar = ProgressBar(screen.Screen(file=io.StringIO()))
     monkeypatch.setattr("gncn.training.bar.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    bar.on_start(Start(2, 4))
+    bar.on_start(Start(3, 4))
     bar.on_batch(0)
-    assert said == []
+    assert said == []  # at 59 s: the first mini-batch took so long since it was compiled
     bar.on_batch(1)
-    bar.on_batch(2)
-    assert said == ["50% of epoch 1, about 3 min 03 s left"]
+    assert said.pop() == "50% of epoch 1, about 20 s left"  # ten mini-batches of 2 s
+    bar.on_batch(3)
+    record = RunFolder.open(FORMATS / "run").history[0]
+    bar.on_epoch([record.model_copy(update={"epoch": 1})], [])
+    # 41 s for three of them, up to 100 s; the end of the epoch was late.
+    assert said.pop().endswith(", about 1 min 49 s left")
+    bar.on_batch(3)
+    bar.on_epoch([record.model_copy(update={"epoch": 2})], [])
+    assert said.pop().endswith(", about 11 s left")  # four mini-batches from 102 to 113 s
+    bar.on_batch(3)
+    bar.on_epoch([record.model_copy(update={"epoch": 3})], [])
+    assert "left" not in said.pop()
 
 
 @pytest.fixture

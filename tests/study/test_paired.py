@@ -63,7 +63,7 @@ def test_an_estimate_that_is_not_tight_says_nothing_of_the_densities(gaps, good)
     theirs["simulated_images"] = {"n": 100, "gap": 0.1} | ({"gaps": gaps} if gaps else {})
     assert is_tight(theirs) is good
     found = pair(ours, theirs, "RAE").differences
-    assert found["annealed"].verdict == ("ahead" if good else "not known")
+    assert found["annealed"].verdict == ("ahead" if good else "not tight")
     assert found["S = 100"].verdict == "level"  # a fact about S samples, tight or not
 
 
@@ -113,7 +113,9 @@ def test_the_page_shows_them(tmp_path):
     write_report(found, tmp_path / "page.html", tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "| GVAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | −3.00 ± 0.00: behind | 50 |" in text
-    assert "| RAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | 0.00 ± 0.00: not known | 50 |" in text
+    assert "| RAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | 0.00 ± 0.00: not tight | 50 |" in text
+    assert "Not tight: the estimate of one of the two is not, so their order is open." in text
+    assert "of so few images is a rough guide" in text
     assert "RAE 50, 1.0, 4.00, 95 %, 3.0 (not tight)" in text
     assert "−3.00 ± 0.00: behind" in (tmp_path / "page.html").read_text(encoding="utf-8")
     plain = as_json(found)["data"][0]["paired"]["GVAE"]["annealed"]

@@ -454,7 +454,10 @@ def test_the_command_writes_page_text_and_table(tmp_path):
         write_record(tmp_path, record(model, bce=bce, spec=spec))
     page, text, table = (tmp_path / name for name in ("report.html", "report.md", "all.csv"))
     refused = reported(tmp_path, "--table", tmp_path / "all.xlsx", status=2)[1]
-    assert "It is written as .csv or .parquet; received 'all.xlsx'." in refused
+    assert (
+        "The file 'all.xlsx' has no suffix that can be written. Choose one of: .csv, .parquet."
+        in refused
+    )
     assert not page.exists()  # refused before the page is made
     out, said = reported(tmp_path, "--table", table)
     assert out == ""
@@ -476,3 +479,27 @@ def test_the_command_writes_page_text_and_table(tmp_path):
     assert "Another title" in elsewhere.read_text(encoding="utf-8")
     assert "report:" in reported(tmp_path)[1]
     assert "table:" not in reported(tmp_path)[1]
+
+
+def test_what_the_paper_does_not_have_is_not_explained(tmp_path):
+    """A study of other data has no verdicts, so the page doesn't say what they mean."""
+
+    def in_markdown(found):
+        write_report(found, tmp_path / "page.html", tmp_path / "page.md")
+        return (tmp_path / "page.md").read_text(encoding="utf-8")
+
+    about_the_paper = ("Table 1", "Figure 4", "17.03", "eaten", "ot attainable", "Rings")
+    said = {}
+    for data in ("mnist", "digits"):
+        few = [record(m, data, bce=(9.0, 8.0), metrics=metrics(log_p=-9)) for m in ("gncn", "rae")]
+        found = summarise(study((data,), ("gncn", "rae")), few)
+        body = make_page(found).partition("<main>")[2]
+        said[data] = re.sub("<[^>]*>", "", body), in_markdown(found)
+    for text in said["digits"]:
+        assert "The paper has no numbers for these data" in text
+        assert [words for words in about_the_paper if words in text] == []
+        assert "est two" not in text  # of two models
+    for text in said["mnist"]:
+        assert [words for words in about_the_paper if words not in text] == []
+    three = [record(m, bce=(9.0, b)) for m, b in (("gncn", 8.0), ("rae", 7.0), ("gvae", 6.0))]
+    assert "The best two of a column are bold." in in_markdown(summarise(study(), three))

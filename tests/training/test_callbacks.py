@@ -210,3 +210,15 @@ def test_methods_of_c_and_base_classes_are_callbacks():
 
     assert len(Callbacks([Hears(), gncn.Callback()]).all) == 2
     assert Callbacks(None).all == []
+
+
+def test_what_comes_of_training_is_shown_in_a_few_lines():
+    data = gncn.load_dataset("digits")
+    models = [gncn.build(gncn.chain((64, 4)), seed=k, n_settle_steps=2) for k in (0, 1)]
+    found = gncn.fit(models, data, gncn.TrainingConfig(n_epochs=2), seeds=(0, 1))
+    kept = [f"{record.validation.error:.4g}" for record in found.history[-2:]]
+    assert str(found).splitlines() == [
+        "Fit: finished after epoch 2",
+        f"  trial 0: epoch 2, validation bce {kept[0]}",
+        f"  trial 1: epoch 2, validation bce {kept[1]}",
+    ]

@@ -3,6 +3,7 @@
 Descriptions hold no arrays.  They can be compared, hashed and written as JSON.
 """
 
+import re
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -76,6 +77,7 @@ class Part(Description):
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Say in plain words what pydantic found wrong: option, value received, values allowed."""
     lines, known = [], [*model.model_fields]
+    name = getattr(model, "spoken", model.__name__)
     problems = error.errors(include_url=False)
     for problem in problems[:_MAX_PROBLEMS]:
         place = shortened(".".join(str(part) for part in problem["loc"]), 200)
@@ -83,17 +85,23 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         match problem["type"]:
             case "extra_forbidden":
                 choices, close = ", ".join(map(repr, known)), did_you_mean(place, known)
-                lines.append(
-                    f"Unknown option {place!r} for {model.__name__}. Options: {choices}.{close}"
-                )
+                lines.append(f"Unknown option {place!r} for {name}.{close} Options: {choices}.")
             case "missing":
-                lines.append(f"{model.__name__} needs the option {place!r}.")
+                lines.append(f"{name} needs the option {place!r}.")
             case "value_error":
-                lines.append(f"{model.__name__}: {problem.get('ctx', {}).get('error')}")
+                lines.append(_own_words(problem.get("ctx", {})["error"], place, name, model))
             case _:
-                lines.append(
-                    f"{model.__name__}.{place}: {problem['msg'].lower()}; received {received}."
-                )
+                lines.append(f"{name}.{place}: {problem['msg'].lower()}; received {received}.")
     if (more := len(problems) - _MAX_PROBLEMS) > 0:
         lines.append(f"{more:,} more options are wrong.")
     return "\n".join(lines)
+
+
+def _own_words(error: Exception, place: str, name: str, model: type[BaseModel]) -> str:
+    """What a check of the library's own says, with the name of the description that it is about."""
+    inner = getattr(model.model_fields.get(place), "annotation", None)
+    if not (isinstance(inner, type) and issubclass(inner, Description)):
+        # A whole configuration's problem needs no owner.
+        return str(error) if hasattr(model, "spoken") else f"{name}: {error}"
+    # A description within a description: who wrote `training.n_epochs` needn't know its class.
+    return re.sub(rf"\b{inner.__name__}(?=[.:])", place, str(error))

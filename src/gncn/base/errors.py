@@ -98,7 +98,7 @@ def unknown_choice(what: str, received: object, allowed: Iterable[object]) -> Co
     """The error for a value that is not one of `allowed`; `what` it is, say "activation"."""
     names = [*allowed]
     choices, close = ", ".join(map(repr, names)), did_you_mean(received, names)
-    return ConfigError(f"Unknown {what} {quoted(received)}. Choose one of: {choices}.{close}")
+    return ConfigError(f"Unknown {what} {quoted(received)}.{close} Choose one of: {choices}.")
 
 
 def did_you_mean(received: object, allowed: Iterable[object]) -> str:

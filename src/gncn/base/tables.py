@@ -24,8 +24,8 @@ def check_table(path: Path, others: Sequence[str] = ()) -> None:
     kinds = (*others, *TABLES)
     if path.suffix not in kinds:
         raise ConfigError(
-            f"It is written as {', '.join(kinds[:-1])} or {kinds[-1]}; received "
-            f"{quoted(path.name)}."
+            f"The file {quoted(path.name)} has no suffix that can be written. Choose one of: "
+            f"{', '.join(kinds)}."
         )
     if path.suffix == ".parquet":
         needs("pyarrow", "tables")

@@ -113,6 +113,8 @@ def _print_misuse(error: Any) -> None:
             message = f"{why}; received {quoted(problems[0]['input'])}."
         elif options := getattr(error, "possibilities", None):
             message = f"{error.message}.{did_you_mean(error.option_name, options)}"
+        elif type(error).__name__ == "MissingParameter":
+            message = f"{message} {getattr(error.param, 'help', None) or ''}".rstrip()
         # An older Typer uses other words, and suggests no commands.
         elif found := _NUMBER.fullmatch(message):
             kind = found[3].replace("valid integer", "whole number").replace("float", "number")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from typer import Argument
 
-from gncn.base.errors import unknown_choice
+from gncn.base.errors import ConfigError, did_you_mean, quoted
 from gncn.base.files import jsonable
 from gncn.cli import options
 
@@ -39,7 +39,11 @@ def config(
     known = {part for one in found for part in (one.section, one.name, one.name.split(".")[-1])}
     for name in names or ():
         if name not in known or not name:
-            raise unknown_choice("section or option", name, sorted(filter(None, known)))
+            sections = ", ".join(dict.fromkeys(one.section for one in found if one.section))
+            raise ConfigError(
+                f"Unknown section or option {quoted(name)}.{did_you_mean(name, known)} Sections: "
+                f"{sections}. `gncn config` lists all options."
+            )
     chosen = [
         one
         for one in found

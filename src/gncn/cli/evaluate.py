@@ -123,18 +123,20 @@ def evaluate(
     if as_json:
         options.print_json(metrics)
         return
-    _show(metrics)
+    _show(metrics, only)
     if figures:
         say("Figures:", *(f"  {figure}" for figure in figures))
 
 
-def _show(metrics: dict[str, Any]) -> None:
+def _show(metrics: dict[str, Any], only: list[str] | None) -> None:
     from gncn.runs.evaluation import Evaluation
 
-    found = Evaluation(metrics)
+    found = Evaluation(metrics, only=only or None)
     table = options.new_table(found.title, ("measure",), ("value",))
-    table.add_column("", style="dim")
+    table.add_column("remark", style="dim")
     for row in found.rows:
         table.add_row(*row)
     options.print_table(table)
     say(*found.notes, style="dim")
+    if found.others:
+        say(f"Kept from earlier evaluations: {', '.join(found.others)}. --json shows them, too.")

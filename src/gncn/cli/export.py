@@ -24,6 +24,9 @@ def export(
         Option(help="Latent layer, from 1, or `all`. Default: the top layer."),
     ] = None,
     trial: options.TrialOption = 0,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace the file if there is one.")
+    ] = False,
     data_dir: options.DataDirOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -46,6 +49,8 @@ def export(
 
     if data is not None and data_dir is not None:
         raise ConfigError("Give --data or --data-dir, not both: the images are from one of them.")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists. Give --overwrite to replace it, or another --out.")
     number = int(layer) if layer is not None and layer.isdecimal() else layer
     images = RunFolder.open(run).data(data_dir) if data is None else data
     found = write(run, out, images, split=split, layer=number, trial=trial, progress=True)

@@ -30,7 +30,7 @@ def reproduce(
             f"{', '.join(f'`{name}`' for name in packaged_names('study/studies'))}.",
             metavar="STUDY",
         ),
-    ] = "paper",
+    ],
     out: Annotated[
         Path | None, Option(help="Folder of the records. Default: `results/NAME`.", **options.PATH)
     ] = None,
@@ -86,9 +86,9 @@ def reproduce(
 
     **Examples**
 
-    `gncn reproduce --list`
+    `gncn reproduce paper --list`
 
-    `gncn reproduce --jobs 2 --only gncn/mnist`
+    `gncn reproduce paper --jobs 2 --only gncn/mnist`
 
     `gncn reproduce tiny --out runs/tiny && gncn report runs/tiny`
     """

@@ -158,7 +158,7 @@ def tune(
             help="A search's TOML file, or one of the library's: `paper` or `tiny`.",
             metavar="SEARCH",
         ),
-    ] = "paper",
+    ],
     out: Annotated[
         Path | None,
         Option(help="Folder of its records. Default: `results/tuning/NAME`.", **options.PATH),

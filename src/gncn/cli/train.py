@@ -285,7 +285,9 @@ def _conclude(folder: Any, result: Any, figures: list[Path], as_json: bool) -> N
     epochs = sorted({record.epoch for record in records})
     after = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
     over = f", mean ± sd over {n_trials} trials" if n_trials > 1 else ""
-    table = new_table(f"after {after}{over}", ("",), headings)
+    n_done = result.history[-1].epoch
+    best = f", the best of {n_done}" if epochs != [n_done] else ""
+    table = new_table(f"after {after}{best}{over}", ("split",), headings)
 
     def cell(values: Iterable[float], decimals: int) -> str:
         found = over_trials(values)
@@ -306,6 +308,12 @@ def _conclude(folder: Any, result: Any, figures: list[Path], as_json: bool) -> N
         console.print(table)
     else:
         print_table(table)
+    plan = folder.config.training
+    if result.status == "finished" and n_done < plan.n_epochs and plan.patience is not None:
+        say(
+            f"Training stopped after epoch {n_done} of {plan.n_epochs}: validation images were no "
+            f"better for {plan.patience} in turn (training.patience)."
+        )
     if layers:
         say("ρ is the share of active neurons in a layer.")
     model = folder.config.model

@@ -165,7 +165,7 @@ def _warn_of_growth(network: Any, psi: Any) -> str:
                 f"{what} In layer {number} excitation ({excitation:g}) outweighs the leak "
                 f"({leak:g}), so the number of steps is a part of the model: settle for the "
                 f"{network.settler.n_settle_steps} that it learned with. A network that comes to "
-                f"rest is trained with settling.leak above {excitation:g}, or by --preset "
-                "mnist-rest."
+                f"rest is trained with settling.leak above {excitation:g}, as the preset "
+                "mnist-rest has it for MNIST."
             )
     return f"{what} Smaller steps may help: train with a smaller settling.step_size."

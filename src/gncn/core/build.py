@@ -67,6 +67,9 @@ class Settling(Description):
     @classmethod
     def _gather(cls, options: Any) -> Any:
         defaults = defaults_of(cls) | {"settler": "euler"}
+        # Anything but a table is left to Pydantic, whose message names the types allowed.
+        if not isinstance(options, dict):
+            return options
         return gather(options, {"settler": "settler"}, defaults, "settling")
 
     @model_validator(mode="after")

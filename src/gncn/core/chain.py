@@ -75,7 +75,7 @@ class Chain(Description):
                 parts = dict.fromkeys(option for kind in KINDS for option in takers(kind))
                 names = (*cls.model_fields, *parts)
                 known, close = ", ".join(map(repr, names)), did_you_mean(name, names)
-                raise ConfigError(f"Unknown option {name!r} for a chain. Options: {known}.{close}")
+                raise ConfigError(f"Unknown option {name!r} for a chain.{close} Options: {known}.")
         chosen = _all(options.get("connection", "dense"))
         if not chosen:
             raise ConfigError("connection must name at least one kind; received none.")

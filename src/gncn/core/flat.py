@@ -91,4 +91,4 @@ def _idle(
     known += [option for kind in dict.fromkeys(parts.values()) for option in takers(kind)]
     names = dict.fromkeys(known)
     choices, close = ", ".join(map(repr, names)), did_you_mean(option, names)
-    return ConfigError(f"Unknown option {option!r} for {where}. Options: {choices}.{close}")
+    return ConfigError(f"Unknown option {option!r} for {where}.{close} Options: {choices}.")

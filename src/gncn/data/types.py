@@ -150,7 +150,7 @@ class Dataset:
         names = ("train", "validation", "test")
         of_splits = (f"{name}: {split}" for name, split in zip(names, self.splits, strict=True))
         lines = (self.name, *of_splits, f"{shape}{self.source}", f"licence: {self.licence}")
-        return "\n  ".join(shown(shortened(line, 160), keep="") for line in lines)
+        return "\n  ".join(shown(shortened(line, 400), keep="") for line in lines)
 
     def _check_classes(self) -> None:
         labels = [split.labels for split in self.splits if split.labels is not None]

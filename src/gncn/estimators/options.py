@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, did_you_mean
 from gncn.core.chain import KINDS, OUTPUT
 from gncn.core.flat import takers
 from gncn.runs.config import Config, read_settings
@@ -60,7 +60,11 @@ def signed(defaults: dict[str, Any]) -> Callable[..., None]:
     signature = inspect.Signature([own, *parameters])
 
     def __init__(self: Any, *unnamed: Any, **options: Any) -> None:  # noqa: N807
-        signature.bind(self, *unnamed, **options)  # refuses what is unknown, as Python does
+        for name in options:
+            if name not in defaults:
+                close = did_you_mean(name, defaults)
+                raise TypeError(f"{type(self).__name__} has no option {name!r}.{close}")
+        signature.bind(self, *unnamed, **options)  # refuses what has no name, as Python does
         for name, value in defaults.items():
             setattr(self, name, options.get(name, value))
 

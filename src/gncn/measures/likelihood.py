@@ -31,8 +31,8 @@ CURVE = Field(
 )
 
 _OTHERS = {
-    "likelihood_own_prior": "with the prior that the model was trained with",
-    "likelihood_training_codes": "with the codes of training images as the prior",
+    "likelihood_own_prior": ("own prior", "the prior that the model was trained with"),
+    "likelihood_training_codes": ("codes as prior", "the codes of training images, equally likely"),
 }
 _N_SAMPLES = 100
 
@@ -182,9 +182,10 @@ class Likelihood(PriorMeasure):
             rows.append(row(most, curve["mean"][-1], which))
         remark = "adds 2 log S; for comparison with published numbers only"
         rows.append(Row("in the paper's convention", f"{found['paper_convention']:.2f}", remark))
-        for key, remark in _OTHERS.items():
+        for key, (name, remark) in _OTHERS.items():
             if (other := numbers.get(key)) is not None:
-                rows.append(row(other["n_samples"], other["mean"], remark))
+                remark = f"S = {other['n_samples']:,}; {remark}"
+                rows.append(Row(f"log p(x), {name}", f"{other['mean']:.2f} nats", remark))
         return rows
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:

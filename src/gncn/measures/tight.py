@@ -184,9 +184,9 @@ class Tight(PriorMeasure):
             Row("log p(x), annealed", f"{found['mean']:.2f} nats", annealed),
             Row("log p(x), importance", f"{weighed['mean']:.2f} nats", importance),
             Row(
-                f"log p(x), S = {same['n_samples'][-1]:,}",
+                "log p(x), same images",
                 f"{same['mean'][-1]:.2f} nats",
-                "the same images",
+                f"from S = {same['n_samples'][-1]:,} prior samples",
             ),
         ]
 

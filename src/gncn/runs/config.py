@@ -9,7 +9,7 @@ unknown option.  Every option has a default.
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import model_validator
 
@@ -42,6 +42,8 @@ class Config(BaselineRun):
         mixture: the mixture; ``gmm`` only.
     """
 
+    spoken: ClassVar[str] = "a configuration"
+    """What messages call it."""
     data: DataConfig = DataConfig()
 
     @model_validator(mode="after")

@@ -38,12 +38,21 @@ class Evaluation(Mapping[str, Any]):
         numbers: all numbers, by the names of measures.
         per_image: values of each image, such as ``log_likelihood``; empty for a run, whose folder
             has them.
+
+    Args:
+        draw: draws the figures.
+        only: names of the measures to tabulate; None for all that have numbers.
     """
 
     def __init__(
-        self, numbers: dict[str, Any], per_image: Mapping[str, Any] = {}, draw: Draw = _draw_nothing
+        self,
+        numbers: dict[str, Any],
+        per_image: Mapping[str, Any] = {},
+        draw: Draw = _draw_nothing,
+        only: Sequence[str] | None = None,
     ) -> None:
         self.numbers, self.per_image, self._draw = numbers, dict(per_image), draw
+        self._only = only
 
     def __getitem__(self, name: str) -> Any:
         return self.numbers[name]
@@ -55,9 +64,9 @@ class Evaluation(Mapping[str, Any]):
         return len(self.numbers)
 
     @cached_property
-    def _shown(self) -> tuple[list[Row], list[str]]:
-        """Rows and notes; a `RunError` where what was kept of a measure is damaged."""
-        rows, notes = [], []
+    def _shown(self) -> tuple[list[Row], list[str], list[str]]:
+        """Rows, notes and `others`; a `RunError` where what was kept of a measure is damaged."""
+        rows, notes, others = [], [], []
         if "bce" in self.numbers:
             rows.append(Row("reconstruction BCE", f"{self.numbers['bce']:.2f} nats"))
         if "squared_error" in self.numbers:
@@ -72,9 +81,14 @@ class Evaluation(Mapping[str, Any]):
                     f"What was measured before of {name!r} is damaged. Give --replace "
                     "(replace=True) to drop it."
                 ) from error
+            if not found:
+                continue
+            if self._only is not None and name not in self._only:
+                others.append(name)
+                continue
             rows += found
-            notes += [measure.note] if found and measure.note else []
-        return rows, notes
+            notes += [measure.note] if measure.note else []
+        return rows, notes, others
 
     @property
     def rows(self) -> list[Row]:
@@ -85,6 +99,11 @@ class Evaluation(Mapping[str, Any]):
     def notes(self) -> list[str]:
         """How to read the numbers."""
         return self._shown[1]
+
+    @property
+    def others(self) -> list[str]:
+        """Measures that have numbers but no rows: a run keeps what it was asked for before."""
+        return self._shown[2]
 
     @property
     def title(self) -> str:
@@ -112,7 +131,7 @@ class Evaluation(Mapping[str, Any]):
         return f"<Evaluation of {self.title}>"
 
     def _repr_html_(self) -> str:
-        return html_table(self.title, [("measure", "value", ""), *self.rows])
+        return html_table(self.title, [("measure", "value", "remark"), *self.rows])
 
 
 def evaluate(
@@ -176,7 +195,7 @@ def evaluate(
                 replace=replace,
                 report=told,
             )
-        return Evaluation(numbers, draw=lambda _: drawn)
+        return Evaluation(numbers, draw=lambda _: drawn, only=only)
     if hasattr(model, "to_evaluate"):  # an estimator, whose module needs scikit-learn
         model, data = model.to_evaluate(data)
     if not isinstance(data, Dataset):

@@ -224,6 +224,6 @@ def _data_section(data: dict[str, Any]) -> str:
 
 def _measured_section(found: Evaluation) -> str:
     rows = [tuple(map(in_markdown, (row.name, row.value, row.remark))) for row in found.rows]
-    table = markdown_table([("measure", "value", ""), *rows], 3)
+    table = markdown_table([("measure", "value", "remark"), *rows], 3)
     notes = "".join(f"\n{in_markdown(note)}\n" for note in found.notes)
     return f"## Measured on {in_markdown(found.title)}\n\n{table}\n{notes}"

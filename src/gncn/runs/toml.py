@@ -105,7 +105,7 @@ def read_packaged(folder: str, kind: str, name: str | Path) -> dict[str, Any]:
     names, close = packaged_names(folder), did_you_mean(str(name), packaged_names(folder))
     listed = ", ".join(map(repr, names))
     raise ConfigError(
-        f"Unknown {kind} {quoted(str(name))}. Give a .toml file or one of: {listed}.{close}"
+        f"Unknown {kind} {quoted(str(name))}.{close} Give a .toml file or one of: {listed}."
     )
 
 

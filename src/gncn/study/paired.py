@@ -21,8 +21,8 @@ class Difference(NamedTuple):
         mean: over the images that both were estimated on.
         error: standard error of the mean over images.
         verdict: ``ahead`` or ``behind``, if the mean is more than two standard errors from 0, and
-            for tight estimates by more than they may be off; ``level``; or ``not known``, where
-            an estimate is not tight, or nothing can be said.
+            for tight estimates by more than they may be off; ``level``; ``not tight``, where an
+            estimate is not; or ``not known``, of a single image or of what isn't finite.
     """
 
     mean: float
@@ -95,7 +95,7 @@ def _verdict(
     # From prior samples both are bounds for this S, and their order is no order of the densities.
     if name == ANNEALED:
         if not (is_tight(ours) and is_tight(theirs)):
-            return "not known"
+            return "not tight"
         # A lower bound: the other's true value may be higher by about its mean gap.
         above, below = (abs(one["simulated_images"]["gap"]) for one in (theirs, ours))
     if mean - 2 * error > above:

@@ -115,6 +115,17 @@ class DataSection:
         """Names of the estimates by which some pair was compared."""
         return list(dict.fromkeys(name for one in self.pairs for name in one.differences))
 
+    @property
+    def ranked(self) -> bool:
+        """Whether some number is among the best two of its column."""
+        return any(cell.best for row in self.rows for cell in row.cells.values())
+
+    @property
+    def has_loose_pairs(self) -> bool:
+        """Whether some pair was compared by an estimate that is not tight."""
+        found = (one for pair in self.pairs for one in pair.differences.values())
+        return any(one.verdict == "not tight" for one in found)
+
     def yardsticks_in(self, keys: Sequence[str]) -> dict[str, dict[str, Summary]]:
         """Yardsticks with a number in one of these columns."""
         return {name: found for name, found in self.yardsticks.items() if found.keys() & {*keys}}

@@ -54,29 +54,31 @@ class ProgressBar(Progress):
         )
         self._bar = TaskID(0)
         self._n_epochs = self._n_batches = self._epoch = self._first = 0
-        self._began, self._known = time.monotonic(), 0
-        self._told = self._began
+        self._told = 0.0
+        self._since: tuple[float, int] | None = None
+        self._last = 0.0, 0
 
     def on_start(self, start: Start) -> None:
         """Start a bar of all mini-batches of the run.  There may be several runs in turn."""
         self._n_epochs, self._n_batches, self._epoch = start.n_epochs, start.n_batches, start.epoch
         self._first = start.epoch + 1
-        self._began, self._known = time.monotonic(), start.epoch * start.n_batches
-        self._told = self._began
+        self._told, self._since = time.monotonic(), None
         self._bar = self.add_task(
             f"epoch {min(start.epoch + 1, start.n_epochs)}/{start.n_epochs}",
             total=start.n_epochs * start.n_batches,
-            completed=self._known,
+            completed=start.epoch * start.n_batches,
             figures="compiling",
         )
 
     def on_batch(self, number: int) -> None:
         done = self._epoch * self._n_batches + number + 1
         self.update(self._bar, completed=done)
-        # The first news of this run: compiling is over.
-        if self._epoch < self._first:
+        # The first news of this run: compiling is over, and what follows tells how fast it is.
+        self._last = time.monotonic(), done
+        if self._since is None:
+            self._since = self._last
             self.update(self._bar, figures="")
-        if self.disable and time.monotonic() > self._told + QUIET:
+        if self.disable and self._last[0] > self._told + QUIET:
             self._tell(f"{(number + 1) / self._n_batches:.0%} of epoch {self._epoch + 1}", done)
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
@@ -92,11 +94,15 @@ class ProgressBar(Progress):
         """Write a line, with the time that is left if any is."""
         self._told = time.monotonic()
         n_left = self._n_epochs * self._n_batches - n_done
-        # As fast as the mini-batches of this run so far; a training that goes on had others before.
-        left = (self._told - self._began) * n_left / max(n_done - self._known, 1)
-        if self._epoch == self._first:  # in the first epoch programs were compiled: count from here
-            self._began, self._known = self._told, n_done
-        say(f"{what}, about {duration(left)} left" if n_left > 0 else what)
+        # After the first epoch the programs that measure were compiled, so it ended later than
+        # others will: up to its last news.
+        now, n_now = self._last if self._epoch == self._first else (self._told, n_done)
+        began, n_then = self._since or (now, n_now)
+        if n_left > 0 and n_now > n_then:
+            what += f", about {duration((now - began) * n_left / (n_now - n_then))} left"
+        if self._epoch == self._first:
+            self._since = self._told, n_done
+        say(what)
 
 
 def describe(records: Sequence[EpochRecord]) -> str:

@@ -103,7 +103,7 @@ class TrainingConfig(Description):
         if self.train_on == "both" and self.patience is not None:
             raise ValueError(
                 f"train_on='both' learns from validation images, which can't say when to stop: "
-                f"set patience='none' and n_epochs; received patience={self.patience}."
+                f"give patience='none' and a number of epochs; received patience={self.patience}."
             )
         if self.optimizer == "adam" and self.momentum:
             raise ValueError("momentum belongs to optimizer='sgd'; Adam has its own.")

@@ -93,7 +93,7 @@ class FileLogger(Callback):
         self.path, self.overwrite = place(path), overwrite
         if self.path.suffix not in SUFFIXES:
             raise ConfigError(
-                f"A log is written as {' or '.join(SUFFIXES)}; received {quoted(str(path))}."
+                f"A log is a file ending in {' or '.join(SUFFIXES)}; received {quoted(str(path))}."
             )
         self._content, self._training, self._stamp = b"", 0, None
 

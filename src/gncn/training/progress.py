@@ -16,7 +16,7 @@ Status = Literal["finished", "interrupted", "diverged"]
 M = TypeVar("M")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit(Generic[M]):
     """The result of training.
 
@@ -43,6 +43,15 @@ class Fit(Generic[M]):
         """Records of the epochs kept, in the order of `history`; a start has none."""
         # Epoch 0 is the start, before any record.
         return tuple(r for r in self.history if r.epoch == self.epochs_kept[r.trial])
+
+    def __repr__(self) -> str:
+        n_epochs = self.history[-1].epoch if self.history else 0
+        lines = [f"Fit: {self.status} after epoch {n_epochs}"]
+        for record in self.kept:
+            error = f"{record.error_name} {record.held_out.error:.4g}"
+            split = "validation" if record.validation else "training"
+            lines.append(f"  trial {record.trial}: epoch {record.epoch}, {split} {error}")
+        return "\n".join(lines)
 
 
 class Interrupted(KeyboardInterrupt):
