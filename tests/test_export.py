@@ -97,7 +97,7 @@ def test_estimators_are_exported_as_they_transform(tmp_path):
         (
             {"path": "codes.txt"},
             ConfigError,
-            r"'codes.txt' has no suffix.*: \.npz, \.csv, \.parquet",
+            r"'codes.txt' must end in \.npz, \.csv or \.parquet",
         ),
         ({"layer": 3}, ConfigError, "layer must be from 1 to 2, 'all', or None .* received 3"),
         ({"layer": "top"}, ConfigError, "layer must be .*; received 'top'"),

@@ -339,7 +339,9 @@ def test_records_of_a_study_are_whole_or_absent(tmp_path, fault, step):
         fails(partial(run, out), out, at, fault)
         if out.exists():
             found = content(out)
-            assert all(goal[key] == found[key] for key in goal if key in found)
+            for key in goal.keys() & found.keys():
+                # A result that can't be read is a run that failed, and is done again.
+                assert goal[key] == found[key] or json.loads(found[key])["status"] == "failed"
             if any(out.glob("*/*.json")):
                 assert read_records(out)
         run(out)

@@ -116,7 +116,8 @@ def train(run, place, draw):
     if not path.exists() or content(path, locks=False) == before:
         assert "nothing to keep" in said or said.startswith("Interrupted")
         assert content(path, locks=False) == before
-        assert path.exists() == bool(before)
+        # An empty folder may stay, in which a run can begin.
+        RunFolder.create(place / "run", CONFIG, CONFIG.data.load(), overwrite=bool(before))
         return
     folder, n_epochs = RunFolder.open(path), CONFIG.training.n_epochs
     folder.model()

@@ -119,7 +119,7 @@ def test_a_learned_way_needs_images_to_learn_from(network, gvae):
     half = np.arange(12) < 6
     with pytest.raises(ConfigError, match="'recall' learns from training images.*'silent' or 'dri"):
         gncn.complete(network, IMAGES[:2], half, way="recall")
-    with pytest.raises(ConfigError, match="or choose 'clamped', which need none"):
+    with pytest.raises(ConfigError, match="or choose 'clamped' or 'fitted', which need none"):
         gncn.complete(gvae, IMAGES[:2], half, way="recall")
 
 

@@ -168,7 +168,7 @@ class Needy(Half):
         ({"on_epoch": print}, "one or several of the methods"),
         (Enough, r"is an object; received the class Enough. Give Enough\(...\)"),
         (Mistaken(), r"Mistaken.on_epoch must take 2 arguments; .*on_epoch\(record\)"),
-        (Misspelt(), "the method 'on_epochs', and .* only. Did you mean 'on_epoch'"),
+        (Misspelt(), "the method 'on_epochs', .* Did you mean 'on_epoch'.? They hear by"),
         (Value(), "Value.on_epoch must be a method; it is 3"),
         (Half(), "the method 'state' alone"),
         (Needy(), r"Needy.restore must take 1 argument; .*restore\(\)"),

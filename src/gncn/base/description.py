@@ -4,7 +4,7 @@ Descriptions hold no arrays.  They can be compared, hashed and written as JSON.
 """
 
 import re
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
@@ -21,6 +21,8 @@ class Description(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
     )
+    spoken: ClassVar[str] = ""
+    """What messages call it, if not by its class: people write it in files."""
 
     def __init__(self, /, *unnamed: Any, **options: Any) -> None:
         if unnamed:
@@ -77,7 +79,8 @@ class Part(Description):
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Say in plain words what pydantic found wrong: option, value received, values allowed."""
     lines, known = [], [*model.model_fields]
-    name = getattr(model, "spoken", model.__name__)
+    spoken = getattr(model, "spoken", "")  # other models of Pydantic have none
+    name = spoken or model.__name__
     problems = error.errors(include_url=False)
     for problem in problems[:_MAX_PROBLEMS]:
         place = shortened(".".join(str(part) for part in problem["loc"]), 200)
@@ -89,19 +92,27 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             case "missing":
                 lines.append(f"{name} needs the option {place!r}.")
             case "value_error":
-                lines.append(_own_words(problem.get("ctx", {})["error"], place, name, model))
-            case _:
-                lines.append(f"{name}.{place}: {problem['msg'].lower()}; received {received}.")
+                lines.append(_own_words(problem.get("ctx", {})["error"], place, spoken, model))
+            case kind:
+                what = f": {problem['msg'].lower()}"
+                if kind in ("model_type", "model_attributes_type", "dict_type"):
+                    what = " must be a table of options"
+                where = place if spoken else f"{name}.{place}"
+                lines.append(f"{where}{what}; received {received}.")
     if (more := len(problems) - _MAX_PROBLEMS) > 0:
         lines.append(f"{more:,} more options are wrong.")
     return "\n".join(lines)
 
 
-def _own_words(error: Exception, place: str, name: str, model: type[BaseModel]) -> str:
-    """What a check of the library's own says, with the name of the description that it is about."""
+def _own_words(error: Exception, place: str, spoken: str, model: type[BaseModel]) -> str:
+    """What a check of the library's own says, with the place of the option that it is about."""
+    text, where = str(error), place if spoken else f"{model.__name__}.{place}".rstrip(".")
     inner = getattr(model.model_fields.get(place), "annotation", None)
-    if not (isinstance(inner, type) and issubclass(inner, Description)):
-        # A whole configuration's problem needs no owner.
-        return str(error) if hasattr(model, "spoken") else f"{name}: {error}"
-    # A description within a description: who wrote `training.n_epochs` needn't know its class.
-    return re.sub(rf"\b{inner.__name__}(?=[.:])", place, str(error))
+    if isinstance(inner, type) and issubclass(inner, Description):
+        # Who wrote `training.n_epochs` needn't know the section's class.
+        text, where = re.sub(rf"\b{inner.__name__}\b", place, text), place
+    if not where or text.startswith("Unknown "):
+        return text
+    return "\n".join(
+        line if place and place in line else f"{where}: {line}" for line in text.splitlines()
+    )

@@ -24,8 +24,8 @@ def check_table(path: Path, others: Sequence[str] = ()) -> None:
     kinds = (*others, *TABLES)
     if path.suffix not in kinds:
         raise ConfigError(
-            f"The file {quoted(path.name)} has no suffix that can be written. Choose one of: "
-            f"{', '.join(kinds)}."
+            f"The file {quoted(path.name)} must end in {', '.join(kinds[:-1])} or {kinds[-1]}: its "
+            "suffix says what to write."
         )
     if path.suffix == ".parquet":
         needs("pyarrow", "tables")

@@ -17,7 +17,7 @@ from gncn.base.shown import ERRORS, shown
 
 WRONG_INPUT, FAILED = 2, 1
 
-_NUMBER = re.compile(r"(.+: )(.+) is not (a valid (?:integer|float)|in the range .+?)( range)?\.")
+_NUMBER = re.compile(r"(.+?: )(.+) is not (a valid (?:integer|float)|in the range .+?)( range)?\.")
 """What an older Typer says of a number: Click reads it there, and Pydantic in newer ones."""
 
 
@@ -114,7 +114,8 @@ def _print_misuse(error: Any) -> None:
         elif options := getattr(error, "possibilities", None):
             message = f"{error.message}.{did_you_mean(error.option_name, options)}"
         elif type(error).__name__ == "MissingParameter":
-            message = f"{message} {getattr(error.param, 'help', None) or ''}".rstrip()
+            about = getattr(error.param, "help", None)
+            message = f"{message.rstrip('.')}: {about}" if about else message
         # An older Typer uses other words, and suggests no commands.
         elif found := _NUMBER.fullmatch(message):
             kind = found[3].replace("valid integer", "whole number").replace("float", "number")

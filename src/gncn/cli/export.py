@@ -1,5 +1,6 @@
 """``gncn export``: the codes of images as arrays or as a table."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -43,14 +44,20 @@ def export(
 
     `gncn export runs/mnist --data mine.npy --out codes.csv`
     """
-    from gncn.base.errors import ConfigError
+    from gncn.base.errors import ConfigError, quoted
+    from gncn.base.tables import check_table
     from gncn.runs.export import export as write
     from gncn.runs.folder import RunFolder
 
     if data is not None and data_dir is not None:
         raise ConfigError("Give --data or --data-dir, not both: the images are from one of them.")
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists. Give --overwrite to replace it, or another --out.")
+    check_table(out, (".npz",))
+    if out.is_dir():
+        raise ConfigError(f"{quoted(str(out))} is a folder; --out names the file to write.")
+    if os.path.lexists(out) and not overwrite:
+        raise ConfigError(
+            f"{quoted(str(out))} exists. Give --overwrite to replace it, or another --out."
+        )
     number = int(layer) if layer is not None and layer.isdecimal() else layer
     images = RunFolder.open(run).data(data_dir) if data is None else data
     found = write(run, out, images, split=split, layer=number, trial=trial, progress=True)

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.table import Column, Table
 from typer import Argument, Option
 
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, quoted
 from gncn.base.files import explained, jsonable, place
 from gncn.base.screen import Screen
 
@@ -32,8 +32,25 @@ DataDirOption = Annotated[
         **PATH,
     ),
 ]
+
+
+def suffixed(*suffixes: str) -> Any:
+    """As `PATH`, of a file that is written: others than these are refused, and so kept."""
+
+    def checked(value: str) -> Path:
+        path = place(value)
+        if path.suffix not in suffixes:
+            raise ConfigError(
+                f"The file {quoted(path.name)} must end in {' or '.join(suffixes)}, which is what "
+                "is written to it."
+            )
+        return path
+
+    return PATH | {"parser": checked}
+
+
 FigureOption = Annotated[
-    Path | None, Option(help="PNG to write. Default: in the run's figures.", **PATH)
+    Path | None, Option(help="PNG to write. Default: in the run's figures.", **suffixed(".png"))
 ]
 WaitOption = Annotated[
     bool,

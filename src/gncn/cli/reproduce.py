@@ -171,7 +171,8 @@ def _freeze(
         tested = content is not None and any(one.tested for one in content.rows[row].history)
         say(f"locked: {row}{', exploratory: test images are known already' if tested else ''}")
     if changed:
-        say(f"Settings are locked in {lock.path}. Commit it, then start `gncn reproduce`.")
+        then = f"Commit it, then start `gncn reproduce {lock.study}`."
+        say(f"Settings are locked in {lock.path}. {then}")
     else:
         say(f"{lock.path} has these settings already.")
 

@@ -28,7 +28,7 @@ def compare(
         Option(
             help="PNG to write: BCE against epochs. Default: `comparison.png` in the first run's "
             "figures.",
-            **options.PATH,
+            **options.suffixed(".png"),
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -80,14 +80,17 @@ def report(
     ] = Path("results/paper"),
     html: Annotated[
         Path | None,
-        Option(help="Page to write. Default: `report.html` with the records.", **options.PATH),
+        Option(
+            help="Page to write. Default: `report.html` with the records.",
+            **options.suffixed(".html", ".htm"),
+        ),
     ] = None,
     markdown: Annotated[
         Path | None,
         Option(
             help="Markdown to write; its figures go to a folder of the same name. Default: "
             "`report.md` with the records.",
-            **options.PATH,
+            **options.suffixed(".md"),
         ),
     ] = None,
     study: Annotated[

@@ -245,7 +245,9 @@ def _train(
             _conclude(folder, result, draw_run(folder, data), as_json)
         if as_json:
             last = [record.model_dump() for record in result.history[-len(result.networks) :]]
-            print_json({"run": str(folder.path), "status": result.status, "last_epoch": last})
+            kept = [record.model_dump() for record in result.kept]
+            told = {"run": str(folder.path), "status": result.status, "last_epoch": last}
+            print_json(told | {"epochs_kept": result.epochs_kept, "kept": kept})
         # After its results are shown, Ctrl-C ends the command as it would have.
         if stop is not None:
             raise stop
@@ -309,10 +311,11 @@ def _conclude(folder: Any, result: Any, figures: list[Path], as_json: bool) -> N
     else:
         print_table(table)
     plan = folder.config.training
-    if result.status == "finished" and n_done < plan.n_epochs and plan.patience is not None:
+    idle = n_done - max(result.epochs_kept)
+    if result.status == "finished" and plan.patience is not None and plan.patience <= idle:
         say(
-            f"Training stopped after epoch {n_done} of {plan.n_epochs}: validation images were no "
-            f"better for {plan.patience} in turn (training.patience)."
+            f"Training stopped after epoch {n_done} of {plan.n_epochs}: no trial improved on the "
+            f"validation images in the last {idle} (training.patience)."
         )
     if layers:
         say("ρ is the share of active neurons in a layer.")

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 
 from gncn.base.arrays import NO_CLASS, check_values
-from gncn.base.errors import DataError, check_shape, check_whole, shortened
+from gncn.base.errors import DataError, check_shape, check_whole, quoted, shortened
 from gncn.base.shown import shown
 from gncn.data.stored import StoredImages
 
@@ -22,7 +22,7 @@ Images = UInt8[np.ndarray, "n pixels"] | Float32[np.ndarray, "n pixels"]
 """Binary images (uint8, each pixel 0 or 1) or real-valued ones (float32, any finite values)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Images, one a row, and their labels.
 
@@ -84,13 +84,16 @@ class Split:
             said.append(f"{n:,} without a class")
         return ", ".join([*said, *["no labels"] * (self.labels is None)])
 
+    def __repr__(self) -> str:
+        return f"<Split: {self}>"
+
     @property
     def array(self) -> Images:
         """All images in memory; those in a file are read each time."""
         return self.images[:]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """A training, a validation and a test split of the same kind of image.
 
@@ -151,6 +154,10 @@ class Dataset:
         of_splits = (f"{name}: {split}" for name, split in zip(names, self.splits, strict=True))
         lines = (self.name, *of_splits, f"{shape}{self.source}", f"licence: {self.licence}")
         return "\n  ".join(shown(shortened(line, 400), keep="") for line in lines)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(split):,}" for split in self.splits)
+        return f"<Dataset {quoted(self.name)}: {sizes} images to learn from, validate and test>"
 
     def _check_classes(self) -> None:
         labels = [split.labels for split in self.splits if split.labels is not None]

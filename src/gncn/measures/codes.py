@@ -57,9 +57,9 @@ class LinearProbe(Measure):
     def rows(self, numbers: Numbers) -> list[Row]:
         return [
             Row(
-                f"probe on {symbol}",
+                f"probe on {symbol}, layer {found['layer']}",
                 f"{found[name]['error_percent']:.2f} %",
-                f"layer {found['layer']}, linear",
+                "a linear classifier",
             )
             for found in numbers.get("probe", [])
             for name, symbol in _SYMBOLS.items()

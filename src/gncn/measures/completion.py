@@ -31,11 +31,14 @@ _WAYS = {
     "drift": "settles; missing pixels start at 0\nand move with the states",
     "silent": "settles; missing pixels send no errors",
     "clamped": "encodes and decodes what it has\ncompleted, again and again",
+    "fitted": "fits the code to what is visible",
     "recall": "averages training images whose\ncodes predict what is visible",
     "refined": "the likeliest such codes, improved\nby the model",
     "combined": "a weighted sum of these",
 }
 """A description of each way of completing."""
+_ALONE = ("drift", "silent", "clamped", "fitted")
+"""Ways that remember no training images."""
 _N_TO_CHOOSE_BY = 1000
 """Validation images by which the number of neighbours is chosen."""
 
@@ -106,11 +109,11 @@ def _papers(numbers: Numbers) -> Any:
 
 
 def _alone(numbers: Numbers) -> Any:
-    """M-MSE of what remembers no training images: silent settling of a network, or iteration."""
-    silent, clamped = (
-        within("completion", "ways", way, "m_mse")(numbers) for way in ("silent", "clamped")
-    )
-    return clamped if silent is None else silent
+    """M-MSE of the best way, by validation images, of those that remember no training images."""
+    found = within("completion", "validation_m_mse")(numbers) or {}
+    alone = {way: error for way, error in found.items() if way in _ALONE}
+    way = min(alone, key=alone.__getitem__, default="")
+    return within("completion", "ways", way, "m_mse")(numbers)
 
 
 def _ways_tried(numbers: Numbers) -> Any:

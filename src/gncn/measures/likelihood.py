@@ -169,23 +169,23 @@ class Likelihood(PriorMeasure):
         if (found := numbers.get("likelihood")) is None:
             return []
 
-        def row(n_samples: int, mean: float, remark: str) -> Row:
-            return Row(f"log p(x), S = {n_samples:,}", f"{mean:.2f} nats", remark)
+        def row(name: str, mean: float, remark: str) -> Row:
+            return Row(name, f"{mean:.2f} nats", remark)
 
         spread = found["spread_over_prior_draws"]
         error = f"± {found['standard_error']:.2f} over images"
         remark = error if spread is None else f"{error}, ± {spread:.2f} over prior draws"
-        rows = [row(found["n_samples"], found["mean"], remark)]
+        rows = [row(f"log p(x), S = {found['n_samples']:,}", found["mean"], remark)]
         if curve := found.get("curve"):
             most = curve["n_samples"][-1]
             which = "a tighter bound" if most > found["n_samples"] else "from other samples"
-            rows.append(row(most, curve["mean"][-1], which))
-        remark = "adds 2 log S; for comparison with published numbers only"
-        rows.append(Row("in the paper's convention", f"{found['paper_convention']:.2f}", remark))
+            rows.append(row("log p(x), most S", curve["mean"][-1], f"S = {most:,}; {which}"))
+        remark = "for comparison with published numbers only"
+        rows.append(row("log p(x) + 2 log S", found["paper_convention"], remark))
         for key, (name, remark) in _OTHERS.items():
             if (other := numbers.get(key)) is not None:
                 remark = f"S = {other['n_samples']:,}; {remark}"
-                rows.append(Row(f"log p(x), {name}", f"{other['mean']:.2f} nats", remark))
+                rows.append(row(f"log p(x), {name}", other["mean"], remark))
         return rows
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:

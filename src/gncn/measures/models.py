@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 from gncn.base.errors import ConfigError
 from gncn.baselines.autoencoder import RAE, Autoencoder
 from gncn.baselines.clamped import ClampedCompleter, EncodeAgain
+from gncn.baselines.fitted import FittedCompleter, fit_fitted
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.core.competition import Columns
 from gncn.core.completion import Completer, settle_on_visible
@@ -167,16 +168,21 @@ class AutoencoderModel(Measurable):
         return [None] * len(self.model.encoder.weights)
 
     @property
-    def direct_completers(self) -> dict[str, ClampedCompleter]:
-        """Clamped iteration."""
-        return {"clamped": ClampedCompleter(self.model)}
+    def direct_completers(self) -> dict[str, ClampedCompleter | FittedCompleter]:
+        """Clamped iteration, and a code that is fitted to what is visible."""
+        return {"clamped": ClampedCompleter(self.model), "fitted": FittedCompleter(self.model)}
+
+    def direct_ways(self, images: Images, visible: Mask) -> dict[str, Any]:
+        """Clamped iteration as it is, and fitting with settings chosen on a few of the images."""
+        few = np.asarray(images)[held_out(len(images))]
+        return self.direct_completers | {"fitted": fit_fitted(self.model, few, visible)}
 
     def completers(self, codes: Codes, images: Images, visible: Mask) -> Ways:
-        """Clamped iteration, recalled codes as they are and refined, and a sum of all."""
+        """The direct ways, recalled codes as they are and refined, and a sum of all."""
         recall, few = fit_recall(self.decoder, codes, images, visible)
         encode = EncodeAgain(self.model)
         several = {
-            **self.direct_completers,
+            **self.direct_ways(images, visible),
             "recall": recall,
             "refined": fit_refined(self.decoder, encode, recall.codes, few, visible),
         }

@@ -43,7 +43,6 @@ class Config(BaselineRun):
     """
 
     spoken: ClassVar[str] = "a configuration"
-    """What messages call it."""
     data: DataConfig = DataConfig()
 
     @model_validator(mode="after")

@@ -22,7 +22,8 @@ class Difference(NamedTuple):
         error: standard error of the mean over images.
         verdict: ``ahead`` or ``behind``, if the mean is more than two standard errors from 0, and
             for tight estimates by more than they may be off; ``level``; ``not tight``, where an
-            estimate is not; or ``not known``, of a single image or of what isn't finite.
+            estimate is not; or ``not known``, of a single image, of what isn't finite, or where
+            nobody knows whether an estimate is tight.
     """
 
     mean: float
@@ -42,14 +43,15 @@ class Pair(NamedTuple):
         return {name: one._asdict() for name, one in self.differences.items()}
 
 
-def is_tight(tight: Mapping[str, Any]) -> bool:
+def is_tight(tight: Mapping[str, Any]) -> bool | None:
     """Whether estimates are tight: median gap below 0.5 nats, 90 % of the images below 2.
 
-    The gap is between the bounds of images that the model simulated; 50 of them at least.
+    The gap is between the bounds of images that the model simulated.  None where there are fewer
+    than 50 of them, or where only their mean is known.
     """
     found = tight.get("simulated_images", {})
     if (gaps := found.get("gaps")) is None or found["n"] < _FEWEST:
-        return False
+        return None
     return abs(gaps["median"]) < _TIGHT_MEDIAN and gaps["below_2_nats"] >= _TIGHT_SHARE
 
 
@@ -94,8 +96,9 @@ def _verdict(
     above = below = 0.0
     # From prior samples both are bounds for this S, and their order is no order of the densities.
     if name == ANNEALED:
-        if not (is_tight(ours) and is_tight(theirs)):
-            return "not tight"
+        known = is_tight(ours), is_tight(theirs)
+        if not all(known):
+            return "not tight" if False in known else "not known"
         # A lower bound: the other's true value may be higher by about its mean gap.
         above, below = (abs(one["simulated_images"]["gap"]) for one in (theirs, ours))
     if mean - 2 * error > above:

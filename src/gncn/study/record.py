@@ -167,7 +167,7 @@ def make_running(folder: Path) -> None:
 def write_record(folder: Path, record: Record) -> None:
     """Write a record, atomically."""
     path = record_path(folder, record.model, record.data, record.trial)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomic(path, record.to_json())
 
 
@@ -286,7 +286,7 @@ def supersede(folder: Path, record: Record) -> None:
     """Move a record into ``superseded/``, so that what was measured is not forgotten."""
     path = record_path(folder, record.model, record.data, record.trial)
     aside = folder / SUPERSEDED
-    aside.mkdir(exist_ok=True)
+    make_folder(aside)
     # No colons, which Windows doesn't allow in names.
     when = record.finished.replace(":", "").replace("+0000", "Z")
     path.rename(aside / f"{record.data}-{record.model}-{record.trial}-{when}.json")

@@ -26,6 +26,7 @@ from typing import Literal, NamedTuple
 from gncn.base.errors import ConfigError, DataError, InUseError, RunError
 from gncn.base.files import (
     UNFINISHED,
+    explained,
     make_folder,
     place,
     read_json,
@@ -176,13 +177,12 @@ def _claimed(spec: RunSpec, folder: Path) -> Iterator[Path]:
 class _Child(Worker):
     """The process of one run, in whose folder, which `claim` holds, it leaves the record."""
 
-    def __init__(
-        self, spec: RunSpec, folder: Path, claim: ExitStack, worker: Sequence[str], threads: int
-    ) -> None:
-        self.claim = claim
+    def __init__(self, spec: RunSpec, folder: Path, worker: Sequence[str], threads: int) -> None:
+        self.claim = ExitStack()
         self.spec, self._result = spec, folder / "result.json"
         description = folder / "spec.json"
-        description.write_text(spec.model_dump_json(), encoding="utf-8")
+        with explained(f"Can't write {description}"):
+            description.write_text(spec.model_dump_json(), encoding="utf-8")
         command, parts = [*worker, str(description), str(self._result)], _parts(spec)
         super().__init__(command, folder, threads, parts)
 
@@ -247,8 +247,9 @@ def run_all(
                         _refuse_stale([now], folder)
                         yield Event(spec, record=now.record, elsewhere=True)
                         continue
-                    # `pop_all` hands the lock on: it is held as long as the child.
-                    running.append(_Child(spec, scratch, claim.pop_all(), worker, threads))
+                    running.append(_Child(spec, scratch, worker, threads))
+                    # Hands the lock on: it is held as long as the child.
+                    running[-1].claim = claim.pop_all()
                     yield Event(spec)
             for child in list(running):
                 ended = child.process.poll() is not None

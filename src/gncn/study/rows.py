@@ -65,8 +65,8 @@ class ModelRow:
     mark: str = ""
 
     @property
-    def is_tight(self) -> bool:
-        """Whether its estimates of log p(x) are; see `gncn.study.paired.is_tight`."""
+    def is_tight(self) -> bool | None:
+        """Whether its estimates of log p(x) are, or None; see `gncn.study.paired.is_tight`."""
         return is_tight(self.tight)
 
 

@@ -6,7 +6,7 @@ The budget is the search's, not the model's: every model on every data set has t
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from optuna.distributions import (
     BaseDistribution,
@@ -196,6 +196,7 @@ class SearchData(Description):
 class Search(Description):
     """A search; `seed` is for training and for the search."""
 
+    spoken: ClassVar[str] = "a search"
     name: Key
     seed: int = Field(default=0, ge=0, lt=1 << 31)
     budget: Budget = Budget()

@@ -214,7 +214,7 @@ def _refuse_mixed(key: str, records: Sequence[Record]) -> None:
         told = ", ".join(f"{split} images of {fingerprint}" for fingerprint, split in sorted(seen))
         raise RunError(
             f"The records of {key!r} are of different images and can't be averaged: {told}. "
-            "`gncn reproduce --redo-stale` makes them alike."
+            "`gncn reproduce STUDY --redo-stale` makes them alike."
         )
     first: dict[str, Record] = {}
     for record in records:
@@ -222,7 +222,7 @@ def _refuse_mixed(key: str, records: Sequence[Record]) -> None:
         if changes := differences(one.spec, record.spec, but_for=TRIAL_OPTIONS):
             raise RunError(
                 f"The records {one.name} and {record.name} are of different settings and can't "
-                f"be averaged: {'; '.join(changes[:4])}. `gncn reproduce --redo-stale` makes "
+                f"be averaged: {'; '.join(changes[:4])}. `gncn reproduce STUDY --redo-stale` makes "
                 "them alike."
             )
 

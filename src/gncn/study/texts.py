@@ -7,6 +7,7 @@ old.  What a text says of their order can: say that by a claim.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -50,6 +51,7 @@ class Texts(Description):
         notes: how far to trust the numbers.
     """
 
+    spoken: ClassVar[str] = "a study"
     title: str = ""
     about: str = ""
     holds: tuple[str, ...] = ()

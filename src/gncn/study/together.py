@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from gncn.base.errors import GncnError, RunError
-from gncn.base.files import read_json
+from gncn.base.files import explained, make_folder, read_json
 from gncn.base.hardware import keep_compiled_programs
 from gncn.base.interrupts import pause
 from gncn.base.progress import Report
@@ -54,11 +54,12 @@ def tune_together(
     parts, threads = parts_for_worker(task), max(usable_cores() // jobs, 1)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         description = Path(folder) / "task.json"
-        description.write_text(json.dumps(task), encoding="utf-8")
+        with explained(f"Can't write {description}"):
+            description.write_text(json.dumps(task), encoding="utf-8")
         workers = []
         for number in range(jobs):
             place = Path(folder) / str(number)
-            place.mkdir()
+            make_folder(place)
             workers.append(Worker([*_WORKER, str(description)], place, threads, parts))
             # Whatever ends the block also ends the processes.
             running.callback(workers[-1].stop)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gncn.base.errors import ConfigError
+from gncn.base.files import explained
 from gncn.base.registry import options_of, origins, registered, registry
 
 THREADS = "NPROC"
@@ -36,7 +37,13 @@ class Worker:
         self._folder = folder
         # Every library that computes in threads has a variable of its own.
         pools = dict.fromkeys(_POOLS, str(threads))
-        with (folder / "said").open("wb") as said, (folder / "errors").open("wb") as errors:
+        with (
+            explained(f"Can't write to {folder}"),
+            (folder / "said").open("wb") as said,
+            (folder / "errors").open("wb") as errors,
+        ):
+            # Before the process begins: whatever fails after that would leave it running.
+            self._said = (folder / "said").open("rb")
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,  # never written to; see `begin`
@@ -45,7 +52,6 @@ class Worker:
                 env=os.environ | pools | {"PYTHONUTF8": "1", _PARTS: parts},
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its children
             )
-        self._said = (folder / "said").open("rb")
         self._begun = b""
         """A line that has not ended."""
 

@@ -83,25 +83,27 @@ class ProgressBar(Progress):
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         self._epoch = records[0].epoch
+        done = self._epoch * self._n_batches
         figures, next_epoch = describe(records), min(self._epoch + 1, self._n_epochs)
         self.update(self._bar, description=f"epoch {next_epoch}/{self._n_epochs}", figures=figures)
         if self.disable:
             seconds = f"{records[0].seconds:.1f} s"
             what = f"epoch {self._epoch}/{self._n_epochs}  {figures}  {seconds}"
-            self._tell(what, self._epoch * self._n_batches)
+            first = self._epoch == self._first
+            # In the first epoch the programs that measure were compiled, too, so it ended later
+            # than others will: its mini-batches tell how fast it is.
+            self._tell(what, done, *([self._last] if first else []))
+            if first:
+                self._since = self._told, done
 
-    def _tell(self, what: str, n_done: int) -> None:
-        """Write a line, with the time that is left if any is."""
+    def _tell(self, what: str, n_done: int, until: tuple[float, int] | None = None) -> None:
+        """Write a line, with the time that is left if any is, as fast as it went `until` then."""
         self._told = time.monotonic()
         n_left = self._n_epochs * self._n_batches - n_done
-        # After the first epoch the programs that measure were compiled, so it ended later than
-        # others will: up to its last news.
-        now, n_now = self._last if self._epoch == self._first else (self._told, n_done)
+        now, n_now = until or (self._told, n_done)
         began, n_then = self._since or (now, n_now)
         if n_left > 0 and n_now > n_then:
             what += f", about {duration((now - began) * n_left / (n_now - n_then))} left"
-        if self._epoch == self._first:
-            self._since = self._told, n_done
         say(what)
 
 

@@ -158,8 +158,8 @@ def _check(one: Any) -> None:
     for name in dir(type(one)):
         if name.startswith("on_") and name not in _TOLD:
             raise ConfigError(
-                f"{kind} has the method {name!r}, and callbacks hear by {known} only."
-                f"{did_you_mean(name, _TOLD)}"
+                f"{kind} has the method {name!r}, by which callbacks hear nothing."
+                f"{did_you_mean(name, _TOLD)} They hear by {known}."
             )
     names = (*_TOLD, "state", "restore") if _has_state(one) else _TOLD
     for name in names:
