@@ -10,6 +10,7 @@ from tests.golden.stored import FORMATS
 import gncn
 from gncn.base.errors import ConfigError, RunError
 from gncn.baselines.pixel_mixture import PixelMixture
+from gncn.cli import evaluate as command
 from gncn.evaluation.mixture import mixture_from_moments
 from gncn.measures import Result, Subject, as_measurable, make_measures
 from gncn.runs.folder import RunFolder
@@ -192,3 +193,34 @@ def test_the_table_has_what_was_asked_for():
     assert [row.name for row in some.rows] == ["reconstruction BCE", "active, layer 1"]
     assert some.others == ["yardsticks"]
     assert "remark" in some._repr_html_()
+
+
+def test_the_command_tabulates_what_was_asked_for(capsys):
+    found = {"n_images": 9, "split": "test", "bce": 12.5}
+    found["sparsity"] = [{"layer": 1, "active": 0.25, "hoyer": 0.5, "gini": 0.75}]
+    found["yardsticks"] = {"m_mse": {"mean_image": {"m_mse": 30.0}}}
+    command._show(found, ["sparsity"])
+    shown = capsys.readouterr()
+    assert "active, layer 1" in shown.out
+    assert "mean image" not in shown.out
+    assert "Kept from earlier evaluations: yardsticks." in shown.err
+    command._show(found, None)
+    shown = capsys.readouterr()
+    assert "mean image" in shown.out
+    assert "Kept" not in shown.err
+
+
+def test_no_two_rows_have_one_name():
+    probe = [
+        {"layer": layer, "z": {"error_percent": 9.0}, "phi": {"error_percent": 8.0}}
+        for layer in (1, 2, 3)
+    ]
+    at = {"n_samples": 25_000, "mean": -9.0}
+    curve = {"n_samples": [100, 25_000], "mean": [-9.9, -9.1]}
+    more = {"standard_error": 0.1, "spread_over_prior_draws": 0.1, "paper_convention": 11.2}
+    numbers = {"bce": 1.0, "probe": probe, "likelihood": at | more | {"curve": curve}}
+    numbers |= {f"likelihood_{name}": at for name in ("own_prior", "training_codes")}
+    names = [row.name for row in gncn.Evaluation(numbers).rows]
+    assert len(names) == len(set(names)) == 12
+    for name in ("log p(x), own prior", "log p(x), codes as prior", "probe on z, layer 2"):
+        assert name in names

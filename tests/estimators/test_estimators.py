@@ -235,7 +235,7 @@ def test_wrong_options_are_refused_in_a_sentence():
     ):
         with pytest.raises(ConfigError, match=message):
             estimator.fit(IMAGES)
-    with pytest.raises(TypeError, match="epochs"):
+    with pytest.raises(TypeError, match=r"GNCN has no option 'epochs'\. Did you mean 'n_epochs'"):
         gncn.GNCN(epochs=3)
     with pytest.raises(TypeError, match="positional"):
         gncn.GNCN((8, 6))
