@@ -368,7 +368,7 @@ MUTANTS = [
     ("study/reproduce.py", "o.spec.name in wanted", "o.spec.name"),
     ("study/paired.py", "mine[name][:n] - others[name][:n]", "others[name][:n] - mine[name][:n]"),
     ("study/paired.py", "/ np.sqrt(n)) if", ") if"),
-    ("study/paired.py", "is_tight(ours) and is_tight(theirs)", "True"),
+    ("study/paired.py", "if not all(known)", "if not any(known)"),
     ("study/paired.py", "for one in (theirs, ours)", "for one in (ours, theirs)"),
     ("study/plan.py", "set() if (model, trial) == (chosen, 0)", "set() if trial == 0"),
     ("study/plan.py", "if self.targets_for in able else", "if False else"),

@@ -36,7 +36,10 @@ def test_a_run_is_logged_and_goes_on_with_its_logs(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--log", "cvs"], "Unknown log 'cvs'. Choose one of: 'csv', 'jsonl', 'tensorboard', "),
+        (
+            ["--log", "cvs"],
+            "Unknown log 'cvs'. Did you mean 'csv'? Choose one of: 'csv', 'jsonl', ",
+        ),
         (["--log", "wandb"], "This needs Weights & Biases, which isn't installed"),
     ],
 )

@@ -97,7 +97,7 @@ def test_what_needs_an_extra_says_so(monkeypatch, package, call, extra):
     [
         (["--help"], "typer", "cli"),
         (["--help"], "rich", "cli"),
-        (["tune"], "optuna", "study"),
+        (["tune", "tiny"], "optuna", "study"),
         (["report"], "jinja2", "study"),
     ],
 )

@@ -111,7 +111,11 @@ def test_a_run_that_chooses_its_variance_says_what_each_reached(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        (["train", "--model", "vae"], ConfigError, "Unknown model 'vae'. Choose one of: 'gncn'"),
+        (
+            ["train", "--model", "vae"],
+            ConfigError,
+            "Unknown model 'vae'. Did you mean 'gvae'[?] Choose one of: 'gncn'",
+        ),
         (["train", "--model", "rae", "--preset", "mnist"], ConfigError, "no effect with model="),
         (
             ["train", "--model", "rae", "--data", "digits", "--set", "backprop.budget=9"],

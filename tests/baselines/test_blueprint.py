@@ -49,7 +49,11 @@ def test_a_budget_too_small_says_what_is_needed():
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("vae", {"n_latent": 2}, "Unknown baseline 'vae'. Choose one of: 'rae', 'gvae'"),
+        (
+            "vae",
+            {"n_latent": 2},
+            "Unknown baseline 'vae'. Did you mean 'gvae'[?] Choose one of: 'rae', 'gvae'",
+        ),
         ("rae", {}, "'rae' needs n_latent"),
         ("rae", {"n_latent": 2, "variance": 0.1}, "'rae' takes no variance; received 0.1"),
         ("gvae-cv", {"n_latent": 2}, "'gvae-cv' needs variance"),

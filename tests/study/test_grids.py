@@ -225,7 +225,7 @@ def test_all_results_are_one_table(many, tmp_path):
         assert int(text["settling.n_settle_steps"]) == row["settling.n_settle_steps"]
         assert row["settling.n_settle_steps"] in range(30)
     assert pyarrow.parquet.read_table(tmp_path / "results.parquet").to_pylist() == rows
-    with pytest.raises(ConfigError, match=r"\.csv or \.parquet; received 'results.xls'"):
+    with pytest.raises(ConfigError, match=r"'results.xls' must end in \.csv or \.parquet"):
         write_table(tmp_path / "results.xls", columns(rows))
 
 

@@ -500,7 +500,7 @@ def test_what_the_paper_does_not_have_is_not_explained(tmp_path):
     for data in ("mnist", "digits"):
         few = [record(m, data, bce=(9.0, 8.0), metrics=metrics(log_p=-9)) for m in ("gncn", "rae")]
         found = summarise(study((data,), ("gncn", "rae"), split="test"), few)
-        body = make_page(found).rpartition("</style>")[2]
+        body = make_page(found).partition("</style>")[2]
         said[data] = re.sub("<[^>]*>", "", body), in_markdown(found)
     for text in said["digits"]:
         assert "The paper has no numbers for these data" in text

@@ -71,7 +71,7 @@ def test_the_file_of_another_training_is_refused(tmp_path):
     assert path.read_text(encoding="utf-8") == "mine\n"
     train(callbacks=FileLogger(path, overwrite=True), n_epochs=1)
     assert len(rows(path)) == 1
-    with pytest.raises(ConfigError, match=r"written as \.csv or \.jsonl; received 'log.txt'"):
+    with pytest.raises(ConfigError, match=r"ending in \.csv or \.jsonl; received 'log.txt'"):
         FileLogger("log.txt")
 
 
@@ -227,7 +227,9 @@ def test_an_absent_tracker_is_said_in_one_sentence(monkeypatch, make, module, ex
 
 
 def test_an_unknown_tracker_is_refused():
-    with pytest.raises(ConfigError, match="Unknown tracker 'wandbb'. Choose one of"):
+    with pytest.raises(
+        ConfigError, match="Unknown tracker 'wandbb'. Did you mean 'wandb'[?] Choose one of"
+    ):
         TrackerLogger("wandbb")
 
 
