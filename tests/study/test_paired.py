@@ -101,6 +101,12 @@ def test_only_images_that_both_have_are_compared():
     assert pair({}, theirs, "RAE") is None
 
 
+def in_markdown(found, folder):
+    """The page's text, and next to it the page."""
+    write_report(found, folder / "page.html", folder / "page.md")
+    return (folder / "page.md").read_text(encoding="utf-8")
+
+
 def test_the_page_shows_them(tmp_path):
     values = np.linspace(-120, -80, 50)
     few = metrics(log_p=-100)
@@ -111,8 +117,7 @@ def test_the_page_shows_them(tmp_path):
     ]
     found = summarise(study(), records)
     assert [one.other for one in found.sections[0].pairs] == ["RAE", "GVAE"]
-    write_report(found, tmp_path / "page.html", tmp_path / "page.md")
-    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    text = in_markdown(found, tmp_path)
     assert "| GVAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | −3.00 ± 0.00: behind | 50 |" in text
     assert "| RAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | 0.00 ± 0.00: not tight | 50 |" in text
     assert "Not tight: at least one of the two estimates is not, so their order is open." in text
@@ -134,9 +139,7 @@ def test_models_measured_differently_have_their_own_cells(tmp_path):
         record("rae", metrics=few | {"tight": short}),
         record("gvae", metrics=few | {"tight": one}),
     ]
-    found = summarise(study(), records)
-    write_report(found, tmp_path / "page.html", tmp_path / "page.md")
-    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    text = in_markdown(summarise(study(), records), tmp_path)
     assert "| GNCN against | S = 100 | annealed | S = 5,000 | images |\n| --- |" in text
     assert "---: |\n| RAE | 2.00 ± 0.00: ahead | 0.00 ± 0.00: level | – | 50 |\n| GVAE |" in text
     assert "| GVAE | 0.00 ± 0.00: level | 0.00 ± 0.00: level | 0.00 ± 0.00: level | 60 |" in text
@@ -167,8 +170,7 @@ def test_the_page_says_of_pairs_only_what_applies(tmp_path):
         record("gncn", metrics=few | {"tight": tight(values, values + 1.5)}),
         record("gvae", metrics=few | {"tight": tight(values + 3, values)}),
     ]
-    write_report(summarise(study(), records), tmp_path / "page.html", tmp_path / "page.md")
-    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    text = in_markdown(summarise(study(), records), tmp_path)
     assert "| GVAE | 1.50 ± 0.00: ahead" in text
     assert "annealed estimates by more than the gap, too." in text
     assert "rough guide" not in text

@@ -43,6 +43,8 @@ class Autoencoder(Baseline):
     encoder: Dense
     decoder: Dense
     error_name: ClassVar[ErrorName] = "bce"
+    has_prior: ClassVar[bool] = True
+    """Whether it is trained with the prior N(0, I) of codes."""
     objectives: ClassVar[tuple[Objective, ...]] = (
         Objective(objective_loss, ("encoder", "decoder")),
     )
@@ -108,6 +110,8 @@ class RAE(Autoencoder):
     The paper's encoder has ReLU on every layer; its text is silent on the topmost one, the
     code.  Here the code is linear, as in the other three: with ReLU, units of the code die.
     """
+
+    has_prior: ClassVar[bool] = False
 
     def posterior(self, top: Float[Array, "batch outputs"]) -> tuple[Code, Code]:
         # σ = 0 makes the draw z the code itself.

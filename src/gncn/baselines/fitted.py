@@ -19,7 +19,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
-from gncn.baselines.autoencoder import RAE, Autoencoder
+from gncn.baselines.autoencoder import Autoencoder
 from gncn.core.completion import Visible
 from gncn.core.likelihood import binary_cross_entropy
 from gncn.evaluation.protocols import Mask
@@ -52,23 +52,21 @@ class FittedCompleter(eqx.Module):
         self, x: Float[Array, "images pixels"], visible: Visible
     ) -> Float[Array, "images pixels"]:
         """Fill in the pixels that are not `visible`; the values of `x` there have no effect."""
-        seen = jnp.broadcast_to(jnp.atleast_2d(visible), x.shape)
         drive = self.drives(x, visible)[-1]
-        return jnp.where(seen, x, jax.nn.sigmoid(self.sharpness * drive))
+        return jnp.where(visible, x, jax.nn.sigmoid(self.sharpness * drive))
 
     @eqx.filter_jit
     def drives(
         self, x: Float[Array, "images pixels"], visible: Visible
     ) -> Float[Array, "counts images pixels"]:
         """Logits of all pixels after each number in `STEPS` up to `n_steps`, and after these."""
-        seen = jnp.broadcast_to(jnp.atleast_2d(visible), x.shape)
-        x = jnp.where(seen, x, 0.0)
+        x = jnp.where(visible, x, 0.0)
         adam = optax.adam(self.rate)
 
         def loss(codes: Codes) -> Float[Array, ""]:
             # A missing pixel has the logit 0 under every code, so it has no gradient.
-            drive = jnp.where(seen, self.model.decode(codes), 0.0)
-            prior = 0.0 if isinstance(self.model, RAE) else 0.5 * jnp.sum(codes**2)
+            drive = jnp.where(visible, self.model.decode(codes), 0.0)
+            prior = 0.5 * jnp.sum(codes**2) if self.model.has_prior else 0.0
             # A sum over images, so each has the gradient that it has alone.
             return jnp.sum(binary_cross_entropy(x, drive)) + prior
 
@@ -78,10 +76,10 @@ class FittedCompleter(eqx.Module):
             return (jnp.asarray(optax.apply_updates(codes, updates)), moments), None
 
         codes = self.model.encode(x)
-        state, found, done = (codes, adam.init(codes)), [], 0
-        for n in sorted({*(n for n in STEPS if n < self.n_steps), self.n_steps}):
+        state, found = (codes, adam.init(codes)), []
+        counts = [0, *(n for n in STEPS if n < self.n_steps), self.n_steps]
+        for done, n in itertools.pairwise(counts):
             state, _ = lax.scan(step, state, None, length=n - done)
-            done = n
             found.append(self.model.decode(state[0]))
         return jnp.stack(found)
 
@@ -96,9 +94,8 @@ def fit_fitted(
     for rate in RATES:
         # As an array, so that all rates share one program.
         drives = FittedCompleter(model, rate=jnp.asarray(rate)).drives(x, seen)[..., ~visible]
-        for (n_steps, drive), factor in itertools.product(
-            zip(STEPS, drives, strict=True), SHARPNESS
-        ):
-            error = jnp.sum((wanted - jax.nn.sigmoid(factor * drive)) ** 2)
-            errors[n_steps, rate, factor] = float(error)
+        for n_steps, drive in zip(STEPS, drives, strict=True):
+            for factor in SHARPNESS:
+                error = jnp.sum((wanted - jax.nn.sigmoid(factor * drive)) ** 2)
+                errors[n_steps, rate, factor] = float(error)
     return FittedCompleter(model, *min(errors, key=errors.__getitem__))

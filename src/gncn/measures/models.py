@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
 from gncn.base.errors import ConfigError
-from gncn.baselines.autoencoder import RAE, Autoencoder
+from gncn.baselines.autoencoder import Autoencoder
 from gncn.baselines.clamped import ClampedCompleter, EncodeAgain
 from gncn.baselines.fitted import FittedCompleter, fit_fitted
 from gncn.baselines.pixel_mixture import PixelMixture
@@ -152,8 +152,8 @@ class AutoencoderModel(Measurable):
     def __init__(self, model: Autoencoder) -> None:
         self.model = self.decoder = model
         n_latent = model.blueprint.n_latent
-        if not isinstance(model, RAE) and n_latent is not None:
-            self.own_prior = StandardNormal(n_latent)  # with which all but the RAE are trained
+        if model.has_prior and n_latent is not None:
+            self.own_prior = StandardNormal(n_latent)
 
     def encode_layers(self, images: Shaped[np.ndarray, "images pixels"]) -> list[States]:
         """Activities of the encoder's layers, the codes last."""
