@@ -4,6 +4,7 @@ import dataclasses
 from contextlib import suppress
 from types import SimpleNamespace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,7 @@ from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture
 from gncn.evaluation.protocols import StandardNormal, WithPrior
 from gncn.measures import MEASURES
 from gncn.measures.models import Generator
+from gncn.runs.config import preset_names
 from gncn.training.checkpoints import Checkpoints
 
 VALUES = (
@@ -273,16 +275,47 @@ def test_programs_grow_with_depth_no_faster_than_layers(settler):
     assert many <= 40 * 12
 
 
+NETWORKS = {
+    "caltech": [24, 24, 36],
+    "digits": [24, 24, 24],
+    "fashion-mnist": [24, 28],
+    "kmnist": [24, 28],
+    "mnist": [24, 28],
+    "mnist-rest": [24, 28],
+    "paper": [24, 24, 36],
+}
+BASELINES = ("rae", "gvae", "gvae-cv", "gan-ae", "dsrn")
+
+
+def train_for_long(preset, *changes):
+    """The configuration, and what 500 epochs on digits end with."""
+    options = ["data.name='digits'", "training.n_epochs=500", *changes]
+    config = gncn.load_config(preset=preset, overrides=options)
+    fit = config.kind.train(config, gncn.load_dataset("digits"))
+    assert len(fit.history) == 500
+    return config, fit
+
+
+def test_every_preset_is_trained_for_long():
+    assert {*preset_names()} == {*NETWORKS, *BASELINES, "gmm"}  # EM has no epochs
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("preset", "sizes"), [("paper", [24, 24, 36]), ("mnist", [24, 28]), ("digits", [24, 24, 24])]
-)
+@pytest.mark.parametrize("preset", BASELINES)
+def test_a_long_training_by_backprop_stays_bounded(preset):
+    changes = ["training.patience='none'", "backprop.budget=9000"]
+    _, fit = train_for_long(preset, *changes)
+    weights = [np.abs(leaf).max() for leaf in jax.tree.leaves(fit.network) if eqx.is_array(leaf)]
+    assert weights
+    assert max(weights) < 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("preset", "sizes"), NETWORKS.items())
 def test_a_long_training_stays_bounded(preset, sizes):
-    """500 epochs of every preset were tried by hand; these are 40."""
-    changes = ["data.name='digits'", f"network.sizes={sizes}", "training.n_epochs=40"]
-    config = gncn.load_config(preset=preset, overrides=changes)
-    data = gncn.load_dataset("digits")
-    network = config.kind.train(config, data).network
+    config, fit = train_for_long(preset, f"network.sizes={sizes}")
+    network, data = fit.network, gncn.load_dataset("digits")
+    assert all(np.isfinite(record.validation.discrepancy) for record in fit.history)
     lowest, highest = config.training.precision_bounds
     for layer in network.layers:
         values = np.asarray(layer.errors.sharpness(0.25))
