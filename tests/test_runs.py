@@ -409,6 +409,20 @@ def test_a_kill_while_a_run_is_put_back_loses_nothing(tmp_path, data, n_moved):
     assert content(path) == before
 
 
+@pytest.mark.parametrize("folder", ["trials/0", "figures"])
+def test_a_kill_while_a_file_is_written_leaves_nothing_among_the_run_put_back(
+    tmp_path, data, folder
+):
+    path = tmp_path / "run"
+    before = content(train(path, data).path)
+    RunFolder.create(path, CONFIG, data, overwrite=True)
+    (path / folder).mkdir(parents=True, exist_ok=True)
+    (path / folder / f".gncn-{'0' * 16}").write_bytes(b"half a mod")
+    (path / folder / ".gncn-of-a-user").write_bytes(b"kept")
+    recover(path)
+    assert content(path) == before | {f"{folder}/.gncn-of-a-user": b"kept"}
+
+
 def test_a_classifiers_weights_are_what_its_units_look_for(tmp_path, data, monkeypatch):
     config = gncn.Config(model="dsrn", data={"name": "digits"}, backprop={"budget": 3000})
     made = RunFolder.create(tmp_path / "run", config, data, overwrite=False)

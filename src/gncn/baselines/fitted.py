@@ -23,12 +23,13 @@ from gncn.baselines.autoencoder import Autoencoder
 from gncn.core.completion import Visible
 from gncn.core.likelihood import binary_cross_entropy
 from gncn.evaluation.protocols import Mask
-from gncn.evaluation.recall import SHARPNESS
 
-RATES = (0.01, 0.03, 0.1, 0.3)
+RATES = (0.03, 0.1, 0.3, 1.0)
 """Rates that are tried, in units of the code."""
 STEPS = (10, 30, 100)
 """Numbers of steps that are tried."""
+SHARPNESS = tuple(round(0.05 * i, 2) for i in range(1, 31))
+"""Values of κ that are tried."""
 
 Codes = Float[Array, "images latent"]
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gncn.base.errors import RunError
-from gncn.base.files import read_json, sync
+from gncn.base.files import read_json, sweep, sync
 from gncn.training.history import HISTORY
 
 ASIDE, MOVING, RESTORING = ".replaced", ".replaced.moving", ".replaced.restoring"
@@ -121,8 +121,9 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _remove_empty(path: Path) -> None:
-    folders = [path / name for name in FOLDERS]
+    below = (f for name in FOLDERS for f in (path / name, *(path / name).rglob("*")))
     # Deepest first, so that folders are empty when their parents are looked at.
-    for folder in sorted((f for top in folders for f in (top, *top.rglob("*"))), reverse=True):
-        if folder.is_dir() and not any(folder.iterdir()):
+    for folder in sorted(filter(Path.is_dir, below), reverse=True):
+        sweep(folder)  # what a kill left unfinished belongs to no run
+        if not any(folder.iterdir()):
             folder.rmdir()
