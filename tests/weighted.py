@@ -27,7 +27,9 @@ def gaussians(means, factors, weights=None, share: float = 0.0, draws=None) -> P
     )
     draws = np.zeros((n, 1, dim)) if draws is None else draws
     inverse = np.linalg.inv(factors.astype(np.float64))
-    arrays = np.log(weights), means, factors, inverse, draws
+    # Orbits then follow the pixels alone, which no estimate may notice.
+    slopes, curvatures = np.zeros_like(means), np.zeros_like(factors)
+    arrays = np.log(weights), means, factors, inverse, slopes, curvatures, draws
     return Proposal(*(jnp.asarray(one, jnp.float32) for one in arrays), share)
 
 

@@ -184,8 +184,8 @@ def test_a_peak_has_the_share_of_its_height_times_its_volume(continuous, some_im
     """Laplace's approximation, of peaks that are given; a fifth of the weight is even."""
     precisions = np.stack([np.diag([4.0, 1.0]), np.diag([1.0, 0.25])])
     heights, peaks = np.array([0.0, -1.0]), np.zeros((2, 2))
-    once = (jnp.asarray(one, jnp.float32)[None] for one in (peaks, heights, precisions))
-    found = tuple(once)
+    parts = peaks, heights, 0.3 * precisions, 0.7 * precisions
+    found = tuple(jnp.asarray(one, jnp.float32)[None] for one in parts)
     patched("gncn.evaluation.proposals._search", lambda *_: found)
     proposal = Proposer(continuous, jax.random.key(0), n_modes=2, inflation=1.0)(
         some_images[:1], np.zeros((1, 2), np.float32)
@@ -289,7 +289,7 @@ def test_proposals_depend_on_an_images_number_alone(continuous, some_images):
     whole = propose(some_images, np.zeros((10, 2)))
     rest = propose(some_images[6:], np.zeros((4, 2)), 6)
     for all_, some in zip(jax.tree.leaves(whole), jax.tree.leaves(rest), strict=True):
-        np.testing.assert_allclose(all_[6:], some, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(all_[6:], some, rtol=1e-3, atol=5e-3)
 
 
 def test_with_prior_joins_a_decoder_and_a_prior(continuous, some_images):

@@ -38,7 +38,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.errors import ConfigError, DataError, check_counts, check_positive
 from gncn.evaluation.likelihood import (
-    Seen,
     Weighing,
     WeightedEstimate,
     by_blocks,
@@ -208,18 +207,16 @@ def bracket(
 
 
 class Points(NamedTuple):
-    """Where chains are: z, each chain's term m, log q_m and log w in nats, and their gradients."""
+    """Where chains are: z, each chain's term m, and log q_m and log w in nats."""
 
     codes: Float[Array, "chains dim"]
     term: Int[Array, " chains"]
     log_proposal: Float[Array, " chains"]
     log_weight: Float[Array, " chains"]
-    proposal_gradient: Float[Array, "chains dim"]
-    weight_gradient: Float[Array, "chains dim"]
 
 
-_Moving = tuple[Points, Float[Array, "chains dim"]]
-"""Points, and the momentum."""
+_Moving = tuple[Float[Array, "images n dim"], ...]
+"""Places in units of the terms' Gaussians, the momentum half a step ahead, and the force."""
 _Chains = tuple[Points, Float[Array, " chains"], Float[Array, " chains"]]
 """Points, log W so far, and the log of the step size."""
 _Stage = tuple[tuple[Array, Array, Array | None], Array]
@@ -231,29 +228,10 @@ _Start = tuple[Float[Array, "chains dim"], Int[Array, " chains"]]
 def visit(
     images: Weighing, codes: Float[Array, "chains dim"], term: Int[Array, " chains"]
 ) -> Points:
-    """Evaluate log densities and gradients at codes.
-
-    The prior's, which cost most, are evaluated once for q and w.
-    """
-    prior, prior_back = jax.vjp(images.model.log_prior, codes)
-    likelihood, likelihood_back = jax.vjp(images.log_likelihood, codes)
-    gaussians, gaussians_back = jax.vjp(images.log_gaussians, codes)
-    seen = Seen(images.terms(gaussians, prior), prior, likelihood)
-    # Codes don't influence one another's densities, so the gradient of the sum holds each code's
-    # own.
-    ones = jnp.ones_like(prior)
-    prior_gradient, likelihood_gradient = prior_back(ones)[0], likelihood_back(ones)[0]
-
-    def gradient(shares: Float[Array, "chains terms"]) -> Float[Array, "chains dim"]:
-        """Of the terms' log densities, added up by shares."""
-        return gaussians_back(shares[:, :-1])[0] + shares[:, -1:] * prior_gradient
-
-    own = jax.nn.one_hot(term, seen.terms.shape[1], dtype=jnp.float32)
+    """Evaluate log densities at codes."""
+    seen = images.see(codes)
     log_own = jnp.take_along_axis(seen.terms, term[:, None], axis=1)[:, 0]
-    # The gradient of log Σ exp is the mean of the gradients, weighted by the softmax.
-    of_proposal = gradient(jax.nn.softmax(seen.terms, axis=1))
-    of_weight = prior_gradient + likelihood_gradient - of_proposal
-    return Points(codes, term, log_own, seen.log_weight, gradient(own), of_weight)
+    return Points(codes, term, log_own, seen.log_weight)
 
 
 @eqx.filter_jit
@@ -278,10 +256,15 @@ def transition(
     """Move chains by a Hamiltonian transition that leaves p_β exactly as it is.
 
     It draws a momentum, follows the leapfrog integrator and accepts the end with probability
-    min(1, exp(−ΔH)).  Positions are measured in units of the factor C of the term's
-    covariance, which is the same as a mass matrix (C C^T)^{-1}: steps are short along
-    directions that hardly vary.  Each chain's step is shortened at random, so that no orbit
-    closes exactly.  Random numbers depend on the image's key and the transition's number alone.
+    min(1, exp(−ΔH)).  Places u are in units of the term's Gaussian, z = μ + C u, which is the
+    same as a mass matrix (C C^T)^{-1}: steps are short along directions that hardly vary.  Each
+    chain's step is shortened at random, so that no orbit closes exactly.  Random numbers depend
+    on the image's key and the transition's number alone.
+
+    The densities of a mixture of many components cost most, and are evaluated at the ends alone.
+    In between, an orbit follows the gradient of (1 − β) log q_m + β log p(x, z) with log p(z) as
+    it is near the term's peak (`Proposal.prior_force`).  Whatever force orbits follow, they are
+    reversible and keep volumes, so ΔH by the exact densities makes the transition exact.
 
     Returns:
         Where the chains are then, and the probability with which each was to accept.
@@ -295,29 +278,35 @@ def transition(
         return momentum, jax.random.uniform(uniform, (2, n_chains), jnp.float32)
 
     momentum, uniform = jax.vmap(draw)(keys)
-    momentum = momentum.reshape(points.codes.shape)
     shortening, threshold = jnp.moveaxis(uniform, 1, 0).reshape(2, -1)
     # Between half a step and a whole one.
-    step = (step_size * (0.5 + 0.5 * shortening))[:, None]
+    step = images.grouped(step_size * (0.5 + 0.5 * shortening))[:, :, None]
+    of_prior = (term == proposal.means.shape[1])[:, :, None]
 
-    def force(at: Points) -> Float[Array, "chains dim"]:
-        # In units of C the gradient is C^T times the gradient by z.
-        slope = images.grouped(at.proposal_gradient + beta * at.weight_gradient)
-        return proposal.scaled(slope, term, transposed=True).reshape(at.codes.shape)
+    def force(place: Float[Array, "images n dim"]) -> Float[Array, "images n dim"]:
+        codes = proposal.codes_at(place, term).reshape(-1, dim)
+        slope = jax.grad(lambda z: jnp.sum(images.log_likelihood(z)))(codes)
+        prior = proposal.prior_force(place, term)
+        joint = prior + proposal.scaled(images.grouped(slope), term, transposed=True)
+        return (1 - beta) * jnp.where(of_prior, prior, -place) + beta * joint
 
-    def energy(at: Points, momentum: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
+    def energy(at: Points, momentum: Float[Array, "images n dim"]) -> Float[Array, " chains"]:
         potential = -at.log_proposal - beta * at.log_weight
-        return potential + 0.5 * jnp.sum(momentum**2, axis=-1)
+        return potential + 0.5 * jnp.sum(momentum**2, axis=-1).reshape(-1)
 
     def leapfrog(carry: _Moving, _: None) -> tuple[_Moving, None]:
-        at, momentum = carry
-        # Half a step of the momentum on either side of each move keeps the integrator reversible.
-        half = momentum + 0.5 * step * force(at)
-        move = proposal.scaled(images.grouped(step * half), term)
-        reached = visit(images, at.codes + move.reshape(half.shape), at.term)
-        return (reached, half + 0.5 * step * force(reached)), None
+        place, momentum, _force = carry
+        place = place + step * momentum
+        reached = force(place)
+        return (place, momentum + step * reached, reached), None
 
-    (end, left), _ = lax.scan(leapfrog, (points, momentum), None, length=n_leapfrog)
+    start = proposal.places_of(images.grouped(points.codes), term)
+    pushed = force(start)
+    # Half a step of the momentum at either end keeps the integrator reversible.
+    carry = start, momentum + 0.5 * step * pushed, pushed
+    (place, half, pulled), _ = lax.scan(leapfrog, carry, None, length=n_leapfrog)
+    left = half - 0.5 * step * pulled
+    end = visit(images, proposal.codes_at(place, term).reshape(-1, dim), points.term)
     gain = energy(points, momentum) - energy(end, left)
     # An orbit that leaves the range of single precision is refused, and its chain stays.
     chance = jnp.where(jnp.isfinite(gain), jnp.exp(jnp.minimum(gain, 0)), 0)

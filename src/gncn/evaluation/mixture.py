@@ -73,6 +73,26 @@ class Mixture(eqx.Module):
             diagonal = jnp.diagonal(diagonal, axis1=-2, axis2=-1)
         return jnp.sum(jnp.log(diagonal), axis=-1) - 0.5 * self.dim * jnp.log(2 * jnp.pi)
 
+    @property
+    def factors(self) -> Float[Array, "..."]:
+        """A_k^{-1}, shaped like `whitening`."""
+        if self.covariance == "diagonal":
+            return 1 / self.whitening
+        eye = jnp.eye(self.dim)
+        return lax.map(lambda white: solve_triangular(white, eye, lower=True), self.whitening)
+
+    def places_in(
+        self, codes: Float[Array, "codes dim"], component: Int[Array, " codes"]
+    ) -> Float[Array, "codes dim"]:
+        """A_k (z − μ_k) of every code, with its own component k."""
+
+        def place(one: tuple[Float[Array, " dim"], Int[Array, ""]]) -> Float[Array, " dim"]:
+            code, k = one
+            white, away = self.whitening[k], code - self.means[k]
+            return white * away if white.ndim == 1 else jnp.matmul(white, away, precision=_HIGHEST)
+
+        return lax.map(place, (codes, component))
+
     @eqx.filter_jit
     def component_log_prob(
         self, codes: Float[Array, "codes dim"]

@@ -8,9 +8,11 @@ that a search found, and of the prior:
 
 The share a of prior samples bounds the weights: p(x, z) / q(z|x) ≤ p(x|z) / a.
 
-The search climbs log p(x, z) from several codes: the one that the model itself gives the image,
-and prior samples that predict it best.  The curvature at a peak gives the Gaussian's width, and
-height and width its weight w_m (Laplace's approximation).
+A mixture prior of many dimensions makes a peak for each of its components k.  So the search climbs
+log N(z; μ_k, Σ_k) + log p(x|z) for every k, from the component's sample that predicts the image
+best, and keeps the highest peaks.  Other priors have samples of any kind to climb from.  The code
+that the model itself gives the image is tried, too.  The curvature at a peak gives the Gaussian's
+width, and height and width its weight w_m (Laplace's approximation).
 """
 
 import equinox as eqx
@@ -29,11 +31,14 @@ from gncn.base.errors import (
     check_positive,
 )
 from gncn.evaluation.mixture import Mixture
-from gncn.evaluation.protocols import Codes, Images, WithPrior
+from gncn.evaluation.protocols import Codes, CodeSampler, Images, WithPrior
 
-_N_STEPS = 200
-_LEARNING_RATE = 0.05
-_DRAWS = 2000  # prior samples among which starts are searched, and which tell the prior's widths
+_N_STEPS = 150
+_LEARNING_RATE = 0.1
+_N_STARTS = 64  # climbs for each image, or one for each component if these are more
+_DRAWS = 4000  # prior samples among which starts are searched, and which tell the prior's widths
+_SAME = 0.25  # of the mean square: peaks of one component that are nearer than this are one
+_WIDER = 0.2  # nats that inflation may cost: in many dimensions even 1.1 takes several
 _PRIOR_DRAWS = 500  # prior samples of each image, among which q's are drawn: few are drawn twice
 _EVEN = 0.2  # of the weight is shared out evenly, since Laplace's approximation can be wrong
 _AT_ONCE = 1 << 28  # numbers of matrices held at once
@@ -42,7 +47,7 @@ _HIGHEST = lax.Precision.HIGHEST
 MOST_MODES = 1000
 """The most Gaussians of a proposal."""
 
-_Climber = tuple[Float[Array, "codes dim"], PyTree]
+_Climber = tuple[Float[Array, "images tries pieces dim"], PyTree]
 
 
 class Proposal(eqx.Module):
@@ -55,16 +60,21 @@ class Proposal(eqx.Module):
     μ_m        `means`           (images, modes, dim)
     C_m        `factors`         (images, modes, dim, dim), triangular
     C_m^{-1}   `whitening`       (images, modes, dim, dim)
+    b_m        `slopes`          (images, modes, dim)
+    B_m        `curvatures`      (images, modes, dim, dim)
     z ~ p(z)   `prior_draws`     (images, draws, dim)
     a          `prior_share`     a number from 0 to below 1
     =========  ================  ======================================================
 
+    Near a peak, in units of its Gaussian (z = μ + C u), log p(z) ≈ const + b·u − ½ u·B u.
     """
 
     log_weights: Float[Array, "images modes"]
     means: Float[Array, "images modes dim"]
     factors: Float[Array, "images modes dim dim"]
     whitening: Float[Array, "images modes dim dim"]
+    slopes: Float[Array, "images modes dim"]
+    curvatures: Float[Array, "images modes dim dim"]
     prior_draws: Float[Array, "images draws dim"]
     prior_share: float = eqx.field(static=True)
 
@@ -86,6 +96,20 @@ class Proposal(eqx.Module):
         constant = 0.5 * codes.shape[-1] * jnp.log(2 * jnp.pi)
         return height[:, None] - constant - 0.5 * jnp.sum(white**2, axis=-1)
 
+    def _mode(self, term: Int[Array, "images n"]) -> Int[Array, "images n"]:
+        """The Gaussian of a term; the prior's has none, and borrows the likeliest."""
+        best = jnp.argmax(self.log_weights, axis=1)[:, None]
+        return jnp.where(term == self.means.shape[1], best, term)
+
+    def _own(
+        self, of_modes: Float[Array, "images n modes dim"], term: Int[Array, "images n"]
+    ) -> Float[Array, "images n dim"]:
+        """Of vectors for every Gaussian, each term's own.
+
+        Products with the matrices of all Gaussians are faster than to collect each code's own.
+        """
+        return jnp.take_along_axis(of_modes, self._mode(term)[:, :, None, None], axis=2)[:, :, 0]
+
     def scaled(
         self,
         vectors: Float[Array, "images n dim"],
@@ -93,17 +117,32 @@ class Proposal(eqx.Module):
         *,
         transposed: bool = False,
     ) -> Float[Array, "images n dim"]:
-        """C v of each vector, or C^T v, with the factor of its term.
-
-        The prior's term has no factor, and takes the one of the likeliest Gaussian.
-        """
-        n_modes = self.means.shape[1]
+        """C v of each vector, or C^T v, with the factor of its term."""
         equation = "imed,ine->inmd" if transposed else "imde,ine->inmd"
-        # Without a factor of its own, the prior's term borrows the scale of the likeliest peak.
-        best = jnp.argmax(self.log_weights, axis=1)[:, None]
-        mode = jnp.where(term == n_modes, best, term)
-        products = jnp.einsum(equation, self.factors, vectors)
-        return jnp.take_along_axis(products, mode[:, :, None, None], axis=2)[:, :, 0]
+        return self._own(jnp.einsum(equation, self.factors, vectors), term)
+
+    def codes_at(
+        self, places: Float[Array, "images n dim"], term: Int[Array, "images n"]
+    ) -> Float[Array, "images n dim"]:
+        """Codes z = μ + C u at places u, by their terms' Gaussians."""
+        means = jnp.take_along_axis(self.means, self._mode(term)[:, :, None], axis=1)
+        return means + self.scaled(places, term)
+
+    def places_of(
+        self, codes: Float[Array, "images n dim"], term: Int[Array, "images n"]
+    ) -> Float[Array, "images n dim"]:
+        """The places u of codes: the inverse of `codes_at`."""
+        means = jnp.take_along_axis(self.means, self._mode(term)[:, :, None], axis=1)
+        equation = "imde,ine->inmd"
+        white = jnp.einsum(equation, self.whitening, codes - means, precision=_HIGHEST)
+        return self._own(white, term)
+
+    def prior_force(
+        self, places: Float[Array, "images n dim"], term: Int[Array, "images n"]
+    ) -> Float[Array, "images n dim"]:
+        """The gradient of log p(z) by u, nearly: b − B u."""
+        straight = jnp.einsum("imde,ine->inmd", self.curvatures, places)
+        return self._own(self.slopes[:, None] - straight, term)
 
     def sample(
         self, keys: Shaped[PRNGKeyArray, " images"], n: int
@@ -122,10 +161,7 @@ class Proposal(eqx.Module):
             return term, noise, pool[row]
 
         term, noise, from_prior = jax.vmap(draw)(keys, self.log_shares, self.prior_draws)
-        # Samples of the prior get any Gaussian's number here; the last line replaces them.
-        mode = jnp.minimum(term, n_modes - 1)[:, :, None]
-        codes = jnp.take_along_axis(self.means, mode, axis=1)
-        codes = codes + self.scaled(noise, term)
+        codes = self.codes_at(noise, term)
         return jnp.where((term == n_modes)[:, :, None], from_prior, codes), term
 
 
@@ -134,18 +170,21 @@ class Proposer(eqx.Module):
 
     Attributes:
         model: p(z) and p(x|z).
+        pieces: of the prior, in each of which peaks are searched.
         draws: prior samples, among which starts are searched.
+        drives: what these predict.
         key: of the proposals' own prior samples.
         n_modes: Gaussians for each image.
         prior_share: a.
-        inflation: factor on the Gaussians' standard deviations; above 1, since a proposal should
-            be wider than what it stands for, rather than narrower.
+        inflation: factor on the Gaussians' standard deviations.  A proposal should be wider than
+            what it stands for, rather than narrower; by default 1 + √(0.2 / dim).
 
     Raises:
         ConfigError: a number is not allowed.
     """
 
     model: WithPrior
+    pieces: "Pieces"
     draws: Float[Array, "draws dim"]
     drives: Float[Array, "draws pixels"]
     key: PRNGKeyArray
@@ -160,10 +199,9 @@ class Proposer(eqx.Module):
         *,
         n_modes: int = 4,
         prior_share: float = 0.05,
-        inflation: float = 1.1,
+        inflation: float | None = None,
     ) -> None:
         check_counts(MOST_MODES, n_modes=n_modes)
-        check_positive(inflation=inflation)
         if not 0 <= prior_share < 1:
             raise ConfigError(
                 f"prior_share must be at least 0 and below 1; received {prior_share!r}."
@@ -172,6 +210,11 @@ class Proposer(eqx.Module):
         self.model = model
         self.draws = model.prior.sample(by_draw, _DRAWS)
         self.drives = model.decode(self.draws)
+        self.pieces = pieces_of(model.prior, self.draws)
+        if inflation is None:
+            # Widening by a factor s costs about dim (s − 1)² nats.
+            inflation = 1 + float(np.sqrt(_WIDER / self.draws.shape[1]))
+        check_positive(inflation=inflation)
         self.n_modes, self.prior_share, self.inflation = n_modes, prior_share, inflation
 
     def __call__(self, x: Images, codes: Codes, first: int = 0) -> Proposal:
@@ -189,9 +232,9 @@ class Proposer(eqx.Module):
                 f"Give one code an image; received {len(codes)} for {len(images)} images."
             )
         x = jnp.asarray(images, jnp.float32)
-        peaks, heights, curvatures = _search(self, x, codes)
+        peaks, heights, of_pixels, of_prior = _search(self, x, codes)
         # Double precision from here: curvatures may be badly conditioned.
-        precisions = np.asarray(curvatures, np.float64)
+        precisions = np.asarray(of_pixels, np.float64) + np.asarray(of_prior, np.float64)
         if not (np.isfinite(precisions).all() and np.isfinite(heights).all()):
             raise DivergenceError(
                 "log p(x, z) is not finite: the model's logits or log p(z) are not. Check its "
@@ -214,21 +257,67 @@ class Proposer(eqx.Module):
         # A key for each image's number, so proposals don't depend on blocks.
         keys = (jax.random.fold_in(self.key, first + row) for row in range(len(x)))
         pools = [self.model.prior.sample(key, _PRIOR_DRAWS) for key in keys]
+        scales = jnp.asarray(factors, jnp.float32)
         return Proposal(
             # Each Gaussian gets a part of the weight, in case Laplace's approximation missed its
             # peak.
             jnp.asarray(np.log((1 - _EVEN) * shares + _EVEN / self.n_modes), jnp.float32),
             peaks,
-            jnp.asarray(factors, jnp.float32),
+            scales,
             jnp.asarray(whitening, jnp.float32),
+            *expanded(self.model, peaks, scales, of_prior),
             jnp.stack(pools),
             self.prior_share,
         )
 
 
+@eqx.filter_jit
+def expanded(
+    model: WithPrior,
+    means: Float[Array, "images modes dim"],
+    factors: Float[Array, "images modes dim dim"],
+    precisions: Float[Array, "images modes dim dim"],
+) -> tuple[Float[Array, "images modes dim"], Float[Array, "images modes dim dim"]]:
+    """Slope b and curvature B of log p(z), from minus its second derivative at each mean."""
+    flat = means.reshape(-1, means.shape[-1])
+    slopes = jax.grad(lambda z: jnp.sum(model.log_prior(z)))(flat).reshape(means.shape)
+    half = jnp.einsum("imde,imef->imdf", precisions, factors, precision=_HIGHEST)
+    return (
+        jnp.einsum("imed,ime->imd", factors, slopes, precision=_HIGHEST),
+        jnp.einsum("imed,imef->imdf", factors, half, precision=_HIGHEST),
+    )
+
+
+class Pieces(eqx.Module):
+    """The Gaussians that a prior is made of, in whose units peaks are searched: z = μ_k + F_k v.
+
+    A prior that is no mixture is one piece with its own density, in units of its widths.
+    `log_shares` are None then, and F is a diagonal.
+    """
+
+    log_shares: Float[Array, " pieces"] | None
+    means: Float[Array, "pieces dim"]
+    factors: Float[Array, "pieces dim ..."]
+
+    def codes(
+        self, places: Float[Array, "images tries pieces dim"]
+    ) -> Float[Array, "images tries pieces dim"]:
+        """The codes z at places v."""
+        if self.factors.ndim == 2:
+            return self.means[None, None] + self.factors[None, None] * places
+        return self.means[None, None] + jnp.einsum("kde,itke->itkd", self.factors, places)
+
+
+def pieces_of(prior: CodeSampler, draws: Float[Array, "draws dim"]) -> Pieces:
+    """The pieces of a prior, of which some samples are known."""
+    if not isinstance(prior, Mixture):
+        return Pieces(None, jnp.zeros((1, draws.shape[1])), jnp.std(draws, axis=0)[None])
+    return Pieces(jax.nn.log_softmax(prior.logits), prior.means, prior.factors)
+
+
 def images_at_once(n_modes: int, dim: int) -> int:
     """For how many images proposals fit into a gigabyte or two."""
-    return int(np.clip(_AT_ONCE // (3 * n_modes * dim**2), 1, 50))
+    return int(np.clip(_AT_ONCE // (4 * n_modes * dim**2), 1, 50))
 
 
 @eqx.filter_jit
@@ -238,46 +327,110 @@ def _search(
     Float[Array, "images modes dim"],
     Float[Array, "images modes"],
     Float[Array, "images modes dim dim"],
+    Float[Array, "images modes dim dim"],
 ]:
-    """Peaks of log p(x, z), log p(x, z) there, and minus its second derivative, or nearly.
+    """Peaks of log p(x, z), log p(x, z) there, and minus its second derivatives, or nearly.
 
-    Adam climbs in units of the prior's standard deviations, with a rate that decays to 0.
+    The latter are of log p(x|z) and of log p(z).  Adam climbs, with a rate that decays to 0.
     """
-    model, draws, n_modes = proposer.model, proposer.draws, proposer.n_modes
-    fit = model.output.table(x, proposer.drives)
-    starts = [codes]
-    for number in range(1, n_modes):  # the best of each share of the draws, so that they differ
-        rows = slice(number - 1, None, n_modes - 1)
-        starts.append(draws[rows][jnp.argmax(fit[:, rows], axis=1)])
-    # All climbs of all images in one batch: an image's climbs are neighbours.
-    start = jnp.stack(starts, axis=1).reshape(-1, draws.shape[1])
-    repeated = jnp.repeat(x, n_modes, axis=0)
-    widths = jnp.std(draws, axis=0)[None]
+    model, pieces = proposer.model, proposer.pieces
+    n_images, dim = codes.shape
+    start = _starts(proposer, x, codes)
+
+    def height(places: Float[Array, "images tries pieces dim"]) -> Float[Array, "..."]:
+        """Log p(x, z) in a piece, but for a constant that is the same for all of its places."""
+        flat = pieces.codes(places).reshape(-1, dim)
+        repeated = jnp.repeat(x, len(flat) // n_images, axis=0)
+        if pieces.log_shares is None:
+            return model.log_joint(repeated, flat).reshape(places.shape[:-1])
+        found = model.output.log_prob(repeated, model.decode(flat)).reshape(places.shape[:-1])
+        return found + pieces.log_shares[None, None] - 0.5 * jnp.sum(places**2, axis=-1)
+
     optimiser = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, _N_STEPS))
 
     def step(carry: _Climber, _: None) -> tuple[_Climber, None]:
-        moved, state = carry
+        places, state = carry
         # Of the sum, since each climb's gradient depends on its own code alone.
-        depth = lambda u: -jnp.sum(model.log_joint(repeated, start + widths * u))  # noqa: E731
-        update, state = optimiser.update(jax.grad(depth)(moved), state)
-        return (moved + jnp.asarray(update), state), None
+        update, state = optimiser.update(jax.grad(lambda v: -jnp.sum(height(v)))(places), state)
+        return (places + jnp.asarray(update), state), None
 
-    zero = jnp.zeros_like(start)
-    (moved, _), _ = lax.scan(step, (zero, optimiser.init(zero)), None, length=_N_STEPS)
-    peaks = start + widths * moved
-    heights = model.log_joint(repeated, peaks)
+    (places, _), _ = lax.scan(step, (start, optimiser.init(start)), None, length=_N_STEPS)
+    peaks = _distinct(pieces.codes(places), places, height(places), proposer.n_modes)
+    flat = peaks.reshape(-1, dim)
+    heights = model.log_joint(jnp.repeat(x, proposer.n_modes, axis=0), flat)
     # One code after the other: each Jacobian has pixels x dim numbers.
-    curvatures = lax.map(lambda code: _curvature(model, code), peaks)
-    shape = len(x), n_modes
+    of_pixels, of_prior = lax.map(lambda code: _curvatures(model, code), flat)
+    shape = n_images, proposer.n_modes
     return (
-        peaks.reshape(*shape, -1),
+        peaks,
         heights.reshape(shape),
-        curvatures.reshape(*shape, *curvatures.shape[1:]),
+        of_pixels.reshape(*shape, dim, dim),
+        of_prior.reshape(*shape, dim, dim),
     )
 
 
-def _curvature(model: WithPrior, code: Float[Array, " dim"]) -> Float[Array, "dim dim"]:
-    """J^T F J + Σ_k r_k Σ_k^{-1}: positive definite, and so a Gaussian's.
+def _starts(
+    proposer: Proposer, x: Float[Array, "images pixels"], codes: Float[Array, "images dim"]
+) -> Float[Array, "images tries pieces dim"]:
+    """The places from which to climb, in every piece some."""
+    pieces, draws = proposer.pieces, proposer.draws
+    n_pieces = len(pieces.means)
+    n_tries = -(-_N_STARTS // n_pieces)
+    fit = proposer.model.output.table(x, proposer.drives)
+    prior = proposer.model.prior
+
+    def placed(z: Float[Array, "n dim"]) -> tuple[Int[Array, " n"], Float[Array, "n dim"]]:
+        """The likeliest piece of codes, and their places in it."""
+        if not isinstance(prior, Mixture):
+            return jnp.zeros(len(z), int), (z - pieces.means) / pieces.factors
+        piece = jnp.argmax(prior.component_log_prob(z) + prior.logits[None], axis=1)
+        return piece, prior.places_in(z, piece)
+
+    piece, places = placed(draws)
+    # The best sample of each share of each piece, so that they differ.
+    group = piece * n_tries + jnp.arange(len(draws)) % n_tries
+
+    def best(number: Int[Array, ""]) -> Float[Array, "images dim"]:
+        among = jnp.where(group == number, fit, -jnp.inf)
+        # A piece of which there is no sample begins at its mean.
+        found = places[jnp.argmax(among, axis=1)]
+        return jnp.where(jnp.any(group == number), found, 0.0)
+
+    numbers = jnp.arange(n_pieces * n_tries).reshape(n_pieces, n_tries)
+    start = jnp.transpose(lax.map(jax.vmap(best), numbers), (2, 1, 0, 3))
+    # The model's own code takes the first place of its piece.
+    own, place = placed(codes)
+    return start.at[jnp.arange(len(x)), 0, own].set(place)
+
+
+def _distinct(
+    codes: Float[Array, "images tries pieces dim"],
+    places: Float[Array, "images tries pieces dim"],
+    height: Float[Array, "images tries pieces"],
+    n: int,
+) -> Float[Array, "images n dim"]:
+    """The codes of the `n` highest peaks; of those that climbs reached twice one each.
+
+    If there are fewer peaks than `n`, some are taken again.
+    """
+    shape = height.shape
+
+    def choose(height: Float[Array, "..."], _: None) -> tuple[Float[Array, "..."], Array]:
+        best = jnp.argmax(height.reshape(len(height), -1), axis=1)
+        tries, piece = jnp.unravel_index(best, shape[1:])
+        rows = jnp.arange(len(height))
+        away = jnp.mean((places - places[rows, tries, piece][:, None, None]) ** 2, axis=-1)
+        same = (away < _SAME) & (jnp.arange(shape[2])[None, None] == piece[:, None, None])
+        # Far below all others, but in the same order.
+        return height - 1e6 * same, codes[rows, tries, piece]
+
+    return jnp.moveaxis(lax.scan(choose, height, None, length=n)[1], 0, 1)
+
+
+def _curvatures(
+    model: WithPrior, code: Float[Array, " dim"]
+) -> tuple[Float[Array, "dim dim"], Float[Array, "dim dim"]]:
+    """J^T F J and Σ_k r_k Σ_k^{-1}: their sum is positive definite, and so a Gaussian's.
 
     J is the decoder's Jacobian and F the information of pixels about their drive (Gauss and
     Newton).  Where logits are linear in codes, as with rectifiers piece by piece, the
@@ -290,7 +443,7 @@ def _curvature(model: WithPrior, code: Float[Array, " dim"]) -> Float[Array, "di
     jacobian = (jax.jacfwd if len(code) < len(drive) else jax.jacrev)(decode)(code)
     mixture = model.prior if isinstance(model.prior, Mixture) else None
     own = _precision(model, code) if mixture is None else mixture.precision_near(code)
-    return model.output.information(drive, jacobian) + own
+    return model.output.information(drive, jacobian), own
 
 
 def _precision(model: WithPrior, code: Float[Array, " dim"]) -> Float[Array, "dim dim"]:
