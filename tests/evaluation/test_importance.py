@@ -186,7 +186,7 @@ def test_a_peak_has_the_share_of_its_height_times_its_volume(continuous, some_im
     heights, peaks = np.array([0.0, -1.0]), np.zeros((2, 2))
     parts = peaks, heights, 0.3 * precisions, 0.7 * precisions
     found = tuple(jnp.asarray(one, jnp.float32)[None] for one in parts)
-    patched("gncn.evaluation.proposals._search", lambda *_: found)
+    patched("gncn.evaluation.proposals.find_peaks", lambda *_: found)
     proposal = Proposer(continuous, jax.random.key(0), n_modes=2, inflation=1.0)(
         some_images[:1], np.zeros((1, 2), np.float32)
     )

@@ -1,9 +1,10 @@
 """Write the golden numbers: what the library settles, learns and measures at small sizes.
 
 The files in this folder were written at commit 1ac8ea5, before the library was divided into
-rooms; ``tests/test_golden.py`` holds the library to them.  Only ``measured/gvae`` is newer:
-autoencoders got another way of completing, which their weighted sum takes part of.  To write what
-the library computes today into another folder, for a comparison::
+rooms; ``tests/test_golden.py`` holds the library to them.  Only ``measured`` is newer:
+autoencoders got another way of completing, which their weighted sum takes part of, and tight
+estimates search peaks in each component of the prior.  To write what the library computes today
+into another folder, for a comparison::
 
     python -m tests.golden.write some/folder
 

@@ -8,20 +8,16 @@ that a search found, and of the prior:
 
 The share a of prior samples bounds the weights: p(x, z) / q(z|x) ≤ p(x|z) / a.
 
-A mixture prior of many dimensions makes a peak for each of its components k.  So the search climbs
-log N(z; μ_k, Σ_k) + log p(x|z) for every k, from the component's sample that predicts the image
-best, and keeps the highest peaks.  Other priors have samples of any kind to climb from.  The code
-that the model itself gives the image is tried, too.  The curvature at a peak gives the Gaussian's
-width, and height and width its weight w_m (Laplace's approximation).
+`gncn.evaluation.peaks` searches the peaks.  The curvature at a peak gives the Gaussian's width, and
+height and width its weight w_m (Laplace's approximation).
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gncn.base.errors import (
     ConfigError,
@@ -30,14 +26,9 @@ from gncn.base.errors import (
     check_counts,
     check_positive,
 )
-from gncn.evaluation.mixture import Mixture
-from gncn.evaluation.protocols import Codes, CodeSampler, Images, WithPrior
+from gncn.evaluation.peaks import Search, find_peaks
+from gncn.evaluation.protocols import Codes, Images, WithPrior
 
-_N_STEPS = 150
-_LEARNING_RATE = 0.1
-_N_STARTS = 64  # climbs for each image, or one for each component if these are more
-_DRAWS = 4000  # prior samples among which starts are searched, and which tell the prior's widths
-_SAME = 0.25  # of the mean square: peaks of one component that are nearer than this are one
 _WIDER = 0.2  # nats that inflation may cost: in many dimensions even 1.1 takes several
 _PRIOR_DRAWS = 500  # prior samples of each image, among which q's are drawn: few are drawn twice
 _EVEN = 0.2  # of the weight is shared out evenly, since Laplace's approximation can be wrong
@@ -46,8 +37,6 @@ _HIGHEST = lax.Precision.HIGHEST
 
 MOST_MODES = 1000
 """The most Gaussians of a proposal."""
-
-_Climber = tuple[Float[Array, "images tries pieces dim"], PyTree]
 
 
 class Proposal(eqx.Module):
@@ -170,9 +159,7 @@ class Proposer(eqx.Module):
 
     Attributes:
         model: p(z) and p(x|z).
-        pieces: of the prior, in each of which peaks are searched.
-        draws: prior samples, among which starts are searched.
-        drives: what these predict.
+        search: of the posteriors' peaks.
         key: of the proposals' own prior samples.
         n_modes: Gaussians for each image.
         prior_share: a.
@@ -184,9 +171,7 @@ class Proposer(eqx.Module):
     """
 
     model: WithPrior
-    pieces: "Pieces"
-    draws: Float[Array, "draws dim"]
-    drives: Float[Array, "draws pixels"]
+    search: Search
     key: PRNGKeyArray
     n_modes: int = eqx.field(static=True)
     prior_share: float = eqx.field(static=True)
@@ -207,15 +192,17 @@ class Proposer(eqx.Module):
                 f"prior_share must be at least 0 and below 1; received {prior_share!r}."
             )
         by_draw, self.key = jax.random.split(key)
-        self.model = model
-        self.draws = model.prior.sample(by_draw, _DRAWS)
-        self.drives = model.decode(self.draws)
-        self.pieces = pieces_of(model.prior, self.draws)
+        self.model, self.search = model, Search(model, by_draw)
         if inflation is None:
             # Widening by a factor s costs about dim (s − 1)² nats.
-            inflation = 1 + float(np.sqrt(_WIDER / self.draws.shape[1]))
+            inflation = 1 + float(np.sqrt(_WIDER / self.dim))
         check_positive(inflation=inflation)
         self.n_modes, self.prior_share, self.inflation = n_modes, prior_share, inflation
+
+    @property
+    def dim(self) -> int:
+        """Size of a code."""
+        return self.search.draws.shape[1]
 
     def __call__(self, x: Images, codes: Codes, first: int = 0) -> Proposal:
         """Proposals for images `x`, with a code of each to climb from.
@@ -232,7 +219,7 @@ class Proposer(eqx.Module):
                 f"Give one code an image; received {len(codes)} for {len(images)} images."
             )
         x = jnp.asarray(images, jnp.float32)
-        peaks, heights, of_pixels, of_prior = _search(self, x, codes)
+        peaks, heights, of_pixels, of_prior = find_peaks(self.search, x, codes, self.n_modes)
         # Double precision from here: curvatures may be badly conditioned.
         precisions = np.asarray(of_pixels, np.float64) + np.asarray(of_prior, np.float64)
         if not (np.isfinite(precisions).all() and np.isfinite(heights).all()):
@@ -288,169 +275,6 @@ def expanded(
     )
 
 
-class Pieces(eqx.Module):
-    """The Gaussians that a prior is made of, in whose units peaks are searched: z = μ_k + F_k v.
-
-    A prior that is no mixture is one piece with its own density, in units of its widths.
-    `log_shares` are None then, and F is a diagonal.
-    """
-
-    log_shares: Float[Array, " pieces"] | None
-    means: Float[Array, "pieces dim"]
-    factors: Float[Array, "pieces dim ..."]
-
-    def codes(
-        self, places: Float[Array, "images tries pieces dim"]
-    ) -> Float[Array, "images tries pieces dim"]:
-        """The codes z at places v."""
-        if self.factors.ndim == 2:
-            return self.means[None, None] + self.factors[None, None] * places
-        return self.means[None, None] + jnp.einsum("kde,itke->itkd", self.factors, places)
-
-
-def pieces_of(prior: CodeSampler, draws: Float[Array, "draws dim"]) -> Pieces:
-    """The pieces of a prior, of which some samples are known."""
-    if not isinstance(prior, Mixture):
-        return Pieces(None, jnp.zeros((1, draws.shape[1])), jnp.std(draws, axis=0)[None])
-    return Pieces(jax.nn.log_softmax(prior.logits), prior.means, prior.factors)
-
-
 def images_at_once(n_modes: int, dim: int) -> int:
     """For how many images proposals fit into a gigabyte or two."""
     return int(np.clip(_AT_ONCE // (4 * n_modes * dim**2), 1, 50))
-
-
-@eqx.filter_jit
-def _search(
-    proposer: Proposer, x: Float[Array, "images pixels"], codes: Float[Array, "images dim"]
-) -> tuple[
-    Float[Array, "images modes dim"],
-    Float[Array, "images modes"],
-    Float[Array, "images modes dim dim"],
-    Float[Array, "images modes dim dim"],
-]:
-    """Peaks of log p(x, z), log p(x, z) there, and minus its second derivatives, or nearly.
-
-    The latter are of log p(x|z) and of log p(z).  Adam climbs, with a rate that decays to 0.
-    """
-    model, pieces = proposer.model, proposer.pieces
-    n_images, dim = codes.shape
-    start = _starts(proposer, x, codes)
-
-    def height(places: Float[Array, "images tries pieces dim"]) -> Float[Array, "..."]:
-        """Log p(x, z) in a piece, but for a constant that is the same for all of its places."""
-        flat = pieces.codes(places).reshape(-1, dim)
-        repeated = jnp.repeat(x, len(flat) // n_images, axis=0)
-        if pieces.log_shares is None:
-            return model.log_joint(repeated, flat).reshape(places.shape[:-1])
-        found = model.output.log_prob(repeated, model.decode(flat)).reshape(places.shape[:-1])
-        return found + pieces.log_shares[None, None] - 0.5 * jnp.sum(places**2, axis=-1)
-
-    optimiser = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, _N_STEPS))
-
-    def step(carry: _Climber, _: None) -> tuple[_Climber, None]:
-        places, state = carry
-        # Of the sum, since each climb's gradient depends on its own code alone.
-        update, state = optimiser.update(jax.grad(lambda v: -jnp.sum(height(v)))(places), state)
-        return (places + jnp.asarray(update), state), None
-
-    (places, _), _ = lax.scan(step, (start, optimiser.init(start)), None, length=_N_STEPS)
-    peaks = _distinct(pieces.codes(places), places, height(places), proposer.n_modes)
-    flat = peaks.reshape(-1, dim)
-    heights = model.log_joint(jnp.repeat(x, proposer.n_modes, axis=0), flat)
-    # One code after the other: each Jacobian has pixels x dim numbers.
-    of_pixels, of_prior = lax.map(lambda code: _curvatures(model, code), flat)
-    shape = n_images, proposer.n_modes
-    return (
-        peaks,
-        heights.reshape(shape),
-        of_pixels.reshape(*shape, dim, dim),
-        of_prior.reshape(*shape, dim, dim),
-    )
-
-
-def _starts(
-    proposer: Proposer, x: Float[Array, "images pixels"], codes: Float[Array, "images dim"]
-) -> Float[Array, "images tries pieces dim"]:
-    """The places from which to climb, in every piece some."""
-    pieces, draws = proposer.pieces, proposer.draws
-    n_pieces = len(pieces.means)
-    n_tries = -(-_N_STARTS // n_pieces)
-    fit = proposer.model.output.table(x, proposer.drives)
-    prior = proposer.model.prior
-
-    def placed(z: Float[Array, "n dim"]) -> tuple[Int[Array, " n"], Float[Array, "n dim"]]:
-        """The likeliest piece of codes, and their places in it."""
-        if not isinstance(prior, Mixture):
-            return jnp.zeros(len(z), int), (z - pieces.means) / pieces.factors
-        piece = jnp.argmax(prior.component_log_prob(z) + prior.logits[None], axis=1)
-        return piece, prior.places_in(z, piece)
-
-    piece, places = placed(draws)
-    # The best sample of each share of each piece, so that they differ.
-    group = piece * n_tries + jnp.arange(len(draws)) % n_tries
-
-    def best(number: Int[Array, ""]) -> Float[Array, "images dim"]:
-        among = jnp.where(group == number, fit, -jnp.inf)
-        # A piece of which there is no sample begins at its mean.
-        found = places[jnp.argmax(among, axis=1)]
-        return jnp.where(jnp.any(group == number), found, 0.0)
-
-    numbers = jnp.arange(n_pieces * n_tries).reshape(n_pieces, n_tries)
-    start = jnp.transpose(lax.map(jax.vmap(best), numbers), (2, 1, 0, 3))
-    # The model's own code takes the first place of its piece.
-    own, place = placed(codes)
-    return start.at[jnp.arange(len(x)), 0, own].set(place)
-
-
-def _distinct(
-    codes: Float[Array, "images tries pieces dim"],
-    places: Float[Array, "images tries pieces dim"],
-    height: Float[Array, "images tries pieces"],
-    n: int,
-) -> Float[Array, "images n dim"]:
-    """The codes of the `n` highest peaks; of those that climbs reached twice one each.
-
-    If there are fewer peaks than `n`, some are taken again.
-    """
-    shape = height.shape
-
-    def choose(height: Float[Array, "..."], _: None) -> tuple[Float[Array, "..."], Array]:
-        best = jnp.argmax(height.reshape(len(height), -1), axis=1)
-        tries, piece = jnp.unravel_index(best, shape[1:])
-        rows = jnp.arange(len(height))
-        away = jnp.mean((places - places[rows, tries, piece][:, None, None]) ** 2, axis=-1)
-        same = (away < _SAME) & (jnp.arange(shape[2])[None, None] == piece[:, None, None])
-        # Far below all others, but in the same order.
-        return height - 1e6 * same, codes[rows, tries, piece]
-
-    return jnp.moveaxis(lax.scan(choose, height, None, length=n)[1], 0, 1)
-
-
-def _curvatures(
-    model: WithPrior, code: Float[Array, " dim"]
-) -> tuple[Float[Array, "dim dim"], Float[Array, "dim dim"]]:
-    """J^T F J and Σ_k r_k Σ_k^{-1}: their sum is positive definite, and so a Gaussian's.
-
-    J is the decoder's Jacobian and F the information of pixels about their drive (Gauss and
-    Newton).  Where logits are linear in codes, as with rectifiers piece by piece, the
-    first term is exact.  The second is the curvature of a mixture's likeliest components, with
-    their responsibilities r.
-    """
-    decode = lambda z: model.decode(z[None])[0]  # noqa: E731
-    drive = decode(code)
-    # Forward mode costs one pass for each number of the code, reverse mode one for each pixel.
-    jacobian = (jax.jacfwd if len(code) < len(drive) else jax.jacrev)(decode)(code)
-    mixture = model.prior if isinstance(model.prior, Mixture) else None
-    own = _precision(model, code) if mixture is None else mixture.precision_near(code)
-    return model.output.information(drive, jacobian), own
-
-
-def _precision(model: WithPrior, code: Float[Array, " dim"]) -> Float[Array, "dim dim"]:
-    """Minus the second derivative of log p(z), made positive."""
-    found = -jax.hessian(lambda z: model.log_prior(z[None])[0])(code)
-    values, vectors = jnp.linalg.eigh(found)
-    # A saddle between components would have no Gaussian: negative curvatures become small positive
-    # ones.
-    floor = 1e-3 * jnp.max(jnp.abs(values))
-    return (vectors * jnp.maximum(values, floor)[None, :]) @ vectors.T

@@ -58,7 +58,7 @@ class Tight(PriorMeasure):
         default=24, ge=1, le=MOST_ANNEALED, description="Temperatures of annealing."
     )
     n_chains: int = Field(
-        default=4, ge=1, le=MOST_ANNEALED, description="Chains of annealing for each image."
+        default=8, ge=1, le=MOST_ANNEALED, description="Chains of annealing for each image."
     )
     n_modes: int = Field(
         default=4, ge=1, le=MOST_MODES, description="Peaks of each posterior that are searched."
@@ -132,7 +132,7 @@ class Tight(PriorMeasure):
             )
             return {"lower": both.lower.values, "upper": both.upper.values}
 
-        size = images_at_once(self.n_modes, proposer.draws.shape[1])
+        size = images_at_once(self.n_modes, proposer.dim)
         found = _in_parts(subject, "log p(x), annealed", len(images), size, estimate)
         bounds = _in_parts(subject, "both bounds of simulated images", len(x), size, check)
         subject.report("log p(x) of the same images from prior samples")
