@@ -91,7 +91,7 @@ class Mixture(eqx.Module):
             white, away = self.whitening[k], code - self.means[k]
             return white * away if white.ndim == 1 else jnp.matmul(white, away, precision=_HIGHEST)
 
-        return lax.map(place, (codes, component))
+        return lax.map(place, (codes, component), batch_size=16)  # matrices held at once
 
     @eqx.filter_jit
     def component_log_prob(

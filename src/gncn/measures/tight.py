@@ -58,7 +58,7 @@ class Tight(PriorMeasure):
         default=24, ge=1, le=MOST_ANNEALED, description="Temperatures of annealing."
     )
     n_chains: int = Field(
-        default=8, ge=1, le=MOST_ANNEALED, description="Chains of annealing for each image."
+        default=4, ge=1, le=MOST_ANNEALED, description="Chains of annealing for each image."
     )
     n_modes: int = Field(
         default=4, ge=1, le=MOST_MODES, description="Peaks of each posterior that are searched."
