@@ -118,3 +118,14 @@ def all_images() -> np.ndarray:
 def some_images() -> np.ndarray:
     """Ten binary images of 8 pixels."""
     return np.random.default_rng(2).integers(0, 2, (10, 8)).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def one_component(continuous):
+    """The same model with the first component of its prior alone, hence one peak."""
+    prior = continuous.prior
+    return eqx.tree_at(
+        lambda m: (m.prior.logits, m.prior.means, m.prior.whitening),
+        continuous,
+        tuple(leaf[:1] for leaf in (prior.logits, prior.means, prior.whitening)),
+    )

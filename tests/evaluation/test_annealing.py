@@ -207,17 +207,6 @@ def test_transition_leaves_the_tempered_posterior_as_it_is(continuous, some_imag
     np.testing.assert_allclose(points.log_weight, fresh.log_weight, atol=1e-4)
 
 
-@pytest.fixture
-def one_component(continuous):
-    """The same model with the first component of its prior alone."""
-    prior = continuous.prior
-    return eqx.tree_at(
-        lambda m: (m.prior.logits, m.prior.means, m.prior.whitening),
-        continuous,
-        tuple(leaf[:1] for leaf in (prior.logits, prior.means, prior.whitening)),
-    )
-
-
 def test_densities_of_points_are_those_of_the_terms(continuous, some_images):
     proposal = off_proposal(continuous, 3, True)
     images = Weighing(continuous, jnp.asarray(some_images[:3], jnp.float32), proposal)

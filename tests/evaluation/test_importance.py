@@ -33,17 +33,6 @@ def matched(continuous, some_images) -> Proposal:
     return gaussians(share @ grid, np.linalg.cholesky(covariances))
 
 
-@pytest.fixture(scope="module")
-def one_component(continuous):
-    """The same model with the first component of its prior alone, hence one peak."""
-    prior = continuous.prior
-    return eqx.tree_at(
-        lambda m: (m.prior.logits, m.prior.means, m.prior.whitening),
-        continuous,
-        tuple(leaf[:1] for leaf in (prior.logits, prior.means, prior.whitening)),
-    )
-
-
 def unbiased(values: np.ndarray, exact: np.ndarray) -> bool:
     """Whether exp(values) averages to exp(exact), within 4 standard errors."""
     ratio = np.exp(values.astype(np.float64).reshape(len(exact), -1) - exact[:, None])

@@ -159,7 +159,7 @@ def find_peaks(
     flat, shape = peaks.reshape(-1, peaks.shape[-1]), peaks.shape[:2]
     heights = search.model.log_joint(jnp.repeat(x, n, axis=0), flat).reshape(shape)
     # One code after the other: each Jacobian has pixels x dim numbers.
-    curved = lax.map(lambda code: curvatures(search.model, code), flat)
+    curved = lax.map(lambda code: curvatures(search, code), flat)
     of_pixels, of_prior = (one.reshape(*shape, *one.shape[1:]) for one in curved)
     return peaks, heights, of_pixels, of_prior
 
@@ -187,7 +187,7 @@ def distinct(
 
 
 def curvatures(
-    model: WithPrior, code: Float[Array, " dim"]
+    search: Search, code: Float[Array, " dim"]
 ) -> tuple[Float[Array, "dim dim"], Float[Array, "dim dim"]]:
     """J^T F J and Σ_k r_k Σ_k^{-1}: their sum is positive definite, and so a Gaussian's.
 
@@ -196,11 +196,11 @@ def curvatures(
     first term is exact.  The second is the curvature of a mixture's likeliest components, with
     their responsibilities r.
     """
+    model, mixture = search.model, search.mixture
     decode = lambda z: model.decode(z[None])[0]  # noqa: E731
     drive = decode(code)
     # Forward mode costs one pass for each number of the code, reverse mode one for each pixel.
     jacobian = (jax.jacfwd if len(code) < len(drive) else jax.jacrev)(decode)(code)
-    mixture = model.prior if isinstance(model.prior, Mixture) else None
     own = _precision(model, code) if mixture is None else mixture.precision_near(code)
     return model.output.information(drive, jacobian), own
 

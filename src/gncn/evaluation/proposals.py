@@ -158,8 +158,7 @@ class Proposer(eqx.Module):
     """Makes proposals for images under a model with a prior that has a density.
 
     Attributes:
-        model: p(z) and p(x|z).
-        search: of the posteriors' peaks.
+        search: of the posteriors' peaks, under the model.
         key: of the proposals' own prior samples.
         n_modes: Gaussians for each image.
         prior_share: a.
@@ -170,7 +169,6 @@ class Proposer(eqx.Module):
         ConfigError: a number is not allowed.
     """
 
-    model: WithPrior
     search: Search
     key: PRNGKeyArray
     n_modes: int = eqx.field(static=True)
@@ -192,7 +190,7 @@ class Proposer(eqx.Module):
                 f"prior_share must be at least 0 and below 1; received {prior_share!r}."
             )
         by_draw, self.key = jax.random.split(key)
-        self.model, self.search = model, Search(model, by_draw)
+        self.search = Search(model, by_draw)
         if inflation is None:
             # Widening by a factor s costs about dim (s − 1)² nats.
             inflation = 1 + float(np.sqrt(_WIDER / self.dim))
@@ -213,7 +211,8 @@ class Proposer(eqx.Module):
             DataError: `x` can't be data of the model, or there isn't one code for each image.
             DivergenceError: log p(x, z) is not finite.
         """
-        images, codes = self.model.output.check(x), jnp.asarray(codes, jnp.float32)
+        model = self.search.model
+        images, codes = model.output.check(x), jnp.asarray(codes, jnp.float32)
         if len(codes) != len(images):
             raise DataError(
                 f"Give one code an image; received {len(codes)} for {len(images)} images."
@@ -243,7 +242,7 @@ class Proposer(eqx.Module):
         shares = np.exp(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True))
         # A key for each image's number, so proposals don't depend on blocks.
         keys = (jax.random.fold_in(self.key, first + row) for row in range(len(x)))
-        pools = [self.model.prior.sample(key, _PRIOR_DRAWS) for key in keys]
+        pools = [model.prior.sample(key, _PRIOR_DRAWS) for key in keys]
         scales = jnp.asarray(factors, jnp.float32)
         return Proposal(
             # Each Gaussian gets a part of the weight, in case Laplace's approximation missed its
@@ -252,7 +251,7 @@ class Proposer(eqx.Module):
             peaks,
             scales,
             jnp.asarray(whitening, jnp.float32),
-            *expanded(self.model, peaks, scales, of_prior),
+            *expanded(model, peaks, scales, of_prior),
             jnp.stack(pools),
             self.prior_share,
         )
