@@ -60,10 +60,12 @@ def test_steps_are_adams(trained, digits, name, prior):
         )
         if step in (10, 30):
             drives.append(plain_decode(model, code))
-    ours = FittedCompleter(model, n_steps=30, rate=0.03).drives(
-        jnp.asarray(image, jnp.float32), jnp.asarray(VISIBLE)
-    )
-    np.testing.assert_allclose(np.asarray(ours[:, 0]), drives, atol=2e-3)
+    completer = FittedCompleter(model, n_steps=30, rate=0.03)
+    x, visible = jnp.asarray(image, jnp.float32), jnp.asarray(VISIBLE)
+    ours = np.asarray(completer.drives(x, visible, (10, 30))[:, 0])
+    np.testing.assert_allclose(ours, drives, atol=2e-3)
+    filled = np.asarray(completer(x, visible))[0, ~VISIBLE]
+    np.testing.assert_allclose(filled, 1 / (1 + np.exp(-ours[1][~VISIBLE])), atol=1e-6)
 
 
 def test_it_peeks_at_nothing_and_images_do_not_mix(trained, digits):
@@ -89,7 +91,7 @@ def test_settings_are_those_of_least_error(trained, digits):
     errors = {}
     for n_steps, rate in itertools.product(STEPS, RATES):
         one = FittedCompleter(model, n_steps, jnp.asarray(rate))
-        logits = one.drives(jnp.asarray(few, jnp.float32), jnp.asarray(VISIBLE))[-1]
+        logits = one.drives(jnp.asarray(few, jnp.float32), jnp.asarray(VISIBLE), (n_steps,))[0]
         for sharpness in SHARPNESS:
             guess = 1 / (1 + np.exp(-sharpness * np.asarray(logits, np.float64)))
             errors[n_steps, rate, sharpness] = ((few - guess) ** 2)[:, ~VISIBLE].sum(1).mean()

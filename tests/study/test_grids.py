@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pyarrow.parquet
 import pytest
+import tomli_w
 from handmade import metrics, record
 
 import gncn
@@ -16,13 +17,14 @@ from gncn.base.tables import write_table
 from gncn.figures.plots import PALETTE
 from gncn.study.page import make_page
 from gncn.study.plan import Evaluation, Study, load_study
-from gncn.study.reproduce import STUDY, reproduce
+from gncn.study.reproduce import STUDY, recorded_study, reproduce
 from gncn.study.search import Search, load_search
 from gncn.study.summary import summarise
 from gncn.study.table import table
 from gncn.study.together import tune_together
 from gncn.study.tune import tune
 
+N_SAMPLES = Evaluation().settings["n_samples"]
 RATES, SIZES = [1e-3, 3e-3], [[12, 12, 12], [18, 12, 12], [24, 12, 12]]
 GRID = {
     "title": "GNCN",
@@ -114,11 +116,6 @@ def test_grids_that_are_none_are_refused(entry, message):
         ({"trials": 10_000, "data": {f"d{i}": {} for i in range(11)}}, "110,000 runs; 100,000"),
         ({"evaluation": []}, "evaluation"),
         ({"evaluation": "all"}, "evaluation"),
-        ({"evaluation": {"code_width": 9}}, "code_width=9 has no effect: only 'codes' reads it"),
-        (
-            {"evaluation": {"measures": ["sparsity"], "n_samples": 9}},
-            "n_samples=9 has no effect.* what is measured is 'sparsity'",
-        ),
         (
             {"evaluation": {"measures": ["sparsity"], "first_trial_only": ["probe"]}},
             "first_trial_only names probe, which evaluation.measures doesn't: sparsity",
@@ -128,6 +125,33 @@ def test_grids_that_are_none_are_refused(entry, message):
 def test_studies_that_would_never_end_or_are_none_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         Study(**{"name": "lab", "data": {"digits": {}}, "models": {"rae": {}}} | options)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "message"),
+    [
+        ({"code_width": 9}, "code_width=9 has no effect: only 'codes' reads it"),
+        # The default has no effect either.
+        ({"measures": ["sparsity"], "n_samples": N_SAMPLES}, "n_samples=.* has no effect"),
+        (
+            {"measures": ["sparsity"], "n_samples": 9},
+            "n_samples=9 has no effect.* what is measured is 'sparsity'",
+        ),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_refused_in_a_file_and_not_in_a_record(
+    evaluation, message, tmp_path
+):
+    options = {"name": "lab", "data": {"digits": {}}, "models": {"rae": {}}}
+    file = tmp_path / "lab.toml"
+    file.write_text(tomli_w.dumps(options | {"evaluation": evaluation}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        load_study(file)
+    # Records name every setting; a default may have been another when they were written.
+    stored = Study(**options).model_dump(mode="json")
+    stored["evaluation"] |= evaluation
+    (tmp_path / STUDY).write_text(json.dumps(stored), encoding="utf-8")
+    assert recorded_study(tmp_path).evaluation == Evaluation(**stored["evaluation"])
 
 
 def test_a_setting_of_a_measure_that_no_model_can_have_is_refused():

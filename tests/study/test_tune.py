@@ -164,7 +164,6 @@ def test_every_search_of_the_paper_begins_with_the_models_recipe():
             },
             "models.gncn varies network.sizes.0, which the tables of another range set, too",
         ),
-        ({"measuring": {"n_samples": 9}}, "n_samples=9 has no effect: only 'likelihood'"),
         (
             {"data": {"digits": SEARCH["data"]["digits"] | {"enough": {"bce": 10.5}}}},
             "data.digits.enough must be better than the yardstick of bce, 10.0; received 10.5",
@@ -174,6 +173,16 @@ def test_every_search_of_the_paper_begins_with_the_models_recipe():
 def test_an_objective_is_the_same_for_all(change, message):
     with pytest.raises(ConfigError, match=message):
         Search(**SEARCH | change)
+
+
+def test_a_setting_that_nothing_reads_is_refused(tmp_path):
+    file = tmp_path / "made.toml"
+    # The default, too, has no effect if nothing reads it.
+    for n_samples in (9, Measuring().settings["n_samples"]):
+        plan = SEARCH | {"measuring": {"n_samples": n_samples}}
+        file.write_text(tomli_w.dumps(plan), encoding="utf-8")
+        with pytest.raises(ConfigError, match="n_samples=.* has no effect: only 'likelihood'"):
+            load_search(file)
 
 
 def test_every_setting_of_the_packaged_searches_exists():

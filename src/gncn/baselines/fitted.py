@@ -53,14 +53,14 @@ class FittedCompleter(eqx.Module):
         self, x: Float[Array, "images pixels"], visible: Visible
     ) -> Float[Array, "images pixels"]:
         """Fill in the pixels that are not `visible`; the values of `x` there have no effect."""
-        drive = self.drives(x, visible)[-1]
+        (drive,) = self.drives(x, visible, (self.n_steps,))
         return jnp.where(visible, x, jax.nn.sigmoid(self.sharpness * drive))
 
     @eqx.filter_jit
     def drives(
-        self, x: Float[Array, "images pixels"], visible: Visible
+        self, x: Float[Array, "images pixels"], visible: Visible, counts: tuple[int, ...]
     ) -> Float[Array, "counts images pixels"]:
-        """Logits of all pixels after each number in `STEPS` up to `n_steps`, and after these."""
+        """Logits of all pixels after each of these numbers of steps, which increase."""
         x = jnp.where(visible, x, 0.0)
         adam = optax.adam(self.rate)
 
@@ -78,8 +78,7 @@ class FittedCompleter(eqx.Module):
 
         codes = self.model.encode(x)
         state, found = (codes, adam.init(codes)), []
-        counts = [0, *(n for n in STEPS if n < self.n_steps), self.n_steps]
-        for done, n in itertools.pairwise(counts):
+        for done, n in itertools.pairwise((0, *counts)):
             state, _ = lax.scan(step, state, None, length=n - done)
             found.append(self.model.decode(state[0]))
         return jnp.stack(found)
@@ -94,7 +93,8 @@ def fit_fitted(
     errors = {}
     for rate in RATES:
         # As an array, so that all rates share one program.
-        drives = FittedCompleter(model, rate=jnp.asarray(rate)).drives(x, seen)[..., ~visible]
+        drives = FittedCompleter(model, rate=jnp.asarray(rate)).drives(x, seen, STEPS)
+        drives = drives[..., ~visible]
         for n_steps, drive in zip(STEPS, drives, strict=True):
             for factor in SHARPNESS:
                 error = jnp.sum((wanted - jax.nn.sigmoid(factor * drive)) ** 2)

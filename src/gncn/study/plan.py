@@ -82,15 +82,9 @@ class Measuring(Description):
         read = {name for one in measures for name in MEASURES.get(one).model_fields}
         return {name: value for name, value in self.settings.items() if name in read}
 
-    def refuse_idle(self, measures: Collection[str]) -> None:
-        """Refuse a setting other than its default that none of these measures reads.
-
-        Raises:
-            ConfigError: naming it and the measures that read it.
-        """
-        usual = type(self)().settings
-        given = {name: value for name, value in self.settings.items() if value != usual[name]}
-        refuse_idle_settings(given, measures)
+    def refuse_idle(self, names: Collection[str], measures: Collection[str]) -> None:
+        """Refuse settings of these names that none of these measures reads, by a `ConfigError`."""
+        refuse_idle_settings({n: v for n, v in self.settings.items() if n in names}, measures)
 
 
 def possible_measures(kind: str) -> tuple[str, ...]:
@@ -295,9 +289,8 @@ class Study(Texts):
         return self
 
     @model_validator(mode="after")
-    def _every_setting_is_read(self) -> "Study":
+    def _first_trials_have_measures(self) -> "Study":
         measures = self.evaluation.measures  # not in `Evaluation`, which may be one trial's alone
-        self.evaluation.refuse_idle(measures)
         usual = Evaluation().first_trial_only
         if others := {*self.evaluation.first_trial_only} - {*measures, *usual}:
             raise ConfigError(
@@ -385,7 +378,10 @@ class Study(Texts):
                     )
                 )
         # A measure may be listed that no model of the study can have.
-        self.evaluation.refuse_idle(dict.fromkeys(m for s in specs for m in s.evaluation.measures))
+        usual = Evaluation().settings
+        changed = {n: v for n, v in self.evaluation.settings.items() if v != usual[n]}
+        taken = dict.fromkeys(m for s in specs for m in s.evaluation.measures)
+        refuse_idle_settings(changed, taken)
         # First trials of everything come first, so an early report has something of each.
         specs.sort(key=lambda spec: spec.trial)
         # A pattern that fits nothing is most likely a typing error.
@@ -434,7 +430,10 @@ def load_study(study: str | Path) -> Study:
     Raises:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
-    found = Study(**read_plan(STUDIES, "study", study))
+    plan = read_plan(STUDIES, "study", study)
+    found = Study(**plan)
+    # Of what somebody wrote alone: a stored study names every setting, those of no effect, too.
+    found.evaluation.refuse_idle(plan.get("evaluation", {}), found.evaluation.measures)
     aimed = any(entry.targets is not None for entry in found.data.values())
     if aimed and found.targets_for not in found.models:
         raise ConfigError(

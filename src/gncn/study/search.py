@@ -236,7 +236,6 @@ class Search(Description):
     def _columns_of_the_objective(self) -> "Search":
         """Refuse columns of single models that the others aren't judged by, and idle values."""
         columns = self.objective.columns
-        self.measuring.refuse_idle(measures_of(columns))
         for model, entry in self.models.items():
             if others := [key for key in entry.columns or () if key not in columns]:
                 raise ConfigError(
@@ -343,4 +342,7 @@ def load_search(search: str | Path) -> Search:
     Raises:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
-    return Search(**read_plan("study/searches", "search", search))
+    plan = read_plan("study/searches", "search", search)
+    found = Search(**plan)
+    found.measuring.refuse_idle(plan.get("measuring", {}), measures_of(found.objective.columns))
+    return found
