@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -409,7 +411,7 @@ def test_a_kill_while_a_run_is_put_back_loses_nothing(tmp_path, data, n_moved):
     assert content(path) == before
 
 
-@pytest.mark.parametrize("folder", ["trials/0", "figures"])
+@pytest.mark.parametrize("folder", ["trials/0", "figures", "."])
 def test_a_kill_while_a_file_is_written_leaves_nothing_among_the_run_put_back(
     tmp_path, data, folder
 ):
@@ -420,7 +422,24 @@ def test_a_kill_while_a_file_is_written_leaves_nothing_among_the_run_put_back(
     (path / folder / f".gncn-{'0' * 16}").write_bytes(b"half a mod")
     (path / folder / ".gncn-of-a-user").write_bytes(b"kept")
     recover(path)
-    assert content(path) == before | {f"{folder}/.gncn-of-a-user": b"kept"}
+    kept = (Path(folder) / ".gncn-of-a-user").as_posix()
+    assert content(path) == before | {kept: b"kept"}
+
+
+@pytest.mark.parametrize("link", ["tensorboard/a/b", "figures"])
+def test_what_a_link_leads_to_is_left_alone(tmp_path, data, link):
+    path, foreign = tmp_path / "run", tmp_path / "foreign"
+    train(path, data)
+    (foreign / "deeper").mkdir(parents=True)
+    for folder in (foreign, foreign / "deeper"):
+        (folder / f".gncn-{'0' * 16}").write_bytes(b"somebody else's")
+    shutil.rmtree(path / "figures", ignore_errors=True)
+    (path / link).parent.mkdir(parents=True, exist_ok=True)
+    (path / link).symlink_to(foreign)
+    before = content(foreign)
+    remove_run(path)
+    assert content(foreign) == before
+    assert (path / link).is_symlink()
 
 
 def test_a_classifiers_weights_are_what_its_units_look_for(tmp_path, data, monkeypatch):

@@ -8,7 +8,7 @@ from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.proposals import Proposal
 
 
-def gaussians(means, factors, weights=None, share: float = 0.0, draws=None) -> Proposal:
+def gaussians(means, factors, weights=None, share: float = 0.0) -> Proposal:
     """A proposal for each image: of one Gaussian, or of several with their weights.
 
     Args:
@@ -16,20 +16,18 @@ def gaussians(means, factors, weights=None, share: float = 0.0, draws=None) -> P
         factors: C, triangular, (images, dim, dim) or (images, modes, dim, dim).
         weights: w of each mode; alike by default.
         share: a, of the prior.
-        draws: (images, draws, dim), of the prior.
     """
     means, factors = np.asarray(means, np.float32), np.asarray(factors, np.float32)
     if means.ndim == 2:
         means, factors = means[:, None], factors[:, None]
-    n, modes, dim = means.shape
+    n, modes = means.shape[:2]
     weights = (
         np.full((n, modes), 1 / modes) if weights is None else np.broadcast_to(weights, (n, modes))
     )
-    draws = np.zeros((n, 1, dim)) if draws is None else draws
     inverse = np.linalg.inv(factors.astype(np.float64))
     # Orbits then follow the pixels alone, which no estimate may notice.
     slopes, curvatures = np.zeros_like(means), np.zeros_like(factors)
-    arrays = np.log(weights), means, factors, inverse, slopes, curvatures, draws
+    arrays = np.log(weights), means, factors, inverse, slopes, curvatures
     return Proposal(*(jnp.asarray(one, jnp.float32) for one in arrays), share)
 
 

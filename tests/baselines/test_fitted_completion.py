@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gncn.baselines.fitted import RATES, STEPS, FittedCompleter, fit_fitted
+from gncn.baselines.fitted import RATES, SHARPNESS, STEPS, FittedCompleter, fit_fitted
 from gncn.evaluation.completion import Completer, complete, missing_squared_error, visible_pixels
-from gncn.evaluation.recall import SHARPNESS
 
 VISIBLE = visible_pixels("right", (8, 8))
 

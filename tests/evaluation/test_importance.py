@@ -1,5 +1,7 @@
 """Importance sampling against quadrature."""
 
+import re
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,8 +13,14 @@ import gncn
 from budget import later
 from gncn.base.errors import ConfigError, DataError, DivergenceError
 from gncn.evaluation.images import log_likelihood
-from gncn.evaluation.likelihood import importance_log_likelihood, prior_log_likelihood
+from gncn.evaluation.likelihood import (
+    WeightedEstimate,
+    importance_log_likelihood,
+    prior_log_likelihood,
+)
 from gncn.evaluation.mixture import mixture_from_moments
+from gncn.evaluation.peaks import Peaks
+from gncn.evaluation.pixels import GaussianPixels, output_of
 from gncn.evaluation.proposals import Proposal, Proposer
 from gncn.evaluation.protocols import Decoder, Prior, StandardNormal, WithPrior
 from gncn.evaluation.recall import EmpiricalPrior
@@ -114,16 +122,15 @@ def test_blocks_change_nothing(continuous, matched, some_images, image_block, im
 
 
 @pytest.fixture(scope="module")
-def several(continuous) -> Proposal:
+def several() -> Proposal:
     """Two images' proposals: two Gaussians each, and a share of the prior."""
     means = np.array([[[1.0, -2.0], [0.0, 3.0]], [[-1.0, 0.5], [2.0, 2.0]]])
     factors = np.array([[[1.0, 0.0], [0.8, 0.5]], [[0.4, 0.0], [-0.1, 0.7]]])
-    draws = continuous.prior.sample(jax.random.key(3), 40_000).reshape(2, -1, 2)
     weights = [[0.3, 0.7], [0.6, 0.4]]
-    return gaussians(means, np.stack([factors, factors[::-1]]), weights, 0.25, draws)
+    return gaussians(means, np.stack([factors, factors[::-1]]), weights, 0.25)
 
 
-def test_densities_of_a_proposal_are_scipys(continuous, several):
+def test_densities_of_a_proposal_are_scipys(several):
     z = np.random.default_rng(0).normal(size=(2, 9, 2)).astype(np.float32)
     found = several.log_gaussians(jnp.asarray(z))
     for image, mode in np.ndindex(2, 2):
@@ -138,7 +145,7 @@ def test_densities_of_a_proposal_are_scipys(continuous, several):
 def test_samples_of_a_proposal_have_its_shares_and_moments(continuous, several):
     n = 20_000
     keys = jax.random.split(jax.random.key(0), 2)
-    codes, term = map(np.asarray, several.sample(keys, n))
+    codes, term = map(np.asarray, several.sample(continuous.prior, keys, n))
     for image in range(2):
         shares = np.exp(np.asarray(several.log_shares[image]))
         counts = np.bincount(term[image], minlength=3) / n
@@ -151,8 +158,12 @@ def test_samples_of_a_proposal_have_its_shares_and_moments(continuous, several):
             error = products.std(0) / np.sqrt(len(z))
             assert (np.abs(products.mean(0) - factor @ factor.T) < 4.5 * error).all()
         drawn = codes[image][term[image] == 2]
-        pool = {tuple(row) for row in np.asarray(several.prior_draws[image]).tolist()}
-        assert {tuple(row) for row in drawn.tolist()} <= pool
+        assert len(np.unique(drawn, axis=0)) == len(drawn)  # no sample is used twice
+        fresh = np.asarray(continuous.prior.sample(jax.random.key(3), 100_000))
+        for statistic in (lambda z: z, lambda z: z**2, lambda z: z[:, :1] * z[:, 1:]):
+            ours, theirs = statistic(drawn.astype(float)), statistic(fresh.astype(float))
+            error = np.hypot(ours.std(0) / len(ours) ** 0.5, theirs.std(0) / len(theirs) ** 0.5)
+            assert (np.abs(ours.mean(0) - theirs.mean(0)) < 4.5 * error).all()
     assert not np.array_equal(codes[0], codes[1])
 
 
@@ -161,8 +172,7 @@ def test_the_weights_of_all_terms_are_unbiased(continuous, several, some_images,
     """One sample each: a term left out, or a share that is wrong, would show."""
     times = 4000
     x = np.repeat(some_images[:2], times, axis=0)
-    draws = continuous.prior.sample(jax.random.key(4), 2 * times).reshape(-1, 1, 2)
-    proposal = eqx.tree_at(lambda q: q.prior_draws, repeated(several, times), draws)
+    proposal = repeated(several, times)
     estimate = importance_log_likelihood(
         continuous, proposal, x, key=jax.random.key(5), n_samples=4
     )
@@ -174,7 +184,7 @@ def test_a_peak_has_the_share_of_its_height_times_its_volume(continuous, some_im
     precisions = np.stack([np.diag([4.0, 1.0]), np.diag([1.0, 0.25])])
     heights, peaks = np.array([0.0, -1.0]), np.zeros((2, 2))
     parts = peaks, heights, 0.3 * precisions, 0.7 * precisions
-    found = tuple(jnp.asarray(one, jnp.float32)[None] for one in parts)
+    found = Peaks(*(jnp.asarray(one, jnp.float32)[None] for one in parts))
     patched("gncn.evaluation.proposals.find_peaks", lambda *_: found)
     proposal = Proposer(continuous, jax.random.key(0), n_modes=2, inflation=1.0)(
         some_images[:1], np.zeros((1, 2), np.float32)
@@ -185,8 +195,19 @@ def test_a_peak_has_the_share_of_its_height_times_its_volume(continuous, some_im
     assert shares[1] > shares[0]  # the lower peak is wide enough to make up for it
 
 
+def test_a_standard_error_is_that_of_the_mean_weight():
+    """Relative to it, by the formula of the sample variance; one sample says nothing."""
+    for n in (2, 4, 100):
+        weights = np.random.default_rng(n).lognormal(size=(3, n))
+        size = weights.sum(1) ** 2 / (weights**2).sum(1)
+        found = WeightedEstimate(np.log(weights.mean(1)), size, n).sampling_error
+        expected = weights.std(1, ddof=1) / np.sqrt(n) / weights.mean(1)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert np.isnan(WeightedEstimate(np.zeros(3), np.ones(3), 1).sampling_error).all()
+
+
 def test_standard_errors_are_the_spread_of_repeated_runs(continuous, matched, some_images):
-    """√(1/ESS − 1/S) of an image, against what 200 runs of it show."""
+    """Of an image, against what 200 runs of it show."""
     times = 200
     estimate = importance_log_likelihood(
         continuous,
@@ -244,21 +265,27 @@ def test_a_proposal_for_a_linear_gaussian_model_is_the_posterior():
 
 
 class Two(eqx.Module):
-    """Logits that are large at two places, a sum of two bumps; a pixel each."""
+    """A pixel whose logit is large at two places of the first axis, a sum of two bumps."""
 
     def decode(self, codes):
-        return 8 * jnp.exp(-0.5 * (jnp.abs(codes) - 3) ** 2) - 4
+        return 8 * jnp.exp(-0.5 * (jnp.abs(codes[:, :1]) - 3) ** 2) - 4
+
+
+def two_peaks(prior):
+    """The model, its white pixel, log p(x) if z_0 has the density N(0, 9), and the peak of z_0."""
+    grid = np.linspace(-20, 20, 4001)
+    logits = 8 * np.exp(-0.5 * (np.abs(grid) - 3) ** 2) - 4
+    density = np.exp(-0.5 * grid**2 / 9) / np.sqrt(18 * np.pi)
+    joint = density / (1 + np.exp(-logits))
+    exact, peak = np.log(np.sum(joint) * 0.01), abs(grid[np.argmax(joint)])
+    return WithPrior(Two(), prior), np.ones((1, 1), np.uint8), exact, peak
 
 
 @pytest.mark.parametrize(("n_modes", "share"), [(6, 0.0), later(6, 0.05), later(1, 0.3)])
 def test_no_peak_is_missed(n_modes, share):
     """One code starts at one of two peaks; all of p(x) is found, and not half of it."""
     wide = mixture_from_moments(np.ones(1), np.zeros((1, 1)), 9 * np.eye(1)[None])
-    model, x = WithPrior(Two(), wide), np.ones((1, 1), np.uint8)
-    grid = np.linspace(-20, 20, 4001)
-    logits = 8 * np.exp(-0.5 * (np.abs(grid) - 3) ** 2) - 4
-    density = np.exp(-0.5 * grid**2 / 9) / np.sqrt(18 * np.pi)
-    exact = np.log(np.sum(density / (1 + np.exp(-logits))) * 0.01)
+    model, x, exact, _ = two_peaks(wide)
     start = np.full((1, 1), 2.8)
     propose = Proposer(model, jax.random.key(0), n_modes=n_modes, prior_share=share)
     estimate = importance_log_likelihood(
@@ -273,10 +300,77 @@ def test_no_peak_is_missed(n_modes, share):
     assert missed.values[0] < exact - 0.4
 
 
-def test_proposals_depend_on_an_images_number_alone(continuous, some_images):
+@pytest.mark.parametrize(("dim", "n_components"), [(60, 1), (1, 8), (30, 8)])
+def test_no_peak_is_missed_in_many_dimensions_or_under_overlapping_components(dim, n_components):
+    """Two peaks that differ along one axis of many; components that lie on one another."""
+    covariance = np.diag([9.0, *np.ones(dim - 1)])
+    means = np.zeros((n_components, dim))
+    means[:, 0] = np.linspace(-0.01, 0.01, n_components) if n_components > 1 else 0
+    prior = mixture_from_moments(
+        np.ones(n_components), means, np.tile(covariance, (n_components, 1, 1))
+    )
+    model, x, exact, peak = two_peaks(prior)
+    propose = Proposer(model, jax.random.key(0), n_modes=2, prior_share=0.0)
+    proposal = propose(x, np.full((1, dim), 2.8))
+    np.testing.assert_allclose(np.sort(proposal.means[0, :, 0]), [-peak, peak], atol=0.05)
+    estimate = importance_log_likelihood(model, proposal, x, key=jax.random.key(1), n_samples=4000)
+    error = 4 * estimate.sampling_error[0] + 0.01
+    assert estimate.values[0] == pytest.approx(exact, abs=error)
+
+
+class Exact(eqx.Module):
+    """Pixels that are codes, but for a factor, and Gaussian noise of deviation 1."""
+
+    sharpness: float
+    output: GaussianPixels
+
+    def decode(self, codes):
+        return self.sharpness * codes
+
+
+def exactly(sharpness: float, dim: int) -> Exact:
+    network = gncn.build(gncn.chain((dim, 2), likelihood="gaussian"), seed=0, n_settle_steps=2)
+    return Exact(sharpness, output_of(Generator(network)))
+
+
+@pytest.mark.parametrize("sharpness", [0.3, 3.0, 30.0])
+@pytest.mark.parametrize("away", [0.2, 1.0, 3.0])
+def test_the_peak_of_largest_mass_is_found(sharpness, away):
+    """One narrow component and two wide ones, whose masses are known."""
+    dim, means = 4, np.zeros((3, 4))
+    means[1, 0], means[2, 0] = away, 2 * away
+    sd = np.array([0.1, 3.0, 1.0])
+    covariances = sd[:, None, None] ** 2 * np.eye(dim)
+    model = WithPrior(exactly(sharpness, dim), mixture_from_moments(np.ones(3), means, covariances))
+    x = np.zeros((1, dim), np.float32)
+    x[0, 0] = sharpness * away
+    noise = np.eye(dim) + sharpness**2 * covariances
+    masses = [
+        multivariate_normal(sharpness * m, c).logpdf(x[0])
+        for m, c in zip(means, noise, strict=True)
+    ]
+    best = int(np.argmax(masses))
+    posterior = np.linalg.inv(np.linalg.inv(covariances[best]) + sharpness**2 * np.eye(dim))
+    mean = posterior @ (means[best] / sd[best] ** 2 + sharpness * x[0])
+    proposal = Proposer(model, jax.random.key(0), n_modes=1, inflation=1.0)(x, mean[None] + 0.1)
+    width = np.sqrt(posterior[0, 0])
+    np.testing.assert_allclose(proposal.means[0, 0], mean, atol=0.3 * width)
+    factor = np.asarray(proposal.factors[0, 0], float)
+    np.testing.assert_allclose(factor @ factor.T, posterior, rtol=0.05)
+
+
+def test_inflation_costs_little_whatever_the_number_of_dimensions():
+    """KL of N(0, I) from N(0, s² I), in nats, where s is the usual one."""
+    for dim in (1, 20, 360):
+        model = WithPrior(exactly(1.0, dim), StandardNormal(dim))
+        s = Proposer(model, jax.random.key(0)).inflation
+        assert 0.1 < dim * (np.log(s) + 0.5 / s**2 - 0.5) < 0.2
+
+
+def test_proposals_of_an_image_depend_on_it_alone(continuous, some_images):
     propose = Proposer(continuous, jax.random.key(0))
     whole = propose(some_images, np.zeros((10, 2)))
-    rest = propose(some_images[6:], np.zeros((4, 2)), 6)
+    rest = propose(some_images[6:], np.zeros((4, 2)))
     for all_, some in zip(jax.tree.leaves(whole), jax.tree.leaves(rest), strict=True):
         np.testing.assert_allclose(all_[6:], some, rtol=1e-3, atol=5e-3)
 
@@ -303,8 +397,11 @@ def test_bad_input(continuous, matched, some_images):
         cut = eqx.tree_at(lambda q: q.factors, matched, jnp.resize(matched.factors, (n, 1, 2, 2)))
         with pytest.raises(DataError, match=rf"received leading axes of \[{received}\]"):
             importance_log_likelihood(continuous, cut, some_images, key=key)
-    with pytest.raises(DataError, match="one code an image"):
-        Proposer(continuous, key)(some_images, np.zeros((3, 2)))
+    for shape in ((3, 2), (10, 1)):
+        with pytest.raises(DataError, match=re.escape(f"codes of shape {shape}")):
+            Proposer(continuous, key)(some_images, np.zeros(shape))
+    with pytest.raises(ConfigError, match="n_modes=67 is more than the 66 places"):
+        Proposer(continuous, key, n_modes=67)
     for wrong in ({"n_modes": 0}, {"inflation": 0.0}, {"prior_share": 1.0}, {"prior_share": -0.1}):
         with pytest.raises(ConfigError, match=rf"{next(iter(wrong))} must be"):
             Proposer(continuous, key, **wrong)

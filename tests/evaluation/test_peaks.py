@@ -1,5 +1,6 @@
 """The peaks of posteriors, against optimisation of each component alone and plain loops."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
-from gncn.evaluation.peaks import Search, distinct, find_peaks
+from gncn.evaluation.mixture import mixture_from_moments
+from gncn.evaluation.peaks import Search, candidates, curvatures, distinct, find_peaks
+from gncn.evaluation.protocols import StandardNormal, WithPrior
 from weighted import covariances
 
 
@@ -67,37 +70,105 @@ def test_starts_are_the_best_samples_of_each_share_of_each_piece(continuous, sea
         np.testing.assert_allclose(start[image, attempt, k], expected, atol=1e-3)
 
 
-def test_every_component_has_its_peak(continuous, search, some_images):
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_every_component_has_its_peak(continuous, some_images, covariance):
+    """The highest place of each component alone is less than a width from a peak that is found."""
+    model = continuous
+    if covariance == "diagonal":
+        own = model.prior
+        diagonals = np.array([[0.7, 0.8], [0.3, 0.9], [0.5, 0.2]])
+        prior = mixture_from_moments(np.exp(own.logits), np.asarray(own.means), diagonals)
+        model = eqx.tree_at(lambda m: m.prior, model, prior)
+    search = Search(model, jax.random.key(0))
     n_pieces = len(search.means)
     x = jnp.asarray(some_images[:2], jnp.float32)
-    peaks, heights, *_ = find_peaks(search, x, jnp.zeros((2, 2)), 4 * n_pieces)
-    joint = continuous.log_joint(jnp.repeat(x, 4 * n_pieces, axis=0), peaks.reshape(-1, 2))
-    np.testing.assert_allclose(heights.reshape(-1), joint, rtol=1e-5)
+    found = find_peaks(search, x, jnp.zeros((2, 2)), 4 * n_pieces)
+    joint = model.log_joint(jnp.repeat(x, 4 * n_pieces, axis=0), found.codes.reshape(-1, 2))
+    np.testing.assert_allclose(found.heights.reshape(-1), joint, rtol=1e-5)
     for image, k in np.ndindex(2, n_pieces):
-        found = minimize(
-            lambda z, image=image, k=k: -pieces_joint(continuous, some_images[image], k, z)[0],
-            np.asarray(continuous.prior.means[k], float),
+        highest = minimize(
+            lambda z, image=image, k=k: -pieces_joint(model, some_images[image], k, z)[0],
+            np.asarray(model.prior.means[k], float),
             method="Nelder-Mead",
             options={"xatol": 1e-5, "fatol": 1e-7},
         )
-        nearest = np.abs(np.asarray(peaks[image]) - found.x).max(1).min()
-        assert nearest < 0.05, (image, k)
+        away = highest.x - np.asarray(found.codes[image], float)
+        precisions = np.asarray(found.of_pixels[image] + found.of_prior[image], float)
+        assert np.einsum("nd,nde,ne->n", away, precisions, away).min() < 1.1, (image, k)
 
 
-def test_the_highest_of_each_peak_is_taken_once():
+def test_candidates_are_the_highest_by_two_measures():
     rng = np.random.default_rng(0)
-    centres = np.array([0.0, 2.0, 5.0])
-    cluster = rng.integers(0, 3, (4, 6, 2))  # images, tries, pieces
-    places = centres[cluster][..., None] + rng.uniform(-0.2, 0.2, (4, 6, 2, 3))
-    height = rng.normal(size=(4, 6, 2))
-    codes = rng.normal(size=(4, 6, 2, 3))
-    found = distinct(*(jnp.asarray(one, jnp.float32) for one in (codes, places, height)), 3)
-    for image in range(4):
-        order = sorted(np.ndindex(6, 2), key=lambda at, image=image: -height[image][at])
-        taken, seen = [], set()
-        for attempt, piece in order:
-            peak = cluster[image, attempt, piece], piece
-            if peak not in seen:
-                seen.add(peak)
-                taken.append(codes[image, attempt, piece])
-        np.testing.assert_allclose(found[image], taken[:3], rtol=1e-5)
+    codes, height, joint = rng.normal(size=(3, 40, 2)), *rng.normal(size=(2, 3, 40))
+    height[0, 7] = joint[0, 7] = np.nan  # a climb that left the finite numbers
+    found = candidates(*(jnp.asarray(one, jnp.float32) for one in (codes, height, joint)), 2)
+    for image in range(3):
+        by_height = np.argsort(np.where(np.isnan(height), -np.inf, height)[image])[::-1][:4]
+        by_joint = np.argsort(np.where(np.isnan(joint), -np.inf, joint)[image])[::-1]
+        expected = [*by_height, *(i for i in by_joint if i not in by_height)][:8]
+        np.testing.assert_allclose(found[0][image], codes[image, expected], rtol=1e-5)
+        np.testing.assert_allclose(found[1][image], joint[image, expected], rtol=1e-5)
+    few = candidates(*(jnp.asarray(one[:, :3], jnp.float32) for one in (codes, height, joint)), 2)
+    assert few[0].shape == (3, 3, 2)
+
+
+def test_of_each_peak_the_place_of_largest_mass_is_taken_once(continuous, search):
+    """By a plain loop: mass is density times volume, and a peak has a width of its Gaussian."""
+    rng = np.random.default_rng(0)
+    centres = np.array([[0.0, 0.0], [2.0, -2.0], [-3.0, 1.0], [6.0, 6.0]])
+    codes = centres[rng.integers(0, 4, 16)] + rng.uniform(-0.05, 0.05, (16, 2))
+    joint = rng.normal(size=16)
+    joint[3] = -np.inf
+    found = distinct(search, jnp.asarray(codes, jnp.float32), jnp.asarray(joint, jnp.float32), 6)
+    curved = [curvatures(search, jnp.asarray(z, jnp.float32)) for z in codes]
+    precisions = [np.asarray(a, float) + np.asarray(b, float) for a, b in curved]
+    mass = joint - [0.5 * np.linalg.slogdet(p)[1] for p in precisions]
+    taken, left = [], {*range(16)}
+    while left:
+        best = max(left, key=mass.__getitem__)
+        taken.append(best)
+        away = codes - codes[best]
+        left -= {i for i in left if away[i] @ precisions[best] @ away[i] < 1}
+    assert 3 <= len(taken) < 16
+    n = min(len(taken), 6)
+    np.testing.assert_allclose(found.codes[:n], codes[taken[:n]], rtol=1e-5)
+    np.testing.assert_allclose(found.heights[:n], joint[taken[:n]], rtol=1e-5)
+    for k, row in enumerate(taken[:n]):
+        np.testing.assert_allclose(found.of_pixels[k], curved[row][0], rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(found.of_prior[k], curved[row][1], rtol=1e-3, atol=1e-5)
+
+
+def test_climbs_that_leave_the_finite_numbers_hide_no_others(search, some_images, patched):
+    x = jnp.asarray(some_images[:2], jnp.float32)
+    whole = find_peaks(search, x, jnp.zeros((2, 2)), 2)
+    starts = Search.starts
+
+    def spoiled(self, x, codes):
+        return starts(self, x, codes).at[:, 5].set(jnp.nan)
+
+    patched("gncn.evaluation.peaks.Search.starts", spoiled)
+    found = find_peaks(search, x, jnp.zeros((2, 2)), 2)
+    assert np.isfinite(found.codes).all()
+    np.testing.assert_allclose(found.heights[:, 0], whole.heights[:, 0], atol=0.05)
+
+
+class Valley(StandardNormal):
+    """A prior that is not concave: log p(z) = z_0² / 8 − |z_1|² / 2, as far as here matters."""
+
+    def log_prob(self, codes):
+        return codes[:, 0] ** 2 / 8 - codes[:, 1] ** 2 / 2
+
+
+def test_a_prior_that_is_not_concave_has_a_gaussian(continuous):
+    search = Search(WithPrior(continuous.decoder, Valley(2)), jax.random.key(0))
+    found = curvatures(search, jnp.asarray([0.3, 0.2]))[1]
+    np.testing.assert_allclose(found, np.diag([1e-3, 1.0]), atol=1e-6)
+
+
+def test_a_component_without_samples_begins_at_its_mean(continuous, some_images):
+    """One of weight e^-40, of which nothing is ever drawn."""
+    logits = jnp.asarray([0.0, 0.0, -40.0])
+    search = Search(eqx.tree_at(lambda m: m.prior.logits, continuous, logits), jax.random.key(0))
+    start = search.starts(jnp.asarray(some_images[:3], jnp.float32), jnp.zeros((3, 2)))
+    assert (np.asarray(start[:, :, 2]) == 0).all()
+    assert (np.asarray(start[:, 1:, :2]) != 0).all()

@@ -295,7 +295,8 @@ def measured(name: str) -> Arrays:
         numbers["per_image"] = completion.per_image[f"squared_error_{way}"]
     for estimate in (tight.numbers["tight"], tight.numbers["tight"]["importance_sampling"]):
         del estimate["sampling_error"]  # like gaps, a difference of nearly equal numbers
-    del tight.numbers["tight"]["simulated_images"]["gaps"]
+    for name in ("gaps", "gap_error"):
+        del tight.numbers["tight"]["simulated_images"][name]
     prior = likelihood.numbers["prior"]
     codes = subject.prior((prior["n_components"],), prior["covariance"]).prior.sample(
         subject.key(6), MEASURING["n_drawn"]

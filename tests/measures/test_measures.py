@@ -131,7 +131,7 @@ def test_likelihoods_agree_with_quadrature_on_the_split_asked_for(subject):
     own_truth = exact(subject, subject.model.own_prior, images)
     assert own["mean"] == pytest.approx(own_truth.mean(), abs=0.05)
     assert abs(own["mean"] - found["mean"]) > 0.01
-    annealing = {"n_temperatures": 10, "n_chains": 8, "leapfrog_step": 0.4}
+    annealing = {"n_temperatures": 10, "n_chains": 24, "leapfrog_step": 0.4}
     sizes = {"tight_images": 20, "simulated_images": 12, "curve": (10, 5000)}
     tight = Tight(**settings, **sizes, **annealing).measure(subject).numbers["tight"]
     assert tight["mean"] == pytest.approx(truth[:20].mean(), abs=0.05)

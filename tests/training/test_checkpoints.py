@@ -1,6 +1,7 @@
 """A training that was killed and goes on ends as one that was not, to the last bit."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from budget import later
 from gncn.base.errors import ConfigError, RunError
 from gncn.base.files import sha256
 from gncn.training.checkpoints import ABOUT, STATE, Checkpoints
-from gncn.training.history import HISTORY
+from gncn.training.history import HISTORY, MAX_BYTES, history_lines
 from gncn.training.progress import Interrupted
 
 EPOCHS = 4
@@ -200,6 +201,26 @@ def test_the_same_training_may_begin_again_where_its_checkpoints_are(tmp_path):
         (path / ABOUT).write_text("{}", encoding="utf-8")
     with pytest.raises(RunError, match="must say format"):
         train(tmp_path, n_epochs=2)
+
+
+@pytest.mark.parametrize("n_trials", [1, 3])
+def test_a_history_that_could_not_be_read_again_is_refused_before_the_first_epoch(
+    tmp_path, n_trials
+):
+    seeds, seen = tuple(range(n_trials)), Killer(epoch=1)
+    with pytest.raises(ConfigError, match=r"at most [\d,]+ epochs") as refused:
+        train(tmp_path, seeds=seeds, n_epochs=1_000_000)
+    assert not [*tmp_path.iterdir()]
+    # What is kept in no file has no such bound.
+    with pytest.raises(Killed):
+        train(seeds=seeds, n_epochs=1_000_000, callbacks=[seen])
+    most = int(re.search(r"at most ([\d,]+)", str(refused.value))[1].replace(",", ""))
+    with pytest.raises(ConfigError, match=f"received training.n_epochs={most + 1:,}"):
+        train(tmp_path, seeds=seeds, n_epochs=most + 1)
+    whole = train(tmp_path, seeds=seeds, n_epochs=1)
+    lines = history_lines(whole.history)
+    # The longest numbers have a few digits more than usual ones.
+    assert 0.6 * MAX_BYTES < most * len(lines) < MAX_BYTES
 
 
 @pytest.mark.slow

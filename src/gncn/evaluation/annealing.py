@@ -13,12 +13,13 @@ point reached at β_t, each chain has the weight
 
     log W = Σ_t (β_{t+1} − β_t) log w(z_t),    E[W] = p(x)
 
-so log mean W is a lower bound of log p(x) on average (Neal 2001).  Run backwards from an
-*exact* posterior sample, with m drawn by the shares q_m(z) / q(z|x), the same sum obeys
-E[1/W] = 1/p(x), so −log mean 1/W is an upper bound on average (bidirectional Monte Carlo, Grosse,
-Ghahramani & Adams 2015).  The code that an image was simulated from is such a sample.  If the two
-bounds meet on simulated images, the lower bound can be trusted on real ones as far as they are
-alike (Wu, Burda, Salakhutdinov & Grosse 2017).
+so log mean W is a lower bound of log p(x) on average (Neal 2001).
+
+Chains can also run backwards from an *exact* posterior sample, with m drawn by the shares
+q_m(z) / q(z|x).  The same sum then obeys E[1/W] = 1/p(x), so −log mean 1/W is an upper bound on
+average (bidirectional Monte Carlo, Grosse, Ghahramani & Adams 2015).  The code that an image was
+simulated from is such a sample.  The two bounds may meet on simulated images.  Then the lower bound
+can be trusted on real ones as far as they are alike (Wu, Burda, Salakhutdinov & Grosse 2017).
 
 A pilot run with random numbers of its own learns step sizes for each image and β.  They are
 then held, so that weights are exactly unbiased.
@@ -97,7 +98,10 @@ class Annealing:
 
 @dataclass(frozen=True)
 class AnnealedEstimate(WeightedEstimate):
-    """Bounds of log p(x) in nats, on average; `acceptance` is the share of transitions accepted."""
+    """Bounds of log p(x) in nats, on average; `acceptance` is the share of transitions accepted.
+
+    With one temperature there are no transitions, and the share is NaN.
+    """
 
     acceptance: Float[np.ndarray, " images"]
 
@@ -127,8 +131,8 @@ def annealed_log_likelihood(
 ) -> AnnealedEstimate:
     """Bound log p(x) from below by annealing to the posterior, or from above by going back.
 
-    Costs images x chains x temperatures x leapfrog steps gradients of log p(x, z), and a
-    quarter as many again for the pilot run.
+    Each chain takes (leapfrog steps + 1) gradients of log p(x|z) for a temperature.  The pilot run
+    has a quarter of the chains, but at least one.
 
     Args:
         model: p(z) and p(x|z).
@@ -147,16 +151,17 @@ def annealed_log_likelihood(
     """
     if codes is not None and len(codes) != len(x):
         raise DataError(f"Give one code an image; received {len(codes)} for {len(x)} images.")
-    # One stream each: the pilot's numbers must tell nothing about the weights that follow.
-    term_key, pilot_key, run_key = jax.random.split(key, 3)
+    # One stream each: the pilot's numbers must tell nothing about the weights that follow, and
+    # where chains start nothing about how they move.
+    term_key, *streams = jax.random.split(key, 5)
 
     def weigh(images: Weighing, rows: Int[np.ndarray, " rows"]) -> Float[Array, "3 rows"]:
-        pilot_keys, keys = image_keys(pilot_key, rows), image_keys(run_key, rows)
+        pilot_start, pilot_keys, start_keys, keys = (image_keys(one, rows) for one in streams)
         # A quarter of the chains is enough to learn step sizes.
-        pilot = images.sample(pilot_keys, max(1, annealing.n_chains // 4))
+        pilot = images.sample(pilot_start, max(1, annealing.n_chains // 4))
         step_sizes = _anneal(images, pilot, pilot_keys, annealing)[0]
         if codes is None:
-            start = images.sample(keys, annealing.n_chains)
+            start = images.sample(start_keys, annealing.n_chains)
         else:
             # Chains of an image all go back from its one code, and differ by their random numbers.
             ends = jnp.repeat(jnp.asarray(codes)[rows], annealing.n_chains, axis=0)
@@ -262,9 +267,10 @@ def transition(
     on the image's key and the transition's number alone.
 
     The densities of a mixture of many components cost most, and are evaluated at the ends alone.
-    In between, an orbit follows the gradient of (1 − β) log q_m + β log p(x, z) with log p(z) as
-    it is near the term's peak (`Proposal.prior_force`).  Whatever force orbits follow, they are
-    reversible and keep volumes, so ΔH by the exact densities makes the transition exact.
+    In between, an orbit follows the gradient of (1 − β) log q_m + β log p(x, z).  Its log p(z) is
+    replaced by what it is near the term's peak (`Proposal.prior_force`).  Whatever force orbits
+    follow, they are reversible and keep volumes, so ΔH by the exact densities makes the transition
+    exact.
 
     Returns:
         Where the chains are then, and the probability with which each was to accept.

@@ -176,7 +176,7 @@ def _absorb(
 class WeightedEstimate(PerImage):
     """Estimates of log p(x) in nats from weighted samples or chains, lower bounds on average.
 
-    Effective sample sizes lie between 1 and `n_samples`, the number for each image.
+    Effective sample sizes lie between 1 and `n_samples`, S, the number for each image.
     """
 
     effective_sample_size: Float[np.ndarray, " images"]
@@ -184,8 +184,15 @@ class WeightedEstimate(PerImage):
 
     @property
     def sampling_error(self) -> Float[np.ndarray, " images"]:
-        """Standard error of each value in nats, as far as its samples tell: √(1/ESS − 1/S)."""
-        return np.sqrt(np.maximum(1 / self.effective_sample_size - 1 / self.n_samples, 0))
+        """Standard error of each value in nats, as far as its samples tell; NaN for one sample.
+
+        It is √((1/ESS − 1/S) S / (S − 1)), the standard deviation of the weights over their mean
+        and over √S.
+        """
+        if self.n_samples == 1:
+            return np.full(len(self.values), np.nan)
+        spread = np.maximum(1 / self.effective_sample_size - 1 / self.n_samples, 0)
+        return np.sqrt(spread * self.n_samples / (self.n_samples - 1))
 
 
 class Seen(NamedTuple):
@@ -215,7 +222,7 @@ class Weighing(eqx.Module):
         self, keys: Shaped[PRNGKeyArray, " images"], n: int
     ) -> tuple[Float[Array, "codes dim"], Int[Array, " codes"]]:
         """Draw `n` codes for each image from its proposal, each with the term it comes from."""
-        codes, term = self.proposal.sample(keys, n)
+        codes, term = self.proposal.sample(self.model.prior, keys, n)
         return codes.reshape(len(keys) * n, -1), term.reshape(-1)
 
     def grouped(self, of_codes: Shaped[Array, "codes *size"]) -> Shaped[Array, "images n *size"]:

@@ -1,25 +1,26 @@
 """The peaks of each image's posterior, for proposals; see `gncn.evaluation.proposals`.
 
-A prior that is a mixture makes a peak for each of its components k, since in many dimensions these
-hardly overlap.  So the search climbs
+A prior that is a mixture may make a peak for each of its components k.  So the search climbs
 
     log π_k + log N(z; μ_k, Σ_k) + log p(x|z)
 
-in every component, from the component's sample that predicts the image best, and keeps the
-highest peaks.  Heights are compared as if all components were equally wide: a posterior in a
-narrow component is narrow, too, and the mass of a peak is what counts.  Any other prior is
+in every component, from the component's sample that predicts the image best.  Any other prior is
 climbed as it is, from samples that predict the image well.  The code that the model itself gives
-the image is one of the starts.
+the image takes the place of one of these samples.
+
+What counts is a peak's mass: its height times its volume (Laplace's approximation).  Volumes cost
+a decoder's Jacobian each, so only candidates have one: the highest climbs by two measures between
+which the mass lies (`candidates`).  Climbs that ended at one peak count as one.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from gncn.evaluation.mixture import Mixture
 from gncn.evaluation.protocols import WithPrior
@@ -28,7 +29,8 @@ _N_STEPS = 150
 _LEARNING_RATE = 0.1
 _N_STARTS = 64  # for each image; one for each component, if these are more
 _DRAWS = 4000  # prior samples among which starts are searched, and which tell the prior's widths
-_SAME = 0.25  # mean square below which two places in a piece belong to one peak
+_CANDIDATES = 4  # times as many climbs as peaks are wanted have their mass computed
+_SAME = 1.0  # squared distance, in widths of the posterior, below which two climbs have one peak
 
 Places = Float[Array, "images tries pieces dim"]
 """Codes in units of their pieces' Gaussians: z = μ_k + F_k v."""
@@ -44,9 +46,9 @@ class Search(eqx.Module):
         means: μ_k of each piece.
         factors: F_k, as matrices or as diagonals.
         draws: prior samples.
-        drives: what these predict.
-        piece: of each of these.
-        places: of these in their pieces.
+        drives: the logits that the samples predict.
+        piece: the likeliest piece of each sample.
+        places: where the samples lie in their pieces.
     """
 
     model: WithPrior
@@ -67,6 +69,16 @@ class Search(eqx.Module):
             self.means = jnp.zeros((1, self.draws.shape[1]))
             self.factors = jnp.std(self.draws, axis=0)[None]
         self.piece, self.places = self.placed(self.draws)
+
+    @property
+    def n_climbs(self) -> int:
+        """Climbs for each image; no more peaks can be found."""
+        return self.n_tries * len(self.means)
+
+    @property
+    def n_tries(self) -> int:
+        """Climbs in each piece."""
+        return -(-_N_STARTS // len(self.means))
 
     @property
     def mixture(self) -> Mixture | None:
@@ -91,8 +103,7 @@ class Search(eqx.Module):
 
     def starts(self, x: Float[Array, "images pixels"], codes: Float[Array, "images dim"]) -> Places:
         """The places from which to climb, in every piece some."""
-        n_pieces = len(self.means)
-        n_tries = -(-_N_STARTS // n_pieces)
+        n_pieces, n_tries = len(self.means), self.n_tries
         fit = self.model.output.table(x, self.drives)
         # The best sample of each share of each piece, so that they differ.
         group = self.piece * n_tries + jnp.arange(len(self.draws)) % n_tries
@@ -105,7 +116,7 @@ class Search(eqx.Module):
 
         numbers = jnp.arange(n_pieces * n_tries).reshape(n_pieces, n_tries)
         start = jnp.transpose(lax.map(jax.vmap(best), numbers), (2, 1, 0, 3))
-        # The model's own code takes the first place of its piece.
+        # The model's own code is most likely a better start than the sample that it replaces.
         piece, place = self.placed(codes)
         return start.at[jnp.arange(len(x)), 0, piece].set(place)
 
@@ -122,27 +133,36 @@ class Search(eqx.Module):
         return fit.reshape(places.shape[:-1]) + prior
 
 
+class Peaks(NamedTuple):
+    """Peaks of the posteriors of some images.
+
+    Attributes:
+        codes: where they are.
+        heights: log p(x, z) there.
+        of_pixels: minus the second derivative of log p(x|z) there, nearly.
+        of_prior: the same of log p(z); see `curvatures`.
+    """
+
+    codes: Float[Array, "images n dim"]
+    heights: Float[Array, "images n"]
+    of_pixels: Float[Array, "images n dim dim"]
+    of_prior: Float[Array, "images n dim dim"]
+
+
 @eqx.filter_jit
 def find_peaks(
     search: Search, x: Float[Array, "images pixels"], codes: Float[Array, "images dim"], n: int
-) -> tuple[
-    Float[Array, "images n dim"],
-    Float[Array, "images n"],
-    Float[Array, "images n dim dim"],
-    Float[Array, "images n dim dim"],
-]:
-    """The `n` highest peaks of each image, log p(x, z) there, and how it curves.
+) -> Peaks:
+    """The `n` peaks of largest mass of each image.
 
-    Adam climbs, with a rate that decays to 0.
+    Adam climbs, with a rate that decays to 0.  A climb that leaves the finite numbers is left out
+    unless all do.
 
     Args:
-        search: of the model.
+        search: the model, and where to begin.
         x: images.
         codes: one of each image, to climb from as well.
         n: number of peaks.
-
-    Returns:
-        Peaks, heights, and minus the second derivatives, nearly, of log p(x|z) and of log p(z).
     """
     optimiser = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, _N_STEPS))
 
@@ -155,35 +175,69 @@ def find_peaks(
 
     start = search.starts(x, codes)
     (places, _), _ = lax.scan(step, (start, optimiser.init(start)), None, length=_N_STEPS)
-    peaks = distinct(search.codes(places), places, search.height(x, places), n)
-    flat, shape = peaks.reshape(-1, peaks.shape[-1]), peaks.shape[:2]
-    heights = search.model.log_joint(jnp.repeat(x, n, axis=0), flat).reshape(shape)
-    # One code after the other: each Jacobian has pixels x dim numbers.
-    curved = lax.map(lambda code: curvatures(search, code), flat)
-    of_pixels, of_prior = (one.reshape(*shape, *one.shape[1:]) for one in curved)
-    return peaks, heights, of_pixels, of_prior
+    reached = search.codes(places).reshape(len(x), search.n_climbs, -1)
+    height = search.height(x, places).reshape(len(x), -1)
+    repeated = jnp.repeat(x, search.n_climbs, axis=0)
+    joint = search.model.log_joint(repeated, reached.reshape(len(repeated), -1))
+    found = candidates(reached, height, joint.reshape(height.shape), n)
+    # Image by image, since each candidate has two matrices.
+    return lax.map(lambda one: distinct(search, one[0], one[1], n), found)
+
+
+def candidates(
+    codes: Float[Array, "images climbs dim"],
+    height: Float[Array, "images climbs"],
+    joint: Float[Array, "images climbs"],
+    n: int,
+) -> tuple[Float[Array, "images most dim"], Float[Array, "images most"]]:
+    """The climbs among which the `n` peaks of largest mass are sought, and log p(x, z) there.
+
+    Half of them have the largest density in units of their pieces, the other half the largest
+    log p(x, z).  The mass is the first where pixels say little about a code, since the posterior is
+    then as wide as the prior.  It is the second, up to a factor, where pixels say all.
+    """
+    height, joint = (jnp.where(jnp.isnan(one), -jnp.inf, one) for one in (height, joint))
+    most = min(_CANDIDATES * n, height.shape[1])
+    first = lax.top_k(height, most - most // 2)[1]
+    # What one half has is not taken again by the other.
+    rest = jnp.where(_among(first, height.shape[1]), -jnp.inf, joint)
+    chosen = jnp.concatenate([first, lax.top_k(rest, most // 2)[1]], axis=1)
+    return (
+        jnp.take_along_axis(codes, chosen[:, :, None], axis=1),
+        jnp.take_along_axis(joint, chosen, axis=1),
+    )
+
+
+def _among(chosen: Int[Array, "images few"], n: int) -> Bool[Array, "images n"]:
+    """Whether each of `n` numbers is among those chosen."""
+    return jnp.any(chosen[:, :, None] == jnp.arange(n)[None, None], axis=1)
 
 
 def distinct(
-    codes: Places, places: Places, height: Float[Array, "images tries pieces"], n: int
-) -> Float[Array, "images n dim"]:
-    """The codes of the `n` highest peaks; one of each peak that several climbs reached.
+    search: Search, codes: Float[Array, "most dim"], joint: Float[Array, " most"], n: int
+) -> Peaks:
+    """The `n` candidates of one image of largest mass; one of each peak that several reached.
 
-    If there are fewer peaks than `n`, some are taken again.
+    Two have reached one peak if they are less than a width of its Gaussian apart.  If there are
+    fewer peaks than `n`, some are taken again.
     """
-    rows, n_pieces = jnp.arange(len(height)), height.shape[2]
+    # One code after the other: each Jacobian has pixels x dim numbers.
+    of_pixels, of_prior = lax.map(lambda code: curvatures(search, code), codes)
+    sign, volume = jnp.linalg.slogdet(of_pixels + of_prior)
+    # Rounding can leave a determinant that is not positive; such a peak comes last.
+    mass = jnp.where(sign > 0, joint - 0.5 * volume, -jnp.inf)
+    mass = jnp.where(jnp.isnan(mass), -jnp.inf, mass)
 
-    def choose(
-        height: Float[Array, "images tries pieces"], _: None
-    ) -> tuple[Float[Array, "images tries pieces"], Float[Array, "images dim"]]:
-        best = jnp.argmax(height.reshape(len(height), -1), axis=1)
-        tries, piece = best // n_pieces, best % n_pieces
-        away = jnp.mean((places - places[rows, tries, piece][:, None, None]) ** 2, axis=-1)
-        same = (away < _SAME) & (jnp.arange(n_pieces)[None, None] == piece[:, None, None])
+    def choose(mass: Float[Array, " most"], _: None) -> tuple[Float[Array, " most"], Array]:
+        best = jnp.argmax(mass)
+        away = codes - codes[best][None]
+        white = away @ (of_pixels[best] + of_prior[best])
+        same = jnp.sum(white * away, axis=1) < _SAME
         # Far below all others, but in the same order.
-        return height - 1e6 * same, codes[rows, tries, piece]
+        return mass - 1e6 * same, best
 
-    return jnp.moveaxis(lax.scan(choose, height, None, length=n)[1], 0, 1)
+    rows = lax.scan(choose, mass, None, length=n)[1]
+    return Peaks(codes[rows], joint[rows], of_pixels[rows], of_prior[rows])
 
 
 def curvatures(
@@ -209,7 +263,7 @@ def _precision(model: WithPrior, code: Float[Array, " dim"]) -> Float[Array, "di
     """Minus the second derivative of log p(z), made positive."""
     found = -jax.hessian(lambda z: model.log_prior(z[None])[0])(code)
     values, vectors = jnp.linalg.eigh(found)
-    # A saddle between components would have no Gaussian: negative curvatures become small positive
+    # Where log p(z) is not concave there is no Gaussian: negative curvatures become small positive
     # ones.
     floor = 1e-3 * jnp.max(jnp.abs(values))
     return (vectors * jnp.maximum(values, floor)[None, :]) @ vectors.T

@@ -12,6 +12,8 @@ The share a of prior samples bounds the weights: p(x, z) / q(z|x) ≤ p(x|z) / a
 height and width its weight w_m (Laplace's approximation).
 """
 
+from contextlib import suppress
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -26,13 +28,14 @@ from gncn.base.errors import (
     check_counts,
     check_positive,
 )
+from gncn.base.hardware import refuse_too_large
 from gncn.evaluation.peaks import Search, find_peaks
-from gncn.evaluation.protocols import Codes, Images, WithPrior
+from gncn.evaluation.protocols import Codes, CodeSampler, Images, WithPrior
 
 _WIDER = 0.2  # nats that inflation may cost: in many dimensions even 1.1 takes several
-_PRIOR_DRAWS = 500  # prior samples of each image, among which q's are drawn: few are drawn twice
 _EVEN = 0.2  # of the weight is shared out evenly, since Laplace's approximation can be wrong
-_AT_ONCE = 1 << 28  # numbers of matrices held at once
+_AT_ONCE = 1 << 28  # numbers of proposals' matrices held at once
+_ROUNDING = (1e-6, 1e-5, 1e-4, 1e-3)  # what is added to a matrix that rounding made indefinite
 _HIGHEST = lax.Precision.HIGHEST
 
 MOST_MODES = 1000
@@ -51,7 +54,6 @@ class Proposal(eqx.Module):
     C_m^{-1}   `whitening`       (images, modes, dim, dim)
     b_m        `slopes`          (images, modes, dim)
     B_m        `curvatures`      (images, modes, dim, dim)
-    z ~ p(z)   `prior_draws`     (images, draws, dim)
     a          `prior_share`     a number from 0 to below 1
     =========  ================  ======================================================
 
@@ -64,7 +66,6 @@ class Proposal(eqx.Module):
     whitening: Float[Array, "images modes dim dim"]
     slopes: Float[Array, "images modes dim"]
     curvatures: Float[Array, "images modes dim dim"]
-    prior_draws: Float[Array, "images draws dim"]
     prior_share: float = eqx.field(static=True)
 
     @property
@@ -93,7 +94,7 @@ class Proposal(eqx.Module):
     def _own(
         self, of_modes: Float[Array, "images n modes dim"], term: Int[Array, "images n"]
     ) -> Float[Array, "images n dim"]:
-        """Of vectors for every Gaussian, each term's own.
+        """Each term's vector, of vectors for every Gaussian.
 
         Products with the matrices of all Gaussians are faster than to collect each code's own.
         """
@@ -134,22 +135,24 @@ class Proposal(eqx.Module):
         return self._own(self.slopes[:, None] - straight, term)
 
     def sample(
-        self, keys: Shaped[PRNGKeyArray, " images"], n: int
+        self, prior: CodeSampler, keys: Shaped[PRNGKeyArray, " images"], n: int
     ) -> tuple[Float[Array, "images n dim"], Int[Array, "images n"]]:
-        """Draw `n` codes for each image, and the number of the term that each comes from."""
+        """Draw `n` codes for each image, and the number of the term that each comes from.
+
+        Every code of the prior's term is a new sample of `prior`, however many are drawn.
+        """
         n_modes, dim = self.means.shape[1:]
 
         def draw(
-            key: PRNGKeyArray, shares: Float[Array, " terms"], pool: Float[Array, "draws dim"]
+            key: PRNGKeyArray, shares: Float[Array, " terms"]
         ) -> tuple[Int[Array, " n"], Float[Array, "n dim"], Float[Array, "n dim"]]:
-            by_term, by_noise, by_row = jax.random.split(key, 3)
+            by_term, by_noise, by_prior = jax.random.split(key, 3)
             # Categorical takes logarithms, so a prior share of 0 is −∞ and never drawn.
             term = jax.random.categorical(by_term, shares, shape=(n,))
             noise = jax.random.normal(by_noise, (n, dim), jnp.float32)
-            row = jax.random.randint(by_row, (n,), 0, len(pool), jnp.int32)
-            return term, noise, pool[row]
+            return term, noise, prior.sample(by_prior, n)
 
-        term, noise, from_prior = jax.vmap(draw)(keys, self.log_shares, self.prior_draws)
+        term, noise, from_prior = jax.vmap(draw)(keys, self.log_shares)
         codes = self.codes_at(noise, term)
         return jnp.where((term == n_modes)[:, :, None], from_prior, codes), term
 
@@ -158,19 +161,17 @@ class Proposer(eqx.Module):
     """Makes proposals for images under a model with a prior that has a density.
 
     Attributes:
-        search: of the posteriors' peaks, under the model.
-        key: of the proposals' own prior samples.
+        search: what finds the posteriors' peaks.
         n_modes: Gaussians for each image.
         prior_share: a.
         inflation: factor on the Gaussians' standard deviations.  A proposal should be wider than
             what it stands for, rather than narrower; by default 1 + √(0.2 / dim).
 
     Raises:
-        ConfigError: a number is not allowed.
+        ConfigError: a number is not allowed, or more Gaussians are wanted than peaks can be found.
     """
 
     search: Search
-    key: PRNGKeyArray
     n_modes: int = eqx.field(static=True)
     prior_share: float = eqx.field(static=True)
     inflation: float = eqx.field(static=True)
@@ -189,8 +190,15 @@ class Proposer(eqx.Module):
             raise ConfigError(
                 f"prior_share must be at least 0 and below 1; received {prior_share!r}."
             )
-        by_draw, self.key = jax.random.split(key)
-        self.search = Search(model, by_draw)
+        self.search = Search(model, key)
+        if n_modes > self.search.n_climbs:
+            raise ConfigError(
+                f"n_modes={n_modes} is more than the {self.search.n_climbs} places from which "
+                "peaks are searched. Lower it."
+            )
+        # The Gaussians of one image, in the arrays of which most are held at once.
+        n_bytes = 80 * n_modes * self.dim**2
+        refuse_too_large(f"n_modes={n_modes} with codes of {self.dim}", n_bytes, "Lower n_modes.")
         if inflation is None:
             # Widening by a factor s costs about dim (s − 1)² nats.
             inflation = 1 + float(np.sqrt(_WIDER / self.dim))
@@ -202,10 +210,8 @@ class Proposer(eqx.Module):
         """Size of a code."""
         return self.search.draws.shape[1]
 
-    def __call__(self, x: Images, codes: Codes, first: int = 0) -> Proposal:
+    def __call__(self, x: Images, codes: Codes) -> Proposal:
         """Proposals for images `x`, with a code of each to climb from.
-
-        Random numbers depend on an image's number alone, and `first` is the number of the first.
 
         Raises:
             DataError: `x` can't be data of the model, or there isn't one code for each image.
@@ -213,12 +219,24 @@ class Proposer(eqx.Module):
         """
         model = self.search.model
         images, codes = model.output.check(x), jnp.asarray(codes, jnp.float32)
-        if len(codes) != len(images):
+        if codes.shape != (len(images), self.dim):
             raise DataError(
-                f"Give one code an image; received {len(codes)} for {len(images)} images."
+                f"Give {len(images)} images as many codes of {self.dim}; received codes of shape "
+                f"{codes.shape}."
             )
-        x = jnp.asarray(images, jnp.float32)
-        peaks, heights, of_pixels, of_prior = find_peaks(self.search, x, codes, self.n_modes)
+        found = find_peaks(self.search, jnp.asarray(images, jnp.float32), codes, self.n_modes)
+        # Image by image, since matrices in double precision take much memory.
+        made = [self._of_image(*(part[row] for part in found)) for row in range(len(images))]
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *made)
+
+    def _of_image(
+        self,
+        peaks: Float[Array, "modes dim"],
+        heights: Float[Array, " modes"],
+        of_pixels: Float[Array, "modes dim dim"],
+        of_prior: Float[Array, "modes dim dim"],
+    ) -> Proposal:
+        """The proposal for one image."""
         # Double precision from here: curvatures may be badly conditioned.
         precisions = np.asarray(of_pixels, np.float64) + np.asarray(of_prior, np.float64)
         if not (np.isfinite(precisions).all() and np.isfinite(heights).all()):
@@ -226,54 +244,58 @@ class Proposer(eqx.Module):
                 "log p(x, z) is not finite: the model's logits or log p(z) are not. Check its "
                 "parameters."
             )
-        # What single precision rounds off may leave it a little below positive definite.
-        rounding = 1e-6 * np.max(np.diagonal(precisions, axis1=-2, axis2=-1), axis=-1)
-        lower = np.linalg.cholesky(
-            precisions + rounding[..., None, None] * np.eye(precisions.shape[-1])
-        )
         # Σ⁻¹ = L L^T, so A = L^T whitens; wider Gaussians by `inflation` whiten less.
-        whitening = np.swapaxes(lower, -1, -2) / self.inflation
+        whitening = np.swapaxes(_lower(precisions), -1, -2) / self.inflation
         # `inv` leaves rounding below the diagonal.
         factors = np.triu(np.linalg.inv(whitening))
         widths = np.sum(np.log(np.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
         # Laplace: the integral of a peak is its height times the volume, |C|, up to a common
         # factor.
         evidence = np.asarray(heights, np.float64) + widths
-        shares = np.exp(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True))
-        # A key for each image's number, so proposals don't depend on blocks.
-        keys = (jax.random.fold_in(self.key, first + row) for row in range(len(x)))
-        pools = [model.prior.sample(key, _PRIOR_DRAWS) for key in keys]
+        shares = np.exp(evidence - np.logaddexp.reduce(evidence))
+        # Each Gaussian gets a part of the weight, in case Laplace's approximation missed its peak.
+        weights = np.log((1 - _EVEN) * shares + _EVEN / self.n_modes)
         scales = jnp.asarray(factors, jnp.float32)
+        near = expanded(self.search.model, peaks, scales, of_prior)
+        arrays = weights, peaks, scales, whitening, *near
         return Proposal(
-            # Each Gaussian gets a part of the weight, in case Laplace's approximation missed its
-            # peak.
-            jnp.asarray(np.log((1 - _EVEN) * shares + _EVEN / self.n_modes), jnp.float32),
-            peaks,
-            scales,
-            jnp.asarray(whitening, jnp.float32),
-            *expanded(model, peaks, scales, of_prior),
-            jnp.stack(pools),
-            self.prior_share,
+            *(jnp.asarray(one, jnp.float32)[None] for one in arrays), prior_share=self.prior_share
         )
+
+
+def _lower(precisions: Float[np.ndarray, "modes dim dim"]) -> Float[np.ndarray, "modes dim dim"]:
+    """Cholesky factors of precisions that single precision may have rounded to indefinite ones.
+
+    Raises:
+        DivergenceError: one is far from positive definite.
+    """
+    largest = np.max(np.diagonal(precisions, axis1=-2, axis2=-1), axis=-1)[:, None, None]
+    for share in _ROUNDING:
+        with suppress(np.linalg.LinAlgError):
+            # Any width is allowed: a proposal that is too narrow only has fewer effective samples.
+            return np.linalg.cholesky(precisions + share * largest * np.eye(precisions.shape[-1]))
+    raise DivergenceError(
+        "The curvature of log p(x, z) at a peak is not positive definite. Check the model's "
+        "parameters."
+    )
 
 
 @eqx.filter_jit
 def expanded(
     model: WithPrior,
-    means: Float[Array, "images modes dim"],
-    factors: Float[Array, "images modes dim dim"],
-    precisions: Float[Array, "images modes dim dim"],
-) -> tuple[Float[Array, "images modes dim"], Float[Array, "images modes dim dim"]]:
+    means: Float[Array, "modes dim"],
+    factors: Float[Array, "modes dim dim"],
+    precisions: Float[Array, "modes dim dim"],
+) -> tuple[Float[Array, "modes dim"], Float[Array, "modes dim dim"]]:
     """Slope b and curvature B of log p(z), from minus its second derivative at each mean."""
-    flat = means.reshape(-1, means.shape[-1])
-    slopes = jax.grad(lambda z: jnp.sum(model.log_prior(z)))(flat).reshape(means.shape)
-    half = jnp.einsum("imde,imef->imdf", precisions, factors, precision=_HIGHEST)
+    slopes = jax.grad(lambda z: jnp.sum(model.log_prior(z)))(means)
+    half = jnp.matmul(precisions, factors, precision=_HIGHEST)
     return (
-        jnp.einsum("imed,ime->imd", factors, slopes, precision=_HIGHEST),
-        jnp.einsum("imed,imef->imdf", factors, half, precision=_HIGHEST),
+        jnp.einsum("med,me->md", factors, slopes, precision=_HIGHEST),
+        jnp.einsum("med,mef->mdf", factors, half, precision=_HIGHEST),
     )
 
 
 def images_at_once(n_modes: int, dim: int) -> int:
-    """For how many images proposals fit into a gigabyte or two."""
-    return int(np.clip(_AT_ONCE // (4 * n_modes * dim**2), 1, 50))
+    """For how many images proposals take a gigabyte or two, found and kept."""
+    return int(np.clip(_AT_ONCE // (8 * n_modes * dim**2), 1, 50))

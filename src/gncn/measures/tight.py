@@ -55,7 +55,7 @@ class Tight(PriorMeasure):
         description="Importance samples for each of these images.",
     )
     n_temperatures: int = Field(
-        default=24, ge=1, le=MOST_ANNEALED, description="Temperatures of annealing."
+        default=24, ge=2, le=MOST_ANNEALED, description="Temperatures of annealing."
     )
     n_chains: int = Field(
         default=4, ge=1, le=MOST_ANNEALED, description="Chains of annealing for each image."
@@ -72,7 +72,7 @@ class Tight(PriorMeasure):
     note = (
         "A lower bound on average, too, but it starts from Gaussians at the peaks of each "
         "image's posterior. On images that the model simulated itself it is also bounded from "
-        "above: the gap says how far off it can be."
+        "above: on average over such images it is off by no more than the gap."
     )
     columns = (
         likelihood_column("_tight", "log p(x), annealed", path=("tight", "mean"), ranked=False),
@@ -94,13 +94,13 @@ class Tight(PriorMeasure):
             # would have.
             return jax.random.fold_in(subject.key(number), first)
 
-        def propose(x: Shaped[np.ndarray, "images pixels"], number: int) -> Proposal:
+        def propose(x: Shaped[np.ndarray, "images pixels"]) -> Proposal:
             # The model's own code is one of the places from which peaks are searched.
-            return proposer(x, subject.model.encode_layers(x)[-1], number)
+            return proposer(x, subject.model.encode_layers(x)[-1])
 
         def estimate(rows: Int[np.ndarray, " rows"]) -> dict[str, Any]:
             x, first = images[rows], int(rows[0])
-            proposal = propose(x, first)
+            proposal = propose(x)
             weighed = importance_log_likelihood(
                 model, proposal, x, key=key(8, first), n_samples=self.importance_samples
             )
@@ -120,8 +120,7 @@ class Tight(PriorMeasure):
 
         def check(rows: Int[np.ndarray, " rows"]) -> dict[str, Any]:
             first = int(rows[0])
-            # Numbered after the real images, so no two images share a draw.
-            proposal = propose(x[rows], len(images) + first)
+            proposal = propose(x[rows])
             both = bracket(
                 model,
                 x[rows],
@@ -163,6 +162,9 @@ class Tight(PriorMeasure):
                 "lower": float(bounds["lower"].mean()),
                 "upper": float(bounds["upper"].mean()),
                 "gap": float(gaps.mean()),
+                "gap_error": float(gaps.std(ddof=1) / np.sqrt(len(gaps)))
+                if len(gaps) > 1
+                else None,
                 "gaps": _distribution(gaps),
             },
             "note": self.note,
@@ -212,13 +214,13 @@ def _in_parts(
 
 def _estimated(estimate: WeightedEstimate) -> dict[str, Any]:
     """Numbers of an estimate; its sampling error is of the mean over images."""
-    error = estimate.sampling_error
+    # Of the mean over images, whose estimates are independent.
+    error = float(np.sqrt(np.sum(estimate.sampling_error**2)) / len(estimate.values))
     return {
         "n_samples": estimate.n_samples,
         "mean": estimate.mean,
         "standard_error": estimate.standard_error,
-        # Of the mean over images, whose estimates are independent.
-        "sampling_error": float(np.sqrt(np.sum(error**2)) / len(error)),
+        "sampling_error": error if np.isfinite(error) else None,  # one sample tells nothing
         "effective_sample_size": float(np.mean(estimate.effective_sample_size)),
         "per_image": _rounded(estimate.values),
     }

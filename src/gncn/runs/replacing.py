@@ -121,9 +121,13 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _remove_empty(path: Path) -> None:
-    below = (f for name in FOLDERS for f in (path / name, *(path / name).rglob("*")))
+    sweep(path)  # what a kill left unfinished belongs to no run
+    tops = [path / name for name in FOLDERS if not (path / name).is_symlink()]
+    below = (found for top in tops for found in (top, *top.rglob("*")))
+    # What a link leads to is somebody else's.
+    folders = [found for found in below if found.is_dir() and not found.is_symlink()]
     # Deepest first, so that folders are empty when their parents are looked at.
-    for folder in sorted(filter(Path.is_dir, below), reverse=True):
-        sweep(folder)  # what a kill left unfinished belongs to no run
+    for folder in sorted(folders, reverse=True):
+        sweep(folder)
         if not any(folder.iterdir()):
             folder.rmdir()

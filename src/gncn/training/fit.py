@@ -48,7 +48,7 @@ from gncn.training.epochs import (
     unstack,
 )
 from gncn.training.examples import examples_of, on_device
-from gncn.training.history import EpochRecord, ErrorName
+from gncn.training.history import EpochRecord, ErrorName, refuse_long_history
 from gncn.training.progress import Fit, Interrupted, M, Progress
 
 COPIES = 4
@@ -191,6 +191,7 @@ def _fit(
     where, partial, keeper = checkpoints if resume_from is None else resume_from, None, None
     states: list[Any] | None = None
     if where is not None:
+        refuse_long_history(plan.n_epochs, len(models), epochs.n_layers)
         where = where if isinstance(where, Checkpoints) else Checkpoints(where)
         keeper = Keeper(where, identify(models, seeds, configs, data), told)
         if resume_from is not None:
@@ -252,6 +253,8 @@ class _Epochs:
         self.validation = examples_of(data.validation) if validated else None
         self.test = examples_of(data.test)
         self.n_pixels, self.callbacks = data.n_pixels, callbacks
+        # A baseline has two hidden layers between the pixels and the code or the classes.
+        self.n_layers = len(models[0].circuit.sizes) if hasattr(models[0], "circuit") else 4
         self.monitored: Monitored = kind.monitored(models[0])
         self.error_name: ErrorName = kind.error_name(models[0])
 

@@ -11,11 +11,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gncn.base.errors import RunError, shortened
+from gncn.base.errors import ConfigError, RunError, shortened
 from gncn.base.files import read_bytes, write_atomic
 
 MAX_BYTES = 1 << 26
-"""The largest history: 100,000 epochs of one network."""
+"""The largest history: some 80,000 epochs of a network of three layers."""
 MAX_LINE_BYTES = 1 << 20
 """The largest record: a thousand layers take 120 kB."""
 
@@ -65,6 +65,45 @@ class EpochRecord(BaseModel):
     def held_out(self) -> SplitRecord:
         """Of images that the model has not learned from and choices may use; else `train`."""
         return self.train if self.validation is None else self.validation
+
+
+def refuse_long_history(n_epochs: int, n_trials: int, n_layers: int) -> None:
+    """Refuse a training whose history could not be read again.
+
+    Args:
+        n_epochs: passes over the images.
+        n_trials: models that are trained at once.
+        n_layers: layers of a model, the pixels included.
+
+    Raises:
+        ConfigError: says how many epochs are possible.
+    """
+    # Nothing is longer as text, so no record will be.
+    value = -1.2345678901234567e-300
+    split = SplitRecord(
+        error=value,
+        discrepancy=value,
+        layer_discrepancy=(value,) * n_layers,
+        sparsity=(value,) * n_layers,
+        n_steps=value,
+    )
+    longest = EpochRecord(
+        trial=1_000_000,
+        epoch=1_000_000,
+        error_name="negative_log_likelihood",
+        seconds=value,
+        kept=False,
+        train=split,
+        validation=split,
+        test=split,
+    )
+    most = MAX_BYTES // len(history_lines([longest])) // n_trials
+    if n_epochs > most:
+        raise ConfigError(
+            f"A training that is kept in files has at most {most:,} epochs, with these layers and "
+            f"{n_trials:,} trial{'s' * (n_trials > 1)}; received training.n_epochs={n_epochs:,}. "
+            f"Lower it{', or train fewer trials at once' * (n_trials > 1)}."
+        )
 
 
 def history_lines(history: Sequence[EpochRecord]) -> bytes:
