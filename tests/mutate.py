@@ -105,6 +105,7 @@ TESTS = {
         "training/test_incremental",
         "baselines/test_objectives",
     ],
+    "training/history": ["training/test_checkpoints"],
     "training/fit": ["test_training", "test_both", "test_runs", "training/test_checkpoints"],
     "training/": ["test_training", "training/test_incremental"],
 }
@@ -333,7 +334,13 @@ MUTANTS = [
         "evidence = 0 * widths",
     ),
     ("evaluation/peaks.py", "+ jnp.arange(len(self.draws)) % n_tries", ""),
-    ("evaluation/peaks.py", "height - 1e6 * same", "height"),
+    ("evaluation/peaks.py", "mass - 1e6 * same", "mass"),
+    ("evaluation/peaks.py", "joint - 0.5 * volume", "joint"),
+    ("evaluation/peaks.py", "jnp.where(jnp.isnan(one), -jnp.inf, one)", "one"),
+    ("evaluation/peaks.py", "jnp.sum(white * away, axis=1)", "jnp.mean(away * away, axis=1)"),
+    ("evaluation/peaks.py", "lax.top_k(rest, most // 2)", "lax.top_k(height, most // 2)"),
+    ("evaluation/likelihood.py", " * self.n_samples / (self.n_samples - 1)", ""),
+    ("evaluation/proposals.py", "np.sqrt(_WIDER / self.dim)", "0.1"),
     ("evaluation/peaks.py", "- 0.5 * jnp.sum(places**2, -1)", ""),
     (
         "evaluation/proposals.py",
@@ -474,6 +481,10 @@ MUTANTS = [
     ),
     ("runs/replacing.py", "    recover(path)\n    links", "    links"),
     ("runs/replacing.py", "if one.is_symlink() and one.is_dir()", "if False"),
+    ("runs/replacing.py", "found.is_dir() and not found.is_symlink()", "found.is_dir()"),
+    ("runs/replacing.py", "if not (path / name).is_symlink()", ""),
+    ("training/history.py", "// n_trials", ""),
+    ("training/history.py", "layer_discrepancy=(value,) * n_layers", "layer_discrepancy=()"),
     ("training/checkpoints.py", "network=network, learner=learner)", "learner=learner)"),
     (
         "training/checkpoints.py",
