@@ -426,6 +426,17 @@ def test_a_kill_while_a_file_is_written_leaves_nothing_among_the_run_put_back(
     assert content(path) == before | {kept: b"kept"}
 
 
+def test_a_run_that_is_interrupted_in_its_first_epoch_leaves_what_was_there(tmp_path, data):
+    path = tmp_path / "run"
+    said = RunFolder.create(path, CONFIG, data, overwrite=False).interrupt()
+    assert said == "the first epoch had not ended, so there is nothing to keep."
+    assert not path.exists()
+    before = content(train(path, data).path)
+    said = RunFolder.create(path, CONFIG, data, overwrite=True).interrupt()
+    assert said.endswith(f"nothing to keep. The run that {path} held is back.")
+    assert content(path) == before
+
+
 @pytest.mark.parametrize("link", ["tensorboard/a/b", "figures"])
 def test_what_a_link_leads_to_is_left_alone(tmp_path, data, link):
     path, foreign = tmp_path / "run", tmp_path / "foreign"

@@ -207,20 +207,28 @@ def test_the_same_training_may_begin_again_where_its_checkpoints_are(tmp_path):
 def test_a_history_that_could_not_be_read_again_is_refused_before_the_first_epoch(
     tmp_path, n_trials
 ):
-    seeds, seen = tuple(range(n_trials)), Killer(epoch=1)
-    with pytest.raises(ConfigError, match=r"at most [\d,]+ epochs") as refused:
+    seeds = tuple(range(n_trials))
+    with pytest.raises(ConfigError, match=r"less than [\d,]+ epochs") as refused:
         train(tmp_path, seeds=seeds, n_epochs=1_000_000)
     assert not [*tmp_path.iterdir()]
-    # What is kept in no file has no such bound.
-    with pytest.raises(Killed):
-        train(seeds=seeds, n_epochs=1_000_000, callbacks=[seen])
-    most = int(re.search(r"at most ([\d,]+)", str(refused.value))[1].replace(",", ""))
-    with pytest.raises(ConfigError, match=f"received training.n_epochs={most + 1:,}"):
-        train(tmp_path, seeds=seeds, n_epochs=most + 1)
-    whole = train(tmp_path, seeds=seeds, n_epochs=1)
-    lines = history_lines(whole.history)
-    # The longest numbers have a few digits more than usual ones.
-    assert 0.6 * MAX_BYTES < most * len(lines) < MAX_BYTES
+    # What is kept in no file has no such bound, and with patience the number is only the most.
+    for folder, options in ((None, {}), (tmp_path / "patient", {"patience": 1})):
+        with pytest.raises(Killed):
+            train(folder, seeds=seeds, n_epochs=1_000_000, callbacks=[Killer(1)], **options)
+    least = int(re.search(r"less than ([\d,]+)", str(refused.value))[1].replace(",", ""))
+    with pytest.raises(ConfigError, match=f"received training.n_epochs={least:,}"):
+        train(tmp_path, seeds=seeds, n_epochs=least)
+    lines = history_lines(train(tmp_path, seeds=seeds, n_epochs=1).history)
+    # Only what could surely not be read is refused.
+    assert MAX_BYTES < least * len(lines) < 2.5 * MAX_BYTES
+
+
+def test_a_training_ends_before_its_history_is_too_long(tmp_path, monkeypatch):
+    whole = train(n_epochs=2)
+    monkeypatch.setattr("gncn.training.history.MAX_BYTES", len(history_lines(whole.history)) + 9)
+    with pytest.raises(RunError, match="has 3 records, which is more than .* fewer epochs than 3"):
+        train(tmp_path, n_epochs=3)
+    same(train(tmp_path, n_epochs=2, resume=True), whole)
 
 
 @pytest.mark.slow

@@ -100,7 +100,8 @@ class Annealing:
 class AnnealedEstimate(WeightedEstimate):
     """Bounds of log p(x) in nats, on average; `acceptance` is the share of transitions accepted.
 
-    With one temperature there are no transitions, and the share is NaN.
+    With one temperature there are no transitions, and the share is NaN.  Chains that go back from
+    one code are not independent, so `sampling_error` of an upper bound is only a part of its error.
     """
 
     acceptance: Float[np.ndarray, " images"]

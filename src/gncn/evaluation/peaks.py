@@ -8,9 +8,9 @@ in every component, from the component's sample that predicts the image best.  A
 climbed as it is, from samples that predict the image well.  The code that the model itself gives
 the image takes the place of one of these samples.
 
-What counts is a peak's mass: its height times its volume (Laplace's approximation).  Volumes cost
-a decoder's Jacobian each, so only candidates have one: the highest climbs by two measures between
-which the mass lies (`candidates`).  Climbs that ended at one peak count as one.
+A peak counts by its mass: its height times its volume (Laplace's approximation).  Volumes cost a
+decoder's Jacobian each, so only some climbs become candidates.  A candidate is polished by
+Newton's steps up log p(x, z), and claims all other climbs that lead to its peak.
 """
 
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from gncn.evaluation.mixture import Mixture
@@ -29,8 +30,12 @@ _N_STEPS = 150
 _LEARNING_RATE = 0.1
 _N_STARTS = 64  # for each image; one for each component, if these are more
 _DRAWS = 4000  # prior samples among which starts are searched, and which tell the prior's widths
-_CANDIDATES = 4  # times as many climbs as peaks are wanted have their mass computed
-_SAME = 1.0  # squared distance, in widths of the posterior, below which two climbs have one peak
+_CANDIDATES = 3  # times as many candidates as peaks that are wanted
+_N_POLISH = 5  # Newton's steps from the end of a climb
+_SAME = 1.0  # squared distance, in widths of the posterior, below which two places are one peak
+_ROUNDING = (1e-6, 1e-3)  # of the largest number on a matrix's diagonal, added to all of them
+
+_HIGHEST = lax.Precision.HIGHEST
 
 Places = Float[Array, "images tries pieces dim"]
 """Codes in units of their pieces' Gaussians: z = μ_k + F_k v."""
@@ -134,7 +139,7 @@ class Search(eqx.Module):
 
 
 class Peaks(NamedTuple):
-    """Peaks of the posteriors of some images.
+    """Peaks of the posteriors of some images, or of one image without the first axis.
 
     Attributes:
         codes: where they are.
@@ -143,20 +148,46 @@ class Peaks(NamedTuple):
         of_prior: the same of log p(z); see `curvatures`.
     """
 
-    codes: Float[Array, "images n dim"]
-    heights: Float[Array, "images n"]
-    of_pixels: Float[Array, "images n dim dim"]
-    of_prior: Float[Array, "images n dim dim"]
+    codes: Float[Array, "*images n dim"]
+    heights: Float[Array, "*images n"]
+    of_pixels: Float[Array, "*images n dim dim"]
+    of_prior: Float[Array, "*images n dim dim"]
+
+
+class Candidate(NamedTuple):
+    """A place, log p(x, z), both parts of P = −∂²log p(x, z), and L with P = L L^T."""
+
+    code: Float[Array, "*n dim"]
+    height: Float[Array, "*n"]
+    of_pixels: Float[Array, "*n dim dim"]
+    of_prior: Float[Array, "*n dim dim"]
+    lower: Float[Array, "*n dim dim"]
+
+
+class Climbs(NamedTuple):
+    """Where the climbs of one image ended.
+
+    Attributes:
+        codes: the places.
+        height: see `Search.height`.
+        joint: log p(x, z).
+        slopes: its gradient.
+    """
+
+    codes: Float[Array, "climbs dim"]
+    height: Float[Array, " climbs"]
+    joint: Float[Array, " climbs"]
+    slopes: Float[Array, "climbs dim"]
 
 
 @eqx.filter_jit
 def find_peaks(
     search: Search, x: Float[Array, "images pixels"], codes: Float[Array, "images dim"], n: int
 ) -> Peaks:
-    """The `n` peaks of largest mass of each image.
+    """The `n` peaks of largest mass of each image, of those that are found.
 
     Adam climbs, with a rate that decays to 0.  A climb that leaves the finite numbers is left out
-    unless all do.
+    unless all do.  If there are fewer peaks than `n`, some are taken again.
 
     Args:
         search: the model, and where to begin.
@@ -175,69 +206,98 @@ def find_peaks(
 
     start = search.starts(x, codes)
     (places, _), _ = lax.scan(step, (start, optimiser.init(start)), None, length=_N_STEPS)
-    reached = search.codes(places).reshape(len(x), search.n_climbs, -1)
-    height = search.height(x, places).reshape(len(x), -1)
+    reached = search.codes(places).reshape(-1, places.shape[-1])
     repeated = jnp.repeat(x, search.n_climbs, axis=0)
-    joint = search.model.log_joint(repeated, reached.reshape(len(repeated), -1))
-    found = candidates(reached, height, joint.reshape(height.shape), n)
-    # Image by image, since each candidate has two matrices.
-    return lax.map(lambda one: distinct(search, one[0], one[1], n), found)
 
+    def total(z: Float[Array, "climbs dim"]) -> tuple[Float[Array, ""], Float[Array, " climbs"]]:
+        joint = search.model.log_joint(repeated, z)
+        return jnp.sum(joint), joint
 
-def candidates(
-    codes: Float[Array, "images climbs dim"],
-    height: Float[Array, "images climbs"],
-    joint: Float[Array, "images climbs"],
-    n: int,
-) -> tuple[Float[Array, "images most dim"], Float[Array, "images most"]]:
-    """The climbs among which the `n` peaks of largest mass are sought, and log p(x, z) there.
-
-    Half of them have the largest density in units of their pieces, the other half the largest
-    log p(x, z).  The mass is the first where pixels say little about a code, since the posterior is
-    then as wide as the prior.  It is the second, up to a factor, where pixels say all.
-    """
-    height, joint = (jnp.where(jnp.isnan(one), -jnp.inf, one) for one in (height, joint))
-    most = min(_CANDIDATES * n, height.shape[1])
-    first = lax.top_k(height, most - most // 2)[1]
-    # What one half has is not taken again by the other.
-    rest = jnp.where(_among(first, height.shape[1]), -jnp.inf, joint)
-    chosen = jnp.concatenate([first, lax.top_k(rest, most // 2)[1]], axis=1)
-    return (
-        jnp.take_along_axis(codes, chosen[:, :, None], axis=1),
-        jnp.take_along_axis(joint, chosen, axis=1),
+    (_, joint), slopes = jax.value_and_grad(total, has_aux=True)(reached)
+    ends = jax.tree.map(
+        lambda one: one.reshape(len(x), search.n_climbs, *one.shape[1:]),
+        Climbs(reached, search.height(x, places).reshape(-1), joint, slopes),
     )
+    # Image by image, since each candidate has three matrices.
+    return lax.map(lambda one: heaviest(search, one[0], one[1], n), (x, ends))
 
 
-def _among(chosen: Int[Array, "images few"], n: int) -> Bool[Array, "images n"]:
-    """Whether each of `n` numbers is among those chosen."""
-    return jnp.any(chosen[:, :, None] == jnp.arange(n)[None, None], axis=1)
+def heaviest(search: Search, x: Float[Array, " pixels"], ends: Climbs, n: int) -> Peaks:
+    """The `n` peaks of largest mass of one image.
 
-
-def distinct(
-    search: Search, codes: Float[Array, "most dim"], joint: Float[Array, " most"], n: int
-) -> Peaks:
-    """The `n` candidates of one image of largest mass; one of each peak that several reached.
-
-    Two have reached one peak if they are less than a width of its Gaussian apart.  If there are
-    fewer peaks than `n`, some are taken again.
+    Candidates are taken one after the other, by turns the highest place as `Search.height` has it
+    and the highest log p(x, z).  Neither is the mass: the first is too kind to peaks that are
+    narrower than their pieces, the second to narrow peaks of whatever piece.
     """
-    # One code after the other: each Jacobian has pixels x dim numbers.
-    of_pixels, of_prior = lax.map(lambda code: curvatures(search, code), codes)
-    sign, volume = jnp.linalg.slogdet(of_pixels + of_prior)
-    # Rounding can leave a determinant that is not positive; such a peak comes last.
-    mass = jnp.where(sign > 0, joint - 0.5 * volume, -jnp.inf)
-    mass = jnp.where(jnp.isnan(mass), -jnp.inf, mass)
+    height, joint = (jnp.where(jnp.isnan(one), -jnp.inf, one) for one in ends[1:3])
+
+    def claim(
+        free: Bool[Array, " climbs"], number: Int[Array, ""]
+    ) -> tuple[Bool[Array, " climbs"], tuple[Candidate, Float[Array, ""]]]:
+        measure = jnp.where(free, jnp.where(number % 2 == 0, height, joint), -jnp.inf)
+        best = jnp.argmax(measure)
+        found = polished(search, x, ends.codes[best])
+        # Near a peak z* the gradient is −P (z − z*), however far a climb still had to go.  So the
+        # sum of the two is 0 at all places from which Newton's step leads there.
+        bent = found.of_pixels + found.of_prior
+        rest = ends.slopes + jnp.matmul(ends.codes - found.code[None], bent, precision=_HIGHEST)
+        away = jnp.sum(solve_triangular(found.lower, rest.T, lower=True) ** 2, axis=0)
+        mass = found.height - jnp.sum(jnp.log(jnp.diagonal(found.lower)))
+        # Where no climb is left, the candidate is one that was there before.
+        mass = jnp.where(jnp.isfinite(measure[best]) & jnp.isfinite(mass), mass, -jnp.inf)
+        return free & (away >= _SAME) & (jnp.arange(len(free)) != best), (found, mass)
+
+    n_candidates = min(_CANDIDATES * n, len(joint))
+    free = jnp.ones(len(joint), bool)
+    found, mass = lax.scan(claim, free, jnp.arange(n_candidates))[1]
 
     def choose(mass: Float[Array, " most"], _: None) -> tuple[Float[Array, " most"], Array]:
         best = jnp.argmax(mass)
-        away = codes - codes[best][None]
-        white = away @ (of_pixels[best] + of_prior[best])
-        same = jnp.sum(white * away, axis=1) < _SAME
+        # Two candidates may have been polished to one peak.
+        white = (found.code - found.code[best][None]) @ found.lower[best]
+        same = jnp.sum(white**2, axis=1) < _SAME
         # Far below all others, but in the same order.
         return mass - 1e6 * same, best
 
     rows = lax.scan(choose, mass, None, length=n)[1]
-    return Peaks(codes[rows], joint[rows], of_pixels[rows], of_prior[rows])
+    return Peaks(*(one[rows] for one in found[:4]))
+
+
+def polished(search: Search, x: Float[Array, " pixels"], code: Float[Array, " dim"]) -> Candidate:
+    """The peak near a place, by Newton's steps that are taken only if log p(x, z) rises."""
+    begun = candidate(search, x, code)
+
+    def joint(z: Float[Array, " dim"]) -> Float[Array, ""]:
+        return search.model.log_joint(x[None], z[None])[0]
+
+    def step(
+        carry: tuple[Float[Array, " dim"], Float[Array, ""], Float[Array, ""]], _: None
+    ) -> tuple[tuple[Float[Array, " dim"], Float[Array, ""], Float[Array, ""]], None]:
+        code, height, size = carry
+        # One P serves all steps: its Jacobian costs far more than a gradient.
+        new = code + size * cho_solve((begun.lower, True), jax.grad(joint)(code))
+        reached = joint(new)
+        higher = reached > height
+        kept = jnp.where(higher, new, code), jnp.where(higher, reached, height)
+        return (*kept, jnp.where(higher, size, 0.5 * size)), None
+
+    start = code, begun.height, jnp.ones(())
+    return candidate(search, x, lax.scan(step, start, None, length=_N_POLISH)[0][0])
+
+
+def candidate(search: Search, x: Float[Array, " pixels"], code: Float[Array, " dim"]) -> Candidate:
+    """Height and curvature at a place."""
+    of_pixels, of_prior = curvatures(search, code)
+    bent = of_pixels + of_prior
+    eye = jnp.max(jnp.diagonal(bent)) * jnp.eye(len(code))
+    # Rounding may leave a matrix that is not positive definite; the factor is then NaN.
+    usual, more = (
+        lambda share=share: jnp.linalg.cholesky(bent + share * eye) for share in _ROUNDING
+    )
+    lower = usual()
+    lower = lax.cond(jnp.isnan(lower).any(), more, lambda: lower)
+    height = search.model.log_joint(x[None], code[None])[0]
+    return Candidate(code, height, of_pixels, of_prior, lower)
 
 
 def curvatures(

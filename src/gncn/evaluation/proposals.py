@@ -12,8 +12,6 @@ The share a of prior samples bounds the weights: p(x, z) / q(z|x) ≤ p(x|z) / a
 height and width its weight w_m (Laplace's approximation).
 """
 
-from contextlib import suppress
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -35,11 +33,11 @@ from gncn.evaluation.protocols import Codes, CodeSampler, Images, WithPrior
 _WIDER = 0.2  # nats that inflation may cost: in many dimensions even 1.1 takes several
 _EVEN = 0.2  # of the weight is shared out evenly, since Laplace's approximation can be wrong
 _AT_ONCE = 1 << 28  # numbers of proposals' matrices held at once
-_ROUNDING = (1e-6, 1e-5, 1e-4, 1e-3)  # what is added to a matrix that rounding made indefinite
+_ROUNDING = 1e-6  # of a matrix's largest number: less than this is rounding in single precision
 _HIGHEST = lax.Precision.HIGHEST
 
-MOST_MODES = 1000
-"""The most Gaussians of a proposal."""
+MOST_MODES = 64
+"""The most Gaussians of a proposal: from no fewer places peaks are searched."""
 
 
 class Proposal(eqx.Module):
@@ -168,7 +166,7 @@ class Proposer(eqx.Module):
             what it stands for, rather than narrower; by default 1 + √(0.2 / dim).
 
     Raises:
-        ConfigError: a number is not allowed, or more Gaussians are wanted than peaks can be found.
+        ConfigError: a number is not allowed, or the Gaussians of an image don't fit into memory.
     """
 
     search: Search
@@ -191,12 +189,7 @@ class Proposer(eqx.Module):
                 f"prior_share must be at least 0 and below 1; received {prior_share!r}."
             )
         self.search = Search(model, key)
-        if n_modes > self.search.n_climbs:
-            raise ConfigError(
-                f"n_modes={n_modes} is more than the {self.search.n_climbs} places from which "
-                "peaks are searched. Lower it."
-            )
-        # The Gaussians of one image, in the arrays of which most are held at once.
+        # Of one image's Gaussians, where most arrays are held at once.
         n_bytes = 80 * n_modes * self.dim**2
         refuse_too_large(f"n_modes={n_modes} with codes of {self.dim}", n_bytes, "Lower n_modes.")
         if inflation is None:
@@ -245,7 +238,7 @@ class Proposer(eqx.Module):
                 "parameters."
             )
         # Σ⁻¹ = L L^T, so A = L^T whitens; wider Gaussians by `inflation` whiten less.
-        whitening = np.swapaxes(_lower(precisions), -1, -2) / self.inflation
+        whitening = np.stack([_lower(one).T for one in precisions]) / self.inflation
         # `inv` leaves rounding below the diagonal.
         factors = np.triu(np.linalg.inv(whitening))
         widths = np.sum(np.log(np.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
@@ -263,21 +256,15 @@ class Proposer(eqx.Module):
         )
 
 
-def _lower(precisions: Float[np.ndarray, "modes dim dim"]) -> Float[np.ndarray, "modes dim dim"]:
-    """Cholesky factors of precisions that single precision may have rounded to indefinite ones.
-
-    Raises:
-        DivergenceError: one is far from positive definite.
-    """
-    largest = np.max(np.diagonal(precisions, axis1=-2, axis2=-1), axis=-1)[:, None, None]
-    for share in _ROUNDING:
-        with suppress(np.linalg.LinAlgError):
-            # Any width is allowed: a proposal that is too narrow only has fewer effective samples.
-            return np.linalg.cholesky(precisions + share * largest * np.eye(precisions.shape[-1]))
-    raise DivergenceError(
-        "The curvature of log p(x, z) at a peak is not positive definite. Check the model's "
-        "parameters."
-    )
+def _lower(precision: Float[np.ndarray, "dim dim"]) -> Float[np.ndarray, "dim dim"]:
+    """The Cholesky factor of a precision, which single precision may have made indefinite."""
+    floor = _ROUNDING * np.max(np.abs(precision))
+    try:
+        return np.linalg.cholesky(precision + floor * np.eye(len(precision)))
+    except np.linalg.LinAlgError:
+        # Wide rather than narrow, where nothing is known.
+        values, vectors = np.linalg.eigh(precision)
+        return np.linalg.cholesky((vectors * np.maximum(values, floor)[None, :]) @ vectors.T)
 
 
 @eqx.filter_jit

@@ -71,8 +71,8 @@ class Tight(PriorMeasure):
     needs_density = True
     note = (
         "A lower bound on average, too, but it starts from Gaussians at the peaks of each "
-        "image's posterior. On images that the model simulated itself it is also bounded from "
-        "above: on average over such images it is off by no more than the gap."
+        "image's posterior. Images that the model simulated itself have an upper bound, too. On "
+        "average over such images, the estimate is off by no more than the gap."
     )
     columns = (
         likelihood_column("_tight", "log p(x), annealed", path=("tight", "mean"), ranked=False),

@@ -121,10 +121,10 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _remove_empty(path: Path) -> None:
-    sweep(path)  # what a kill left unfinished belongs to no run
+    sweep(path)  # unfinished files of killed processes belong to no run
     tops = [path / name for name in FOLDERS if not (path / name).is_symlink()]
     below = (found for top in tops for found in (top, *top.rglob("*")))
-    # What a link leads to is somebody else's.
+    # Folders behind links are somebody else's.
     folders = [found for found in below if found.is_dir() and not found.is_symlink()]
     # Deepest first, so that folders are empty when their parents are looked at.
     for folder in sorted(folders, reverse=True):

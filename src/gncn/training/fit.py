@@ -191,7 +191,8 @@ def _fit(
     where, partial, keeper = checkpoints if resume_from is None else resume_from, None, None
     states: list[Any] | None = None
     if where is not None:
-        refuse_long_history(plan.n_epochs, len(models), epochs.n_layers)
+        if plan.patience is None:  # with patience, the number of epochs is only the most
+            refuse_long_history(plan.n_epochs, len(models), epochs.n_layers)
         where = where if isinstance(where, Checkpoints) else Checkpoints(where)
         keeper = Keeper(where, identify(models, seeds, configs, data), told)
         if resume_from is not None:

@@ -68,7 +68,7 @@ class EpochRecord(BaseModel):
 
 
 def refuse_long_history(n_epochs: int, n_trials: int, n_layers: int) -> None:
-    """Refuse a training whose history could not be read again.
+    """Refuse a training whose history surely could not be read again.
 
     Args:
         n_epochs: passes over the images.
@@ -78,37 +78,40 @@ def refuse_long_history(n_epochs: int, n_trials: int, n_layers: int) -> None:
     Raises:
         ConfigError: says how many epochs are possible.
     """
-    # Nothing is longer as text, so no record will be.
-    value = -1.2345678901234567e-300
+    value = 0.123456789  # shorter than nearly all numbers of a training are
     split = SplitRecord(
         error=value,
         discrepancy=value,
-        layer_discrepancy=(value,) * n_layers,
-        sparsity=(value,) * n_layers,
-        n_steps=value,
+        layer_discrepancy=(value,) * (n_layers - 1),
+        sparsity=(value,) * (n_layers - 1),
     )
-    longest = EpochRecord(
-        trial=1_000_000,
-        epoch=1_000_000,
-        error_name="negative_log_likelihood",
-        seconds=value,
-        kept=False,
-        train=split,
-        validation=split,
-        test=split,
+    short = EpochRecord(
+        trial=0, epoch=1, error_name="bce", seconds=value, train=split, validation=None, test=split
     )
-    most = MAX_BYTES // len(history_lines([longest])) // n_trials
+    most = MAX_BYTES // len(history_lines([short])) // n_trials
     if n_epochs > most:
         raise ConfigError(
-            f"A training that is kept in files has at most {most:,} epochs, with these layers and "
-            f"{n_trials:,} trial{'s' * (n_trials > 1)}; received training.n_epochs={n_epochs:,}. "
-            f"Lower it{', or train fewer trials at once' * (n_trials > 1)}."
+            f"A training that is kept in files has less than {most + 1:,} epochs, with these "
+            f"layers and {n_trials:,} trial{'s' * (n_trials > 1)}; received "
+            f"training.n_epochs={n_epochs:,}. Lower it"
+            f"{', or train fewer trials at once' * (n_trials > 1)}."
         )
 
 
 def history_lines(history: Sequence[EpochRecord]) -> bytes:
-    """The content of a history's file."""
-    return "".join(record.model_dump_json() + "\n" for record in history).encode()
+    """The content of a history's file.
+
+    Raises:
+        RunError: it is longer than what `read_history` reads.
+    """
+    content = "".join(record.model_dump_json() + "\n" for record in history).encode()
+    if len(content) > MAX_BYTES:
+        raise RunError(
+            f"The history has {len(history):,} records, which is more than a file of history may "
+            f"hold. What was kept one epoch earlier is whole; train for fewer epochs than "
+            f"{history[-1].epoch:,}."
+        )
+    return content
 
 
 def write_history(path: Path, history: Sequence[EpochRecord]) -> None:
