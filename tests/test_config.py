@@ -268,6 +268,7 @@ def test_an_option_is_called_as_it_was_written():
         ("training.n_epochs=-3", r"^training\.n_epochs: .*received -3"),
         ("training.n_epoch=3", r"^Unknown option 'n_epoch' for training\. Did you mean 'n_epochs'"),
         ("trainig.n_epochs=3", r"^Unknown option 'trainig' for a configuration\. Did you mean"),
+        ("n_epochs=3", r"^Unknown option 'n_epochs' .*Did you mean 'training\.n_epochs'\?"),
         ("settling=0.5", r"^settling must be a table of options; received 0\.5"),
         ("seed=-1", r"^seed: .*received -1"),
         ("settling.n_settle_steps=-1", r"^settling: .*received -1"),

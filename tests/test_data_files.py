@@ -400,6 +400,14 @@ class TestLoadDataset:
         with pytest.raises(AlteredFileError):
             load_dataset("kmnist", data_dir=tmp_path, allow_missing_train=True)
 
+    def test_a_file_of_another_kind_is_none(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "mine.txt").write_text("1 2 3", encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"'mine\.txt' is a file .*\.npy.*folder of pictures"):
+            load_dataset("mine.txt")
+        with pytest.raises(ConfigError, match="Unknown data set 'nnnn"):
+            load_dataset("n" * 10_000)
+
     @pytest.mark.parametrize(
         ("name", "options", "message"),
         [

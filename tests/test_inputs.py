@@ -620,6 +620,20 @@ def test_what_is_done_to_greys_is_said_once():
         gncn.from_arrays(X > 0.5)
 
 
+def test_an_estimator_says_that_it_binarises_values_beyond_0_and_1():
+    wide = np.linspace(-2, 16, 240).reshape(20, 12)
+    small = {"preset": "rae", "budget": 800, "n_epochs": 1}
+    with pytest.warns(arrays.Notice, match=r"Values from -2 to 16 are binarised at threshold=0\.5"):
+        gncn.RAE(**small).fit(wide)
+    arrays._said.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gncn.RAE(**small, threshold=8.0).fit(wide)
+        # A little beyond, as held-out values are after MinMaxScaler, is no mistake.
+        gncn.RAE(**small).fit((wide + 2) / 18).transform((wide + 1) / 18)
+        gncn.GNCN(sizes=(6,), likelihood="gaussian", n_epochs=1).fit(wide)
+
+
 AB = ("a", "b")
 LABELS = {
     "numbers": ([0, 2, 1], [0, 2, 1], None),

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 
 import gncn
 from budget import later
-from gncn.base.errors import ConfigError, DataError
+from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.estimators import estimator as module
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.protocols import WithPrior
@@ -286,6 +286,11 @@ def test_estimators_are_kept_as_plain_arrays(fitted, way):
         ours, theirs = (getattr(one, method)(IMAGES) for one in (fitted, again))
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(again.sample(5), fitted.sample(5))
+
+
+def test_an_estimator_that_is_saved_as_a_model_is_told_how(fitted, tmp_path):
+    with pytest.raises(RunError, match=r"GNCN is an estimator: save its model, gncn\.save\(estim"):
+        gncn.save(fitted, tmp_path)
 
 
 def test_a_fitted_model_is_saved_as_ever(fitted, tmp_path):

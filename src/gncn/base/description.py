@@ -76,6 +76,17 @@ class Part(Description):
     """A description that can be exchanged for others of its kind, by its name in a registry."""
 
 
+def _within(model: type[BaseModel]) -> list[str]:
+    """The options of a model's sections, as ``section.name``."""
+    sections = {name: field.annotation for name, field in model.model_fields.items()}
+    return [
+        f"{section}.{name}"
+        for section, kind in sections.items()
+        if isinstance(kind, type) and issubclass(kind, BaseModel)
+        for name in kind.model_fields
+    ]
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Say in plain words what pydantic found wrong: option, value received, values allowed."""
     lines, known = [], [*model.model_fields]
@@ -87,7 +98,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         received = quoted(problem.get("input"))
         match problem["type"]:
             case "extra_forbidden":
-                choices, close = ", ".join(map(repr, known)), did_you_mean(place, known)
+                choices = ", ".join(map(repr, known))
+                close = did_you_mean(place, [*known, *_within(model)])
                 lines.append(f"Unknown option {place!r} for {name}.{close} Options: {choices}.")
             case "missing":
                 lines.append(f"{name} needs the option {place!r}.")

@@ -34,7 +34,7 @@ def _option(name: str, option: Any) -> inspect.Parameter:
     kind = next((one for one in (bool, int, float) if one in (kind, *get_args(kind)[:1])), str)
     flag = f"--{name.removeprefix('n_').replace('_', '-')}"
     default = option.get_default()
-    shown = " ".join(map(str, default)) if several else str(default)
+    shown = " ".join(map(str, default)) if several else "" if default is None else str(default)
     note = f"Default: {shown}." if shown else ""
     text = [option.description or "", "May be repeated." if several else "", note]
     declared = f"{flag}/--no{flag[1:]}" if kind is bool else flag

@@ -113,8 +113,9 @@ class Preparation(Description):
         if any(((part > 0) & (part < self.white)).any() for part in parts):
             say_once(
                 "binarised",
-                f"{what} are greys: they are {self}. binarisation='none' keeps them, for a network "
-                "with likelihood='gaussian'; binarisation='threshold' says that this is meant.",
+                f"{what} are greys: they are {self}. binarisation='none' keeps them: a Bernoulli "
+                "output takes them as probabilities, a Gaussian one as they are. "
+                "binarisation='threshold' says that this is meant.",
             )
 
     def see(self, images: Raw, what: str, draws: np.random.Generator | None = None) -> Images:

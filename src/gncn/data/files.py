@@ -45,7 +45,7 @@ MAX_LINE = 1 << 24
 def is_path(name: str) -> bool:
     """Whether the name of data is a file's or a folder's path."""
     path_like = name.lower().endswith(SUFFIXES) or "/" in name or os.sep in name
-    return path_like or Path(name).is_dir()
+    return path_like or os.path.isdir(name)  # noqa: PTH112 (a name that is too long is none)
 
 
 def read_members(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Hashes are of the *content* of a file: the decompressed bytes of an idx file (mi
 differently; an ``.npz`` is turned into idx bytes first), and the whole file for a ``.mat``.
 """
 
+import os
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from gncn.base.errors import unknown_choice
+from gncn.base.errors import ConfigError, quoted, unknown_choice
+from gncn.data.files import SUFFIXES
 
 Part = Literal["train_images", "train_labels", "test_images", "test_labels", "all"]
 """The part of a data set that a file holds."""
@@ -96,6 +98,11 @@ def dataset_names() -> tuple[str, ...]:
 def dataset_info(name: str) -> DatasetInfo:
     """The facts about a data set; a `ConfigError` lists all names where this is none."""
     if name not in _DATASETS:
+        if os.path.isfile(name):  # noqa: PTH113 (a name that is too long is none)
+            raise ConfigError(
+                f"{quoted(name)} is a file of a kind that isn't read. Data may be "
+                f"{', '.join(SUFFIXES)} files or a folder of pictures."
+            )
         raise unknown_choice("data set", name, _DATASETS)
     return _DATASETS[name]
 

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from gncn.base.arrays import as_images, as_rows, plain, white_of
+from gncn.base.arrays import as_images, as_rows, plain, say_once, white_of
 from gncn.base.errors import ConfigError, DataError
 from gncn.base.progress import shown_progress
 from gncn.data import Dataset, Split, binarise
@@ -172,13 +172,32 @@ class Estimator(BaseEstimator):
 
     def _see(self, X: Any, config: Config | None = None, *, reset: bool = False) -> Images:
         """Images as the model of a configuration, by default the trained one, sees them."""
-        return self._pixels(self._checked(X, reset=reset), config or self.config_)
+        values, config = self._checked(X, reset=reset), config or self.config_
+        if reset and self.threshold == _OPTIONS["threshold"] and self._binary(config):
+            self._tell(values)
+        return self._pixels(values, config)
 
     def _pixels(self, values: Any, config: Config) -> Images:
         """Images as a model sees them: binary, unless its data are real numbers."""
-        if self._kind == "gncn" and not config.network.wiring().binary:
+        if not self._binary(config):
             return values
         return binarise(values, threshold=self.threshold)
+
+    def _binary(self, config: Config) -> bool:
+        """Whether a configuration's model is of binary images."""
+        return self._kind != "gncn" or config.network.wiring().binary
+
+    def _tell(self, values: Any) -> None:
+        """Say once that values which are no pixels from 0 to 1 are binarised all the same."""
+        least, most = float(np.nanmin(values)), float(np.nanmax(values))
+        if least < 0 or most > 1:
+            real = ", or choose likelihood='gaussian', which keeps them" * (self._kind == "gncn")
+            say_once(
+                "beyond",
+                f"Values from {least:g} to {most:g} are binarised at threshold={self.threshold}. "
+                "Scale them to 0..1, as scikit-learn's MinMaxScaler does, give another threshold"
+                f"{real}.",
+            )
 
     def _checked(self, X: Any, *, reset: bool = False, missing: bool = False) -> Any:
         """Images of any kind, as the whole library takes them, one a row.

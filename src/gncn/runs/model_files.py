@@ -128,6 +128,11 @@ def save(model: Any, folder: str | Path) -> Path:
     name = next((name for name, kind in _CLASSES.items() if type(model) is kind), None)
     if name is None:
         known = ", ".join(kind.__name__ for kind in _CLASSES.values())
+        if hasattr(model, "get_params"):  # an estimator
+            raise RunError(
+                f"A {type(model).__name__} is an estimator: save its model, "
+                "gncn.save(estimator.model_, folder), or keep the estimator with joblib."
+            )
         raise RunError(
             f"A {type(model).__name__} can't be saved; models that can be are of the classes "
             f"{known}."
