@@ -173,7 +173,7 @@ class Estimator(BaseEstimator):
     def _see(self, X: Any, config: Config | None = None, *, reset: bool = False) -> Images:
         """Images as the model of a configuration, by default the trained one, sees them."""
         values, config = self._checked(X, reset=reset), config or self.config_
-        if reset and self.threshold == _OPTIONS["threshold"] and self._binary(config):
+        if reset and self._binary(config):
             self._tell(values)
         return self._pixels(values, config)
 
@@ -195,8 +195,7 @@ class Estimator(BaseEstimator):
             say_once(
                 "beyond",
                 f"Values from {least:g} to {most:g} are binarised at threshold={self.threshold}. "
-                "Scale them to 0..1, as scikit-learn's MinMaxScaler does, give another threshold"
-                f"{real}.",
+                f"Scale them to 0..1, as scikit-learn's MinMaxScaler does{real}.",
             )
 
     def _checked(self, X: Any, *, reset: bool = False, missing: bool = False) -> Any:
