@@ -630,7 +630,7 @@ def test_an_estimator_says_that_it_binarises_values_beyond_0_and_1():
         warnings.simplefilter("error")
         # A little beyond, as held-out values are after MinMaxScaler, is no mistake.
         gncn.RAE(**small).fit((wide + 2) / 18).transform((wide + 1) / 18)
-        gncn.GNCN(sizes=(6,), likelihood="gaussian", n_epochs=1).fit(wide)
+        gncn.GNCN(sizes=(6,), group_size=3, likelihood="gaussian", n_epochs=1).fit(wide)
 
 
 AB = ("a", "b")
