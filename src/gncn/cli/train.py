@@ -60,7 +60,8 @@ def train(
         str | None,
         Option(
             help="Data set, or your own: a .npy, .npz, .csv or .parquet file, or a folder of PNG "
-            "or JPEG files (`data.name`); see `gncn data list`."
+            "or JPEG files (`data.name`); see `gncn data list`. Tables need polars, pandas or "
+            "pyarrow."
         ),
     ] = None,
     data_dir: DataDirOption = None,

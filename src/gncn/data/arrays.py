@@ -138,7 +138,8 @@ class Preparation(Description):
             kept = (
                 ""
                 if self.rule == "none"
-                else (", or keep them as real numbers for a Gaussian output: binarisation='none'")
+                else ", or keep them as real numbers: binarisation='none', likelihood='gaussian' "
+                "(as options: --set data.binarisation=none --set network.likelihood=gaussian)"
             )
             raise DataError(
                 f"{what} must lie within 0..max_value={self.white}; received values from {low} "
