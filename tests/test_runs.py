@@ -435,6 +435,13 @@ def test_a_run_that_is_interrupted_in_its_first_epoch_leaves_what_was_there(tmp_
     said = RunFolder.create(path, CONFIG, data, overwrite=True).interrupt()
     assert said.endswith(f"nothing to keep. The run that {path} held is back.")
     assert content(path) == before
+    within = tmp_path / "within"
+    made = RunFolder.create(within, CONFIG, data, overwrite=False)
+    (within / "checkpoints" / "000001").mkdir(parents=True)
+    (within / "checkpoints" / "000001" / "state.json").touch()
+    said = made.interrupt()
+    assert "a checkpoint within the first epoch" in said
+    assert f"`gncn train --resume {within}`" in said
 
 
 @pytest.mark.parametrize("link", ["tensorboard/a/b", "figures"])

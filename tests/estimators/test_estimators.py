@@ -490,3 +490,16 @@ def test_a_part_that_replaces_the_presets_takes_its_own_options_alone():
     assert (other.competition, other.band_width) == ("band", 3)
     assert not hasattr(other, "group_size")
     assert other.max_norm == before.max_norm
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": "a"}, r"threshold must lie within \(0, 1\]; received 'a'"),
+        ({"patience": 1, "validation_fraction": "a"}, "validation_fraction must .*received 'a'"),
+        ({"patience": 1, "validation_fraction": None}, "validation_fraction must .*received None"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_refused_by_name(options, message):
+    with pytest.raises(ConfigError, match=message):
+        gncn.RAE(budget=900, n_epochs=1, **options).fit(IMAGES)

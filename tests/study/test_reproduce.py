@@ -192,7 +192,10 @@ def test_variants_replace_presets_and_overlay_settings(place):
         (("[models.gvae]", "[models.gncn.on.mnist]\n[models.gvae]"), "names mnist, but"),
         (('split = "validation"', 'split = "train"'), "split"),
         (('name = "made"', 'name = "../made"'), "name"),
-        (("[models.gvae]", '[models."../gvae"]'), "should match pattern"),
+        (
+            ("[models.gvae]", '[models."../gvae"]'),
+            r"models: a name must fit \^\[A-Za-z0-9\]\[A-Za-z0-9_-\]\*\$; received '\.\./gvae'",
+        ),
         (("[evaluation]", '[evaluation]\nmissing = "middle"'), "'middle'"),
         (("[evaluation]", '[evaluation]\ncovariance = "round"'), "covariance.*received 'round'"),
         (("n_components = [5]", "n_components = []"), "n_components"),

@@ -105,6 +105,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
                 lines.append(f"{name} needs the option {place!r}.")
             case "value_error":
                 lines.append(_own_words(problem.get("ctx", {})["error"], place, spoken, model))
+            case "string_pattern_mismatch":
+                where, pattern = problem["loc"][0], problem.get("ctx", {})["pattern"]
+                lines.append(f"{where}: a name must fit {pattern}; received {received}.")
             case kind:
                 what = f": {problem['msg'].lower()}"
                 if kind in ("model_type", "model_attributes_type", "dict_type"):

@@ -12,7 +12,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gncn.base.arrays import as_images, as_rows, plain, say_once, white_of
-from gncn.base.errors import ConfigError, DataError
+from gncn.base.errors import ConfigError, DataError, quoted
 from gncn.base.progress import shown_progress
 from gncn.data import Dataset, Split, binarise
 from gncn.data.types import Images, split_off, training_only
@@ -28,6 +28,7 @@ from gncn.training.history import EpochRecord
 
 _FEW, _MANY = 64, 512
 """Images that a model sees at once: few programs are compiled, and no result depends on them."""
+_NUMBER = (int, float, np.floating)
 _OPTIONS = {"preset": None, "threshold": 0.5, "validation_fraction": 0.1, "random_state": 0}
 _OPTIONS |= {"callbacks": None, "progress": False}
 _TO_THE_END = {"schedule": "constant", "final_fraction": 0.0, "warmup_fraction": 0.0}
@@ -110,10 +111,10 @@ class Estimator(BaseEstimator):
         data = dataclasses.replace(training_only(images), n_classes=n_classes)
         choosing = len(config.backprop.variances) > 1
         if config.training.patience is not None or choosing:
-            if not 0 < self.validation_fraction < 1:
+            share = self.validation_fraction
+            if not (isinstance(share, _NUMBER) and 0 < share < 1):
                 raise ConfigError(
-                    "validation_fraction must lie between 0 and 1; received "
-                    f"{self.validation_fraction!r}."
+                    f"validation_fraction must lie between 0 and 1; received {quoted(share)}."
                 )
             size = max(1, round(self.validation_fraction * len(images)))
             rest, validation = split_off(images, [size], seed=config.seed)
@@ -139,6 +140,9 @@ class Estimator(BaseEstimator):
 
     def _begin(self) -> Config:
         """The configuration that the options make now."""
+        threshold = self.threshold
+        if threshold is not None and not (isinstance(threshold, _NUMBER) and 0 < threshold <= 1):
+            raise ConfigError(f"threshold must lie within (0, 1]; received {quoted(threshold)}.")
         state = self.random_state
         given = isinstance(state, Integral)
         # A generator of random numbers is asked for a seed once, which then decides everything.

@@ -378,12 +378,18 @@ class RunFolder(Callback):
         """Finish the run, if it hasn't ended, and say in a sentence what the folder holds."""
         # Of each trial the last epoch at which it improved.
         kept = {r.trial: r.epoch for r in self._history if r.kept}
+        within = has_checkpoint(self.path)  # asked before an old run is put back, which has its own
         if (self.path / RUN).exists() and read_json(self.path / RUN).get("status") == "running":
             self.finish("interrupted", list(kept.values()))
         if kept:
             after = " and ".join(str(epoch) for epoch in sorted({*kept.values()}))
             return (
                 f"{self.path} holds the networks as they were after epoch {after}. Go on with "
+                f"`gncn train --resume {self.path}`."
+            )
+        if within:
+            return (
+                f"{self.path} holds a checkpoint within the first epoch. Go on with "
                 f"`gncn train --resume {self.path}`."
             )
         back = f" The run that {self.path} held is back." if self.has_epochs else ""
