@@ -72,7 +72,7 @@ def test_starts_are_the_best_samples_of_each_share_of_each_piece(continuous, sea
 
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])
 def test_every_component_has_its_peak(continuous, some_images, covariance):
-    """Those of log p(x, z) that are reached from the highest place of each component alone."""
+    """Peaks of log p(x, z) that are reached from the highest place of each component alone."""
     model = continuous
     if covariance == "diagonal":
         own = model.prior

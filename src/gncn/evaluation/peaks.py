@@ -42,7 +42,7 @@ Places = Float[Array, "images tries pieces dim"]
 
 
 class Search(eqx.Module):
-    """What a search of peaks needs to know of a model.
+    """A model, and the samples of its prior from which peaks are searched.
 
     A piece is a component of a mixture.  Another prior is one piece, in units of its widths.
 

@@ -432,7 +432,7 @@ def load_study(study: str | Path) -> Study:
     """
     plan = read_plan(STUDIES, "study", study)
     found = Study(**plan)
-    # Of what somebody wrote alone: a stored study names every setting, those of no effect, too.
+    # Only settings that somebody wrote: a stored study names all, even the ones without effect.
     found.evaluation.refuse_idle(plan.get("evaluation", {}), found.evaluation.measures)
     aimed = any(entry.targets is not None for entry in found.data.values())
     if aimed and found.targets_for not in found.models:
