@@ -24,7 +24,7 @@ import gncn
 from command import call
 from gncn import cli
 from gncn.base import interrupts
-from gncn.base.arrays import Notice
+from gncn.base.notices import Notice
 from gncn.base.screen import console
 from gncn.cli.app import app
 from gncn.cli.options import print_json

@@ -375,6 +375,7 @@ class TestLoadFile:
     def test_missing_and_foreign_files_are_refused(self, tmp_path):
         with pytest.raises(DataError, match="There is no file"):
             load_file(tmp_path / "none.npz")
+        (tmp_path / "image.png").write_bytes(b"x")
         with pytest.raises(DataError, match=r"Expected a \.npy or \.npz"):
             load_file(tmp_path / "image.png")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from gncn.base.errors import ConfigError, DataError
+from gncn.base.errors import ConfigError, DataError, GncnError
 from gncn.data import (
     AlteredFileError,
     MissingFileError,
@@ -30,6 +30,7 @@ from gncn.data.content import (
     read_verified,
     to_idx,
 )
+from gncn.data.loaders import DataConfig
 from gncn.data.locate import download, obtain
 
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -407,6 +408,19 @@ class TestLoadDataset:
             load_dataset("mine.txt")
         with pytest.raises(ConfigError, match="Unknown data set 'nnnn"):
             load_dataset("n" * 10_000)
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("none", "Unknown data set 'none'.* Or give a path: there is no folder of that name"),
+            ("some/none", "There is no file or folder some/none"),
+            ("none.npy", "There is no file none.npy"),
+        ],
+    )
+    def test_a_path_to_nothing_is_said_to_be_one(self, name, message, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(GncnError, match=message):
+            DataConfig(name=name).load()
 
     @pytest.mark.parametrize(
         ("name", "options", "message"),

@@ -1,5 +1,6 @@
 """`gncn.evaluate` and `gncn.compare` of models, estimators and runs; `gncn.load` of runs."""
 
+import io
 import shutil
 
 import jax
@@ -8,6 +9,7 @@ import pytest
 from tests.golden.stored import FORMATS
 
 import gncn
+from command import call
 from gncn.base.errors import ConfigError, RunError
 from gncn.baselines.pixel_mixture import PixelMixture
 from gncn.cli import evaluate as command
@@ -208,6 +210,18 @@ def test_the_command_tabulates_what_was_asked_for(capsys):
     shown = capsys.readouterr()
     assert "mean image" in shown.out
     assert "Kept" not in shown.err
+
+
+@pytest.mark.parametrize("flag", ["--samples", "--chains", "--temperatures"])
+def test_the_command_names_the_option_that_is_out_of_range(flag, tmp_path):
+    out, err = io.StringIO(), io.StringIO()
+    assert call(("evaluate", tmp_path, flag, "0"), out, err) == 2
+    assert f"Invalid value for '{flag}'" in err.getvalue()
+
+
+def test_python_names_the_setting_that_is_out_of_range(network, data):
+    with pytest.raises(ConfigError, match=r"^n_chains: .*greater than or equal to 1; received 0"):
+        gncn.evaluate(network, data, only=["tight"], n_chains=0)
 
 
 def test_no_two_rows_have_one_name():

@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 
 import gncn
+import gncn.base.notices
 from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.base.files import UNFINISHED
 from gncn.runs.export import _layers
@@ -66,8 +67,8 @@ def test_images_of_ones_own_keep_their_order(tmp_path, form):
         "greys": IMAGES * np.float32(0.7),
         "split": gncn.Split(IMAGES),
     }[form]
-    with pytest.warns(gncn.base.arrays.Notice) if form == "greys" else contextlib.nullcontext():
-        gncn.base.arrays._said.clear()
+    with pytest.warns(gncn.base.notices.Notice) if form == "greys" else contextlib.nullcontext():
+        gncn.base.notices._said.clear()
         gncn.export(NETWORK, tmp_path / "codes.npz", given)
     arrays = np.load(tmp_path / "codes.npz")
     np.testing.assert_array_equal(arrays["z2"], codes(2, IMAGES))

@@ -32,6 +32,7 @@ from gncn.base.files import place, read_json
 from gncn.cli import options
 from gncn.cli.app import app
 from gncn.cli.config import _shown
+from gncn.cli.train import train as train_command
 from gncn.cli.view import _warn_of_growth
 from gncn.core.states import grows
 from gncn.data import dataset_names
@@ -69,6 +70,7 @@ def test_the_closest_name_is_suggested_and_no_other():
         (["train", "--set", "network.groupsize=2"], "group_size"),
         (["train", "--set", "settling.setler='euler'"], "settler"),
         (["train", "--epoch", "2"], "--epochs"),
+        (["train", "--set", "epochs=2"], "training.n_epochs"),
         (["trian"], "train"),
         (["reproduce", "tinny"], "tiny"),
         (["config", "trainnig"], "training"),
@@ -394,6 +396,25 @@ def test_a_training_that_was_interrupted_is_pointed_out_before_it_is_measured(
     unfinished, *_, last = done.stderr.splitlines()
     assert "was interrupted after epoch" in unfinished
     assert last == "Error: enough"
+
+
+@pytest.mark.parametrize(
+    ("options", "hints"),
+    [
+        ({}, 1),
+        ({"preset": "digits"}, 0),
+        ({"model": "gmm"}, 0),
+        ({"config": "c.toml"}, 0),
+        ({"data": "mnist"}, 0),
+    ],
+)
+def test_small_images_are_pointed_to_a_small_network(options, hints, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("gncn.cli.train._train", lambda *_: None)
+    if "config" in options:
+        options = {"config": tmp_path / "c.toml"}
+        options["config"].write_text("", encoding="utf-8")
+    train_command(**{"data": "digits", "out": tmp_path / "run"} | options)
+    assert capsys.readouterr().err.count("--preset digits is for small images") == hints
 
 
 def test_settle_says_that_states_grow_and_what_to_do(stored, monkeypatch):

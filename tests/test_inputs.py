@@ -24,7 +24,7 @@ from PIL import Image
 
 import gncn
 from command import call
-from gncn.base import arrays
+from gncn.base import arrays, notices
 from gncn.base.arrays import as_codes, as_images
 from gncn.base.errors import ConfigError, DataError, GncnError
 from gncn.base.labels import as_labels, check_all_labelled
@@ -358,7 +358,7 @@ def make(name: str, folder: Path):
 
 @pytest.fixture(autouse=True)
 def _nothing_said():
-    arrays._said.clear()
+    notices._said.clear()
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -443,7 +443,11 @@ BAD = {
     "masked": (np.ma.masked_array(ROWS_OF, ROWS_OF[1, 2] == ROWS_OF), "1 of 18 values are missing"),
     "a masked constant": ([[1, 0, 0, 0, 0, np.ma.masked]], "1 of 6 values are missing"),
     "infinity": (np.full((1, 6), np.inf), "finite in single precision.*inf"),
-    "beyond single precision": (np.full((1, 6), 1e300), "finite in single precision"),
+    "beyond single precision": (
+        np.array([[0, 0, 0, 0, 2, 1e300]]),
+        r"single precision, whose largest number is 3\.4e\+38; received .* 0 to 1e\+300",
+    ),
+    "below single precision": (np.array([[0.0] * 5 + [-1e39]]), r"received values from -1e\+39"),
     "lists of several lengths": ([[0] * 6, [0] * 5], r"one shape; received \(6,\) and \(5,\)"),
     "images of several sizes": ([X[0], X[0].T], r"received \(2, 3\) and \(3, 2\) among 2"),
     "a dictionary": ({"a": 1}, "array of numbers; received dict"),
@@ -587,7 +591,7 @@ def test_missing_values_are_no_numbers():
         assert np.array_equal(np.isnan(got), np.eye(2, 6, dtype=bool))
         assert (got[~np.isnan(got)] == 0.25).all()
     greys = np.ma.masked_array(GREYS, GREYS.max() == GREYS)
-    with pytest.warns(arrays.Notice, match="divided by 255"):
+    with pytest.warns(notices.Notice, match="divided by 255"):
         got = as_images(greys, PIXELS, missing=True)
     wanted = np.where(GREYS.max() == GREYS, np.nan, GREYS / np.float32(255)).reshape(N, -1)
     np.testing.assert_array_equal(got, wanted.astype(np.float32))
@@ -604,15 +608,15 @@ def test_a_masked_pixel_that_is_hidden_may_be_missing():
 
 
 def test_what_is_done_to_greys_is_said_once():
-    with pytest.warns(arrays.Notice, match="8-bit.*divided by 255") as told:
+    with pytest.warns(notices.Notice, match="8-bit.*divided by 255") as told:
         gncn.encode(REAL, GREYS)
     assert (len(told), told[0].filename) == (1, __file__)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gncn.encode(REAL, GREYS)
         gncn.from_arrays(GREYS, binarisation="none")
-    arrays._said.clear()
-    with pytest.warns(arrays.Notice, match="greys: they are binarised at pixel/1 >= 0.5"):
+    notices._said.clear()
+    with pytest.warns(notices.Notice, match="greys: they are binarised at pixel/1 >= 0.5"):
         gncn.from_arrays(X)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -623,9 +627,16 @@ def test_what_is_done_to_greys_is_said_once():
 def test_an_estimator_says_that_it_binarises_values_beyond_0_and_1():
     wide = np.linspace(-2, 16, 240).reshape(20, 12)
     small = {"preset": "rae", "budget": 800, "n_epochs": 1}
-    with pytest.warns(arrays.Notice, match=r"Values from -2 to 16 are binarised at threshold=0\.5"):
+    with pytest.warns(
+        notices.Notice, match=r"Values from -2 to 16 are binarised at threshold=0\.5"
+    ):
         gncn.RAE(**small).fit(wide)
-    arrays._said.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gncn.RAE(**small).fit(wide[1:])  # a fold of the same data, whose range is much the same
+    with pytest.warns(notices.Notice, match="Values from -20 to 160 are binarised"):
+        gncn.RAE(**small).fit(wide * 10)
+    notices._said.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # A little beyond, as held-out values are after MinMaxScaler, is no mistake.

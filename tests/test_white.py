@@ -14,7 +14,7 @@ from sklearn.base import clone
 
 import gncn
 from budget import examples
-from gncn.base import arrays
+from gncn.base import notices as saying
 from gncn.base.arrays import as_images, white_of
 from gncn.base.errors import DataError
 from gncn.data.given import as_split
@@ -42,7 +42,7 @@ PRIOR = {"n_components": 1, "n_samples": 5}
 
 @pytest.fixture(autouse=True)
 def _nothing_said():
-    arrays._said.clear()
+    saying._said.clear()
 
 
 @functools.cache
@@ -210,11 +210,21 @@ def test_what_lies_under_a_mask_decides_nothing():
 
 
 def notices(function, *values, **options):
-    arrays._said.clear()
+    saying._said.clear()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         function(*values, **options)
     return [str(one.message) for one in told]
+
+
+def test_a_run_whose_training_spoke_of_its_data_does_not_repeat_it(tmp_path):
+    np.save(tmp_path / "greys.npy", np.random.default_rng(0).integers(0, 255, (40, 9), np.uint8))
+    wanted = {"data": {"name": str(tmp_path / "greys.npy")}, "training": {"n_epochs": 1}}
+    config = Config(network={"sizes": (4,)}, **wanted)
+    assert notices(config.data.load)
+    folder = RunFolder.create(tmp_path / "run", config, config.data.load(), overwrite=False)
+    assert notices(folder.data) == []
+    assert notices(config.data.load)  # of other data it is said as ever
 
 
 def test_what_may_be_meant_otherwise_is_said():

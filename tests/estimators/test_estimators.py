@@ -431,10 +431,19 @@ def test_a_model_that_is_not_fitted_is_kept_as_its_options():
 
 
 def test_samples_may_have_a_seed_of_their_own(fitted):
-    expected = int(check_random_state(4).randint(2**31 - 1))
-    own = gncn.sample(fitted.model_, 3, prior=fitted.prior_, seed=expected)
+    own = gncn.sample(fitted.model_, 3, prior=fitted.prior_, seed=4)
     np.testing.assert_array_equal(fitted.sample(3, random_state=4), own)
     assert not np.array_equal(fitted.sample(3), own)
+
+
+def test_a_random_state_is_a_seed_or_a_generator():
+    first, again = (small(random_state=np.random.default_rng(3))._begin().seed for _ in range(2))
+    assert first == again == np.random.default_rng(3).integers(2**31 - 1)
+    old = np.random.RandomState(3)
+    assert small(random_state=old)._begin().seed == check_random_state(3).randint(2**31 - 1)
+    seeds = {small(random_state=None)._begin().seed for _ in range(3)}
+    assert len(seeds) == 3  # NumPy's own generator, which nobody seeded
+    assert small(random_state=np.int64(7))._begin().seed == 7
 
 
 def test_classes_are_numbered_and_stay_those_of_the_first_call(monkeypatch):
@@ -496,6 +505,13 @@ def test_a_part_that_replaces_the_presets_takes_its_own_options_alone():
     ("options", "message"),
     [
         ({"threshold": "a"}, r"threshold must lie within \(0, 1\]; received 'a'"),
+        ({"random_state": "a"}, "random_state must be a whole number, .*Generator.*received 'a'"),
+        ({"random_state": -1}, "random_state must be at least 0; received -1"),
+        ({"random_state": 1.5}, r"random_state must be .*received 1\.5"),
+        (
+            {"random_state": 2**31},
+            "random_state must be at most 2,147,483,647; received",
+        ),
         ({"patience": 1, "validation_fraction": "a"}, "validation_fraction must .*received 'a'"),
         ({"patience": 1, "validation_fraction": None}, "validation_fraction must .*received None"),
     ],
@@ -503,3 +519,10 @@ def test_a_part_that_replaces_the_presets_takes_its_own_options_alone():
 def test_options_of_the_wrong_kind_are_refused_by_name(options, message):
     with pytest.raises(ConfigError, match=message):
         gncn.RAE(budget=900, n_epochs=1, **options).fit(IMAGES)
+
+
+def test_one_image_is_not_enough_to_choose_by():
+    for options in ({"patience": 1}, {"kind": gncn.GVAECV, "variance": (0.05, 0.9)}):
+        kind = options.pop("kind", gncn.RAE)
+        with pytest.raises(DataError, match="need 2 images at least.*received 1"):
+            kind(budget=900, n_epochs=1, **options).fit(IMAGES[:1])

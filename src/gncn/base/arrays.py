@@ -12,8 +12,6 @@ while a program is compiled.
 
 import io
 import math
-import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
@@ -29,8 +27,8 @@ from jaxtyping import Array, Float, Shaped
 
 from gncn.base.errors import DataError, DataTypeError, GncnError, quoted, shortened
 from gncn.base.hardware import refuse_too_large
+from gncn.base.notices import say_once
 from gncn.base.pictures import as_shown
-from gncn.base.shown import shown
 
 WHITE = 255
 """The value of a pixel that is fully on in an 8-bit image."""
@@ -46,27 +44,6 @@ _NO_REALS = str | bytes | complex | np.complexfloating | np.datetime64 | np.time
 """Types of single values that are no real numbers."""
 
 Rows = Float[Array, "rows values"] | Float[np.ndarray, "rows values"]
-
-
-class Notice(UserWarning):
-    """Says what was done with data that could mean something else; once a process for each kind."""
-
-
-_said: set[str] = set()
-_WITHIN = ("gncn", "jaxtyping", "beartype")
-"""Packages whose lines a notice doesn't point at."""
-
-
-def say_once(kind: str, text: str) -> None:
-    """Warn with a `Notice`, at the first line outside the library, unless it was said before."""
-    if kind in _said:
-        return
-    _said.add(kind)
-    level, frame = 1, sys._getframe(0)
-    # Up the stack to the line that called the library: that is the line to change.
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _WITHIN:
-        level, frame = level + 1, frame.f_back
-    warnings.warn(shown(text), Notice, stacklevel=level)
 
 
 def as_images(
@@ -107,7 +84,7 @@ def as_images(
         values = values / np.float32(divisor)
     elif white is None and not unit and len(values) == 1 and values.dtype == np.uint8:
         _say_alone(values, what)
-    values = single(values)
+    values = single(values, what)
     check_values(values, what, unit=unit, missing=missing)
     # Arrays of JAX stay where they are, unless their values had to change.
     if isinstance(rows, np.ndarray):
@@ -124,7 +101,7 @@ def as_codes(codes: Any, width: int, *, what: str = "Codes") -> Rows:
     rows = as_rows(plain(codes, what), width, what)
     if isinstance(rows, Tracer):
         return rows.astype(jnp.float32)
-    values = single(np.asarray(rows))
+    values = single(np.asarray(rows), what)
     check_values(values, what)
     return values if isinstance(rows, np.ndarray) else rows.astype(jnp.float32)
 
@@ -247,10 +224,20 @@ def white_of(values: Shaped[np.ndarray, "..."], what: str, known: float | None =
     return float(white)
 
 
-def single(values: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Values in single precision; the largest of double precision become infinite."""
+def single(values: Shaped[np.ndarray, "..."], what: str) -> Float[np.ndarray, "..."]:
+    """Values in single precision; a `DataError` if finite ones are too large for it."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(values, np.float32)
+        found = np.asarray(values, np.float32)
+    if values.dtype.kind != "f" or values.dtype.itemsize <= 4:
+        return found
+    low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
+    if np.isfinite([low, high]).all() and max(-low, high) > np.finfo(np.float32).max:
+        raise DataError(
+            f"{what} must be finite in single precision, whose largest number is "
+            f"{np.finfo(np.float32).max:.2g}; received values from {low:g} to {high:g}. Rescale "
+            "them."
+        )
+    return found
 
 
 def check_values(

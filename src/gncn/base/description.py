@@ -4,7 +4,7 @@ Descriptions hold no arrays.  They can be compared, hashed and written as JSON.
 """
 
 import re
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
@@ -46,7 +46,8 @@ class Description(BaseModel):
             number, truth = _only(field.annotation, int, float), _only(field.annotation, bool)
             for one in value if isinstance(value, list | tuple) else (value,):
                 if number and isinstance(one, bool | str):
-                    raise ValueError(f"{name} must be a number; received {quoted(value)}.")
+                    what = " or ".join(_named(field.annotation))
+                    raise ValueError(f"{name} must be {what}; received {quoted(value)}.")
                 if number and beyond_single(one):
                     raise ValueError(f"{name} is too large a number; received {quoted(value)}.")
                 if truth and isinstance(one, int | float | str) and not isinstance(one, bool):
@@ -70,6 +71,14 @@ def _only(annotation: Any, *types: type) -> bool:
     """Whether values of a type can be of these types alone, None and tuples of them included."""
     inner = [one for one in get_args(annotation) if one not in (type(None), Ellipsis)]
     return all(_only(one, *types) for one in inner) if inner else annotation in types
+
+
+def _named(annotation: Any) -> list[str]:
+    """What a type of numbers allows, in words."""
+    if get_origin(annotation) is tuple:
+        return ["a list of numbers"]
+    inner = get_args(annotation)
+    return [word for one in inner for word in _named(one)] if inner else ["a number"]
 
 
 class Part(Description):

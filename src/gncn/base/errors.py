@@ -110,10 +110,12 @@ def did_you_mean(received: object, allowed: Iterable[object]) -> str:
     if not isinstance(received, str) or len(received) > 100:  # comparing takes the square of it
         return ""
     names = [one for one in allowed if isinstance(one, str)]
-    # Options may be written with their section before them.
-    last = received.rpartition(".")[2]
-    close = get_close_matches(received, names, 1) or get_close_matches(last, names, 1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    # Options may be written with their section before them, or without it.
+    own = {one.rpartition(".")[2]: one for one in reversed(names)}
+    if close := get_close_matches(received, names, 1):
+        return f" Did you mean {close[0]!r}?"
+    close = get_close_matches(received.rpartition(".")[2], own, 1)
+    return f" Did you mean {own[close[0]]!r}?" if close else ""
 
 
 def check_whole(name: str, value: object, least: int | None = None, most: int | None = None) -> int:

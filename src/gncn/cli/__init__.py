@@ -9,10 +9,10 @@ from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
-from gncn.base.arrays import Notice
 from gncn.base.errors import GncnError, did_you_mean, quoted
 from gncn.base.extras import needs
 from gncn.base.interrupts import signals_heard
+from gncn.base.notices import Notice
 from gncn.base.shown import ERRORS, shown
 
 WRONG_INPUT, FAILED = 2, 1

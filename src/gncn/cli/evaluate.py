@@ -11,6 +11,9 @@ from gncn.base.screen import say
 from gncn.cli import options
 from gncn.measures import MEASURES, make_measures, refuse_idle_settings, setting_fields
 
+_BOUNDS = (("min", "ge"), ("max", "le"))
+"""Of numbers, as Typer and as Pydantic call them."""
+
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each setting of the registered measures.
@@ -38,10 +41,14 @@ def _option(name: str, option: Any) -> inspect.Parameter:
     note = f"Default: {shown}." if shown else ""
     text = [option.description or "", "May be repeated." if several else "", note]
     declared = f"{flag}/--no{flag[1:]}" if kind is bool else flag
+    # Typer names an option as it is typed; bounds that it doesn't know are checked later.
+    bounds = {
+        key: getattr(one, of) for one in option.metadata for key, of in _BOUNDS if hasattr(one, of)
+    }
     annotation = Annotated[
         # None tells an option that wasn't given from its default, so earlier settings can stay.
         (list[kind] if several else kind) | None,  # type: ignore[valid-type]
-        Option(declared, help=" ".join(filter(None, text))),
+        Option(declared, help=" ".join(filter(None, text)), **bounds),
     ]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation

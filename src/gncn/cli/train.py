@@ -17,6 +17,8 @@ from gncn.training.kinds import MODEL_KINDS
 
 _PRESETS = [name for name in packaged_names("runs/presets") if name not in MODEL_KINDS]
 """Names of the presets of networks."""
+_SMALL = 256
+"""Pixels of an image for which MNIST's network is far too large."""
 
 
 def train(
@@ -176,6 +178,12 @@ def train(
     resolved = _resolve(model, preset, config, [*(overrides or ()), *settings])
     dataset = resolved.data.load()
     resolved.describe(dataset)  # refuses what doesn't go together before a folder is made
+    n_pixels = dataset.n_pixels
+    if preset is None and config is None and resolved.model == "gncn" and n_pixels <= _SMALL:
+        say(
+            f"Images of {n_pixels} pixels, and without --preset the network of MNIST. That of "
+            "--preset digits is for small images, and trains in seconds."
+        )
     with alone(out, "training", wait=wait):
         _train(
             lambda: (

@@ -14,7 +14,6 @@ from gncn.base.arrays import (
     check_values,
     is_grey,
     plain,
-    say_once,
     single,
     white_of,
 )
@@ -22,6 +21,7 @@ from gncn.base.description import Description
 from gncn.base.errors import ConfigError, DataError, unknown_choice
 from gncn.base.files import place
 from gncn.base.labels import as_labels
+from gncn.base.notices import say_once
 from gncn.data.files import PARTS, read_members
 from gncn.data.stored import StoredImages, map_file
 from gncn.data.types import Dataset, Images, Split, split_off
@@ -128,13 +128,13 @@ class Preparation(Description):
         """
         flat = images.reshape(len(images), -1)
         if self.rule == "none" and self.max_value is None:
-            values = single(flat)
+            values = single(flat, what)
             check_values(values, what)
             return values
         low, high = flat.min(), flat.max()
         if not (low >= 0 and high <= self.white):  # also refuses NaN
             # Values that are not finite have a message of their own.
-            check_values(single(flat), what)
+            check_values(single(flat, what), what)
             kept = (
                 ""
                 if self.rule == "none"

@@ -66,6 +66,8 @@ def read_members(path: Path) -> dict[str, Any]:
         return {"train_images": read_npy(path)}
     if suffix in TABLES:
         return _read_table(path)
+    if not path.exists():
+        raise DataError(f"There is no file or folder {path}. Correct the path.")
     raise DataError(
         f"Expected a .npy or .npz file, a .csv or .parquet file, or a folder of PNG or JPEG files; "
         f"received {path}. Save it with NumPy."

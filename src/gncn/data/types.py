@@ -256,7 +256,7 @@ def split_off(split: Split, sizes: Iterable[int], *, seed: int) -> tuple[Split, 
     if any(size < 1 for size in sizes) or sum(sizes) >= len(split):
         received = " + ".join(str(size) for size in sizes)
         raise DataError(
-            f"Can't split {received} images off {len(split)}: each part needs at least 1 image, "
+            f"Can't split {received} off {len(split)} image(s): each part needs at least 1 image, "
             "and at least 1 must remain for training. Ask for fewer (n_validation, n_test)."
         )
     order = np.random.default_rng(int(seed)).permutation(len(split))

@@ -2,21 +2,21 @@
 
 import dataclasses
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, ClassVar, cast
 
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from gncn.base.arrays import as_images, as_rows, plain, say_once, white_of
-from gncn.base.errors import ConfigError, DataError, quoted
+from gncn.base.arrays import as_images, as_rows, plain, white_of
+from gncn.base.errors import ConfigError, DataError, check_counts, quoted
+from gncn.base.notices import say_once
 from gncn.base.progress import shown_progress
 from gncn.data import Dataset, Split, binarise
 from gncn.data.types import Images, split_off, training_only
-from gncn.estimators.options import config_of, sections_of, signed
+from gncn.estimators.options import config_of, sections_of, seed_of, signed
 from gncn.evaluation.mixture import Mixture
 from gncn.measures.generative import fit_prior, log_likelihood, sample
 from gncn.runs.config import Config
@@ -48,8 +48,8 @@ class Estimator(BaseEstimator):
             values stay as they are for a network with ``likelihood="gaussian"``.
         validation_fraction: share of the images by which `patience`, or a choice among several
             variances, decides; without either all images are learned from.
-        random_state: of the weights, the order of images and all that is drawn: a seed, or what
-            scikit-learn takes.
+        random_state: of the weights, the order of images and all that is drawn: a seed, None, or
+            a generator of NumPy, which is asked for a seed.
         callbacks: hear of the training, and may end it: see `gncn.Callback`.  Copies of the
             estimator, such as a search makes, have copies of them.
         progress: draw a bar of all that takes long, in a terminal or a notebook.
@@ -116,6 +116,11 @@ class Estimator(BaseEstimator):
                 raise ConfigError(
                     f"validation_fraction must lie between 0 and 1; received {quoted(share)}."
                 )
+            if len(images) < 2:
+                raise DataError(
+                    "patience, and a choice among several variances, need 2 images at least: "
+                    "some to learn from and some to decide by; received 1. Give more images."
+                )
             size = max(1, round(self.validation_fraction * len(images)))
             rest, validation = split_off(images, [size], seed=config.seed)
             data = dataclasses.replace(data, train=rest, validation=validation)
@@ -143,14 +148,12 @@ class Estimator(BaseEstimator):
         threshold = self.threshold
         if threshold is not None and not (isinstance(threshold, _NUMBER) and 0 < threshold <= 1):
             raise ConfigError(f"threshold must lie within (0, 1]; received {quoted(threshold)}.")
-        state = self.random_state
-        given = isinstance(state, Integral)
         # A generator of random numbers is asked for a seed once, which then decides everything.
-        seed = state if given else check_random_state(state).randint(2**31 - 1)
+        seed = seed_of(self.random_state)
         values = {name: getattr(self, name) for name in sections_of(self._kind)}
         # None means the preset's value, so it is no option.
         given = {name: value for name, value in values.items() if value is not None}
-        return config_of(self._kind, self.preset, int(seed), given)
+        return config_of(self._kind, self.preset, seed, given)
 
     def _keep(
         self, config: Config, model: Any, images: Split, history: Sequence[EpochRecord]
@@ -196,8 +199,9 @@ class Estimator(BaseEstimator):
         least, most = float(np.nanmin(values)), float(np.nanmax(values))
         if least < 0 or most > 1:
             real = ", or choose likelihood='gaussian', which keeps them" * (self._kind == "gncn")
+            # Folds of the same data are spoken of once, but other data again.
             say_once(
-                "beyond",
+                f"beyond, {values.shape[1]} pixels, {np.log10(most - least):.0f}",
                 f"Values from {least:g} to {most:g} are binarised at threshold={self.threshold}. "
                 f"Scale them to 0..1, as scikit-learn's MinMaxScaler does{real}.",
             )
@@ -290,10 +294,8 @@ class Density(DensityMixin, Estimator):
             random_state: of the draws; by default the seed of training, so that they stay the same.
         """
         check_is_fitted(self)
-        seed = self.config_.seed
-        # scikit-learn's way of giving a seed or a generator.
-        if random_state is not None:
-            seed = int(check_random_state(random_state).randint(2**31 - 1))
+        check_counts(n_samples=n_samples)
+        seed = self.config_.seed if random_state is None else seed_of(random_state)
         return sample(self.model_, n_samples, prior=self.prior_, seed=seed)
 
     @property

@@ -6,9 +6,13 @@ kept as an attribute of that name.  So `signed` makes that method of the classes
 
 import inspect
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
-from gncn.base.errors import ConfigError, did_you_mean
+import numpy as np
+from sklearn.utils import check_random_state
+
+from gncn.base.errors import MOST_COUNT, ConfigError, check_whole, did_you_mean, quoted
 from gncn.core.chain import KINDS, OUTPUT
 from gncn.core.flat import takers
 from gncn.runs.config import Config, read_settings
@@ -70,6 +74,27 @@ def signed(defaults: dict[str, Any]) -> Callable[..., None]:
 
     __init__.__signature__ = signature  # type: ignore[attr-defined]
     return __init__
+
+
+def seed_of(state: Any) -> int:
+    """The seed that a random state gives; generators of random numbers draw one.
+
+    Args:
+        state: a whole number, None, a `numpy.random.Generator`, or a `numpy.random.RandomState`.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if isinstance(state, np.random.Generator):
+        return int(state.integers(MOST_COUNT))
+    if state is None or state is np.random or isinstance(state, np.random.RandomState):
+        return int(check_random_state(state).randint(MOST_COUNT))
+    if isinstance(state, Integral):
+        return check_whole("random_state", state, least=0, most=MOST_COUNT)
+    raise ConfigError(
+        "random_state must be a whole number, None, a numpy.random.Generator or a "
+        f"numpy.random.RandomState; received {quoted(state)}."
+    )
 
 
 def config_of(kind: str, preset: str | None, seed: int, given: dict[str, Any]) -> Config:

@@ -66,7 +66,8 @@ def tame(figure: Figure) -> None:
             lines = shown(text.get_text()).split("\n")
             text.set_text("\n".join(shortened(line, MAX_LINE) for line in lines[:MAX_LINES]))
     for legend in figure.findobj(Legend):
-        legend.set_in_layout(False)  # long names in it would take all room from the drawing
+        # Long names in a drawing's legend would take all its room; a figure's stands outside.
+        legend.set_in_layout(legend in figure.legends)
 
 
 def style(axes: Axes, *, title: str = "", x: str = "", y: str = "", ticks: int = 8) -> None:

@@ -61,7 +61,7 @@ class CodeYardsticks(Measure):
         train, seed, shape = subject.data.train.array, subject.seed, subject.shape
 
         def tell(name: str) -> None:
-            subject.report(f"yardsticks: {FEATURE_TITLES[name]}")
+            subject.report(f"features without a model: {FEATURE_TITLES[name]}")
 
         tell("pixels")
         yield "pixels", lambda x: np.asarray(x, np.float32)

@@ -273,17 +273,21 @@ class Yardsticks(MissingMeasure):
     def measure(self, subject: Subject) -> Result:
         data, visible = subject.data, self.visible(subject)
         train, validation = data.train.array, data.validation.array
-        subject.report("yardsticks: mean image")
+        subject.report("completing without a model: mean image")
         found: dict[str, Completer] = {"mean_image": mean_image(train)}
         n_prototypes = min(self.ridge_prototypes, len(train))
-        subject.report(f"yardsticks: ridge regression from {n_prototypes:,} prototypes")
+        subject.report(
+            f"completing without a model: ridge regression from {n_prototypes:,} prototypes"
+        )
         ridge = fit_prototype_regressor(train, validation, visible, n_prototypes, seed=subject.seed)
-        subject.report("yardsticks: nearest neighbours")
+        subject.report("completing without a model: nearest neighbours")
         # Each query is compared with all training images, so not all validation images are needed.
         neighbours = fit_nearest_neighbours(train, validation[:_N_TO_CHOOSE_BY], visible)
 
         def on_epoch(number: int, error: float) -> None:
-            subject.report(f"yardsticks: supervised regressor, epoch {number}: {error:.2f}")
+            subject.report(
+                f"completing without a model: supervised regressor, epoch {number}: {error:.2f}"
+            )
 
         floor = fit_regressor(train, validation, visible, key=subject.key(5), on_epoch=on_epoch)
         found |= {"ridge": ridge, "nearest_neighbours": neighbours, "supervised": floor.completer}

@@ -221,7 +221,8 @@ def draw_curve(result: Result, folder: Path) -> Path | None:
     axes.set_xscale("log")
     style(axes, x="prior samples S", y="nats per image")
     axes.set_title(title, fontsize=9, color=INK, loc="left")
-    axes.legend(fontsize=8, frameon=False)
+    # Below the drawing, since lines and bands may lie anywhere in it.
+    figure.legend(fontsize=8, frameon=False, loc="outside lower left", ncols=3)
     return save_figure(figure, folder / "likelihood.png")
 
 

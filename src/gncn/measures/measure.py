@@ -118,6 +118,7 @@ class Measure(Part):
         note: how to read its numbers; ``gncn evaluate`` prints it.
     """
 
+    spoken: ClassVar[str] = "the measures"
     needs_codes: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     needs_density: ClassVar[bool] = False

@@ -43,6 +43,7 @@ from gncn.base.files import (
 )
 from gncn.base.interrupts import interrupts_held
 from gncn.base.locks import is_empty
+from gncn.base.notices import unsaid
 from gncn.core.network import Network
 from gncn.data import Dataset
 from gncn.runs.config import Config, load_config
@@ -322,7 +323,8 @@ class RunFolder(Callback):
             RunError: the data found are not the data that the run saw.
         """
         moved = {} if data_dir is None else {"data_dir": str(data_dir)}
-        data = self.config.data.model_copy(update=moved).load()
+        with unsaid():  # training said it
+            data = self.config.data.model_copy(update=moved).load()
         # Files may hold other data by now.
         seen = self.about["data"]["fingerprint"]
         if data.fingerprint != seen:
