@@ -186,7 +186,7 @@ def test_a_setting_that_nothing_reads_is_refused(tmp_path):
 
 
 def test_every_setting_of_the_packaged_searches_exists():
-    for name in ("paper", "tiny"):
+    for name in ("paper", "curves", "tiny"):
         found = load_search(name)
         for model in found.models:
             for data in found.data:
@@ -207,6 +207,39 @@ def test_every_setting_of_the_packaged_searches_exists():
 
 
 BAD = {"low": 3, "high": 2}
+
+
+def test_a_search_has_every_model_at_every_number_of_epochs(tmp_path):
+    file = tmp_path / "s.toml"
+
+    def written(n_epochs, **changes):
+        file.write_text(tomli_w.dumps(SEARCH | {"n_epochs": n_epochs} | changes), encoding="utf-8")
+        return file
+
+    own = SEARCH["models"]["gncn"]
+    found = load_search(written([2, 7]))
+    assert [*found.models] == ["gncn-2", "gncn-7"]
+    made = [found.config(model, "digits", {}) for model in found.models]
+    assert [one.training.n_epochs for one in made] == [2, 7]
+    alone = Search(**SEARCH).config("gncn", "digits", {})
+    assert made[0].network == alone.network
+    again = Search(**found.model_dump(mode="json"))  # as other processes get it
+    assert again == found
+    for wrong, said in (
+        (0, "list of whole numbers; received 0"),
+        ([], r"list of whole numbers; received \[\]"),
+        ([2, 0], r"n_epochs\.1 must be at least 1"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            load_search(written(wrong))
+    with pytest.raises(ConfigError, match="gncn"):
+        load_search(written([2], models={"gncn": 3}))
+    for where in ({"space": own["space"] | EPOCHS}, {"space_on": {"digits": EPOCHS}}):
+        with pytest.raises(ConfigError, match=r"models\.gncn-2 varies training\.n_epochs, which"):
+            load_search(written([2], models={"gncn": own | where}))
+
+
+EPOCHS = {"training.n_epochs": {"low": 1, "high": 2}}
 
 
 def test_bounds_may_differ_on_a_data_set():

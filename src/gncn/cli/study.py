@@ -158,7 +158,7 @@ def tune(
     search: Annotated[
         str,
         Argument(
-            help="A search's TOML file, or one of the library's: `paper` or `tiny`.",
+            help="A search's TOML file, or one of the library's: `paper`, `curves` or `tiny`.",
             metavar="SEARCH",
         ),
     ],

@@ -5,6 +5,7 @@ The budget is the search's, not the model's: every model on every data set has t
 
 import json
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,8 +18,9 @@ from optuna.distributions import (
 from pydantic import Field, model_validator
 
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError
+from gncn.base.errors import ConfigError, check_counts, quoted
 from gncn.runs.config import Config
+from gncn.runs.toml import overlay
 from gncn.study.columns import measures_of
 from gncn.study.grid import placed, read_plan
 from gncn.study.paper import ColumnKey, all_columns
@@ -336,13 +338,43 @@ def combined(shortfalls: Mapping[str, float], combine: str) -> float:
     return mean if combine == "mean" else max(shortfalls.values()) + 0.1 * mean
 
 
+def _for_each_budget(plan: dict[str, Any], budgets: Any) -> dict[str, Any]:
+    """A search's file with every model once for each of these numbers of epochs."""
+    models = plan.get("models")
+    if budgets is None or not isinstance(models, dict):
+        return plan
+    if not isinstance(budgets, list) or not budgets:
+        raise ConfigError(f"n_epochs must be a list of whole numbers; received {quoted(budgets)}.")
+    check_counts(**{f"n_epochs.{place}": budget for place, budget in enumerate(budgets)})
+    several = {
+        # What is no table is refused when the search is made.
+        f"{model}-{budget}": overlay(entry, {"settings": {"training": {"n_epochs": budget}}})
+        if isinstance(entry, dict)
+        else entry
+        for model, entry in models.items()
+        for budget in budgets
+    }
+    return plan | {"models": several}
+
+
 def load_search(search: str | Path) -> Search:
     """Read a search from a TOML file, or one that comes with the library by its name.
+
+    ``n_epochs = [1, 3]`` in the file stands for two searches of every model, called ``MODEL-1`` and
+    ``MODEL-3``, so that settings are chosen for each length of training.
 
     Raises:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
     plan = read_plan("study/searches", "search", search)
+    budgets = plan.pop("n_epochs", None)
+    plan = _for_each_budget(plan, budgets)
     found = Search(**plan)
+    for model, data in product(found.models, found.data if budgets else ()):
+        if "training.n_epochs" in found.space(model, data):
+            raise ConfigError(
+                f"models.{model} varies training.n_epochs, which the search's n_epochs decides. "
+                "Leave one of them out."
+            )
     found.measuring.refuse_idle(plan.get("measuring", {}), measures_of(found.objective.columns))
     return found
