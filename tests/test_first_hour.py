@@ -29,6 +29,7 @@ from command import call
 from gncn.base import screen
 from gncn.base.errors import ConfigError, RunError, did_you_mean, unknown_choice
 from gncn.base.files import place, read_json
+from gncn.base.locks import alone
 from gncn.cli import options
 from gncn.cli.app import app
 from gncn.cli.config import _shown
@@ -611,8 +612,31 @@ def test_a_training_that_is_not_finished_is_pointed_out(stored):
     try:
         assert "was interrupted after epoch" in folder.unfinished
         assert f"`gncn train --resume {stored}`" in folder.unfinished
+        with alone(stored, "training"):  # by another process, it may be
+            assert "in use (training by process" in folder.unfinished
+            assert "--resume" not in folder.unfinished
     finally:
         (stored / "run.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("settle", "RUN"),
+        ("reconstruct", "RUN"),
+        ("compare", "RUN"),
+        ("export", "RUN", "--out", "x.npz"),
+    ],
+)
+def test_every_command_that_shows_a_model_says_that_it_is_not_finished(arguments, tmp_path):
+    folder = shutil.copytree(FORMATS / "run", tmp_path / "run")
+    about = read_json(folder / "run.json") | {"status": "interrupted"}
+    (folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
+    named = {"RUN": folder, "x.npz": tmp_path / "x.npz"}
+    done = run(*(named.get(one, one) for one in arguments))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("was interrupted after epoch") == 1
 
 
 def comparison(folder, n=2):

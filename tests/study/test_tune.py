@@ -164,6 +164,20 @@ def test_every_search_of_the_paper_begins_with_the_models_recipe():
             },
             "models.gncn varies network.sizes.0, which the tables of another range set, too",
         ),
+        ({"models": {}}, "models: .*at least 1 item"),
+        *(
+            (
+                {"models": {"gncn": {"space": {"training.learning_rate": {"choices": wrong}}}}},
+                f"choices must be .*received {said}",
+            )
+            for wrong, said in (
+                (3, "3"),
+                ([], r"\[\]"),
+                ([0.01, float("nan")], "nan"),
+                ([[[1, 2]]], r"\[\[1, 2\]\]"),
+                ([{"a": None}], "{'a': None}"),
+            )
+        ),
         (
             {"data": {"digits": SEARCH["data"]["digits"] | {"enough": {"bce": 10.5}}}},
             "data.digits.enough must be better than the yardstick of bce, 10.0; received 10.5",
@@ -240,6 +254,21 @@ def test_a_search_has_every_model_at_every_number_of_epochs(tmp_path):
 
 
 EPOCHS = {"training.n_epochs": {"low": 1, "high": 2}}
+
+
+def test_a_search_names_the_model_and_data_whose_setting_is_wrong(tmp_path):
+    def search_of(**space):
+        own = SEARCH["models"]["gncn"]
+        return Search(**SEARCH | {"models": {"gncn": own | {"space": space}}})
+
+    with pytest.raises(ConfigError, match=r"^gncn/digits of the search 'made': .*'learning_rat'"):
+        search_of(**{"training.learning_rat": {"low": 1e-3, "high": 1e-2}}).config(
+            "gncn", "digits", {"training.learning_rat": 1e-3}
+        )
+    fractions = search_of(**{"training.n_epochs": {"low": 1, "high": 2.5}})
+    with pytest.raises(ConfigError, match=r"n_epochs takes whole numbers.*low=1, high=2\.5"):
+        tuning.tune(fractions, "gncn", "digits", tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bounds_may_differ_on_a_data_set():

@@ -61,6 +61,20 @@ def is_empty(folder: Path) -> bool:
     return all(path.name in (LOCK, OWNER) for path in folder.iterdir())
 
 
+def in_use(folder: Path) -> bool:
+    """Whether a process holds the lock of a folder now."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        # The owner's file may be a killed process's, but the system's lock is gone with it.
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder in which nothing can be locked
+        return False
+
+
 def holder(folder: Path) -> str:
     """Who holds the lock of a folder, in words."""
     try:

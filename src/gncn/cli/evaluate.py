@@ -109,8 +109,7 @@ def evaluate(
     refuse_idle_settings(given, chosen)
     folder = RunFolder.open(run)
     data = folder.data(data_dir)
-    if unfinished := folder.unfinished:
-        say(unfinished)
+    options.say_if_unfinished(folder)
     with (
         last_words(lambda: assessing.kept(folder, split, trial)),
         shown_progress(True, "measuring") as report,

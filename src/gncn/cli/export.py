@@ -59,7 +59,9 @@ def export(
             f"{quoted(str(out))} exists. Give --overwrite to replace it, or another --out."
         )
     number = int(layer) if layer is not None and layer.isdecimal() else layer
-    images = RunFolder.open(run).data(data_dir) if data is None else data
+    folder = RunFolder.open(run)
+    images = folder.data(data_dir) if data is None else data
+    options.say_if_unfinished(folder)
     found = write(run, out, images, split=split, layer=number, trial=trial, progress=True)
     if as_json:
         options.print_json({"run": run, "split": split if data is None else None, **found})

@@ -11,7 +11,7 @@ from typer import Argument, Option
 
 from gncn.base.errors import ConfigError, quoted
 from gncn.base.files import explained, jsonable, place
-from gncn.base.screen import Screen
+from gncn.base.screen import Screen, say
 
 PATH: Any = {"parser": place, "metavar": "PATH"}
 """Of every option that is a path."""
@@ -68,6 +68,12 @@ def no_effect(names: list[str], why: str) -> ConfigError:
     return ConfigError(
         f"{listed} {'has' if one else 'have'} no effect {why}. Leave {'it' if one else 'them'} out."
     )
+
+
+def say_if_unfinished(folder: Any) -> None:
+    """Say that a run's training hasn't reached its end, or nothing."""
+    if unfinished := folder.unfinished:
+        say(unfinished)
 
 
 def print_json(value: Any) -> None:

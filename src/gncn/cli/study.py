@@ -63,6 +63,8 @@ def compare(
         options.print_text(comparing.render(found, form))
     for line in comparing.hints(found):
         say(line)
+    for run in runs:
+        options.say_if_unfinished(RunFolder.open(run))
     # Only curves of one kind of error share an axis.
     rows = [row for row in found.rows if row.curves]
     error_name = "bce" if any(row.error_name == "bce" for row in rows) else "squared_error"
@@ -218,8 +220,9 @@ def tune(
     ]
     if not tasks:
         raise ConfigError(
-            f"Nothing in the search {found.name!r} fits {', '.join(only or ())}. Models: "
-            f"{', '.join(found.models)}. Data sets: {', '.join(found.data)}."
+            f"Nothing in the search {found.name!r} fits {', '.join(map(repr, only or ()))}. "
+            f"Models: {', '.join(found.models)}. Data sets: {', '.join(found.data)}. Write "
+            "MODEL or MODEL/DATA; * stands for any."
         )
     folder = out or Path("results") / "tuning" / found.name
     kept = f"{folder} keeps every trial that ended; start it again to go on."

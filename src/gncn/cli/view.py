@@ -36,6 +36,7 @@ def reconstruct(
     folder = RunFolder.open(run)
     folder.refuse_learned_from(split)
     model, data = folder.model(trial), folder.data(data_dir)
+    options.say_if_unfinished(folder)
     if not isinstance(model, Network | Autoencoder):
         raise RunError(f"{run} holds a {folder.config.model!r}, which reconstructs nothing.")
     chosen = choose_split(data, split)
@@ -105,6 +106,7 @@ def settle(
 
     folder = RunFolder.open(run)
     network, data = folder.network(trial), folder.data(data_dir)
+    options.say_if_unfinished(folder)
     chosen = choose_split(data, split)
     if index >= len(chosen):
         raise ConfigError(

@@ -42,7 +42,7 @@ from gncn.base.files import (
     write_atomic,
 )
 from gncn.base.interrupts import interrupts_held
-from gncn.base.locks import is_empty
+from gncn.base.locks import holder, in_use, is_empty
 from gncn.base.notices import unsaid
 from gncn.core.network import Network
 from gncn.data import Dataset
@@ -265,12 +265,15 @@ class RunFolder(Callback):
         status, n_epochs = self.about.get("status", "finished"), self.config.training.n_epochs
         if status == "finished" or not self.has_epochs:
             return ""
+        at = f"epoch {self.history[-1].epoch} of {n_epochs}"
+        if in_use(self.path):
+            return f"The run is in use ({holder(self.path)}); its model is that after {at}."
         words = {"running": "is not finished", "diverged": "diverged"}.get(
             str(status), f"was {status}"
         )
         return (
-            f"Training {words} after epoch {self.history[-1].epoch} of {n_epochs}, and numbers are "
-            f"of the model at that point. `gncn train --resume {self.path}` goes on with it."
+            f"Training {words} after {at}, and numbers are of the model at that point. `gncn train "
+            f"--resume {self.path}` goes on with it."
         )
 
     @property

@@ -4,6 +4,7 @@ The budget is the search's, not the model's: every model on every data set has t
 """
 
 import json
+import math
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -15,7 +16,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, check_counts, quoted
@@ -77,6 +78,31 @@ class Range(Description):
     log: bool = False
     choices: tuple[Plain | dict[str, Plain], ...] | None = None
 
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _plain_choices(cls, choices: Any) -> Any:
+        """Refuse what is no list of settings, in fewer words than one for each type that may be."""
+        if choices is None:
+            return None
+        if not isinstance(choices, list | tuple) or not choices:
+            raise ConfigError(f"choices must be a list of values; received {quoted(choices)}.")
+        for one in choices:
+            inner = list(one.values()) if isinstance(one, dict) else [one]
+            flat = [
+                v
+                for value in inner
+                for v in (value if isinstance(value, list | tuple) else [value])
+            ]
+            if not all(
+                isinstance(v, Scalar) and not (isinstance(v, float) and not math.isfinite(v))
+                for v in flat
+            ):
+                raise ConfigError(
+                    "choices must be finite numbers, true or false, texts, lists of these, or "
+                    f"tables; received {quoted(one)}."
+                )
+        return choices
+
     @model_validator(mode="after")
     def _one_kind(self) -> "Range":
         if self.choices is not None:
@@ -130,6 +156,11 @@ class Range(Description):
         low, high, whole = self._ends
         allowed = isinstance(value, int if whole else int | float) and low <= value <= high
         return value if allowed else None
+
+    @property
+    def has_fractions(self) -> bool:
+        """Whether it draws numbers that are not whole."""
+        return self.choices is None and not self._ends[2]
 
     @property
     def first(self) -> Any:
@@ -204,8 +235,8 @@ class Search(Description):
     budget: Budget = Budget()
     measuring: TrialMeasuring = TrialMeasuring()
     objective: Objective
-    data: dict[Key, SearchData]
-    models: dict[Key, SearchModel]
+    data: dict[Key, SearchData] = Field(min_length=1)
+    models: dict[Key, SearchModel] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _known_data(self) -> "Search":
@@ -293,18 +324,20 @@ class Search(Description):
         """
         section = {"name": data, **self.data[data].settings}
         settings = self.recipe(model, data).on_data(section, data_dir, self.seed)
-        for name, value in values.items():
-            # A table lays its settings over a section, which may have others.
-            inner = value if isinstance(value, dict) else {"": value}
-            for one, setting in inner.items():
-                settings = placed(settings, f"{name}.{one}".rstrip("."), setting)
-        config = Config(**settings)
-        if config.training.train_on == "both":
-            raise ConfigError(
-                f"{model}/{data}: a search chooses by validation images, and "
-                "training.train_on='both' learns from them: leave it out here, and train with it "
-                "once settings are chosen."
-            )
+        try:
+            for name, value in values.items():
+                # A table lays its settings over a section, which may have others.
+                inner = value if isinstance(value, dict) else {"": value}
+                for one, setting in inner.items():
+                    settings = placed(settings, f"{name}.{one}".rstrip("."), setting)
+            config = Config(**settings)
+            if config.training.train_on == "both":
+                raise ConfigError(
+                    "a search chooses by validation images, and training.train_on='both' learns "
+                    "from them: leave it out here, and train with it once settings are chosen."
+                )
+        except ConfigError as error:
+            raise ConfigError(f"{model}/{data} of the search {self.name!r}: {error}") from error
         return config
 
 

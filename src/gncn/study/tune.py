@@ -139,6 +139,15 @@ class _Task:
         self.space = search.space(model, data)
         # Any allowed values: the data's section doesn't depend on them.
         self.any_config = self.config({name: bounds.first for name, bounds in self.space.items()})
+        # As TOML has them, because that is how settings of the space are named.
+        self.recipe = tomllib.loads(self.config({}).to_toml())
+        for name, bounds in self.space.items():
+            # It would refuse almost all that is drawn.
+            if bounds.has_fractions and isinstance(value_at(self.recipe, name), int):
+                raise ConfigError(
+                    f"models.{model}.space: {name} takes whole numbers, so low and high must be "
+                    f"whole; received low={bounds.low}, high={bounds.high}."
+                )
         self.budget = search.budget_on(data)
         self.images = development_data(self.any_config, self.budget.train_images)
         self.columns, self.wanted = search.columns(model), search.data[data]
@@ -241,9 +250,7 @@ class _Task:
 
         So a search can't end below what it began with.
         """
-        # As TOML has them, because that is how settings of the space are named.
-        recipe = tomllib.loads(self.config({}).to_toml())
-        drawn = {name: one.drawn(value_at(recipe, name)) for name, one in self.space.items()}
+        drawn = {name: one.drawn(value_at(self.recipe, name)) for name, one in self.space.items()}
         return {name: value for name, value in drawn.items() if value is not None}
 
     def spent(self) -> list[FrozenTrial]:
