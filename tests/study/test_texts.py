@@ -104,6 +104,8 @@ def test_more_is_better_where_a_column_says_so_and_rivals_may_be_named():
     [about_gvae] = claims(
         {"claim": "a", "column": "log_likelihood"}, records=records, targets_for="gvae"
     )
+    [named] = claims({"claim": "a", "model": "gvae", "column": "log_likelihood"}, records=records)
+    assert named == about_gvae
     assert (about_gvae.verdict, about_gvae.rival) == ("holds", "GNCN")
 
 
@@ -170,16 +172,24 @@ def test_the_page_says_first_what_holds_and_last_how_far_to_trust_it(tmp_path):
         ),
         (
             {"claims": [{"claim": "a", "column": "bce", "against": ["gncn"]}]},
-            "model of a claim 'gncn'. Choose one of: 'rae'",
+            "rival of a claim 'gncn'. Choose one of: 'rae'",
         ),
         (
             {"claims": [{"claim": "a", "column": "bce"}], "targets_for": "gnnc"},
             "targets_for of a study with claims 'gnnc'.*Did you mean 'gncn'",
         ),
+        (
+            {"claims": [{"claim": "a", "model": "gvae", "column": "bce"}], "targets_for": "x"},
+            "model of a claim 'gvae'. Choose one of: 'gncn', 'rae'",
+        ),
+        (
+            {"claims": [{"claim": "a", "model": "rae", "column": "bce", "against": ["rae"]}]},
+            "rival of a claim 'rae'. Choose one of: 'gncn'",
+        ),
         ({"claims": [{"claim": "a", "column": "bse"}]}, "column of a claim 'bse'.*'first_epoch'"),
         (
             {"claims": [{"claim": "a", "column": "bce", "against": ["gvae"]}]},
-            "model of a claim 'gvae'. Choose one of: 'rae'",
+            "rival of a claim 'gvae'. Choose one of: 'rae'",
         ),
         ({"claims": [{"claim": "a", "colum": "bce"}]}, "colum"),
     ],

@@ -63,8 +63,6 @@ def compare(
         options.print_text(comparing.render(found, form))
     for line in comparing.hints(found):
         say(line)
-    for run in runs:
-        options.say_if_unfinished(RunFolder.open(run))
     # Only curves of one kind of error share an axis.
     rows = [row for row in found.rows if row.curves]
     error_name = "bce" if any(row.error_name == "bce" for row in rows) else "squared_error"

@@ -58,6 +58,7 @@ class Row:
         curves: mean error over trials after each epoch; empty for models without.
         error_name: which error that is: ``bce`` or ``squared_error``.
         train_on: ``both`` if it learned from validation images, too.
+        unfinished: says that its training hasn't reached its end; else empty.
     """
 
     run: Path
@@ -68,6 +69,7 @@ class Row:
     curves: tuple[float, ...]
     error_name: str = "bce"
     train_on: str = "train"
+    unfinished: str = ""
 
 
 @dataclass(frozen=True)
@@ -301,6 +303,7 @@ def _row(folder: RunFolder, metrics: dict[int, Any], split: str, conditions: dic
         curves=tuple(float(np.mean(curves[epoch])) for epoch in sorted(curves)),
         error_name="squared_error" if "squared_error" in values else "bce",
         train_on=about.get("train_on", "train"),
+        unfinished=folder.unfinished,
     )
 
 
@@ -403,7 +406,7 @@ def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
 
 
 def hints(comparison: Comparison) -> list[str]:
-    """Hints about the numbers: some runs may have been measured on the other images."""
+    """Hints about the numbers: of runs that aren't finished, or were measured on other images."""
     other = "validation" if comparison.split == "test" else "test"
     measured = {
         name: [
@@ -413,12 +416,13 @@ def hints(comparison: Comparison) -> list[str]:
     }
     named = zip(comparison.names, comparison.rows, strict=True)
     what = "learned from validation images, too (training.train_on='both')."
-    both = [f"{name} {what}" for name, row in named if row.train_on == "both"]
+    found = [f"{name} {what}" for name, row in named if row.train_on == "both"]
+    found += [row.unfinished for row in comparison.rows if row.unfinished]
     lacking = [name for name, splits in measured.items() if splits == [other]]
     if not lacking:
-        return both
+        return found
     return [
-        *both,
+        *found,
         f"Of {', '.join(lacking)} `gncn evaluate` measured {other} images only: compare them with "
         f"--split {other}, or measure them with `gncn evaluate RUN --split {comparison.split}`.",
     ]

@@ -32,15 +32,15 @@ class Judged:
     n_rivals: int
 
 
-def judge_claim(claim: Claim, model: str, rows: Sequence[ModelRow]) -> Judged | None:
-    """A claim about a model, by all models' numbers on one data set.
+def judge_claim(claim: Claim, targets_for: str, rows: Sequence[ModelRow]) -> Judged | None:
+    """A claim, by all models' numbers on one data set; about `targets_for` if it names no model.
 
     None if the model, or one of the others that the claim names, has no number.
     """
     first = claim.column == FIRST_EPOCH
     cells = {row.key: row.first_epoch if first else row.cells[claim.column] for row in rows}
     found = {key: cell.ours for key, cell in cells.items() if cell.ours is not None}
-    ours = found.pop(model, None)
+    ours = found.pop(claim.model or targets_for, None)
     others = {key: found.get(key) for key in claim.against or found}
     rivals = {key: number for key, number in others.items() if number is not None}
     if ours is None or not rivals or len(rivals) < len(others):

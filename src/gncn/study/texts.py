@@ -23,16 +23,18 @@ _PLACE = re.compile(r"\{([\w-]+)\.([\w-]+)\.(\w+)\}")
 
 
 class Claim(Description):
-    """That the model of the study's targets is better than others.
+    """That a model is better than others.
 
     Attributes:
         claim: in words.
+        model: that it is about; empty for the model of the study's targets.
         column: by which number: a column of the report, or ``first_epoch``.
         against: the others; empty for all models that have the number.
         reason: why it holds or does not.
     """
 
     claim: str
+    model: str = ""
     column: str
     against: tuple[str, ...] = ()
     reason: str = ""
@@ -64,18 +66,21 @@ class Texts(Description):
         """Refuse claims and places for numbers that name what the study doesn't have.
 
         Args:
-            model: the one that claims are about.
+            model: the one that claims are about which name none.
             data: the study's data sets.
             models: its models.
 
         Raises:
             ConfigError: naming what it has.
         """
-        if self.claims:
+        if not all(claim.model for claim in self.claims):
             _known("targets_for of a study with claims", model, models)
         for claim in self.claims:
+            if claim.model:
+                _known("model of a claim", claim.model, models)
+            rivals = [one for one in models if one != (claim.model or model)]
             for name in claim.against:
-                _known("model of a claim", name, [one for one in models if one != model])
+                _known("rival of a claim", name, rivals)
             _known("column of a claim", claim.column, (FIRST_EPOCH, *columns()))
         reasons = (claim.reason for claim in self.claims)
         texts = (self.about, *self.holds, *self.fails, *self.depends, *self.notes, *reasons)
