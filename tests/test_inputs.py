@@ -634,8 +634,9 @@ def test_an_estimator_says_that_it_binarises_values_beyond_0_and_1():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gncn.RAE(**small).fit(wide[1:])  # a fold of the same data, whose range is much the same
-    with pytest.warns(notices.Notice, match="Values from -20 to 160 are binarised"):
-        gncn.RAE(**small).fit(wide * 10)
+    for other, said in ((wide * 10, "Values from -20 to 160"), (wide * 0 + 500, "from 500 to 500")):
+        with pytest.warns(notices.Notice, match=said):
+            gncn.RAE(**small).fit(other)
     notices._said.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

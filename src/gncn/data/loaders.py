@@ -156,7 +156,8 @@ class DataConfig(Preparation):
                 f"{', '.join(of_files)}: only for your own file or folder; {self.name!r} is a "
                 "data set by name and has its own rule."
             )
-        if (known := (*dataset_names(), *SOURCES.names())) and self.name not in known:
+        known = (*dataset_names(), *SOURCES.names())
+        if self.name not in known:
             unknown = unknown_choice("data set", self.name, known)
             raise ConfigError(f"{unknown} Or give a path: there is no folder of that name.")
         return load_dataset(self.name, **both, **named)

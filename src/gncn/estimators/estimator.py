@@ -201,7 +201,7 @@ class Estimator(BaseEstimator):
             real = ", or choose likelihood='gaussian', which keeps them" * (self._kind == "gncn")
             # Folds of the same data are spoken of once, but other data again.
             say_once(
-                f"beyond, {values.shape[1]} pixels, {np.log10(most - least):.0f}",
+                f"beyond, {values.shape[1]} pixels, {np.log10(max(-least, most)):.0f}",
                 f"Values from {least:g} to {most:g} are binarised at threshold={self.threshold}. "
                 f"Scale them to 0..1, as scikit-learn's MinMaxScaler does{real}.",
             )

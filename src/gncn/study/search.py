@@ -87,16 +87,7 @@ class Range(Description):
         if not isinstance(choices, list | tuple) or not choices:
             raise ConfigError(f"choices must be a list of values; received {quoted(choices)}.")
         for one in choices:
-            inner = list(one.values()) if isinstance(one, dict) else [one]
-            flat = [
-                v
-                for value in inner
-                for v in (value if isinstance(value, list | tuple) else [value])
-            ]
-            if not all(
-                isinstance(v, Scalar) and not (isinstance(v, float) and not math.isfinite(v))
-                for v in flat
-            ):
+            if not all(map(_is_plain, one.values() if isinstance(one, dict) else [one])):
                 raise ConfigError(
                     "choices must be finite numbers, true or false, texts, lists of these, or "
                     f"tables; received {quoted(one)}."
@@ -339,6 +330,13 @@ class Search(Description):
         except ConfigError as error:
             raise ConfigError(f"{model}/{data} of the search {self.name!r}: {error}") from error
         return config
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a finite number, a truth value or a text, or a list of such."""
+    if isinstance(value, list | tuple):
+        return all(isinstance(one, Scalar) and _is_plain(one) for one in value)
+    return isinstance(value, Scalar) and (not isinstance(value, float) or math.isfinite(value))
 
 
 def _is(value: Any, choice: Any) -> bool:
