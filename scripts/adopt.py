@@ -1,8 +1,9 @@
 """Put the settings that a search chose into a study's file.
 
-``python scripts/adopt.py results/search/paper src/gncn/study/studies/paper.toml`` writes a table
-``[models.MODEL.on.DATA]`` for every model and data set that was searched, in place of the one
-that is there.  It has what differs between the search's best trial and the model's own entry.
+``python scripts/adopt.py results/search/paper src/gncn/study/studies/paper.toml`` writes the
+settings in the table ``[models.MODEL.on.DATA]`` of every model and data set that the study has and
+the search has ended with.  They are what differs between the search's best trial and what the
+study's file says otherwise.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gncn.base.errors import GncnError
+from gncn.base.errors import ConfigError, GncnError
 from gncn.base.files import read_json, write_atomic
 from gncn.runs.config import load_config
 from gncn.study.plan import Study
@@ -21,28 +22,36 @@ from gncn.study.plan import Study
 DIGITS = 4
 """Significant digits of a setting: more than a search of 30 trials can tell apart."""
 _SECTIONS = ("network", "settling", "training", "backprop", "mixture")
+_LINES = r"(?:[^\[\n#].*\n)*"
+"""What follows a table's heading: all lines up to an empty one, a comment or another heading."""
 Best = Mapping[tuple[str, str], dict[str, Any]]
 
 
 def adopted(text: str, best: Best) -> str:
-    """The text of a study's file with the best settings of each model and data set."""
+    """The text of a study's file with the best settings of each model and data set.
+
+    Raises:
+        ConfigError: the file is written in a way that this script can't change.
+    """
     for (model, data), wanted in best.items():
-        table = rf"^\[models\.{re.escape(model)}\.on\.{re.escape(data)}\]\n(?:[^\[\n].*\n|\n)*"
-        text = re.sub(table, "", f"{text.rstrip()}\n", flags=re.M)
-        (spec,) = Study(**tomllib.loads(text)).runs(only=[f"{model}/{data}/0"])
-        own = tomllib.loads(spec.config.to_toml())
-        lines = [f"settings.{name} = {json.dumps(one)}" for name, one in _changes(own, wanted)]
-        # After all that the file says of the model so far.
-        *_, last = re.finditer(
-            rf"^\[\[?models\.{re.escape(model)}[.\]].*\n(?:[^\[\n].*\n|\n)*", text, re.M
-        )
-        parts = (
-            text[: last.end()],
-            f"[models.{model}.on.{data}]\n" + "\n".join(lines),
-            text[last.end() :],
-        )
-        text = "\n\n".join(part.strip("\n") for part in parts if part.strip())
-    return f"{text.rstrip()}\n"
+        heading = f"[models.{model}.on.{data}]\n"
+        table = re.compile(f"^{re.escape(heading)}{_LINES}", re.M)
+        if not table.search(text):
+            # After the model's other tables.
+            others = rf"^\[\[?models\.{re.escape(model)}[.\]].*\n{_LINES}"
+            *_, last = re.finditer(others, text := f"{text.rstrip()}\n", re.M)
+            text = f"{text[: last.end()]}\n{heading}{text[last.end() :]}"
+        # What else the table says, such as a preset or a number of trials, stays.
+        kept = re.sub(r"^settings\..*\n", "", table.findall(text)[0], flags=re.M)
+        bare = table.sub(lambda _, kept=kept: kept, text)
+        changes = _changes(bare, model, data, wanted)
+        whole = kept + "".join(f"settings.{name} = {json.dumps(one)}\n" for name, one in changes)
+        text = table.sub(lambda _, whole=whole: whole, text)
+        if left := [name for name, _ in _changes(text, model, data, wanted)]:
+            raise ConfigError(
+                f"Of {model}/{data} this script can't change {', '.join(left)}. Write it by hand."
+            )
+    return text
 
 
 def best_of(folder: Path) -> Best:
@@ -50,19 +59,24 @@ def best_of(folder: Path) -> Best:
     found = {}
     for path in sorted(folder.glob("*-best.toml")):
         summary = read_json(path.with_name(path.name.replace("-best.toml", ".json")))
-        if summary["trials_spent"] < summary["trials_allowed"]:
-            continue  # a search under way has chosen nothing
+        left = summary["trials_allowed"] - summary["trials_spent"] + summary.get("finals_left", 0)
+        if left > 0:
+            continue  # it may choose others yet
         config = tomllib.loads(load_config(file=path).to_toml())
-        name = config["data"]["name"]
-        found[summary["model"], name] = {one: _rounded(config.get(one, {})) for one in _SECTIONS}
+        data = path.name.removesuffix(f"-{summary['model']}-best.toml")
+        found[summary["model"], data] = {one: _rounded(config.get(one, {})) for one in _SECTIONS}
     return found
 
 
-def _changes(own: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for section, options in wanted.items():
-        for name, value in options.items():
-            if _rounded(own[section].get(name)) != value:
-                yield f"{section}.{name}", value
+def _changes(text: str, model: str, data: str, wanted: Mapping[str, Any]) -> Iterator[Any]:
+    """The settings that a study's file has otherwise, or not at all, and their values."""
+    (spec,) = Study(**tomllib.loads(text)).runs(only=[f"{model}/{data}/0"])
+    own = tomllib.loads(spec.config.to_toml())
+    for section in _SECTIONS:
+        here, there = own.get(section, {}), wanted[section]
+        for name in sorted({*here, *there}):
+            if _rounded(here.get(name)) != there.get(name):
+                yield f"{section}.{name}", there.get(name)
 
 
 def _rounded(value: Any) -> Any:
@@ -80,12 +94,17 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="the study's TOML file, which is written again")
     given = parser.parse_args()
     try:
+        text = given.study.read_text(encoding="utf-8")
+        study = Study(**tomllib.loads(text))
         best = best_of(given.search)
-        text = adopted(given.study.read_text(encoding="utf-8"), best)
-        write_atomic(given.study, text)
-    except (GncnError, OSError) as error:
+        known = {
+            (m, d): one for (m, d), one in best.items() if m in study.models and d in study.data
+        }
+        write_atomic(given.study, adopted(text, known))
+    except (GncnError, OSError, tomllib.TOMLDecodeError) as error:
         parser.error(str(error))
-    print("adopted:", ", ".join(f"{model}/{data}" for model, data in best) or "nothing")
+    for what, some in (("adopted", known), ("not in the study", best.keys() - known.keys())):
+        print(f"{what}:", ", ".join(f"{model}/{data}" for model, data in some) or "nothing")
 
 
 if __name__ == "__main__":

@@ -479,7 +479,7 @@ MUTANTS = [
     ("runs/tensors.py", "    refuse_misfits(where, leaves, named_leaves(skeleton))\n", ""),
     ("runs/tensors.py", "if not np.isfinite(array).all():", "if False:"),
     ("base/tensors.py", "or array.dtype != like.dtype", ""),
-    ("base/locks.py", "timeout=-1 if wait else 0", "timeout=-1"),
+    ("base/locks.py", "timeout=-1 if wait else _A_MOMENT", "timeout=-1"),
     (
         "runs/model_files.py",
         " and _is_ours(left):",

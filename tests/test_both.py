@@ -272,7 +272,7 @@ def test_studies_and_searches():
     assert record.history.validation == ()
     assert len(record.history.test) == len(record.history.train) == 1
     assert History().validation == ()
-    with pytest.raises(ConfigError, match="a search chooses by validation images"):
+    with pytest.raises(ConfigError, match="A search chooses by validation images"):
         load_search("tiny").config("gncn", "digits", {"training.train_on": "both"})
 
 

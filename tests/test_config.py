@@ -271,6 +271,8 @@ def test_an_option_is_called_as_it_was_written():
         ("n_epochs=3", r"^Unknown option 'n_epochs' .*Did you mean 'training\.n_epochs'\?"),
         ("epochs=3", r"^Unknown option 'epochs' .*Did you mean 'training\.n_epochs'\?"),
         ("network.sizes='abc'", r"^network: sizes must be a list of numbers; received 'abc'"),
+        ("training.patience='a'", r"^training: patience must be a number; received 'a'"),
+        ("settling.lateral_inhibition='a'", "must be a number or a list of numbers; received 'a'"),
         ("settling=0.5", r"^settling must be a table of options; received 0\.5"),
         ("seed=-1", r"^seed: .*received -1"),
         ("settling.n_settle_steps=-1", r"^settling: .*received -1"),

@@ -212,7 +212,7 @@ def test_the_command_tabulates_what_was_asked_for(capsys):
     assert "Kept" not in shown.err
 
 
-@pytest.mark.parametrize("flag", ["--samples", "--chains", "--temperatures"])
+@pytest.mark.parametrize("flag", ["--samples", "--chains", "--curve", "--components"])
 def test_the_command_names_the_option_that_is_out_of_range(flag, tmp_path):
     out, err = io.StringIO(), io.StringIO()
     assert call(("evaluate", tmp_path, flag, "0"), out, err) == 2

@@ -407,6 +407,7 @@ def test_a_training_that_was_interrupted_is_pointed_out_before_it_is_measured(
         ({"model": "gmm"}, 0),
         ({"config": "c.toml"}, 0),
         ({"data": "mnist"}, 0),
+        ({"overrides": ["network.sizes=[8, 9]", "network.group_size=1"]}, 0),
     ],
 )
 def test_small_images_are_pointed_to_a_small_network(options, hints, tmp_path, monkeypatch, capsys):
@@ -612,8 +613,14 @@ def test_a_training_that_is_not_finished_is_pointed_out(stored):
     try:
         assert "was interrupted after epoch" in folder.unfinished
         assert f"`gncn train --resume {stored}`" in folder.unfinished
+        with alone(stored, "evaluating"):  # which changes nothing about the training
+            assert "was interrupted after epoch" in folder.unfinished
+        running = json.dumps(about | {"status": "running"})
+        (stored / "run.json").write_text(running, encoding="utf-8")
+        folder = RunFolder.open(stored)
+        assert "is not finished after epoch" in folder.unfinished
         with alone(stored, "training"):  # by another process, it may be
-            assert "in use (training by process" in folder.unfinished
+            assert f"{stored} is in use (training by process" in folder.unfinished
             assert "--resume" not in folder.unfinished
     finally:
         (stored / "run.json").write_text(json.dumps(about), encoding="utf-8")

@@ -27,6 +27,7 @@ from gncn.evaluation.features import (
 )
 from gncn.evaluation.pixels import GaussianPixels
 from gncn.evaluation.protocols import StandardNormal
+from gncn.figures.style import tame
 from gncn.measures import (
     Completion,
     Likelihood,
@@ -42,6 +43,7 @@ from gncn.measures import (
 from gncn.measures.code_yardsticks import CodeYardsticks
 from gncn.measures.codes import CodeMap, probe_layer
 from gncn.measures.generative import _by_learned_way
+from gncn.measures.likelihood import draw_curve
 from gncn.measures.measure import Result
 
 SPLITS = ("train", "validation", "test")
@@ -524,3 +526,17 @@ def test_samples_are_drawn_where_a_draw_can_be_an_image(subject, monkeypatch, ki
     nearest = np.linalg.norm(each, axis=2).min(axis=1)
     distance = found.numbers["samples"]["distance_to_nearest_training_image"]
     assert distance == pytest.approx(nearest.mean(), rel=1e-3)
+
+
+def test_the_legend_of_the_curve_over_s_covers_no_line_and_no_band(drawn, tmp_path):
+    curve = {"n_samples": [10, 100], "mean": [-9.0, -8.0], "standard_error": [0.1, 0.1]}
+    tight = {"n_images": 5, "mean": -7.0, "standard_error": 0.5, "from_prior_samples": curve}
+    tight["simulated_images"] = {"gaps": {"median": 0.1, "worst": 0.2}}
+    draw_curve(Result({"likelihood": {"curve": curve}, "tight": tight}), tmp_path)
+    (figure,) = drawn
+    tame(figure)  # as it is when it is saved
+    figure.draw_without_rendering()
+    (legend,), (axes,) = figure.legends, figure.axes
+    assert len(legend.get_texts()) == 3
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+    assert axes.get_window_extent().height > figure.bbox.height / 2

@@ -1,15 +1,19 @@
 """`scripts/adopt.py`: settings that a search chose, in a study's file."""
 
 import json
+import sys
 import tomllib
 
-from scripts.adopt import adopted, best_of
+import pytest
+from scripts.adopt import adopted, best_of, main
 
+from gncn.base.errors import ConfigError
 from gncn.runs.config import load_config
 from gncn.study.plan import Study
 
 STUDY = """# A study.
 name = "mine"
+split = "validation"
 
 [data.digits]
 
@@ -21,10 +25,11 @@ preset = "digits"
 settings.training.n_epochs = 7
 
 [models.gncn.on.digits]
+trials = 3
 settings.training.learning_rate = 0.5
-settings.network.max_norm = [
-    9.0, 9.0, 9.0]
+settings.network.max_norm = [9.0, 9.0, 9.0]
 
+# The other data.
 [models.gncn.on.mnist]
 settings.training.batch_size = 7
 
@@ -32,51 +37,80 @@ settings.training.batch_size = 7
 [models.rae]
 preset = "rae"
 """
+CHANGES = ("network.max_norm=[1.23456, 2.0, 3.0]", "training.learning_rate=0.00123456")
 
 
-def chosen(folder, data="digits", **trials):
+def chosen(folder, data="digits", changes=CHANGES, preset="digits", **trials):
     """The folder of a search whose best trial has other settings than the study."""
-    changes = ["network.max_norm=[1.23456, 2.0, 3.0]", "training.learning_rate=0.00123456"]
-    config = load_config(preset="digits", overrides=[f"data.name={data}", *changes])
-    (folder / f"{data}-gncn-best.toml").write_text(config.to_toml(), encoding="utf-8")
-    summary = {"model": "gncn", "trials_spent": 30, "trials_allowed": 30} | trials
-    (folder / f"{data}-gncn.json").write_text(json.dumps(summary), encoding="utf-8")
+    config = load_config(preset=preset, overrides=[f"data.name={data}", *changes])
+    model = config.model
+    (folder / f"{data}-{model}-best.toml").write_text(config.to_toml(), encoding="utf-8")
+    summary = {"model": model, "trials_spent": 30, "trials_allowed": 30, "finals_left": 0} | trials
+    (folder / f"{data}-{model}.json").write_text(json.dumps(summary), encoding="utf-8")
     return config
+
+
+def configs(text):
+    return {spec.name: spec.config for spec in Study(**tomllib.loads(text)).runs()}
 
 
 def test_a_study_gets_the_best_trials_settings_and_nothing_else_changes(tmp_path):
     wanted = chosen(tmp_path)
     text = adopted(STUDY, best_of(tmp_path))
-    before, after = (
-        {spec.name: spec.config for spec in Study(**tomllib.loads(one)).runs()}
-        for one in (STUDY, text)
-    )
-    found = after.pop("gncn/digits/0")
+    before, after = configs(STUDY), configs(text)
+    found = after["gncn/digits/2"]  # the number of trials stays
     assert found.network.max_norm == (1.235, 2.0, 3.0)
     assert found.training.learning_rate == 0.001235
     assert found.training.n_epochs == wanted.training.n_epochs == 20
     assert found.settling == wanted.settling
-    before.pop("gncn/digits/0")
-    assert after == before
-    assert "# The last model." in text
-    assert text.startswith("# A study.\n")
+    assert {k: v for k, v in after.items() if not k.startswith("gncn/digits")} == {
+        k: v for k, v in before.items() if not k.startswith("gncn/digits")
+    }
+    head, tail = STUDY.split("settings.training.learning_rate = 0.5\n")
+    assert text.startswith(head)
+    assert text.endswith(tail.partition("\n")[2])
     assert adopted(text, best_of(tmp_path)) == text
 
 
-def test_a_search_under_way_has_chosen_nothing(tmp_path):
-    chosen(tmp_path, trials_spent=29)
+@pytest.mark.parametrize("missing", ["[models.gncn.on.digits]", "[models.gncn.on.mnist]"])
+def test_a_table_that_is_not_there_comes_after_the_models_others(tmp_path, missing):
+    head, _, tail = STUDY.partition(missing)
+    without = head + tail.partition("\n\n")[2]
+    data = missing.rpartition(".")[2].rstrip("]")
+    wanted = chosen(tmp_path, data)
+    text = adopted(without, best_of(tmp_path))
+    assert text.index(missing) < text.index("[models.rae]")
+    found = configs(text)[f"gncn/{data}/0"]
+    assert found.training.n_epochs == wanted.training.n_epochs
+    assert found.network.max_norm == (1.235, 2.0, 3.0)
+    assert "# The last model.\n[models.rae]" in text
+
+
+@pytest.mark.parametrize("left", [{"trials_spent": 29}, {"finals_left": 1}])
+def test_a_search_under_way_has_chosen_nothing(tmp_path, left):
+    chosen(tmp_path, **left)
     assert best_of(tmp_path) == {}
 
 
-def test_only_what_differs_is_written(tmp_path):
+def test_what_cannot_be_written_is_refused(tmp_path):
     chosen(tmp_path)
-    (table,) = [
-        part
-        for part in adopted(STUDY, best_of(tmp_path)).split("\n\n")
-        if part.startswith("[models.gncn.on.digits]")
-    ]
-    assert table.splitlines()[1:] == [
-        "settings.network.max_norm = [1.235, 2.0, 3.0]",
-        "settings.training.n_epochs = 20",
-        "settings.training.learning_rate = 0.001235",
-    ]
+    inner = STUDY.replace(
+        "[models.gncn.on.digits]\ntrials = 3\n", "\n[models.gncn.on.digits.settings]\n"
+    )
+    with pytest.raises((ConfigError, tomllib.TOMLDecodeError)):
+        adopted(inner.replace("settings.training.learn", "training.learn"), best_of(tmp_path))
+
+
+def test_the_script_says_what_it_adopted_and_what_the_study_lacks(tmp_path, monkeypatch, capsys):
+    chosen(tmp_path)
+    chosen(tmp_path, preset="gvae", changes=())
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY, encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["adopt.py", str(tmp_path), str(study)])
+    main()
+    assert configs(study.read_text(encoding="utf-8"))["gncn/digits/0"].training.n_epochs == 20
+    assert capsys.readouterr().out == "adopted: gncn/digits\nnot in the study: gvae/digits\n"
+    study.write_text("name = ", encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main()
+    assert study.read_text(encoding="utf-8") == "name = "

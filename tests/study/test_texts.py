@@ -109,6 +109,16 @@ def test_more_is_better_where_a_column_says_so_and_rivals_may_be_named():
     assert (about_gvae.verdict, about_gvae.rival) == ("holds", "GNCN")
 
 
+def test_the_page_says_which_model_a_claim_is_about(tmp_path):
+    named = [{"claim": "A.", "column": "bce"}, {"claim": "B.", "model": "rae", "column": "bce"}]
+    records = [*of_bce("gncn", (5.0, 5.0)), *of_bce("rae", (6.0, 6.0))]
+    found = summarise(study(claims=named, trials=2), records)
+    for path in write_report(found, tmp_path / "page.html", tmp_path / "page.md")[:2]:
+        text = path.read_text(encoding="utf-8")
+        assert "A. (GNCN)" in text
+        assert "B. (RAE)" in text
+
+
 def test_the_page_says_first_what_holds_and_last_how_far_to_trust_it(tmp_path):
     texts = {
         "holds": ["It has {mnist.gncn.bce} nats and {mnist.mean_image.m_mse}."],

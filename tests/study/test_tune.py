@@ -231,12 +231,12 @@ def test_a_search_has_every_model_at_every_number_of_epochs(tmp_path):
         return file
 
     own = SEARCH["models"]["gncn"]
-    found = load_search(written([2, 7]))
+    models = {"gncn": {"preset": "digits", "space": own["space"]}}
+    found = load_search(written([2, 7], models=models))
     assert [*found.models] == ["gncn-2", "gncn-7"]
     made = [found.config(model, "digits", {}) for model in found.models]
     assert [one.training.n_epochs for one in made] == [2, 7]
-    alone = Search(**SEARCH).config("gncn", "digits", {})
-    assert made[0].network == alone.network
+    assert made[0].network == Search(**SEARCH).config("gncn", "digits", {}).network
     again = Search(**found.model_dump(mode="json"))  # as other processes get it
     assert again == found
     for wrong, said in (
@@ -248,9 +248,19 @@ def test_a_search_has_every_model_at_every_number_of_epochs(tmp_path):
             load_search(written(wrong))
     with pytest.raises(ConfigError, match="gncn"):
         load_search(written([2], models={"gncn": 3}))
-    for where in ({"space": own["space"] | EPOCHS}, {"space_on": {"digits": EPOCHS}}):
-        with pytest.raises(ConfigError, match=r"models\.gncn-2 varies training\.n_epochs, which"):
-            load_search(written([2], models={"gncn": own | where}))
+    alone = {"preset": "digits", "space": own["space"]}
+    for where in (
+        {"space": own["space"] | EPOCHS},
+        {"space_on": {"digits": EPOCHS}},
+        {"space": {"training": {"choices": [{"n_epochs": 7}]}}},
+        {"settings": {"training": {"n_epochs": 4}}},
+        {"on": {"digits": {"settings": {"training": {"n_epochs": 4}}}}},
+    ):
+        with pytest.raises(ConfigError, match=r"gncn/digits of .* sets training\.n_epochs, which"):
+            load_search(written([2], models={"gncn": alone | where}))
+    for wrong in (3, {"training": 3}):
+        with pytest.raises(ConfigError, match=r"settings|training.*received 3"):
+            load_search(written([2], models={"gncn": alone | {"settings": wrong}}))
 
 
 EPOCHS = {"training.n_epochs": {"low": 1, "high": 2}}
@@ -261,10 +271,12 @@ def test_a_search_names_the_model_and_data_whose_setting_is_wrong(tmp_path):
         own = SEARCH["models"]["gncn"]
         return Search(**SEARCH | {"models": {"gncn": own | {"space": space}}})
 
+    unknown = search_of(**{"training.learning_rat": {"low": 1e-3, "high": 1e-2}})
     with pytest.raises(ConfigError, match=r"^gncn/digits of the search 'made': .*'learning_rat'"):
-        search_of(**{"training.learning_rat": {"low": 1e-3, "high": 1e-2}}).config(
-            "gncn", "digits", {"training.learning_rat": 1e-3}
-        )
+        tuning.tune(unknown, "gncn", "digits", tmp_path)
+    preset = Search(**SEARCH | {"models": {"gncn": {"preset": "digitz", "space": {}}}})
+    with pytest.raises(ConfigError, match=r"^gncn/digits of the search 'made': Unknown preset"):
+        tuning.tune(preset, "gncn", "digits", tmp_path)
     fractions = search_of(**{"training.n_epochs": {"low": 1, "high": 2.5}})
     with pytest.raises(ConfigError, match=r"n_epochs takes whole numbers.*low=1, high=2\.5"):
         tuning.tune(fractions, "gncn", "digits", tmp_path)
@@ -479,7 +491,8 @@ def test_the_command_does_what_fits_several_at_a_time_and_says_the_best(
     out, command = tmp_path / "out", ["tune", str(file), "--out", str(tmp_path / "out")]
     refused = CliRunner().invoke(app, [*command, "--only", "rae"])
     assert str(refused.exception) == (
-        "Nothing in the search 'made' fits rae. Models: gncn. Data sets: digits."
+        "Nothing in the search 'made' fits 'rae'. Models: gncn. Data sets: digits. "
+        "Write MODEL or MODEL/DATA; * stands for any."
     )
     said = []
     monkeypatch.setattr("gncn.cli.study.say", lambda *lines, **_: said.extend(map(str, lines)))

@@ -46,7 +46,7 @@ class Description(BaseModel):
             number, truth = _only(field.annotation, int, float), _only(field.annotation, bool)
             for one in value if isinstance(value, list | tuple) else (value,):
                 if number and isinstance(one, bool | str):
-                    what = " or ".join(_named(field.annotation))
+                    what = " or ".join(dict.fromkeys(_named(field.annotation)))
                     raise ValueError(f"{name} must be {what}; received {quoted(value)}.")
                 if number and beyond_single(one):
                     raise ValueError(f"{name} is too large a number; received {quoted(value)}.")
@@ -77,7 +77,7 @@ def _named(annotation: Any) -> list[str]:
     """What a type of numbers allows, in words."""
     if get_origin(annotation) is tuple:
         return ["a list of numbers"]
-    inner = get_args(annotation)
+    inner = [one for one in get_args(annotation) if one is not type(None)]
     return [word for one in inner for word in _named(one)] if inner else ["a number"]
 
 

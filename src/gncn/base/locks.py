@@ -15,6 +15,9 @@ from gncn.base.files import explained, make_folder, read_json, sweep, write_atom
 LOCK, OWNER = ".lock", ".lock.json"
 """The file that is locked, which stays, and the one that says who holds it."""
 
+_A_MOMENT = 0.2
+"""Seconds for which a lock is tried: `in_use` may hold it for as long as a look takes."""
+
 
 @contextmanager
 def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
@@ -34,7 +37,7 @@ def alone(folder: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
     """
     make_folder(folder)
     # The system's lock and not a file that exists: it is gone with the process, however that ends.
-    lock = FileLock(folder / LOCK, timeout=-1 if wait else 0)
+    lock = FileLock(folder / LOCK, timeout=-1 if wait else _A_MOMENT)
     with explained(f"Can't lock the folder {folder}"):
         try:
             lock.acquire()
@@ -71,8 +74,8 @@ def in_use(folder: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # a folder in which nothing can be locked
-        return False
+    except OSError:  # nothing can be locked there, as in another user's folder
+        return (folder / OWNER).exists()
 
 
 def holder(folder: Path) -> str:

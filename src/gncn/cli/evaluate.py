@@ -33,6 +33,7 @@ def _option(name: str, option: Any) -> inspect.Parameter:
     """The option of the command line for a setting; None if it isn't given."""
     several = get_origin(option.annotation) is tuple
     kind = get_args(option.annotation)[0] if several else option.annotation
+    of_each = get_args(kind)[1:] if several else ()  # what is said of each value of a list
     # `int | None` counts as int.
     kind = next((one for one in (bool, int, float) if one in (kind, *get_args(kind)[:1])), str)
     flag = f"--{name.removeprefix('n_').replace('_', '-')}"
@@ -42,9 +43,8 @@ def _option(name: str, option: Any) -> inspect.Parameter:
     text = [option.description or "", "May be repeated." if several else "", note]
     declared = f"{flag}/--no{flag[1:]}" if kind is bool else flag
     # Typer names an option as it is typed; bounds that it doesn't know are checked later.
-    bounds = {
-        key: getattr(one, of) for one in option.metadata for key, of in _BOUNDS if hasattr(one, of)
-    }
+    stated = [*option.metadata, *(one for field in of_each for one in field.metadata)]
+    bounds = {key: getattr(one, of) for one in stated for key, of in _BOUNDS if hasattr(one, of)}
     annotation = Annotated[
         # None tells an option that wasn't given from its default, so earlier settings can stay.
         (list[kind] if several else kind) | None,  # type: ignore[valid-type]

@@ -17,7 +17,7 @@ from gncn.training.kinds import MODEL_KINDS
 
 _PRESETS = [name for name in packaged_names("runs/presets") if name not in MODEL_KINDS]
 """Names of the presets of networks."""
-_SMALL = 256
+_SMALL = 200
 """Pixels of an image for which MNIST's network is far too large."""
 
 
@@ -67,9 +67,9 @@ def train(
         ),
     ] = None,
     data_dir: DataDirOption = None,
-    epochs: Annotated[int | None, Option(help="Epochs (`training.n_epochs`).")] = None,
+    epochs: Annotated[int | None, Option(help="Epochs (`training.n_epochs`).", min=1)] = None,
     batch_size: Annotated[
-        int | None, Option(help="Images in a mini-batch (`training.batch_size`).")
+        int | None, Option(help="Images in a mini-batch (`training.batch_size`).", min=1)
     ] = None,
     train_on: Annotated[
         str | None,
@@ -78,9 +78,9 @@ def train(
             "chosen without them (`training.train_on`)."
         ),
     ] = None,
-    seed: Annotated[int | None, Option(help="Seed of the first trial.")] = None,
+    seed: Annotated[int | None, Option(help="Seed of the first trial.", min=0)] = None,
     trials: Annotated[
-        int | None, Option(help="Networks trained at once, with seeds one apart.")
+        int | None, Option(help="Networks trained at once, with seeds one apart.", min=1)
     ] = None,
     overwrite: Annotated[
         bool, Option("--overwrite", help="Replace the run that the folder holds.")
@@ -179,10 +179,11 @@ def train(
     dataset = resolved.data.load()
     resolved.describe(dataset)  # refuses what doesn't go together before a folder is made
     n_pixels = dataset.n_pixels
-    if preset is None and config is None and resolved.model == "gncn" and n_pixels <= _SMALL:
+    own = any(one.startswith("network.") for one in overrides or ()) or preset or config
+    if not own and resolved.model == "gncn" and n_pixels <= _SMALL:
         say(
-            f"Images of {n_pixels} pixels, and without --preset the network of MNIST. That of "
-            "--preset digits is for small images, and trains in seconds."
+            f"Images of {n_pixels} pixels, and without --preset the network of MNIST. The network "
+            "of --preset digits is for small images."
         )
     with alone(out, "training", wait=wait):
         _train(

@@ -121,7 +121,7 @@ class Estimator(BaseEstimator):
                     "patience, and a choice among several variances, need 2 images at least: "
                     "some to learn from and some to decide by; received 1. Give more images."
                 )
-            size = max(1, round(self.validation_fraction * len(images)))
+            size = min(max(1, round(share * len(images))), len(images) - 1)
             rest, validation = split_off(images, [size], seed=config.seed)
             data = dataclasses.replace(data, train=rest, validation=validation)
         with bar_drawn(self.progress) as bars:
@@ -199,9 +199,9 @@ class Estimator(BaseEstimator):
         least, most = float(np.nanmin(values)), float(np.nanmax(values))
         if least < 0 or most > 1:
             real = ", or choose likelihood='gaussian', which keeps them" * (self._kind == "gncn")
-            # Folds of the same data are spoken of once, but other data again.
+            # Once for data of one width and about one range, such as the folds of a search.
             say_once(
-                f"beyond, {values.shape[1]} pixels, {np.log10(max(-least, most)):.0f}",
+                f"beyond {self.threshold} {values.shape[1]} {np.log10(max(-least, most)):.0f}",
                 f"Values from {least:g} to {most:g} are binarised at threshold={self.threshold}. "
                 f"Scale them to 0..1, as scikit-learn's MinMaxScaler does{real}.",
             )

@@ -266,8 +266,11 @@ class RunFolder(Callback):
         if status == "finished" or not self.has_epochs:
             return ""
         at = f"epoch {self.history[-1].epoch} of {n_epochs}"
-        if in_use(self.path):
-            return f"The run is in use ({holder(self.path)}); its model is that after {at}."
+        if status == "running" and in_use(self.path):
+            return (
+                f"{self.path} is in use ({holder(self.path)}), and numbers are of the model after "
+                f"{at}."
+            )
         words = {"running": "is not finished", "diverged": "diverged"}.get(
             str(status), f"was {status}"
         )

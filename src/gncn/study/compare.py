@@ -58,7 +58,7 @@ class Row:
         curves: mean error over trials after each epoch; empty for models without.
         error_name: which error that is: ``bce`` or ``squared_error``.
         train_on: ``both`` if it learned from validation images, too.
-        unfinished: says that its training hasn't reached its end; else empty.
+        unfinished: see `RunFolder.unfinished`.
     """
 
     run: Path
@@ -406,26 +406,21 @@ def rich_tables(comparison: Comparison, console: Console) -> list[Table]:
 
 
 def hints(comparison: Comparison) -> list[str]:
-    """Hints about the numbers: of runs that aren't finished, or were measured on other images."""
+    """Hints about runs that aren't finished, or were measured on other images."""
     other = "validation" if comparison.split == "test" else "test"
-    measured = {
-        name: [
-            split for split in (comparison.split, other) if any(row.run.glob(f"metrics-{split}*"))
-        ]
-        for name, row in zip(comparison.names, comparison.rows, strict=True)
-    }
-    named = zip(comparison.names, comparison.rows, strict=True)
+    named = dict(zip(comparison.names, comparison.rows, strict=True))
     what = "learned from validation images, too (training.train_on='both')."
-    found = [f"{name} {what}" for name, row in named if row.train_on == "both"]
+    found = [f"{name} {what}" for name, row in named.items() if row.train_on == "both"]
     found += [row.unfinished for row in comparison.rows if row.unfinished]
-    lacking = [name for name, splits in measured.items() if splits == [other]]
-    if not lacking:
-        return found
-    return [
-        *found,
-        f"Of {', '.join(lacking)} `gncn evaluate` measured {other} images only: compare them with "
-        f"--split {other}, or measure them with `gncn evaluate RUN --split {comparison.split}`.",
-    ]
+    each = (comparison.split, other)
+    has = {s: {n for n, row in named.items() if any(row.run.glob(f"metrics-{s}*"))} for s in each}
+    if lacking := [name for name in named if name in has[other] - has[comparison.split]]:
+        found.append(
+            f"Of {', '.join(lacking)} `gncn evaluate` measured {other} images only: compare them "
+            f"with --split {other}, or measure them with `gncn evaluate RUN --split "
+            f"{comparison.split}`."
+        )
+    return found
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
@@ -441,6 +436,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "model": row.model,
                 "n_synapses": row.n_synapses,
                 "train_on": row.train_on,
+                "unfinished": row.unfinished,
                 "measures": {
                     key: asdict(value) | {"among_best_two": row.run in best[key]}
                     for key, value in row.values.items()

@@ -253,7 +253,7 @@ class Study(Texts):
     Attributes:
         split: images to report on: ``test`` for a final study, ``validation`` to choose.
         seed: of the first trial; trial k has seed + k.
-        targets_for: the model that targets and claims are for.
+        targets_for: the model that targets are for, and claims that name none.
         data: data sets, in the report's order, as are `models`.
     """
 
@@ -395,8 +395,8 @@ class Study(Texts):
 
     def _config(self, model: str, data: str, trial: int, data_dir: str | Path | None) -> Config:
         section, seed = {"name": data, **self.data[data].settings}, self.seed + trial
-        values = self.recipe(model, data).on_data(section, data_dir, seed)
         try:
+            values = self.recipe(model, data).on_data(section, data_dir, seed)
             for name, value in self.models[model].point.items():
                 values = placed(values, name, value)
             config = Config(**values)

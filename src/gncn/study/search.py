@@ -97,8 +97,8 @@ class Range(Description):
     @model_validator(mode="after")
     def _one_kind(self) -> "Range":
         if self.choices is not None:
-            if not self.choices or {self.low, self.high} != {None} or self.log:
-                raise ConfigError("give choices, at least one, or low and high, not both.")
+            if {self.low, self.high} != {None} or self.log:
+                raise ConfigError("give choices, or low and high, not both.")
             if {} in self.choices:
                 raise ConfigError(
                     "a choice that is a table needs a setting; received an empty one."
@@ -315,20 +315,17 @@ class Search(Description):
         """
         section = {"name": data, **self.data[data].settings}
         settings = self.recipe(model, data).on_data(section, data_dir, self.seed)
-        try:
-            for name, value in values.items():
-                # A table lays its settings over a section, which may have others.
-                inner = value if isinstance(value, dict) else {"": value}
-                for one, setting in inner.items():
-                    settings = placed(settings, f"{name}.{one}".rstrip("."), setting)
-            config = Config(**settings)
-            if config.training.train_on == "both":
-                raise ConfigError(
-                    "a search chooses by validation images, and training.train_on='both' learns "
-                    "from them: leave it out here, and train with it once settings are chosen."
-                )
-        except ConfigError as error:
-            raise ConfigError(f"{model}/{data} of the search {self.name!r}: {error}") from error
+        for name, value in values.items():
+            # A table lays its settings over a section, which may have others.
+            inner = value if isinstance(value, dict) else {"": value}
+            for one, setting in inner.items():
+                settings = placed(settings, f"{name}.{one}".rstrip("."), setting)
+        config = Config(**settings)
+        if config.training.train_on == "both":
+            raise ConfigError(
+                "A search chooses by validation images, and training.train_on='both' learns from "
+                "them: leave it out here, and train with it once settings are chosen."
+            )
         return config
 
 
@@ -369,23 +366,28 @@ def combined(shortfalls: Mapping[str, float], combine: str) -> float:
     return mean if combine == "mean" else max(shortfalls.values()) + 0.1 * mean
 
 
-def _for_each_budget(plan: dict[str, Any], budgets: Any) -> dict[str, Any]:
-    """A search's file with every model once for each of these numbers of epochs."""
-    models = plan.get("models")
-    if budgets is None or not isinstance(models, dict):
-        return plan
-    if not isinstance(budgets, list) or not budgets:
-        raise ConfigError(f"n_epochs must be a list of whole numbers; received {quoted(budgets)}.")
-    check_counts(**{f"n_epochs.{place}": budget for place, budget in enumerate(budgets)})
-    several = {
-        # What is no table is refused when the search is made.
-        f"{model}-{budget}": overlay(entry, {"settings": {"training": {"n_epochs": budget}}})
-        if isinstance(entry, dict)
-        else entry
-        for model, entry in models.items()
-        for budget in budgets
+def _for_each_n_epochs(plan: dict[str, Any], several: Any) -> Search:
+    """The search with every model once for each of these numbers of epochs."""
+    if not isinstance(several, list) or not several:
+        raise ConfigError(f"n_epochs must be a list of whole numbers; received {quoted(several)}.")
+    check_counts(**{f"n_epochs.{place}": n_epochs for place, n_epochs in enumerate(several)})
+    once = Search(**plan)  # so that messages name the file's own models
+    for model, data in product(once.models, once.data):
+        once.config(model, data, {})  # refuses what the numbers of epochs would hide
+        space, training = once.space(model, data), once.recipe(model, data).settings.get("training")
+        said = {*space, *(f"{name}.{n}" for name, one in space.items() for n in one.settings)}
+        if "training.n_epochs" in said or "n_epochs" in (training or {}):
+            raise ConfigError(
+                f"{model}/{data} of the search {once.name!r} sets training.n_epochs, which the "
+                "search's n_epochs decides. Leave one of them out."
+            )
+    models = {
+        f"{model}-{n_epochs}": overlay(entry, {"settings": {"training": {"n_epochs": n_epochs}}})
+        for model, entry in plan["models"].items()
+        for n_epochs in several
     }
-    return plan | {"models": several}
+    plan["models"] = models
+    return Search(**plan)
 
 
 def load_search(search: str | Path) -> Search:
@@ -398,14 +400,7 @@ def load_search(search: str | Path) -> Search:
         ConfigError: the file is missing or isn't TOML, or an option or value is wrong.
     """
     plan = read_plan("study/searches", "search", search)
-    budgets = plan.pop("n_epochs", None)
-    plan = _for_each_budget(plan, budgets)
-    found = Search(**plan)
-    for model, data in product(found.models, found.data if budgets else ()):
-        if "training.n_epochs" in found.space(model, data):
-            raise ConfigError(
-                f"models.{model} varies training.n_epochs, which the search's n_epochs decides. "
-                "Leave one of them out."
-            )
+    several = plan.pop("n_epochs", None)
+    found = Search(**plan) if several is None else _for_each_n_epochs(plan, several)
     found.measuring.refuse_idle(plan.get("measuring", {}), measures_of(found.objective.columns))
     return found

@@ -137,17 +137,14 @@ class _Task:
         self.report, self.entry = report, search.models[model]
         self.config = partial(search.config, model, data, data_dir=data_dir)
         self.space = search.space(model, data)
-        # Any allowed values: the data's section doesn't depend on them.
-        self.any_config = self.config({name: bounds.first for name, bounds in self.space.items()})
-        # As TOML has them, because that is how settings of the space are named.
-        self.recipe = tomllib.loads(self.config({}).to_toml())
-        for name, bounds in self.space.items():
-            # It would refuse almost all that is drawn.
-            if bounds.has_fractions and isinstance(value_at(self.recipe, name), int):
-                raise ConfigError(
-                    f"models.{model}.space: {name} takes whole numbers, so low and high must be "
-                    f"whole; received low={bounds.low}, high={bounds.high}."
-                )
+        try:
+            # Any allowed values: the data's section doesn't depend on them.
+            self.any_config = self.config({name: one.first for name, one in self.space.items()})
+            # As TOML has them, because that is how settings of the space are named.
+            self.recipe = tomllib.loads(self.config({}).to_toml())
+            self._refuse_fractions()
+        except ConfigError as error:
+            raise ConfigError(f"{model}/{data} of the search {search.name!r}: {error}") from error
         self.budget = search.budget_on(data)
         self.images = development_data(self.any_config, self.budget.train_images)
         self.columns, self.wanted = search.columns(model), search.data[data]
@@ -158,6 +155,15 @@ class _Task:
         self.looking = partial(alone, self.locks, "a look at the trials", wait=True)
         with self.looking():
             self.study = self._study()
+
+    def _refuse_fractions(self) -> None:
+        """Refuse ranges of fractions for whole numbers: almost all that is drawn would be wrong."""
+        for name, bounds in self.space.items():
+            if bounds.has_fractions and type(value_at(self.recipe, name)) is int:
+                raise ConfigError(
+                    f"{name} takes whole numbers, so low and high must be whole; received "
+                    f"low={bounds.low}, high={bounds.high}."
+                )
 
     def description(self) -> dict[str, Any]:
         """Everything that must stay the same for a search to go on."""
@@ -338,8 +344,12 @@ class _Task:
         """The trials that have yet to learn from all images, once all others have ended."""
         # Finals are for settings that learned from a part only, and come when all trials have
         # ended.
+        return [] if self._running() else self._finals_due()
+
+    def _finals_due(self) -> list[int]:
+        """The same, whether or not all others have ended."""
         few = self.budget.train_images
-        if few is None or few >= len(self.all_images.train) or self._running():
+        if few is None or few >= len(self.all_images.train):
             return []
         ranked, recipe = self._ranked(), self.study.trials[0].params
         # The recipe's own trials, by their settings: the first may have been killed and tried
@@ -412,6 +422,7 @@ class _Task:
             # Trials that wait in line have not been tried.
             "trials": [self._plain(trial) for trial in trials if trial.state != TrialState.WAITING],
             FINALS: self.finals,
+            "finals_left": len(self._finals_due()),
         }
         write_atomic(self._file(".json"), json.dumps(summary, indent=1) + "\n")
         if best is not None:
