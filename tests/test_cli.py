@@ -264,7 +264,7 @@ def test_evaluate_refuses_what_it_cannot_do(tmp_path):
     wrong = run("evaluate", folder, "--only", "sparsity", "--covariance", "round")
     assert "covariance: input should be 'full' or 'diagonal'" in re.sub(r"\s+", " ", wrong.stderr)
     wrong = run("evaluate", folder, "--only", "sparsity", "--components", -5)
-    assert "greater than or equal to 1; received -5" in re.sub(r"\s+", " ", wrong.stderr)
+    assert "greater than or equal to 1; received '-5'" in re.sub(r"\s+", " ", wrong.stderr)
     (folder.parent / "empty.npy").write_bytes(b"")
     wrong = run("evaluate", folder, "--missing", folder.parent / "empty.npy")
     assert "damaged, cut short" in re.sub(r"\s+", " ", wrong.stderr)
@@ -308,7 +308,7 @@ def test_own_images_from_a_file(tmp_path):
         (["--data", "none.npy"], "none.npy"),
         (["--config", "none.toml"], "Can't read none.toml"),
         (["--set", "network.group_size=7"], "can't be divided into columns of 7"),
-        (["--epochs", "0"], "n_epochs"),
+        (["--epochs", "0"], "Invalid value for '--epochs'"),
         (["--data-dir", "/nowhere"], "/nowhere"),
         (["--seed", "99999999999999999999999"], "seed"),
         (["--set", "training.learning_rate=0.1\nbatch_size=9"], "received several lines"),
@@ -614,6 +614,7 @@ def test_a_training_that_ends_before_its_first_epoch_draws_nothing(tmp_path, mon
     assert not drawn.called
 
 
+@pytest.mark.slow
 def test_early_stopping_says_which_epoch_is_shown(tmp_path):
     settings = ["--set", "training.patience=1", "--set", "training.learning_rate=0.05"]
     done = run("train", *FAST, "--epochs", 40, *settings, "--out", tmp_path / "run")
