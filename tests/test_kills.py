@@ -252,7 +252,7 @@ class Tune:
 
 @pytest.mark.parametrize(
     ("kind", "kills"),
-    [(Train, 2), *(later(kind, 100) for kind in (Train, Evaluate, Reproduce, Tune))],
+    [(Train, 1), *(later(kind, 100) for kind in (Train, Evaluate, Reproduce, Tune))],
 )
 def test_what_was_killed_ends_with_the_same_bytes(server, tmp_path, kind, kills):
     act, draw, left = kind(tmp_path), random.Random(kills), kills

@@ -169,6 +169,7 @@ def test_samples_of_a_proposal_have_its_shares_and_moments(continuous, several):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_weights_of_all_terms_are_unbiased(continuous, several, some_images, exact):
     """One sample each: a term left out, or a share that is wrong, would show."""
     times = 4000
