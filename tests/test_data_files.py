@@ -406,6 +406,8 @@ class TestLoadDataset:
         (tmp_path / "mine.txt").write_text("1 2 3", encoding="utf-8")
         with pytest.raises(ConfigError, match=r"'mine\.txt' is a file .*\.npy.*folder of pictures"):
             load_dataset("mine.txt")
+        with pytest.raises(ConfigError, match="is a file of a kind that isn't read"):
+            DataConfig(name="mine.txt").load()
         with pytest.raises(ConfigError, match="Unknown data set 'nnnn"):
             load_dataset("n" * 10_000)
 

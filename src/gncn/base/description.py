@@ -74,7 +74,7 @@ def _only(annotation: Any, *types: type) -> bool:
 
 
 def _named(annotation: Any) -> list[str]:
-    """What a type of numbers allows, in words."""
+    """Words for the values that an annotation of numbers allows."""
     if get_origin(annotation) is tuple:
         return ["a list of numbers"]
     inner = [one for one in get_args(annotation) if one is not type(None)]

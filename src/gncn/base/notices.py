@@ -34,7 +34,7 @@ def say_once(kind: str, text: str) -> None:
 
 @contextmanager
 def unsaid() -> Iterator[None]:
-    """Leave notices out within the block: it sees data that were spoken of before."""
+    """Give no notices within the block: they came when its data were first read."""
     token = _silent.set(True)
     try:
         yield

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gncn.base.errors import ConfigError, quoted, unknown_choice
+from gncn.base.errors import ConfigError, quoted
 from gncn.base.extras import needs
 from gncn.base.files import place
 from gncn.base.registry import Registry
@@ -156,10 +156,6 @@ class DataConfig(Preparation):
                 f"{', '.join(of_files)}: only for your own file or folder; {self.name!r} is a "
                 "data set by name and has its own rule."
             )
-        known = (*dataset_names(), *SOURCES.names())
-        if self.name not in known:
-            unknown = unknown_choice("data set", self.name, known)
-            raise ConfigError(f"{unknown} Or give a path: there is no folder of that name.")
         return load_dataset(self.name, **both, **named)
 
 

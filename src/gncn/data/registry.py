@@ -103,7 +103,8 @@ def dataset_info(name: str) -> DatasetInfo:
                 f"{quoted(name)} is a file of a kind that isn't read. Data may be "
                 f"{', '.join(SUFFIXES)} files or a folder of pictures."
             )
-        raise unknown_choice("data set", name, _DATASETS)
+        unknown = unknown_choice("data set", name, _DATASETS)
+        raise ConfigError(f"{unknown} Or give a path: there is no folder of that name.")
     return _DATASETS[name]
 
 
