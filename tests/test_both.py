@@ -24,10 +24,11 @@ from gncn.runs.config import load_config
 from gncn.runs.folder import RunFolder
 from gncn.runs.train import train_run
 from gncn.study.compare import compare_runs
-from gncn.study.plan import RunSpec, Study
+from gncn.study.plan import Study
 from gncn.study.record import History
 from gncn.study.run import run_one
 from gncn.study.search import load_search
+from gncn.study.specs import RunSpec
 
 BOTH = {"n_epochs": 2, "batch_size": 20, "train_on": "both"}
 

@@ -31,10 +31,11 @@ from gncn.runs.priors import load_mixture
 from gncn.runs.train import train
 from gncn.study.compare import compare
 from gncn.study.journal import read_journal
-from gncn.study.plan import RunSpec, load_study
+from gncn.study.plan import load_study
 from gncn.study.record import RUNNING, read_record
 from gncn.study.reproduce import recorded_study, reproduce
 from gncn.study.search import load_search
+from gncn.study.specs import RunSpec
 from gncn.study.tune import tune
 from gncn.training import fit as fitting
 

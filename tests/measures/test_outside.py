@@ -17,8 +17,9 @@ from gncn.measures import MEASURES, Column, Measure, Result, within
 from gncn.runs.folder import RunFolder
 from gncn.runs.train import train_run
 from gncn.study.columns import measure_columns
-from gncn.study.plan import Measuring, Study
+from gncn.study.plan import Study
 from gncn.study.search import Search
+from gncn.study.specs import Measuring
 from gncn.training.fit import Fit
 
 CONFIG = gncn.Config(

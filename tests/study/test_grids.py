@@ -16,9 +16,10 @@ from gncn.base.errors import ConfigError, DataError
 from gncn.base.tables import write_table
 from gncn.figures.plots import PALETTE
 from gncn.study.page import make_page
-from gncn.study.plan import Evaluation, Study, load_study
+from gncn.study.plan import Study, load_study
 from gncn.study.reproduce import STUDY, recorded_study, reproduce
 from gncn.study.search import Search, load_search
+from gncn.study.specs import Evaluation
 from gncn.study.summary import summarise
 from gncn.study.table import table
 from gncn.study.together import tune_together

@@ -19,9 +19,10 @@ from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.study.page import make_page, write_report
 from gncn.study.paper import PUBLISHED, columns, over_trials
 from gncn.study.pictures import pack_points, sheet, unpack_points
-from gncn.study.plan import Evaluation, Study, Targets
+from gncn.study.plan import Study, Targets
 from gncn.study.record import read_record, write_record
 from gncn.study.rows import sizes_of
+from gncn.study.specs import Evaluation
 from gncn.study.summary import as_json, summarise
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}

@@ -29,10 +29,11 @@ from gncn.measures import MEASURES, as_measurable
 from gncn.measures.models import PixelMixtureModel
 from gncn.runs.config import Config, load_config
 from gncn.runs.folder import RunFolder
-from gncn.study.plan import Evaluation, RunSpec, load_study, possible_measures
+from gncn.study.plan import load_study
 from gncn.study.record import read_record, read_records, record_path, write_record
 from gncn.study.reproduce import Event, estimate, recorded_study, reproduce, run_all, survey
 from gncn.study.run import NOTE, _without_places, failed, run_one
+from gncn.study.specs import Evaluation, RunSpec, possible_measures
 
 STUDY = """
 name = "made"

@@ -22,8 +22,8 @@ from gncn.measures import Result
 from gncn.study import journal
 from gncn.study import tune as tuning
 from gncn.study.columns import check_measurable, development_data, measure_columns
-from gncn.study.plan import Measuring
 from gncn.study.search import Range, Search, SearchData, combined, load_search, value_at
+from gncn.study.specs import Measuring
 from gncn.training.callbacks import Start
 from gncn.training.fit import Fit, FitDivergenceError
 from gncn.training.history import EpochRecord, SplitRecord

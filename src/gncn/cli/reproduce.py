@@ -17,9 +17,10 @@ from gncn.runs.toml import packaged_names
 
 if TYPE_CHECKING:
     from gncn.study.lock import StudyLock
-    from gncn.study.plan import RunSpec, Study
+    from gncn.study.plan import Study
     from gncn.study.record import Record
     from gncn.study.reproduce import Event, Standing
+    from gncn.study.specs import RunSpec
 
 
 def reproduce(

@@ -17,7 +17,7 @@ from gncn.measures import measure_columns as columns_of_measures
 from gncn.measures.completion import MissingMeasure
 from gncn.runs.config import Config
 from gncn.study.paper import all_columns, from_training
-from gncn.study.plan import Measuring
+from gncn.study.specs import Measuring
 from gncn.training.fit import Fit
 
 

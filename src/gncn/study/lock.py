@@ -26,8 +26,9 @@ from gncn.base.locks import alone
 from gncn.data import cache_dir
 from gncn.runs.folder import now
 from gncn.runs.toml import packaged_names
-from gncn.study.plan import STUDIES, TRIAL_OPTIONS, RunSpec, Study, differences
+from gncn.study.plan import STUDIES, Study
 from gncn.study.record import Earlier, Fixed, Seen, seen_tests
+from gncn.study.specs import TRIAL_OPTIONS, RunSpec, differences
 
 SUFFIX = ".lock.json"
 _MOST_NAMED = 3

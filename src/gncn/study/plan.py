@@ -1,22 +1,22 @@
-"""`Study`: models × data sets × trials from one TOML file; `RunSpec`: a run that it asks for.
+"""`Study`: models × data sets × trials from one TOML file.
 
-`Basis` and `Measuring` are what studies and searches have in common.
+`Basis` and `Recipe` say how a model is made; searches need them, too.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import jax
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, shortened, unknown_choice
-from gncn.measures import MEASURES, check_settings, make_measures, refuse_idle_settings
+from gncn.measures import MEASURES, refuse_idle_settings
 from gncn.runs.config import Config, read_settings
 from gncn.runs.toml import overlay
 from gncn.study.grid import Grid, placed, read_plan
+from gncn.study.specs import Evaluation, RunSpec, possible_measures
 from gncn.study.texts import Texts
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -25,9 +25,6 @@ Trials = Annotated[int, Field(ge=1, le=10_000)]
 MAX_RUNS = 100_000
 STUDIES = "study/studies"
 """The folder of the library's own studies."""
-# A trial's own number, seed and measures; all else must agree.
-TRIAL_OPTIONS = ("trial", "config.seed", "evaluation.measures", "evaluation.first_trial_only")
-"""In what trials of a model on one data set may differ and still be averaged."""
 B = TypeVar("B", bound="Basis")
 
 
@@ -54,136 +51,6 @@ class Basis(Description):
         # The data, seed and number of trials are the study's, whatever the preset says.
         run = {"data": section | place, "seed": seed, "n_trials": 1}
         return overlay(read_settings(preset=self.preset), self.settings) | run
-
-
-class Measuring(Description):
-    """How models are measured: a seed, and any setting that some measure declares."""
-
-    model_config = ConfigDict(extra="allow")
-
-    seed: int = Field(default=0, ge=0, lt=1 << 31)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_settings(cls, options: Any) -> Any:
-        if not isinstance(options, dict):
-            return options
-        own = {name: value for name, value in options.items() if name in cls.model_fields}
-        # Checked with the settings of all measures, so an unknown one is refused.
-        return own | check_settings({k: v for k, v in options.items() if k not in own})
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The value of every setting of every measure."""
-        return dict(self.model_extra or {})
-
-    def settings_of(self, measures: Collection[str]) -> dict[str, Any]:
-        """The value of every setting that some of these measures reads."""
-        read = {name for one in measures for name in MEASURES.get(one).model_fields}
-        return {name: value for name, value in self.settings.items() if name in read}
-
-    def refuse_idle(self, names: Collection[str], measures: Collection[str]) -> None:
-        """Refuse settings of these names that none of these measures reads, by a `ConfigError`."""
-        refuse_idle_settings({n: v for n, v in self.settings.items() if n in names}, measures)
-
-
-def possible_measures(kind: str) -> tuple[str, ...]:
-    """Names of the measures that a kind of model allows."""
-    if kind == "dsrn":  # a classifier
-        return ()
-    return tuple(n for n in MEASURES.names() if kind != "gmm" or not MEASURES.get(n).needs_codes)
-
-
-def _usual_measures() -> tuple[str, ...]:
-    """Names of the measures that are taken unless some are named."""
-    return tuple(name for name in MEASURES.names() if not MEASURES.get(name).on_request)
-
-
-class Evaluation(Measuring):
-    """The measures of every trained model, as by ``gncn evaluate``; each gets what it allows."""
-
-    measures: tuple[str, ...] = Field(default_factory=_usual_measures)
-    first_trial_only: tuple[str, ...] = ("embedding",)
-
-    @field_validator("measures", "first_trial_only")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        make_measures(names, {})
-        return names
-
-    def of(self, model: str, trial: int, but_for: Collection[str]) -> "Evaluation":
-        """The measures that apply to a trial of a kind of model, without some of them."""
-        left_out = {*but_for, *(self.first_trial_only if trial > 0 else ())}
-        possible = {*possible_measures(model)} - left_out
-        chosen = tuple(name for name in self.measures if name in possible)
-        return self.model_copy(update={"measures": chosen, "first_trial_only": ()})
-
-
-class RunSpec(Description):
-    """One run, whole: `gncn.study.run.run_one` needs nothing else.
-
-    `model` and `data` are what the study calls them; trials count from 0; `split` is reported on.
-    """
-
-    model: str
-    data: str
-    trial: int
-    config: Config
-    split: Literal["validation", "test"]
-    evaluation: Evaluation
-
-    @property
-    def name(self) -> str:
-        """``model/data/trial``."""
-        return f"{self.model}/{self.data}/{self.trial}"
-
-    def for_record(self) -> dict[str, Any]:
-        """As JSON, without the place of the data files and without sections that don't apply."""
-        described = self.model_dump(mode="json")
-        applies = ("model", "seed", "n_trials", "data", *self.config.kind.sections)
-        # Sections that don't apply would make records depend on defaults of other models.
-        config = {name: described["config"][name] for name in applies}
-        # Where the files lie differs between machines and changes nothing.
-        config["data"] = config["data"] | {"data_dir": None}
-        return described | {"config": config}
-
-    def differences(self, recorded: dict[str, Any]) -> list[str]:
-        """The differences of a recorded spec from this one; see `differences`."""
-        return differences(recorded, self.model_dump(mode="json"))
-
-
-def differences(
-    before: dict[str, Any], after: dict[str, Any], *, but_for: Collection[str] = ()
-) -> list[str]:
-    """The differences of two specs of a model, as JSON, in words; empty if there are none.
-
-    The folder where data lie doesn't count: records hold a fingerprint.  Options named in
-    `but_for`, such as ``config.seed``, don't count either.  An option that one of the specs lacks,
-    such as a record of an older version of the library, has its default there.
-    """
-    # Defaults are filled in on both sides, so options that are new since then don't count.
-    then, now = options_of(before), options_of(after)
-    changes = []
-    for name in sorted({*now, *then} - {"config.data.data_dir", *but_for}):
-        old, new = then.get(name, "unset"), now.get(name, "unset")
-        if old != new:
-            changes.append(f"{name.removeprefix('config.')}: {old!r} → {new!r}")
-    return changes
-
-
-def options_of(spec: dict[str, Any]) -> dict[str, Any]:
-    """Every option of a spec by name, defaults included."""
-    try:
-        # What an older version wrote may not be a configuration today.
-        config = Config(**spec["config"]).resolved()
-    except ConfigError:  # of a version with other options
-        config = overlay(Config(model=spec["config"]["model"]).resolved(), spec["config"])
-    evaluation = Evaluation().resolved() | spec.get("evaluation", {})
-    # The place of a file doesn't count; its fingerprint is in the record.
-    config["data"] = config["data"] | {"name": Path(config["data"]["name"]).name}
-    whole = spec | {"config": config, "evaluation": evaluation}
-    leaves = jax.tree.leaves_with_path(whole, is_leaf=lambda value: not isinstance(value, dict))
-    return {jax.tree_util.keystr(path, simple=True, separator="."): value for path, value in leaves}
 
 
 class Targets(Description):
@@ -216,10 +83,16 @@ class Targets(Description):
 class StudyData(Description):
     """A data set of the study.
 
-    `settings` are the section ``[data]`` of every run; the name is the key's if not given.
+    Attributes:
+        settings: the section ``[data]`` of every run; the name is the key's if not given.
+        like: another data set of the study.  What is said for that holds here, too, except for
+            title, targets and the data set's number of trials; what is said here goes before it.
+        model_settings: settings of every model on these data, by section.
     """
 
     title: str = ""
+    like: str | None = None
+    model_settings: dict[str, Any] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
     trials: Trials | None = None
     targets: Targets | None = None
@@ -289,6 +162,14 @@ class Study(Texts):
         return self
 
     @model_validator(mode="after")
+    def _likes_are_data_sets(self) -> "Study":
+        for name, entry in self.data.items():
+            others = [key for key, one in self.data.items() if one.like is None and key != name]
+            if entry.like is not None and entry.like not in others:
+                raise unknown_choice(f"data.{name}.like", entry.like, others)
+        return self
+
+    @model_validator(mode="after")
     def _first_trials_have_measures(self) -> "Study":
         measures = self.evaluation.measures  # not in `Evaluation`, which may be one trial's alone
         usual = Evaluation().first_trial_only
@@ -330,7 +211,15 @@ class Study(Texts):
     def recipe(self, model: str, data: str) -> Recipe:
         """How the runs of a model on a data set are made."""
         entry = self.models[model]
-        return entry.varied(entry.on.get(data, Recipe()))
+        found = entry.varied(Recipe())
+        for key in self._alike(data):
+            found = found.varied(Recipe(settings=self.data[key].model_settings))
+            found = found.varied(entry.on.get(key, Recipe()))
+        return found
+
+    def _alike(self, data: str) -> list[str]:
+        """A data set, after the one that it is like."""
+        return [key for key in (self.data[data].like, data) if key is not None]
 
     def runs(
         self, *, only: Sequence[str] = (), data_dir: str | Path | None = None
@@ -394,7 +283,10 @@ class Study(Texts):
         return [s for s in specs if not only or any(fits(s.name, pattern) for pattern in only)]
 
     def _config(self, model: str, data: str, trial: int, data_dir: str | Path | None) -> Config:
-        section, seed = {"name": data, **self.data[data].settings}, self.seed + trial
+        alike, seed = self._alike(data), self.seed + trial
+        section: dict[str, Any] = {"name": alike[0]}
+        for key in alike:
+            section |= self.data[key].settings
         try:
             values = self.recipe(model, data).on_data(section, data_dir, seed)
             for name, value in self.models[model].point.items():

@@ -88,7 +88,7 @@ class Record(Description):
     """A run, finished or failed.
 
     Attributes:
-        spec: the `gncn.study.plan.RunSpec`, as JSON; `model`, `data` and `trial` are the spec's.
+        spec: the `gncn.study.specs.RunSpec`, as JSON; `model`, `data` and `trial` are the spec's.
         started: time in UTC; `finished`, too.
         seconds: spent on training, evaluation and in total; after a kill, of what came before only
             whole epochs.

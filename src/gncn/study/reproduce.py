@@ -39,7 +39,7 @@ from gncn.base.locks import alone, holder
 from gncn.data import dataset_info, present
 from gncn.data.loaders import PART_SUFFIX
 from gncn.study.lock import StudyLock
-from gncn.study.plan import RunSpec, Study
+from gncn.study.plan import Study
 from gncn.study.record import (
     RUNNING,
     Fixed,
@@ -51,6 +51,7 @@ from gncn.study.record import (
     write_record,
 )
 from gncn.study.run import RUN, failed
+from gncn.study.specs import RunSpec
 from gncn.study.worker import Worker, parts_for_worker, usable_cores
 
 STUDY = "study.json"

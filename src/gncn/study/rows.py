@@ -5,8 +5,8 @@ from typing import Any
 
 from gncn.study.paired import is_tight
 from gncn.study.paper import Summary, Verdict
-from gncn.study.plan import options_of
 from gncn.study.record import Record
+from gncn.study.specs import options_of
 
 
 @dataclass(frozen=True)

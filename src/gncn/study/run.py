@@ -30,8 +30,8 @@ from gncn.runs.folder import RunFolder, now
 from gncn.runs.replacing import has_checkpoint
 from gncn.runs.train import train_run
 from gncn.study.pictures import pack_pictures
-from gncn.study.plan import RunSpec
 from gncn.study.record import History, Record, without_confusion
+from gncn.study.specs import RunSpec
 from gncn.study.worker import THREADS, begin
 from gncn.training.callbacks import Callback, Start
 from gncn.training.history import EpochRecord

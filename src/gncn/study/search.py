@@ -25,7 +25,8 @@ from gncn.runs.toml import overlay
 from gncn.study.columns import measures_of
 from gncn.study.grid import placed, read_plan
 from gncn.study.paper import ColumnKey, all_columns
-from gncn.study.plan import Basis, Key, Measuring
+from gncn.study.plan import Basis, Key
+from gncn.study.specs import Measuring
 
 _FIXED = ("data", "model", "n_trials", "seed")
 """Sections and settings that no trial may change: all see the same images."""

@@ -33,9 +33,10 @@ from gncn.study.paper import (
     over_trials,
     published,
 )
-from gncn.study.plan import TRIAL_OPTIONS, Study, Targets, differences
+from gncn.study.plan import Study, Targets
 from gncn.study.record import Record, mark, trusted
 from gncn.study.rows import Cell, ModelRow, sizes_of
+from gncn.study.specs import TRIAL_OPTIONS, differences
 
 AIMS = {
     "bce": ("BCE, nats", "≤"),

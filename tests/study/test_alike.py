@@ -1,0 +1,76 @@
+"""Data sets of a study that are another one by another protocol."""
+
+import pytest
+
+from gncn.base.errors import ConfigError
+from gncn.study.plan import Study
+
+
+def study(**data):
+    return Study(
+        name="alike",
+        trials=2,
+        data={"digits": {"settings": {"split_seed": 3}, "trials": 4}, **data},
+        models={
+            "gncn": {
+                "preset": "digits",
+                "settings": {"training": {"n_epochs": 7, "learning_rate": 0.5}},
+                "on": {
+                    "digits": {"settings": {"training": {"n_epochs": 8, "batch_size": 9}}},
+                    "both": {"settings": {"training": {"batch_size": 11}}},
+                },
+            },
+            "gvae": {
+                "preset": "gvae",
+                "on": {"digits": {"settings": {"training": {"learning_rate": 0.25}}}},
+            },
+        },
+    )
+
+
+def configs(of, data):
+    return {spec.model: spec.config for spec in of.runs(only=[f"*/{data}/0"])}
+
+
+def test_models_learn_by_the_settings_of_the_other_data_set():
+    both = {
+        "like": "digits",
+        "settings": {"binarisation": "none"},
+        "model_settings": {"training": {"train_on": "both", "patience": "none", "batch_size": 10}},
+    }
+    made = study(both=both)
+    there, here = configs(made, "digits"), configs(made, "both")
+    assert there["gncn"].training.batch_size == 9
+    assert there["gvae"].training.patience is not None
+    for one in here.values():
+        assert (one.data.name, one.data.split_seed, one.data.binarisation) == ("digits", 3, "none")
+        assert (one.training.train_on, one.training.patience) == ("both", None)
+    # The model's word for these data goes before that for all models, and that before the likeness.
+    assert here["gncn"].training.batch_size == 11
+    assert here["gvae"].training.batch_size == 10
+    assert (here["gncn"].training.n_epochs, here["gncn"].training.learning_rate) == (8, 0.5)
+    assert here["gvae"].training.learning_rate == 0.25
+    # The number of trials is a data set's own.
+    assert [made.n_trials("gncn", data) for data in made.data] == [4, 2]
+
+
+def test_settings_of_all_models_need_no_likeness():
+    made = study(
+        other={"settings": {"name": "digits"}, "model_settings": {"training": {"n_epochs": 2}}}
+    )
+    here = configs(made, "other")
+    assert {one.training.n_epochs for one in here.values()} == {2}
+    # What is said for digits is not said for these.
+    assert here["gvae"].training.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("like", ["mnist", "both", "grey"])
+def test_a_data_set_is_like_one_that_is_like_none(like):
+    with pytest.raises(ConfigError, match=rf"data\.both\.like '{like}'.*Choose one of: 'digits'\."):
+        study(both={"like": like}, grey={"like": "digits"})
+
+
+def test_settings_that_no_model_has_are_refused():
+    made = study(both={"like": "digits", "model_settings": {"training": {"trainon": "both"}}})
+    with pytest.raises(ConfigError, match="gncn/both.*trainon"):
+        made.runs()
