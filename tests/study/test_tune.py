@@ -48,6 +48,11 @@ SEARCH = {
 }
 
 
+def search_of(**space):
+    own = SEARCH["models"]["gncn"]
+    return Search(**SEARCH | {"models": {"gncn": own | {"space": space}}})
+
+
 def search(**budget):
     return Search(**SEARCH | {"budget": SEARCH["budget"] | budget})
 
@@ -267,10 +272,6 @@ EPOCHS = {"training.n_epochs": {"low": 1, "high": 2}}
 
 
 def test_a_search_names_the_model_and_data_whose_setting_is_wrong(tmp_path):
-    def search_of(**space):
-        own = SEARCH["models"]["gncn"]
-        return Search(**SEARCH | {"models": {"gncn": own | {"space": space}}})
-
     unknown = search_of(**{"training.learning_rat": {"low": 1e-3, "high": 1e-2}})
     with pytest.raises(ConfigError, match=r"^gncn/digits of the search 'made': .*'learning_rat'"):
         tuning.tune(unknown, "gncn", "digits", tmp_path)
@@ -280,7 +281,28 @@ def test_a_search_names_the_model_and_data_whose_setting_is_wrong(tmp_path):
     fractions = search_of(**{"training.n_epochs": {"low": 1, "high": 2.5}})
     with pytest.raises(ConfigError, match=r"n_epochs takes whole numbers.*low=1, high=2\.5"):
         tuning.tune(fractions, "gncn", "digits", tmp_path)
+    for name, wrong, said in (
+        ("training.n_epochs", {"choices": [1, 2.5]}, r"n_epochs.*received 2\.5"),
+        ("training.n_epochs", {"choices": [3, "many"]}, r"n_epochs.*received 'many'"),
+        ("training.optimizer", {"choices": ["adam", "adan"]}, r"'adam' or 'sgd'; received 'adan'"),
+        ("training.learning_rate", {"low": -1.0, "high": 1.0}, r"learning_rate.*received -1\.0"),
+        ("training", {"choices": [{"n_epochs": 1}, {"n_epochs": 0}]}, r"n_epochs.*received 0"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            tuning.tune(search_of(**{name: wrong}), "gncn", "digits", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_values_that_only_fit_each_other_are_no_mistakes(pretence, tmp_path):
+    """The second choices of one setting go with those of another, or with the recipe."""
+    recipe = gncn.load_config(preset="digits").network
+    both = search_of(
+        **{
+            "network.sizes": {"choices": [[10, 10, 10], recipe.sizes]},
+            "network.group_size": {"choices": [[5, 5, 5], recipe.group_size]},
+        }
+    )
+    tuning.tune(both, "gncn", "digits", tmp_path)
 
 
 def test_bounds_may_differ_on_a_data_set():

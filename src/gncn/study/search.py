@@ -155,9 +155,11 @@ class Range(Description):
         return self.choices is None and not self._ends[2]
 
     @property
-    def first(self) -> Any:
-        """Some allowed value."""
-        return self.value(self.key(self.choices[0])) if self.choices else self.low
+    def some(self) -> list[Any]:
+        """Some allowed values: all choices, or both ends."""
+        if self.choices is None:
+            return [self.low, self.high]
+        return [self.value(self.key(choice)) for choice in self.choices]
 
 
 class Objective(Description):

@@ -139,10 +139,10 @@ class _Task:
         self.space = search.space(model, data)
         try:
             # Any allowed values: the data's section doesn't depend on them.
-            self.any_config = self.config({name: one.first for name, one in self.space.items()})
+            self.any_config = self.config(self._first)
             # As TOML has them, because that is how settings of the space are named.
             self.recipe = tomllib.loads(self.config({}).to_toml())
-            self._refuse_fractions()
+            self._refuse_values()
         except ConfigError as error:
             raise ConfigError(f"{model}/{data} of the search {search.name!r}: {error}") from error
         self.budget = search.budget_on(data)
@@ -156,14 +156,25 @@ class _Task:
         with self.looking():
             self.study = self._study()
 
-    def _refuse_fractions(self) -> None:
-        """Refuse ranges of fractions for whole numbers: almost all that is drawn would be wrong."""
+    @property
+    def _first(self) -> dict[str, Any]:
+        """An allowed value of each setting."""
+        return {name: bounds.some[0] for name, bounds in self.space.items()}
+
+    def _refuse_values(self) -> None:
+        """Refuse values that would cost trials, because the model can't have them."""
         for name, bounds in self.space.items():
+            # Almost all that is drawn between the ends would be wrong.
             if bounds.has_fractions and type(value_at(self.recipe, name)) is int:
                 raise ConfigError(
                     f"{name} takes whole numbers, so low and high must be whole; received "
                     f"low={bounds.low}, high={bounds.high}."
                 )
+            for value in bounds.some:
+                try:
+                    self.config(self._first | {name: value})
+                except ConfigError:  # some settings only fit each other
+                    self.config({name: value})
 
     def description(self) -> dict[str, Any]:
         """Everything that must stay the same for a search to go on."""
