@@ -334,6 +334,14 @@ def test_a_path_in_an_error_can_be_copied(tmp_path):
     assert f" {folder} is not a run folder" in " ".join(run("reconstruct", folder).stderr.split())
 
 
+def test_nobody_waits_for_what_will_be_refused(tmp_path, monkeypatch):
+    (tmp_path / "config.toml").write_text("", encoding="utf-8")  # of a run
+    monkeypatch.setattr("gncn.base.locks.alone", None)
+    out, err = io.StringIO(), io.StringIO()
+    assert call(("train", "--preset", "digits", "--out", tmp_path, "--wait"), out, err) == 2
+    assert "already holds a run" in " ".join(err.getvalue().split())
+
+
 def test_a_run_is_not_overwritten_unless_asked(trained, tmp_path):
     folder, _ = trained
     before = (folder / "history.jsonl").read_bytes()

@@ -1,6 +1,7 @@
 """`gncn.evaluate` and `gncn.compare` of models, estimators and runs; `gncn.load` of runs."""
 
 import io
+import re
 import shutil
 
 import jax
@@ -217,6 +218,19 @@ def test_the_command_names_the_option_that_is_out_of_range(flag, tmp_path):
     out, err = io.StringIO(), io.StringIO()
     assert call(("evaluate", tmp_path, flag, "0"), out, err) == 2
     assert f"Invalid value for '{flag}'" in err.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--leapfrog-step", "0", "should be greater than 0; received 0.0"),
+        ("--covariance", "round", "should be 'full' or 'diagonal'; received 'round'"),
+    ],
+)
+def test_the_command_names_the_option_that_a_measure_refuses(flag, value, said, tmp_path):
+    out, err = io.StringIO(), io.StringIO()
+    assert call(("evaluate", tmp_path, flag, value), out, err) == 2
+    assert re.sub(r"\s+", " ", err.getvalue()).startswith(f"Error: {flag}: input {said}")
 
 
 def test_python_names_the_setting_that_is_out_of_range(network, data):

@@ -1,12 +1,13 @@
 """``gncn evaluate``: measure a trained network, honestly."""
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
 from typer import Option
 
-from gncn.base.errors import MOST_SEED
+from gncn.base.errors import MOST_SEED, ConfigError
 from gncn.base.screen import say
 from gncn.cli import options
 from gncn.measures import MEASURES, make_measures, refuse_idle_settings, setting_fields
@@ -29,6 +30,10 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _flag(name: str) -> str:
+    return f"--{name.removeprefix('n_').replace('_', '-')}"
+
+
 def _option(name: str, option: Any) -> inspect.Parameter:
     """The option of the command line for a setting; None if it isn't given."""
     several = get_origin(option.annotation) is tuple
@@ -36,7 +41,7 @@ def _option(name: str, option: Any) -> inspect.Parameter:
     of_each = get_args(kind)[1:] if several else ()  # what is said of each value of a list
     # `int | None` counts as int.
     kind = next((one for one in (bool, int, float) if one in (kind, *get_args(kind)[:1])), str)
-    flag = f"--{name.removeprefix('n_').replace('_', '-')}"
+    flag = _flag(name)
     default = option.get_default()
     shown = " ".join(map(str, default)) if several else "" if default is None else str(default)
     note = f"Default: {shown}." if shown else ""
@@ -105,7 +110,13 @@ def evaluate(
         if value not in (None, [])
     }
     # Refused before data are loaded.
-    chosen = make_measures(tuple(only) if only else None, given)
+    try:
+        chosen = make_measures(tuple(only) if only else None, given)
+    except ConfigError as error:  # by the name that was typed
+        name, rest = re.findall(r"^(\w*)(.*)$", str(error), re.DOTALL)[0]
+        if name not in given:
+            raise
+        raise ConfigError(f"{_flag(name)}{rest}") from None
     refuse_idle_settings(given, chosen)
     folder = RunFolder.open(run)
     data = folder.data(data_dir)

@@ -185,6 +185,8 @@ def train(
             f"Images of {n_pixels} pixels, and without --preset the network of MNIST. The network "
             "of --preset digits is for small images."
         )
+    if wait and not overwrite:  # it would be refused after hours, too
+        RunFolder.refuse_taken(out)
     with alone(out, "training", wait=wait):
         _train(
             lambda: (

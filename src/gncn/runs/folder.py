@@ -77,6 +77,20 @@ class RunFolder(Callback):
         self._history: list[EpochRecord] = []
 
     @classmethod
+    def refuse_taken(cls, path: str | Path) -> None:
+        """Refuse a folder that holds a run, by a `RunError`, while another process may use it."""
+        with explained(f"Can't read the folder {path}"):
+            if holds_run(path := place(path)):
+                raise cls._taken(path)
+
+    @staticmethod
+    def _taken(path: Path) -> RunError:
+        return RunError(
+            f"{path} already holds a run. Choose another folder with --out, or replace the run "
+            "with --overwrite."
+        )
+
+    @classmethod
     def create(
         cls,
         path: str | Path,
@@ -105,10 +119,7 @@ class RunFolder(Callback):
                     # A kill may have left an old run half replaced: that is mended whatever the
                     # answer.
                     recover(path)
-                    raise RunError(
-                        f"{path} already holds a run. Choose another folder with --out, or replace "
-                        "the run with --overwrite."
-                    )
+                    raise cls._taken(path)
                 # Moved and not removed: it comes back if the new run comes to nothing.
                 set_aside(path)
             elif path.exists():
