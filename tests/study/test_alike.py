@@ -74,3 +74,26 @@ def test_settings_that_no_model_has_are_refused():
     made = study(both={"like": "digits", "model_settings": {"training": {"trainon": "both"}}})
     with pytest.raises(ConfigError, match="gncn/both.*trainon"):
         made.runs()
+
+
+def test_a_model_may_be_left_out_on_some_data():
+    made = study(both={"like": "digits", "without": ["gvae"]})
+    assert made.n_trials("gvae", "both") == 0
+    assert [spec.name for spec in made.runs(only=["*/*/1"])] == [
+        "gncn/digits/1",
+        "gvae/digits/1",
+        "gncn/both/1",
+    ]
+    assert made.n_runs == len(made.runs()) == 4 + 4 + 2
+    with pytest.raises(ConfigError, match=r"data\.both\.without 'gvaee'.* 'gvae'"):
+        study(both={"without": ["gvaee"]})
+
+
+def test_what_no_model_decides_is_measured_once_where_the_first_is_left_out():
+    made = study(both={"like": "digits", "without": ["gncn"]})
+    names = (*made.evaluation.measures, "codes")
+    evaluation = made.evaluation.model_copy(update={"measures": names})
+    runs = made.model_copy(update={"evaluation": evaluation}).runs()
+    for measure in ("codes", "yardsticks"):
+        taken = [spec.name for spec in runs if measure in spec.evaluation.measures]
+        assert taken == ["gncn/digits/0", "gvae/both/0"]

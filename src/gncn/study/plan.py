@@ -88,11 +88,13 @@ class StudyData(Description):
         like: another data set of the study.  What is said for that holds here, too, except for
             title, targets and the data set's number of trials; what is said here goes before it.
         model_settings: settings of every model on these data, by section.
+        without: models that don't learn on these data.
     """
 
     title: str = ""
     like: str | None = None
     model_settings: dict[str, Any] = Field(default_factory=dict)
+    without: tuple[str, ...] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
     trials: Trials | None = None
     targets: Targets | None = None
@@ -162,11 +164,13 @@ class Study(Texts):
         return self
 
     @model_validator(mode="after")
-    def _likes_are_data_sets(self) -> "Study":
+    def _names_are_known(self) -> "Study":
         for name, entry in self.data.items():
             others = [key for key, one in self.data.items() if one.like is None and key != name]
             if entry.like is not None and entry.like not in others:
                 raise unknown_choice(f"data.{name}.like", entry.like, others)
+            if unknown := [key for key in entry.without if key not in self.models]:
+                raise unknown_choice(f"model in data.{name}.without", unknown[0], self.models)
         return self
 
     @model_validator(mode="after")
@@ -203,7 +207,7 @@ class Study(Texts):
 
     def n_trials(self, model: str, data: str) -> int:
         """How many runs of a model on a data set it asks for."""
-        if model not in self.models or data not in self.data:
+        if model not in self.models or data not in self.data or model in self.data[data].without:
             return 0
         # The model's word goes before the data's, and that before the study's.
         return self.recipe(model, data).trials or self.data[data].trials or self.trials
@@ -238,9 +242,9 @@ class Study(Texts):
         Raises:
             ConfigError: a configuration is wrong, or a pattern fits no run.
         """
-        kinds = {name: MEASURES.get(name) for name in MEASURES.names()}
-        alone = {name for name, kind in kinds.items() if kind.of_data_alone}
-        of_width = {name for name, kind in kinds.items() if kind.of_width_alone}
+        measures = {name: MEASURES.get(name) for name in MEASURES.names()}
+        alone = {name for name, one in measures.items() if one.of_data_alone}
+        of_width = {name for name, one in measures.items() if one.of_width_alone}
         specs = []
         for data in self.data:
             measured: set[str] = set()
@@ -249,7 +253,8 @@ class Study(Texts):
                 for model in self.models
                 for trial in range(self.n_trials(model, data))
             }
-            able = [m for m in self.models if of_width <= {*possible_measures(configs[m, 0].model)}]
+            kinds = {m: one.model for (m, trial), one in configs.items() if trial == 0}
+            able = [m for m, kind in kinds.items() if of_width <= {*possible_measures(kind)}]
             chosen = self.targets_for if self.targets_for in able else next(iter(able), None)
             for (model, trial), config in configs.items():
                 once = set() if (model, trial) == (chosen, 0) else of_width
