@@ -3,7 +3,8 @@
 The files in this folder were written at commit 1ac8ea5, before the library was divided into
 rooms; ``tests/test_golden.py`` holds the library to them.  Only ``measured`` is newer:
 autoencoders got another way of completing, which their weighted sum takes part of, and tight
-estimates search peaks in each component of the prior.  To write what the library computes today
+estimates search peaks in each component of the prior and take images from the whole split.  To
+write what the library computes today
 into another folder, for a comparison::
 
     python -m tests.golden.write some/folder

@@ -136,14 +136,16 @@ def test_likelihoods_agree_with_quadrature_on_the_split_asked_for(subject):
     annealing = {"n_temperatures": 10, "n_chains": 24, "leapfrog_step": 0.4}
     sizes = {"tight_images": 20, "simulated_images": 12, "curve": (10, 5000)}
     tight = Tight(**settings, **sizes, **annealing).measure(subject).numbers["tight"]
-    assert tight["mean"] == pytest.approx(truth[:20].mean(), abs=0.05)
-    np.testing.assert_allclose(tight["per_image"], truth[:20], atol=0.3)
+    # Not the first images, which may be easier, but the same ones for every model and seed.
+    truth = truth[np.random.default_rng(0).permutation(len(truth))[:20]]
+    assert tight["mean"] == pytest.approx(truth.mean(), abs=0.05)
+    np.testing.assert_allclose(tight["per_image"], truth, atol=0.3)
     assert tight["sampling_error"] < 0.05
     same = tight["from_prior_samples"]
     assert same["n_samples"] == [10, 5000]
     assert same["mean"][1] == pytest.approx(truth[:20].mean(), abs=0.1)
     assert np.shape(same["per_image"]) == (2, 20)
-    assert tight["importance_sampling"]["mean"] == pytest.approx(truth[:20].mean(), abs=0.05)
+    assert tight["importance_sampling"]["mean"] == pytest.approx(truth.mean(), abs=0.05)
     assert tight["importance_sampling"]["effective_sample_size"] > 300
     simulated = tight["simulated_images"]
     gaps = simulated["gaps"]

@@ -486,6 +486,22 @@ def test_trials_are_pruned_where_the_training_error_is_all_that_counts(pretence,
     assert pruned == [None] * len(whys)
 
 
+@pytest.mark.parametrize(
+    "epochs",
+    [
+        {"training.n_epochs": {"low": 4, "high": 40}},
+        {"training": {"choices": [{"n_epochs": 4}, {"n_epochs": 40}]}},
+    ],
+)
+def test_trials_of_other_lengths_are_not_compared_half_way(epochs, pretence, tmp_path):
+    own = SEARCH["models"]["gncn"]
+    alone = {"objective": {"columns": ["bce"]}, "data": {"digits": {"yardsticks": {"bce": 10.0}}}}
+    more = {"models": {"gncn": own | {"space": own["space"] | epochs}}}
+    made = Search(**SEARCH | alone | more | {"budget": SEARCH["budget"] | {"trials": 12}})
+    summary = tuning.tune(made, "gncn", "digits", tmp_path)
+    assert {one["state"] for one in summary["trials"]} == {"complete"}
+
+
 def test_the_commands_table_has_the_numbers_that_count(pretence, tmp_path):
     file = tmp_path / "search.toml"
     file.write_text(tomli_w.dumps(SEARCH), encoding="utf-8")

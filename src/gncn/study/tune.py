@@ -292,9 +292,12 @@ class _Task:
             return self._try(trial)
 
     def _try(self, trial: Trial) -> str:
-        about = self._outcome(
-            trial, self.images, _Pruning(trial, self.columns, self.wanted, self.report)
-        )
+        inner = {f"{name}.{one}" for name, bounds in self.space.items() for one in bounds.settings}
+        # After a tenth of its epochs a long training has had more updates than a short one.
+        alike = "training.n_epochs" not in {*self.space, *inner}
+        columns = self.columns if alike else ()
+        watch = _Pruning(trial, columns, self.wanted, self.report)
+        about = self._outcome(trial, self.images, watch)
         value = about.pop("objective")
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
         # Attributes first: a trial without them counts as killed.
