@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import likelihood
+from benchmarks import likelihood, searched
 from benchmarks.document import around
 
+from gncn.runs.config import load_config
 from gncn.study.page import write_report
 from gncn.study.paper import PUBLISHED, all_columns
 from gncn.study.record import read_records
@@ -20,7 +21,7 @@ from gncn.study.summary import number, summarise
 
 ROOT = Path(__file__).parent.parent
 CLAIMS = tomllib.loads((ROOT / "tests/claims.toml").read_text(encoding="utf-8"))
-GENERATED = {"likelihood", "reproduction", "performance"}
+GENERATED = {"likelihood", "reproduction", "performance", "settings"}
 """Pages whose tables commands write from records; see below, and tests of the benchmarks."""
 PAGES = {
     page.stem: page
@@ -117,6 +118,32 @@ def test_the_page_of_results_is_what_the_records_say(tmp_path):
         for path in (tmp_path / "reproduction.md", ROOT / "docs/reproduction.md")
     )
     assert made == kept
+
+
+def test_the_page_on_settings_is_what_the_search_recorded(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    whole = searched.DOCUMENT.read_text(encoding="utf-8")
+    found = [*searched.searched()]
+    assert "caltech-16" in found
+    for data in found:
+        before, after = around(searched.DOCUMENT, f"searched-{data}")
+        assert before + searched.markdown(data) + after == whole
+    assert set(re.findall("<!-- searched-([a-z0-9-]+) -->", whole)) == set(found)
+    search = load_search("paper")
+    varied = {model: len(entry.space) for model, entry in search.models.items()}
+    assert (varied["gncn"], varied["gncn-paper"]) == (10, 15)
+    others = [n for model, n in varied.items() if not model.startswith("gncn")]
+    assert (min(others), max(others)) == (3, 6)
+    autoencoders = ("rae", "gvae", "gvae-cv", "gan-ae")
+    backprop = {name: load_config(preset=name).backprop for name in autoencoders}
+    penalties = {name: one.encoder_penalty for name, one in backprop.items()}
+    assert penalties == {name: 0.01 if name == "gvae" else 0 for name in backprop}
+    assert {backprop[name].kl_warmup for name in ("gvae", "gvae-cv")} == {0}
+    assert backprop["gan-ae"].adversary_rate == 0.1
+    settings = {name for entry in search.models.values() for name in entry.space}
+    assert settings.isdisjoint({f"backprop.{one}" for one in ("encoder_penalty", "kl_warmup")})
+    assert (search.budget.trials, search.budget.random_trials) == (30, 10)
+    assert search.measuring.settings["n_samples"] == 2000
 
 
 @pytest.mark.parametrize("data", likelihood.DATA)
