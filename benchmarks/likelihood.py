@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.document import put
 from gncn.figures.style import COLOURS, new_figure, save_figure, style
-from gncn.study.summary import number
+from gncn.study.rows import number
 
 RECORDS = Path("results/paper")
 DATA = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "caltech-16": "CalTech Silhouettes"}

@@ -16,8 +16,9 @@ from gncn.study.page import write_report
 from gncn.study.paper import PUBLISHED, all_columns
 from gncn.study.record import read_records
 from gncn.study.reproduce import recorded_study
+from gncn.study.rows import number
 from gncn.study.search import load_search
-from gncn.study.summary import number, summarise
+from gncn.study.summary import summarise
 
 ROOT = Path(__file__).parent.parent
 CLAIMS = tomllib.loads((ROOT / "tests/claims.toml").read_text(encoding="utf-8"))

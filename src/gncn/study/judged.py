@@ -1,4 +1,13 @@
-"""`Judged`: what a study's own numbers say of a claim, on one data set."""
+"""`Judged`: what a study's own numbers say of a claim, on one data set.
+
+A verdict is of the study's held-out images: Welch's test over trials knows nothing of other images.
+Only of error rates the numbers alone say how much images can matter.  Let p and q be the rates of
+two models on the same n images, and d their difference.  An image's part in d is 1, 0 or −1, or a
+mean of these over trials.  So its mean square is at most p + q, and also at most 2 − p − q.  That
+makes sqrt((min(p + q, 2 − p − q) − d²) / n) the largest standard error that d can have, whichever
+images the two models fail on.  As the burden of proof is the claim's, it must exceed two of these
+to hold, but it fails without.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,11 +15,13 @@ from dataclasses import dataclass
 
 from gncn.base.extras import needs
 from gncn.study.paper import Summary, columns
-from gncn.study.rows import ModelRow
+from gncn.study.rows import ModelRow, remark_on
 from gncn.study.texts import FIRST_EPOCH, Claim
 
 _LEVEL = 0.05
 """Of Welch's test, two-sided."""
+ERROR_RATES = ("error_percent",)
+"""Columns that are shares of images, in percent."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +30,14 @@ class Judged:
 
     Attributes:
         verdict: ``holds`` or ``fails``; ``level``, if Welch's test over trials can't tell the
-            numbers apart at 5 %; ``not known``, if one has a single trial or isn't finite.
+            numbers apart at 5 %, or if ours is the better error rate by no more than images
+            allow; ``not known``, if one has a single trial or isn't finite.
         ours: the number of the model that the claim is about.
         rival: the title of the best of the others; `theirs` is its number.
         n_rivals: how many others have the number.
+        images: of error rates in percent: what images allow, see `allowed_by_images`; None for
+            other numbers.
+        remark: see `gncn.study.rows.remark_on`, of both models.
     """
 
     verdict: str
@@ -30,17 +45,23 @@ class Judged:
     rival: str
     theirs: Summary
     n_rivals: int
+    images: float | None = None
+    remark: str = ""
 
 
-def judge_claim(claim: Claim, targets_for: str, rows: Sequence[ModelRow]) -> Judged | None:
+def judge_claim(
+    claim: Claim, targets_for: str, rows: Sequence[ModelRow], n_images: int
+) -> Judged | None:
     """A claim, by all models' numbers on one data set; about `targets_for` if it names no model.
+
+    Numbers are of `n_images` images.
 
     None if the model, or one of the others that the claim names, has no number.
     """
     first = claim.column == FIRST_EPOCH
     cells = {row.key: row.first_epoch if first else row.cells[claim.column] for row in rows}
     found = {key: cell.ours for key, cell in cells.items() if cell.ours is not None}
-    ours = found.pop(claim.model or targets_for, None)
+    ours = found.pop(about := claim.model or targets_for, None)
     others = {key: found.get(key) for key in claim.against or found}
     rivals = {key: number for key, number in others.items() if number is not None}
     if ours is None or not rivals or len(rivals) < len(others):
@@ -53,13 +74,36 @@ def judge_claim(claim: Claim, targets_for: str, rows: Sequence[ModelRow]) -> Jud
         return math.inf if math.isnan(mean) else mean
 
     best = min(rivals, key=rank)
-    verdict = _verdict(ours, rivals[best], sign)
-    title = next(row.title for row in rows if row.key == best)
-    return Judged(verdict, ours, title, rivals[best], len(rivals))
+    theirs = rivals[best]
+    rates = claim.column in ERROR_RATES
+    images = allowed_by_images(ours.mean, theirs.mean, n_images) if rates else None
+    by_key = {row.key: row for row in rows}
+    return Judged(
+        verdict=_verdict(ours, theirs, sign, images or 0.0),
+        ours=ours,
+        rival=by_key[best].title,
+        theirs=theirs,
+        n_rivals=len(rivals),
+        images=images,
+        remark=remark_on([by_key[about], by_key[best]]),
+    )
 
 
-def _verdict(ours: Summary, theirs: Summary, sign: int) -> str:
-    """Whether ours is better; `sign` is 1 where less is better, and -1 elsewhere."""
+def allowed_by_images(one: float, other: float, n_images: int) -> float:
+    """Twice the largest standard error over images that two error rates' difference can have.
+
+    All in percent; the head of this module derives it.
+    """
+    p, q = one / 100, other / 100
+    square = max(min(p + q, 2 - p - q) - (p - q) ** 2, 0.0)
+    return 200 * math.sqrt(square / n_images)
+
+
+def _verdict(ours: Summary, theirs: Summary, sign: int, images: float) -> str:
+    """Whether ours is better, and by more than `images`.
+
+    `sign` is 1 where less is better, and -1 elsewhere.
+    """
     better_by = sign * (theirs.mean - ours.mean)
     pair = [(d, one.n_trials) for one in (ours, theirs) if (d := one.deviation) is not None]
     if not math.isfinite(better_by) or len(pair) < 2:
@@ -73,4 +117,6 @@ def _verdict(ours: Summary, theirs: Summary, sign: int) -> str:
     if error := math.sqrt(sum(variance for variance, _ in variances)):
         freedom = error**4 / sum(variance**2 / n for variance, n in variances)
         same = error * float(t.ppf(1 - _LEVEL / 2, freedom))
-    return "level" if abs(better_by) <= same else "holds" if better_by > 0 else "fails"
+    if -same <= better_by <= max(same, images):
+        return "level"
+    return "holds" if better_by > 0 else "fails"

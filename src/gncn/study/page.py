@@ -17,11 +17,12 @@ from markupsafe import Markup, escape
 from gncn.base.files import make_folder, write_atomic
 from gncn.base.shown import in_markdown, shown
 from gncn.figures.plots import PALETTE, Curve, draw_curves, draw_points, draw_sparsity
+from gncn.study.judged import ERROR_RATES
 from gncn.study.paper import EXCESS, KINDS, YARDSTICKS, Summary, columns
 from gncn.study.pictures import unpack_points
 from gncn.study.record import MARKS, trusted
-from gncn.study.rows import ModelRow
-from gncn.study.summary import DataSection, Findings, number
+from gncn.study.rows import ModelRow, number
+from gncn.study.summary import DataSection, Findings
 from gncn.study.texts import Place, filled
 
 Colours = Callable[[DataSection], dict[str, str]]
@@ -144,6 +145,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "column_of": columns(),
         "kinds": KINDS,
         "excess": EXCESS,
+        "error_rates": ERROR_RATES,
         "many": len(PALETTE),
         "n_drawn": len(PALETTE) if few != list(findings.sections) else 0,
         "yardsticks": YARDSTICKS,

@@ -6,7 +6,8 @@ of the models, nor of other draws of the S codes, which all images share.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +15,18 @@ ANNEALED = "annealed"
 _TIGHT_SHARE, _TIGHT_MEDIAN, _FEWEST = 0.9, 0.5, 50
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True)
+class Difference:
     """Log p(x) of one model less another's, in nats.
 
     Attributes:
         mean: over the images that both were estimated on.
         error: standard error of the mean over images.
-        verdict: ``ahead`` or ``behind``, if the mean is more than two standard errors from 0, and
-            for tight estimates by more than they may be off; ``level``; ``not tight``, where an
-            estimate is not; or ``not known``, of a single image, of what isn't finite, or where
-            nobody knows whether an estimate is tight.
+        verdict: ``level``, if the mean is within two standard errors of 0.  Else, from prior
+            samples, ``higher`` or ``lower``: these are bounds, and their order is no order of the
+            densities.  Of annealed estimates ``ahead`` or ``behind``, if they are tight and differ
+            by more than they may be off, too; ``not tight``, where one is not.  ``not known``, of
+            a single image, of what isn't finite, or where nobody knows whether one is tight.
     """
 
     mean: float
@@ -31,16 +34,21 @@ class Difference(NamedTuple):
     verdict: str
 
 
-class Pair(NamedTuple):
-    """A model against another: differences by the estimate's name, over so many images."""
+@dataclass(frozen=True)
+class Pair:
+    """A model against another, both by their titles.
 
+    Attributes:
+        n_images: over which differences are means.
+        differences: by the estimate's name.
+        remark: see `gncn.study.rows.remark_on`, of both models.
+    """
+
+    model: str
     other: str
     n_images: int
     differences: dict[str, Difference]
-
-    def plain(self) -> dict[str, Any]:
-        """The differences as plain values."""
-        return {name: one._asdict() for name, one in self.differences.items()}
+    remark: str = ""
 
 
 def is_tight(tight: Mapping[str, Any]) -> bool | None:
@@ -67,8 +75,10 @@ def _estimates(tight: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return found
 
 
-def pair(ours: Mapping[str, Any], theirs: Mapping[str, Any], other: str) -> Pair | None:
-    """Differences of two models' tight estimates; None if no images are the same.
+def paired_differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> tuple[int, dict[str, Difference]]:
+    """Differences of two models' tight estimates by name, and of how many images; none of none.
 
     Both numbers are of the first images of one split, so where one has fewer the others are left
     out.
@@ -76,15 +86,15 @@ def pair(ours: Mapping[str, Any], theirs: Mapping[str, Any], other: str) -> Pair
     mine, others = _estimates(ours), _estimates(theirs)
     both = [name for name in mine if name in others]
     if not both:
-        return None
+        return 0, {}
     n = min(len(values) for found in (mine, others) for values in found.values())
-    differences = {}
+    known = {}
     for name in both:
         found = mine[name][:n] - others[name][:n]
         mean = float(found.mean())
         error = float(found.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-        differences[name] = Difference(mean, error, _verdict(name, mean, error, ours, theirs))
-    return Pair(other, n, differences)
+        known[name] = Difference(mean, error, _verdict(name, mean, error, ours, theirs))
+    return n, known
 
 
 def _verdict(
@@ -94,13 +104,14 @@ def _verdict(
     if not np.isfinite(mean + error):
         return "not known"
     above = below = 0.0
-    # From prior samples both are bounds for this S, and their order is no order of the densities.
+    better, worse = "higher", "lower"
     if name == ANNEALED:
         known = is_tight(ours), is_tight(theirs)
         if not all(known):
             return "not tight" if False in known else "not known"
         # A lower bound: the other's true value may be higher by about its mean gap.
         above, below = (abs(one["simulated_images"]["gap"]) for one in (theirs, ours))
+        better, worse = "ahead", "behind"
     if mean - 2 * error > above:
-        return "ahead"
-    return "behind" if mean + 2 * error < -below else "level"
+        return better
+    return worse if mean + 2 * error < -below else "level"

@@ -236,7 +236,7 @@ def our_numbers(
 
 @dataclass(frozen=True)
 class Verdict:
-    """A verdict, and why a number isn't attainable; empty otherwise."""
+    """A verdict; for ``not attainable`` its reason, which is no proof that no model could."""
 
     kind: Kind
     reason: str = ""
@@ -262,7 +262,7 @@ def judge(
 ) -> Verdict:
     """Whether the paper's number was beaten, reproduced or not reached.
 
-    `out_of_reach` says why nobody could be expected to reach it, if so.
+    `out_of_reach` says why a number that is not reached counts as not attainable, if it does.
     """
     better_by = paper - ours.mean if low_is_good else ours.mean - paper
     same = tolerance(ours, paper, paper_deviation)
@@ -276,17 +276,19 @@ def judge(
 def judge_completion(
     ours: Summary, paper: float, paper_deviation: float | None, floor: float | None
 ) -> Verdict:
-    """As `judge`, for M-MSE: what lies below the floor isn't attainable.
+    """As `judge`, for M-MSE: what is not reached and lies below the floor is ``not attainable``.
 
-    The floor is the M-MSE of a network trained for this mask alone, on the same images; it is None
-    if there is none, or if a model is below it.
+    The floor is a yardstick: the M-MSE of a network trained for this mask alone, on the same
+    images.  It was not tuned, so a better one may be lower.  It is None if there is none, or if a
+    model is below it.
     """
     why = ""
     # NaN is not below any floor.
     if not (floor is None or paper >= floor):
         why = (
-            f"{paper:.2f} lies below the {floor:.2f} of a network trained by backprop for "
-            "this half alone, and no model here is below that"
+            f"{paper:.2f} lies below the M-MSE of every model here, and below a yardstick's "
+            f"{floor:.2f}. The yardstick is a network trained by backprop for this half alone, "
+            "which was not tuned"
         )
     return judge(ours, paper, paper_deviation, low_is_good=True, out_of_reach=why)
 

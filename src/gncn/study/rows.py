@@ -1,5 +1,6 @@
 """A model on one data set, as the report shows it: its numbers and its sizes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,15 @@ from gncn.study.paired import is_tight
 from gncn.study.paper import Summary, Verdict
 from gncn.study.record import Record
 from gncn.study.specs import options_of
+
+FROM_BOTH = "learned from training and validation images"
+
+
+def number(value: float, decimals: int = 2) -> str:
+    """A number with a true minus sign."""
+    # Adding 0.0 turns −0.0 into 0.0.
+    rounded = round(value, decimals) + 0.0  # no −0
+    return f"{rounded:.{decimals}f}".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class ModelRow:
             bounded it from both sides; empty if none did.
         sizes: how large it is, by what is counted; see `sizes_of`.
         mark: see `gncn.study.record.mark`.
+        learned: from which images, if other models of the same table learned from others.
     """
 
     key: str
@@ -63,11 +74,24 @@ class ModelRow:
     tight: dict[str, Any]
     sizes: dict[str, int]
     mark: str = ""
+    learned: str = ""
+
+    @property
+    def remark(self) -> str:
+        """What whoever compares it must know; empty if there is nothing."""
+        return ", ".join(one for one in (self.learned, self.mark) if one)
 
     @property
     def is_tight(self) -> bool | None:
         """Whether its estimates of log p(x) are, or None; see `gncn.study.paired.is_tight`."""
         return is_tight(self.tight)
+
+
+def remark_on(rows: Sequence[ModelRow]) -> str:
+    """What whoever compares these models must know: said once if it is the same of all."""
+    if len({row.remark for row in rows}) == 1:
+        return rows[0].remark
+    return "; ".join(f"{row.title}: {row.remark}" for row in rows if row.remark)
 
 
 def sizes_of(record: Record) -> dict[str, int]:

@@ -5,7 +5,7 @@ available, or if the paper doesn't have them.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from gncn.base.errors import RunError
 from gncn.data.loaders import GREY_SUFFIX, PART_SUFFIX
 from gncn.measures.code_yardsticks import FEATURE_TITLES
 from gncn.study.judged import Judged, judge_claim
-from gncn.study.paired import Pair, pair
+from gncn.study.paired import Pair, paired_differences
 from gncn.study.paper import (
     COMPLETION_YARDSTICKS,
     DEVIATIONS,
@@ -33,31 +33,11 @@ from gncn.study.paper import (
     over_trials,
     published,
 )
-from gncn.study.plan import Study, Targets
+from gncn.study.plan import Study
 from gncn.study.record import Record, mark, trusted
-from gncn.study.rows import Cell, ModelRow, sizes_of
+from gncn.study.rows import FROM_BOTH, Cell, ModelRow, remark_on, sizes_of
 from gncn.study.specs import TRIAL_OPTIONS, differences
-
-AIMS = {
-    "bce": ("BCE, nats", "≤"),
-    "log_likelihood": ("log p(x) honest, better prior", "≥"),
-    "error_percent": ("probe error, %", "≤"),
-    "m_mse_over_supervised": ("M-MSE ÷ supervised", "≤"),
-    "top_sparsity": ("active in the top layer", "≤"),
-    "m_mse": ("M-MSE", ""),
-}
-"""Each target's number in words, and which way it is bounded; M-MSE may only be the best."""
-
-
-@dataclass(frozen=True)
-class TargetRow:
-    """A target in words, our number, whether that reaches it (None: unknown) and what was tried."""
-
-    what: str
-    wanted: str
-    ours: Summary | None
-    reached: bool | None
-    tried: str
+from gncn.study.targets import TargetRow, target_rows
 
 
 @dataclass(frozen=True)
@@ -69,9 +49,13 @@ class DataSection:
         partial: whether only a part of the data was available.
         published: whether the paper has numbers of these data.
         yardsticks: numbers of what needs no model, by the yardstick's name and the column.
+        widths: how many features the yardsticks of codes have, by name; as many as the codes of
+            the model in whose run they were measured.
+        all_learned: from which images all models learned, if not from the training part alone.
         paper_sparsity: the GNCN's in the paper.
         targets: the study's targets for the model with the title `targets_for`, and our numbers.
-        pairs: that model's log p(x) against each other model's, image by image.
+        pairs: log p(x) image by image, of that model and of those that claims name, against each
+            other model's.
         claims: what the numbers say of each of the study's claims; None if some are missing.
     """
 
@@ -83,6 +67,8 @@ class DataSection:
     published: bool
     rows: tuple[ModelRow, ...]
     yardsticks: dict[str, dict[str, Summary]]
+    widths: dict[str, tuple[int, ...]]
+    all_learned: str
     paper_sparsity: tuple[float, ...] | None
     targets: tuple[TargetRow, ...]
     targets_for: str
@@ -95,6 +81,23 @@ class DataSection:
         twice = "log_likelihood_paper_convention"
         cells = (cell for row in self.rows for key, cell in row.cells.items() if key != twice)
         return Counter(cell.verdict.kind for cell in cells if cell.verdict is not None)
+
+    @property
+    def n_marked(self) -> int:
+        """How many of these are of models with a mark."""
+        return replace(self, rows=tuple(r for r in self.rows if r.mark)).counts.total()
+
+    @property
+    def n_judgements(self) -> int:
+        """How often two models of ours are told apart, or found level."""
+        pairs = [one for pair in self.pairs for one in pair.differences.values()]
+        known = ("not known", "not tight")
+        return sum(one.verdict not in known for one in (*filter(None, self.claims), *pairs))
+
+    @property
+    def targets_mark(self) -> str:
+        """The mark of the model that targets are for."""
+        return next((row.mark for row in self.rows if row.title == self.targets_for), "")
 
     @property
     def settings(self) -> list[str]:
@@ -147,13 +150,6 @@ class Findings:
     n_superseded: int = 0
 
 
-def number(value: float, decimals: int = 2) -> str:
-    """A number with a true minus sign."""
-    # Adding 0.0 turns −0.0 into 0.0.
-    rounded = round(value, decimals) + 0.0  # no −0
-    return f"{rounded:.{decimals}f}".replace("-", "−")
-
-
 def as_json(findings: Findings) -> dict[str, Any]:
     """The findings as plain values, at full precision."""
     study = findings.study
@@ -178,9 +174,10 @@ def _section_as_json(section: DataSection) -> dict[str, Any]:
             "sparsity": [asdict(one) for one in row.sparsity],
             "bce_by_epoch": [mean for mean, _ in row.curve],
             "mark": row.mark or None,
+            "learned": row.learned or section.all_learned or None,
         }
-    plain |= {"models": models, "paired": {one.other: one.plain() for one in section.pairs}}
-    kept = ("name", "partial", "yardsticks", "targets", "models", "paired", "claims")
+    plain |= {"models": models, "paired": plain["pairs"]}
+    kept = ("name", "partial", "yardsticks", "widths", "targets", "models", "paired", "claims")
     return {name: plain[name] for name in kept}
 
 
@@ -249,28 +246,51 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
     for model, numbers in ours.items():
         among_best = {column for column, models in best.items() if model in models}
         rows.append(_row(study, name, by_model[model], numbers, floor, among_best))
+    told = {row.learned for row in rows}
+    if len(told) == 1:  # then it is said of the whole section
+        rows = [replace(row, learned="") for row in rows]
+    n_images = records[0].dataset["images"]
+    claims = (judge_claim(c, study.targets_for, rows, n_images[split]) for c in study.claims)
     return DataSection(
         key=key,
         title=study.title_of(key),
         name=name,
-        n_images=records[0].dataset["images"],
+        n_images=n_images,
         partial=name.endswith(PART_SUFFIX),
         published=is_published(name),
         rows=tuple(rows),
         yardsticks=yardsticks,
+        widths=_widths(records),
+        all_learned=told.pop() if len(told) == 1 else "",
         paper_sparsity=SPARSITY.get(name),
-        targets=_target_rows(study.data[key].targets, study.targets_for, rows, supervised),
+        targets=target_rows(study.data[key].targets, study.targets_for, rows, supervised),
         targets_for=study.title_of(study.targets_for),
-        pairs=_pairs(study.targets_for, rows),
-        claims=tuple(judge_claim(claim, study.targets_for, rows) for claim in study.claims),
+        pairs=_pairs([study.targets_for, *(claim.model for claim in study.claims)], rows),
+        claims=tuple(claims),
     )
 
 
-def _pairs(key: str, rows: Sequence[ModelRow]) -> tuple[Pair, ...]:
-    """The model `key` against each other one; none if the study, such as a grid, lacks it."""
-    ours = next((row.tight for row in rows if row.key == key), {})
-    found = (pair(ours, row.tight, row.title) for row in rows if row.key != key)
-    return tuple(one for one in found if one is not None)
+def _pairs(keys: Iterable[str], rows: Sequence[ModelRow]) -> tuple[Pair, ...]:
+    """The models `keys` against all others, each pair once; keys that no row has are left out."""
+    by_key = {row.key: row for row in rows}
+    found: dict[frozenset[str], Pair] = {}
+    for ours in (by_key[key] for key in keys if key in by_key):
+        for other in rows:
+            n, known = paired_differences(ours.tight, other.tight)
+            both = frozenset((ours.key, other.key))
+            if known and len(both) == 2 and both not in found:
+                found[both] = Pair(ours.title, other.title, n, known, remark_on([ours, other]))
+    return tuple(found.values())
+
+
+def _widths(records: Sequence[Record]) -> dict[str, tuple[int, ...]]:
+    """The numbers of features that yardsticks of codes were measured with, by name."""
+    found: dict[str, set[int]] = {}
+    for record in records:
+        for name, one in record.metrics.get("codes", {}).get("probe", {}).items():
+            if "n_features" in one:
+                found.setdefault(name, set()).add(one["n_features"])
+    return {name: tuple(sorted(widths)) for name, widths in found.items()}
 
 
 def _yardsticks(records: Sequence[Record]) -> dict[str, dict[str, Summary]]:
@@ -339,6 +359,7 @@ def _row(
         tight=next(iter(tight), {}),
         sizes=sizes_of(records[0]),
         mark=mark(records),
+        learned=FROM_BOTH if any(one.train_on == "both" for one in records) else "",
     )
 
 
@@ -368,52 +389,3 @@ def _curve(curves: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]
     epochs = np.array([curve[: min(map(len, curves))] for curve in curves])
     means, spread = epochs.mean(axis=0), epochs.std(axis=0, ddof=1 if len(curves) > 1 else 0)
     return tuple(zip(means.tolist(), spread.tolist(), strict=True))
-
-
-def _target_rows(
-    targets: Targets | None, model: str, rows: Sequence[ModelRow], supervised: Summary | None
-) -> tuple[TargetRow, ...]:
-    """The targets for a model on a data set, each with our number and whether it is reached.
-
-    `rows` are all models on the data set; `supervised` is the M-MSE of the supervised yardstick.
-    """
-    if targets is None:
-        return ()
-    found = []
-    row = next((row for row in rows if row.key == model), None)
-    for key, (what, bound) in AIMS.items():
-        wanted, our = getattr(targets, key, None), _aimed_at(key, row, supervised)
-        if wanted is not None:
-            sign = 1 if bound == "≤" else -1
-            # A comparison with NaN is false, so NaN reaches nothing.
-            reached = None if our is None else sign * our.mean <= sign * wanted
-            tried = targets.tried.get(key, "")
-            found.append(TargetRow(what, f"{bound} {number(wanted)}", our, reached, tried))
-    for key in targets.best:
-        our, what = _aimed_at(key, row), f"{AIMS[key][0]}: best of the neural models"
-        reached = _is_best(key, model, rows) if our else None
-        found.append(TargetRow(what, "best", our, reached, targets.tried.get(f"best_{key}", "")))
-    return tuple(found)
-
-
-def _aimed_at(key: str, row: ModelRow | None, supervised: Summary | None = None) -> Summary | None:
-    """The number that a target is about: of log p(x), with the better of two priors of codes."""
-    if row is None:
-        return None
-    if key == "top_sparsity":
-        return row.sparsity[-1] if row.sparsity else None
-    if key == "m_mse_over_supervised":
-        error = row.cells["m_mse"].ours
-        return error and supervised and error.scaled(1 / supervised.mean)
-    # Of log p(x) the better of two priors of codes counts.
-    keys = (key, "log_likelihood_training_codes") if key == "log_likelihood" else (key,)
-    known = [found for one in keys if (found := row.cells[one].ours) is not None]
-    return max(known, key=lambda found: found.mean, default=None)
-
-
-def _is_best(key: str, model: str, rows: Sequence[ModelRow]) -> bool | None:
-    """Whether a model is the best that learns synapses; None without another to compare."""
-    # A mixture on pixels learns no synapses.
-    neural = {row.key: _aimed_at(key, row) for row in rows if row.kind != "gmm"}
-    means = {name: found.mean for name, found in neural.items() if found is not None}
-    return model in best_of(columns()[key], means, 1) if len(means) > 1 else None
