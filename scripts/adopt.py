@@ -4,6 +4,9 @@
 settings in the table ``[models.MODEL.on.DATA]`` of every model and data set that the study has and
 the search has ended with.  They are what differs between the search's best trial and what the
 study's file says otherwise.
+
+Models of one data set must have been searched alike: with as many trials, the same objective and
+the same images.  Else nothing is written.
 """
 
 import argparse
@@ -21,6 +24,8 @@ from gncn.study.plan import Study
 
 DIGITS = 4
 """Significant digits of a setting: more than a search of 30 trials can tell apart."""
+ALIKE = ("trials allowed", "budget", "objective", "yardsticks of the objective", "images")
+"""What all models of a data set must be searched with."""
 _SECTIONS = ("network", "settling", "training", "backprop", "mixture")
 _LINES = r"(?:[^\[\n#].*\n)*"
 """What follows a table's heading: all lines up to an empty one, a comment or another heading."""
@@ -52,6 +57,36 @@ def adopted(text: str, best: Best) -> str:
                 f"Of {model}/{data} this script can't change {', '.join(left)}. Write it by hand."
             )
     return text
+
+
+def sources(folder: Path) -> dict[str, set[str]]:
+    """The states of the library's code that searches were made with, by data set.
+
+    Raises:
+        ConfigError: models were searched with different trials, objectives or images.
+    """
+    first: dict[str, dict[str, Any]] = {}
+    found: dict[str, set[str]] = {}
+    for path in sorted(folder.glob("*.json")):
+        summary = read_json(path)
+        data = path.stem.removesuffix(f"-{summary['model']}")
+        one = first.setdefault(data, summary)
+        for what, mine, theirs in zip(ALIKE, _rules(summary), _rules(one), strict=True):
+            if mine != theirs:
+                raise ConfigError(
+                    f"On {data} the searches of {one['model']} and {summary['model']} differ in "
+                    f"{what}: {json.dumps(theirs)} and {json.dumps(mine)}. Search both alike "
+                    "(`gncn tune`) before adopting either."
+                )
+        found.setdefault(data, set()).add(summary["source"])
+    return found
+
+
+def _rules(summary: Mapping[str, Any]) -> list[Any]:
+    """What `ALIKE` names, of a search's summary."""
+    searched = summary["searched"]
+    parts = ("budget", "objective", "wanted", "data")
+    return [summary["trials_allowed"], *(searched[part] for part in parts)]
 
 
 def best_of(folder: Path) -> Best:
@@ -96,6 +131,7 @@ def main() -> None:
     try:
         text = given.study.read_text(encoding="utf-8")
         study = Study(**tomllib.loads(text))
+        codes = sources(given.search)
         best = best_of(given.search)
         known = {
             (m, d): one for (m, d), one in best.items() if m in study.models and d in study.data
@@ -105,6 +141,8 @@ def main() -> None:
         parser.error(str(error))
     for what, some in (("adopted", known), ("not in the study", best.keys() - known.keys())):
         print(f"{what}:", ", ".join(f"{model}/{data}" for model, data in some) or "nothing")
+    for data, states in codes.items():
+        print(f"code of the searches on {data}:", ", ".join(sorted(states)))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from gncn.data import Dataset, Split
 from gncn.study.paper import PUBLISHED
 from gncn.study.pictures import pack_pictures
 from gncn.study.plan import Study
-from gncn.study.record import History, Record
+from gncn.study.record import Earlier, Fixed, History, Record
 from gncn.training.history import EpochRecord, SplitRecord
 
 MODELS = ("gmm", "rae", "gvae-cv", "gvae", "gan-ae", "gncn", "dsrn")
@@ -67,6 +67,14 @@ def record(model, data="mnist", trial=0, *, bce=(), metrics=None, name=None, **f
         "metrics": metrics or {},
     }
     return Record(**(given | fields))
+
+
+def with_lock(one, tested):
+    """The record with locked settings, which changed after a test if `tested`."""
+    day = "2026-01-01T00:00:00+00:00"
+    history = (Earlier(settings="a", date=day, tested=True),) if tested else ()
+    lock = Fixed(settings="b", date=day, kept="git", version="c", history=history)
+    return one.model_copy(update={"lock": lock})
 
 
 def metrics(*, log_p=None, error=None, m_mse=None, supervised=19.0, sparsity=()):

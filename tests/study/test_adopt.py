@@ -5,7 +5,7 @@ import sys
 import tomllib
 
 import pytest
-from scripts.adopt import adopted, best_of, main
+from scripts.adopt import adopted, best_of, main, sources
 
 from gncn.base.errors import ConfigError
 from gncn.runs.config import load_config
@@ -40,12 +40,22 @@ preset = "rae"
 CHANGES = ("network.max_norm=[1.23456, 2.0, 3.0]", "training.learning_rate=0.00123456")
 
 
+SEARCHED = {
+    "space": {},
+    "budget": {"train_images": 20000},
+    "objective": {"columns": ["bce"], "combine": "mean"},
+    "wanted": {"yardsticks": {"bce": 200.0}, "enough": {}},
+    "data": "a fingerprint",
+}
+
+
 def chosen(folder, data="digits", changes=CHANGES, preset="digits", **trials):
     """The folder of a search whose best trial has other settings than the study."""
     config = load_config(preset=preset, overrides=[f"data.name={data}", *changes])
     model = config.model
     (folder / f"{data}-{model}-best.toml").write_text(config.to_toml(), encoding="utf-8")
-    summary = {"model": model, "trials_spent": 30, "trials_allowed": 30, "finals_left": 0} | trials
+    summary = {"model": model, "trials_spent": 30, "trials_allowed": 30, "finals_left": 0}
+    summary |= {"source": "0123456789ab", "searched": SEARCHED} | trials
     (folder / f"{data}-{model}.json").write_text(json.dumps(summary), encoding="utf-8")
     return config
 
@@ -109,8 +119,50 @@ def test_the_script_says_what_it_adopted_and_what_the_study_lacks(tmp_path, monk
     monkeypatch.setattr(sys, "argv", ["adopt.py", str(tmp_path), str(study)])
     main()
     assert configs(study.read_text(encoding="utf-8"))["gncn/digits/0"].training.n_epochs == 20
-    assert capsys.readouterr().out == "adopted: gncn/digits\nnot in the study: gvae/digits\n"
+    assert capsys.readouterr().out == (
+        "adopted: gncn/digits\nnot in the study: gvae/digits\n"
+        "code of the searches on digits: 0123456789ab\n"
+    )
     study.write_text("name = ", encoding="utf-8")
     with pytest.raises(SystemExit):
         main()
     assert study.read_text(encoding="utf-8") == "name = "
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trials_allowed": 60}, "gncn and gvae differ in trials allowed: 30 and 60"),
+        ({"searched": SEARCHED | {"budget": {"train_images": None}}}, "differ in budget"),
+        (
+            {"searched": SEARCHED | {"objective": {"columns": ["error_percent"]}}},
+            "differ in objective",
+        ),
+        ({"searched": SEARCHED | {"wanted": {"yardsticks": {"bce": 1.0}}}}, "differ in yardsticks"),
+        ({"searched": SEARCHED | {"data": "another"}}, "in images: .a fingerprint. and .another."),
+    ],
+)
+def test_models_that_were_searched_otherwise_are_refused(
+    tmp_path, monkeypatch, capsys, changes, message
+):
+    chosen(tmp_path)
+    # Models of one study count, and so do others, and searches that have not ended.
+    chosen(tmp_path, preset="gvae", changes=(), **changes)
+    with pytest.raises(ConfigError, match=f"On digits.*{message}"):
+        sources(tmp_path)
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY, encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["adopt.py", str(tmp_path), str(study)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "differ in" in capsys.readouterr().err
+    assert study.read_text(encoding="utf-8") == STUDY
+
+
+def test_searches_of_other_data_spaces_and_code_may_differ(tmp_path):
+    chosen(tmp_path)
+    other = SEARCHED | {"space": {"training.n_epochs": {}}}
+    chosen(tmp_path, preset="gvae", changes=(), searched=other, source="ba9876543210")
+    chosen(tmp_path, data="mnist", trials_allowed=60, searched=SEARCHED | {"data": "b"})
+    states = {"0123456789ab", "ba9876543210"}
+    assert sources(tmp_path) == {"digits": states, "mnist": {"0123456789ab"}}

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from handmade import metrics, record, study
+from handmade import metrics, record, study, with_lock
 
 from gncn.study.page import write_report
-from gncn.study.paired import is_tight, pair
+from gncn.study.paired import is_tight, paired_differences
 from gncn.study.plan import Study
 from gncn.study.summary import as_json, summarise
 
@@ -27,24 +27,30 @@ def test_differences_are_ours_less_theirs_with_the_error_of_pairs():
     rng = np.random.default_rng(0)
     images = rng.normal(-100, 30, 500)  # what images differ by counts for nothing
     ours, theirs = images + 2 + rng.normal(0, 1, 500), images
-    found = pair(tight(ours, theirs), tight(theirs, ours), "GVAE")
-    assert found.n_images == 500
-    assert list(found.differences) == ["S = 100", "S = 5,000", "annealed"]
-    one = found.differences["annealed"]
+    n, found = paired_differences(tight(ours, theirs), tight(theirs, ours))
+    assert n == 500
+    assert list(found) == ["S = 100", "S = 5,000", "annealed"]
+    one = found["annealed"]
     assert one.mean == pytest.approx((ours - theirs).mean())
     assert one.error == pytest.approx((ours - theirs).std(ddof=1) / np.sqrt(500))
     assert one.verdict == "ahead"
-    assert found.differences["S = 5,000"].mean == pytest.approx(-one.mean)
-    assert found.differences["S = 5,000"].verdict == "behind"
+    assert found["S = 5,000"].mean == pytest.approx(-one.mean)
+    assert found["S = 5,000"].verdict == "lower"
 
 
 def test_a_difference_within_two_errors_is_none():
     noise = np.tile([1.0, -1.0], 50)
     error = noise.std(ddof=1) / 10
-    for shift, verdict in ((1.9, "level"), (2.1, "ahead"), (-2.1, "behind")):
+    for shift, density, bound in (
+        (1.9, "level", "level"),
+        (2.1, "ahead", "higher"),
+        (-2.1, "behind", "lower"),
+    ):
         values = noise + shift * error
-        found = pair(tight(values, values), tight(0 * noise, 0 * noise), "RAE")
-        assert {one.verdict for one in found.differences.values()} == {verdict}
+        _, found = paired_differences(tight(values, values), tight(0 * noise, 0 * noise))
+        verdicts = {name: one.verdict for name, one in found.items()}
+        # The order of two bounds is no order of the densities, so it has words of its own.
+        assert verdicts == {"S = 100": bound, "S = 5,000": bound, "annealed": density}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +68,7 @@ def test_an_estimate_that_is_not_tight_says_nothing_of_the_densities(gaps, good)
     ours, theirs = tight(values + 5, values), tight(values, values)
     theirs["simulated_images"] = {"n": 100, "gap": 0.1} | ({"gaps": gaps} if gaps else {})
     assert is_tight(theirs) is good
-    found = pair(ours, theirs, "RAE").differences
+    _, found = paired_differences(ours, theirs)
     verdicts = {True: "ahead", False: "not tight", None: "not known"}
     assert found["annealed"].verdict == verdicts[good]
     assert found["S = 100"].verdict == "level"  # a fact about S samples, tight or not
@@ -80,25 +86,25 @@ def test_a_lead_within_the_others_gap_is_none():
         (-1.1, loose, exact, "behind"),
     ):
         ours, theirs = tight(values + shift, values, **mine), tight(values, values, **others)
-        assert pair(ours, theirs, "RAE").differences["annealed"].verdict == verdict
+        assert paired_differences(ours, theirs)[1]["annealed"].verdict == verdict
 
 
 def test_too_little_is_known_of_one_image_few_simulated_ones_and_numbers_that_are_none():
-    one = pair(tight([1.0], [2.0]), tight([0.0], [0.0]), "RAE")
-    assert {d.verdict for d in one.differences.values()} == {"not known"}
+    _, one = paired_differences(tight([1.0], [2.0]), tight([0.0], [0.0]))
+    assert {d.verdict for d in one.values()} == {"not known"}
     values = np.arange(9.0)
-    none = pair(tight(values * np.nan, values), tight(values, values), "RAE")
-    assert none.differences["annealed"].verdict == "not known"
+    _, none = paired_differences(tight(values * np.nan, values), tight(values, values))
+    assert none["annealed"].verdict == "not known"
     assert not is_tight(tight(values, values, n=49))
     assert is_tight(tight(values, values, n=50))
 
 
 def test_only_images_that_both_have_are_compared():
     ours, theirs = tight(np.arange(8.0), np.arange(8.0)), tight(np.zeros(5), np.zeros(5))
-    found = pair(ours, theirs, "RAE")
-    assert found.n_images == 5
-    assert found.differences["annealed"].mean == 2.0
-    assert pair({}, theirs, "RAE") is None
+    n, found = paired_differences(ours, theirs)
+    assert n == 5
+    assert found["annealed"].mean == 2.0
+    assert paired_differences({}, theirs) == (0, {})
 
 
 def in_markdown(found, folder):
@@ -118,14 +124,47 @@ def test_the_page_shows_them(tmp_path):
     found = summarise(study(), records)
     assert [one.other for one in found.sections[0].pairs] == ["RAE", "GVAE"]
     text = in_markdown(found, tmp_path)
-    assert "| GVAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | −3.00 ± 0.00: behind | 50 |" in text
-    assert "| RAE | 1.50 ± 0.00: ahead | 1.50 ± 0.00: ahead | 0.00 ± 0.00: not tight | 50 |" in text
+    same = "1.50 ± 0.00: higher | 1.50 ± 0.00: higher"
+    against = "GNCN against {} (not locked)"
+    assert f"| {against.format('GVAE')} | {same} | −3.00 ± 0.00: behind | 50 |" in text
+    assert f"| {against.format('RAE')} | {same} | 0.00 ± 0.00: not tight | 50 |" in text
     assert "Not tight: at least one of the two estimates is not, so their order is open." in text
     assert "With fewer than 100 images this is a rough guide." in text
     assert "RAE 50, 1.0, 4.00, 95 %, 3.0 (not tight)" in text
     assert "−3.00 ± 0.00: behind" in (tmp_path / "page.html").read_text(encoding="utf-8")
-    plain = as_json(found)["data"][0]["paired"]["GVAE"]["annealed"]
-    assert plain == {"mean": pytest.approx(-3.0), "error": pytest.approx(0), "verdict": "behind"}
+    plain = as_json(found)["data"][0]["paired"][1]
+    annealed = plain.pop("differences")["annealed"]
+    assert annealed == {"mean": pytest.approx(-3.0), "error": pytest.approx(0), "verdict": "behind"}
+    assert plain == {"model": "GNCN", "other": "GVAE", "n_images": 50, "remark": "not locked"}
+
+
+def test_models_that_claims_name_are_paired_too_and_each_pair_once(tmp_path):
+    values = np.linspace(-120, -80, 50)
+    records = [
+        with_lock(record(model, metrics=metrics(log_p=-100) | {"tight": tight(one, one)}), tested)
+        for model, one, tested in (
+            ("gncn", values, True),
+            ("gvae", values - 1, False),
+            ("rae", values - 3, False),
+        )
+    ]
+    claims = [{"claim": "a", "model": "rae", "column": "bce"}, {"claim": "b", "column": "bce"}]
+    found = summarise(study(claims=claims), records)
+    pairs = {(one.model, one.other): one for one in found.sections[0].pairs}
+    assert {names: one.differences["annealed"].mean for names, one in pairs.items()} == {
+        ("GNCN", "RAE"): 3.0,
+        ("GNCN", "GVAE"): 1.0,
+        ("RAE", "GVAE"): -2.0,
+    }
+    assert {names: one.remark for names, one in pairs.items()} == {
+        ("GNCN", "RAE"): "GNCN: exploratory",
+        ("GNCN", "GVAE"): "GNCN: exploratory",
+        ("RAE", "GVAE"): "",
+    }
+    text = in_markdown(found, tmp_path)
+    assert "| GNCN against GVAE (GNCN: exploratory) | 1.00 ± 0.00: higher |" in text
+    assert "| RAE against GVAE | −2.00 ± 0.00: lower |" in text
+    assert "makes 9 such judgements between models, differences of log p(x) by image" in text
 
 
 def test_models_measured_differently_have_their_own_cells(tmp_path):
@@ -140,9 +179,10 @@ def test_models_measured_differently_have_their_own_cells(tmp_path):
         record("gvae", metrics=few | {"tight": one}),
     ]
     text = in_markdown(summarise(study(), records), tmp_path)
-    assert "| GNCN against | S = 100 | annealed | S = 5,000 | images |\n| --- |" in text
-    assert "---: |\n| RAE | 2.00 ± 0.00: ahead | 0.00 ± 0.00: level | – | 50 |\n| GVAE |" in text
-    assert "| GVAE | 0.00 ± 0.00: level | 0.00 ± 0.00: level | 0.00 ± 0.00: level | 60 |" in text
+    assert "| model against another | S = 100 | annealed | S = 5,000 | images |\n| --- |" in text
+    assert "RAE (not locked) | 2.00 ± 0.00: higher | 0.00 ± 0.00: level | – | 50 |\n|" in text
+    assert "GVAE (not locked) | 0.00 ± 0.00: level |" in text
+    assert "0.00 ± 0.00: level | 0.00 ± 0.00: level | 60 |" in text
 
 
 def test_a_study_without_the_model_of_the_targets_has_no_pairs():
@@ -171,7 +211,9 @@ def test_the_page_says_of_pairs_only_what_applies(tmp_path):
         record("gvae", metrics=few | {"tight": tight(values + 3, values)}),
     ]
     text = in_markdown(summarise(study(), records), tmp_path)
-    assert "| GVAE | 1.50 ± 0.00: ahead" in text
-    assert "annealed estimates by more than the gap, too." in text
+    assert "GVAE (not locked) | 1.50 ± 0.00: higher" in text
+    assert "their order is no order of the densities" in text
+    assert "tight annealed estimates, by more than two standard errors and than the gap" in text
+    assert "the error knows nothing of other trainings" in text
     assert "rough guide" not in text
     assert "Not tight" not in text

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from handmade import MODELS, metrics, pictures, plausible, record, study
+from handmade import MODELS, metrics, pictures, plausible, record, study, with_lock
 from PIL import Image
 
 import gncn
@@ -105,7 +105,7 @@ def test_cells_are_means_over_trials_beside_the_papers_numbers():
 
 
 def test_features_of_the_same_width_stand_under_the_models(tmp_path):
-    probe = {"k_means": {"error_percent": 2.84}, "rbm": {"error_percent": 2.17}}
+    probe = {"k_means": {"error_percent": 2.84}, "rbm": {"error_percent": 2.17, "n_features": 1540}}
     measured = metrics(error=2.2, m_mse=20.7) | {"codes": {"width": 9, "probe": probe}}
     measured["yardsticks"]["m_mse"]["ridge"] = {"m_mse": 21.17}
     records = [record("gncn", metrics=measured)]
@@ -117,7 +117,14 @@ def test_features_of_the_same_width_stand_under_the_models(tmp_path):
     write_report(found, tmp_path / "page.html", markdown=tmp_path / "page.md")
     lines = (tmp_path / "page.md").read_text(encoding="utf-8").splitlines()
     [line] = [line for line in lines if "an RBM after five epochs" in line]
+    assert "| yardstick: an RBM after five epochs, 1,540 wide |" in line
     assert "2.17" in line
+    assert "an RBM after five epochs, 1,540 wide</th>" in (tmp_path / "page.html").read_text(
+        encoding="utf-8"
+    )
+    assert any("centres of k-means |" in line for line in lines)  # nobody said how wide
+    assert as_json(found)["data"][0]["widths"] == {"rbm": (1540,)}
+    assert sum("have one fixed setting each" in line for line in lines) == 1
     assert "21.17" not in line
     [line] = [line for line in lines if "ridge regression from distances to training im" in line]
     assert "21.17" in line
@@ -134,6 +141,10 @@ def test_a_yardstick_that_a_model_beats_puts_nothing_out_of_reach(best, kind):
         records.append(record("gvae", metrics=metrics(m_mse=best)))
     found = summarise(study(), records)
     assert row(found, "gncn").cells["m_mse_paper"].verdict.kind == kind
+    reason = row(found, "gncn").cells["m_mse_paper"].verdict.reason
+    assert ("below the M-MSE of every model here, and below a yardstick's 19.00" in reason) == (
+        kind == "not attainable"
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,22 +227,86 @@ def test_targets_are_reached_or_not_the_right_way_round():
     assert {one.reached for one in alone} == {None}
 
 
-def test_log_p_may_reach_a_target_with_either_prior_made_of_codes():
+def test_log_p_reaches_a_target_with_the_mixture_prior_alone():
+    """The better of two priors, by test numbers, would be a choice made on test images."""
     made = study()
     wanted = Targets(log_likelihood=-110, best=("log_likelihood",))
     data = {"mnist": made.data["mnist"].model_copy(update={"targets": wanted})}
     made = made.model_copy(update={"data": data})
 
-    def of(codes, rival):
-        own = metrics(log_p=-113) | {"likelihood_training_codes": {"mean": codes}}
-        other = metrics(log_p=-120) | {"likelihood_training_codes": {"mean": rival}}
+    def of(mixture, codes, rival):
+        own = metrics(log_p=mixture) | {"likelihood_training_codes": {"mean": codes}}
+        other = metrics(log_p=rival) | {"likelihood_training_codes": {"mean": -90.0}}
         records = [record("gncn", metrics=own), record("rae", metrics=other)]
-        return [one.reached for one in summarise(made, records).sections[0].targets]
+        targets = summarise(made, records).sections[0].targets
+        assert targets[0].what == "log p(x), mixture prior"
+        assert {one.ours.mean for one in targets} == {mixture}
+        return [one.reached for one in targets]
 
-    assert of(codes=-109.0, rival=-118.0) == [True, True]
-    assert of(codes=-109.0, rival=-108.0) == [True, False]
-    assert of(codes=-115.0, rival=-114.0) == [False, True]
-    assert of(codes=-115.0, rival=-112.0) == [False, False]
+    assert of(mixture=-113.0, codes=-80.0, rival=-120.0) == [False, True]
+    assert of(mixture=-109.0, codes=-115.0, rival=-108.0) == [True, False]
+
+
+def test_rows_that_learned_from_other_images_say_so(tmp_path):
+    """Of a few models each says it; of all the section does."""
+
+    def told(**learned):
+        records = [
+            record(model, trial=trial, bce=(b, b), train_on=on)
+            for trial in (0, 1)
+            for (model, on), b in zip(learned.items(), (5.0, 6.0), strict=True)
+        ]
+        claim = {"claim": "A.", "column": "bce"}
+        found = summarise(study(claims=[claim]), records)
+        files = write_report(found, tmp_path / "page.html", tmp_path / "page.md")[:2]
+        return *(one.read_text(encoding="utf-8") for one in files), as_json(found)["data"][0]
+
+    both = "learned from training and validation images"
+    page, text, plain = told(gncn="both", rae="train")
+    assert f"| GNCN (2; {both}, not locked) |" in text
+    assert "| RAE (2; not locked) |" in text
+    assert f"**holds** (GNCN: {both}, not locked; RAE: not locked): 5.00" in text
+    assert f"<em>{both}, not locked</em>" in page
+    assert [plain["models"][one]["learned"] for one in ("gncn", "rae")] == [both, None]
+    page, text, plain = told(gncn="both", rae="both")
+    assert f"### MNIST (all models {both})\n" in text
+    assert f"<caption>MNIST (all models {both})</caption>" in page
+    assert "| GNCN (2; not locked) |" in text
+    assert "**holds** (not locked): 5.00" in text
+    assert plain["models"]["rae"]["learned"] == both
+    page, text, _ = told(gncn="train", rae="train")
+    assert both not in page + text
+
+
+def test_the_page_says_which_code_made_records_and_how_often_test_images_were_measured(tmp_path):
+    records = [record("gncn", bce=(5.0,)), record("rae", bce=(6.0,), source="ba9876543210")]
+    for split, n_said in (("test", 1), ("validation", 0)):
+        spec = {"split": split, "config": {"model": "gncn"}}
+        ours = [one.model_copy(update={"spec": spec}) for one in records]
+        found = summarise(study(split=split), ours)
+        for path in write_report(found, tmp_path / "page.html", tmp_path / "page.md")[:2]:
+            text = path.read_text(encoding="utf-8")
+            assert "0123456789ab, ba9876543210" in text
+            assert "records were made by 2 states of the library" in text
+            assert text.count("Test errors are recorded after every epoch") == n_said
+
+
+def test_verdicts_of_marked_models_are_counted(tmp_path):
+    made = study(models=("gncn", "rae"))
+    wanted = {"mnist": made.data["mnist"].model_copy(update={"targets": Targets(bce=50)})}
+    made = made.model_copy(update={"data": wanted})
+    records = [
+        with_lock(record("gncn", bce=(57.0, 40.0)), tested=True),
+        with_lock(record("rae", bce=(168.0, 60.0), metrics=metrics(error=3)), tested=False),
+    ]
+    found = summarise(made, records)
+    assert (found.sections[0].counts.total(), found.sections[0].n_marked) == (3, 1)
+    write_report(found, tmp_path / "page.html", tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert re.search(r"\| MNIST \| \d \| \d \| \d \| \d \| 1 \|", text)
+    assert "### GNCN (exploratory) on MNIST" in text
+    assert "After the first epoch, GNCN (exploratory) on MNIST" in text
+    assert "After the first epoch, RAE on MNIST" in text
 
 
 def test_records_of_different_images_are_not_averaged():

@@ -5,9 +5,10 @@ import re
 import numpy as np
 import pytest
 import scipy.stats
-from handmade import metrics, record, study
+from handmade import metrics, record, study, with_lock
 
 import gncn
+from gncn.study.judged import allowed_by_images
 from gncn.study.page import write_report
 from gncn.study.plan import Study
 from gncn.study.summary import as_json, summarise
@@ -57,6 +58,85 @@ def test_equal_trials_are_told_apart_by_any_difference():
         records = [*of_bce("gncn", (50.0, 50.0)), *of_bce("rae", (theirs, theirs))]
         [found] = claims({"claim": "a", "column": "bce"}, records=records)
         assert found.verdict == verdict
+
+
+def of_errors(model, *values):
+    return [record(model, trial=i, metrics=metrics(error=one)) for i, one in enumerate(values)]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(30, 100), (100, 30), (0, 7), (900, 950), (0, 0)])
+def test_images_allow_what_the_worst_placed_errors_of_two_models_do(ours, theirs):
+    """The oracle: errors of two models on 1,000 images, image by image, overlapping or not."""
+    n, rng = 1000, np.random.default_rng(ours)
+    at = np.arange(n)
+    allowed = allowed_by_images(ours / 10, theirs / 10, n)
+
+    def two_errors(wrong, others):
+        return 200 * np.std(wrong.astype(float) - others) / np.sqrt(n)
+
+    # The fewest images on which both fail: none, if there are enough others.
+    assert allowed == pytest.approx(two_errors(at < ours, at >= n - theirs))
+    for _ in range(5):
+        assert allowed >= two_errors(at < ours, rng.permutation(at) < theirs) - 1e-9
+    assert allowed >= two_errors(at < ours, at < theirs) - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("theirs", "verdict"), [(2.1, "fails"), (3.2, "level"), (4.2, "holds"), (3.0, "level")]
+)
+def test_an_error_rate_is_better_only_beyond_what_2000_images_allow(theirs, verdict):
+    """And worse as soon as trials say so: to show it is the claim's business."""
+    records = [*of_errors("gncn", 3.0, 3.0), *of_errors("rae", theirs, theirs)]
+    [found] = claims({"claim": "a", "column": "error_percent"}, records=records)
+    assert found.verdict == verdict
+    assert found.images == pytest.approx(1.1, abs=0.15)
+    [other] = claims(
+        {"claim": "a", "column": "bce"}, records=of_bce("gncn", (1, 1)) + of_bce("rae", (2, 2))
+    )
+    assert other.images is None
+
+
+def test_a_spread_of_trials_counts_for_error_rates_too():
+    records = [*of_errors("gncn", 1.0, 9.0), *of_errors("rae", 7.0, 13.0)]
+    [found] = claims({"claim": "a", "column": "error_percent"}, records=records)
+    assert (found.verdict, found.images < 5) == ("level", True)
+
+
+def test_marks_stand_where_verdicts_stand(tmp_path):
+    claim = {"claim": "A.", "column": "error_percent"}
+
+    def told(gncn_tested, rae_tested):
+        records = [
+            *(with_lock(one, gncn_tested) for one in of_errors("gncn", 3.0, 3.1)),
+            *(with_lock(one, rae_tested) for one in of_errors("rae", 9.0, 9.1)),
+        ]
+        found = summarise(study(claims=[claim], trials=2), records)
+        files = write_report(found, tmp_path / "page.html", tmp_path / "page.md")[:2]
+        page, text = (one.read_text(encoding="utf-8") for one in files)
+        return page, text, as_json(found)["data"][0]["claims"][0]["remark"]
+
+    page, text, plain = told(True, True)
+    assert "**holds** (exploratory): 3.05; RAE 9.05; images allow 1.53 |" in text
+    assert "holds (exploratory)</span>" in page
+    assert plain == "exploratory"
+    page, text, plain = told(True, False)
+    assert "**holds** (GNCN: exploratory): 3.05" in text
+    assert plain == "GNCN: exploratory"
+    page, text, plain = told(False, False)
+    assert "**holds**: 3.05" in text
+    assert "exploratory" not in text + plain
+    assert "The page makes 1 such judgements between models." in text
+    assert "about 5 % of them apart, here 0.1" in text
+    assert "a claim about them holds only if" in text
+
+
+def test_the_page_explains_error_rates_only_where_claims_are_about_them(tmp_path):
+    records = [*of_bce("gncn", (5.0, 5.0)), *of_bce("rae", (6.0, 6.0))]
+    found = summarise(study(claims=[{"claim": "A.", "column": "bce"}], trials=2), records)
+    for path in write_report(found, tmp_path / "page.html", tmp_path / "page.md")[:2]:
+        text = path.read_text(encoding="utf-8")
+        assert "Verdicts are for these test images" in text
+        assert "images allow" not in text
 
 
 def of_log_p(model, values):
@@ -152,7 +232,7 @@ def test_the_page_says_first_what_holds_and_last_how_far_to_trust_it(tmp_path):
     assert "<li>The &lt;RAE&gt; has 40.00, the GVAE –.</li>" in page
     assert "Trust −100.00." in text
     row = next(line for line in text.splitlines() if "of all." in line)
-    assert "**fails**: 50.00; RAE 40.00" in row
+    assert "**fails** (not locked): 50.00; RAE 40.00" in row
     assert row.count(" | ") == 2  # claim, data and reason: what is said has no bars of its own
     assert "<b>40" not in page + text
     assert "About 40.00." in text
