@@ -80,8 +80,8 @@ def paired_differences(
 ) -> tuple[int, dict[str, Difference]]:
     """Differences of two models' tight estimates by name, and of how many images; none of none.
 
-    Both numbers are of the first images of one split, so where one has fewer the others are left
-    out.
+    Every model has the images of a split in the same order, so where one has fewer the others are
+    left out.
     """
     mine, others = _estimates(ours), _estimates(theirs)
     both = [name for name in mine if name in others]
