@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.document import put
 from gncn.study.columns import all_columns
+from gncn.study.rows import number
 from gncn.study.search import load_search
-from gncn.study.summary import number
 
 RECORDS = Path("results/search/paper")
 DOCUMENT = Path("docs/settings.md")
