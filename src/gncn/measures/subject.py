@@ -32,7 +32,7 @@ values in JSON's types, however nested."""
 States = Float[np.ndarray, "images _units"]
 """States of a layer; the top layer's are the codes."""
 
-_REGULARISATION = 0.2
+REGULARISATION = 0.2
 """Added to every variance of the mixture that is fitted to codes, as a share of their variance."""
 
 
@@ -209,7 +209,7 @@ class Subject:
         # In units of the codes' own variance, which differs between models.
         variance = float(np.mean(np.var(codes, axis=0, dtype=np.float64)))
         # Codes that are all equal have no variance, but a mixture of them still needs one.
-        regularisation = _REGULARISATION * (variance or 1.0)
+        regularisation = REGULARISATION * (variance or 1.0)
         choose = partial(
             choose_mixture,
             validation=self.codes("validation"),

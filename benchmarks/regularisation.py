@@ -1,0 +1,64 @@
+"""What the regularisation of the mixture prior changes in log p(x): results/regularisation.json.
+
+Run with ``python -m benchmarks.regularisation``; some ten minutes.  Each model learns CalTech
+Silhouettes with the settings that the search chose.  Then priors are fitted to its codes that
+differ in the regularisation alone, as a share of the codes' variance, and log p(x) of validation
+images is estimated by each.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.machine import write
+from gncn.evaluation.likelihood import prior_log_likelihood
+from gncn.evaluation.mixture_fit import fit_mixture
+from gncn.evaluation.protocols import WithPrior
+from gncn.measures import subject as measuring
+from gncn.measures.models import as_measurable
+from gncn.measures.subject import Subject
+from gncn.runs.config import load_config
+from gncn.runs.train import train
+from gncn.study.columns import development_data
+
+DATA, RECORD = "caltech-16", Path("results/regularisation.json")
+MODELS = ("gncn", "gncn-paper", "gvae", "gvae-cv", "gan-ae", "rae")
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+N_SAMPLES, N_COMPONENTS = (5000, 100_000), 65
+
+
+def measured(model: str) -> dict[str, Any]:
+    """Log p(x) of validation images in nats, by the share and S."""
+    config = load_config(file=f"results/search/paper/{DATA}-{model}-best.toml")
+    data = development_data(config)
+    network = train(config, data).network
+    subject = Subject(as_measurable(network), data, "validation", report=lambda _: None)
+    codes, images = subject.codes("train"), subject.target.array
+    variance = float(np.mean(np.var(codes, axis=0, dtype=np.float64)))
+    found = {}
+    for share in SHARES:
+        prior = fit_mixture(codes, N_COMPONENTS, regularisation=share * variance).mixture
+        joint = WithPrior(subject.model.decoder, prior)
+        estimate = prior_log_likelihood(joint, images, key=subject.key(0), n_samples=N_SAMPLES)
+        density = float(jnp.mean(prior.log_prob(jnp.asarray(subject.codes("validation")))))
+        by_size = dict(zip(map(str, N_SAMPLES), estimate.mean.tolist(), strict=True))
+        found[str(share)] = {"log_likelihood": by_size, "density_of_validation_codes": density}
+        print(model, share, by_size, density, flush=True)
+    return {"variance": variance, "shares": found}
+
+
+def main() -> None:
+    """Measure all models, and keep the numbers after each."""
+    about = f"Regularisation of the mixture prior on {DATA}, validation images, one seed."
+    models = {}
+    for model in MODELS:
+        models[model] = measured(model)
+        record = {"about": about, "used": measuring.REGULARISATION, "models": models}
+        write(RECORD, json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
