@@ -162,7 +162,7 @@ def test_mixture_is_a_pytree_of_three_arrays(known):
 
 
 @pytest.mark.parametrize("covariance", ["full", later("diagonal")])
-def test_near_a_code_the_precision_is_of_the_components_that_count(covariance):
+def test_near_a_code_the_components_that_count_are_known(covariance):
     """A loop over all components, with their responsibilities."""
     rng = np.random.default_rng(5)
     means, factors = 8 * rng.normal(size=(20, 3)), rng.normal(size=(20, 3, 3))
@@ -179,8 +179,16 @@ def test_near_a_code_the_precision_is_of_the_components_that_count(covariance):
         ]
         shares = np.exp(joint - np.logaddexp.reduce(joint))
         wanted = sum(r * np.linalg.inv(spread) for r, spread in zip(shares, full, strict=True))
-        found = mixture.precision_near(jnp.asarray(code, jnp.float32))
+        place = jnp.asarray(code, jnp.float32)
+        chosen, responsibilities = mixture.near(place)
+        np.testing.assert_allclose(responsibilities, shares[chosen], atol=0.01)
+        found = np.tensordot(responsibilities, mixture.precisions[chosen], 1)
+        found = np.diag(found) if covariance == "diagonal" else found
         assert np.sort(shares)[:-4].sum() < 0.01
+        part = mixture.part(chosen)
+        np.testing.assert_allclose(
+            part.component_log_prob(place[None])[0] + part.logits, joint[chosen], rtol=1e-4
+        )
         np.testing.assert_allclose(found, wanted, rtol=0.02, atol=0.02 * np.abs(wanted).max())
 
 

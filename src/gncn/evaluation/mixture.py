@@ -112,20 +112,23 @@ class Mixture(eqx.Module):
         joint = self.component_log_prob(codes) + jax.nn.log_softmax(self.logits)[None, :]
         return jax.nn.logsumexp(joint, axis=-1)
 
-    def precision_near(self, code: Float[Array, " dim"]) -> Float[Array, "dim dim"]:
-        """Σ_k r_k Σ_k^{-1} with the responsibilities r of a code's likeliest components.
+    @property
+    def precisions(self) -> Float[Array, "..."]:
+        """Σ_k^{-1}, shaped like `whitening`."""
+        if self.covariance == "diagonal":
+            return self.whitening**2
+        return lax.map(lambda a: jnp.matmul(a.T, a, precision=_HIGHEST), self.whitening)
 
-        That is minus the second derivative of log p(z), without one term.  The term says how
-        components differ, and would make it indefinite between them.
-        """
+    def near(self, code: Float[Array, " dim"]) -> tuple[Int[Array, " near"], Float[Array, " near"]]:
+        """The likeliest components of a code, and their responsibilities r."""
         joint = self.component_log_prob(code[None])[0] + self.logits
         highest, chosen = lax.top_k(joint, min(_NEAR, self.n_components))
-        shares = jax.nn.softmax(highest)
-        if self.covariance == "diagonal":
-            return jnp.diag(shares @ self.whitening[chosen] ** 2)
-        rows = jnp.sqrt(shares)[:, None, None] * self.whitening[chosen]
-        rows = rows.reshape(-1, self.dim)
-        return jnp.matmul(rows.T, rows, precision=_HIGHEST)
+        return chosen, jax.nn.softmax(highest)
+
+    def part(self, chosen: Int[Array, " near"]) -> "Mixture":
+        """The mixture of some of the components."""
+        arrays = (self.logits[chosen], self.means[chosen], self.whitening[chosen])
+        return Mixture(*arrays, covariance=self.covariance)
 
     @eqx.filter_jit
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:

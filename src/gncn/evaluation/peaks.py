@@ -50,6 +50,7 @@ class Search(eqx.Module):
         model: p(z) and p(x|z).
         means: μ_k of each piece.
         factors: F_k, as matrices or as diagonals.
+        precisions: Σ_k^{-1} of a mixture's components, likewise.
         draws: prior samples.
         drives: the logits that the samples predict.
         piece: the likeliest piece of each sample.
@@ -59,6 +60,7 @@ class Search(eqx.Module):
     model: WithPrior
     means: Float[Array, "pieces dim"]
     factors: Float[Array, "pieces dim ..."]
+    precisions: Float[Array, "pieces dim ..."] | None
     draws: Float[Array, "draws dim"]
     drives: Float[Array, "draws pixels"]
     piece: Int[Array, " draws"]
@@ -70,7 +72,10 @@ class Search(eqx.Module):
         self.drives = model.decode(self.draws)
         if (mixture := self.mixture) is not None:
             self.means, self.factors = mixture.means, mixture.factors
+            # Made once: each peak needs some of them, many times.
+            self.precisions = mixture.precisions
         else:
+            self.precisions = None
             self.means = jnp.zeros((1, self.draws.shape[1]))
             self.factors = jnp.std(self.draws, axis=0)[None]
         self.piece, self.places = self.placed(self.draws)
@@ -265,10 +270,14 @@ def heaviest(search: Search, x: Float[Array, " pixels"], ends: Climbs, n: int) -
 
 def polished(search: Search, x: Float[Array, " pixels"], code: Float[Array, " dim"]) -> Candidate:
     """The peak near a place, by Newton's steps that are taken only if log p(x, z) rises."""
-    begun = candidate(search, x, code)
+    begun, model = candidate(search, x, code), search.model
+    if (mixture := search.mixture) is not None:
+        # The components near the place: all of them would be read for each step, and they are
+        # hundreds of megabytes.
+        model = WithPrior(model.decoder, mixture.part(mixture.near(code)[0]))
 
     def joint(z: Float[Array, " dim"]) -> Float[Array, ""]:
-        return search.model.log_joint(x[None], z[None])[0]
+        return model.log_joint(x[None], z[None])[0]
 
     def step(
         carry: tuple[Float[Array, " dim"], Float[Array, ""], Float[Array, ""]], _: None
@@ -281,7 +290,7 @@ def polished(search: Search, x: Float[Array, " pixels"], code: Float[Array, " di
         kept = jnp.where(higher, new, code), jnp.where(higher, reached, height)
         return (*kept, jnp.where(higher, size, 0.5 * size)), None
 
-    start = code, begun.height, jnp.ones(())
+    start = code, joint(code), jnp.ones(())
     return candidate(search, x, lax.scan(step, start, None, length=_N_POLISH)[0][0])
 
 
@@ -308,14 +317,20 @@ def curvatures(
     J is the decoder's Jacobian and F the information of pixels about their drive (Gauss and
     Newton).  Where logits are linear in codes, as with rectifiers piece by piece, the
     first term is exact.  The second is the curvature of a mixture's likeliest components, with
-    their responsibilities r.
+    their responsibilities r.  It leaves out how components differ, which would make it indefinite
+    between them.
     """
     model, mixture = search.model, search.mixture
     decode = lambda z: model.decode(z[None])[0]  # noqa: E731
     drive = decode(code)
     # Forward mode costs one pass for each number of the code, reverse mode one for each pixel.
     jacobian = (jax.jacfwd if len(code) < len(drive) else jax.jacrev)(decode)(code)
-    own = _precision(model, code) if mixture is None else mixture.precision_near(code)
+    if mixture is None:
+        own = _precision(model, code)
+    else:
+        chosen, shares = mixture.near(code)
+        own = jnp.tensordot(shares, search.precisions[chosen], 1, precision=_HIGHEST)
+        own = jnp.diag(own) if own.ndim == 1 else own
     return model.output.information(drive, jacobian), own
 
 
