@@ -134,6 +134,7 @@ def train(
     """
     from gncn.base.locks import alone
     from gncn.runs.folder import RunFolder
+    from gncn.runs.replacing import refuse_taken
     from gncn.runs.train import check_loggers, loggers
     from gncn.training.checkpoints import Checkpoints
 
@@ -186,7 +187,7 @@ def train(
             "of --preset digits is for small images."
         )
     if wait and not overwrite:  # it would be refused after hours, too
-        RunFolder.refuse_taken(out)
+        refuse_taken(out)
     with alone(out, "training", wait=wait):
         _train(
             lambda: (

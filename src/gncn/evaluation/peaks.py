@@ -325,7 +325,7 @@ def curvatures(
     drive = decode(code)
     # Forward mode costs one pass for each number of the code, reverse mode one for each pixel.
     jacobian = (jax.jacfwd if len(code) < len(drive) else jax.jacrev)(decode)(code)
-    if mixture is None:
+    if mixture is None or search.precisions is None:
         own = _precision(model, code)
     else:
         chosen, shares = mixture.near(code)

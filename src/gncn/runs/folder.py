@@ -57,6 +57,7 @@ from gncn.runs.replacing import (
     put_back,
     recover,
     set_aside,
+    taken,
 )
 from gncn.training.callbacks import Callback
 from gncn.training.checkpoints import MAY_CHANGE, PACKAGES, Checkpoints
@@ -75,20 +76,6 @@ class RunFolder(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._history: list[EpochRecord] = []
-
-    @classmethod
-    def refuse_taken(cls, path: str | Path) -> None:
-        """Refuse a folder that holds a run, by a `RunError`, while another process may use it."""
-        with explained(f"Can't read the folder {path}"):
-            if holds_run(path := place(path)):
-                raise cls._taken(path)
-
-    @staticmethod
-    def _taken(path: Path) -> RunError:
-        return RunError(
-            f"{path} already holds a run. Choose another folder with --out, or replace the run "
-            "with --overwrite."
-        )
 
     @classmethod
     def create(
@@ -119,7 +106,7 @@ class RunFolder(Callback):
                     # A kill may have left an old run half replaced: that is mended whatever the
                     # answer.
                     recover(path)
-                    raise cls._taken(path)
+                    raise taken(path)
                 # Moved and not removed: it comes back if the new run comes to nothing.
                 set_aside(path)
             elif path.exists():

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gncn.base.errors import RunError
-from gncn.base.files import read_json, sweep, sync
+from gncn.base.files import explained, place, read_json, sweep, sync
 from gncn.training.history import HISTORY
 
 ASIDE, MOVING, RESTORING = ".replaced", ".replaced.moving", ".replaced.restoring"
@@ -45,6 +45,21 @@ def own_files(path: Path) -> Iterator[Path]:
 def holds_run(path: Path) -> bool:
     """Whether a folder holds a run, or one that was interrupted while it was replaced."""
     return any((path / name).exists() for name in ("config.toml", ASIDE, MOVING, RESTORING))
+
+
+def taken(path: Path) -> RunError:
+    """The error for a new run in a folder that holds one."""
+    return RunError(
+        f"{path} already holds a run. Choose another folder with --out, or replace the run with "
+        "--overwrite."
+    )
+
+
+def refuse_taken(path: str | Path) -> None:
+    """Refuse a folder that holds a run, by a `RunError`, even while another process uses it."""
+    with explained(f"Can't read the folder {path}"):
+        if holds_run(path := place(path)):
+            raise taken(path)
 
 
 def has_checkpoint(path: Path) -> bool:

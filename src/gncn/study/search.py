@@ -5,7 +5,7 @@ The budget is the search's, not the model's: every model on every data set has t
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -330,6 +330,36 @@ class Search(Description):
                 "them: leave it out here, and train with it once settings are chosen."
             )
         return config
+
+
+def refuse_values(
+    space: Mapping[str, Range],
+    recipe: Mapping[str, Any],
+    config: Callable[[dict[str, Any]], Config],
+) -> None:
+    """Refuse values that would cost trials, because the model can't have them.
+
+    Args:
+        space: the settings that may vary, by name.
+        recipe: the settings of the model without them.
+        config: makes the configuration of a trial, from the values of settings.
+
+    Raises:
+        ConfigError: a choice, or an end of a range, is no value of its setting.
+    """
+    first = {name: bounds.some[0] for name, bounds in space.items()}
+    for name, bounds in space.items():
+        # Almost all that is drawn between the ends would be wrong.
+        if bounds.has_fractions and type(value_at(recipe, name)) is int:
+            raise ConfigError(
+                f"{name} takes whole numbers, so low and high must be whole; received "
+                f"low={bounds.low}, high={bounds.high}."
+            )
+        for value in bounds.some:
+            try:
+                config(first | {name: value})
+            except ConfigError:  # some settings only fit each other
+                config({name: value})
 
 
 def _is_plain(value: Any) -> bool:

@@ -41,7 +41,14 @@ from gncn.study.columns import check_measurable, development_data, measure_colum
 from gncn.study.journal import FINALS, SECONDS, locks_of, read_journal
 from gncn.study.record import make_running
 from gncn.study.run import Watch
-from gncn.study.search import Search, SearchData, TrialMeasuring, combined, value_at
+from gncn.study.search import (
+    Search,
+    SearchData,
+    TrialMeasuring,
+    combined,
+    refuse_values,
+    value_at,
+)
 from gncn.training.history import EpochRecord
 
 _TENTHS = 10
@@ -139,10 +146,10 @@ class _Task:
         self.space = search.space(model, data)
         try:
             # Any allowed values: the data's section doesn't depend on them.
-            self.any_config = self.config(self._first)
+            self.any_config = self.config({name: one.some[0] for name, one in self.space.items()})
             # As TOML has them, because that is how settings of the space are named.
             self.recipe = tomllib.loads(self.config({}).to_toml())
-            self._refuse_values()
+            refuse_values(self.space, self.recipe, self.config)
         except ConfigError as error:
             raise ConfigError(f"{model}/{data} of the search {search.name!r}: {error}") from error
         self.budget = search.budget_on(data)
@@ -155,26 +162,6 @@ class _Task:
         self.looking = partial(alone, self.locks, "a look at the trials", wait=True)
         with self.looking():
             self.study = self._study()
-
-    @property
-    def _first(self) -> dict[str, Any]:
-        """An allowed value of each setting."""
-        return {name: bounds.some[0] for name, bounds in self.space.items()}
-
-    def _refuse_values(self) -> None:
-        """Refuse values that would cost trials, because the model can't have them."""
-        for name, bounds in self.space.items():
-            # Almost all that is drawn between the ends would be wrong.
-            if bounds.has_fractions and type(value_at(self.recipe, name)) is int:
-                raise ConfigError(
-                    f"{name} takes whole numbers, so low and high must be whole; received "
-                    f"low={bounds.low}, high={bounds.high}."
-                )
-            for value in bounds.some:
-                try:
-                    self.config(self._first | {name: value})
-                except ConfigError:  # some settings only fit each other
-                    self.config({name: value})
 
     def description(self) -> dict[str, Any]:
         """Everything that must stay the same for a search to go on."""
