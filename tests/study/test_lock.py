@@ -28,10 +28,14 @@ from gncn.study.plan import Study, load_study
 from gncn.study.record import (
     EXPLORATORY,
     MARKS,
+    NOT_IN_GIT,
     NOT_LOCKED,
+    RELOCKED,
+    REMEASURED,
     Earlier,
     Fixed,
     mark,
+    mark_of_history,
     read_records,
     seen_tests,
     write_record,
@@ -283,13 +287,13 @@ def test_a_change_after_a_test_is_remembered(place):
     update(place)
     untested = ("n_epochs = 1", "n_epochs = 2")
     assert update(place, untested) == ["gncn/digits"]
-    assert not run(place, untested, only=["gncn/digits/0"])[0].lock.exploratory
+    assert run(place, untested, only=["gncn/digits/0"])[0].lock.mark == RELOCKED
     update(place, LONGER)
     (one, two) = run(place, LONGER, only=["gncn"], redo_stale=True)
     assert [earlier.tested for earlier in one.lock.history] == [False, True]
-    assert one.lock.exploratory
-    assert two.lock == one.lock
-    assert not run(place, LONGER, only=["gvae"])[0].lock.exploratory
+    assert one.lock.mark == EXPLORATORY
+    assert two.lock == one.lock.model_copy(update={"claims": None})
+    assert run(place, LONGER, only=["gvae"])[0].lock.mark == NOT_IN_GIT
     update(place)  # back to the first settings: the history stays
     rows = its_lock(place).read()[0].rows
     assert [earlier.tested for earlier in rows["gncn/digits"].history] == [False, True, True]
@@ -360,7 +364,9 @@ def test_tests_from_before_there_was_a_lock_count(place):
     (place / "made.lock.json").unlink()
     update(place)
     update(place, LONGER)
-    assert [one.tested for one in its_lock(place).read()[0].rows["gncn/digits"].history] == [True]
+    history = its_lock(place).read()[0].rows["gncn/digits"].history
+    assert history[1:] == (earlier,)
+    assert mark_of_history(history) == EXPLORATORY
 
 
 @cache
@@ -386,7 +392,7 @@ def test_a_row_is_exploratory_if_its_settings_changed_after_a_test(actions):
         for action in actions:
             if action == "test" and locked is not None:
                 fixed = lock.check(*with_epochs(locked), out)["gncn/digits"]
-                assert fixed.exploratory == changed_after_test
+                assert (fixed.mark == EXPLORATORY) == changed_after_test
                 write_record(out, record("gncn", "digits", n_tests, lock=fixed))
                 n_tests += 1
             elif action != "test":
@@ -513,14 +519,22 @@ def test_the_command_locks_and_says_so(place, monkeypatch):
     load(place, LONGER)
     assert json.loads(said("--lock", "--json")[0])["changed"] == ["gncn/digits"]
     load(place)
-    known = "locked: gncn/digits, exploratory: test images are known already"
+    known = f"locked: gncn/digits, exploratory exploratory: {MARKS[EXPLORATORY]} Settings are"
     assert known in said("--lock")[1]
 
 
-def fixed(*tested):
-    history = [Earlier(settings=f"{i}", date="2026-01-01", tested=t) for i, t in enumerate(tested)]
+def fixed(*history, kept="git"):
+    """Settings with a history: whether earlier ones were tested, and perhaps what changed."""
+    both = [one if isinstance(one, tuple) else (one, "learning") for one in history]
     return Fixed(
-        settings="s", date="2026-02-03T04:05:06", kept="git", version="c0ffee", history=history
+        settings="s",
+        date="2026-02-03T04:05:06",
+        kept=kept,
+        version="c0ffee",
+        history=[
+            Earlier(settings=f"{i}", date="2026-01-01", tested=tested, changed=changed)
+            for i, (tested, changed) in enumerate(both)
+        ],
     )
 
 
@@ -528,11 +542,20 @@ def fixed(*tested):
     ("locks", "expected"),
     [
         ([fixed(), fixed()], ""),
-        ([fixed(False), fixed()], ""),
+        ([fixed(False), fixed()], RELOCKED),
         ([fixed(), None], NOT_LOCKED),
         ([fixed(), fixed(False, True)], EXPLORATORY),
         ([fixed(True, False)], EXPLORATORY),
         ([fixed(True), None], NOT_LOCKED),
+        ([fixed((True, "measures")), fixed()], REMEASURED),
+        ([fixed((False, "measures"))], RELOCKED),
+        ([fixed((True, "trials"), (False, "trials"))], ""),
+        ([fixed((True, "trials"), (False, "measures"))], REMEASURED),
+        ([fixed((True, "measures"), (False, "learning"))], EXPLORATORY),
+        ([fixed((False, "learning"), (True, "measures"))], RELOCKED),
+        ([fixed(), fixed(kept="not in git")], NOT_IN_GIT),
+        ([fixed((True, "measures"), kept="not in git")], REMEASURED),
+        ([fixed(False, kept="not in git"), fixed(True)], EXPLORATORY),
     ],
 )
 def test_marks_of_rows(locks, expected, tmp_path):
@@ -550,8 +573,9 @@ def test_marks_of_rows(locks, expected, tmp_path):
     write_report(found, tmp_path / "page.html", tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     n = len(locks)
-    assert ("commit c0ffee (locked 2026-02-03)" in text) == any(locks)
-    assert ("commit c0ffee (locked 2026-02-03)" in page) == any(locks)
+    in_git = any(one and one.kept == "git" for one in locks)
+    assert ("commit c0ffee (locked 2026-02-03)" in text) == in_git
+    assert ("commit c0ffee (locked 2026-02-03)" in page) == in_git
     for name, meaning in MARKS.items():
         assert (f"| GNCN ({n}; {name}) |" in text) == (name == expected)
         assert (f"<em>{name}</em></span></th>" in page) == (name == expected)

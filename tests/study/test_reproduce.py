@@ -23,7 +23,7 @@ from gncn.base import screen
 from gncn.base.errors import ConfigError, DataError, RunError
 from gncn.base.locks import alone
 from gncn.cli import reproduce as command
-from gncn.data import load_dataset
+from gncn.data import DataConfig, Split, load_dataset
 from gncn.data.loaders import PART_SUFFIX
 from gncn.measures import MEASURES, as_measurable
 from gncn.measures.models import PixelMixtureModel
@@ -35,6 +35,7 @@ from gncn.study.reproduce import Event, estimate, recorded_study, reproduce, run
 from gncn.study.run import NOTE, _without_places, failed, run_one
 from gncn.study.specs import Evaluation, RunSpec, possible_measures
 
+ROOT = Path(__file__).parents[2]
 STUDY = """
 name = "made"
 split = "validation"
@@ -630,6 +631,68 @@ def test_what_a_run_goes_on_from_is_removed_once_it_is_recorded(place, monkeypat
     assert not any(one.exists() for one in left)
 
 
+class Poison(Split):
+    """Test images that can be counted, and nothing else."""
+
+    def __init__(self, n):
+        object.__setattr__(self, "n", n)
+
+    def __len__(self):
+        return self.n
+
+    def __getattribute__(self, name):
+        if name in ("images", "labels", "array"):
+            raise AssertionError("test images were touched")
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize(
+    ("model", "measures", "settings"),
+    [
+        ("gncn", ("sparsity",), {"training": FEW, "network": SMALL}),
+        pytest.param(
+            "gncn",
+            ("likelihood", "completion", "yardsticks", "probe", "codes"),
+            {"training": FEW, "network": SMALL},
+            marks=pytest.mark.slow,
+        ),
+        ("dsrn", (), {"training": FEW, "backprop": {"budget": 6000}}),
+        ("gmm", ("samples",), {"mixture": {"n_components": 2, "n_samples": 20}}),
+    ],
+)
+def test_runs_that_report_on_validation_images_never_touch_test_images(
+    model, measures, settings, monkeypatch
+):
+    spec = spec_of(model, "digits" if model == "gncn" else model, measures, **settings)
+    data = spec.config.data.load()
+    known = {name: getattr(data, name) for name in ("name", "source", "licence", "white")}
+    known["fingerprint"] = data.fingerprint  # it covers test images
+    known["images"] = {"train": 1300, "validation": 200, "test": 297}
+    object.__setattr__(data, "test", Poison(len(data.test)))
+    monkeypatch.setattr(DataConfig, "load", lambda _: data)
+    record = run_one(spec.model_copy(update={"split": "validation"}))
+    assert record.dataset == known
+    assert record.history.test == ()
+    assert record.kept.test is None
+    assert record.kept.validation.error == pytest.approx(record.history.validation[-1], rel=1e-5)
+    if measures:
+        assert record.metrics["data"]["fingerprint"] == known["fingerprint"]
+    assert json.loads(record.to_json())["kept"]["test"] is None
+    if model != "gncn":  # which takes longer
+        with pytest.raises(AssertionError, match="test images were touched"):
+            run_one(spec)
+
+
+def test_committed_records_of_validation_studies_hold_no_test_errors():
+    paths = [*ROOT.glob("results/*/*/*-*.json")]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    chosen = [one for one in records if one.get("spec", {}).get("split") == "validation"]
+    assert chosen
+    for one in chosen:
+        assert one["history"]["test"] == []
+        assert one["kept"]["test"] is None
+
+
 @pytest.mark.slow
 def test_of_several_variances_the_best_is_measured_and_recorded():
     config = gncn.Config(
@@ -645,7 +708,7 @@ def test_of_several_variances_the_best_is_measured_and_recorded():
     record = run_one(spec)
     psi = record.validation_psi_of_variances
     assert max(psi, key=psi.get) == "0.1"  # the last one trained is the other
-    assert len(record.history.test) == len(record.history.seconds) == 3
+    assert len(record.history.validation) == len(record.history.seconds) == 3
     assert record.kept.validation.discrepancy == pytest.approx(psi["0.1"])
     assert record.metrics["bce"] == pytest.approx(record.kept.validation.error, rel=1e-4)
 

@@ -162,15 +162,23 @@ def _plain(record: "Record") -> dict[str, Any]:
 def _freeze(
     lock: "StudyLock", study: "Study", specs: "Sequence[RunSpec]", folder: Path, as_json: bool
 ) -> None:
-    """Lock the settings of runs, and say which rows are new or have changed."""
+    """Lock the settings of runs and the claims, and say which are new or have changed."""
+    from gncn.study.claims import LATE
+    from gncn.study.record import MARKS, mark_of_history
+
     changed = lock.update(study, specs, folder)
     if as_json:
         print_json({"lock": str(lock.path), "changed": changed})
         return
     content, _ = lock.read()
-    for row in changed:
-        tested = content is not None and any(one.tested for one in content.rows[row].history)
-        say(f"locked: {row}{', exploratory: test images are known already' if tested else ''}")
+    assert content is not None
+    marks = {row: mark_of_history(entry.history) for row, entry in content.rows.items()}
+    for name in changed:
+        # Claims that are new are the last.
+        mark = marks[name] if name in marks else LATE * content.claims[-1].tested
+        say(f"locked: {name}{mark and f', {mark}'}")
+    for mark in (one for one in MARKS if one in map(marks.get, changed)):
+        say(f"{mark}: {MARKS[mark]}")
     if changed:
         then = f"Commit it, then start `gncn reproduce {lock.study}`."
         say(f"Settings are locked in {lock.path}. {then}")

@@ -295,7 +295,7 @@ def _conclude(folder: Any, result: Any, figures: list[Path], as_json: bool) -> N
 
     records, n_trials = result.kept, len(result.networks)
     name, unit, _ = ERRORS[records[0].error_name]
-    layers = [f"ρ{i}" for i in range(1, len(records[0].test.sparsity) + 1)]
+    layers = [f"ρ{i}" for i in range(1, len(records[0].train.sparsity) + 1)]
     headings = (f"{name} ({unit.strip() or 'sum'})", "ψ (nats)", *layers)
     epochs = sorted({record.epoch for record in records})
     after = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"

@@ -24,14 +24,18 @@ from gncn.training.fit import Fit
 def development_data(config: Config, train_images: int | None = None) -> Dataset:
     """Data to choose settings by, with the first `train_images` training images and no test images.
 
-    The first validation image takes the place of the test split, because a `Dataset` needs
-    one.  No other function of tuning loads data.
+    No other function of tuning loads data.
     """
-    data = config.data.load()
-    train = data.train
-    if train_images is not None:
-        train = train.subset(np.arange(min(train_images, len(train))))
-    return dataclasses.replace(data, train=train, test=data.validation.subset(np.arange(1)))
+    data = without_test_images(config.data.load())
+    if train_images is None:
+        return data
+    n_train = min(train_images, len(data.train))
+    return dataclasses.replace(data, train=data.train.subset(np.arange(n_train)))
+
+
+def without_test_images(data: Dataset) -> Dataset:
+    """The data with the first validation image as its test split, because a `Dataset` needs one."""
+    return dataclasses.replace(data, test=data.validation.subset(np.arange(1)))
 
 
 def measure_columns(

@@ -3,13 +3,14 @@
 The file lies next to the study: ``mine.lock.json`` for ``mine.toml``.  For each model on each data
 set, a row, it holds what decides the result: the configuration, the number of trials and the
 settings of all measures.  Which measures are taken is left out, because none changes another's
-numbers.  Rows that change keep a history, so that nobody can tune on test images unnoticed.
+numbers.  Rows that change keep a history, so that nobody can tune on test images unnoticed.  The
+study's claims are locked, too, and none is forgotten.
 """
 
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import resources
 from importlib.metadata import version
@@ -20,15 +21,16 @@ from typing import Any, Literal, NamedTuple
 from pydantic import model_validator
 
 from gncn.base.description import Description
-from gncn.base.errors import ConfigError, RunError, shortened
+from gncn.base.errors import ConfigError, RunError, quoted, shortened
 from gncn.base.files import explained, parse_json, place, sha256, short_hash, write_atomic
 from gncn.base.locks import alone
 from gncn.data import cache_dir
 from gncn.runs.folder import now
 from gncn.runs.toml import packaged_names
+from gncn.study.claims import unlocked
 from gncn.study.plan import STUDIES, Study
-from gncn.study.record import Earlier, Fixed, Seen, seen_tests
-from gncn.study.specs import TRIAL_OPTIONS, RunSpec, differences
+from gncn.study.record import Earlier, Fixed, LockedClaim, Seen, seen_tests
+from gncn.study.specs import TRIAL_OPTIONS, RunSpec, differences, options_of
 
 SUFFIX = ".lock.json"
 _MOST_NAMED = 3
@@ -38,6 +40,10 @@ _OF_OTHERS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "G
 _GIT = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false")
 """Git that only reads, and runs no program that a checkout names."""
 _INSTALLED = {"site-packages", "dist-packages"}
+_CHANGES = {"config": "learning", "evaluation": "measures", "trials": "trials"}
+"""The kind of change (`Earlier.changed`) that each part of a row makes, the gravest first."""
+_NAMES = {"model", "data", "trial", "config.data.data_dir", *TRIAL_OPTIONS} - {"config.seed"}
+"""Options that decide no row's result."""
 
 
 class Entry(Description):
@@ -56,18 +62,24 @@ class Entry(Description):
 
 
 class Content(Description):
-    """What the file holds: an `Entry` for each row, by names such as ``gncn/mnist``."""
+    """What the file holds: an `Entry` for each row, by names such as ``gncn/mnist``; and claims.
+
+    Old files have no claims.
+    """
 
     format: Literal[1] = 1
     study: str
+    claims: tuple[LockedClaim, ...] = ()
     rows: dict[str, Entry]
 
     def to_json(self) -> str:
-        """JSON with a line for each row, so that git shows which have changed."""
-        rows = self.model_dump(mode="json")["rows"].items()
+        """JSON with a line for each claim and row, so that git shows which have changed."""
+        told = self.model_dump(mode="json")
+        claims = ",\n".join(map(json.dumps, told["claims"]))
+        rows = told["rows"].items()
         lines = ",\n".join(f"{json.dumps(row)}: {json.dumps(entry)}" for row, entry in rows)
         head = f'"format": {self.format}, "study": {json.dumps(self.study)}'
-        return f'{{{head}, "rows": {{\n{lines}\n}}}}\n'
+        return f'{{{head}, "claims": [\n{claims}\n], "rows": {{\n{lines}\n}}}}\n'
 
 
 class StudyLock(NamedTuple):
@@ -117,13 +129,14 @@ class StudyLock(NamedTuple):
             ) from error
 
     def update(self, study: Study, specs: Sequence[RunSpec], folder: Path) -> list[str]:
-        """Lock the settings of some runs; rows whose settings are locked stay as they are.
+        """Lock the claims and the settings of some runs; what is locked stays as it is.
 
         A row that changes keeps a history, which says whether the records of a folder, superseded
-        ones included, show that test images were measured with the earlier settings.
+        ones included, show that test images were measured with the earlier settings.  A row that
+        is new gets the history of rows that it may have replaced: see `_past`.
 
         Returns:
-            The rows that are new or have changed.
+            The rows that are new or have changed, then the claims that are new, in words.
 
         Raises:
             ConfigError: the study has no test images to protect.
@@ -142,53 +155,53 @@ class StudyLock(NamedTuple):
         with self._alone(folder):
             before, _ = self.read()
             self._refuse_other(before, study)
-            rows = dict(before.rows) if before else {}
-            seen, changed = seen_tests(folder), []
+            old, claims = (before.rows, before.claims) if before else ({}, ())
+            seen, rows = seen_tests(folder), {}
             for row, spec in _rows(study, specs).items():
-                entry, tests = rows.get(row), [one for one in seen if one.row == row]
-                if entry is not None and not _changes(entry, spec):
-                    continue
-                history = _history(entry, spec, tests)
-                rows[row] = Entry(settings=_hash(spec), date=now(), spec=spec, history=history)
-                changed.append(row)
-            if changed:
-                write_atomic(self.path, Content(study=study.name, rows=rows).to_json())
-        return changed
+                if row not in old or _changes(old[row], spec):
+                    history = _past(row, spec, study, old, seen)
+                    rows[row] = Entry(settings=_hash(spec), date=now(), spec=spec, history=history)
+            new = unlocked(study, claims, now(), bool(seen))
+            if rows or new:
+                whole = Content(study=study.name, claims=(*claims, *new), rows=old | rows)
+                write_atomic(self.path, whole.to_json())
+        return [*rows, *map(_claim, new)]
 
     def check(self, study: Study, specs: Sequence[RunSpec], folder: Path) -> dict[str, Fixed]:
         """How the settings of runs were fixed, by row; runs of validation images need no lock.
 
         Raises:
-            RunError: the settings of a row are not locked, the file isn't committed where there is
-                git, or it is damaged; says which, and what to do.
+            RunError: the settings of a row or a claim are not locked, the file isn't committed
+                where there is git, or it is damaged; says which, and what to do.
         """
         if study.split != "test" or not specs:
             return {}
         content, written = self.read()
         self._refuse_other(content, study)
-        rows = content.rows if content else {}
+        rows, claims = (content.rows, content.claims) if content else ({}, ())
         problems, wanted = {}, _rows(study, specs)
         for row, spec in wanted.items():
             if row not in rows:
                 problems[row] = "not locked"
             elif changes := _changes(rows[row], spec):
                 problems[row] = f"locked with other settings, {'; '.join(changes[:4])}"
+        problems |= {_claim(one): "not locked" for one in unlocked(study, claims)}
         lock = f"`gncn reproduce {self.study} --lock`"
         if problems:
             raise RunError(
-                f"Test images are measured with locked settings only, and {_named(problems)}: run "
-                f"{lock} and commit {self.path}, then start again."
+                "Test images are measured with locked settings and claims only, and "
+                f"{_named(problems)}: run {lock} and commit {self.path}, then start again."
             )
         kept, by = self._kept(written, ", ".join(list(wanted)[:_MOST_NAMED]))
         seen, fixed = seen_tests(folder), {}
-        for row in wanted:
-            entry, tests = rows[row], [one for one in seen if one.row == row]
+        for row, spec in wanted.items():
             fixed[row] = Fixed(
-                settings=entry.settings,
-                date=entry.date,
+                settings=rows[row].settings,
+                date=rows[row].date,
                 kept=kept,
                 version=by,
-                history=_told(entry.history, tests),
+                history=_past(row, spec, study, rows, seen),
+                claims=claims,
             )
         return fixed
 
@@ -261,32 +274,68 @@ def _changes(entry: Entry, spec: dict[str, Any]) -> list[str]:
     return [] if entry.spec == spec else differences(entry.spec, spec)
 
 
-def _history(
-    entry: Entry | None, spec: dict[str, Any], tests: Sequence[Seen]
+def _past(
+    row: str,
+    spec: dict[str, Any],
+    study: Study,
+    rows: Mapping[str, Entry],
+    seen: Sequence[Seen],
 ) -> tuple[Earlier, ...]:
-    """The history of a row that gets other settings, or its first, after some tests."""
-    others = [
-        one
-        for one in tests
-        # Without an entry, tests with any other settings count: a lock may have been deleted.
-        if (entry is None or one.locked is None)
-        and differences(one.spec, spec, but_for=(*TRIAL_OPTIONS, "trials"))
-    ]
-    if entry is not None:
-        last = Earlier(settings=entry.settings, date=entry.date, tested=bool(others))
-        return _told((*entry.history, last), tests)
-    if others:  # from before there was a lock
-        return (Earlier(settings="", date=max(one.finished for one in others), tested=True),)
-    return ()
+    """The history of a row with some settings, of which the last may be locked already.
 
+    Tests in the folder that the lock can't tell of count if their settings were others: there may
+    have been no lock, or it was deleted.  For a row that isn't in the lock, rows that the study no
+    longer has count if they have the same kind of model on the same data: it may be one of them
+    under another name.
+    """
+    is_new = row not in rows
 
-def _told(history: Iterable[Earlier], tests: Sequence[Seen]) -> tuple[Earlier, ...]:
-    """A history that also tells of tests which ended after their settings were replaced."""
-    used = {one.locked for one in tests}
+    def counts(name: str, other: dict[str, Any]) -> bool:
+        model, _, data = name.partition("/")
+        gone = is_new and not study.n_trials(model, data)
+        return name == row or (gone and _subject(other) == _subject(spec))
+
+    before = [entry for name, entry in rows.items() if counts(name, entry.spec)]
+    known = {(one.settings, one.date) for entry in before for one in (entry, *entry.history)}
+    history = [one for entry in before for one in entry.history]
+    for entry in before:
+        if changed := _changed(entry.spec, spec):
+            last = Earlier(settings=entry.settings, date=entry.date, tested=False, changed=changed)
+            history.append(last)
+    tests = [one for one in seen if one.locked not in known and counts(one.row, one.spec)]
+    others = {one.finished: changed for one in tests if (changed := _changed(one.spec, spec))}
+    if others and max(others) not in {one.date for one in history}:
+        most = min(others.values(), key=[*_CHANGES.values()].index)
+        history.append(Earlier(settings="", date=max(others), tested=True, changed=most))
+    # A test may have ended after its settings were replaced.
+    used = {one.locked for one in seen}
     return tuple(
         one.model_copy(update={"tested": one.tested or (one.settings, one.date) in used})
         for one in history
     )
+
+
+def _subject(spec: dict[str, Any]) -> dict[str, Any]:
+    """The kind of model and the data of a row or a run."""
+    options = options_of(spec)
+    names = [n for n in options if n == "config.model" or n.startswith("config.data.")]
+    return {name: options[name] for name in names if name != "config.data.data_dir"}
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> Any:
+    """The gravest kind of change from a row or a run to a row; None if nothing changes."""
+    config, trial = before["config"], before.get("trial", 0)
+    # The seed of a run is its trial's, and the seed of a row the first trial's.
+    first = {"config": config | {"seed": config.get("seed", 0) - trial}}
+    # Runs don't say how many trials there are.
+    then, now = options_of({"trials": after["trials"]} | before | first), options_of(after)
+    differ = {name for name in {*then, *now} - _NAMES if then.get(name) != now.get(name)}
+    parts = {_CHANGES.get(name.partition(".")[0]) for name in differ}
+    return next((one for one in _CHANGES.values() if one in parts), None)
+
+
+def _claim(claim: LockedClaim) -> str:
+    return f"the claim {quoted(claim.claim)}"
 
 
 def _named(problems: dict[str, str]) -> str:

@@ -1,7 +1,7 @@
 """`Record`: what remains of a run, one small JSON file, enough for the report."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -47,17 +47,42 @@ class History(Description):
         return cls(error_name=records[0].error_name if records else "", **told)
 
 
+class LockedClaim(Description):
+    """A claim as a study's lock holds it; see `gncn.study.texts.Claim`.
+
+    Attributes:
+        model: that it is about; never empty.
+        date: when it was locked, in UTC.
+        tested: whether records showed then that test images had been measured.
+    """
+
+    claim: str
+    model: str
+    column: str
+    against: tuple[str, ...]
+    date: str
+    tested: bool
+
+    @property
+    def words(self) -> tuple[str, str, str, tuple[str, ...]]:
+        """What is claimed."""
+        return self.claim, self.model, self.column, self.against
+
+
 class Earlier(Description):
     """Settings that a study's lock held before, when they were locked, and what came of them.
 
     Attributes:
-        settings: their hash; empty if test images were measured before there was a lock.
+        settings: their hash; empty if the lock never held them.
         tested: whether test images were measured with them.
+        changed: what differed in the settings that replaced them: what the model learns from or
+            by; or else how it is measured; or else the number of trials alone.
     """
 
     settings: str
     date: str
     tested: bool
+    changed: Literal["learning", "measures", "trials"] = "learning"
 
 
 class Fixed(Description):
@@ -70,6 +95,7 @@ class Fixed(Description):
         version: which lock: the last commit that changed it, the version of gncn that it came
             with, or the hash of the file if it is not in git.
         history: what the lock held before.
+        claims: what the study had claimed by then; None in old records and later trials.
     """
 
     settings: str
@@ -77,11 +103,13 @@ class Fixed(Description):
     kept: Literal["git", "package", "not in git"]
     version: str
     history: tuple[Earlier, ...] = ()
+    claims: tuple[LockedClaim, ...] | None = None
 
     @property
-    def exploratory(self) -> bool:
-        """Whether settings changed after test images had been measured with earlier ones."""
-        return any(one.tested for one in self.history)
+    def mark(self) -> str:
+        """The name in `MARKS` of what is wrong with it, if anything."""
+        outside = NOT_IN_GIT if self.kept == "not in git" else ""
+        return _gravest([mark_of_history(self.history), outside])
 
 
 class Record(Description):
@@ -99,7 +127,7 @@ class Record(Description):
         validation_psi_of_variances: of a GVAE-CV, where several were tried: the model
             measured has the variance with the highest ψ.
         kept: all that is known of the epoch that the measured model is from.
-        history: errors after every epoch.
+        history: errors after every epoch; of test images only if `spec` reports on them.
         metrics: as ``gncn evaluate`` writes them, without confusion matrices.
         pictures: see `gncn.study.pictures`; of first trials only.
         error: type, message and traceback, if the run failed.
@@ -243,22 +271,43 @@ def seen_tests(folder: Path) -> list[Seen]:
     return found
 
 
-NOT_LOCKED, EXPLORATORY = "not locked", "exploratory"
+NOT_LOCKED, EXPLORATORY, RELOCKED = "not locked", "exploratory", "relocked"
+REMEASURED, NOT_IN_GIT = "remeasured", "not in git"
 MARKS = {
     NOT_LOCKED: "nothing shows that their settings were chosen before test images had been "
     "measured.",
     EXPLORATORY: "their settings changed after test images had been measured with earlier ones.",
+    RELOCKED: "their settings changed after they had been locked; no record shows whether test "
+    "images had been measured with earlier ones.",
+    REMEASURED: "test images had been measured before with the same settings of the model, and "
+    "other settings of measures.",
+    NOT_IN_GIT: "their lock is in no version control, so it could have been changed after test "
+    "images had been measured.",
 }
-"""What may be wrong with how the settings of test runs were chosen."""
+"""What may be wrong with how the settings of test runs were chosen, the gravest first."""
 
 
 def mark(records: Sequence[Record]) -> str:
     """The name in `MARKS` of what is wrong with test runs of one model on one data set, if any."""
     tests = [one for one in records if one.spec["split"] == "test"]
-    if any(one.lock is None for one in tests):
-        return NOT_LOCKED
-    exploratory = any(one.lock is not None and one.lock.exploratory for one in tests)
-    return EXPLORATORY if exploratory else ""
+    return _gravest(NOT_LOCKED if one.lock is None else one.lock.mark for one in tests)
+
+
+def mark_of_history(history: Sequence[Earlier]) -> str:
+    """The name in `MARKS` of what is wrong with settings that have this history, if anything."""
+    marks, tested = [], False
+    for one in history:
+        tested = tested or one.tested
+        if one.changed == "learning":
+            marks.append(EXPLORATORY if tested else RELOCKED)
+        elif one.changed == "measures":
+            marks.append(REMEASURED if tested else RELOCKED)
+    return _gravest(marks)
+
+
+def _gravest(marks: Iterable[str]) -> str:
+    found = {*marks}
+    return next((name for name in MARKS if name in found), "")
 
 
 @contextmanager

@@ -350,8 +350,11 @@ def reproduce(
     with closing(run_all(left, folder, jobs=jobs, wait=wait, worker=worker)) as events:
         for event in events:
             if event.record is not None and not event.elsewhere:
-                row = f"{event.spec.model}/{event.spec.data}"
-                record = event.record.model_copy(update={"lock": fixed.get(row)})
+                how = fixed.get(f"{event.spec.model}/{event.spec.data}")
+                # Claims are the same for all trials.
+                if how is not None and event.spec.trial > 0:
+                    how = how.model_copy(update={"claims": None})
+                record = event.record.model_copy(update={"lock": how})
                 event = event._replace(record=record)
                 with records():
                     # Recorded first; only then what the run could go on from is removed.

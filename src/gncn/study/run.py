@@ -26,9 +26,10 @@ from gncn.base.progress import Report
 from gncn.base.tensors import read_tensors
 from gncn.data import Dataset, cache_dir
 from gncn.runs.assess import MAX_TENSOR_BYTES, assess
-from gncn.runs.folder import RunFolder, now
+from gncn.runs.folder import SPLITS, RunFolder, now
 from gncn.runs.replacing import has_checkpoint
 from gncn.runs.train import train_run
+from gncn.study.columns import without_test_images
 from gncn.study.pictures import pack_pictures
 from gncn.study.record import History, Record, without_confusion
 from gncn.study.specs import RunSpec
@@ -47,14 +48,16 @@ def run_one(spec: RunSpec, *, report: Report = lambda _: None, home: Path | None
     """Train and measure one model.
 
     The run folder is in the folder `home` and stays there: if the process is killed, the next call
-    goes on from its checkpoint.  Without `home` it is a temporary one.
+    goes on from its checkpoint.  Without `home` it is a temporary one.  A run that reports on
+    validation images never sees test images.
 
     Raises:
         GncnError: what `gncn.runs.train.train_run` and `gncn.runs.assess.assess` raise.
         KeyboardInterrupt: Ctrl-C.
     """
     report("loading data")
-    wanted, data = spec.evaluation, spec.config.data.load()
+    wanted, whole = spec.evaluation, spec.config.data.load()
+    data = whole if spec.split == "test" else without_test_images(whole)
     metrics: dict[str, Any] = {}
     shown: dict[str, Any] = {}
     temporary = tempfile.TemporaryDirectory(prefix="gncn-") if home is None else nullcontext(home)
@@ -75,11 +78,13 @@ def run_one(spec: RunSpec, *, report: Report = lambda _: None, home: Path | None
             )
             pictures = folder.path / f"pictures-{spec.split}.safetensors"
             shown = read_tensors(pictures, MAX_TENSOR_BYTES)
+            metrics["data"] = {"name": whole.name, "fingerprint": whole.fingerprint}
         about = folder.about
     ended = time.perf_counter()
     best_way = metrics.get("completion", {}).get("best_way")
     times = {"training": training, "evaluation": ended - trained}
     times["total"] = sum(times.values())
+    images = {name: len(getattr(whole, name)) for name in SPLITS}
     return _record(
         spec,
         about["started"],
@@ -88,16 +93,23 @@ def run_one(spec: RunSpec, *, report: Report = lambda _: None, home: Path | None
         threads=int(os.environ[THREADS]) if THREADS in os.environ else None,
         versions=about["versions"],
         hardware=about["hardware"],
-        dataset=about["data"],
+        dataset=about["data"] | {"fingerprint": whole.fingerprint, "images": images},
         train_on=about.get("train_on", "train"),
         n_synapses=about["n_synapses"],
         validation_psi_of_variances=about.get("validation_psi_of_variances", {}),
-        kept=next(iter(result.kept), None),
-        history=History.of(result.history),
+        kept=next(iter(_seen(result.kept, spec.split)), None),
+        history=History.of(_seen(result.history, spec.split)),
         metrics=without_confusion(metrics),
         # Of the first trial only: pictures take some 20 kB.
         pictures=pack_pictures(shown, data, spec.split, best_way) if spec.trial == 0 else {},
     )
+
+
+def _seen(history: Sequence[EpochRecord], split: str) -> Sequence[EpochRecord]:
+    """A history without what stands in for test images, if the run doesn't report on them."""
+    if split == "test":
+        return history
+    return [one.model_copy(update={"test": None}) for one in history]
 
 
 def _trained(

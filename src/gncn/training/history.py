@@ -49,6 +49,7 @@ class EpochRecord(BaseModel):
         kept: whether the model to keep was from this epoch when it ended.
         train: seen while learning, each batch before its update.
         validation: None if the model learned from these images, too.
+        test: None in records of studies that report on validation images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +60,7 @@ class EpochRecord(BaseModel):
     kept: bool = True
     train: SplitRecord
     validation: SplitRecord | None
-    test: SplitRecord
+    test: SplitRecord | None
 
     @property
     def held_out(self) -> SplitRecord:
