@@ -16,6 +16,7 @@ from gncn.base.errors import RunError
 from gncn.study import lock as locking
 from gncn.study.claims import LATE, mark_claims
 from gncn.study.lock import Content, StudyLock
+from gncn.study.page import write_report
 from gncn.study.record import (
     EXPLORATORY,
     MARKS,
@@ -25,6 +26,7 @@ from gncn.study.record import (
     mark_of_history,
     write_record,
 )
+from gncn.study.summary import summarise
 
 ROOT = Path(__file__).parents[2]
 MORE_TRIALS = ("trials = 2", "trials = 3")
@@ -326,3 +328,18 @@ def test_the_committed_lock_is_read():
     content, _ = StudyLock.of("paper").read()
     assert content.study == "paper"
     assert {"gncn/mnist", "gvae/caltech-16"} <= {*content.rows}
+
+
+def test_the_page_shows_claims_that_came_late_and_claims_that_went(place):
+    lock(place, claims("Best.", "Sparsest."))
+    seen = measure(place, claims("Best.", "Sparsest."), started=LATER, bce=[9.0])
+    made = load(place, MEASURED, claims("Best.", "Smallest."))
+    files = place / "page.html", place / "page.md"
+    write_report(summarise(made, [seen]), *files)
+    for path in files:
+        page = path.read_text(encoding="utf-8")
+        assert re.search(r"Best\. \(gncn\)", page)
+        assert f"Smallest. (gncn; {LATE})" in page
+        assert "Locked before the tests, and claimed no more: “Sparsest.” (gncn)." in page
+    write_report(summarise(load(place, MEASURED, claims("Best.", "Sparsest.")), [seen]), *files)
+    assert "claimed no more" not in files[1].read_text(encoding="utf-8")

@@ -195,8 +195,8 @@ def test_the_page_says_which_model_a_claim_is_about(tmp_path):
     found = summarise(study(claims=named, trials=2), records)
     for path in write_report(found, tmp_path / "page.html", tmp_path / "page.md")[:2]:
         text = path.read_text(encoding="utf-8")
-        assert "A. (GNCN)" in text
-        assert "B. (RAE)" in text
+        assert "A. (GNCN; not locked)" in text
+        assert "B. (RAE; not locked)" in text
 
 
 def test_the_page_says_first_what_holds_and_last_how_far_to_trust_it(tmp_path):

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 from gncn.base.files import make_folder, write_atomic
 from gncn.base.shown import in_markdown, shown
 from gncn.figures.plots import PALETTE, Curve, draw_curves, draw_points, draw_sparsity
+from gncn.study.claims import mark_claims
 from gncn.study.judged import ERROR_RATES
 from gncn.study.paper import EXCESS, KINDS, YARDSTICKS, Summary, columns
 from gncn.study.pictures import unpack_points
@@ -140,6 +141,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         },
         "about": filled(study.about.strip(), numbers),
         "reasons": [filled(claim.reason, numbers) for claim in study.claims],
+        "claimed": mark_claims(study, findings.finished),
         "sections": findings.sections,
         "made": datetime.now(UTC).strftime("%Y-%m-%d"),
         "column_of": columns(),
