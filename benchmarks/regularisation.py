@@ -13,7 +13,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.document import put
 from benchmarks.machine import write
+from benchmarks.searched import TITLES
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.protocols import WithPrior
@@ -23,6 +25,7 @@ from gncn.measures.subject import Subject
 from gncn.runs.config import load_config
 from gncn.runs.train import train
 from gncn.study.columns import development_data
+from gncn.study.rows import number
 
 DATA, RECORD = "caltech-16", Path("results/regularisation.json")
 MODELS = ("gncn", "gncn-paper", "gvae", "gvae-cv", "gan-ae", "rae")
@@ -50,6 +53,26 @@ def measured(model: str) -> dict[str, Any]:
     return {"variance": variance, "shares": found}
 
 
+def markdown() -> str:
+    """The recorded log p(x) as a table, for each S and share; the best of each column is bold."""
+    models = json.loads(RECORD.read_text(encoding="utf-8"))["models"]
+    columns = [(str(size), str(share)) for size in N_SAMPLES for share in SHARES]
+    found = {
+        model: [one["shares"][share]["log_likelihood"][size] for size, share in columns]
+        for model, one in models.items()
+    }
+    best = [max(values) for values in zip(*found.values(), strict=True)]
+    headings = [f"{share}, S = {int(size):,}" for size, share in columns]
+    lines = [f"| share | {' | '.join(headings)} |", "|---" * (len(headings) + 1) + "|"]
+    for model, values in found.items():
+        cells = [
+            f"**{number(one)}**" if one == top else number(one)
+            for one, top in zip(values, best, strict=True)
+        ]
+        lines.append(f"| {TITLES[model]} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure all models, and keep the numbers after each."""
     about = f"Regularisation of the mixture prior on {DATA}, validation images, one seed."
@@ -58,6 +81,7 @@ def main() -> None:
         models[model] = measured(model)
         record = {"about": about, "used": measuring.REGULARISATION, "models": models}
         write(RECORD, json.dumps(record, indent=1) + "\n")
+    put(Path("docs/likelihood.md"), "regularisation", markdown())
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ Run with ``python -m benchmarks.searched``; seconds.  Its tables are made from t
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.document import put
-from gncn.study.columns import all_columns
+from gncn.study.paper import all_columns
 from gncn.study.rows import number
 from gncn.study.search import load_search
 
@@ -48,16 +48,25 @@ def rows(data: str) -> dict[str, dict[str, tuple[float, float]]]:
     """By model and column: the chosen trial's value, and the best of all its trials."""
     known, found = all_columns(), {}
     for model, summary in summaries(data).items():
-        complete = [one["values"] for one in summary["trials"] if one["state"] == "complete"]
-        (chosen,) = (one for one in summary["trials"] if one["number"] == summary["best"])
-        found[model] = {
-            column: (
-                value,
-                (min if known[column].low_is_good else max)(one[column] for one in complete),
-            )
-            for column, value in chosen["values"].items()
+        complete = {
+            one["number"]: one["values"] for one in summary["trials"] if one["state"] == "complete"
         }
+        if summary["best"] is None:
+            continue
+        found[model] = {}
+        for column, value in complete[summary["best"]].items():
+            best = min if known[column].low_is_good else max
+            found[model][column] = value, best(one[column] for one in complete.values())
     return found
+
+
+def finals(data: str) -> dict[str, dict[str, dict[str, float]]]:
+    """By model and trial: the values after learning from all images, where trials had fewer."""
+    return {
+        model: {number: one["values"] for number, one in summary["finals"].items()}
+        for model, summary in summaries(data).items()
+        if summary["finals"]
+    }
 
 
 def markdown(data: str) -> str:
@@ -68,14 +77,25 @@ def markdown(data: str) -> str:
     ours, told = rows(data), summaries(data)
     for model, values in ours.items():
         summary = told[model]
-        # The first trial has the settings that the search began with.
-        which = "the recipe" if summary["best"] == 0 else f"number {summary['best']}"
-        cells = [f"{TITLES[model]}: {summary['trials_spent']}, chosen {which}"]
-        for column in columns:
-            pair = values.get(column, ())
-            cells.append(" / ".join(number(one, DECIMALS.get(column, 2)) for one in pair) or "–")
+        which = f"chosen {_which(summary, summary['best'])}"
+        cells = [f"{TITLES[model]}: {summary['trials_spent']}, {which}"]
+        cells += [_cell(column, values.get(column, ())) for column in columns]
         lines.append(f"| {' | '.join(cells)} |")
+        for trial, measured in finals(data).get(model, {}).items():
+            cells = [f"{TITLES[model]}: {_which(summary, int(trial))}, all images"]
+            cells += [_cell(c, [measured[c]] if c in measured else ()) for c in columns]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _which(summary: dict[str, Any], trial: int) -> str:
+    """A trial in words; the first one has the settings that the search began with."""
+    settings = {one["number"]: one["settings"] for one in summary["trials"]}
+    return "the recipe" if settings[trial] == settings[min(settings)] else f"number {trial}"
+
+
+def _cell(column: str, values: Iterable[float]) -> str:
+    return " / ".join(number(one, DECIMALS.get(column, 2)) for one in values) or "–"
 
 
 def main() -> None:

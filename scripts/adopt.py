@@ -24,7 +24,7 @@ from gncn.study.plan import Study
 
 DIGITS = 4
 """Significant digits of a setting: more than a search of 30 trials can tell apart."""
-ALIKE = ("trials allowed", "budget", "objective", "yardsticks of the objective", "images")
+ALIKE = ("trials", "seed", "budget", "objective", "yardsticks of the objective", "images")
 """What all models of a data set must be searched with."""
 _SECTIONS = ("network", "settling", "training", "backprop", "mixture")
 _LINES = r"(?:[^\[\n#].*\n)*"
@@ -66,6 +66,7 @@ def sources(folder: Path) -> dict[str, set[str]]:
         ConfigError: models were searched with different trials, objectives or images.
     """
     first: dict[str, dict[str, Any]] = {}
+    measured: dict[str, dict[str, Any]] = {}
     found: dict[str, set[str]] = {}
     for path in sorted(folder.glob("*.json")):
         summary = read_json(path)
@@ -78,6 +79,14 @@ def sources(folder: Path) -> dict[str, set[str]]:
                     f"{what}: {json.dumps(theirs)} and {json.dumps(mine)}. Search both alike "
                     "(`gncn tune`) before adopting either."
                 )
+        # Only settings that both read can differ.
+        known = measured.setdefault(data, {})
+        for name, value in summary["searched"]["measuring"].items():
+            if known.setdefault(name, value) != value:
+                raise ConfigError(
+                    f"On {data} the search of {summary['model']} measured with {name}={value!r}, "
+                    f"and others with {known[name]!r}. Search all alike before adopting any."
+                )
         found.setdefault(data, set()).add(summary["source"])
     return found
 
@@ -85,8 +94,10 @@ def sources(folder: Path) -> dict[str, set[str]]:
 def _rules(summary: Mapping[str, Any]) -> list[Any]:
     """What `ALIKE` names, of a search's summary."""
     searched = summary["searched"]
-    parts = ("budget", "objective", "wanted", "data")
-    return [summary["trials_allowed"], *(searched[part] for part in parts)]
+    parts = ("seed", "budget", "objective", "wanted", "data")
+    # A search that goes on has spent fewer, and one that was extended may have spent more.
+    trials = max(summary["trials_allowed"], summary["trials_spent"])
+    return [trials, *(searched[part] for part in parts)]
 
 
 def best_of(folder: Path) -> Best:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import likelihood, searched
+from benchmarks import likelihood, regularisation, searched
 from benchmarks.document import around
 
+from gncn.measures import subject as measuring
 from gncn.runs.config import load_config
 from gncn.study.page import write_report
 from gncn.study.paper import PUBLISHED, all_columns
@@ -121,6 +122,25 @@ def test_the_page_of_results_is_what_the_records_say(tmp_path):
     assert made == kept
 
 
+def test_how_regularisation_decides_is_what_the_record_says(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    page = Path("docs/likelihood.md")
+    before, after = around(page, "regularisation")
+    assert before + regularisation.markdown() + after == page.read_text(encoding="utf-8")
+    record = json.loads(regularisation.RECORD.read_text(encoding="utf-8"))
+    assert record["used"] == measuring.REGULARISATION
+    loss = {}
+    for model, one in record["models"].items():
+        found = {
+            float(share): value["log_likelihood"]["5000"] for share, value in one["shares"].items()
+        }
+        # The first and the last share are the narrowest and the widest prior.
+        assert (found[1.0] > found[0.02]) == model.startswith("gncn")
+        loss[model] = max(found.values()) - found[record["used"]]
+    assert min(loss.values()) > 0
+    assert max(loss, key=loss.__getitem__) == "gan-ae"
+
+
 def test_the_page_on_settings_is_what_the_search_recorded(monkeypatch):
     monkeypatch.chdir(ROOT)
     whole = searched.DOCUMENT.read_text(encoding="utf-8")
@@ -131,6 +151,10 @@ def test_the_page_on_settings_is_what_the_search_recorded(monkeypatch):
         assert before + searched.markdown(data) + after == whole
     assert set(re.findall("<!-- searched-([a-z0-9-]+) -->", whole)) == set(found)
     search = load_search("paper")
+    for data in found:
+        for model, summary in searched.summaries(data).items():
+            space = {name: one.resolved() for name, one in search.space(model, data).items()}
+            assert summary["searched"]["space"] == json.loads(json.dumps(space)), (model, data)
     varied = {model: len(entry.space) for model, entry in search.models.items()}
     assert (varied["gncn"], varied["gncn-paper"]) == (10, 15)
     others = [n for model, n in varied.items() if not model.startswith("gncn")]

@@ -252,3 +252,17 @@ def test_no_two_rows_have_one_name():
     assert len(names) == len(set(names)) == 12
     for name in ("log p(x), own prior", "log p(x), codes as prior", "probe on z, layer 2"):
         assert name in names
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--samples", "9"], "--samples 9 has no effect: only"),
+        (["--curve", "8", "--curve", "9"], "--curve 8 --curve 9 has no effect: only"),
+        (["--covariance", "diagonal"], "--covariance diagonal has no effect: only"),
+    ],
+)
+def test_the_command_names_the_option_without_effect(options, said, tmp_path):
+    out, err = io.StringIO(), io.StringIO()
+    assert call(("evaluate", tmp_path, "--only", "sparsity", *options), out, err) == 2
+    assert re.sub(r"\s+", " ", err.getvalue()).startswith(f"Error: {said}")

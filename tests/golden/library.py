@@ -293,6 +293,8 @@ def measured(name: str) -> Arrays:
     ways = completion.numbers["completion"]["ways"]
     for way, numbers in ways.items():
         numbers["per_image"] = completion.per_image[f"squared_error_{way}"]
+    # Newer than the stored numbers.
+    del tight.numbers["tight"]["images"]
     for estimate in (tight.numbers["tight"], tight.numbers["tight"]["importance_sampling"]):
         del estimate["sampling_error"]  # like gaps, a difference of nearly equal numbers
     for name in ("gaps", "gap_error"):

@@ -1,6 +1,7 @@
 """`scripts/adopt.py`: settings that a search chose, in a study's file."""
 
 import json
+import re
 import sys
 import tomllib
 
@@ -46,6 +47,8 @@ SEARCHED = {
     "objective": {"columns": ["bce"], "combine": "mean"},
     "wanted": {"yardsticks": {"bce": 200.0}, "enough": {}},
     "data": "a fingerprint",
+    "seed": 0,
+    "measuring": {"n_samples": 2000, "curve": []},
 }
 
 
@@ -132,7 +135,13 @@ def test_the_script_says_what_it_adopted_and_what_the_study_lacks(tmp_path, monk
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"trials_allowed": 60}, "gncn and gvae differ in trials allowed: 30 and 60"),
+        ({"trials_allowed": 60}, "gncn and gvae differ in trials: 30 and 60"),
+        ({"trials_spent": 60}, "gncn and gvae differ in trials: 30 and 60"),
+        ({"searched": SEARCHED | {"seed": 1}}, "differ in seed"),
+        (
+            {"searched": SEARCHED | {"measuring": {"n_samples": 10, "mine": 1}}},
+            "gvae measured with n_samples=10, and others with 2000",
+        ),
         ({"searched": SEARCHED | {"budget": {"train_images": None}}}, "differ in budget"),
         (
             {"searched": SEARCHED | {"objective": {"columns": ["error_percent"]}}},
@@ -155,7 +164,7 @@ def test_models_that_were_searched_otherwise_are_refused(
     monkeypatch.setattr(sys, "argv", ["adopt.py", str(tmp_path), str(study)])
     with pytest.raises(SystemExit):
         main()
-    assert "differ in" in capsys.readouterr().err
+    assert re.search("differ in|measured with", capsys.readouterr().err)
     assert study.read_text(encoding="utf-8") == STUDY
 
 

@@ -85,6 +85,10 @@ def test_a_model_may_be_left_out_on_some_data():
         "gncn/both/1",
     ]
     assert made.n_runs == len(made.runs()) == 4 + 4 + 2
+    there = {"settings": {"name": "digits"}, "without": ["gvae"]}
+    copied = study(there=there, both={"like": "there"})
+    assert [copied.n_trials("gvae", data) for data in copied.data] == [4, 0, 0]
+    assert copied.n_trials("gncn", "both") == 2
     with pytest.raises(ConfigError, match=r"data\.both\.without 'gvaee'.* 'gvae'"):
         study(both={"without": ["gvaee"]})
 

@@ -14,15 +14,17 @@ from test_lock import LONGER, its_lock, load, place  # noqa: F401
 from command import call
 from gncn.base.errors import RunError
 from gncn.study import lock as locking
-from gncn.study.claims import LATE, mark_claims
+from gncn.study.claims import LATE, mark_claims, unlocked
 from gncn.study.lock import Content, StudyLock
 from gncn.study.page import write_report
+from gncn.study.plan import load_study
 from gncn.study.record import (
     EXPLORATORY,
     MARKS,
     NOT_LOCKED,
     RELOCKED,
     REMEASURED,
+    LockedClaim,
     mark_of_history,
     write_record,
 )
@@ -110,6 +112,35 @@ def test_a_model_on_other_data_or_next_to_the_first_has_no_history(place):
     assert lock(place, split, LONGER).rows["gncn/other"].history == ()
     both = ("[models.gncn]", '[models.gncn-c]\npreset = "digits"\n[models.gncn]')
     assert lock(place, both).rows["gncn-c/digits"].history == ()
+
+
+BESIDES = ("[models.gncn]", '[models.gncn-c]\npreset = "digits"\n[models.gncn]')
+ALONE = ("[models.gncn]", '[models.gncn-c]\npreset = "digits"\n[models.unused]')
+
+
+def at(monkeypatch, day):
+    monkeypatch.setattr(locking, "now", lambda: f"2026-01-0{day}T00:00:00+00:00")
+
+
+def test_another_name_in_two_steps_hides_no_test(place, monkeypatch):
+    at(monkeypatch, 1)
+    lock(place)
+    measure(place, finished="2026-01-02T00:00:00+00:00")
+    at(monkeypatch, 3)
+    lock(place, BESIDES)
+    lock(place, ALONE)
+    assert measure(place, ALONE, row="gncn-c/digits").lock.mark == EXPLORATORY
+
+
+def test_a_model_that_was_locked_before_another_was_tested_and_dropped_is_no_other_name(
+    place, monkeypatch
+):
+    at(monkeypatch, 1)
+    lock(place, BESIDES)
+    measure(place, BESIDES, finished="2026-01-02T00:00:00+00:00")
+    at(monkeypatch, 3)
+    lock(place, ALONE)
+    assert measure(place, ALONE, row="gncn-c/digits").lock.history == ()
 
 
 # --- Folders -------------------------------------------------------------------------------------
@@ -275,6 +306,17 @@ def test_no_claim_is_forgotten(place):
     seen = measure(place, claims("Sparsest."), started=LATER)
     found = marks(place, claims("Sparsest."), records=[seen, seen])
     assert found.marks == ("",)
+    late = LockedClaim(
+        claim="Late.", model="gncn", column="bce", against=(), date=LATER, tested=True
+    )
+    known = seen.lock.model_copy(update={"claims": (*seen.lock.claims, late)})
+    told = seen.model_copy(update={"lock": known})
+    # A claim that came late was not locked before the tests, and nobody says so when it is gone.
+    assert marks(place, claims("Sparsest."), records=[told]).gone == found.gone
+    # A first trial that failed holds the claims as well.
+    failed = seen.model_copy(update={"status": "failed"})
+    second = seen.model_copy(update={"lock": seen.lock.model_copy(update={"claims": None})})
+    assert marks(place, claims("Sparsest."), records=[failed, second]) == found
     assert [one.claim for one in found.gone] == ["Best."]
     assert lock(place, claims("Best.", "Sparsest.")) == content  # back again
 
@@ -328,6 +370,7 @@ def test_the_committed_lock_is_read():
     content, _ = StudyLock.of("paper").read()
     assert content.study == "paper"
     assert {"gncn/mnist", "gvae/caltech-16"} <= {*content.rows}
+    assert unlocked(load_study("paper"), content.claims) == []
 
 
 def test_the_page_shows_claims_that_came_late_and_claims_that_went(place):
@@ -340,6 +383,7 @@ def test_the_page_shows_claims_that_came_late_and_claims_that_went(place):
         page = path.read_text(encoding="utf-8")
         assert re.search(r"Best\. \(gncn\)", page)
         assert f"Smallest. (gncn; {LATE})" in page
-        assert "Locked before the tests, and claimed no more: “Sparsest.” (gncn)." in page
+        said = "The study made these claims before the tests, and makes them no more:"
+        assert f"{said} “Sparsest.” (gncn)." in page
     write_report(summarise(load(place, MEASURED, claims("Best.", "Sparsest.")), [seen]), *files)
-    assert "claimed no more" not in files[1].read_text(encoding="utf-8")
+    assert "makes them no more" not in files[1].read_text(encoding="utf-8")

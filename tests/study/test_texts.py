@@ -126,7 +126,7 @@ def test_marks_stand_where_verdicts_stand(tmp_path):
     assert "**holds**: 3.05" in text
     assert "exploratory" not in text + plain
     assert "The page makes 1 such judgements between models." in text
-    assert "about 5 % of them apart, here 0.1" in text
+    assert "some 5 % of them apart, here 0.1" in text
     assert "a claim about them holds only if" in text
 
 

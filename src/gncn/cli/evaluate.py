@@ -109,15 +109,19 @@ def evaluate(
         for name, value in settings.items()
         if value not in (None, [])
     }
-    # Refused before data are loaded.
+    # Refused before data are loaded, by the names that were typed.
     try:
         chosen = make_measures(tuple(only) if only else None, given)
-    except ConfigError as error:  # by the name that was typed
-        name, rest = re.findall(r"^(\w*)(.*)$", str(error), re.DOTALL)[0]
-        if name not in given:
+        refuse_idle_settings(given, chosen)
+    except ConfigError as error:
+        name, value = r"^(The setting )?(\w+)", r"(=.*(?= has no effect))?"
+        found = re.match(name + value, str(error))
+        if found is None or found[2] not in given:
             raise
-        raise ConfigError(f"{_flag(name)}{rest}") from None
-    refuse_idle_settings(given, chosen)
+        several = given[found[2]] if isinstance(given[found[2]], tuple) else (given[found[2]],)
+        each = [f"{_flag(found[2])} {one}" for one in several]
+        typed = " ".join(each) if found[3] else _flag(found[2])
+        raise ConfigError(typed + str(error)[found.end() :]) from None
     folder = RunFolder.open(run)
     data = folder.data(data_dir)
     options.say_if_unfinished(folder)

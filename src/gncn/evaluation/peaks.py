@@ -50,7 +50,7 @@ class Search(eqx.Module):
         model: p(z) and p(x|z).
         means: μ_k of each piece.
         factors: F_k, as matrices or as diagonals.
-        precisions: Σ_k^{-1} of a mixture's components, likewise.
+        precisions: Σ_k^{-1} of a mixture's components, also as matrices or as diagonals.
         draws: prior samples.
         drives: the logits that the samples predict.
         piece: the likeliest piece of each sample.

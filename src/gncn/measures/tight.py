@@ -154,6 +154,7 @@ class Tight(PriorMeasure):
             "method": "annealed importance sampling by Hamiltonian transitions, from a proposal "
             "for each image that knows several peaks of its posterior",
             "n_images": len(images),
+            "images": order[: len(images)].tolist(),
             "n_temperatures": self.n_temperatures,
             "n_modes": self.n_modes,
             "acceptance": float(np.mean(found["acceptance"])),

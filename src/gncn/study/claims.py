@@ -38,7 +38,7 @@ class ClaimMarks(NamedTuple):
     Attributes:
         marks: for each of `Study.claims`, in order: `LATE`; `NOT_LOCKED`, if nothing shows that
             it was made before test images had been measured; or empty, if nothing is wrong.
-        gone: claims that were locked and that the study makes no more.
+        gone: claims that were locked in time and that the study makes no more.
     """
 
     marks: tuple[str, ...]
@@ -50,8 +50,10 @@ def mark_claims(study: Study, records: Sequence[Record]) -> ClaimMarks:
 
     A lock of which no record is left shows nothing.
     """
-    tests = [o for o in records if o.spec["split"] == "test" and o.status == "finished"]
-    told = [o.lock.claims for o in tests if o.lock is not None and o.lock.claims is not None]
+    runs = [one for one in records if one.spec["split"] == "test"]
+    tests = [one for one in runs if one.status == "finished"]
+    # First trials hold the claims, failed ones, too.
+    told = [o.lock.claims for o in runs if o.lock is not None and o.lock.claims is not None]
     locked = [claim for claims in told for claim in claims]
     # Claims of a lock stand in every first trial; dates tell of claims from between two runs.
     late = {o.words for o in locked if o.tested or o.date > min(one.started for one in tests)}
@@ -59,5 +61,5 @@ def mark_claims(study: Study, records: Sequence[Record]) -> ClaimMarks:
     now = [one.words for one in claims_of(study)]
     wrong = (LATE if told else NOT_LOCKED) if tests else ""
     marks = tuple("" if words in in_time else wrong for words in now)
-    gone = {one.words: one for one in locked if one.words not in now}
+    gone = {o.words: o for o in locked if o.words in in_time and o.words not in now}
     return ClaimMarks(marks, tuple(gone.values()))

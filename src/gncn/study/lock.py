@@ -283,17 +283,20 @@ def _past(
 ) -> tuple[Earlier, ...]:
     """The history of a row with some settings, of which the last may be locked already.
 
-    Tests in the folder that the lock can't tell of count if their settings were others: there may
-    have been no lock, or it was deleted.  For a row that isn't in the lock, rows that the study no
-    longer has count if they have the same kind of model on the same data: it may be one of them
-    under another name.
+    Tests in the folder that the lock doesn't know count if their settings were others: there may
+    have been no lock, or it was deleted.  Rows that the study no longer has count if they have the
+    same kind of model on the same data and were tested before this row was locked: it may be one
+    of them under another name.
     """
-    is_new = row not in rows
 
     def counts(name: str, other: dict[str, Any]) -> bool:
         model, _, data = name.partition("/")
-        gone = is_new and not study.n_trials(model, data)
-        return name == row or (gone and _subject(other) == _subject(spec))
+        if name == row:
+            return True
+        if study.n_trials(model, data) or _subject(other) != _subject(spec):
+            return False
+        tested = [one.finished for one in seen if one.row == name]
+        return row not in rows or min(tested, default=rows[row].date) < rows[row].date
 
     before = [entry for name, entry in rows.items() if counts(name, entry.spec)]
     known = {(one.settings, one.date) for entry in before for one in (entry, *entry.history)}

@@ -141,7 +141,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         },
         "about": filled(study.about.strip(), numbers),
         "reasons": [filled(claim.reason, numbers) for claim in study.claims],
-        "claimed": mark_claims(study, findings.finished),
+        "claimed": mark_claims(study, (*findings.finished, *findings.failed)),
         "sections": findings.sections,
         "made": datetime.now(UTC).strftime("%Y-%m-%d"),
         "column_of": columns(),

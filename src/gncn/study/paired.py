@@ -78,16 +78,18 @@ def _estimates(tight: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def paired_differences(
     ours: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> tuple[int, dict[str, Difference]]:
-    """Differences of two models' tight estimates by name, and of how many images; none of none.
+    """How many images two models' tight estimates have in common, and the differences by name.
 
-    Every model has the images of a split in the same order, so where one has fewer the others are
-    left out.
+    Every model has the images in the same order, so where one has fewer the others are left out.
+    Estimates of other images have nothing in common.
     """
     mine, others = _estimates(ours), _estimates(theirs)
     both = [name for name in mine if name in others]
     if not both:
         return 0, {}
     n = min(len(values) for found in (mine, others) for values in found.values())
+    if ours.get("images", [])[:n] != theirs.get("images", [])[:n]:
+        return 0, {}
     known = {}
     for name in both:
         found = mine[name][:n] - others[name][:n]
@@ -109,8 +111,10 @@ def _verdict(
         known = is_tight(ours), is_tight(theirs)
         if not all(known):
             return "not tight" if False in known else "not known"
-        # A lower bound: the other's true value may be higher by about its mean gap.
-        above, below = (abs(one["simulated_images"]["gap"]) for one in (theirs, ours))
+        # A lower bound: the other's true value may be higher by about its mean gap, which is known
+        # up to its own error.
+        gaps = (one["simulated_images"] for one in (theirs, ours))
+        above, below = (abs(one["gap"]) + 2 * one["gap_error"] for one in gaps)
         better, worse = "ahead", "behind"
     if mean - 2 * error > above:
         return better

@@ -88,7 +88,7 @@ class StudyData(Description):
         like: another data set of the study.  What is said for that holds here, too, except for
             title, targets and the data set's number of trials; what is said here goes before it.
         model_settings: settings of every model on these data, by section.
-        without: models that don't learn on these data.
+        without: models that don't learn on these data, nor on data that are like them.
     """
 
     title: str = ""
@@ -207,7 +207,9 @@ class Study(Texts):
 
     def n_trials(self, model: str, data: str) -> int:
         """How many runs of a model on a data set it asks for."""
-        if model not in self.models or data not in self.data or model in self.data[data].without:
+        if model not in self.models or data not in self.data:
+            return 0
+        if any(model in self.data[key].without for key in self._alike(data)):
             return 0
         # The model's word goes before the data's, and that before the study's.
         return self.recipe(model, data).trials or self.data[data].trials or self.trials

@@ -14,6 +14,7 @@ import numpy as np
 from gncn.base.errors import RunError
 from gncn.data.loaders import GREY_SUFFIX, PART_SUFFIX
 from gncn.measures.code_yardsticks import FEATURE_TITLES
+from gncn.study.claims import mark_claims
 from gncn.study.judged import Judged, judge_claim
 from gncn.study.paired import Pair, paired_differences
 from gncn.study.paper import (
@@ -89,10 +90,8 @@ class DataSection:
 
     @property
     def n_judgements(self) -> int:
-        """How often two models of ours are told apart, or found level."""
-        pairs = [one for pair in self.pairs for one in pair.differences.values()]
-        known = ("not known", "not tight")
-        return sum(one.verdict not in known for one in (*filter(None, self.claims), *pairs))
+        """How often trials tell two models of ours apart, or find them level."""
+        return sum(one is not None and one.verdict != "not known" for one in self.claims)
 
     @property
     def targets_mark(self) -> str:
@@ -153,12 +152,19 @@ class Findings:
 def as_json(findings: Findings) -> dict[str, Any]:
     """The findings as plain values, at full precision."""
     study = findings.study
+    claimed = mark_claims(study, (*findings.finished, *findings.failed))
     return {
         "study": study.name,
         "split": study.split,
         "finished": len(findings.finished),
         "failed": [record.name for record in findings.failed],
         "planned": study.n_runs,
+        # In the order of each data set's `claims`.
+        "claims": [
+            {"claim": one.claim, "model": one.model or study.targets_for, "mark": mark or None}
+            for one, mark in zip(study.claims, claimed.marks, strict=True)
+        ],
+        "claims_gone": [one.claim for one in claimed.gone],
         "data": [_section_as_json(section) for section in findings.sections],
     }
 
