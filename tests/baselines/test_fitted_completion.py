@@ -32,7 +32,10 @@ def plain_objective(model, code, image, visible, prior):
     return total
 
 
-@pytest.mark.parametrize(("name", "prior"), [("gvae", True), ("gan-ae", True), ("rae", False)])
+@pytest.mark.parametrize(
+    ("name", "prior"),
+    [("gvae", True), pytest.param("gan-ae", True, marks=pytest.mark.slow), ("rae", False)],
+)
 def test_steps_are_adams(trained, digits, name, prior):
     """A plain loop of Adam, with gradients by differences."""
     model = trained(name).network

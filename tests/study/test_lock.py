@@ -377,7 +377,7 @@ def with_epochs(n_epochs):
     return made, made.runs()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(st.sampled_from([1, 2, 3, "test"]), max_size=8))
 def test_a_row_is_exploratory_if_its_settings_changed_after_a_test(actions):
     """Numbers lock settings; tests are with what is locked."""

@@ -490,7 +490,10 @@ def test_trials_are_pruned_where_the_training_error_is_all_that_counts(pretence,
     "epochs",
     [
         {"training.n_epochs": {"low": 4, "high": 40}},
-        {"training": {"choices": [{"n_epochs": 4}, {"n_epochs": 40}]}},
+        pytest.param(
+            {"training": {"choices": [{"n_epochs": 4}, {"n_epochs": 40}]}},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_trials_of_other_lengths_are_not_compared_half_way(epochs, pretence, tmp_path):
