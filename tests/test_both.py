@@ -16,7 +16,9 @@ from command import call
 from gncn.base.errors import ConfigError
 from gncn.data import load_file
 from gncn.evaluation.codes import fit_probe
+from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.mixture_fit import choose_mixture, fit_mixture
+from gncn.evaluation.protocols import WithPrior
 from gncn.measures import Subject, as_measurable
 from gncn.measures.code_yardsticks import CodeYardsticks
 from gncn.measures.codes import probe_layer
@@ -177,6 +179,13 @@ def test_the_prior_and_stored_codes_are_of_both_parts(data):
     assert several.numbers["prior"]["n_components"] == best.mixture.n_components
     assert several.numbers["prior"]["validation_log_density"] == pytest.approx(scores)
     assert len(subject.learned.images) == len(codes)
+    # How wide it is, too, is chosen by a mixture of training codes alone.
+    alone = fit_mixture(subject.codes("train"), 2, **options).mixture
+    wide = subject.prior((2,), "diagonal", (0.2, 0.9))
+    model = WithPrior(subject.model.decoder, alone)
+    told = wide.numbers["prior"]["validation_log_likelihood"]
+    direct = prior_log_likelihood(model, data.validation.array, key=subject.key(10), n_samples=5000)
+    assert told[0.2] == pytest.approx(float(direct.mean[-1]), rel=1e-4)
 
 
 def test_validation_images_that_were_learned_from_measure_nothing(tmp_path, data):

@@ -74,9 +74,11 @@ def test_a_network_samples_by_its_prior(network):
 
 def test_a_prior_is_the_one_that_measures_fit(network):
     data = gncn.from_arrays(IMAGES)
-    ours = gncn.fit_prior(network, data, n_components=(1, 2), covariance="diagonal", seed=3)
+    ours = gncn.fit_prior(
+        network, data, n_components=(1, 2), covariance="diagonal", regularisation=0.7, seed=3
+    )
     subject = Subject(as_measurable(network), data, "validation", 3)
-    theirs = subject.prior((1, 2), "diagonal").prior
+    theirs = subject.prior((1, 2), "diagonal", (0.7,)).prior
     for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -25,6 +25,8 @@ from gncn.evaluation.features import (
     some_images,
     triangle_features,
 )
+from gncn.evaluation.mixture import widened
+from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.pixels import GaussianPixels
 from gncn.evaluation.protocols import StandardNormal
 from gncn.figures.style import tame
@@ -112,6 +114,47 @@ def exact(subject, prior, images):
     log_prior = np.asarray(prior.log_prob(jnp.asarray(grid)), np.float64)
     joint = images @ logits.T - np.logaddexp(0, logits).sum(1)[None] + log_prior[None]
     return np.logaddexp.reduce(joint + 2 * np.log(side[1] - side[0]), axis=1)
+
+
+def test_validation_images_choose_how_wide_the_prior_is(subject):
+    """The best log p(x) of validation images by quadrature, not of other images or codes."""
+    shares, codes = (0.2, 0.02, 1.0, 9.0), subject.codes("train")
+    variance = float(np.mean(np.var(codes, axis=0, dtype=np.float64)))
+    found = subject.prior((2,), "full", shares)
+    images = subject.data.validation.images.astype(float)
+    mixture = fit_mixture(codes, 2, regularisation=0.2 * variance).mixture
+    truth = {
+        share: exact(subject, widened(mixture, (share - 0.2) * variance), images).mean()
+        for share in shares
+    }
+    assert max(truth.values()) - sorted(truth.values())[-2] > 0.02
+    best = max(truth, key=truth.__getitem__)
+    assert best not in (shares[0], min(shares))
+    told = found.numbers["prior"]
+    assert told["regularisation"] == pytest.approx(best * variance, rel=1e-5)
+    assert told["validation_log_likelihood"] == pytest.approx(truth, abs=0.05)
+    wanted = widened(mixture, (best - 0.2) * variance)
+    np.testing.assert_allclose(
+        found.prior.log_prob(jnp.asarray(codes[:9])),
+        wanted.log_prob(jnp.asarray(codes[:9])),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+    assert told["log_density_of_training_codes"] == pytest.approx(
+        float(wanted.log_prob(jnp.asarray(codes)).mean()), rel=1e-4
+    )
+    alone = subject.prior((2,), "full", (best,)).numbers["prior"]
+    assert "validation_log_likelihood" not in alone
+
+
+def test_images_without_a_density_choose_nothing(subject):
+    parts = {name: getattr(subject.data, name) for name in ("train", "validation", "test")}
+    greys = {
+        name: replace(split, images=split.images.astype(np.float32) / 2)
+        for name, split in parts.items()
+    }
+    found = replace(subject, data=replace(subject.data, **greys)).prior((2,), "full", (0.2, 1.0))
+    assert "validation_log_likelihood" not in found.numbers["prior"]
 
 
 @pytest.mark.slow

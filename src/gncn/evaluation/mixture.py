@@ -229,6 +229,22 @@ def mixture_from_moments(
     )
 
 
+def widened(mixture: Mixture, by: float) -> Mixture:
+    """The mixture with a number added to all variances; below 0 it becomes narrower.
+
+    Raises:
+        DataError: a covariance would not be positive definite.
+    """
+    white = np.asarray(mixture.whitening, np.float64)
+    if mixture.covariance == "diagonal":
+        covariances = 1 / white**2 + by
+    else:
+        factors = np.linalg.inv(white)
+        covariances = factors @ np.swapaxes(factors, 1, 2) + by * np.eye(mixture.dim)
+    weights = np.exp(np.asarray(mixture.logits, np.float64))
+    return mixture_from_moments(weights, np.asarray(mixture.means, np.float64), covariances)
+
+
 def _whitening(covariances: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """A for each Σ, or the diagonals of both, in double precision."""
     needs("scipy", "evaluation")

@@ -24,8 +24,9 @@ from gncn.evaluation.images import binary_images, image_shape
 from gncn.evaluation.likelihood import prior_log_likelihood
 from gncn.evaluation.pixels import output_of
 from gncn.evaluation.protocols import Prior, WithPrior
+from gncn.measures.likelihood import Likelihood
 from gncn.measures.models import as_measurable
-from gncn.measures.subject import Measurable, Subject
+from gncn.measures.subject import REGULARISATION, Measurable, Subject
 
 Masks = Bool[np.ndarray, "images pixels"]
 """True where a pixel of an image is visible."""
@@ -37,6 +38,7 @@ def fit_prior(
     *,
     n_components: int | tuple[int, ...] = 65,
     covariance: str = "full",
+    regularisation: float | tuple[float, ...] = REGULARISATION,
     seed: int = 0,
     progress: bool = False,
 ) -> Prior:
@@ -47,6 +49,8 @@ def fit_prior(
         data: a `gncn.Dataset`, or training images alone, one a row.
         n_components: K; among several, validation images choose.
         covariance: ``full`` or ``diagonal``.
+        regularisation: added to every variance, as a share of the codes' variance; among several,
+            log p(x) of validation images chooses.
         seed: of the k-means clusters to start from.
         progress: draw a bar, in a terminal or a notebook.
 
@@ -62,10 +66,11 @@ def fit_prior(
     >>> prior.sample(jax.random.key(0), 3).shape
     (3, 20)
     """
-    several = (n_components,) if isinstance(n_components, int) else tuple(n_components)
+    fields: dict[str, Any] = {"n_components": n_components, "regularisation": regularisation}
+    fitting = Likelihood(**fields | {"covariance": covariance}).fitting
     subject = Subject(as_measurable(model), _data_of(model, data), "validation", seed)
     with shown_progress(progress, "fitting the prior"):
-        return subject.prior(several, covariance).prior
+        return subject.prior(*fitting).prior
 
 
 def sample(

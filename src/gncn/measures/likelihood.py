@@ -23,7 +23,7 @@ from gncn.evaluation.protocols import CodeSampler, WithPrior
 from gncn.evaluation.recall import EmpiricalPrior
 from gncn.evaluation.yardsticks import nearest_images
 from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
-from gncn.measures.subject import Subject
+from gncn.measures.subject import REGULARISATION, Subject
 
 Sizes = tuple[Annotated[int, Field(ge=1, le=MOST_SAMPLES)], ...]
 CURVE = Field(
@@ -48,11 +48,22 @@ class PriorMeasure(Measure):
     covariance: Covariance = Field(
         default="full", description="Covariance of the mixture: `full` or `diagonal`."
     )
+    regularisation: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        default=(REGULARISATION,),
+        min_length=1,
+        description="Added to every variance of the mixture, as a share of the codes' variance; "
+        "among several, log p(x) of validation images chooses, where there is one.",
+    )
 
-    @field_validator("n_components", mode="before")
+    @field_validator("n_components", "regularisation", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) else value
+        return (value,) if isinstance(value, int | float) else value
+
+    @property
+    def fitting(self) -> tuple[tuple[int, ...], str, tuple[float, ...]]:
+        """How the mixture is fitted; see `Subject.prior`."""
+        return self.n_components, self.covariance, self.regularisation
 
 
 def likelihood_column(
@@ -117,7 +128,7 @@ class Likelihood(PriorMeasure):
     conditions = (Condition("n_samples", "S of log p(x)", within("likelihood", "n_samples")),)
 
     def measure(self, subject: Subject) -> Result:
-        prior = subject.prior(self.n_components, self.covariance)
+        prior = subject.prior(*self.fitting)
         priors: dict[str, CodeSampler] = {"": prior.prior}
         if self.other_priors and subject.model.own_prior is not None:
             priors["_own_prior"] = subject.model.own_prior
@@ -246,7 +257,7 @@ class Samples(PriorMeasure):
     needs_codes = False
 
     def measure(self, subject: Subject) -> Result:
-        prior = subject.prior(self.n_components, self.covariance)
+        prior = subject.prior(*self.fitting)
         subject.report("sampling, and searching the nearest training images")
         codes = prior.prior.sample(subject.key(6), _N_SAMPLES)
         drive, output = subject.model.decoder.decode(codes), subject.output

@@ -14,16 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, Shaped
 
-from gncn.base.errors import ConfigError, check_seed
+from gncn.base.errors import ConfigError, DataError, check_seed
 from gncn.base.progress import Report, tell
 from gncn.base.tensors import named_arrays
 from gncn.data import Dataset, Split
 from gncn.evaluation.completion import Completer, Ways
 from gncn.evaluation.images import image_shape
-from gncn.evaluation.mixture import Mixture
+from gncn.evaluation.likelihood import prior_log_likelihood
+from gncn.evaluation.mixture import Mixture, widened
 from gncn.evaluation.mixture_fit import choose_mixture
 from gncn.evaluation.pixels import PixelLikelihood, output_of
-from gncn.evaluation.protocols import Codes, Decoder, Images, Mask, Prior
+from gncn.evaluation.protocols import Codes, Decoder, Images, Mask, Prior, WithPrior
 
 Keep = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 """Gives what was kept of a measurement under a name, or computes and keeps it: arrays and
@@ -32,6 +33,8 @@ values in JSON's types, however nested."""
 States = Float[np.ndarray, "images _units"]
 """States of a layer; the top layer's are the codes."""
 
+_N_TO_CHOOSE_BY = 5000
+"""Prior samples by which the regularisation is chosen."""
 REGULARISATION = 0.2
 """Added to every variance of the mixture that is fitted to codes, as a share of their variance."""
 
@@ -181,24 +184,34 @@ class Subject:
         """Number of latent layers."""
         return len(self.model.group_sizes())
 
-    def prior(self, n_components: tuple[int, ...], covariance: str) -> FittedPrior:
+    def prior(
+        self,
+        n_components: tuple[int, ...],
+        covariance: str,
+        shares: tuple[float, ...] = (REGULARISATION,),
+    ) -> FittedPrior:
         """The model's prior, or a mixture fitted to its codes of the images learned from.
 
         Measures with the same settings share one fit.  Among several numbers of components the
-        density of validation codes decides, under mixtures fitted to training codes.
+        density of validation codes decides, under mixtures fitted to training codes.  Among
+        several `shares` of the codes' variance, added to every variance of the mixture, log p(x) of
+        validation images decides; where the model has no density of these images, the first share
+        is taken.
         """
         if (given := self.model.fitted_prior) is not None:
             return FittedPrior(given, {})
         # Once for each setting in this process; once in all if `keep` has it.
-        if (settings := (n_components, covariance)) not in self.priors:
-            kept = self.keep(f"prior {settings}", lambda: self._fit(n_components, covariance))
+        if (settings := (n_components, covariance, shares)) not in self.priors:
+            kept = self.keep(f"prior {settings}", lambda: self._fit(*settings))
             # Kept as arrays alone, from which the mixture is made again.
             arrays = jax.tree.map(jnp.asarray, kept["mixture"])
             mixture = Mixture(**arrays, covariance=kept["numbers"]["covariance"])
             self.priors[settings] = FittedPrior(mixture, {"prior": kept["numbers"]})
         return self.priors[settings]
 
-    def _fit(self, n_components: tuple[int, ...], covariance: str) -> dict[str, Any]:
+    def _fit(
+        self, n_components: tuple[int, ...], covariance: str, shares: tuple[float, ...]
+    ) -> dict[str, Any]:
         """The arrays of a fitted mixture, and numbers about it."""
 
         def on_iteration(number: int, objective: float) -> None:
@@ -209,7 +222,8 @@ class Subject:
         # In units of the codes' own variance, which differs between models.
         variance = float(np.mean(np.var(codes, axis=0, dtype=np.float64)))
         # Codes that are all equal have no variance, but a mixture of them still needs one.
-        regularisation = REGULARISATION * (variance or 1.0)
+        base, unit = shares[0], variance or 1.0
+        regularisation = base * unit
         choose = partial(
             choose_mixture,
             validation=self.codes("validation"),
@@ -218,21 +232,52 @@ class Subject:
             regularisation=regularisation,
             on_iteration=on_iteration,
         )
-        tried: dict[int, float] = {}
-        if self.both and len(n_components) > 1:
-            # Codes that a mixture is fitted to can't say how many components it needs.
-            fit, tried = choose(self.codes("train"), n_components=n_components)
-            n_components = (fit.mixture.n_components,)
-        fit, others = choose(codes, n_components=n_components)
-        tried = tried or others
+        several = len(n_components) > 1 or len(shares) > 1
+        # Codes that a mixture is fitted to can't say how it should be.
+        first = self.codes("train") if self.both and several else codes
+        fit, tried = choose(first, n_components=n_components)
+        by_share = self._by_share(fit.mixture, shares, unit) if len(shares) > 1 else {}
+        share = max(by_share, key=by_share.__getitem__, default=base)
+        if first is not codes:
+            fit, _ = choose(codes, n_components=(fit.mixture.n_components,))
+        mixture, density = fit.mixture, fit.log_likelihood
+        if share != base:
+            mixture = widened(mixture, (share - base) * unit)
+            density = float(jnp.mean(mixture.log_prob(jnp.asarray(codes))))
         target = jnp.asarray(self.codes(self.split))
         numbers = {
-            "n_components": fit.mixture.n_components,
+            "n_components": mixture.n_components,
             "covariance": covariance,
-            "regularisation": regularisation,
+            "regularisation": share * unit,
             "status": fit.status,
-            "log_density_of_training_codes": fit.log_likelihood,
-            f"log_density_of_{self.split}_codes": float(jnp.mean(fit.mixture.log_prob(target))),
+            "log_density_of_training_codes": density,
+            f"log_density_of_{self.split}_codes": float(jnp.mean(mixture.log_prob(target))),
             **({"validation_log_density": tried} if tried else {}),
+            **({"validation_log_likelihood": by_share} if by_share else {}),
         }
-        return {"mixture": named_arrays(fit.mixture), "numbers": numbers}
+        return {"mixture": named_arrays(mixture), "numbers": numbers}
+
+    def _by_share(
+        self, mixture: Mixture, shares: tuple[float, ...], unit: float
+    ) -> dict[float, float]:
+        """Log p(x) of validation images in nats, by the share; `mixture` has the first one.
+
+        Empty if these images have no density.
+        """
+        found, images = {}, self.data.validation.array
+        try:
+            self.output.check(images)
+        except DataError:  # greys, for instance
+            return {}
+        for share in shares:
+            self.report(f"choosing the prior's regularisation: {share:g}")
+            try:
+                prior = widened(mixture, (share - shares[0]) * unit)
+            except DataError:  # too narrow for what the fit rounded
+                continue
+            model = WithPrior(self.model.decoder, prior)
+            # One key: all shares have the same draws, but for their widths.
+            key = self.key(10)
+            estimate = prior_log_likelihood(model, images, key=key, n_samples=_N_TO_CHOOSE_BY)
+            found[share] = float(estimate.mean[-1])
+        return found

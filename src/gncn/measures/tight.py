@@ -82,7 +82,7 @@ class Tight(PriorMeasure):
     )
 
     def measure(self, subject: Subject) -> Result:
-        prior = subject.prior(self.n_components, self.covariance)
+        prior = subject.prior(*self.fitting)
         model = WithPrior(subject.model.decoder, prior.prior)
         whole = subject.target.array
         # Not the first ones: MNIST's first test images are easier than the others.  The order is

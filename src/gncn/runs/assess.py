@@ -219,7 +219,7 @@ def _measure(name: str, measure: Measure, subject: Subject) -> tuple[Result, flo
 
     part = subject.keep(f"measure {name}", compute)
     if isinstance(measure, PriorMeasure) and not new:  # the kill may have come before it was saved
-        subject.prior(measure.n_components, measure.covariance)
+        subject.prior(*measure.fitting)
     return Result(**part["found"]), part["seconds"]
 
 
