@@ -66,8 +66,9 @@ def fit_prior(
     >>> prior.sample(jax.random.key(0), 3).shape
     (3, 20)
     """
-    fields: dict[str, Any] = {"n_components": n_components, "regularisation": regularisation}
-    fitting = Likelihood(**fields | {"covariance": covariance}).fitting
+    fields: dict[str, Any] = {"n_components": n_components, "covariance": covariance}
+    fields["regularisation"] = regularisation
+    fitting = Likelihood(**fields).fitting
     subject = Subject(as_measurable(model), _data_of(model, data), "validation", seed)
     with shown_progress(progress, "fitting the prior"):
         return subject.prior(*fitting).prior
