@@ -1,12 +1,14 @@
 """What the regularisation of the mixture prior changes in log p(x): results/regularisation.json.
 
 Run with ``python -m benchmarks.regularisation``; some ten minutes.  Each model learns CalTech
-Silhouettes with the settings that the search chose.  Then priors are fitted to its codes that
+Silhouettes with the settings in the record.  For a model that the record lacks, they are what the
+search chose.  Then priors are fitted to its codes that
 differ in the regularisation alone, as a share of the codes' variance, and log p(x) of validation
 images is estimated by each.
 """
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from gncn.evaluation.protocols import WithPrior
 from gncn.measures import subject as measuring
 from gncn.measures.models import as_measurable
 from gncn.measures.subject import Subject
-from gncn.runs.config import load_config
+from gncn.runs.config import Config, load_config
 from gncn.runs.train import train
 from gncn.study.columns import development_data
 from gncn.study.rows import number
@@ -33,9 +35,22 @@ SHARES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 N_SAMPLES, N_COMPONENTS = (5000, 100_000), 65
 
 
-def measured(model: str) -> dict[str, Any]:
+def recorded() -> dict[str, Any]:
+    """What is known of each model; empty if there is no record."""
+    return json.loads(RECORD.read_text(encoding="utf-8"))["models"] if RECORD.exists() else {}
+
+
+def settings_of(model: str) -> dict[str, Any]:
+    """The settings by which a model learns, as TOML has them."""
+    if (known := recorded().get(model)) is not None:
+        return known["settings"]
+    chosen = load_config(file=f"results/search/paper/{DATA}-{model}-best.toml")
+    return tomllib.loads(chosen.to_toml())
+
+
+def measured(settings: dict[str, Any], model: str) -> dict[str, Any]:
     """Log p(x) of validation images in nats, by the share and S."""
-    config = load_config(file=f"results/search/paper/{DATA}-{model}-best.toml")
+    config = Config(**settings)
     data = development_data(config)
     network = train(config, data).network
     subject = Subject(as_measurable(network), data, "validation", report=lambda _: None)
@@ -50,12 +65,12 @@ def measured(model: str) -> dict[str, Any]:
         by_size = dict(zip(map(str, N_SAMPLES), estimate.mean.tolist(), strict=True))
         found[str(share)] = {"log_likelihood": by_size, "density_of_validation_codes": density}
         print(model, share, by_size, density, flush=True)
-    return {"variance": variance, "shares": found}
+    return {"settings": settings, "variance": variance, "shares": found}
 
 
 def markdown() -> str:
     """The recorded log p(x) as a table, for each S and share; the best of each column is bold."""
-    models = json.loads(RECORD.read_text(encoding="utf-8"))["models"]
+    models = recorded()
     columns = [(str(size), str(share)) for size in N_SAMPLES for share in SHARES]
     found = {
         model: [one["shares"][share]["log_likelihood"][size] for size, share in columns]
@@ -76,9 +91,9 @@ def markdown() -> str:
 def main() -> None:
     """Measure all models, and keep the numbers after each."""
     about = f"Regularisation of the mixture prior on {DATA}, validation images, one seed."
-    models = {}
+    models, settings = {}, {model: settings_of(model) for model in MODELS}
     for model in MODELS:
-        models[model] = measured(model)
+        models[model] = measured(settings[model], model)
         record = {"about": about, "used": measuring.REGULARISATION, "models": models}
         write(RECORD, json.dumps(record, indent=1) + "\n")
     put(Path("docs/likelihood.md"), "regularisation", markdown())

@@ -63,7 +63,7 @@ def sources(folder: Path) -> dict[str, set[str]]:
     """The states of the library's code that searches were made with, by data set.
 
     Raises:
-        ConfigError: models were searched with different trials, objectives or images.
+        ConfigError: models were searched or measured by different rules; see `ALIKE`.
     """
     first: dict[str, dict[str, Any]] = {}
     measured: dict[str, dict[str, Any]] = {}

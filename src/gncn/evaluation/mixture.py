@@ -235,6 +235,8 @@ def widened(mixture: Mixture, by: float) -> Mixture:
     Raises:
         DataError: a covariance would not be positive definite.
     """
+    if by == 0:
+        return mixture
     white = np.asarray(mixture.whitening, np.float64)
     if mixture.covariance == "diagonal":
         covariances = 1 / white**2 + by
