@@ -122,7 +122,7 @@ def test_a_prior_of_codes_does_not_depend_on_their_unit(scale, k):
             seed=0,
             report=lambda _: None,
         )
-        priors.append(Subject._fit(subject, (k,), "full")["numbers"])
+        priors.append(Subject._fit(subject, (k,), "full", (0.2,))["numbers"])
     for name in ("log_density_of_training_codes", "log_density_of_validation_codes"):
         one, other = (prior[name] for prior in priors)
         assert other == pytest.approx(one - 4 * np.log(scale), abs=0.02)
