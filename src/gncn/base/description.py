@@ -4,6 +4,7 @@ Descriptions hold no arrays.  They can be compared, hashed and written as JSON.
 """
 
 import re
+from functools import cache
 from typing import Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -40,13 +41,12 @@ class Description(BaseModel):
     @classmethod
     def _numbers_are_numbers(cls, options: Any) -> Any:
         """Refuse ``true`` and ``"3"`` for numbers and ``"yes"`` for ``true``: pydantic converts."""
-        for name, field in cls.model_fields.items():
+        for name, number, truth in _numeric(cls):
             value = options.get(name) if isinstance(options, dict) else None
-            # `int | None` and `tuple[int, ...]` count, but a type that also allows text does not.
-            number, truth = _only(field.annotation, int, float), _only(field.annotation, bool)
             for one in value if isinstance(value, list | tuple) else (value,):
                 if number and isinstance(one, bool | str):
-                    what = " or ".join(dict.fromkeys(_named(field.annotation)))
+                    words = _named(cls.model_fields[name].annotation)
+                    what = " or ".join(dict.fromkeys(words))
                     raise ValueError(f"{name} must be {what}; received {quoted(value)}.")
                 if number and beyond_single(one):
                     raise ValueError(f"{name} is too large a number; received {quoted(value)}.")
@@ -65,6 +65,17 @@ class Description(BaseModel):
         except PydanticSerializationError as error:
             # Pydantic wraps the error; its end is the message that was meant.
             raise ConfigError(str(error).partition("ConfigError: ")[2] or str(error)) from None
+
+
+@cache
+def _numeric(model: type[BaseModel]) -> list[tuple[str, bool, bool]]:
+    """The options that take numbers alone or truth values alone, and whether they do."""
+    # `int | None` and `tuple[int, ...]` count, but a type that also allows text does not.
+    kinds = [
+        (name, _only(field.annotation, int, float), _only(field.annotation, bool))
+        for name, field in model.model_fields.items()
+    ]
+    return [kind for kind in kinds if any(kind[1:])]
 
 
 def _only(annotation: Any, *types: type) -> bool:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from gncn.base.errors import ConfigError, unknown_choice
@@ -111,6 +112,10 @@ class Registry(Generic[Entry]):
         """All names, in the order of registration."""
         return tuple(self._entries)
 
+    def options(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """All names with the options of their entries, in the order of registration."""
+        return tuple((name, options_of(entry)) for name, entry in self._entries.items())
+
     def get(self, name: str) -> Entry:
         """The entry of a name; a `ConfigError` lists all names where there is none."""
         if name not in self._entries:
@@ -170,6 +175,11 @@ def _same(old: Any, new: Any) -> bool:
 
 def options_of(entry: Any) -> tuple[str, ...]:
     """Names of the options that a registered class takes; none for a plain function."""
+    return _options(entry) if isinstance(entry, type) else ()
+
+
+@cache
+def _options(entry: type) -> tuple[str, ...]:
     return tuple(name for name in getattr(entry, "model_fields", {}) if name not in WIRING)
 
 

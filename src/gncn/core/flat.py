@@ -6,6 +6,7 @@ description's, and `gather` hands them to the part.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from gncn.base.description import Description
@@ -13,11 +14,16 @@ from gncn.base.errors import ConfigError, did_you_mean
 from gncn.base.registry import options_of, registry
 
 
-def takers(kind: str) -> dict[str, list[str]]:
+def takers(kind: str) -> Mapping[str, list[str]]:
     """The options of all registered parts of a kind, each with the names of those that take it."""
+    return _takers(registry(kind).options())
+
+
+@cache  # it is asked for each option of every layer; a new part makes another argument
+def _takers(parts: tuple[tuple[str, tuple[str, ...]], ...]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for name in registry(kind).names():
-        for option in options_of(registry(kind).get(name)):
+    for name, options in parts:
+        for option in options:
             found.setdefault(option, []).append(name)
     return found
 

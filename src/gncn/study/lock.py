@@ -30,7 +30,7 @@ from gncn.runs.toml import packaged_names
 from gncn.study.claims import unlocked
 from gncn.study.plan import STUDIES, Study
 from gncn.study.record import Earlier, Fixed, LockedClaim, Seen, seen_tests
-from gncn.study.specs import TRIAL_OPTIONS, RunSpec, differences, options_of
+from gncn.study.specs import TRIAL_OPTIONS, RunSpec, changed_options, differences, options_of
 
 SUFFIX = ".lock.json"
 _MOST_NAMED = 3
@@ -42,7 +42,7 @@ _GIT = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false")
 _INSTALLED = {"site-packages", "dist-packages"}
 _CHANGES = {"config": "learning", "evaluation": "measures", "trials": "trials"}
 """The kind of change (`Earlier.changed`) that each part of a row makes, the gravest first."""
-_NAMES = {"model", "data", "trial", "config.data.data_dir", *TRIAL_OPTIONS} - {"config.seed"}
+_NAMES = {"model", "data", "trial", *TRIAL_OPTIONS} - {"config.seed"}
 """Options that decide no row's result."""
 
 
@@ -158,7 +158,7 @@ class StudyLock(NamedTuple):
             old, claims = (before.rows, before.claims) if before else ({}, ())
             seen, rows = seen_tests(folder), {}
             for row, spec in _rows(study, specs).items():
-                if row not in old or _changes(old[row], spec):
+                if row not in old or differences(old[row].spec, spec):
                     history = _past(row, spec, study, old, seen)
                     rows[row] = Entry(settings=_hash(spec), date=now(), spec=spec, history=history)
             new = unlocked(study, claims, now(), bool(seen))
@@ -183,7 +183,7 @@ class StudyLock(NamedTuple):
         for row, spec in wanted.items():
             if row not in rows:
                 problems[row] = "not locked"
-            elif changes := _changes(rows[row], spec):
+            elif changes := differences(rows[row].spec, spec):
                 problems[row] = f"locked with other settings, {'; '.join(changes[:4])}"
         problems |= {_claim(one): "not locked" for one in unlocked(study, claims)}
         lock = f"`gncn reproduce {self.study} --lock`"
@@ -269,11 +269,6 @@ def _hash(spec: dict[str, Any]) -> str:
     return short_hash(spec, 16)
 
 
-def _changes(entry: Entry, spec: dict[str, Any]) -> list[str]:
-    """What was locked otherwise, in words; an option that is new since then has its default."""
-    return [] if entry.spec == spec else differences(entry.spec, spec)
-
-
 def _past(
     row: str,
     spec: dict[str, Any],
@@ -331,8 +326,8 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> Any:
     # The seed of a run is its trial's, and the seed of a row the first trial's.
     first = {"config": config | {"seed": config.get("seed", 0) - trial}}
     # Runs don't say how many trials there are.
-    then, now = options_of({"trials": after["trials"]} | before | first), options_of(after)
-    differ = {name for name in {*then, *now} - _NAMES if then.get(name) != now.get(name)}
+    whole = {"trials": after["trials"]} | before | first
+    differ = changed_options(whole, after, but_for=_NAMES)
     parts = {_CHANGES.get(name.partition(".")[0]) for name in differ}
     return next((one for one in _CHANGES.values() if one in parts), None)
 

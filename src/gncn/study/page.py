@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,6 +94,11 @@ def with_spread(summary: Summary, decimals: int = 2) -> str:
 
 @trusted(TemplateError)
 def _render(form: str, context: dict[str, Any]) -> str:
+    return _environment(form).get_template(f"report.{form}.jinja").render(context)
+
+
+@cache  # it keeps the templates that it has compiled
+def _environment(form: str) -> Environment:
     def escaped(value: Any) -> Any:
         # What templates mark as safe was escaped by themselves.
         if not isinstance(value, str) or isinstance(value, Markup):
@@ -112,7 +118,7 @@ def _render(form: str, context: dict[str, Any]) -> str:
     html = lambda text: escape(shown(text.replace("\n", " ")))  # noqa: E731
     environment.filters |= {"number": number, "with_spread": with_spread, "html": html}
     environment.filters["whole"] = "{:,}".format
-    return environment.get_template(f"report.{form}.jinja").render(context)
+    return environment
 
 
 @trusted()

@@ -123,14 +123,27 @@ def differences(
     `but_for`, such as ``config.seed``, don't count either.  An option that one of the specs lacks,
     such as a record of an older version of the library, has its default there.
     """
+    changed = changed_options(before, after, but_for=but_for)
+    return [
+        f"{name.removeprefix('config.')}: {old!r} → {new!r}" for name, (old, new) in changed.items()
+    ]
+
+
+def changed_options(
+    before: dict[str, Any], after: dict[str, Any], *, but_for: Collection[str] = ()
+) -> dict[str, tuple[Any, Any]]:
+    """The options in which two specs differ and their two values; see `differences`."""
+    ignored = {"config.data.data_dir", *but_for}
+    # Most specs that are compared say the same, and filling in defaults takes long.
+    if _leaves(before, ignored) == _leaves(after, ignored):
+        return {}
     # Defaults are filled in on both sides, so options that are new since then don't count.
     then, now = options_of(before), options_of(after)
-    changes = []
-    for name in sorted({*now, *then} - {"config.data.data_dir", *but_for}):
-        old, new = then.get(name, "unset"), now.get(name, "unset")
-        if old != new:
-            changes.append(f"{name.removeprefix('config.')}: {old!r} → {new!r}")
-    return changes
+    values = {
+        name: (then.get(name, "unset"), now.get(name, "unset"))
+        for name in sorted({*now, *then} - ignored)
+    }
+    return {name: (old, new) for name, (old, new) in values.items() if old != new}
 
 
 def options_of(spec: dict[str, Any]) -> dict[str, Any]:
@@ -144,5 +157,10 @@ def options_of(spec: dict[str, Any]) -> dict[str, Any]:
     # The place of a file doesn't count; its fingerprint is in the record.
     config["data"] = config["data"] | {"name": Path(config["data"]["name"]).name}
     whole = spec | {"config": config, "evaluation": evaluation}
-    leaves = jax.tree.leaves_with_path(whole, is_leaf=lambda value: not isinstance(value, dict))
-    return {jax.tree_util.keystr(path, simple=True, separator="."): value for path, value in leaves}
+    return _leaves(whole)
+
+
+def _leaves(spec: dict[str, Any], but_for: Collection[str] = ()) -> dict[str, Any]:
+    leaves = jax.tree.leaves_with_path(spec, is_leaf=lambda value: not isinstance(value, dict))
+    named = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    return {name: value for name, value in named.items() if name not in but_for}

@@ -232,8 +232,8 @@ class _Networks(ModelKind[Run]):
         """The first precision must lie within the bounds to which learning holds it."""
         lowest, highest = config.training.precision_bounds
         initial = config.settling.initial_precision
-        precise = config.network.wiring().learns_precision
-        if precise and not lowest <= initial <= highest:
+        within = lowest <= initial <= highest
+        if not within and config.network.wiring().learns_precision:
             raise ConfigError(
                 f"settling.initial_precision={initial} must lie within training.precision_bounds="
                 f"{config.training.precision_bounds}, to which learning would move it at once."
