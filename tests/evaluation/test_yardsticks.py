@@ -7,6 +7,7 @@ import pytest
 from gncn.base.errors import ConfigError
 from gncn.evaluation.completion import complete, missing_squared_error, visible_pixels
 from gncn.evaluation.yardsticks import (
+    choose_regressors,
     fit_nearest_neighbours,
     fit_regressor,
     mean_image,
@@ -106,6 +107,66 @@ def test_regressor_of_few_epochs():
     assert not a.converged
     assert len(a.validation) == 2
     np.testing.assert_array_equal(a.validation, b.validation)
+
+
+def test_size_and_dropout_are_chosen_on_validation_and_several_networks_averaged():
+    train, validation = mirrored(300, 0, 0.1), mirrored(80, 1, 0.1)
+    images, key, epochs = mirrored(9, 2), jax.random.key(3), []
+    options = {"n_hidden": (2, 24), "dropout": (0.0, 0.6), "n_networks": 3}
+    found = choose_regressors(
+        train, validation, VISIBLE, key=key, on_epoch=lambda *news: epochs.append(news), **options
+    )
+    alone = {
+        (units, share): fit_regressor(
+            train, validation, VISIBLE, key=key, n_hidden=units, dropout=share
+        )
+        for units in (2, 24)
+        for share in (0.0, 0.6)
+    }
+    assert found.validation == {pair: fit.validation.min() for pair, fit in alone.items()}
+    best = min(alone, key=lambda pair: alone[pair].validation.min())
+    assert (found.n_hidden, found.dropout) == best == (24, 0.0)
+    more = [
+        fit_regressor(
+            train,
+            validation,
+            VISIBLE,
+            key=jax.random.fold_in(key, number),
+            n_hidden=24,
+            dropout=0.0,
+        )
+        for number in (1, 2)
+    ]
+    each = [complete(fit.completer, images, VISIBLE) for fit in (alone[best], *more)]
+    assert np.abs(each[0] - each[1]).max() > 1e-3
+    np.testing.assert_allclose(
+        complete(found, images, VISIBLE), np.mean(each, axis=0), rtol=1e-5, atol=1e-7
+    )
+    n_epochs = sum(len(fit.validation) for fit in (*alone.values(), *more))
+    assert len(epochs) == n_epochs
+
+
+def test_one_regressor_is_what_is_fitted_alone():
+    train = mirrored(40, 0)
+    (network,) = choose_regressors(train, train, VISIBLE, key=jax.random.key(0)).networks
+    alone = fit_regressor(train, train, VISIBLE, key=jax.random.key(0)).completer
+    np.testing.assert_array_equal(
+        complete(network, train, VISIBLE), complete(alone, train, VISIBLE)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_hidden": ()}, r"at least one n_hidden and one dropout; received \(\) and \(0.3,\)"),
+        ({"dropout": ()}, r"at least one n_hidden and one dropout; received \(512,\) and \(\)"),
+        ({"n_networks": 0}, "n_networks must be at least 1; received 0"),
+    ],
+)
+def test_nothing_to_choose_from(options, message):
+    train = mirrored(10, 0)
+    with pytest.raises(ConfigError, match=message):
+        choose_regressors(train, train, VISIBLE, key=jax.random.key(0), **options)
 
 
 @pytest.mark.parametrize(

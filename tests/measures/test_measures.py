@@ -29,6 +29,7 @@ from gncn.evaluation.mixture import widened
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.pixels import GaussianPixels
 from gncn.evaluation.protocols import StandardNormal
+from gncn.evaluation.yardsticks import choose_regressors
 from gncn.figures.style import tame
 from gncn.measures import (
     Completion,
@@ -291,6 +292,30 @@ class Uncoded(Toy):
         raise AssertionError("nothing here needs codes")
 
 
+def test_validation_images_choose_the_supervised_yardstick(subject):
+    tried = {"regressor_units": [2, 30], "regressor_dropout": [0.0, 0.7]}
+    chosen = Yardsticks(**tried, n_regressors=2).measure(subject).numbers["yardsticks"]["m_mse"]
+    found, by = chosen["supervised"], {}
+    for units, dropout, error in found["validation"]:
+        by[units, dropout] = error
+    assert [*by] == [(2, 0.0), (2, 0.7), (30, 0.0), (30, 0.7)]
+    best = min(by, key=by.__getitem__)
+    assert (found["n_hidden"], found["dropout"], found["n_networks"]) == (*best, 2)
+    expected = choose_regressors(
+        subject.data.train.array,
+        subject.data.validation.array,
+        visible_pixels("right", (3, 4)),
+        key=subject.key(5),
+        n_hidden=best[:1],
+        dropout=best[1:],
+        n_networks=2,
+    )
+    images = subject.target.array
+    completed = complete(expected, images, visible_pixels("right", (3, 4)))
+    error = missing_squared_error(images, completed, visible_pixels("right", (3, 4)))
+    assert found["m_mse"] == pytest.approx(error.mean, rel=1e-5)
+
+
 def test_ridge_completion_needs_neither_codes_nor_labels(subject):
     bare = changed(subject, lambda split: Split(split.images), split="validation", seed=3)
     bare = replace(bare, model=Uncoded(subject.model.decoder))
@@ -305,6 +330,11 @@ def test_ridge_completion_needs_neither_codes_nor_labels(subject):
         "n_prototypes": 7,
         "penalty": fit.penalty,
     }
+    supervised = found["m_mse"]["supervised"]
+    # By default one network, which nothing chooses.
+    ((units, dropout, best),) = supervised["validation"]
+    assert (units, dropout, 1) == (512, 0.3, supervised["n_networks"])
+    assert supervised["m_mse"] == pytest.approx(best, rel=1e-5)  # the same validation images
     other = fit_prototype_regressor(data.train.array, images, visible, 7, seed=4)
     other_error = missing_squared_error(images, complete(other, images, visible), visible)
     assert other_error.mean != error.mean

@@ -268,6 +268,19 @@ def test_a_claim_is_about_the_model_of_the_targets_that_were_locked(place):
         measure(place, *about)
 
 
+def test_a_claim_against_all_names_them(place):
+    """A rival that is dropped, or comes later, would change the verdict unseen."""
+    everybody = '[[claims]]\nclaim = "Best."\ncolumn = "bce"\n[data.digits]'
+    alone = ("[data.digits]", everybody)
+    (one,) = lock(place, alone).claims
+    assert one.against == ("gvae",)
+    assert measure(place, alone).lock.claims == (one,)
+    more = ("[data.digits]", f'[models.rae]\npreset = "rae"\n{everybody}')
+    with pytest.raises(RunError, match="the claim 'Best.' is not locked"):
+        measure(place, more)
+    assert [claim.against for claim in lock(place, more).claims] == [("gvae",), ("gvae", "rae")]
+
+
 def test_a_claim_that_was_locked_before_the_tests_is_fine(place):
     lock(place, claims("Best."))
     seen = measure(place, claims("Best."), started=LATER)

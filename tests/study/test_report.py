@@ -104,6 +104,27 @@ def test_cells_are_means_over_trials_beside_the_papers_numbers():
     assert as_json(found)["data"][0]["models"]["gncn"]["cells"]["bce"]["ours"]["n_trials"] == 2
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "a network trained by backprop for exactly this half, which was not tuned."),
+        (
+            {"regressor_units": [2, 3], "regressor_dropout": [0.1, 0.3], "n_regressors": 3},
+            "the mean of 3 networks trained by backprop for exactly this half; of 4 sizes and "
+            "dropouts validation images chose one.",
+        ),
+    ],
+)
+def test_the_page_says_how_the_supervised_yardstick_was_chosen(tmp_path, settings, words):
+    records = [record("gncn", metrics=metrics(error=2.2, m_mse=20.7))]
+    planned = study(evaluation={"measures": ["completion", "yardsticks"], **settings})
+    found = summarise(planned, records)
+    for path in write_report(found, tmp_path / "page.html", tmp_path / "page.md")[:2]:
+        text = " ".join(path.read_text(encoding="utf-8").split())
+        # Under the verdicts, and in the page's list of terms.
+        assert text.count(f"yardstick is {words}") == (2 if path.suffix == ".html" else 1)
+
+
 def test_features_of_the_same_width_stand_under_the_models(tmp_path):
     probe = {"k_means": {"error_percent": 2.84}, "rbm": {"error_percent": 2.17, "n_features": 1540}}
     measured = metrics(error=2.2, m_mse=20.7) | {"codes": {"width": 9, "probe": probe}}

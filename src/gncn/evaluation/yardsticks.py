@@ -1,13 +1,13 @@
 """Completion without a generative model: mean image, nearest neighbours, supervised regression.
 
 Yardsticks for M-MSE, to be computed on the same images as a model's.  The regressor is a small
-network from visible to missing pixels, trained with backprop for one mask alone.  Its size and
-dropout were not tuned, so its M-MSE bounds nothing.  But it learns this mask, and models that were
-trained for no mask rarely do better.  With a few thousand images they can.
+network from visible to missing pixels, trained with backprop for one mask alone, or the mean of
+several.  Its M-MSE bounds nothing.  But it learns this mask, and models that were trained for no
+mask rarely do better.  With a few thousand images they can.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -231,6 +231,67 @@ def fit_regressor(
             on_epoch(len(errors), errors[-1])
         since_best = len(errors) - 1 - int(np.argmin(errors))
     return RegressorFit(best, np.asarray(errors), since_best >= _PATIENCE)
+
+
+class Regressors(NamedTuple):
+    """A completer that fills in the mean of several regressors.
+
+    They have `n_hidden` units in each hidden layer and a share `dropout` of them left out in
+    training.  `validation` is the M-MSE of one network on validation images, for every pair tried.
+    """
+
+    networks: tuple[Regressor, ...]
+    n_hidden: int
+    dropout: float
+    validation: dict[tuple[int, float], float]
+
+    def __call__(
+        self, x: Float[Array, "images pixels"], visible: Bool[Array, " pixels"]
+    ) -> Float[Array, "images pixels"]:
+        """Fill in the mean of what the networks do."""
+        return jnp.mean(jnp.stack([network(x, visible) for network in self.networks]), axis=0)
+
+
+def choose_regressors(
+    train: Images,
+    validation: Images,
+    visible: Mask,
+    *,
+    key: PRNGKeyArray,
+    n_hidden: Sequence[int] = (512,),
+    dropout: Sequence[float] = (0.3,),
+    n_networks: int = 1,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> Regressors:
+    """Train a network for each pair of sizes and dropouts, and more of the best one.
+
+    The best has the lowest M-MSE on validation images.  All pairs start from the same key.
+
+    Raises:
+        ConfigError: see `fit_regressor`; or nothing is given to choose from.
+    """
+    check_counts(n_networks=n_networks)
+    pairs = [(units, share) for units in n_hidden for share in dropout]
+    if not pairs:
+        raise ConfigError(
+            f"Give at least one n_hidden and one dropout; received {n_hidden} and {dropout}."
+        )
+    networks: list[Regressor] = []
+    found: dict[str, Any] = {}
+    tried: dict[tuple[int, float], float] = {}
+    for units, share in pairs:
+        fit = fit_regressor(
+            train, validation, visible, key=key, n_hidden=units, dropout=share, on_epoch=on_epoch
+        )
+        tried[units, share] = float(fit.validation.min())
+        if tried[units, share] == min(tried.values()):
+            found = {"n_hidden": units, "dropout": share}
+            networks = [fit.completer]  # the others are not kept: they may be large
+    for number in range(1, n_networks):
+        another = jax.random.fold_in(key, number)
+        fit = fit_regressor(train, validation, visible, key=another, on_epoch=on_epoch, **found)
+        networks.append(fit.completer)
+    return Regressors(tuple(networks), **found, validation=tried)
 
 
 def _scale(images: Shaped[np.ndarray, "images pixels"]) -> tuple[float, float] | None:

@@ -5,7 +5,7 @@ M-MSE is the squared error summed over an image's missing pixels, mean over imag
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -22,7 +22,7 @@ from gncn.evaluation.completion import (
 from gncn.evaluation.features import fit_prototype_regressor
 from gncn.evaluation.images import PerImage
 from gncn.evaluation.protocols import Mask
-from gncn.evaluation.yardsticks import fit_nearest_neighbours, fit_regressor, mean_image
+from gncn.evaluation.yardsticks import choose_regressors, fit_nearest_neighbours, mean_image
 from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
 from gncn.measures.subject import Subject
 
@@ -258,6 +258,29 @@ class Yardsticks(MissingMeasure):
         description="Training images that ridge regression measures distances to. All are taken, "
         "if there are fewer.",
     )
+    regressor_units: tuple[Annotated[int, Field(ge=1, le=MOST_COUNT)], ...] = Field(
+        default=(512,),
+        min_length=1,
+        description="Hidden units, in each of two layers, of the network that learns this mask; "
+        "validation images choose among several.",
+    )
+    regressor_dropout: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(
+        default=(0.3,),
+        min_length=1,
+        description="Share of them that is left out in training; validation images choose among "
+        "several.",
+    )
+    n_regressors: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_COUNT,
+        description="Such networks, of which the yardstick is the mean.",
+    )
+
+    @field_validator("regressor_units", "regressor_dropout", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int | float) else value
 
     of_data_alone = True
     columns = (
@@ -289,8 +312,17 @@ class Yardsticks(MissingMeasure):
                 f"completing without a model: supervised regressor, epoch {number}: {error:.2f}"
             )
 
-        floor = fit_regressor(train, validation, visible, key=subject.key(5), on_epoch=on_epoch)
-        found |= {"ridge": ridge, "nearest_neighbours": neighbours, "supervised": floor.completer}
+        supervised = choose_regressors(
+            train,
+            validation,
+            visible,
+            key=subject.key(5),
+            n_hidden=self.regressor_units,
+            dropout=self.regressor_dropout,
+            n_networks=self.n_regressors,
+            on_epoch=on_epoch,
+        )
+        found |= {"ridge": ridge, "nearest_neighbours": neighbours, "supervised": supervised}
         images = subject.target.array
         scores = {
             name: score(missing_squared_error(images, complete(one, images, visible), visible))
@@ -298,6 +330,12 @@ class Yardsticks(MissingMeasure):
         }
         scores["nearest_neighbours"]["k"] = neighbours.k
         scores["ridge"] |= {"n_prototypes": n_prototypes, "penalty": ridge.penalty}
+        scores["supervised"] |= {
+            "n_hidden": supervised.n_hidden,
+            "dropout": supervised.dropout,
+            "n_networks": len(supervised.networks),
+            "validation": [[*pair, error] for pair, error in supervised.validation.items()],
+        }
         missing = int((~visible).sum())
         return Result(
             {"yardsticks": {"n_missing_pixels": missing, "m_mse": scores, "missing": self.words}}

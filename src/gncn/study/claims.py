@@ -10,18 +10,25 @@ LATE = "added after test images were measured"
 
 
 def claims_of(study: Study, date: str = "", tested: bool = False) -> list[LockedClaim]:
-    """The claims of a study as a lock holds them; see `LockedClaim`."""
-    return [
-        LockedClaim(
-            claim=one.claim,
-            model=one.model or study.targets_for,
-            column=one.column,
-            against=tuple(sorted(one.against)),
-            date=date,
-            tested=tested,
+    """The claims of a study as a lock holds them; see `LockedClaim`.
+
+    A claim against all models names them: one that is dropped, or comes later, makes it another.
+    """
+    claims = []
+    for one in study.claims:
+        model = one.model or study.targets_for
+        against = one.against or study.models.keys() - {model}
+        claims.append(
+            LockedClaim(
+                claim=one.claim,
+                model=model,
+                column=one.column,
+                against=tuple(sorted(against)),
+                date=date,
+                tested=tested,
+            )
         )
-        for one in study.claims
-    ]
+    return claims
 
 
 def unlocked(

@@ -279,16 +279,14 @@ def judge_completion(
     """As `judge`, for M-MSE: what is not reached and lies below the floor is ``not attainable``.
 
     The floor is a yardstick: the M-MSE of a network trained for this mask alone, on the same
-    images.  It was not tuned, so a better one may be lower.  It is None if there is none, or if a
-    model is below it.
+    images.  A better network may be lower.  It is None if there is none, or if a model is below it.
     """
     why = ""
     # NaN is not below any floor.
     if not (floor is None or paper >= floor):
         why = (
             f"{paper:.2f} lies below the M-MSE of every model here, and below a yardstick's "
-            f"{floor:.2f}. The yardstick is a network trained by backprop for this half alone, "
-            "which was not tuned"
+            f"{floor:.2f}. The yardstick is a network trained by backprop for this half alone"
         )
     return judge(ours, paper, paper_deviation, low_is_good=True, out_of_reach=why)
 
