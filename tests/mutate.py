@@ -604,6 +604,8 @@ MUTANTS = [
     ("study/claims.py", "LATE if told else NOT_LOCKED", "LATE"),
     ("study/claims.py", "one.model or study.targets_for", "one.model"),
     ("study/claims.py", "one.against or study.models.keys() - {model}", "one.against"),
+    ("study/columns.py", 'if ways == ["m_mse_paper"] else', 'if "m_mse_paper" in ways else'),
+    ("study/columns.py", 'if ways == ["m_mse_paper"] else', "if False else"),
     ("study/specs.py", "_leaves(before, ignored) == _leaves(after, ignored)", "True"),
     ("evaluation/yardsticks.py", "if tried[units, share] == min(tried.values()):", "if True:"),
     ("evaluation/yardsticks.py", "for number in range(1, n_networks):", "for number in ():"),

@@ -348,9 +348,10 @@ def test_silent_completion_is_calibrated_in_every_mode():
     subject = Subject(as_measurable(network), data, "validation")
     ways = {
         mode: Completion(completion_ways=mode).measure(subject).numbers["completion"]["ways"]
-        for mode in ("direct", "all")
+        for mode in ("direct", "all", "paper")
     }
     assert {*ways["direct"]} == {"drift", "silent"}
+    assert ways["paper"] == {"drift": ways["all"]["drift"]}
     assert ways["direct"] == {way: ways["all"][way] for way in ways["direct"]}
     raw = subject.model.direct_completers["silent"]
     visible, whole = visible_pixels("right", (3, 4)), data.validation.array
@@ -358,9 +359,10 @@ def test_silent_completion_is_calibrated_in_every_mode():
     assert abs(ways["direct"]["silent"]["m_mse"] - plain) > 0.01
 
 
-def test_a_model_without_direct_ways_is_not_measured_by_them(subject):
-    with pytest.raises(ConfigError, match="without direct ways of completing"):
-        Completion(completion_ways="direct").measure(subject)
+@pytest.mark.parametrize("ways", ["direct", "paper"])
+def test_a_model_without_direct_ways_is_not_measured_by_them(subject, ways):
+    with pytest.raises(ConfigError, match=f"without direct ways of completing .*={ways!r}"):
+        Completion(completion_ways=ways).measure(subject)
 
 
 def test_completion_scores_every_way_and_yardsticks_need_no_model(subject):

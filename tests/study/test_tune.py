@@ -18,7 +18,9 @@ import gncn
 from gncn.base.errors import ConfigError, DataError, GncnError, RunError
 from gncn.cli.app import app
 from gncn.data import DataConfig, Split
-from gncn.measures import Result
+from gncn.measures import Result, Subject, as_measurable
+from gncn.measures.completion import Completion
+from gncn.study import columns as measured_columns
 from gncn.study import journal
 from gncn.study import tune as tuning
 from gncn.study.columns import check_measurable, development_data, measure_columns
@@ -910,3 +912,37 @@ def test_what_is_measured_of_the_data_alone_is_measured_once(monkeypatch):
     )
     with pytest.raises(DataError, match="the column 'log_likelihood' is no number: .*found nan"):
         measure_columns(fit, data, ("log_likelihood",), Measuring(), kept, taken.append)
+
+
+@pytest.mark.parametrize(
+    ("columns", "ways"),
+    [
+        (("m_mse_paper",), {"drift"}),
+        (("m_mse_paper", "m_mse_alone"), {"drift", "silent"}),
+        (("m_mse_alone",), {"drift", "silent"}),
+    ],
+)
+def test_only_ways_of_completing_that_a_column_is_read_from_are_tried(monkeypatch, columns, ways):
+    data = gncn.load_dataset("digits")
+    data = dataclasses.replace(data, validation=data.validation.subset(np.arange(8)))
+    network = gncn.build(gncn.chain((64, 6)), seed=0, n_settle_steps=3, weight_scale=2.0)
+    one = SplitRecord(error=7.0, discrepancy=0.0, layer_discrepancy=(), sparsity=())
+    trained = EpochRecord(
+        trial=0, epoch=1, error_name="bce", seconds=1.0, train=one, validation=one, test=one
+    )
+    fit, tried, whole = Fit((network,), (trained,), "finished", (1,)), [], measured_columns.measured
+
+    def measured(name, measure, subject):
+        tried.append(whole(name, measure, subject))
+        return tried[-1]
+
+    monkeypatch.setattr(measured_columns, "measured", measured)
+    measuring = Measuring(completion_ways="direct")
+    found = measure_columns(fit, data, columns, measuring, {}, lambda _: None)
+    (result,) = tried
+    assert {*result.numbers["completion"]["ways"]} == ways
+    everything = Subject(as_measurable(network), data, "validation")
+    direct = Completion(completion_ways="direct").measure(everything).numbers["completion"]
+    assert direct["ways"]["drift"]["m_mse"] != direct["ways"]["silent"]["m_mse"]
+    for column in {"m_mse_paper"} & {*columns}:
+        assert found[column] == direct["ways"]["drift"]["m_mse"]
