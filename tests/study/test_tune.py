@@ -553,6 +553,30 @@ def test_the_command_does_what_fits_several_at_a_time_and_says_the_best(
     assert said[-1] == f"records: {out}"
 
 
+def test_the_time_left_of_a_model_is_reckoned_from_its_own_trials(monkeypatch, tmp_path):
+    """Trainings on all images of the model before it took an hour."""
+    file, said, clock = tmp_path / "search.toml", [], SimpleNamespace(now=0.0)
+    both = {name: SEARCH["models"]["gncn"] for name in ("gncn", "other")}
+    file.write_text(tomli_w.dumps(SEARCH | {"models": both}), encoding="utf-8")
+
+    def trials(search, model, *_, on_trial, **__):
+        for number in (1, 2):
+            clock.now += 60
+            on_trial(f"{model} on digits, trial {number} of 5: bce 1.0")
+        clock.now += 3600
+        return {"model": model, "data": "digits", "best": None, "trials_spent": 2, "trials": []} | {
+            "searched": {"wanted": {"yardsticks": {}}}
+        }
+
+    monkeypatch.setattr("gncn.study.tune.tune", trials)
+    monkeypatch.setattr("gncn.cli.study.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("gncn.cli.study.say", lambda *lines, **_: said.extend(map(str, lines)))
+    done = CliRunner().invoke(app, ["tune", str(file), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0
+    times = [line.partition("about ")[2] for line in said if "trial " in line]
+    assert times == 2 * ["4 min 00 s left", "3 min 00 s left"]
+
+
 def test_too_many_synapses_cost_a_trial_and_are_not_trained(pretence, tmp_path):
     summary = tuning.tune(search(max_synapses=10), "gncn", "digits", tmp_path)
     assert pretence.configs == []

@@ -225,8 +225,7 @@ def tune(
     folder = out or Path("results") / "tuning" / found.name
     kept = f"{folder} keeps every trial that ended; start it again to go on."
     summaries: list[dict[str, Any]] = []
-    # Counted from here: trials of earlier commands took none of this one's time.
-    began, n_here = time.monotonic(), 0
+    began, n_here = 0.0, 0
 
     def on_trial(line: str) -> None:
         nonlocal n_here
@@ -241,6 +240,8 @@ def tune(
         }
         for model, data in tasks:
             task = (found, model, data, folder)
+            # Counted from here: other trials, of earlier commands too, took none of this time.
+            began, n_here = time.monotonic(), 0
             if jobs > 1:
                 tune_together(*task, jobs=jobs, **heard)
             # Also with several jobs: it writes the summary, and finds nothing left to do.
