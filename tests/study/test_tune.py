@@ -556,7 +556,7 @@ def test_the_command_does_what_fits_several_at_a_time_and_says_the_best(
 def test_the_time_left_of_a_model_is_reckoned_from_its_own_trials(monkeypatch, tmp_path):
     """Trainings on all images of the model before it took an hour."""
     file, said, clock = tmp_path / "search.toml", [], SimpleNamespace(now=0.0)
-    both = {name: SEARCH["models"]["gncn"] for name in ("gncn", "other")}
+    both = dict.fromkeys(("gncn", "other"), SEARCH["models"]["gncn"])
     file.write_text(tomli_w.dumps(SEARCH | {"models": both}), encoding="utf-8")
 
     def trials(search, model, *_, on_trial, **__):
