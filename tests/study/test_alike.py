@@ -4,6 +4,7 @@ import pytest
 
 from gncn.base.errors import ConfigError
 from gncn.study.plan import Study
+from gncn.study.specs import Evaluation
 
 
 def study(**data):
@@ -101,3 +102,40 @@ def test_what_no_model_decides_is_measured_once_where_the_first_is_left_out():
     for measure in ("codes", "yardsticks"):
         taken = [spec.name for spec in runs if measure in spec.evaluation.measures]
         assert taken == ["gncn/digits/0", "gvae/both/0"]
+
+
+MEASURES = ["likelihood", "yardsticks", "completion", "probe"]
+
+
+def measures(made):
+    return {spec.name: spec.evaluation.measures for spec in made.runs()}
+
+
+def test_a_data_set_may_have_fewer_measures():
+    made = study(
+        both={"like": "digits", "measures": ["likelihood", "probe"]},
+        grey={"like": "digits"},
+    ).model_copy(update={"evaluation": Evaluation(measures=MEASURES)})
+    found = measures(made)
+    assert found["gvae/both/0"] == found["gncn/both/0"] == ("likelihood", "probe")
+    for data in ("digits", "grey"):
+        assert found[f"gncn/{data}/0"] == tuple(MEASURES)
+        assert found[f"gvae/{data}/0"] == ("likelihood", "completion", "probe")
+    # What is like a data set has its measures, unless it says otherwise.
+    few = {"settings": {"name": "digits"}, "measures": ["probe"]}
+    copied = study(few=few, both={"like": "few"}, more={"like": "few", "measures": MEASURES})
+    found = measures(copied.model_copy(update={"evaluation": Evaluation(measures=MEASURES)}))
+    assert found["gncn/both/0"] == ("probe",)
+    assert found["gncn/more/0"] == tuple(MEASURES)
+
+
+def test_measures_of_a_data_set_are_some_of_the_studys():
+    with pytest.raises(ConfigError, match=r"data\.both\.measures 'codes'.*Choose one of"):
+        study(both={"like": "digits", "measures": ["probe", "codes"]})
+
+
+def test_trials_are_measured_with_seeds_of_their_own():
+    made = study().model_copy(update={"evaluation": Evaluation(seed=70)})
+    specs = made.runs(only=["gncn/digits"])
+    assert [spec.evaluation.seed for spec in specs] == [70, 71, 72, 73]
+    assert [spec.config.seed for spec in specs] == [0, 1, 2, 3]

@@ -252,10 +252,16 @@ def test_test_images_are_not_measured_while_a_claim_is_not_locked(place):
         measure(place, claims("Best."))
     content = lock(place, claims("Best."))
     (locked,) = content.claims
-    assert locked.words == ("Best.", "gncn", "bce", ("gvae",))
+    assert locked.words == ("Best.", "gncn", "bce", ("gvae",), 0.0)
     assert not locked.tested
     assert measure(place, claims("Best.")).lock.claims == (locked,)
-    for other in (claims("Best.", column="m_mse"), claims("Better."), claims("Best.", "Bad.")):
+    margin = (claims("Best.")[0], claims("Best.")[1].replace("against", "margin = 2.5\nagainst"))
+    for other in (
+        claims("Best.", column="m_mse"),
+        claims("Better."),
+        claims("Best.", "Bad."),
+        margin,
+    ):
         with pytest.raises(RunError, match="the claim .* is not locked"):
             measure(place, other)
 

@@ -53,6 +53,45 @@ def test_a_claim_is_judged_by_welchs_test_over_trials(seed):
         assert found.theirs.mean == pytest.approx(theirs.mean() + shift)
 
 
+@pytest.mark.parametrize(("column", "sign"), [("bce", 1), ("log_likelihood", -1)])
+@pytest.mark.parametrize("worse", [-4.0, -1.0, 1.0, 2.0, 3.0, 6.0])
+def test_a_claim_with_a_margin_allows_to_be_worse_by_that_much(column, sign, worse):
+    """The oracle: Welch's test of numbers that are better by the margin."""
+    ours = np.array([50.0, 50.4, 50.1, 49.8])
+    theirs = ours[::-1] * 0.99 + 0.5 - sign * worse
+    if column == "bce":
+        records = [*of_bce("gncn", ours), *of_bce("rae", theirs)]
+    else:
+        records = [
+            record(model, trial=trial, metrics=metrics(log_p=one))
+            for model, values in (("gncn", ours), ("rae", theirs))
+            for trial, one in enumerate(values)
+        ]
+    claim = {"claim": "a", "column": column, "margin": 2.0}
+    [found] = claims(claim, records=records)
+    moved = ours - sign * 2.0
+    differs = scipy.stats.ttest_ind(moved, theirs, equal_var=False).pvalue < 0.05
+    better = sign * (theirs.mean() - moved.mean()) > 0
+    assert found.verdict == ("level" if not differs else "holds" if better else "fails")
+    assert found.verdict == ("level" if worse == 2 else "holds" if worse < 2 else "fails")
+
+
+def test_a_margin_stands_next_to_its_claim(tmp_path):
+    records = [*of_bce("gncn", (50.0, 50.2)), *of_bce("rae", (49.0, 49.2))]
+    plain, wide = {"claim": "A.", "column": "bce"}, {"claim": "B.", "column": "bce", "margin": 2.5}
+    for given, shown in (((plain,), False), ((plain, wide), True)):
+        found = summarise(study(claims=given, trials=2), records)
+        for path in write_report(found, tmp_path / "page.html", tmp_path / "page.md")[:2]:
+            text = " ".join(path.read_text(encoding="utf-8").split())
+            title = found.study.title_of("gncn")
+            assert (f"B. ({title}; margin 2.50; not locked)" in text) == shown
+            assert f"A. ({title}; not locked)" in text
+            assert ("A claim with a margin holds if" in text) == shown
+    told = as_json(found)
+    assert [one["margin"] for one in told["claims"]] == [0.0, 2.5]
+    assert [one["verdict"] for one in told["data"][0]["claims"]] == ["fails", "holds"]
+
+
 def test_equal_trials_are_told_apart_by_any_difference():
     for theirs, verdict in ((50.0, "level"), (50.1, "holds"), (49.9, "fails")):
         records = [*of_bce("gncn", (50.0, 50.0)), *of_bce("rae", (theirs, theirs))]

@@ -223,34 +223,31 @@ class Subject:
         variance = float(np.mean(np.var(codes, axis=0, dtype=np.float64)))
         # Codes that are all equal have no variance, but a mixture of them still needs one.
         base, unit = shares[0], variance or 1.0
-        regularisation = base * unit
         choose = partial(
             choose_mixture,
             validation=self.codes("validation"),
             covariance=covariance,
             seed=self.seed,
-            regularisation=regularisation,
             on_iteration=on_iteration,
         )
         several = len(n_components) > 1 or len(shares) > 1
         # Codes that a mixture is fitted to can't say how it should be.
         first = self.codes("train") if self.both and several else codes
-        fit, tried = choose(first, n_components=n_components)
+        fit, tried = choose(first, n_components=n_components, regularisation=base * unit)
         by_share = self._by_share(fit.mixture, shares, unit) if len(shares) > 1 else {}
         share = max(by_share, key=by_share.__getitem__, default=base)
-        if first is not codes:
-            fit, _ = choose(codes, n_components=(fit.mixture.n_components,))
-        mixture, density = fit.mixture, fit.log_likelihood
-        if share != base:
-            mixture = widened(mixture, (share - base) * unit)
-            density = float(jnp.mean(mixture.log_prob(jnp.asarray(codes))))
+        if first is not codes or share != base:
+            # A mixture that was widened is no fit: with other widths EM moves its components.
+            one = (fit.mixture.n_components,)
+            fit, _ = choose(codes, n_components=one, regularisation=share * unit)
+        mixture = fit.mixture
         target = jnp.asarray(self.codes(self.split))
         numbers = {
             "n_components": mixture.n_components,
             "covariance": covariance,
             "regularisation": share * unit,
             "status": fit.status,
-            "log_density_of_training_codes": density,
+            "log_density_of_training_codes": fit.log_likelihood,
             f"log_density_of_{self.split}_codes": float(jnp.mean(mixture.log_prob(target))),
             **({"validation_log_density": tried} if tried else {}),
             **({"validation_log_likelihood": by_share} if by_share else {}),
@@ -262,7 +259,8 @@ class Subject:
     ) -> dict[float, float]:
         """Log p(x) of validation images in nats, by the share; `mixture` has the first one.
 
-        Empty if these images have no density.
+        For others it is widened or narrowed, which takes less time than another fit.  Empty if
+        these images have no density.
         """
         found, images = {}, self.data.validation.array
         try:

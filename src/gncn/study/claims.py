@@ -24,6 +24,7 @@ def claims_of(study: Study, date: str = "", tested: bool = False) -> list[Locked
                 model=model,
                 column=one.column,
                 against=tuple(sorted(against)),
+                margin=one.margin,
                 date=date,
                 tested=tested,
             )

@@ -29,9 +29,9 @@ class Judged:
     """A claim on one data set.
 
     Attributes:
-        verdict: ``holds`` or ``fails``; ``level``, if Welch's test over trials can't tell the
-            numbers apart at 5 %, or if ours is the better error rate by no more than images
-            allow; ``not known``, if one has a single trial or isn't finite.
+        verdict: ``holds`` or ``fails``, with the claim's margin; ``level``, if Welch's test over
+            trials can't tell the numbers apart at 5 %, or if ours is the better error rate by no
+            more than images allow; ``not known``, if one has a single trial or isn't finite.
         ours: the number of the model that the claim is about.
         rival: the title of the best of the others; `theirs` is its number.
         n_rivals: how many others have the number.
@@ -79,7 +79,7 @@ def judge_claim(
     images = allowed_by_images(ours.mean, theirs.mean, n_images) if rates else None
     by_key = {row.key: row for row in rows}
     return Judged(
-        verdict=_verdict(ours, theirs, sign, images or 0.0),
+        verdict=_verdict(ours, theirs, sign, images or 0.0, claim.margin),
         ours=ours,
         rival=by_key[best].title,
         theirs=theirs,
@@ -99,12 +99,12 @@ def allowed_by_images(one: float, other: float, n_images: int) -> float:
     return 200 * math.sqrt(square / n_images)
 
 
-def _verdict(ours: Summary, theirs: Summary, sign: int, images: float) -> str:
-    """Whether ours is better, and by more than `images`.
+def _verdict(ours: Summary, theirs: Summary, sign: int, images: float, margin: float = 0.0) -> str:
+    """Whether ours is better, or worse by less than `margin`, and that by more than `images`.
 
     `sign` is 1 where less is better, and -1 elsewhere.
     """
-    better_by = sign * (theirs.mean - ours.mean)
+    better_by = sign * (theirs.mean - ours.mean) + margin
     pair = [(d, one.n_trials) for one in (ours, theirs) if (d := one.deviation) is not None]
     if not math.isfinite(better_by) or len(pair) < 2:
         return "not known"

@@ -42,7 +42,7 @@ _GIT = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false")
 _INSTALLED = {"site-packages", "dist-packages"}
 _CHANGES = {"config": "learning", "evaluation": "measures", "trials": "trials"}
 """The kind of change (`Earlier.changed`) that each part of a row makes, the gravest first."""
-_NAMES = {"model", "data", "trial", *TRIAL_OPTIONS} - {"config.seed"}
+_NAMES = {"model", "data", "trial", *TRIAL_OPTIONS} - {"config.seed", "evaluation.seed"}
 """Options that decide no row's result."""
 
 
@@ -248,7 +248,7 @@ def _rows(study: Study, specs: Iterable[RunSpec]) -> dict[str, dict[str, Any]]:
             name: value
             for name, value in told["evaluation"].items()
             if f"evaluation.{name}" not in TRIAL_OPTIONS
-        }
+        } | {"seed": study.evaluation.seed}
         data = told["config"]["data"]
         config = told["config"] | {
             "seed": study.seed,  # trials count from it
@@ -322,14 +322,15 @@ def _subject(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> Any:
     """The gravest kind of change from a row or a run to a row; None if nothing changes."""
-    config, trial = before["config"], before.get("trial", 0)
-    # The seed of a run is its trial's, and the seed of a row the first trial's.
-    first = {"config": config | {"seed": config.get("seed", 0) - trial}}
+    trial = before.get("trial", 0)
+    # The seeds of a run are its trial's, and the seeds of a row the first trial's.
+    parts = {name: before[name] for name in ("config", "evaluation") if name in before}
+    first = {name: one | {"seed": one.get("seed", 0) - trial} for name, one in parts.items()}
     # Runs don't say how many trials there are.
     whole = {"trials": after["trials"]} | before | first
     differ = changed_options(whole, after, but_for=_NAMES)
-    parts = {_CHANGES.get(name.partition(".")[0]) for name in differ}
-    return next((one for one in _CHANGES.values() if one in parts), None)
+    kinds = {_CHANGES.get(name.partition(".")[0]) for name in differ}
+    return next((one for one in _CHANGES.values() if one in kinds), None)
 
 
 def _claim(claim: LockedClaim) -> str:

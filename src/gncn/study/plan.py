@@ -89,12 +89,14 @@ class StudyData(Description):
             title, targets and the data set's number of trials; what is said here goes before it.
         model_settings: settings of every model on these data, by section.
         without: models that don't learn on these data, nor on data that are like them.
+        measures: those of the study's measures that are taken on these data; by default all.
     """
 
     title: str = ""
     like: str | None = None
     model_settings: dict[str, Any] = Field(default_factory=dict)
     without: tuple[str, ...] = ()
+    measures: tuple[str, ...] | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     trials: Trials | None = None
     targets: Targets | None = None
@@ -127,7 +129,7 @@ class Study(Texts):
 
     Attributes:
         split: images to report on: ``test`` for a final study, ``validation`` to choose.
-        seed: of the first trial; trial k has seed + k.
+        seed: of the first trial; trial k has seed + k, in training and in evaluation.
         targets_for: the model that targets are for, and claims that name none.
         data: data sets, in the report's order, as are `models`.
     """
@@ -171,6 +173,9 @@ class Study(Texts):
                 raise unknown_choice(f"data.{name}.like", entry.like, others)
             if unknown := [key for key in entry.without if key not in self.models]:
                 raise unknown_choice(f"model in data.{name}.without", unknown[0], self.models)
+            taken = self.evaluation.measures
+            if unknown := [one for one in entry.measures or () if one not in taken]:
+                raise unknown_choice(f"measure in data.{name}.measures", unknown[0], taken)
         return self
 
     @model_validator(mode="after")
@@ -260,7 +265,7 @@ class Study(Texts):
             chosen = self.targets_for if self.targets_for in able else next(iter(able), None)
             for (model, trial), config in configs.items():
                 once = set() if (model, trial) == (chosen, 0) else of_width
-                left_out = measured | once | _without_density(config)
+                left_out = measured | once | _without_density(config) | self._not_on(data)
                 evaluation = self.evaluation.of(config.model, trial, left_out)
                 measured |= alone & {*evaluation.measures}
                 specs.append(
@@ -288,6 +293,12 @@ class Study(Texts):
                 "Write MODEL, MODEL/DATA or MODEL/DATA/TRIAL; * stands for any."
             )
         return [s for s in specs if not only or any(fits(s.name, pattern) for pattern in only)]
+
+    def _not_on(self, data: str) -> set[str]:
+        """Measures of the study that are not taken on a data set."""
+        said = [self.data[key].measures for key in self._alike(data)]
+        chosen = next((one for one in reversed(said) if one is not None), self.evaluation.measures)
+        return {*self.evaluation.measures} - {*chosen}
 
     def _config(self, model: str, data: str, trial: int, data_dir: str | Path | None) -> Config:
         alike, seed = self._alike(data), self.seed + trial

@@ -60,13 +60,14 @@ class LockedClaim(Description):
     model: str
     column: str
     against: tuple[str, ...]
+    margin: float = 0.0
     date: str
     tested: bool
 
     @property
-    def words(self) -> tuple[str, str, str, tuple[str, ...]]:
+    def words(self) -> tuple[str, str, str, tuple[str, ...], float]:
         """What is claimed."""
-        return self.claim, self.model, self.column, self.against
+        return self.claim, self.model, self.column, self.against, self.margin
 
 
 class Earlier(Description):

@@ -14,7 +14,13 @@ from gncn.runs.config import Config
 from gncn.runs.toml import overlay
 
 # A trial's own number, seed and measures; all else must agree.
-TRIAL_OPTIONS = ("trial", "config.seed", "evaluation.measures", "evaluation.first_trial_only")
+TRIAL_OPTIONS = (
+    "trial",
+    "config.seed",
+    "evaluation.seed",
+    "evaluation.measures",
+    "evaluation.first_trial_only",
+)
 """In what trials of a model on one data set may differ and still be averaged."""
 
 
@@ -74,11 +80,15 @@ class Evaluation(Measuring):
         return names
 
     def of(self, model: str, trial: int, but_for: Collection[str]) -> "Evaluation":
-        """The measures that apply to a trial of a kind of model, without some of them."""
+        """The measures that apply to a trial of a kind of model, without some of them.
+
+        Trials have seeds of their own, so that their spread is that of draws from priors, too.
+        """
         left_out = {*but_for, *(self.first_trial_only if trial > 0 else ())}
         possible = {*possible_measures(model)} - left_out
         chosen = tuple(name for name in self.measures if name in possible)
-        return self.model_copy(update={"measures": chosen, "first_trial_only": ()})
+        own = {"measures": chosen, "first_trial_only": (), "seed": self.seed + trial}
+        return self.model_copy(update=own)
 
 
 class RunSpec(Description):

@@ -161,7 +161,12 @@ def as_json(findings: Findings) -> dict[str, Any]:
         "planned": study.n_runs,
         # In the order of each data set's `claims`.
         "claims": [
-            {"claim": one.claim, "model": one.model or study.targets_for, "mark": mark or None}
+            {
+                "claim": one.claim,
+                "model": one.model or study.targets_for,
+                "margin": one.margin,
+                "mark": mark or None,
+            }
             for one, mark in zip(study.claims, claimed.marks, strict=True)
         ],
         "claims_gone": [one.claim for one in claimed.gone],

@@ -30,6 +30,7 @@ class Claim(Description):
         model: that it is about; empty for the model of the study's targets.
         column: by which number: a column of the report, or ``first_epoch``.
         against: the others; empty for all models that have the number.
+        margin: by how much the model may be worse than the best of them, in the column's unit.
         reason: why it holds or does not.
     """
 
@@ -37,6 +38,7 @@ class Claim(Description):
     model: str = ""
     column: str
     against: tuple[str, ...] = ()
+    margin: float = Field(default=0.0, ge=0)
     reason: str = ""
 
 
