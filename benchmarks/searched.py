@@ -5,6 +5,8 @@ Run with ``python -m benchmarks.searched``; seconds.  Its tables are made from t
 """
 
 import json
+import math
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from gncn.study.search import load_search
 
 RECORDS = Path("results/search/paper")
 DOCUMENT = Path("docs/settings.md")
+NEAR = 0.05
+"""A share of a range that is near its end."""
 DECIMALS = {"error_percent": 1}
 TITLES = {
     "gncn": "GNCN, ours",
@@ -74,9 +78,9 @@ def markdown(data: str) -> str:
     columns, known = load_search("paper").objective.columns, all_columns()
     titles = [known[column].title for column in columns]
     lines = [f"| trials | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
-    ours, told = rows(data), summaries(data)
+    ours, records = rows(data), summaries(data)
     for model, values in ours.items():
-        summary = told[model]
+        summary = records[model]
         which = f"chosen {_which(summary, summary['best'])}"
         cells = [f"{TITLES[model]}: {summary['trials_spent']}, {which}"]
         cells += [_cell(column, values.get(column, ())) for column in columns]
@@ -85,7 +89,31 @@ def markdown(data: str) -> str:
             cells = [f"{TITLES[model]}: {_which(summary, int(trial))}, all images"]
             cells += [_cell(c, [measured[c]] if c in measured else ()) for c in columns]
             lines.append(f"| {' | '.join(cells)} |")
+    near = [f"{TITLES[model]}: {'; '.join(ends(records[model]))}" for model in ours]
+    near = [one for one in near if not one.endswith(": ")]
+    if near:
+        told = "Chosen near an end of the range that was searched. " + ". ".join(near) + "."
+        lines += ["", *textwrap.wrap(told, 120, break_long_words=False, break_on_hyphens=False)]
     return "\n".join(lines) + "\n"
+
+
+def ends(summary: dict[str, Any]) -> list[str]:
+    """Settings of the chosen trial that lie within a twentieth of their range from an end of it.
+
+    The range is of logarithms where the search drew from these.  Settings that are ends of the
+    range, or outside it, by the recipe's word count, too.
+    """
+    settings = {one["number"]: one["settings"] for one in summary["trials"]}
+    chosen, found = settings[summary["best"]], []
+    for name, space in summary["searched"]["space"].items():
+        if space.get("choices") is not None or name not in chosen:
+            continue
+        low, high, value = space["low"], space["high"], chosen[name]
+        scale = math.log if space["log"] else float
+        share = (scale(value) - scale(low)) / (scale(high) - scale(low))
+        if not NEAR < share < 1 - NEAR:
+            found.append(f"`{name}` {value:.4g} of {low:g} to {high:g}")
+    return found
 
 
 def _which(summary: dict[str, Any], trial: int) -> str:

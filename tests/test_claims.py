@@ -171,6 +171,26 @@ def test_the_page_on_settings_is_what_the_search_recorded(monkeypatch):
     assert search.measuring.settings["n_samples"] == 2000
 
 
+def test_settings_near_an_end_of_their_range_are_named():
+    space = {
+        name: {"low": 1.0, "high": high, "log": log, "choices": None}
+        for name, high, log in (
+            *(("a", 101.0, False), ("b", 101.0, False), ("c", 101.0, False), ("d", 101.0, False)),
+            *(("e", 100.0, True), ("f", 100.0, True), ("g", 100.0, True), ("h", 3.0, False)),
+        )
+    }
+    space["i"] = {"low": None, "high": None, "log": False, "choices": [1, 2]}
+    values = {"a": 5.0, "b": 7.0, "c": 95.0, "d": 97.0, "e": 1.2, "f": 1.4, "g": 70.0, "h": 9.0}
+    trials = [{"number": 3, "settings": values | {"i": 1}}, {"number": 4, "settings": {}}]
+    found = searched.ends({"trials": trials, "best": 3, "searched": {"space": space}})
+    assert found == [
+        "`a` 5 of 1 to 101",
+        "`d` 97 of 1 to 101",
+        "`e` 1.2 of 1 to 100",
+        "`h` 9 of 1 to 3",
+    ]
+
+
 @pytest.mark.parametrize("data", likelihood.DATA)
 def test_the_page_on_likelihoods_is_what_the_records_say(data, monkeypatch):
     monkeypatch.chdir(ROOT)
