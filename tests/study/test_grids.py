@@ -59,22 +59,21 @@ def test_a_grid_has_a_model_for_every_combination():
 @pytest.mark.parametrize(
     ("models", "options", "expected"),
     [
-        ({"gncn": GRID}, {}, 0),
-        ({"gncn": GRID, "rae": {"preset": "rae"}}, {}, 0),
-        ({"gmm": {"preset": "gmm"}, "dsrn": {"preset": "dsrn"}, "gncn": GRID}, {}, 2),
-        ({"gmm": {"preset": "gmm"}, "gncn": GRID}, {"targets_for": "gmm"}, 1),
-        ({"gncn": GRID, "rae": {"preset": "rae"}}, {"targets_for": "rae"}, 6),
-        ({"gmm": {"preset": "gmm"}}, {}, None),
+        ({"gncn": GRID}, {}, [0]),
+        ({"gncn": GRID, "rae": {"preset": "rae"}}, {}, [0, 6]),
+        ({"gmm": {"preset": "gmm"}, "dsrn": {"preset": "dsrn"}, "gncn": GRID}, {}, [2]),
+        ({"gmm": {"preset": "gmm"}, "gncn": GRID}, {"targets_for": "gmm"}, [1]),
+        ({"gncn": GRID, "rae": {"preset": "rae"}}, {"targets_for": "rae"}, [0, 6]),
+        ({"gmm": {"preset": "gmm"}}, {}, []),
     ],
 )
-def test_a_study_without_the_model_of_the_targets_measures_codes_of_the_first(
+def test_a_study_without_the_model_of_the_targets_measures_codes_of_the_first_of_each_width(
     models, options, expected
 ):
     measures = {"measures": ["codes", "sparsity"]}
     found = study(models, trials=2, evaluation=measures, **options)
     measuring = [spec.name for spec in found.runs() if "codes" in spec.evaluation.measures]
-    chosen = [] if expected is None else [f"{[*found.models][expected]}/digits/0"]
-    assert measuring == chosen
+    assert measuring == [f"{[*found.models][at]}/digits/0" for at in expected]
 
 
 def test_points_are_combined_with_the_grid_and_keep_their_names():

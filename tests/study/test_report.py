@@ -100,7 +100,8 @@ def test_cells_are_means_over_trials_beside_the_papers_numbers():
         "not reached",
         "reproduced",
     ]
-    assert section.yardsticks["supervised"]["m_mse"].mean == 19
+    numbers = {one.name: one.numbers for one in section.yardsticks}
+    assert numbers["supervised"]["m_mse"].mean == 19
     assert as_json(found)["data"][0]["models"]["gncn"]["cells"]["bce"]["ours"]["n_trials"] == 2
 
 
@@ -131,7 +132,7 @@ def test_features_of_the_same_width_stand_under_the_models(tmp_path):
     measured["yardsticks"]["m_mse"]["ridge"] = {"m_mse": 21.17}
     records = [record("gncn", metrics=measured)]
     found = summarise(study(), records)
-    yardsticks = found.sections[0].yardsticks
+    yardsticks = {one.name: one.numbers for one in found.sections[0].yardsticks}
     assert yardsticks["rbm"]["error_percent"].mean == 2.17
     assert yardsticks["ridge"]["m_mse"].mean == 21.17
     assert "pixels" not in yardsticks
@@ -144,7 +145,8 @@ def test_features_of_the_same_width_stand_under_the_models(tmp_path):
         encoding="utf-8"
     )
     assert any("centres of k-means |" in line for line in lines)  # nobody said how wide
-    assert as_json(found)["data"][0]["widths"] == {"rbm": (1540,)}
+    plain = {one["name"]: one["width"] for one in as_json(found)["data"][0]["yardsticks"]}
+    assert (plain["rbm"], plain["k_means"], plain["ridge"]) == (1540, None, None)
     assert sum("have one fixed setting each" in line for line in lines) == 1
     assert "21.17" not in line
     [line] = [line for line in lines if "ridge regression from distances to training im" in line]

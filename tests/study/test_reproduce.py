@@ -157,14 +157,18 @@ def test_one_run_on_each_data_set_measures_the_yardsticks():
     assert completing == set(study.models) - {"gmm", "dsrn"}
 
 
-def test_codes_of_the_same_width_are_measured_once_for_the_model_of_the_targets(place):
-    study = load(place)
+@pytest.mark.parametrize(("n_latent", "models"), [(12, ["gncn"]), (5, ["gncn", "gvae"])])
+def test_codes_of_the_same_width_are_measured_once_for_the_model_of_the_targets(
+    n_latent, models, place
+):
+    study = load(place, ("n_latent = 5", f"n_latent = {n_latent}"))
     names = (*study.evaluation.measures, "codes")
     asked = study.model_copy(
         update={"evaluation": study.evaluation.model_copy(update={"measures": names}), "trials": 2}
     )
     measuring = [spec.name for spec in asked.runs() if "codes" in spec.evaluation.measures]
-    assert measuring == [f"{study.targets_for}/{data}/0" for data in study.data]
+    assert measuring == [f"{model}/{data}/0" for data in study.data for model in models]
+    assert models[0] == study.targets_for
     assert not any("codes" in spec.evaluation.measures for spec in study.runs())
 
 

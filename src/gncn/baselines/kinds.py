@@ -180,6 +180,9 @@ class _Backprop(ModelKind[BaselineRun]):
     def n_synapses(self, config: BaselineRun, data: Dataset) -> int:
         return self.blueprint(config, data).n_synapses
 
+    def n_codes(self, config: BaselineRun) -> int | None:
+        return config.backprop.n_latent if self.name in SPECIAL["n_latent"] else None
+
     def describe(self, config: BaselineRun, data: Dataset) -> str:
         refuse_range(self.name, data)
         blueprint = self.blueprint(config, data)
@@ -225,6 +228,9 @@ class _Mixture(ModelKind[BaselineRun]):
 
     def n_synapses(self, config: BaselineRun, data: Dataset) -> None:
         """None."""
+
+    def n_codes(self, config: BaselineRun) -> None:
+        """None: it can only be sampled."""
 
     def describe(self, config: BaselineRun, data: Dataset) -> str:
         refuse_real_valued(self.name, data)

@@ -28,6 +28,8 @@ FEATURE_TITLES = {
     "rbm": "an RBM after five epochs",
 }
 """The features, in words."""
+PIXELS = "pixels"
+"""Those whose number is the images', whatever the width of the codes."""
 
 
 class CodeYardsticks(Measure):
@@ -63,8 +65,8 @@ class CodeYardsticks(Measure):
         def tell(name: str) -> None:
             subject.report(f"features without a model: {FEATURE_TITLES[name]}")
 
-        tell("pixels")
-        yield "pixels", lambda x: np.asarray(x, np.float32)
+        tell(PIXELS)
+        yield PIXELS, lambda x: np.asarray(x, np.float32)
         tell("random")
         yield "random", random_features(train, width, seed=seed)
         tell("local")

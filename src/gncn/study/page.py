@@ -182,8 +182,8 @@ def _numbers(findings: Findings) -> dict[Place, str]:
     found = {}
     # Whole data go before a part of them, and models before yardsticks of the same name.
     for section in sorted(findings.sections, key=lambda section: not section.partial):
-        for name, numbers in section.yardsticks.items():
-            found |= {(section.key, name, key): one.mean for key, one in numbers.items()}
+        for one in (one for one in section.yardsticks if one.meant):
+            found |= {(section.key, one.name, key): n.mean for key, n in one.numbers.items()}
         for row in section.rows:
             means = {key: cell.ours for key, cell in row.cells.items() if cell.ours}
             found |= {(section.key, row.key, key): one.mean for key, one in means.items()}

@@ -3,7 +3,7 @@
 `Basis` and `Recipe` say how a model is made; searches need them, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,11 +13,12 @@ from pydantic import Field, field_validator, model_validator
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, shortened, unknown_choice
 from gncn.measures import MEASURES, refuse_idle_settings
+from gncn.measures.code_yardsticks import FEATURE_TITLES, PIXELS
 from gncn.runs.config import Config, read_settings
 from gncn.runs.toml import overlay
 from gncn.study.grid import Grid, placed, read_plan
 from gncn.study.specs import Evaluation, RunSpec, possible_measures
-from gncn.study.texts import Texts
+from gncn.study.texts import Texts, places
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """A key that can be part of a file's name."""
@@ -238,20 +239,20 @@ class Study(Texts):
         """The runs asked for, all first trials first.
 
         Every run would find the same for measures that depend on the data alone, so one run on
-        each data set takes them.  Where the number of codes counts, too, it is the first trial
-        of the model that targets are for; if that is none of the study or can't be measured so,
-        as in a study of a grid, of the first model that can.
+        each data set takes them.  Where the number of codes counts, too, one run takes them for
+        each such number: the first trial of the first model that has so many.  The model that
+        targets are for goes before the others.
 
         Args:
             only: patterns of ``model``, ``model/data`` or ``model/data/trial``.
             data_dir: folder of the original data files, for all runs.
 
         Raises:
-            ConfigError: a configuration is wrong, or a pattern fits no run.
+            ConfigError: a configuration is wrong, a pattern fits no run, or a text leaves open
+                which of several widths it means.
         """
         measures = {name: MEASURES.get(name) for name in MEASURES.names()}
         alone = {name for name, one in measures.items() if one.of_data_alone}
-        of_width = {name for name, one in measures.items() if one.of_width_alone}
         specs = []
         for data in self.data:
             measured: set[str] = set()
@@ -260,12 +261,16 @@ class Study(Texts):
                 for model in self.models
                 for trial in range(self.n_trials(model, data))
             }
-            kinds = {m: one.model for (m, trial), one in configs.items() if trial == 0}
-            able = [m for m, kind in kinds.items() if of_width <= {*possible_measures(kind)}]
-            chosen = self.targets_for if self.targets_for in able else next(iter(able), None)
+            firsts = {model: one for (model, trial), one in configs.items() if trial == 0}
+            takers = {
+                m: self._by_width(m, firsts) for m, one in measures.items() if one.of_width_alone
+            }
+            not_here = self._not_on(data)
+            if "codes" in {*self.evaluation.measures} - not_here:
+                self.refuse_open_widths(data, takers["codes"])
             for (model, trial), config in configs.items():
-                once = set() if (model, trial) == (chosen, 0) else of_width
-                left_out = measured | once | _without_density(config) | self._not_on(data)
+                once = {m for m, by in takers.items() if trial > 0 or model not in by.values()}
+                left_out = measured | once | _without_density(config) | not_here
                 evaluation = self.evaluation.of(config.model, trial, left_out)
                 measured |= alone & {*evaluation.measures}
                 specs.append(
@@ -299,6 +304,38 @@ class Study(Texts):
         said = [self.data[key].measures for key in self._alike(data)]
         chosen = next((one for one in reversed(said) if one is not None), self.evaluation.measures)
         return {*self.evaluation.measures} - {*chosen}
+
+    def _by_width(self, measure: str, configs: dict[str, Config]) -> dict[int | None, str]:
+        """The models that take a measure of the number of codes alone, by that number."""
+        given = self.evaluation.settings_of([measure]).get("code_width")
+        found: dict[int | None, str] = {}
+        for model in sorted(configs, key=lambda model: model != self.targets_for):
+            config = configs[model]
+            if measure in possible_measures(config.model):
+                found.setdefault(given or config.kind.n_codes(config), model)
+        return found
+
+    def refuse_open_widths(self, data: str, by_width: Mapping[Any, str]) -> None:
+        """Refuse places in texts for features of a data set if their width is open.
+
+        They mean features as wide as the codes of the model that targets are for, or else of the
+        only width.  `by_width` holds the models in whose runs features are measured, by width.
+
+        Raises:
+            ConfigError: naming a place and the widths.
+        """
+        if len(by_width) < 2 or self.targets_for in by_width.values():
+            return
+        widths = shortened(", ".join(map(str, sorted(by_width))), 500)
+        features = FEATURE_TITLES.keys() - {PIXELS, *self.models}
+        for place in (place for text in self.texts for place in places(text)):
+            if place[0] == data and place[1] in features:
+                raise ConfigError(
+                    f"{{{'.'.join(place)}}} in a text leaves open which features it means: the "
+                    f"study has them of widths {widths}, none for targets_for="
+                    f"{self.targets_for!r}. Let targets_for name a model with codes, or set "
+                    "evaluation.code_width."
+                )
 
     def _config(self, model: str, data: str, trial: int, data_dir: str | Path | None) -> Config:
         alike, seed = self._alike(data), self.seed + trial

@@ -13,12 +13,10 @@ import numpy as np
 
 from gncn.base.errors import RunError
 from gncn.data.loaders import GREY_SUFFIX, PART_SUFFIX
-from gncn.measures.code_yardsticks import FEATURE_TITLES
 from gncn.study.claims import mark_claims
 from gncn.study.judged import Judged, judge_claim
 from gncn.study.paired import Pair, paired_differences
 from gncn.study.paper import (
-    COMPLETION_YARDSTICKS,
     DEVIATIONS,
     FIRST_EPOCH_BCE,
     SPARSITY,
@@ -39,6 +37,7 @@ from gncn.study.record import Record, mark, trusted
 from gncn.study.rows import FROM_BOTH, Cell, ModelRow, remark_on, sizes_of
 from gncn.study.specs import TRIAL_OPTIONS, differences
 from gncn.study.targets import TargetRow, target_rows
+from gncn.study.yardsticks import Yardstick, yardsticks_of
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,8 @@ class DataSection:
         key: what the study calls it; `title` is its name in the report, `name` the data set's own.
         partial: whether only a part of the data was available.
         published: whether the paper has numbers of these data.
-        yardsticks: numbers of what needs no model, by the yardstick's name and the column.
-        widths: how many features the yardsticks of codes have, by name; as many as the codes of
-            the model in whose run they were measured.
+        yardsticks: numbers of what needs no model; features are as many as the codes of the model
+            in whose run they were measured.
         all_learned: from which images all models learned, if not from the training part alone.
         paper_sparsity: the GNCN's in the paper.
         targets: the study's targets for the model with the title `targets_for`, and our numbers.
@@ -67,8 +65,7 @@ class DataSection:
     partial: bool
     published: bool
     rows: tuple[ModelRow, ...]
-    yardsticks: dict[str, dict[str, Summary]]
-    widths: dict[str, tuple[int, ...]]
+    yardsticks: tuple[Yardstick, ...]
     all_learned: str
     paper_sparsity: tuple[float, ...] | None
     targets: tuple[TargetRow, ...]
@@ -129,9 +126,9 @@ class DataSection:
         found = (one for pair in self.pairs for one in pair.differences.values())
         return any(one.verdict == "not tight" for one in found)
 
-    def yardsticks_in(self, keys: Sequence[str]) -> dict[str, dict[str, Summary]]:
+    def yardsticks_in(self, keys: Sequence[str]) -> list[Yardstick]:
         """Yardsticks with a number in one of these columns."""
-        return {name: found for name, found in self.yardsticks.items() if found.keys() & {*keys}}
+        return [one for one in self.yardsticks if one.numbers.keys() & {*keys}]
 
     def rows_with(self, keys: Sequence[str]) -> list[ModelRow]:
         """Models with a number in one of these columns."""
@@ -188,7 +185,7 @@ def _section_as_json(section: DataSection) -> dict[str, Any]:
             "learned": row.learned or section.all_learned or None,
         }
     plain |= {"models": models, "paired": plain["pairs"]}
-    kept = ("name", "partial", "yardsticks", "widths", "targets", "models", "paired", "claims")
+    kept = ("name", "partial", "yardsticks", "targets", "models", "paired", "claims")
     return {name: plain[name] for name in kept}
 
 
@@ -201,6 +198,7 @@ def summarise(study: Study, records: Sequence[Record], *, n_superseded: int = 0)
     Raises:
         RunError: runs that belong together saw different images, were measured on
             different splits, or differ in their settings.
+        ConfigError: a text of the study leaves open which features it means.
     """
     # Records of models, data or trials that the study no longer asks for.
     ours = [one for one in records if one.trial < study.n_trials(one.model, one.data)]
@@ -237,7 +235,7 @@ def _refuse_mixed(key: str, records: Sequence[Record]) -> None:
 
 
 def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> DataSection:
-    yardsticks = _yardsticks(records)
+    yardsticks = yardsticks_of(study, key, records)
     by_model: dict[str, list[Record]] = {model: [] for model in study.models}
     for record in sorted(records, key=lambda record: record.trial):
         by_model[record.model].append(record)
@@ -248,7 +246,7 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         # Models in the study's order, and only those with a finished run.
         if same
     }
-    supervised = yardsticks.get("supervised", {}).get("m_mse")
+    supervised = next((y.numbers["m_mse"] for y in yardsticks if y.name == "supervised"), None)
     floor = supervised.mean if supervised else None
     if floor and any(found["m_mse"].mean < floor for found in ours.values() if "m_mse" in found):
         floor = None  # a yardstick that a model is below bounds nothing
@@ -271,7 +269,6 @@ def _section(study: Study, key: str, name: str, records: Sequence[Record]) -> Da
         published=is_published(name),
         rows=tuple(rows),
         yardsticks=yardsticks,
-        widths=_widths(records),
         all_learned=told.pop() if len(told) == 1 else "",
         paper_sparsity=SPARSITY.get(name),
         targets=target_rows(study.data[key].targets, study.targets_for, rows, supervised),
@@ -292,32 +289,6 @@ def _pairs(keys: Iterable[str], rows: Sequence[ModelRow]) -> tuple[Pair, ...]:
             if known and len(both) == 2 and both not in found:
                 found[both] = Pair(ours.title, other.title, n, known, remark_on([ours, other]))
     return tuple(found.values())
-
-
-def _widths(records: Sequence[Record]) -> dict[str, tuple[int, ...]]:
-    """The numbers of features that yardsticks of codes were measured with, by name."""
-    found: dict[str, set[int]] = {}
-    for record in records:
-        for name, one in record.metrics.get("codes", {}).get("probe", {}).items():
-            if "n_features" in one:
-                found.setdefault(name, set()).add(one["n_features"])
-    return {name: tuple(sorted(widths)) for name, widths in found.items()}
-
-
-def _yardsticks(records: Sequence[Record]) -> dict[str, dict[str, Summary]]:
-    """Numbers of what needs no model, by the yardstick's name and the column's key."""
-    metrics = [record.metrics for record in records]
-    completed = [one.get("yardsticks", {}).get("m_mse", {}) for one in metrics]
-    probed = [one.get("codes", {}).get("probe", {}) for one in metrics]
-    found: dict[str, dict[str, Summary]] = {}
-    for key, number, all_of_them, names in (
-        ("m_mse", "m_mse", completed, COMPLETION_YARDSTICKS),
-        ("error_percent", "error_percent", probed, FEATURE_TITLES),
-    ):
-        for name in names:
-            if ours := over_trials(one.get(name, {}).get(number) for one in all_of_them):
-                found.setdefault(name, {})[key] = ours
-    return found
 
 
 def _best_two(key: str, ours: dict[str, dict[str, Summary]]) -> set[str]:

@@ -2,7 +2,8 @@
 
 Texts may have places for numbers, such as ``{mnist.gncn.bce}``: of a data set, a model or
 yardstick, and a column of the report.  The report fills them in, so no number of a text can grow
-old.  What a text says of their order can: say that by a claim.
+old.  Of features of several widths a place means as many as the codes of the model that targets are
+for have.  What a text says of their order can: say that by a claim.
 """
 
 import re
@@ -64,6 +65,12 @@ class Texts(Description):
     claims: tuple[Claim, ...] = Field(default=(), max_length=100)
     notes: tuple[str, ...] = ()
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts that may have places for numbers."""
+        reasons = (claim.reason for claim in self.claims)
+        return (self.about, *self.holds, *self.fails, *self.depends, *self.notes, *reasons)
+
     def check_names(self, model: str, data: Sequence[str], models: Sequence[str]) -> None:
         """Refuse claims and places for numbers that name what the study doesn't have.
 
@@ -84,9 +91,7 @@ class Texts(Description):
             for name in claim.against:
                 _known("rival of a claim", name, rivals)
             _known("column of a claim", claim.column, (FIRST_EPOCH, *columns()))
-        reasons = (claim.reason for claim in self.claims)
-        texts = (self.about, *self.holds, *self.fails, *self.depends, *self.notes, *reasons)
-        for text in texts:
+        for text in self.texts:
             if wrong := re.search(r"\{[^{}]*\}?|\}", _PLACE.sub("", text)):
                 raise ConfigError(
                     "Braces in a text hold a place for a number, {DATA.MODEL.COLUMN}; received "

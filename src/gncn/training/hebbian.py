@@ -246,6 +246,10 @@ class _Networks(ModelKind[Run]):
     def n_synapses(self, config: Run, data: Dataset) -> int:
         return config.network.circuit(data.n_pixels).n_synapses
 
+    def n_codes(self, config: Run) -> int:
+        """The neurons of the top layer."""
+        return config.network.sizes[-1]
+
     def describe(self, config: Run, data: Dataset) -> str:
         circuit = config.network.circuit(data.n_pixels)
         _refuse_range(circuit, data)

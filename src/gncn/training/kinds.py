@@ -70,6 +70,10 @@ class ModelKind(abc.ABC, Generic[C]):
         """How many numbers a model learns; None for one without synapses."""
 
     @abc.abstractmethod
+    def n_codes(self, config: C) -> int | None:
+        """How many numbers an image's code has; None for a model without codes."""
+
+    @abc.abstractmethod
     def describe(self, config: C, data: Dataset) -> str:
         """The model's layers and synapses in a few words."""
 
