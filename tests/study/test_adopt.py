@@ -4,13 +4,16 @@ import json
 import re
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
-from scripts.adopt import adopted, best_of, main, sources
+from scripts.adopt import _rounded, adopted, best_of, main, sources
 
 from gncn.base.errors import ConfigError
 from gncn.runs.config import load_config
-from gncn.study.plan import Study
+from gncn.study.plan import Study, load_study
+
+ROOT = Path(__file__).parents[2]
 
 STUDY = """# A study.
 name = "mine"
@@ -175,3 +178,11 @@ def test_searches_of_other_data_spaces_and_code_may_differ(tmp_path):
     chosen(tmp_path, data="mnist", trials_allowed=60, searched=SEARCHED | {"data": "b"})
     states = {"0123456789ab", "ba9876543210"}
     assert sources(tmp_path) == {"digits": states, "mnist": {"0123456789ab"}}
+
+
+def test_the_study_of_precisions_begins_with_what_the_search_chose():
+    (spec,) = load_study("precision").runs(only=["chosen/caltech-16/0"])
+    best = load_config(file=ROOT / "results/search/paper/caltech-16-gncn-paper-best.toml")
+    for section in ("network", "settling", "training"):
+        ours, theirs = (getattr(one, section).resolved() for one in (spec.config, best))
+        assert _rounded(ours) == _rounded(theirs), section
