@@ -129,7 +129,7 @@ def test_the_page_says_how_the_supervised_yardstick_was_chosen(tmp_path, setting
 def test_features_of_the_same_width_stand_under_the_models(tmp_path):
     probe = {"k_means": {"error_percent": 2.84}, "rbm": {"error_percent": 2.17, "n_features": 1540}}
     measured = metrics(error=2.2, m_mse=20.7) | {"codes": {"width": 9, "probe": probe}}
-    measured["yardsticks"]["m_mse"]["ridge"] = {"m_mse": 21.17}
+    measured["yardsticks"]["m_mse"]["ridge"] = {"m_mse": 21.17, "n_prototypes": 1200}
     records = [record("gncn", metrics=measured)]
     found = summarise(study(), records)
     yardsticks = {one.name: one.numbers for one in found.sections[0].yardsticks}
@@ -146,10 +146,14 @@ def test_features_of_the_same_width_stand_under_the_models(tmp_path):
     )
     assert any("centres of k-means |" in line for line in lines)  # nobody said how wide
     plain = {one["name"]: one["width"] for one in as_json(found)["data"][0]["yardsticks"]}
-    assert (plain["rbm"], plain["k_means"], plain["ridge"]) == (1540, None, None)
+    assert (plain["rbm"], plain["k_means"], plain["ridge"]) == (1540, None, 1200)
     assert sum("have one fixed setting each" in line for line in lines) == 1
     assert "21.17" not in line
-    [line] = [line for line in lines if "ridge regression from distances to training im" in line]
+    [line] = [
+        line
+        for line in lines
+        if "ridge regression from distances to training images, 1,200 wide" in line
+    ]
     assert "21.17" in line
     assert "21.17" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "2.84" in "".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)

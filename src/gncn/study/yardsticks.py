@@ -35,8 +35,10 @@ def yardsticks_of(study: Study, data: str, records: Sequence[Record]) -> tuple[Y
     completed = [record.metrics.get("yardsticks", {}).get("m_mse", {}) for record in records]
     found = []
     for name in COMPLETION_YARDSTICKS:
-        if ours := over_trials(one.get(name, {}).get("m_mse") for one in completed):
-            found.append(Yardstick(name, None, True, {"m_mse": ours}))
+        measured = [one[name] for one in completed if name in one]
+        if ours := over_trials(one.get("m_mse") for one in measured):
+            width = measured[0].get("n_prototypes")
+            found.append(Yardstick(name, width, True, {"m_mse": ours}))
     errors: dict[tuple[str, int | None], list[Any]] = {}
     by_width: dict[int, str] = {}
     # The targets' model goes first, so that a width is its own wherever it has it.
@@ -47,8 +49,8 @@ def yardsticks_of(study: Study, data: str, records: Sequence[Record]) -> tuple[Y
             if width is not None and name != PIXELS:
                 by_width.setdefault(width, record.model)
     # Its width may still be to come.
-    measured = {record.model for record in records if record.trial == 0}
-    waits = study.n_trials(study.targets_for, data) > 0 and study.targets_for not in measured
+    begun = {record.model for record in records if record.trial == 0}
+    waits = study.n_trials(study.targets_for, data) > 0 and study.targets_for not in begun
     if not waits:
         study.refuse_open_widths(data, by_width)
     meant = {width for width, model in by_width.items() if model == study.targets_for}
