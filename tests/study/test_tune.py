@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import gncn
 from gncn.base.errors import ConfigError, DataError, GncnError, RunError
 from gncn.cli.app import app
+from gncn.cli.study import _best, _in_words
 from gncn.data import DataConfig, Split
 from gncn.measures import Result, Subject, as_measurable
 from gncn.measures.completion import Completion
@@ -546,11 +547,23 @@ def test_the_command_does_what_fits_several_at_a_time_and_says_the_best(
     (summary,) = json.loads(done.stdout)
     assert summary == json.loads((out / "digits-gncn.json").read_text(encoding="utf-8"))
     best = summary["trials"][summary["best"]]["objective"]
-    assert said[-1] == f"gncn on digits: 2 trials, the best falls short by {best:.2f}"
+    how = f"{abs(best):.2f} tenths of the yardsticks {'short' if best > 0 else 'ahead'}"
+    assert said[-1] == f"gncn on digits: 2 trials, the best is {how}"
     del said[:]
     assert CliRunner().invoke(app, command).exit_code == 0
     assert len(helped) == 1  # one at a time needs no other process
     assert said[-1] == f"records: {out}"
+
+
+def test_the_best_is_told_as_it_learned_from_all_images():
+    trials = [{"number": n, "objective": n - 1.5, "values": {"bce": n}} for n in range(3)]
+    told = {"trials": trials, "best": 2, "finals": {}}
+    assert _in_words(_best(told)) == "the best is 0.50 tenths of the yardsticks short"
+    finals = {"0": {"objective": 9.0}, "2": {"objective": -0.25, "values": {"bce": 0.5}}}
+    whole = _best(told | {"finals": finals})
+    assert whole["values"] == {"bce": 0.5}
+    assert _in_words(whole) == "the best is 0.25 tenths of the yardsticks ahead"
+    assert _in_words(_best(told | {"best": None})) == "none ended"
 
 
 def test_the_time_left_of_a_model_is_reckoned_from_its_own_trials(monkeypatch, tmp_path):
@@ -564,8 +577,11 @@ def test_the_time_left_of_a_model_is_reckoned_from_its_own_trials(monkeypatch, t
             clock.now += 60
             on_trial(f"{model} on digits, trial {number} of 5: bce 1.0")
         clock.now += 3600
-        return {"model": model, "data": "digits", "best": None, "trials_spent": 2, "trials": []} | {
-            "searched": {"wanted": {"yardsticks": {}}}
+        empty = {"best": None, "trials_spent": 2, "trials": [], "finals": {}}
+        return empty | {
+            "model": model,
+            "data": "digits",
+            "searched": {"wanted": {"yardsticks": {}}},
         }
 
     monkeypatch.setattr("gncn.study.tune.tune", trials)

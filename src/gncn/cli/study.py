@@ -247,9 +247,7 @@ def tune(
             # Also with several jobs: it writes the summary, and finds nothing left to do.
             summary = search_on(*task, wait=wait, **heard)
             summaries.append(summary)
-            best, n_trials = _best(summary), summary["trials_spent"]
-            short = f"the best falls short by {best['objective']:.2f}" if best else "none ended"
-            say(f"{model} on {data}: {n_trials} trials, {short}")
+            say(f"{model} on {data}: {summary['trials_spent']} trials, {_in_words(_best(summary))}")
     if as_json:
         print_json(summaries)
         return
@@ -267,5 +265,13 @@ def tune(
 
 
 def _best(summary: dict[str, Any]) -> dict[str, Any]:
-    """The best trial of a search; empty if none ended."""
-    return next((one for one in summary["trials"] if one["number"] == summary["best"]), {})
+    """The best trial of a search, as it learned from all images if it did; empty if none ended."""
+    best = next((one for one in summary["trials"] if one["number"] == summary["best"]), {})
+    return best | summary["finals"].get(str(summary["best"]), {})
+
+
+def _in_words(best: dict[str, Any]) -> str:
+    if not best:
+        return "none ended"
+    side = "short" if best["objective"] > 0 else "ahead"
+    return f"the best is {abs(best['objective']):.2f} tenths of the yardsticks {side}"
