@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.document import put
+from gncn.study.finals import Final
 from gncn.study.paper import all_columns
 from gncn.study.rows import number
 from gncn.study.search import load_search
@@ -85,8 +86,10 @@ def markdown(data: str) -> str:
         cells = [f"{TITLES[model]}: {summary['trials_spent']}, {which}"]
         cells += [_cell(column, values.get(column, ())) for column in columns]
         lines.append(f"| {' | '.join(cells)} |")
-        for trial, measured in finals(data).get(model, {}).items():
-            cells = [f"{TITLES[model]}: {_which(summary, int(trial))}, all images"]
+        for key, measured in finals(data).get(model, {}).items():
+            final = Final.of(key)
+            how = "" if final.n_epochs is None else f" for {final.n_epochs} epochs"
+            cells = [f"{TITLES[model]}: {_which(summary, final.number)}, all images{how}"]
             cells += [_cell(c, [measured[c]] if c in measured else ()) for c in columns]
             lines.append(f"| {' | '.join(cells)} |")
     near = [f"{TITLES[model]}: {'; '.join(ends(records[model]))}" for model in ours]

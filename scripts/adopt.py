@@ -24,7 +24,7 @@ from gncn.study.plan import Study
 
 DIGITS = 4
 """Significant digits of a setting: more than a search of 30 trials can tell apart."""
-ALIKE = ("trials", "seed", "budget", "objective", "yardsticks of the objective", "images")
+ALIKE = ("trials", "seed", "budget", "objective", "yardsticks of the objective", "images", "finals")
 """What all models of a data set must be searched with."""
 _SECTIONS = ("network", "settling", "training", "backprop", "mixture")
 _LINES = r"(?:[^\[\n#].*\n)*"
@@ -97,7 +97,10 @@ def _rules(summary: Mapping[str, Any]) -> list[Any]:
     parts = ("seed", "budget", "objective", "wanted", "data")
     # A search that goes on has spent fewer, and one that was extended may have spent more.
     trials = max(summary["trials_allowed"], summary["trials_spent"])
-    return [trials, *(searched[part] for part in parts)]
+    # Without a part to learn from there are no finals.
+    part = searched["budget"]["train_images"]
+    finals = None if part is None else summary.get("final_rules")
+    return [trials, *(searched[part] for part in parts), finals]
 
 
 def best_of(folder: Path) -> Best:

@@ -61,6 +61,7 @@ def chosen(folder, data="digits", changes=CHANGES, preset="digits", **trials):
     model = config.model
     (folder / f"{data}-{model}-best.toml").write_text(config.to_toml(), encoding="utf-8")
     summary = {"model": model, "trials_spent": 30, "trials_allowed": 30, "finals_left": 0}
+    summary |= {"final_rules": {"finalists": 1}}
     summary |= {"source": "0123456789ab", "searched": SEARCHED} | trials
     (folder / f"{data}-{model}.json").write_text(json.dumps(summary), encoding="utf-8")
     return config
@@ -151,6 +152,7 @@ def test_the_script_says_what_it_adopted_and_what_the_study_lacks(tmp_path, monk
             "differ in objective",
         ),
         ({"searched": SEARCHED | {"wanted": {"yardsticks": {"bce": 1.0}}}}, "differ in yardsticks"),
+        ({"final_rules": {"finalists": 2}}, "differ in finals"),
         ({"searched": SEARCHED | {"data": "another"}}, "in images: .a fingerprint. and .another."),
     ],
 )

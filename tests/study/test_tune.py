@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
+import optuna
 import pytest
 import tomli_w
 from handmade import metrics
@@ -25,7 +26,8 @@ from gncn.study import columns as measured_columns
 from gncn.study import journal
 from gncn.study import tune as tuning
 from gncn.study.columns import check_measurable, development_data, measure_columns
-from gncn.study.search import Range, Search, SearchData, combined, load_search, value_at
+from gncn.study.finals import Final, all_finals, best_final
+from gncn.study.search import Budget, Range, Search, SearchData, combined, load_search, value_at
 from gncn.study.specs import Measuring
 from gncn.training.callbacks import Start
 from gncn.training.fit import Fit, FitDivergenceError
@@ -557,10 +559,10 @@ def test_the_command_does_what_fits_several_at_a_time_and_says_the_best(
 
 def test_the_best_is_told_as_it_learned_from_all_images():
     trials = [{"number": n, "objective": n - 1.5, "values": {"bce": n}} for n in range(3)]
-    told = {"trials": trials, "best": 2, "finals": {}}
+    told = {"trials": trials, "best": 2, "best_final": None, "finals": {}}
     assert _in_words(_best(told)) == "the best is 0.50 tenths of the yardsticks short"
-    finals = {"0": {"objective": 9.0}, "2": {"objective": -0.25, "values": {"bce": 0.5}}}
-    whole = _best(told | {"finals": finals})
+    finals = {"2": {"objective": 9.0}, "2-7": {"objective": -0.25, "values": {"bce": 0.5}}}
+    whole = _best(told | {"finals": finals, "best_final": "2-7"})
     assert whole["values"] == {"bce": 0.5}
     assert _in_words(whole) == "the best is 0.25 tenths of the yardsticks ahead"
     assert _in_words(_best(told | {"best": None})) == "none ended"
@@ -577,7 +579,7 @@ def test_the_time_left_of_a_model_is_reckoned_from_its_own_trials(monkeypatch, t
             clock.now += 60
             on_trial(f"{model} on digits, trial {number} of 5: bce 1.0")
         clock.now += 3600
-        empty = {"best": None, "trials_spent": 2, "trials": [], "finals": {}}
+        empty = {"best": None, "best_final": None, "trials_spent": 2, "trials": [], "finals": {}}
         return empty | {
             "model": model,
             "data": "digits",
@@ -986,3 +988,71 @@ def test_only_ways_of_completing_that_a_column_is_read_from_are_tried(monkeypatc
     assert direct["ways"]["drift"]["m_mse"] != direct["ways"]["silent"]["m_mse"]
     for column in {"m_mse_paper"} & {*columns}:
         assert found[column] == direct["ways"]["drift"]["m_mse"]
+
+
+def trial(number, **params):
+    spaces = dict.fromkeys(params, optuna.distributions.IntDistribution(0, 9))
+    one = optuna.trial.create_trial(value=0.0, params=params, distributions=spaces)
+    one.number = number
+    return one
+
+
+def test_finals_learn_for_shares_of_their_epochs_too():
+    ranked = [trial(3, a=1), trial(1, a=2), trial(0, a=0), trial(2, a=0)]
+    epochs = {3: 20, 1: 2, 0: 7, 2: 7}
+    budget = Budget(finalists=2, final_epochs=(0.3, 0.1, 0.01))
+
+    def due(budget, n_epochs=lambda one: epochs[one.number]):
+        return [one.key for one in all_finals(ranked, {"a": 0}, budget, n_epochs)]
+
+    # The recipe's first, then the best; as few epochs once, and none that are the trial's own.
+    assert due(budget) == ["0", "0-2", "0-1", "3", "3-6", "3-2", "3-1", "1", "1-1"]
+    assert due(Budget()) == ["0", "3"]
+    assert due(budget, lambda _: None) == ["0", "3", "1"]
+    for key in due(budget):
+        assert Final.of(key).key == key
+    assert Final.of("3-6").settings == {"training.n_epochs": 6}
+    assert Final.of("3").settings == {}
+
+
+def test_the_best_final_has_the_lowest_shortfall_whatever_its_length():
+    def outcomes(**shortfalls):
+        return {key.strip("_").replace("_", "-"): {"objective": v} for key, v in shortfalls.items()}
+
+    assert best_final({}) is None
+    assert best_final(outcomes(_3=None)) is None
+    assert best_final(outcomes(_3=0.5, _3_6=-1.0, _0=0.1)) == Final(3, 6)
+    assert best_final(outcomes(_3=0.5, _3_6=None, _0=0.1)) == Final(0)
+    assert best_final(outcomes(_3=0.1, _0=0.1, _0_4=0.1, _0_2=0.1)) == Final(0)
+    assert best_final(outcomes(_10_4=0.1, _9_2=0.1, _9_3=0.1)) == Final(9, 3)
+
+
+def test_what_is_best_on_all_images_may_have_fewer_epochs(monkeypatch, tmp_path):
+    small = search(trials=2, train_images=300, final_epochs=(0.5, 0.2))
+    learned = []
+
+    def trained(config, data, **options):
+        learned.append((len(data.train), config.training.n_epochs))
+        return SimpleNamespace()
+
+    def measured(fit, data, columns, *options):
+        n_images, n_epochs = learned[-1]
+        # With all images many epochs are the worse.
+        return dict.fromkeys(columns, 0.1 + n_epochs / 100 * (n_images > 300) * (n_epochs > 2))
+
+    monkeypatch.setattr(tuning, "train", trained)
+    monkeypatch.setattr(tuning, "measure_columns", measured)
+    lines: list[str] = []
+    summary = tuning.tune(small, "gncn", "digits", tmp_path, on_trial=lines.append)
+    # The preset has four epochs; both trials rank alike, so the first is recipe and finalist.
+    assert [n for _, n in learned] == [4, 4, 4, 2, 1]
+    assert [*summary["finals"]] == ["0", "0-2", "0-1"]
+    assert (summary["best"], summary["best_final"]) == (0, "0-2")
+    assert summary["final_rules"] == {"finalists": 1, "final_epochs": [0.5, 0.2]}
+    assert gncn.load_config(file=tmp_path / "digits-gncn-best.toml").training.n_epochs == 2
+    assert sum("trial 0 with all images for 2 epochs: " in line for line in lines) == 1
+    # More of them may be wanted later; what has ended stays.
+    more = search(trials=2, train_images=300, final_epochs=(0.75,))
+    again = tuning.tune(more, "gncn", "digits", tmp_path)
+    assert [*again["finals"]] == ["0", "0-2", "0-1", "0-3"]
+    assert [n for _, n in learned[5:]] == [3]

@@ -267,7 +267,7 @@ def tune(
 def _best(summary: dict[str, Any]) -> dict[str, Any]:
     """The best trial of a search, as it learned from all images if it did; empty if none ended."""
     best = next((one for one in summary["trials"] if one["number"] == summary["best"]), {})
-    return best | summary["finals"].get(str(summary["best"]), {})
+    return best | summary["finals"].get(summary["best_final"], {})
 
 
 def _in_words(best: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ class _Attributes(BaseModel):
 
     model_config = ConfigDict(strict=True)
     search: dict[str, Any] | None = None
-    finals: dict[Annotated[str, Field(pattern="^[0-9]{1,9}$")], _Outcome] = {}
+    finals: dict[Annotated[str, Field(pattern="^[0-9]{1,9}(-[1-9][0-9]{0,8})?$")], _Outcome] = {}
 
 
 class _Lock(JournalFileOpenLock):
@@ -140,5 +140,9 @@ def _check(study: optuna.Study) -> None:
             _Outcome(**trial.user_attrs)
         # Optuna keeps settings that are to be tried next there.
         dict(trial.system_attrs.get("fixed_params", {}))
-    if unknown := [number for number in about.finals if int(number) >= len(trials)]:
+    if unknown := [n for n in map(_trial_of, about.finals) if n >= len(trials)]:
         raise ValueError(f"it has no trial {unknown[0]}, and a final of it")
+
+
+def _trial_of(final: str) -> int:
+    return int(final.partition("-")[0])

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from optuna.distributions import (
     BaseDistribution,
@@ -44,6 +44,8 @@ class Budget(Description):
         train_images: learn from the first so many training images only; None: from all.
         finalists: of the best trials, if there are more images than that.  In the end they learn
             from all images, as does the recipe that the search began with.  The best of these wins.
+        final_epochs: shares of their epochs for which these learn from all images, too: with more
+            images an epoch has more updates.
         max_synapses: settings with more are refused, at the cost of a trial.
     """
 
@@ -51,6 +53,7 @@ class Budget(Description):
     random_trials: int = Field(default=8, ge=1)
     train_images: int | None = Field(default=None, ge=1)
     finalists: int = Field(default=1, ge=1)
+    final_epochs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     max_synapses: int = Field(default=1_400_000, ge=1)
 
 

@@ -7,7 +7,8 @@ median of its predecessors after a tenth of its training.
 A trial is locked while it is at work, so that several processes and hosts can share a search.
 
 Trials may learn from a part of the training images, and what suits few images may not suit many.
-In the end the best of them learn from all, and so does the recipe that the search began with.
+In the end the best of them learn from all, and so does the recipe that the search began with; see
+`gncn.study.finals`.
 """
 
 import json
@@ -24,13 +25,7 @@ import jax
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from gncn.base.errors import (
-    ConfigError,
-    DataError,
-    DivergenceError,
-    InUseError,
-    RunError,
-)
+from gncn.base.errors import ConfigError, DataError, DivergenceError, InUseError, RunError
 from gncn.base.files import read_json, source_digest, write_atomic
 from gncn.base.interrupts import interrupts_held, pause
 from gncn.base.locks import alone
@@ -38,6 +33,7 @@ from gncn.base.progress import Report
 from gncn.data import Dataset
 from gncn.runs.train import train
 from gncn.study.columns import check_measurable, development_data, measure_columns, measures_of
+from gncn.study.finals import Final, all_finals, best_final
 from gncn.study.journal import FINALS, SECONDS, locks_of, read_journal
 from gncn.study.record import make_running
 from gncn.study.run import Watch
@@ -52,6 +48,8 @@ from gncn.study.search import (
 from gncn.training.history import EpochRecord
 
 _TENTHS = 10
+_FINAL_RULES = {"finalists", "final_epochs"}
+"""Parts of the budget that no trial depends on."""
 
 
 def tune(
@@ -170,7 +168,7 @@ class _Task:
         return {
             "model": entry.model_dump(mode="json", exclude={"space", "space_on"}),
             "space": {name: bounds.resolved() for name, bounds in self.space.items()},
-            "budget": self.budget.model_dump(mode="json", exclude={"trials", "finalists"}),
+            "budget": self.budget.model_dump(mode="json", exclude={"trials", *_FINAL_RULES}),
             "measuring": self._measuring(self.search.measuring),
             "seed": self.search.seed,
             "objective": self.search.objective.model_dump(mode="json"),
@@ -284,7 +282,7 @@ class _Task:
         alike = "training.n_epochs" not in {*self.space, *inner}
         columns = self.columns if alike else ()
         watch = _Pruning(trial, columns, self.wanted, self.report)
-        about = self._outcome(trial, self.images, watch)
+        about = self._outcome(self._settings(trial), self.images, watch)
         value = about.pop("objective")
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
         # Attributes first: a trial without them counts as killed.
@@ -294,23 +292,23 @@ class _Task:
             self.study.tell(trial, value, state=state)
         return self._line(f"trial {len(self.spent())} of {self.budget.trials}", about)
 
-    def _outcome(self, trial: Trial | FrozenTrial, images: Dataset, watch: Watch) -> dict[str, Any]:
-        """The outcome of a trial: the objective or why there is none, and all else found."""
+    def _outcome(self, settings: dict[str, Any], images: Dataset, watch: Watch) -> dict[str, Any]:
+        """The outcome of settings: the objective or why there is none, and all else found."""
         began = time.perf_counter()
         found: dict[str, Any] = {"objective": None}
         try:
-            found = self._learn(trial, images, watch)
+            found = self._learn(settings, images, watch)
         except optuna.TrialPruned:
             found["why"] = "pruned: worse than the median at this stage"
         except _UnfitError as error:
             found["why"] = str(error)
         return found | {SECONDS: time.perf_counter() - began}
 
-    def _learn(self, trial: Trial | FrozenTrial, images: Dataset, watch: Watch) -> dict[str, Any]:
+    def _learn(self, settings: dict[str, Any], images: Dataset, watch: Watch) -> dict[str, Any]:
         """Train; returns the objective, and the values and shortfalls of the columns that count."""
         columns, measuring = self.columns, self.search.measuring
         try:
-            config = self.config(self._settings(trial))
+            config = self.config(settings)
             n_synapses, most = config.n_synapses(images), self.budget.max_synapses
             # Too many synapses count as a bad setting, not as an error of the search.
             if n_synapses is not None and n_synapses > most:
@@ -333,7 +331,7 @@ class _Task:
 
     @property
     def finals(self) -> dict[str, dict[str, Any]]:
-        """The outcomes of the trials that learned from all images, by number."""
+        """The outcomes of the trainings on all images, by `Final.key`."""
         return self.study.user_attrs.get(FINALS, {})
 
     def _ranked(self) -> list[FrozenTrial]:
@@ -341,42 +339,43 @@ class _Task:
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return sorted(done, key=lambda trial: trial.values[0])
 
-    def _finals_left(self) -> list[int]:
-        """The trials that have yet to learn from all images, once all others have ended."""
+    def _finals_left(self) -> list[Final]:
+        """What has yet to learn from all images, once all trials have ended."""
         # Finals are for settings that learned from a part only, and come when all trials have
         # ended.
         return [] if self._running() else self._finals_due()
 
-    def _finals_due(self) -> list[int]:
-        """The same, whether or not all others have ended."""
+    def _finals_due(self) -> list[Final]:
+        """The same, whether or not all trials have ended."""
         few = self.budget.train_images
         if few is None or few >= len(self.all_images.train):
             return []
-        ranked, recipe = self._ranked(), self.study.trials[0].params
-        # The recipe's own trials, by their settings: the first may have been killed and tried
-        # again.
-        begun = sorted(trial.number for trial in ranked if trial.params == recipe)
-        best = [trial.number for trial in ranked[: self.budget.finalists]]
-        # The recipe first; each trial once.
-        return [n for n in dict.fromkeys((*begun[:1], *best)) if str(n) not in self.finals]
+        recipe = self.study.trials[0].params
+        due = all_finals(self._ranked(), recipe, self.budget, self._n_epochs)
+        return [one for one in due if one.key not in self.finals]
+
+    def _n_epochs(self, trial: FrozenTrial) -> int | None:
+        config = self.config(self._settings(trial))
+        return config.training.n_epochs if "training" in config.kind.sections else None
 
     def final(self) -> str | None:
         """Let a trial's settings learn from all images; returns a line that tells of it.
 
-        None if no trial is left, apart from trials that other processes are at.
+        None if none is left, apart from trials that other processes are at.
         """
-        for number in self._finals_left():
-            with suppress(InUseError), self._claim(f"final-{number}"):
-                if str(number) not in self.finals:  # as another process may have done it meanwhile
-                    return self._learn_from_all(number)
+        for one in self._finals_left():
+            with suppress(InUseError), self._claim(f"final-{one.key}"):
+                if one.key not in self.finals:  # as another process may have done it meanwhile
+                    return self._learn_from_all(one)
         return None
 
-    def _learn_from_all(self, number: int) -> str:
-        trial, watch = self.study.trials[number], Watch(self.report, f"final of trial {number}, ")
-        result = self._outcome(trial, self.all_images, watch)
+    def _learn_from_all(self, one: Final) -> str:
+        watch = Watch(self.report, f"final of trial {one.number}, ")
+        result = self._outcome(self._settings_of(one), self.all_images, watch)
         with self.looking(), interrupts_held():
-            self.study.set_user_attr(FINALS, self.finals | {str(number): result})
-        return self._line(f"trial {number} with all images", result)
+            self.study.set_user_attr(FINALS, self.finals | {one.key: result})
+        how = "" if one.n_epochs is None else f" for {one.n_epochs} epochs"
+        return self._line(f"trial {one.number} with all images{how}", result)
 
     def n_elsewhere(self) -> int:
         """Trials and finals that other processes are at, when `one` and `final` find none."""
@@ -392,13 +391,13 @@ class _Task:
     def _settings(self, trial: Trial | FrozenTrial) -> dict[str, Any]:
         return {name: self.space[name].value(drawn) for name, drawn in trial.params.items()}
 
-    def _best(self) -> FrozenTrial | None:
-        """The best trial that learned from all images; if none has yet, the best trial."""
-        finals = self.finals.items()
-        if ended := [(f["objective"], int(n)) for n, f in finals if f["objective"] is not None]:
-            # Ties go to the earlier trial.
-            return self.study.trials[min(ended)[1]]
-        return next(iter(self._ranked()), None)
+    def _settings_of(self, final: Final) -> dict[str, Any]:
+        return self._settings(self.study.trials[final.number]) | final.settings
+
+    def _best(self) -> Final | None:
+        """The best training on all images; if there is none yet, that of the best trial."""
+        ranked = [Final(trial.number) for trial in self._ranked()]
+        return best_final(self.finals) or next(iter(ranked), None)
 
     def write(self) -> dict[str, Any]:
         """Write the summary, and the best trial's configuration."""
@@ -420,6 +419,8 @@ class _Task:
             "versions": {name: metadata.version(name) for name in ("gncn", "jax", "optuna")},
             "source": source_digest(),
             "best": best.number if best else None,
+            "best_final": best.key if best and best.key in self.finals else None,
+            "final_rules": self.budget.model_dump(mode="json", include=_FINAL_RULES),
             # Trials that wait in line have not been tried.
             "trials": [self._plain(trial) for trial in trials if trial.state != TrialState.WAITING],
             FINALS: self.finals,
@@ -427,7 +428,7 @@ class _Task:
         }
         write_atomic(self._file(".json"), json.dumps(summary, indent=1) + "\n")
         if best is not None:
-            config = self.config(self._settings(best))
+            config = self.config(self._settings_of(best))
             # Without the place of the files, so that it serves on other machines.
             plain = config.data.model_copy(update={"data_dir": None})
             text = config.model_copy(update={"data": plain}).to_toml()
