@@ -2,9 +2,8 @@
 
 Run with ``python -m benchmarks.regularisation``; some ten minutes.  Each model learns CalTech
 Silhouettes with the settings in the record.  For a model that the record lacks, they are what the
-search chose.  Then priors are fitted to its codes that
-differ in the regularisation alone, as a share of the codes' variance, and log p(x) of validation
-images is estimated by each.
+search chose.  Then priors are fitted to its codes that differ in the regularisation alone, as a
+share of the codes' variance, and log p(x) of validation images is estimated by each.
 """
 
 import json
@@ -40,10 +39,10 @@ def recorded() -> dict[str, Any]:
     return json.loads(RECORD.read_text(encoding="utf-8"))["models"] if RECORD.exists() else {}
 
 
-def settings_of(model: str) -> dict[str, Any]:
-    """The settings by which a model learns, as TOML has them."""
-    if (known := recorded().get(model)) is not None:
-        return known["settings"]
+def settings_of(model: str, known: dict[str, Any]) -> dict[str, Any]:
+    """The settings by which a model learns, as TOML has them; `known` is from `recorded`."""
+    if model in known:
+        return known[model]["settings"]
     chosen = load_config(file=f"results/search/paper/{DATA}-{model}-best.toml")
     return tomllib.loads(chosen.to_toml())
 
@@ -91,7 +90,8 @@ def markdown() -> str:
 def main() -> None:
     """Measure all models, and keep the numbers after each."""
     about = f"Regularisation of the mixture prior on {DATA}, validation images, one seed."
-    models, settings = {}, {model: settings_of(model) for model in MODELS}
+    models, known = {}, recorded()
+    settings = {model: settings_of(model, known) for model in MODELS}
     for model in MODELS:
         models[model] = measured(settings[model], model)
         record = {"about": about, "used": measuring.REGULARISATION, "models": models}

@@ -65,15 +65,6 @@ def rows(data: str) -> dict[str, dict[str, tuple[float, float]]]:
     return found
 
 
-def finals(data: str) -> dict[str, dict[str, dict[str, float]]]:
-    """By model and trial: the values after learning from all images, where trials had fewer."""
-    return {
-        model: {number: one["values"] for number, one in summary["finals"].items()}
-        for model, summary in summaries(data).items()
-        if summary["finals"]
-    }
-
-
 def markdown(data: str) -> str:
     """The table: in a cell the chosen trial's value, then the best of the model's trials."""
     columns, known = load_search("paper").objective.columns, all_columns()
@@ -86,15 +77,14 @@ def markdown(data: str) -> str:
         cells = [f"{TITLES[model]}: {summary['trials_spent']}, {which}"]
         cells += [_cell(column, values.get(column, ())) for column in columns]
         lines.append(f"| {' | '.join(cells)} |")
-        for key, measured in finals(data).get(model, {}).items():
-            final = Final.of(key)
-            how = "" if final.n_epochs is None else f" for {final.n_epochs} epochs"
-            cells = [f"{TITLES[model]}: {_which(summary, final.number)}, all images{how}"]
+        for key, found in summary["finals"].items():
+            final, measured = Final.of(key), found["values"]
+            which = f"{_which(summary, final.number)}, all images{final.length}"
+            cells = [f"{TITLES[model]}: {which}"]
             cells += [_cell(c, [measured[c]] if c in measured else ()) for c in columns]
             lines.append(f"| {' | '.join(cells)} |")
-    near = [f"{TITLES[model]}: {'; '.join(ends(records[model]))}" for model in ours]
-    near = [one for one in near if not one.endswith(": ")]
-    if near:
+    known_ends = {model: ends(records[model]) for model in ours}
+    if near := [f"{TITLES[m]}: {'; '.join(found)}" for m, found in known_ends.items() if found]:
         told = "Chosen near an end of the range that was searched. " + ". ".join(near) + "."
         lines += ["", *textwrap.wrap(told, 120, break_long_words=False, break_on_hyphens=False)]
     return "\n".join(lines) + "\n"

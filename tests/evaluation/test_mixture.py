@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 import weighted
 from budget import examples, later
 from gncn.base.errors import DataError
-from gncn.evaluation.mixture import COVARIANCES, Mixture, mixture_from_moments, widened
+from gncn.evaluation.mixture import COVARIANCES, Mixture, Moments, mixture_from_moments
 from gncn.evaluation.protocols import Prior, StandardNormal
 
 DIM, N = 3, 4
@@ -196,7 +196,7 @@ def test_near_a_code_the_components_that_count_are_known(covariance):
 @pytest.mark.parametrize("by", [0.7, -0.05])
 def test_a_wider_mixture_has_more_variance_everywhere(covariance, by):
     weights, means, covariances = moments(covariance)
-    wider = widened(mixture_from_moments(weights, means, covariances), by)
+    wider = Moments.of(mixture_from_moments(weights, means, covariances)).widened(by)
     codes = means[:3] + 0.5
     joint = [
         np.log(weight) + multivariate_normal(mean, spread + by * np.eye(DIM)).logpdf(codes)
@@ -208,7 +208,7 @@ def test_a_wider_mixture_has_more_variance_everywhere(covariance, by):
     found = wider.log_prob(jnp.asarray(codes, jnp.float32))
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
     with pytest.raises(DataError, match="not positive definite"):
-        widened(wider, -1e3)
+        Moments.of(wider).widened(-1e3)
 
 
 def test_standard_normal():

@@ -25,7 +25,7 @@ from gncn.evaluation.features import (
     some_images,
     triangle_features,
 )
-from gncn.evaluation.mixture import widened
+from gncn.evaluation.mixture import Moments
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.pixels import GaussianPixels
 from gncn.evaluation.protocols import StandardNormal
@@ -124,8 +124,9 @@ def test_validation_images_choose_how_wide_the_prior_is(subject):
     found = subject.prior((2,), "full", shares)
     images = subject.data.validation.images.astype(float)
     mixture = fit_mixture(codes, 2, regularisation=0.2 * variance).mixture
+    moments = Moments.of(mixture)
     truth = {
-        share: exact(subject, widened(mixture, (share - 0.2) * variance), images).mean()
+        share: exact(subject, moments.widened((share - 0.2) * variance), images).mean()
         for share in shares
     }
     assert max(truth.values()) - sorted(truth.values())[-2] > 0.02

@@ -132,7 +132,7 @@ def test_a_text_that_leaves_the_width_open_is_refused_before_the_first_run():
 def probed(model, trial=0, **errors):
     """A record with errors of features by width, as ``k_means_360=2.5``; `width` of pixels is 784.
 
-    Without errors it is that of a model whose run measured no features.
+    Without errors the model's run measured no features.
     """
     probe = {}
     for name, error in errors.items():

@@ -13,7 +13,7 @@ Cholesky factor C of Σ = C C^T.
 Fitting is in `gncn.evaluation.mixture_fit`.
 """
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -229,22 +229,32 @@ def mixture_from_moments(
     )
 
 
-def widened(mixture: Mixture, by: float) -> Mixture:
-    """The mixture with a number added to all variances; below 0 it becomes narrower.
+class Moments(NamedTuple):
+    """What `mixture_from_moments` takes, in double precision: π, μ, and Σ or its diagonals."""
 
-    Raises:
-        DataError: a covariance would not be positive definite.
-    """
-    if by == 0:
-        return mixture
-    white = np.asarray(mixture.whitening, np.float64)
-    if mixture.covariance == "diagonal":
-        covariances = 1 / white**2 + by
-    else:
-        factors = np.linalg.inv(white)
-        covariances = factors @ np.swapaxes(factors, 1, 2) + by * np.eye(mixture.dim)
-    weights = np.exp(np.asarray(mixture.logits, np.float64))
-    return mixture_from_moments(weights, np.asarray(mixture.means, np.float64), covariances)
+    weights: Float[np.ndarray, " components"]
+    means: Float[np.ndarray, "components dim"]
+    covariances: Float[np.ndarray, "..."]
+
+    @classmethod
+    def of(cls, mixture: Mixture) -> "Moments":
+        """The moments of a mixture; with full covariances it inverts a matrix for each."""
+        logits, means, white = (np.asarray(one, np.float64) for one in jax.tree.leaves(mixture))
+        if mixture.covariance == "diagonal":
+            covariances = 1 / white**2
+        else:
+            factors = np.linalg.inv(white)
+            covariances = factors @ np.swapaxes(factors, 1, 2)
+        return cls(np.exp(logits), means, covariances)
+
+    def widened(self, by: float) -> Mixture:
+        """The mixture with a number added to all variances; below 0 it becomes narrower.
+
+        Raises:
+            DataError: a covariance would not be positive definite.
+        """
+        more = by if self.covariances.ndim == 2 else by * np.eye(self.means.shape[1])
+        return mixture_from_moments(self.weights, self.means, self.covariances + more)
 
 
 def _whitening(covariances: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

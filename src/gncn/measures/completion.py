@@ -23,7 +23,7 @@ from gncn.evaluation.features import fit_prototype_regressor
 from gncn.evaluation.images import PerImage
 from gncn.evaluation.protocols import Mask
 from gncn.evaluation.yardsticks import choose_regressors, fit_nearest_neighbours, mean_image
-from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
+from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, several, within
 from gncn.measures.subject import Subject
 
 _N_SHOWN = 12
@@ -279,10 +279,7 @@ class Yardsticks(MissingMeasure):
         description="Such networks, of which the yardstick is the mean.",
     )
 
-    @field_validator("regressor_units", "regressor_dropout", mode="before")
-    @classmethod
-    def _several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int | float) else value
+    _several = field_validator("regressor_units", "regressor_dropout", mode="before")(several)
 
     of_data_alone = True
     columns = (

@@ -22,7 +22,7 @@ from gncn.evaluation.mixture import Covariance
 from gncn.evaluation.protocols import CodeSampler, WithPrior
 from gncn.evaluation.recall import EmpiricalPrior
 from gncn.evaluation.yardsticks import nearest_images
-from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, within
+from gncn.measures.measure import Column, Condition, Measure, Numbers, Result, Row, several, within
 from gncn.measures.subject import REGULARISATION, Subject
 
 Sizes = tuple[Annotated[int, Field(ge=1, le=MOST_SAMPLES)], ...]
@@ -55,10 +55,7 @@ class PriorMeasure(Measure):
         "among several, log p(x) of validation images chooses, where there is one.",
     )
 
-    @field_validator("n_components", "regularisation", mode="before")
-    @classmethod
-    def _several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int | float) else value
+    _several = field_validator("n_components", "regularisation", mode="before")(several)
 
     @property
     def fitting(self) -> tuple[tuple[int, ...], str, tuple[float, ...]]:

@@ -102,6 +102,11 @@ class Condition(NamedTuple):
     find: Callable[[Numbers], Any]
 
 
+def several(value: Any) -> Any:
+    """A number as a tuple of one, for settings of which several may be given."""
+    return (value,) if isinstance(value, int | float) else value
+
+
 class Measure(Part):
     """Base class of all measures.
 

@@ -21,7 +21,7 @@ from gncn.data import Dataset, Split
 from gncn.evaluation.completion import Completer, Ways
 from gncn.evaluation.images import image_shape
 from gncn.evaluation.likelihood import prior_log_likelihood
-from gncn.evaluation.mixture import Mixture, widened
+from gncn.evaluation.mixture import Mixture, Moments
 from gncn.evaluation.mixture_fit import choose_mixture
 from gncn.evaluation.pixels import PixelLikelihood, output_of
 from gncn.evaluation.protocols import Codes, Decoder, Images, Mask, Prior, WithPrior
@@ -240,19 +240,18 @@ class Subject:
             # A mixture that was widened is no fit: with other widths EM moves its components.
             one = (fit.mixture.n_components,)
             fit, _ = choose(codes, n_components=one, regularisation=share * unit)
-        mixture = fit.mixture
         target = jnp.asarray(self.codes(self.split))
         numbers = {
-            "n_components": mixture.n_components,
+            "n_components": fit.mixture.n_components,
             "covariance": covariance,
             "regularisation": share * unit,
             "status": fit.status,
             "log_density_of_training_codes": fit.log_likelihood,
-            f"log_density_of_{self.split}_codes": float(jnp.mean(mixture.log_prob(target))),
+            f"log_density_of_{self.split}_codes": float(jnp.mean(fit.mixture.log_prob(target))),
             **({"validation_log_density": tried} if tried else {}),
             **({"validation_log_likelihood": by_share} if by_share else {}),
         }
-        return {"mixture": named_arrays(mixture), "numbers": numbers}
+        return {"mixture": named_arrays(fit.mixture), "numbers": numbers}
 
     def _by_share(
         self, mixture: Mixture, shares: tuple[float, ...], unit: float
@@ -267,15 +266,16 @@ class Subject:
             self.output.check(images)
         except DataError:  # greys, for instance
             return {}
+        # One key: all shares have the same draws, but for their widths.
+        moments, key = Moments.of(mixture), self.key(10)
         for share in shares:
             self.report(f"choosing the prior's regularisation: {share:g}")
+            by = (share - shares[0]) * unit
             try:
-                prior = widened(mixture, (share - shares[0]) * unit)
+                prior = moments.widened(by) if by else mixture
             except DataError:  # too narrow for what the fit rounded
                 continue
             model = WithPrior(self.model.decoder, prior)
-            # One key: all shares have the same draws, but for their widths.
-            key = self.key(10)
             estimate = prior_log_likelihood(model, images, key=key, n_samples=_N_TO_CHOOSE_BY)
             found[share] = float(estimate.mean[-1])
         return found

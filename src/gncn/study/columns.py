@@ -65,7 +65,7 @@ def measure_columns(
     if not needed:
         return found
     subject = Subject(as_measurable(fit.network), data, "validation", measuring.seed, report)
-    measures = make_measures(measures_of(needed), _that_are_read(needed, measuring.settings))
+    measures = make_measures(measures_of(needed), _reduced(needed, measuring.settings))
     for key, names in needed.items():
         # A column is refused if any measure that it is read from can't be taken.
         _need(subject.model.has_codes or not any(measures[n].needs_codes for n in names), key)
@@ -88,9 +88,7 @@ def measure_columns(
     return found
 
 
-def _that_are_read(
-    needed: Mapping[str, tuple[str, ...]], settings: dict[str, Any]
-) -> dict[str, Any]:
+def _reduced(needed: Mapping[str, tuple[str, ...]], settings: dict[str, Any]) -> dict[str, Any]:
     """The settings, but that only ways of completing are tried which a column is read from."""
     ways = [key for key, names in needed.items() if "completion" in names]
     return settings | {"completion_ways": "paper"} if ways == ["m_mse_paper"] else settings

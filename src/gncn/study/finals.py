@@ -1,8 +1,8 @@
 """`Final`: a training on all images, of settings that a search tried on a part of them.
 
 A trial's number of epochs suits the few images that it learned from.  On ten times as many images
-as many epochs are ten times as many updates, which some models are the worse for.  So finals may
-also learn for a share of the epochs: see `Budget.final_epochs`.
+as many epochs are ten times as many updates, and some models get worse by them.  So finals may also
+learn for a share of the epochs: see `Budget.final_epochs`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +29,11 @@ class Final(NamedTuple):
         """The final of a key."""
         number, _, n_epochs = key.partition("-")
         return cls(int(number), int(n_epochs) if n_epochs else None)
+
+    @property
+    def length(self) -> str:
+        """The end of a line about it: how long it learns, if not as long as the trial."""
+        return "" if self.n_epochs is None else f" for {self.n_epochs} epochs"
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from gncn.base.errors import RunError, quoted, shortened
 from gncn.base.files import explained, make_folder, parse_json, read_bytes
+from gncn.study.finals import Final
 from gncn.study.record import RUNNING
 
 SECONDS = "seconds"
@@ -140,9 +141,5 @@ def _check(study: optuna.Study) -> None:
             _Outcome(**trial.user_attrs)
         # Optuna keeps settings that are to be tried next there.
         dict(trial.system_attrs.get("fixed_params", {}))
-    if unknown := [n for n in map(_trial_of, about.finals) if n >= len(trials)]:
+    if unknown := [n for n in (Final.of(key).number for key in about.finals) if n >= len(trials)]:
         raise ValueError(f"it has no trial {unknown[0]}, and a final of it")
-
-
-def _trial_of(final: str) -> int:
-    return int(final.partition("-")[0])

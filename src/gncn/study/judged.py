@@ -99,7 +99,7 @@ def allowed_by_images(one: float, other: float, n_images: int) -> float:
     return 200 * math.sqrt(square / n_images)
 
 
-def _verdict(ours: Summary, theirs: Summary, sign: int, images: float, margin: float = 0.0) -> str:
+def _verdict(ours: Summary, theirs: Summary, sign: int, images: float, margin: float) -> str:
     """Whether ours is better, or worse by less than `margin`, and that by more than `images`.
 
     `sign` is 1 where less is better, and -1 elsewhere.

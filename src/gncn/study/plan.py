@@ -90,7 +90,7 @@ class StudyData(Description):
             title, targets and the data set's number of trials; what is said here goes before it.
         model_settings: settings of every model on these data, by section.
         without: models that don't learn on these data, nor on data that are like them.
-        measures: those of the study's measures that are taken on these data; by default all.
+        measures: which of the study's measures are taken on these data; by default all.
     """
 
     title: str = ""

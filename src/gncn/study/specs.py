@@ -82,7 +82,7 @@ class Evaluation(Measuring):
     def of(self, model: str, trial: int, but_for: Collection[str]) -> "Evaluation":
         """The measures that apply to a trial of a kind of model, without some of them.
 
-        Trials have seeds of their own, so that their spread is that of draws from priors, too.
+        Trials have seeds of their own, so that draws from priors are a part of their spread.
         """
         left_out = {*but_for, *(self.first_trial_only if trial > 0 else ())}
         possible = {*possible_measures(model)} - left_out

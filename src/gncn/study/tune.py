@@ -374,8 +374,7 @@ class _Task:
         result = self._outcome(self._settings_of(one), self.all_images, watch)
         with self.looking(), interrupts_held():
             self.study.set_user_attr(FINALS, self.finals | {one.key: result})
-        how = "" if one.n_epochs is None else f" for {one.n_epochs} epochs"
-        return self._line(f"trial {one.number} with all images{how}", result)
+        return self._line(f"trial {one.number} with all images{one.length}", result)
 
     def n_elsewhere(self) -> int:
         """Trials and finals that other processes are at, when `one` and `final` find none."""
@@ -395,7 +394,7 @@ class _Task:
         return self._settings(self.study.trials[final.number]) | final.settings
 
     def _best(self) -> Final | None:
-        """The best training on all images; if there is none yet, that of the best trial."""
+        """The best training on all images; if there is none yet, the best trial's."""
         ranked = [Final(trial.number) for trial in self._ranked()]
         return best_final(self.finals) or next(iter(ranked), None)
 
