@@ -1015,6 +1015,11 @@ def test_finals_learn_for_shares_of_their_epochs_too():
     assert Final.of("3").settings == {}
 
 
+def test_the_length_of_a_final_in_words():
+    lengths = [Final(3, n).length for n in (None, 1, 2)]
+    assert lengths == ["", " for one epoch", " for 2 epochs"]
+
+
 def test_the_best_final_has_the_lowest_shortfall_whatever_its_length():
     def outcomes(**shortfalls):
         return {key.strip("_").replace("_", "-"): {"objective": v} for key, v in shortfalls.items()}

@@ -33,7 +33,8 @@ class Final(NamedTuple):
     @property
     def length(self) -> str:
         """The end of a line about it: how long it learns, if not as long as the trial."""
-        return "" if self.n_epochs is None else f" for {self.n_epochs} epochs"
+        known = {None: "", 1: " for one epoch"}
+        return known.get(self.n_epochs, f" for {self.n_epochs} epochs")
 
     @property
     def settings(self) -> dict[str, Any]:
