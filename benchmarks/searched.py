@@ -80,7 +80,8 @@ def markdown(data: str) -> str:
         for key, found in summary["finals"].items():
             final, measured = Final.of(key), found["values"]
             which = f"{_which(summary, final.number)}, all images{final.length}"
-            cells = [f"{TITLES[model]}: {which}"]
+            what = f"{TITLES[model]}: {which}"
+            cells = [f"**{what}**" if key == summary["best_final"] else what]
             cells += [_cell(c, [measured[c]] if c in measured else ()) for c in columns]
             lines.append(f"| {' | '.join(cells)} |")
     known_ends = {model: ends(records[model]) for model in ours}
