@@ -79,8 +79,8 @@ def markdown(data: str) -> str:
         lines.append(f"| {' | '.join(cells)} |")
         for key, found in summary["finals"].items():
             final, measured = Final.of(key), found["values"]
-            which = f"{_which(summary, final.number)}, all images{final.length}"
-            what = f"{TITLES[model]}: {which}"
+            which = _which(summary, final.number)
+            what = f"{TITLES[model]}: {which}, all images{final.length}"
             cells = [f"**{what}**" if key == summary["best_final"] else what]
             cells += [_cell(c, [measured[c]] if c in measured else ()) for c in columns]
             lines.append(f"| {' | '.join(cells)} |")

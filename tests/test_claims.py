@@ -150,6 +150,8 @@ def test_the_page_on_settings_is_what_the_search_recorded(monkeypatch):
         before, after = around(searched.DOCUMENT, f"searched-{data}")
         assert before + searched.markdown(data) + after == whole
     assert set(re.findall("<!-- searched-([a-z0-9-]+) -->", whole)) == set(found)
+    kept = {m: one["best_final"] for m, one in searched.summaries("mnist").items()}
+    assert {m for m, final in kept.items() if "-" in final} == {"rae", "gan-ae", "gvae-cv", "dsrn"}
     search = load_search("paper")
     for data in found:
         for model, summary in searched.summaries(data).items():
