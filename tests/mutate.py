@@ -649,7 +649,7 @@ MUTANTS = [
     ("study/record.py", 'fields["status"] == "finished" and', ""),
     ("study/record.py", "NOT_LOCKED if one.lock is None else one.lock.mark", "one.lock.mark"),
     ("study/record.py", "tested = tested or one.tested", "tested = one.tested"),
-    ("study/record.py", "REMEASURED if tested else RELOCKED", "REMEASURED"),
+    ("study/record.py", "marks.append(REMEASURED)", "marks.append(RELOCKED)"),
     ("training/fit.py", "data.learned_from(self.config.train_on)", "data.train"),
     ("data/types.py", 'train_on == "both"', "True"),
     ("data/stored.py", "np.concatenate(rows)", "rows[0]"),

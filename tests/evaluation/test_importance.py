@@ -284,6 +284,14 @@ def two_peaks(prior, mean=0.0):
     return WithPrior(Two(), prior), np.ones((1, 1), np.uint8), exact, np.array(peaks)
 
 
+def test_without_the_prior_the_gaussians_share_all_weight(several):
+    alone = several.without_prior()
+    shares = np.exp(alone.log_shares)
+    np.testing.assert_allclose(shares[:, :-1], np.exp(several.log_weights), rtol=1e-6)
+    assert (shares[:, -1] == 0).all()
+    assert (np.exp(several.log_shares)[:, -1] > 0).all()
+
+
 @pytest.mark.parametrize(("n_modes", "share"), [(6, 0.0), later(6, 0.05), later(1, 0.3)])
 def test_no_peak_is_missed(n_modes, share):
     """One code starts at one of two peaks; all of p(x) is found, and not half of it."""

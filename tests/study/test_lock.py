@@ -548,7 +548,7 @@ def fixed(*history, kept="git"):
         ([fixed(True, False)], EXPLORATORY),
         ([fixed(True), None], NOT_LOCKED),
         ([fixed((True, "measures")), fixed()], REMEASURED),
-        ([fixed((False, "measures"))], RELOCKED),
+        ([fixed((False, "measures"))], REMEASURED),
         ([fixed((True, "trials"), (False, "trials"))], ""),
         ([fixed((True, "trials"), (False, "measures"))], REMEASURED),
         ([fixed((True, "measures"), (False, "learning"))], EXPLORATORY),

@@ -61,7 +61,7 @@ class Tight(PriorMeasure):
         default=24, ge=2, le=MOST_ANNEALED, description="Temperatures of annealing."
     )
     n_chains: int = Field(
-        default=4, ge=1, le=MOST_ANNEALED, description="Chains of annealing for each image."
+        default=16, ge=1, le=MOST_ANNEALED, description="Chains of annealing for each image."
     )
     n_modes: int = Field(
         default=4, ge=1, le=MOST_MODES, description="Peaks of each posterior that are searched."
@@ -112,7 +112,11 @@ class Tight(PriorMeasure):
                 model, proposal, x, key=key(8, first), n_samples=self.importance_samples
             )
             found = annealed_log_likelihood(
-                model, x, key=key(2, first), proposal=proposal, annealing=annealing
+                model,
+                x,
+                key=key(2, first),
+                proposal=proposal.without_prior(),
+                annealing=annealing,
             )
             return {
                 "importance": weighed.values,
@@ -127,13 +131,12 @@ class Tight(PriorMeasure):
 
         def check(rows: Int[np.ndarray, " rows"]) -> dict[str, Any]:
             first = int(rows[0])
-            proposal = propose(x[rows])
             both = bracket(
                 model,
                 x[rows],
                 codes[rows],
                 key=key(5, first),
-                proposal=proposal,
+                proposal=propose(x[rows]).without_prior(),
                 annealing=annealing,
             )
             return {"lower": both.lower.values, "upper": both.upper.values}

@@ -280,8 +280,8 @@ MARKS = {
     EXPLORATORY: "their settings changed after test images had been measured with earlier ones.",
     RELOCKED: "their settings changed after they had been locked; no record shows whether test "
     "images had been measured with earlier ones.",
-    REMEASURED: "test images had been measured before with the same settings of the model, and "
-    "other settings of measures.",
+    REMEASURED: "test images may have been measured before, with the same settings of the model "
+    "and other settings of measures.",
     NOT_IN_GIT: "their lock is in no version control, so it could have been changed after test "
     "images had been measured.",
 }
@@ -302,7 +302,8 @@ def mark_of_history(history: Sequence[Earlier]) -> str:
         if one.changed == "learning":
             marks.append(EXPLORATORY if tested else RELOCKED)
         elif one.changed == "measures":
-            marks.append(REMEASURED if tested else RELOCKED)
+            # The model is the same, tested or not.
+            marks.append(REMEASURED)
     return _gravest(marks)
 
 
