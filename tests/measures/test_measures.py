@@ -206,6 +206,30 @@ def test_likelihoods_agree_with_quadrature_on_the_split_asked_for(subject):
     assert len(subject.priors) == 1  # both measures share the fit
 
 
+def test_annealing_begins_at_gaussians_alone_and_importance_samples_at_the_priors_too(
+    subject, monkeypatch
+):
+    shares = {}
+
+    def watch(name, position):
+        estimate = getattr(gncn.measures.tight, name)
+
+        def watched(*given, **named):
+            proposal = named.get("proposal") or given[position]
+            shares[name] = proposal.prior_share
+            return estimate(*given, **named)
+
+        monkeypatch.setattr(gncn.measures.tight, name, watched)
+
+    watch("annealed_log_likelihood", 2)
+    watch("bracket", 3)
+    watch("importance_log_likelihood", 1)
+    sizes = {"tight_images": 2, "simulated_images": 2, "curve": (10,), "n_temperatures": 2}
+    Tight(n_components=1, n_chains=1, **sizes).measure(subject)
+    assert shares["annealed_log_likelihood"] == shares["bracket"] == 0
+    assert shares["importance_log_likelihood"] > 0
+
+
 @pytest.mark.slow
 def test_a_likelihood_without_curve_and_other_priors_is_the_same_number(subject):
     settings = {"n_components": 2, "n_samples": 100}

@@ -545,7 +545,7 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(tmp_path):
     news, nothing = told(spec, tmp_path, kill_at="encoding all images")
     assert nothing is None
     assert [one for one in news if "epoch" in one] == [
-        "training of 3 epochs",
+        "training; epochs in all: 3",
         *(one for one in news if one.startswith("epoch 3 of 3")),
     ]
     news, record = told(spec, tmp_path)

@@ -186,7 +186,7 @@ class Watch(Callback):
 
     def on_start(self, start: Start) -> None:
         self.n_epochs = start.n_epochs
-        self._report(f"{self._name}training of {start.n_epochs} epochs")
+        self._report(f"{self._name}training; epochs in all: {start.n_epochs}")
 
     def on_epoch(self, records: Sequence[EpochRecord], networks: Sequence[Any]) -> None:
         last = records[-1]

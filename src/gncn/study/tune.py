@@ -273,7 +273,7 @@ class _Task:
                 trial = self.study.ask({name: r.distribution for name, r in self.space.items()})
                 # Locked before the look is over, so no process takes it for a killed one's.
                 claim.enter_context(self._claim(trial.number))
-            self.report(f"{self.model} on {self.data}: {left} trials left")
+            self.report(f"{self.model} on {self.data}: trials left: {left}")
             return self._try(trial)
 
     def _try(self, trial: Trial) -> str:
