@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import likelihood, regularisation, searched
+from benchmarks import likelihood, precision, regularisation, searched
 from benchmarks.document import around
 
 from gncn.measures import subject as measuring
@@ -23,7 +23,7 @@ from gncn.study.summary import summarise
 
 ROOT = Path(__file__).parent.parent
 CLAIMS = tomllib.loads((ROOT / "tests/claims.toml").read_text(encoding="utf-8"))
-GENERATED = {"likelihood", "reproduction", "performance", "settings"}
+GENERATED = {"likelihood", "precision", "reproduction", "performance", "settings"}
 """Pages whose tables commands write from records; see below, and tests of the benchmarks."""
 PAGES = {
     page.stem: page
@@ -191,6 +191,38 @@ def test_settings_near_an_end_of_their_range_are_named():
         "`e` 1.2 of 1 to 100",
         "`h` 9 of 1 to 3",
     ]
+
+
+def test_what_learning_precisions_needs_is_what_its_records_say():
+    before, after = around(precision.DOCUMENT, "precision")
+    whole = precision.DOCUMENT.read_text(encoding="utf-8")
+    assert before + precision.markdown() + after == whole
+    ways = dict(precision.rows())
+
+    def way(told, start, rate="–", within="0.1 to 10", epochs="36"):
+        found = ways[told, start, rate, "–" if rate == "–" else within, epochs]
+        return found["log_likelihood"].mean, found["m_mse_paper"].mean
+
+    each, slow, fast = "a number a unit", "0.00035", "0.0035"
+    at_one, low = way("held", "1"), way("held", "0.1121")
+    assert low[0] < at_one[0] - 5
+    bounded = way(each, "0.1121", fast, "0.1 to 1")
+    best = max(found["log_likelihood"].mean for found in ways.values())
+    assert best - 0.3 < min(at_one[0], bounded[0])
+    assert at_one[0] - 0.5 < way(each, "0.1121", slow)[0] < at_one[0]
+    assert way(each, "1", slow)[0] < at_one[0]
+    for start in ("0.1121", "1"):
+        log_likelihood, m_mse = way(each, start, fast)
+        assert log_likelihood < at_one[0] - 12
+        assert m_mse < at_one[1] - 1.5
+    assert way(each, "0.1121", "0.035")[0] < at_one[0] - 85
+    assert abs(way("a full matrix", "0.1121", slow)[0] - way(each, "0.1121", slow)[0]) < 0.3
+    assert way("a full matrix", "0.1121", fast)[0] > way(each, "0.1121", fast)[0] + 8
+    for epochs in ("6", "12"):
+        held = way("held", "0.1121", epochs=epochs)
+        learned = way(each, "0.1121", slow, epochs=epochs)
+        assert learned[0] > held[0] + 5
+        assert learned[1] < held[1] - 1.5
 
 
 @pytest.mark.parametrize("data", likelihood.DATA)
