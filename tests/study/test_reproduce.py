@@ -276,7 +276,7 @@ def test_version_control_overlooks_what_is_half_done(place):
 
 
 def len_cores():
-    from gncn.study.reproduce import usable_cores
+    from gncn.base.hardware import usable_cores
 
     return usable_cores()
 

@@ -28,6 +28,11 @@ def keep_compiled_programs(folder: Path) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def refuse_too_large(what: str, n_bytes: int, advice: str) -> None:
     """Refuse what would not fit into this machine's memory, before any is taken.
 

@@ -21,7 +21,6 @@ makes a step several times cheaper and changes nothing that single precision cou
 Densities are computed in single precision on centred codes, moments in double precision.
 """
 
-import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +42,7 @@ from gncn.base.errors import (
     unknown_choice,
 )
 from gncn.base.extras import needs
-from gncn.base.hardware import refuse_too_large
+from gncn.base.hardware import refuse_too_large, usable_cores
 from gncn.base.interrupts import check
 from gncn.evaluation.images import blocks
 from gncn.evaluation.mixture import COVARIANCES, Covariance, Mixture, mixture_from_moments
@@ -315,5 +314,5 @@ def _in_parallel(function: Callable[[int], None], components: Iterable[int]) -> 
     from threadpoolctl import threadpool_limits
 
     # Each thread calls BLAS, and BLAS's own threads would compete with them.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(function, components))

@@ -34,6 +34,7 @@ from gncn.base.files import (
     unfinished,
     write_atomic,
 )
+from gncn.base.hardware import usable_cores
 from gncn.base.interrupts import pause
 from gncn.base.locks import alone, holder
 from gncn.data import dataset_info, present
@@ -52,7 +53,7 @@ from gncn.study.record import (
 )
 from gncn.study.run import RUN, failed
 from gncn.study.specs import RunSpec
-from gncn.study.worker import Worker, parts_for_worker, usable_cores
+from gncn.study.worker import Worker, parts_for_worker
 
 STUDY = "study.json"
 State = Literal["finished", "failed", "stale", "missing"]

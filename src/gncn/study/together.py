@@ -12,13 +12,13 @@ from pathlib import Path
 
 from gncn.base.errors import GncnError, RunError
 from gncn.base.files import explained, make_folder, read_json
-from gncn.base.hardware import keep_compiled_programs
+from gncn.base.hardware import keep_compiled_programs, usable_cores
 from gncn.base.interrupts import pause
 from gncn.base.progress import Report
 from gncn.data import cache_dir
 from gncn.study.search import Search
 from gncn.study.tune import tune
-from gncn.study.worker import Worker, begin, parts_for_worker, usable_cores
+from gncn.study.worker import Worker, begin, parts_for_worker
 
 _WORKER = (sys.executable, "-m", "gncn.study.together")
 
