@@ -107,6 +107,7 @@ TESTS = {
     "measures/codes": ["test_both"],
     "measures/completion": ["measures/test_measures"],
     "measures/subject": ["test_both", "measures/test_measures"],
+    "measures/tight": ["measures/test_measures"],
     "study/": ["study/test_verdict", "study/test_report"],
     "training/checkpoints": ["training/test_checkpoints", "training/test_callbacks"],
     "training/examples": ["training/test_checkpoints", "test_training"],
