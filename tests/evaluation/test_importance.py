@@ -284,6 +284,20 @@ def two_peaks(prior, mean=0.0):
     return WithPrior(Two(), prior), np.ones((1, 1), np.uint8), exact, np.array(peaks)
 
 
+def test_vectors_are_scaled_by_their_terms_factors(several):
+    """By C and by C^T; the prior's term borrows the likeliest Gaussian's."""
+    vectors = np.random.default_rng(1).normal(size=(2, 3, 2)).astype(np.float32)
+    term = np.array([[0, 1, 2], [1, 2, 0]])
+    factors = np.asarray(several.factors)
+    scaled = several.scaled(jnp.asarray(vectors), jnp.asarray(term))
+    turned = several.scaled(jnp.asarray(vectors), jnp.asarray(term), transposed=True)
+    for image, n in np.ndindex(2, 3):
+        best = np.argmax(several.log_weights[image])
+        factor = factors[image, best if term[image, n] == 2 else term[image, n]]
+        np.testing.assert_allclose(scaled[image, n], factor @ vectors[image, n], rtol=1e-5)
+        np.testing.assert_allclose(turned[image, n], factor.T @ vectors[image, n], rtol=1e-5)
+
+
 def test_without_the_prior_the_gaussians_share_all_weight(several):
     alone = several.without_prior()
     shares = np.exp(alone.log_shares)

@@ -55,6 +55,16 @@ def test_models_learn_by_the_settings_of_the_other_data_set():
     assert [made.n_trials("gncn", data) for data in made.data] == [4, 2]
 
 
+def test_a_data_set_of_its_own_name_keeps_its_own_images():
+    made = study(mnist={"like": "digits"}, grey={"like": "digits"})
+    names = {data: {one.data.name for one in configs(made, data).values()} for data in made.data}
+    assert names == {"digits": {"digits"}, "mnist": {"mnist"}, "grey": {"digits"}}
+    there, here = configs(made, "digits"), configs(made, "mnist")
+    assert {m: one.training for m, one in here.items()} == {
+        m: one.training for m, one in there.items()
+    }
+
+
 def test_settings_of_all_models_need_no_likeness():
     made = study(
         other={"settings": {"name": "digits"}, "model_settings": {"training": {"n_epochs": 2}}}

@@ -7,7 +7,7 @@ that a search found, and of the prior:
     q(z|x) = a p(z) + (1 − a) Σ_m w_m N(z; μ_m, C_m C_m^T)
 
 The share a of prior samples bounds the weights: p(x, z) / q(z|x) ≤ p(x|z) / a.  Importance
-sampling needs that; annealing begins better at the Gaussians alone (`Proposal.without_prior`).
+sampling needs that; annealing does better without it (`Proposal.without_prior`).
 
 `gncn.evaluation.peaks` searches the peaks.  The curvature at a peak gives the Gaussian's width, and
 height and width its weight w_m (Laplace's approximation).
@@ -80,9 +80,9 @@ class Proposal(eqx.Module):
     def without_prior(self) -> "Proposal":
         """The Gaussians alone, to anneal from.
 
-        A code far from all Gaussians would belong to the prior's term, however small its share.  A
-        few temperatures don't lead from the prior to a posterior, but from the nearest Gaussian
-        they mostly do.
+        Chains that go back from a code far from all Gaussians would go to the prior's term.  That
+        takes far more temperatures than to the nearest Gaussian, and with a few the upper bound is
+        many nats too high.
         """
         return replace(self, prior_share=0.0)
 
@@ -275,8 +275,8 @@ def _products(
 ) -> Float[Array, "images n modes dim"]:
     """A v of each image's matrices and vectors, or A^T v."""
     every = jnp.broadcast_to(vectors, (*matrices.shape[:2], *vectors.shape[2:]))
-    # XLA multiplies matrices as they lie in these orders of the axes; with modes behind codes it
-    # is ten times as slow on a CPU.
+    # In these orders of the axes XLA needs no transposed copies of the matrices.  With the modes
+    # behind the codes ("ine,imde->inmd") it takes ten times as long on a CPU.
     if transposed:
         product = jnp.einsum("imed,imne->imnd", matrices, every, precision=precision)
         return jnp.moveaxis(product, 2, 1)

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gncn.base.description import Description
 from gncn.base.errors import ConfigError, shortened, unknown_choice
+from gncn.data.registry import dataset_names
 from gncn.measures import MEASURES, refuse_idle_settings
 from gncn.measures.code_yardsticks import FEATURE_TITLES, PIXELS
 from gncn.runs.config import Config, read_settings
@@ -88,6 +89,7 @@ class StudyData(Description):
         settings: the section ``[data]`` of every run; the name is the key's if not given.
         like: another data set of the study.  What is said for that holds here, too, except for
             title, targets and the data set's number of trials; what is said here goes before it.
+            If the key names no known data set, the images are those of the other one.
         model_settings: settings of every model on these data, by section.
         without: models that don't learn on these data, nor on data that are like them.
         measures: which of the study's measures are taken on these data; by default all.
@@ -339,7 +341,8 @@ class Study(Texts):
 
     def _config(self, model: str, data: str, trial: int, data_dir: str | Path | None) -> Config:
         alike, seed = self._alike(data), self.seed + trial
-        section: dict[str, Any] = {"name": alike[0]}
+        # The images of a protocol are the other data set's, but those of a known name are its own.
+        section: dict[str, Any] = {"name": data if data in dataset_names() else alike[0]}
         for key in alike:
             section |= self.data[key].settings
         try:
