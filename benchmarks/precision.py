@@ -20,9 +20,9 @@ COLUMNS = {
     "m_mse_paper": "M-MSE by Eq 4",
     "error_percent": "Err, %",
 }
-HEADINGS = ("Σ⁻¹", "starts at", "rate", "within", "epochs")
+HEADINGS = ("Σ⁻¹", "starts at", "rate", "within", "epochs", "trials")
 Row = tuple[tuple[str, ...], dict[str, Summary]]
-"""How Σ⁻¹ was learned, and the numbers of all trials by column."""
+"""How Σ⁻¹ was learned, without the trials, and the numbers of all trials by column."""
 
 
 def rows() -> list[Row]:
@@ -68,7 +68,8 @@ def markdown() -> str:
         for key, one in values.items():
             text = f"**{number(one.mean)}**" if one.mean == best[key] else number(one.mean)
             cells.append(text if one.deviation is None else f"{text} ± {one.deviation:.2f}")
-        lines.append(f"| {' | '.join((*words, *cells))} |")
+        n_trials = str(values["bce"].n_trials)
+        lines.append(f"| {' | '.join((*words, n_trials, *cells))} |")
     return "\n".join(lines) + "\n"
 
 
