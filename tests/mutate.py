@@ -654,7 +654,7 @@ MUTANTS = [
     ("training/fit.py", "data.learned_from(self.config.train_on)", "data.train"),
     ("data/types.py", 'train_on == "both"', "True"),
     ("data/stored.py", "np.concatenate(rows)", "rows[0]"),
-    ("measures/tight.py", "proposal=proposal.without_prior()", "proposal=proposal"),
+    ("measures/tight.py", "alone = proposal.without_prior()", "alone = proposal"),
     ("measures/tight.py", "propose(x[rows]).without_prior()", "propose(x[rows])"),
     ("measures/codes.py", "    if subject.both:", "    if False:"),
     ("measures/subject.py", "codes = self.learned_codes", 'codes = self.codes("train")'),

@@ -90,11 +90,7 @@ class Tight(PriorMeasure):
         order = np.random.default_rng(0).permutation(len(whole))
         images = whole[order[: self.tight_images]]
         proposer = Proposer(model, subject.key(7), n_modes=self.n_modes)
-        annealing = Annealing(
-            n_temperatures=self.n_temperatures,
-            n_chains=self.n_chains,
-            step_size=self.leapfrog_step,
-        )
+        annealing = Annealing(self.n_temperatures, self.n_chains, step_size=self.leapfrog_step)
 
         def key(number: int, first: int) -> PRNGKeyArray:
             # By the number of its first image, so parts that go on after a kill draw what they
@@ -111,12 +107,9 @@ class Tight(PriorMeasure):
             weighed = importance_log_likelihood(
                 model, proposal, x, key=key(8, first), n_samples=self.importance_samples
             )
+            alone = proposal.without_prior()
             found = annealed_log_likelihood(
-                model,
-                x,
-                key=key(2, first),
-                proposal=proposal.without_prior(),
-                annealing=annealing,
+                model, x, key=key(2, first), proposal=alone, annealing=annealing
             )
             return {
                 "importance": weighed.values,
@@ -131,13 +124,9 @@ class Tight(PriorMeasure):
 
         def check(rows: Int[np.ndarray, " rows"]) -> dict[str, Any]:
             first = int(rows[0])
+            alone = propose(x[rows]).without_prior()
             both = bracket(
-                model,
-                x[rows],
-                codes[rows],
-                key=key(5, first),
-                proposal=propose(x[rows]).without_prior(),
-                annealing=annealing,
+                model, x[rows], codes[rows], key=key(5, first), proposal=alone, annealing=annealing
             )
             return {"lower": both.lower.values, "upper": both.upper.values}
 
@@ -148,11 +137,11 @@ class Tight(PriorMeasure):
         sizes = self.curve or (5000,)
         # The same images and S, for a fair comparison with annealing.
         same = prior_log_likelihood(model, images, key=subject.key(0), n_samples=sizes)
-        weighed = WeightedEstimate(
-            found["importance"], found["importance_size"], self.importance_samples
-        )
+        n = self.importance_samples
+        weighed = WeightedEstimate(found["importance"], found["importance_size"], n)
         annealed = WeightedEstimate(found["annealed"], found["annealed_size"], self.n_chains)
         gaps = bounds["upper"] - bounds["lower"]
+        gap_error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else None
         numbers = {
             "method": "annealed importance sampling by Hamiltonian transitions, from a proposal "
             "for each image that knows several peaks of its posterior",
@@ -173,9 +162,7 @@ class Tight(PriorMeasure):
                 "lower": float(bounds["lower"].mean()),
                 "upper": float(bounds["upper"].mean()),
                 "gap": float(gaps.mean()),
-                "gap_error": float(gaps.std(ddof=1) / np.sqrt(len(gaps)))
-                if len(gaps) > 1
-                else None,
+                "gap_error": gap_error,
                 "gaps": _distribution(gaps),
             },
             "note": self.note,
@@ -193,14 +180,11 @@ class Tight(PriorMeasure):
         size, n = weighed["effective_sample_size"], weighed["n_samples"]
         importance = f"the same images; {size:.0f} effective samples of {n}"
         same = found["from_prior_samples"]
+        prior_samples = f"from S = {same['n_samples'][-1]:,} prior samples"
         return [
             Row("log p(x), annealed", f"{found['mean']:.2f} nats", annealed),
             Row("log p(x), importance", f"{weighed['mean']:.2f} nats", importance),
-            Row(
-                "log p(x), same images",
-                f"{same['mean'][-1]:.2f} nats",
-                f"from S = {same['n_samples'][-1]:,} prior samples",
-            ),
+            Row("log p(x), same images", f"{same['mean'][-1]:.2f} nats", prior_samples),
         ]
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
