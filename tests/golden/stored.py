@@ -197,10 +197,10 @@ def _write_study(folder: Path) -> None:
 
 def _of_study(folder: Path) -> Numbers:
     record = read_record(folder / "digits" / "gncn-0.json")
-    recorded, loaded = recorded_study(folder), load_study(folder / "study.toml")
-    # Defaults of measures may have changed since then.
-    assert recorded.evaluation.measures == loaded.evaluation.measures
-    assert recorded.model_copy(update={"evaluation": loaded.evaluation}) == loaded
+    study = load_study(folder / "study.toml")
+    # The default number of chains was smaller when this was written.
+    evaluation = study.evaluation.model_copy(update={"n_chains": 4})
+    assert recorded_study(folder) == study.model_copy(update={"evaluation": evaluation})
     spec = RunSpec(**record.spec)
     assert record.kept is not None
     return {

@@ -89,7 +89,7 @@ class StudyData(Description):
         settings: the section ``[data]`` of every run; the name is the key's if not given.
         like: another data set of the study.  What is said for that holds here, too, except for
             title, targets and the data set's number of trials; what is said here goes before it.
-            If the key names no known data set, the images are those of the other one.
+            The images are the other data set's, unless the key is the name of a known data set.
         model_settings: settings of every model on these data, by section.
         without: models that don't learn on these data, nor on data that are like them.
         measures: which of the study's measures are taken on these data; by default all.
@@ -341,7 +341,7 @@ class Study(Texts):
 
     def _config(self, model: str, data: str, trial: int, data_dir: str | Path | None) -> Config:
         alike, seed = self._alike(data), self.seed + trial
-        # The images of a protocol are the other data set's, but those of a known name are its own.
+        # A protocol has the images of the data set that it is like; a known data set has its own.
         section: dict[str, Any] = {"name": data if data in dataset_names() else alike[0]}
         for key in alike:
             section |= self.data[key].settings
