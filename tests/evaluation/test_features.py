@@ -102,12 +102,13 @@ def test_k_means_finds_the_groups_that_it_starts_from():
 
 
 def test_an_rbm_gives_the_probabilities_of_its_hidden_units():
-    features = rbm_features(TRAIN, 6, seed=1, n_epochs=2)
-    machine = BernoulliRBM(n_components=6, n_iter=2, random_state=1).fit(TRAIN.astype(np.float32))
+    features = rbm_features(TRAIN, 6, 1, learning_rate=0.03)
+    machine = BernoulliRBM(6, learning_rate=0.03, n_iter=5, random_state=1)
+    machine.fit(TRAIN.astype(np.float32))
     drive = OTHERS @ machine.components_.T + machine.intercept_hidden_
     np.testing.assert_allclose(features(OTHERS), 1 / (1 + np.exp(-drive)), rtol=1e-5)
     with pytest.raises(ConfigError, match=r"values in \[0, 1\]"):
-        rbm_features(TRAIN - 0.5, 6)
+        rbm_features(TRAIN - 0.5, 6, 1, 0.1)
 
 
 def test_the_regressor_is_ridge_regression_with_the_best_penalty():

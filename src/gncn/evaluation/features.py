@@ -29,6 +29,9 @@ Features = Callable[[Images], Float[np.ndarray, "_ width"]]
 PENALTIES = tuple(10.0**power for power in range(-6, 1))
 """Shares that are tried as the penalty of ridge regression: from 1e-6 to 1."""
 
+RBM_LEARNING_RATES = (0.1, 0.01)
+"""Tried by `gncn.CodeYardsticks`: many images like the first best, few images the second."""
+
 _AT_ONCE = 2000
 
 
@@ -127,8 +130,8 @@ def k_means_centres(train: Images, width: int, seed: int = 0) -> Float[np.ndarra
     return np.asarray(found, np.float32) + origin
 
 
-def rbm_features(train: Images, width: int, seed: int = 0, n_epochs: int = 5) -> Features:
-    """Probabilities of the hidden units of an RBM, trained by persistent contrastive divergence.
+def rbm_features(train: Images, width: int, seed: int, learning_rate: float) -> Features:
+    """Probabilities of an RBM's hidden units, after 5 epochs of persistent contrastive divergence.
 
     Raises:
         ConfigError: images have values beyond [0, 1].
@@ -139,9 +142,9 @@ def rbm_features(train: Images, width: int, seed: int = 0, n_epochs: int = 5) ->
     inputs = np.asarray(train, np.float32)
     if inputs.min() < 0 or inputs.max() > 1:
         raise ConfigError("An RBM with binary units needs images with values in [0, 1].")
-    machine = BernoulliRBM(n_components=width, n_iter=n_epochs, random_state=seed).fit(inputs)
+    rbm = BernoulliRBM(width, learning_rate=learning_rate, n_iter=5, random_state=seed).fit(inputs)
 
-    return lambda x: np.asarray(machine.transform(np.asarray(x, np.float32)), np.float32)
+    return lambda x: np.asarray(rbm.transform(np.asarray(x, np.float32)), np.float32)
 
 
 class PrototypeRegressor(NamedTuple):
