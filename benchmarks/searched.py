@@ -1,7 +1,7 @@
 """What the search of settings found and what each model gave up for it: docs/settings.md.
 
 Run with ``python -m benchmarks.searched``; seconds.  Its tables are made from the records of
-``gncn tune paper`` in results/search/paper.
+``gncn tune paper`` in results/search/paper, and of ``gncn tune curves`` in results/search/curves.
 """
 
 import json
@@ -18,6 +18,7 @@ from gncn.study.rows import number
 from gncn.study.search import load_search
 
 RECORDS = Path("results/search/paper")
+SHORT = Path("results/search/curves")
 DOCUMENT = Path("docs/settings.md")
 NEAR = 0.05
 """A share of a range that is near its end."""
@@ -120,10 +121,42 @@ def _cell(column: str, values: Iterable[float]) -> str:
     return " / ".join(number(one, DECIMALS.get(column, 2)) for one in values) or "–"
 
 
+def soonest(data: str, records: Path = SHORT) -> dict[str, dict[int, float]]:
+    """BCE of validation images after so many epochs, by model: the best trial of each search."""
+    found: dict[str, dict[int, float]] = {}
+    for model in TITLES:
+        by_epochs = {}
+        for path in records.glob(f"{data}-{model}-[0-9]*.json"):
+            trials = json.loads(path.read_text(encoding="utf-8"))["trials"]
+            values = [one["values"]["bce"] for one in trials if one["state"] == "complete"]
+            by_epochs[int(path.stem.rpartition("-")[2])] = min(values)
+        if by_epochs:
+            found[model] = dict(sorted(by_epochs.items()))
+    return found
+
+
+def soonest_markdown(data: str, records: Path = SHORT) -> str:
+    """`soonest` as a table; the best of each column is bold."""
+    found = soonest(data, records)
+    every = sorted({epochs for one in found.values() for epochs in one})
+    titles = ["after one epoch" if n == 1 else f"after {n}" for n in every]
+    lines = [f"| BCE | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
+    for model, values in found.items():
+        cells = []
+        for epochs in every:
+            text = _cell("bce", [values[epochs]] if epochs in values else ())
+            least = min(one[epochs] for one in found.values() if epochs in one)
+            cells.append(f"**{text}**" if values.get(epochs) == least else text)
+        lines.append(f"| {TITLES[model]} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Write the tables of docs/settings.md."""
     for data in searched():
         put(DOCUMENT, f"searched-{data}", markdown(data))
+        if soonest(data):
+            put(DOCUMENT, f"soonest-{data}", soonest_markdown(data))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_a_configuration_knows_the_width_that_the_measure_takes(kind, monkeypatc
     split = Split(images, np.arange(20, dtype=np.int32) % 2)
     data = Dataset("made", split, split, split, (6, 6), 2, "", "")
     [model] = config.models(data)
-    monkeypatch.setattr(CodeYardsticks, "_features", lambda *_: ())
+    monkeypatch.setattr("gncn.measures.code_yardsticks._kinds", lambda *_: ())
     subject = Subject(as_measurable(model), data, "validation")
     assert CodeYardsticks().measure(subject).numbers["codes"]["width"] == known
     assert known == (7 if kind == "gncn" else 3)
