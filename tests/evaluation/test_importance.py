@@ -20,7 +20,7 @@ from gncn.evaluation.likelihood import (
     prior_log_likelihood,
 )
 from gncn.evaluation.mixture import mixture_from_moments
-from gncn.evaluation.peaks import Peaks, find_peaks
+from gncn.evaluation.peaks import Peaks, climb, find_peaks
 from gncn.evaluation.pixels import GaussianPixels, output_of
 from gncn.evaluation.proposals import Proposal, Proposer
 from gncn.evaluation.protocols import Decoder, Prior, StandardNormal, WithPrior
@@ -426,7 +426,9 @@ def test_a_peak_that_is_hard_to_climb_is_found_once(dim, largest):
     precision = np.eye(dim) + weights.T @ weights
     peak = np.linalg.solve(precision, weights.T @ x[0])
     search = Proposer(model, jax.random.key(0)).search
-    found = find_peaks(search, jnp.asarray(x), jnp.zeros((1, dim)), 4)
+    found = find_peaks(
+        search, jnp.asarray(x), climb(search, jnp.asarray(x), jnp.zeros((1, dim))), 4
+    )
     away = np.asarray(found.codes[0], float) - peak
     assert np.einsum("nd,de,ne->n", away, precision, away).max() < 0.1
 

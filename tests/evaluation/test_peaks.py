@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
 from gncn.evaluation.mixture import mixture_from_moments
-from gncn.evaluation.peaks import Search, candidate, curvatures, find_peaks
+from gncn.evaluation.peaks import Search, candidate, climb, curvatures, find_peaks
 from gncn.evaluation.protocols import StandardNormal, WithPrior
 from weighted import covariances
 
@@ -17,6 +17,11 @@ from weighted import covariances
 @pytest.fixture(scope="module")
 def search(continuous):
     return Search(continuous, jax.random.key(0))
+
+
+def found_from(search, x, n):
+    """The peaks of some images, whose model has no code better than 0."""
+    return find_peaks(search, x, climb(search, x, jnp.zeros((len(x), 2))), n)
 
 
 def pieces_joint(model, x, k, z):
@@ -82,7 +87,7 @@ def test_every_component_has_its_peak(continuous, some_images, covariance):
     search = Search(model, jax.random.key(0))
     n_pieces = len(search.means)
     x = jnp.asarray(some_images[:2], jnp.float32)
-    found = find_peaks(search, x, jnp.zeros((2, 2)), 4 * n_pieces)
+    found = found_from(search, x, 4 * n_pieces)
     joint = model.log_joint(jnp.repeat(x, 4 * n_pieces, axis=0), found.codes.reshape(-1, 2))
     np.testing.assert_allclose(found.heights.reshape(-1), joint, rtol=1e-5)
     for image, k in np.ndindex(2, n_pieces):
@@ -108,7 +113,7 @@ def test_every_component_has_its_peak(continuous, some_images, covariance):
 def test_of_each_peak_one_place_is_taken_by_mass(continuous, search, some_images):
     """Less than a width from where the gradient is 0, each once, by the order of their masses."""
     x = jnp.asarray(some_images[:4], jnp.float32)
-    found = find_peaks(search, x, jnp.zeros((4, 2)), 6)
+    found = found_from(search, x, 6)
     lone = jax.vmap(jax.grad(lambda z, x: continuous.log_joint(x[None], z[None])[0]))
     for image in range(4):
         codes = np.asarray(found.codes[image], float)
@@ -127,22 +132,48 @@ def test_of_each_peak_one_place_is_taken_by_mass(continuous, search, some_images
 
 def test_masses_of_candidates_are_laplaces(continuous, search, some_images):
     x = jnp.asarray(some_images[0], jnp.float32)
-    found = candidate(search, x, jnp.asarray([0.3, -0.2]))
+    found = candidate(search.around(jnp.arange(3)), x, jnp.asarray([0.3, -0.2]))
     precision = np.asarray(found.of_pixels + found.of_prior, float)
     np.testing.assert_allclose(found.lower @ found.lower.T, precision, rtol=1e-4)
     assert found.height == continuous.log_joint(x[None], found.code[None])[0]
 
 
+def test_climbs_know_the_components_near_their_ends(continuous, some_images):
+    """The four likeliest of six, by SciPy's densities, and log p(x, z) of these alone."""
+    rng = np.random.default_rng(0)
+    means, weights = 3 * rng.normal(size=(6, 2)), np.arange(1, 7) / 21
+    prior = mixture_from_moments(weights, means, np.tile(0.3 * np.eye(2), (6, 1, 1)))
+    model = eqx.tree_at(lambda m: m.prior, continuous, prior)
+    search = Search(model, jax.random.key(0))
+    x = jnp.asarray(some_images[:2], jnp.float32)
+    ends = climb(search, x, jnp.zeros((2, 2)))
+    lone = jax.grad(lambda z, x: model.log_joint(x[None], z[None])[0])
+    for image, row in np.ndindex(2, 12):
+        code = ends.codes[image, row]
+        logs = [
+            np.log(weight) + multivariate_normal(mean, 0.3 * np.eye(2)).logpdf(code)
+            for weight, mean in zip(weights, means, strict=True)
+        ]
+        near = ends.near[image, row]
+        assert near.tolist() == np.argsort(logs)[::-1][:4].tolist()
+        joint = model.log_joint(x[image][None], code[None])[0]
+        assert ends.joint[image, row] == pytest.approx(float(joint), abs=1e-3)
+        np.testing.assert_allclose(ends.slopes[image, row], lone(code, x[image]), atol=1e-2)
+        left_out = np.logaddexp.reduce(np.sort(logs)[2:]) - np.logaddexp.reduce(logs)
+        found = candidate(search.around(near), x[image], code)
+        assert found.height == pytest.approx(float(joint) + left_out, abs=1e-3)
+
+
 def test_climbs_that_leave_the_finite_numbers_hide_no_others(search, some_images, patched):
     x = jnp.asarray(some_images[:2], jnp.float32)
-    whole = find_peaks(search, x, jnp.zeros((2, 2)), 2)
+    whole = found_from(search, x, 2)
     starts = Search.starts
 
     def spoiled(self, x, codes):
         return starts(self, x, codes).at[:, 5].set(jnp.nan)
 
     patched("gncn.evaluation.peaks.Search.starts", spoiled)
-    found = find_peaks(search, x, jnp.zeros((2, 2)), 2)
+    found = found_from(search, x, 2)
     assert np.isfinite(found.codes).all()
     np.testing.assert_allclose(found.heights[:, 0], whole.heights[:, 0], atol=0.05)
 
@@ -156,7 +187,7 @@ class Valley(StandardNormal):
 
 def test_a_prior_that_is_not_concave_has_a_gaussian(continuous):
     search = Search(WithPrior(continuous.decoder, Valley(2)), jax.random.key(0))
-    found = curvatures(search, jnp.asarray([0.3, 0.2]))[1]
+    found = curvatures(search.around(None), jnp.asarray([0.3, 0.2]))[1]
     np.testing.assert_allclose(found, np.diag([1e-3, 1.0]), atol=1e-6)
 
 

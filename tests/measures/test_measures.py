@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ from gncn.evaluation.features import (
 from gncn.evaluation.mixture import Moments
 from gncn.evaluation.mixture_fit import fit_mixture
 from gncn.evaluation.pixels import GaussianPixels
-from gncn.evaluation.protocols import StandardNormal
+from gncn.evaluation.proposals import Proposer
+from gncn.evaluation.protocols import StandardNormal, WithPrior
 from gncn.evaluation.yardsticks import choose_regressors
 from gncn.figures.style import tame
 from gncn.measures import (
@@ -228,6 +230,20 @@ def test_annealing_begins_at_gaussians_alone_and_importance_samples_at_the_prior
     Tight(n_components=1, n_chains=1, **sizes).measure(subject)
     assert shares["annealed_log_likelihood"] == shares["bracket"] == 0
     assert shares["importance_log_likelihood"] > 0
+
+
+def test_proposals_know_all_peaks_whichever_images_are_searched_with_them(subject, monkeypatch):
+    """As for each image alone; the last ones fill up neither the search nor their block."""
+    monkeypatch.setattr(gncn.measures.tight, "_CLIMBING", 3)
+    model = WithPrior(subject.model.decoder, subject.prior((2,), "full", (0.2,)).prior)
+    proposer = Proposer(model, jax.random.key(0), n_modes=2)
+    x = subject.data.test.images[:7]
+    of = gncn.measures.tight._proposals(proposer, subject.model, x, size=2)
+    for rows in ([0, 1], [4, 5], [6, 6]):
+        found = of(np.array(rows))
+        alone = proposer(x[rows], subject.model.encode_layers(x[rows])[-1])
+        np.testing.assert_allclose(found.means, alone.means, atol=0.02)
+        np.testing.assert_allclose(found.log_weights, alone.log_weights, atol=0.02)
 
 
 @pytest.mark.slow

@@ -119,11 +119,13 @@ class Mixture(eqx.Module):
             return self.whitening**2
         return lax.map(lambda a: jnp.matmul(a.T, a, precision=_HIGHEST), self.whitening)
 
-    def near(self, code: Float[Array, " dim"]) -> tuple[Int[Array, " near"], Float[Array, " near"]]:
-        """The likeliest components of a code, and their responsibilities r."""
-        joint = self.component_log_prob(code[None])[0] + self.logits
-        highest, chosen = lax.top_k(joint, min(_NEAR, self.n_components))
-        return chosen, jax.nn.softmax(highest)
+    def near(
+        self, codes: Float[Array, "codes dim"]
+    ) -> tuple[Float[Array, " codes"], Int[Array, "codes near"]]:
+        """The densities log p(z) of codes, and their likeliest components."""
+        joint = self.component_log_prob(codes) + jax.nn.log_softmax(self.logits)[None]
+        chosen = lax.top_k(joint, min(_NEAR, self.n_components))[1]
+        return jax.nn.logsumexp(joint, axis=-1), chosen
 
     def part(self, chosen: Int[Array, " near"]) -> "Mixture":
         """The mixture of some of the components."""
@@ -259,25 +261,31 @@ class Moments(NamedTuple):
 
 def _whitening(covariances: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """A for each Σ, or the diagonals of both, in double precision."""
-    needs("scipy", "evaluation")
     needs("threadpoolctl", "evaluation")
-    from scipy.linalg import get_lapack_funcs
     from threadpoolctl import threadpool_limits
 
-    # LAPACK's inverse of a triangular matrix; a general one would ignore the zeros.
-    (invert,) = get_lapack_funcs(("trtri",), dtype=np.float64)
     try:
         if covariances.ndim == 2:
             if not (covariances > 0).all():
                 raise np.linalg.LinAlgError
             return 1 / np.sqrt(covariances)
         with threadpool_limits(1, user_api="blas"):  # small matrices: threads only wait
-            factors = np.linalg.cholesky(covariances)
-            for factor in factors:
-                factor[...] = invert(factor, lower=True)[0]
+            return inverses(np.linalg.cholesky(covariances), lower=True)
     except np.linalg.LinAlgError:
         raise DataError(
             "A covariance is not positive definite. Increase the regularisation, or scale the "
             "codes."
         ) from None
-    return factors
+
+
+def inverses(
+    triangular: Float[np.ndarray, "n dim dim"], *, lower: bool
+) -> Float[np.ndarray, "n dim dim"]:
+    """Invert triangular matrices in their place; a general inverse would read the zeros, too."""
+    needs("scipy", "evaluation")
+    from scipy.linalg import get_lapack_funcs
+
+    (invert,) = get_lapack_funcs(("trtri",), dtype=np.float64)
+    for one in triangular:
+        one[...] = invert(one, lower=lower)[0]
+    return triangular

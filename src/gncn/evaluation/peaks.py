@@ -41,6 +41,22 @@ Places = Float[Array, "images tries pieces dim"]
 """Codes in units of their pieces' Gaussians: z = μ_k + F_k v."""
 
 
+class Nearby(NamedTuple):
+    """A model as it is near a place: of a mixture, the components that count there.
+
+    All of them would be hundreds of megabytes to read, many times for each candidate.
+
+    Attributes:
+        model: p(z), as far as these components go but scaled to be a density, and p(x|z).
+        share: the logarithm of their weight in the whole mixture.
+        precisions: theirs.
+    """
+
+    model: WithPrior
+    share: Float[Array, ""]
+    precisions: Float[Array, "near dim ..."] | None
+
+
 class Search(eqx.Module):
     """A model, and the samples of its prior from which peaks are searched.
 
@@ -94,6 +110,14 @@ class Search(eqx.Module):
     def mixture(self) -> Mixture | None:
         """The prior, if it is a mixture."""
         return self.model.prior if isinstance(self.model.prior, Mixture) else None
+
+    def around(self, near: Int[Array, " near"] | None) -> Nearby:
+        """The model with the components `near` of its mixture alone, or as it is."""
+        if self.mixture is None or self.precisions is None or near is None:
+            return Nearby(self.model, jnp.zeros(()), None)
+        share = jax.nn.logsumexp(jax.nn.log_softmax(self.mixture.logits)[near])
+        model = WithPrior(self.model.decoder, self.mixture.part(near))
+        return Nearby(model, share, self.precisions[near])
 
     def placed(
         self, codes: Float[Array, "codes dim"]
@@ -160,7 +184,7 @@ class Peaks(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A place, log p(x, z), both parts of P = −∂²log p(x, z), and L with P = L L^T."""
+    """A place, log p(x, z) nearly, both parts of P = −∂²log p(x, z), and L with P = L L^T."""
 
     code: Float[Array, "*n dim"]
     height: Float[Array, "*n"]
@@ -170,35 +194,36 @@ class Candidate(NamedTuple):
 
 
 class Climbs(NamedTuple):
-    """Where the climbs of one image ended.
+    """Where the climbs of some images ended, or those of one image without the first axis.
 
     Attributes:
         codes: the places.
         height: see `Search.height`.
         joint: log p(x, z).
         slopes: its gradient.
+        near: the components of a mixture that count there.
     """
 
-    codes: Float[Array, "climbs dim"]
-    height: Float[Array, " climbs"]
-    joint: Float[Array, " climbs"]
-    slopes: Float[Array, "climbs dim"]
+    codes: Float[Array, "*images climbs dim"]
+    height: Float[Array, "*images climbs"]
+    joint: Float[Array, "*images climbs"]
+    slopes: Float[Array, "*images climbs dim"]
+    near: Int[Array, "*images climbs near"] | None
 
 
 @eqx.filter_jit
-def find_peaks(
-    search: Search, x: Float[Array, "images pixels"], codes: Float[Array, "images dim"], n: int
-) -> Peaks:
-    """The `n` peaks of largest mass of each image, of those that are found.
+def climb(
+    search: Search, x: Float[Array, "images pixels"], codes: Float[Array, "images dim"]
+) -> Climbs:
+    """Climb from `Search.starts` by Adam, with a rate that decays to 0.
 
-    Adam climbs, with a rate that decays to 0.  A climb that leaves the finite numbers is left out
-    unless all do.  If there are fewer peaks than `n`, some are taken again.
+    Every step reads the factors of all components, so many images at once take far less time than
+    one by one.
 
     Args:
         search: the model, and where to begin.
         x: images.
         codes: one of each image, to climb from as well.
-        n: number of peaks.
     """
     optimiser = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, _N_STEPS))
 
@@ -214,15 +239,28 @@ def find_peaks(
     reached = search.codes(places).reshape(-1, places.shape[-1])
     repeated = jnp.repeat(x, search.n_climbs, axis=0)
 
-    def total(z: Float[Array, "climbs dim"]) -> tuple[Float[Array, ""], Float[Array, " climbs"]]:
-        joint = search.model.log_joint(repeated, z)
-        return jnp.sum(joint), joint
+    def total(z: Float[Array, "climbs dim"]) -> tuple[Float[Array, ""], tuple[Any, Any]]:
+        if (mixture := search.mixture) is None:
+            joint, near = search.model.log_joint(repeated, z), None
+        else:
+            prior, near = mixture.near(z)
+            joint = search.model.output.log_prob(repeated, search.model.decode(z)) + prior
+        return jnp.sum(joint), (joint, near)
 
-    (_, joint), slopes = jax.value_and_grad(total, has_aux=True)(reached)
-    ends = jax.tree.map(
+    (_, (joint, near)), slopes = jax.value_and_grad(total, has_aux=True)(reached)
+    return jax.tree.map(
         lambda one: one.reshape(len(x), search.n_climbs, *one.shape[1:]),
-        Climbs(reached, search.height(x, places).reshape(-1), joint, slopes),
+        Climbs(reached, search.height(x, places).reshape(-1), joint, slopes, near),
     )
+
+
+@eqx.filter_jit
+def find_peaks(search: Search, x: Float[Array, "images pixels"], ends: Climbs, n: int) -> Peaks:
+    """The `n` peaks of largest mass of each image, of those that climbs led to.
+
+    A climb that left the finite numbers is left out unless all did.  If there are fewer peaks than
+    `n`, some are taken again.
+    """
     # Image by image, since each candidate has three matrices.
     return lax.map(lambda one: heaviest(search, one[0], one[1], n), (x, ends))
 
@@ -241,7 +279,8 @@ def heaviest(search: Search, x: Float[Array, " pixels"], ends: Climbs, n: int) -
     ) -> tuple[Bool[Array, " climbs"], tuple[Candidate, Float[Array, ""]]]:
         measure = jnp.where(free, jnp.where(number % 2 == 0, height, joint), -jnp.inf)
         best = jnp.argmax(measure)
-        found = polished(search, x, ends.codes[best])
+        near = search.around(None if ends.near is None else ends.near[best])
+        found = polished(near, x, ends.codes[best])
         # Near a peak z* the gradient is −P (z − z*), however far a climb still had to go.  So the
         # sum of the two is 0 at all places from which Newton's step leads there.
         bent = found.of_pixels + found.of_prior
@@ -265,19 +304,17 @@ def heaviest(search: Search, x: Float[Array, " pixels"], ends: Climbs, n: int) -
         return mass - 1e6 * same, best
 
     rows = lax.scan(choose, mass, None, length=n)[1]
-    return Peaks(*(one[rows] for one in found[:4]))
+    codes = found.code[rows]
+    heights = search.model.log_joint(jnp.broadcast_to(x, (n, *x.shape)), codes)
+    return Peaks(codes, heights, found.of_pixels[rows], found.of_prior[rows])
 
 
-def polished(search: Search, x: Float[Array, " pixels"], code: Float[Array, " dim"]) -> Candidate:
+def polished(near: Nearby, x: Float[Array, " pixels"], code: Float[Array, " dim"]) -> Candidate:
     """The peak near a place, by Newton's steps that are taken only if log p(x, z) rises."""
-    begun, model = candidate(search, x, code), search.model
-    if (mixture := search.mixture) is not None:
-        # The components near the place: all of them would be read for each step, and they are
-        # hundreds of megabytes.
-        model = WithPrior(model.decoder, mixture.part(mixture.near(code)[0]))
+    begun = candidate(near, x, code)
 
     def joint(z: Float[Array, " dim"]) -> Float[Array, ""]:
-        return model.log_joint(x[None], z[None])[0]
+        return near.model.log_joint(x[None], z[None])[0]
 
     def step(
         carry: tuple[Float[Array, " dim"], Float[Array, ""], Float[Array, ""]], _: None
@@ -291,12 +328,13 @@ def polished(search: Search, x: Float[Array, " pixels"], code: Float[Array, " di
         return (*kept, jnp.where(higher, size, 0.5 * size)), None
 
     start = code, joint(code), jnp.ones(())
-    return candidate(search, x, lax.scan(step, start, None, length=_N_POLISH)[0][0])
+    reached = lax.scan(step, start, None, length=_N_POLISH)[0][0]
+    return candidate(near, x, reached)
 
 
-def candidate(search: Search, x: Float[Array, " pixels"], code: Float[Array, " dim"]) -> Candidate:
+def candidate(near: Nearby, x: Float[Array, " pixels"], code: Float[Array, " dim"]) -> Candidate:
     """Height and curvature at a place."""
-    of_pixels, of_prior = curvatures(search, code)
+    of_pixels, of_prior = curvatures(near, code)
     bent = of_pixels + of_prior
     eye = jnp.max(jnp.diagonal(bent)) * jnp.eye(len(code))
     # Rounding may leave a matrix that is not positive definite; the factor is then NaN.
@@ -305,12 +343,12 @@ def candidate(search: Search, x: Float[Array, " pixels"], code: Float[Array, " d
     )
     lower = usual()
     lower = lax.cond(jnp.isnan(lower).any(), more, lambda: lower)
-    height = search.model.log_joint(x[None], code[None])[0]
+    height = near.model.log_joint(x[None], code[None])[0] + near.share
     return Candidate(code, height, of_pixels, of_prior, lower)
 
 
 def curvatures(
-    search: Search, code: Float[Array, " dim"]
+    near: Nearby, code: Float[Array, " dim"]
 ) -> tuple[Float[Array, "dim dim"], Float[Array, "dim dim"]]:
     """J^T F J and Σ_k r_k Σ_k^{-1}: their sum is positive definite, and so a Gaussian's.
 
@@ -320,16 +358,16 @@ def curvatures(
     their responsibilities r.  It leaves out how components differ, which would make it indefinite
     between them.
     """
-    model, mixture = search.model, search.mixture
+    model, mixture = near.model, near.model.prior
     decode = lambda z: model.decode(z[None])[0]  # noqa: E731
     drive = decode(code)
     # Forward mode costs one pass for each number of the code, reverse mode one for each pixel.
     jacobian = (jax.jacfwd if len(code) < len(drive) else jax.jacrev)(decode)(code)
-    if mixture is None or search.precisions is None:
+    if not isinstance(mixture, Mixture) or near.precisions is None:
         own = _precision(model, code)
     else:
-        chosen, shares = mixture.near(code)
-        own = jnp.tensordot(shares, search.precisions[chosen], 1, precision=_HIGHEST)
+        shares = jax.nn.softmax(mixture.component_log_prob(code[None])[0] + mixture.logits)
+        own = jnp.tensordot(shares, near.precisions, 1, precision=_HIGHEST)
         own = jnp.diag(own) if own.ndim == 1 else own
     return model.output.information(drive, jacobian), own
 

@@ -30,7 +30,8 @@ from gncn.base.errors import (
     check_positive,
 )
 from gncn.base.hardware import refuse_too_large
-from gncn.evaluation.peaks import Search, find_peaks
+from gncn.evaluation.mixture import inverses
+from gncn.evaluation.peaks import Climbs, Search, climb, find_peaks
 from gncn.evaluation.protocols import Codes, CodeSampler, Images, WithPrior
 
 _WIDER = 0.2  # nats that inflation may cost: in many dimensions even 1.1 takes several
@@ -220,17 +221,36 @@ class Proposer(eqx.Module):
             DataError: `x` can't be data of the model, or there isn't one code for each image.
             DivergenceError: log p(x, z) is not finite.
         """
-        model = self.search.model
-        images, codes = model.output.check(x), jnp.asarray(codes, jnp.float32)
+        return self.propose(x, self.climb(x, codes))
+
+    def climb(self, x: Images, codes: Codes) -> Climbs:
+        """The search's first half, which takes little memory: for many images at once.
+
+        Raises:
+            DataError: `x` can't be data of the model, or there isn't one code for each image.
+        """
+        images, codes = self._images(x), jnp.asarray(codes, jnp.float32)
         if codes.shape != (len(images), self.dim):
             raise DataError(
                 f"Give {len(images)} images as many codes of {self.dim}; received codes of shape "
                 f"{codes.shape}."
             )
-        found = find_peaks(self.search, jnp.asarray(images, jnp.float32), codes, self.n_modes)
+        return climb(self.search, images, codes)
+
+    def propose(self, x: Images, climbs: Climbs) -> Proposal:
+        """Proposals for images from their climbs: the other half, for a few at once.
+
+        Raises:
+            DataError: `x` can't be data of the model.
+            DivergenceError: log p(x, z) is not finite.
+        """
+        found = find_peaks(self.search, self._images(x), climbs, self.n_modes)
         # Image by image, since matrices in double precision take much memory.
-        made = [self._of_image(*(part[row] for part in found)) for row in range(len(images))]
+        made = [self._of_image(*(part[row] for part in found)) for row in range(len(x))]
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *made)
+
+    def _images(self, x: Images) -> Float[Array, "images pixels"]:
+        return jnp.asarray(self.search.model.output.check(x), jnp.float32)
 
     def _of_image(
         self,
@@ -249,8 +269,7 @@ class Proposer(eqx.Module):
             )
         # Σ⁻¹ = L L^T, so A = L^T whitens; wider Gaussians by `inflation` whiten less.
         whitening = np.stack([_lower(one).T for one in precisions]) / self.inflation
-        # `inv` leaves rounding below the diagonal.
-        factors = np.triu(np.linalg.inv(whitening))
+        factors = inverses(whitening.copy(), lower=False)
         widths = np.sum(np.log(np.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
         # Laplace: the integral of a peak is its height times the volume, |C|, up to a common
         # factor.

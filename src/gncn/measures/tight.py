@@ -1,7 +1,7 @@
 """`Tight`: tight estimates of log p(x) of some images, and how tight they are."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,14 @@ from gncn.evaluation.likelihood import (
     importance_log_likelihood,
     prior_log_likelihood,
 )
+from gncn.evaluation.peaks import Climbs
 from gncn.evaluation.proposals import MOST_MODES, Proposal, Proposer, images_at_once
 from gncn.evaluation.protocols import WithPrior
 from gncn.measures.likelihood import CURVE, PriorMeasure, Sizes, draw_curve, likelihood_column
 from gncn.measures.measure import Numbers, Result, Row
-from gncn.measures.subject import Subject
+from gncn.measures.subject import Measurable, Subject
+
+_CLIMBING = 24  # images whose peaks are searched at once: every step reads the whole prior
 
 
 class Tight(PriorMeasure):
@@ -97,13 +100,13 @@ class Tight(PriorMeasure):
             # would have.
             return jax.random.fold_in(subject.key(number), first)
 
-        def propose(x: Shaped[np.ndarray, "images pixels"]) -> Proposal:
-            # The model's own code is one of the places from which peaks are searched.
-            return proposer(x, subject.model.encode_layers(x)[-1])
+        size = images_at_once(self.n_modes, proposer.dim)
+        propose = partial(_proposals, proposer, subject.model, size=size)
+        of_images = propose(images)
 
         def estimate(rows: Int[np.ndarray, " rows"]) -> dict[str, Any]:
             x, first = images[rows], int(rows[0])
-            proposal = propose(x)
+            proposal = of_images(rows)
             weighed = importance_log_likelihood(
                 model, proposal, x, key=key(8, first), n_samples=self.importance_samples
             )
@@ -121,16 +124,16 @@ class Tight(PriorMeasure):
 
         # The proposals for these images must not know their codes: they see the images alone.
         x, codes = simulate(model, subject.key(3), self.simulated_images)
+        of_simulated = propose(x)
 
         def check(rows: Int[np.ndarray, " rows"]) -> dict[str, Any]:
             first = int(rows[0])
-            alone = propose(x[rows]).without_prior()
+            alone = of_simulated(rows).without_prior()
             both = bracket(
                 model, x[rows], codes[rows], key=key(5, first), proposal=alone, annealing=annealing
             )
             return {"lower": both.lower.values, "upper": both.upper.values}
 
-        size = images_at_once(self.n_modes, proposer.dim)
         found = _in_parts(subject, "log p(x), annealed", len(images), size, estimate)
         bounds = _in_parts(subject, "both bounds of simulated images", len(x), size, check)
         subject.report("log p(x) of the same images from prior samples")
@@ -189,6 +192,26 @@ class Tight(PriorMeasure):
 
     def figure(self, result: Result, subject: Subject, folder: Path) -> Path | None:
         return draw_curve(result, folder)
+
+
+def _proposals(
+    proposer: Proposer, model: Measurable, x: Shaped[np.ndarray, "images pixels"], *, size: int
+) -> Callable[[Int[np.ndarray, " rows"]], Proposal]:
+    """The proposals of `size` rows of `x`, whose search climbs for more of them at once."""
+    many = -(-_CLIMBING // size) * size
+
+    @lru_cache(maxsize=1)
+    def climbs(first: int) -> Climbs:
+        block = x[np.minimum(np.arange(first, first + many), len(x) - 1)]
+        # The model's own code is one of the places from which peaks are searched.
+        return proposer.climb(block, model.encode_layers(block)[-1])
+
+    def of(rows: Int[np.ndarray, " rows"]) -> Proposal:
+        first = int(rows[0]) // many * many
+        own = jax.tree.map(lambda one: one[rows - first], climbs(first))
+        return proposer.propose(x[rows], own)
+
+    return of
 
 
 def _in_parts(
