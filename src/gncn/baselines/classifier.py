@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from gncn.baselines.baseline import Baseline, Dense, Loss, Objective
 from gncn.training.epochs import ACTIVE, Batch, Statistics
@@ -33,10 +33,6 @@ class DSRN(Baseline):
     network: Dense
     error_name: ClassVar[ErrorName] = "error_percent"
     objectives: ClassVar[tuple[Objective, ...]] = (Objective(classification_loss, ("network",)),)
-
-    def classify(self, x: Float[Array, "batch pixels"]) -> Int[Array, " batch"]:
-        """The likeliest class of each image."""
-        return jnp.argmax(self.network(x), axis=-1)
 
     def statistics(self, batch: Batch, key: PRNGKeyArray) -> Statistics:
         """Error in % (0 or 100 for an image), ψ and its two terms; nothing is random."""
