@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
 from gncn.evaluation.mixture import mixture_from_moments
-from gncn.evaluation.peaks import Search, candidate, climb, curvatures, find_peaks
+from gncn.evaluation.peaks import Climbs, Search, candidate, climb, curvatures, find_peaks, heaviest
 from gncn.evaluation.protocols import StandardNormal, WithPrior
 from weighted import covariances
 
@@ -128,6 +128,53 @@ def test_of_each_peak_one_place_is_taken_by_mass(continuous, search, some_images
         assert n >= 1 + (image == 0)  # the first image has two peaks
         assert (np.diff(mass[:n]) < 1e-3).all()
         assert not apart[n:, :n].all(1).any()  # those after them are copies
+
+
+def blind(decoder, means, covariances, weights):
+    """A model whose pixels know nothing of codes: its posterior is the prior, a mixture."""
+    decoder = eqx.tree_at(lambda one: one.outer, decoder, jnp.zeros((8, 5)))
+    return WithPrior(decoder, mixture_from_moments(*map(np.array, (weights, means, covariances))))
+
+
+def test_a_wide_peak_has_more_mass_than_a_higher_one(continuous, some_images):
+    """The masses are the components' weights, 0.6 and 0.4; the lighter is ten times as high."""
+    model = blind(
+        continuous.decoder, [[-3.0, 0.0], [3.0, 0.0]], [np.eye(2), 0.01 * np.eye(2)], [0.6, 0.4]
+    )
+    search, x = Search(model, jax.random.key(0)), jnp.asarray(some_images[:1], jnp.float32)
+    found = found_from(search, x, 2)
+    np.testing.assert_allclose(found.codes[0], model.prior.means, atol=1e-3)
+    assert found.heights[0, 0] < found.heights[0, 1] - 2
+    np.testing.assert_allclose(found_from(search, x, 1).codes[0], model.prior.means[:1], atol=1e-3)
+
+
+def test_climbs_that_still_had_far_to_go_belong_to_the_peak_before_them(continuous, some_images):
+    """Twenty on the way to one peak, all higher than the other peak, hide the other from nobody."""
+    model = blind(continuous.decoder, [[0.0, 0.0], [50.0, 0.0]], [np.eye(2), np.eye(2)], [0.9, 0.1])
+    angles = 2 * np.pi * np.arange(20) / 20
+    codes = jnp.asarray([*np.c_[1.8 * np.cos(angles), 1.8 * np.sin(angles)], [50, 0]], jnp.float32)
+    x = jnp.asarray(some_images[0], jnp.float32)
+    joint = model.log_joint(jnp.tile(x, (21, 1)), codes)
+    assert joint[:20].min() > joint[20]
+    slopes = jax.grad(lambda z: jnp.sum(model.log_prior(z)))(codes)
+    near = jnp.tile(jnp.arange(2), (21, 1))
+    ends = Climbs(codes, joint, joint, slopes, near)
+    found = heaviest(Search(model, jax.random.key(0)), x, ends, 2)
+    np.testing.assert_allclose(found.codes, model.prior.means, atol=1e-3)
+
+
+def test_the_curvature_of_a_mixture_is_the_mean_of_its_components(continuous, search):
+    """By their responsibilities, which SciPy's densities give."""
+    prior, code = continuous.prior, np.array([-0.5, 1.5])
+    own = covariances(prior)
+    logs = np.asarray(prior.logits) + [
+        multivariate_normal(np.asarray(mean), one).logpdf(code)
+        for mean, one in zip(prior.means, own, strict=True)
+    ]
+    shares = np.exp(logs - np.logaddexp.reduce(logs))
+    assert shares.max() < 0.8
+    found = curvatures(search.around(jnp.arange(3)), jnp.asarray(code, jnp.float32))[1]
+    np.testing.assert_allclose(found, np.tensordot(shares, np.linalg.inv(own), 1), rtol=1e-4)
 
 
 def test_masses_of_candidates_are_laplaces(continuous, search, some_images):
