@@ -70,7 +70,7 @@ class Annealing:
 
     n_temperatures: int = 200
     n_chains: int = 8
-    n_leapfrog: int = 5
+    n_leapfrog: int = 10
     step_size: float = 0.1
     target_acceptance: float = 0.7
 

@@ -151,6 +151,7 @@ class Tight(PriorMeasure):
             "n_images": len(images),
             "images": order[: len(images)].tolist(),
             "n_temperatures": self.n_temperatures,
+            "n_leapfrog": annealing.n_leapfrog,
             "n_modes": self.n_modes,
             "acceptance": float(np.mean(found["acceptance"])),
             **_estimated(annealed),
