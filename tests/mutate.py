@@ -660,7 +660,7 @@ MUTANTS = [
     ("data/types.py", 'train_on == "both"', "True"),
     ("data/stored.py", "np.concatenate(rows)", "rows[0]"),
     ("measures/tight.py", "alone = proposal.without_prior()", "alone = proposal"),
-    ("measures/tight.py", "propose(x[rows]).without_prior()", "propose(x[rows])"),
+    ("measures/tight.py", "of_simulated(rows).without_prior()", "of_simulated(rows)"),
     ("measures/codes.py", "    if subject.both:", "    if False:"),
     ("measures/subject.py", "codes = self.learned_codes", 'codes = self.codes("train")'),
     ("measures/subject.py", "if self.both and several else codes", "if False else codes"),

@@ -39,7 +39,7 @@ def test_a_unit_of_a_patch_sees_that_patch_alone():
     features = random_features(TRAIN, 200, seed=1, image_shape=SHAPE, patch=3)
     pixels = 1e5 * np.eye(32)  # each far up, then each far down, so that no unit is cut off
     moved = features(OTHERS[:1] + np.concatenate([pixels, -pixels, 0 * pixels[:1]]))
-    differ = moved[:-1] != moved[-1]
+    differ = np.abs(moved[:-1] - moved[-1]) > 0.1  # rows of a product may be rounded differently
     matters = (differ[:32] | differ[32:]).T.reshape(-1, *SHAPE)
     spans = set()
     for unit in matters:
